@@ -1,0 +1,278 @@
+"""What an exception means for the person at the terminal: one message, one advice, one exit code. Pure.
+
+`explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing it
+knows. Of what it does not know it says only the type: the text of a stranger's exception may hold a customer's data.
+
+    what                                             exit code
+    -----------------------------------------------  ---------
+    an error of this package (`exit_code` attribute)  its own (see paystack_source/api/errors.py)
+    bad command line, missing setting, no such
+      destination, an optional part not installed     2 USAGE
+    database file in use, disk full, file not usable,
+      warehouse not reachable, out of memory          1 UNEXPECTED
+    Ctrl-C, SIGTERM                                   130 INTERRUPTED
+    anything else                                     1 UNEXPECTED
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import traceback
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from enum import IntEnum
+from typing import Any
+
+__all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "mask", "masked_traceback"]
+
+
+class ExitCode(IntEnum):
+    """What a command says to the script that called it (docs/exit-codes.md)."""
+
+    OK = 0
+    UNEXPECTED = 1
+    USAGE = 2
+    ROWS_FAILED = 3
+    REFUSED = 4
+    UNPROVEN = 5
+    INTERRUPTED = 130
+
+
+class CommandError(Exception):
+    """A command's own ending: what happened, what to do, with which exit code.
+
+    `details` go into the JSON object that a `--json` run ends with; keep customer data out of all three.
+    """
+
+    exit_code: int = ExitCode.UNEXPECTED
+
+    def __init__(
+        self,
+        message: str,
+        advice: str = "",
+        *,
+        exit_code: int | None = None,
+        details: dict[str, Any] | None = None,
+    ) -> None:
+        super().__init__(message)
+        self.message = message
+        self.advice = advice
+        self.details = details or {}
+        if exit_code is not None:
+            self.exit_code = exit_code
+
+
+class UsageError(CommandError):
+    """The command cannot run as it was typed; nothing was sent."""
+
+    exit_code = ExitCode.USAGE
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception in words. `error` is a stable name for scripts; `advice` is what to do next."""
+
+    exit_code: int
+    error: str
+    message: str
+    advice: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that a `--json` run ends with when it failed."""
+        return {
+            "status": "interrupted" if self.exit_code == ExitCode.INTERRUPTED else "error",
+            "error": self.error,
+            "message": self.message,
+            "advice": self.advice,
+            "exit_code": int(self.exit_code),
+            **self.details,
+        }
+
+
+def explain(error: BaseException) -> Failure:
+    """Says what `error`, or the first known thing in its chain of causes, means for the user."""
+    chain = list(_chain(error))
+    for reader in (_interrupted, _ours, _usage, _locked, _disk, _dlt, _memory, _file):
+        for link in chain:
+            failure = reader(link)
+            if failure is not None:
+                return failure
+    name = type(chain[-1] if type(error).__name__ == "PipelineStepFailed" else error).__name__
+    return Failure(
+        ExitCode.UNEXPECTED,
+        name,
+        f"unexpected: {name}",
+        "Run again with --traceback to see where; what was already saved is kept.",
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what caused it, outermost first, each once; dlt keeps its cause in `.exception`."""
+    todo: list[BaseException] = [error]
+    seen: set[int] = set()
+    while todo:
+        link = todo.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        context = None if link.__suppress_context__ else link.__context__
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        inner = (getattr(link, "exception", None), link.__cause__, *members, context)
+        todo.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _is(error: BaseException, *names: str) -> bool:
+    """Whether `error` is of a class with one of these names: dlt, DuckDB and click need not be imported to ask."""
+    return any(cls.__name__ in names for cls in type(error).__mro__)
+
+
+def _interrupted(error: BaseException) -> Failure | None:
+    if not (
+        isinstance(error, KeyboardInterrupt)
+        or (_is(error, "Abort") and type(error).__module__.startswith("click"))
+    ):
+        return None
+    advice = (
+        getattr(error, "advice", "")
+        or "Nothing is lost: run the same command again and it continues where it stopped."
+    )
+    message = getattr(error, "message", "") or "Interrupted."
+    return Failure(ExitCode.INTERRUPTED, "Interrupted", message, advice, dict(getattr(error, "details", {})))
+
+
+def _ours(error: BaseException) -> Failure | None:
+    """This package's own errors carry everything: `exit_code`, `message`, `advice` (and what Paystack said)."""
+    code, message = getattr(error, "exit_code", None), getattr(error, "message", None)
+    if (
+        not isinstance(code, int)
+        or not isinstance(message, str)
+        or type(error).__module__.startswith("click")
+    ):
+        return None
+    details = {
+        name: value
+        for name in ("http_status", "type", "code", "next_step")
+        if isinstance(value := getattr(error, name, None), str | int)
+    }
+    own = getattr(error, "details", None)
+    details.update(own if isinstance(own, dict) else {})
+    return Failure(code, type(error).__name__, message, str(getattr(error, "advice", "") or ""), details)
+
+
+def _usage(error: BaseException) -> Failure | None:
+    """click's own complaints: they quote what was typed, never a file's content."""
+    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
+    if not _is(error, "ClickException") or format_message is None:
+        return None
+    context = getattr(error, "ctx", None)
+    advice = f"See {context.command_path} --help." if context is not None else "See --help."
+    return Failure(ExitCode.USAGE, "UsageError", format_message(), advice)
+
+
+def _locked(error: BaseException) -> Failure | None:
+    text = str(error) if _is(error, "IOException", "CatalogException") else ""
+    if "Could not set lock" not in text and "Conflicting lock" not in text:
+        return None
+    path, pid = re.search(r'lock on file "([^"]+)"', text), re.search(r"PID (\d+)", text)
+    who = f" (process {pid[1]})" if pid else ""
+    return Failure(
+        ExitCode.UNEXPECTED,
+        "DatabaseLocked",
+        f"The DuckDB file {path[1] if path else ''} is in use by another program{who}.".replace("  ", " "),
+        "DuckDB takes one writer at a time: wait for the other run, or close the notebook or shell that has it open.",
+    )
+
+
+def _disk(error: BaseException) -> Failure | None:
+    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
+    said = _is(error, "IOException", "OutOfMemoryException", "OperationalError") and re.search(
+        r"No space left on device|disk is full|Disk quota exceeded", str(error)
+    )
+    if not (full or said):
+        return None
+    return Failure(
+        ExitCode.UNEXPECTED,
+        "DiskFull",
+        "The disk is full.",
+        "Make room (or move the database and DLT_DATA_DIR to another disk) and run again: finished parts are kept.",
+    )
+
+
+def _dlt(error: BaseException) -> Failure | None:
+    """dlt's complaints about settings and destinations; names of settings are shown, values never."""
+    if _is(error, "ConfigFieldMissingException"):
+        fields = ", ".join(str(name) for name in getattr(error, "fields", []))
+        return Failure(
+            ExitCode.USAGE,
+            "SettingMissing",
+            f"A setting is missing: {fields or 'unknown'}.",
+            "Give it in the environment or in .dlt/secrets.toml (docs/configuration.md).",
+        )
+    if _is(error, "MissingDependencyException"):
+        return Failure(
+            ExitCode.USAGE,
+            "PartNotInstalled",
+            "This destination needs a package that is not installed.",
+            "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]' (docs/configuration.md).",
+        )
+    if _is(error, "UnknownDestinationModule", "InvalidDestinationReference"):
+        return Failure(
+            ExitCode.USAGE,
+            "NoSuchDestination",
+            "dlt knows no destination of that name.",
+            "Use duckdb, postgres, filesystem, bigquery, snowflake … or a destination named in .dlt/config.toml.",
+        )
+    if _is(error, "DestinationConnectionError"):
+        return Failure(
+            ExitCode.UNEXPECTED,
+            "WarehouseUnreachable",
+            "The warehouse could not be opened.",
+            "Check that it runs and that its credentials are right; run again with --traceback for its own words.",
+        )
+    return None
+
+
+def _memory(error: BaseException) -> Failure | None:
+    if not (isinstance(error, MemoryError) or _is(error, "OutOfMemoryException")):
+        return None
+    return Failure(
+        ExitCode.UNEXPECTED,
+        "OutOfMemory",
+        "Out of memory.",
+        "Close other programs and run again: finished parts are kept.",
+    )
+
+
+def _file(error: BaseException) -> Failure | None:
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return Failure(
+        ExitCode.UNEXPECTED,
+        type(error).__name__,
+        f"{where}{error.strerror or errno.errorcode.get(error.errno, 'input/output error')}.",
+        "Check that the path exists, that it may be written, or that the host is reachable; then run again.",
+    )
+
+
+_PRIVATE: tuple[tuple[re.Pattern[str], str], ...] = (
+    (re.compile(r"\b([sp]k_(?:live|test)_)\w+"), r"\1…"),
+    (re.compile(r"\b(AUTH|CUS|SIG)_\w+"), r"\1_…"),
+    (re.compile(r"[^\s@'\"<>(),;:=]+@[^\s@'\"<>(),;:]+"), "…@…"),
+    (re.compile(r"(?<![\w.])\+?\d(?:[ \-]?\d){6,}(?![\w.])"), "…"),
+)
+
+
+def mask(text: str) -> str:
+    """`text` without anything of the shape of a key, a code of a person or card, an email, or a long number."""
+    for pattern, instead in _PRIVATE:
+        text = pattern.sub(instead, text)
+    return text
+
+
+def masked_traceback(error: BaseException) -> str:
+    """The traceback of `error` and its causes, no local values, each line through `mask`."""
+    return mask("".join(traceback.format_exception(error)))
