@@ -1,7 +1,8 @@
 """What an exception means for the person at the terminal: one message, one advice, one exit code. Pure.
 
-`explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing it
-knows. Of what it does not know it says only the type: the text of a stranger's exception may hold a customer's data.
+`explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing
+it knows. Of what it does not know it says only the type: the text of a stranger's exception may hold a
+customer's data.
 
     what                                             exit code
     -----------------------------------------------  ---------
@@ -19,10 +20,12 @@ from __future__ import annotations
 import errno
 import re
 import traceback
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from enum import IntEnum
-from typing import Any
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
 __all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "mask", "masked_traceback"]
 
@@ -125,7 +128,7 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is(error: BaseException, *names: str) -> bool:
-    """Whether `error` is of a class with one of these names: dlt, DuckDB and click need not be imported to ask."""
+    """Whether `error` is of a class with one of these names; dlt and DuckDB need not be imported to ask."""
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
@@ -144,7 +147,7 @@ def _interrupted(error: BaseException) -> Failure | None:
 
 
 def _ours(error: BaseException) -> Failure | None:
-    """This package's own errors carry everything: `exit_code`, `message`, `advice` (and what Paystack said)."""
+    """Errors of this package carry everything: `exit_code`, `message`, `advice`, what Paystack said."""
     code, message = getattr(error, "exit_code", None), getattr(error, "message", None)
     if (
         not isinstance(code, int)
@@ -163,7 +166,7 @@ def _ours(error: BaseException) -> Failure | None:
 
 
 def _usage(error: BaseException) -> Failure | None:
-    """click's own complaints: they quote what was typed, never a file's content."""
+    """What click complains of: complaints: they quote what was typed, never a file's content."""
     format_message: Callable[[], str] | None = getattr(error, "format_message", None)
     if not _is(error, "ClickException") or format_message is None:
         return None
@@ -182,7 +185,7 @@ def _locked(error: BaseException) -> Failure | None:
         ExitCode.UNEXPECTED,
         "DatabaseLocked",
         f"The DuckDB file {path[1] if path else ''} is in use by another program{who}.".replace("  ", " "),
-        "DuckDB takes one writer at a time: wait for the other run, or close the notebook or shell that has it open.",
+        "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
     )
 
 
@@ -197,12 +200,12 @@ def _disk(error: BaseException) -> Failure | None:
         ExitCode.UNEXPECTED,
         "DiskFull",
         "The disk is full.",
-        "Make room (or move the database and DLT_DATA_DIR to another disk) and run again: finished parts are kept.",
+        "Make room (or move the database and DLT_DATA_DIR elsewhere) and run again: finished parts are kept.",
     )
 
 
 def _dlt(error: BaseException) -> Failure | None:
-    """dlt's complaints about settings and destinations; names of settings are shown, values never."""
+    """What dlt complains of: settings and destinations; names of settings are shown, values never."""
     if _is(error, "ConfigFieldMissingException"):
         fields = ", ".join(str(name) for name in getattr(error, "fields", []))
         return Failure(
@@ -216,21 +219,21 @@ def _dlt(error: BaseException) -> Failure | None:
             ExitCode.USAGE,
             "PartNotInstalled",
             "This destination needs a package that is not installed.",
-            "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]' (docs/configuration.md).",
+            "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
         )
     if _is(error, "UnknownDestinationModule", "InvalidDestinationReference"):
         return Failure(
             ExitCode.USAGE,
             "NoSuchDestination",
             "dlt knows no destination of that name.",
-            "Use duckdb, postgres, filesystem, bigquery, snowflake … or a destination named in .dlt/config.toml.",
+            "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
         )
     if _is(error, "DestinationConnectionError"):
         return Failure(
             ExitCode.UNEXPECTED,
             "WarehouseUnreachable",
             "The warehouse could not be opened.",
-            "Check that it runs and that its credentials are right; run again with --traceback for its own words.",
+            "Check that it runs and its credentials are right; --traceback shows its own words.",
         )
     return None
 
@@ -262,12 +265,12 @@ _PRIVATE: tuple[tuple[re.Pattern[str], str], ...] = (
     (re.compile(r"\b([sp]k_(?:live|test)_)\w+"), r"\1…"),
     (re.compile(r"\b(AUTH|CUS|SIG)_\w+"), r"\1_…"),
     (re.compile(r"[^\s@'\"<>(),;:=]+@[^\s@'\"<>(),;:]+"), "…@…"),
-    (re.compile(r"(?<![\w.])\+?\d(?:[ \-]?\d){6,}(?![\w.])"), "…"),
+    (re.compile(r"(?<![\w.])(?!\d{4}-\d\d-\d\d\b)\+?\d(?:[ \-]?\d){6,}(?![\w.])"), "…"),
 )
 
 
 def mask(text: str) -> str:
-    """`text` without anything of the shape of a key, a code of a person or card, an email, or a long number."""
+    """`text` without whatever has the shape of a key, a person's or card's code, an email, a long number."""
     for pattern, instead in _PRIVATE:
         text = pattern.sub(instead, text)
     return text

@@ -1,7 +1,7 @@
 """Progress of a long job, shown where the job runs: a live bar, a notebook cell, or plain lines in a log.
 
-One line of text says it all, made by `line` from a snapshot (pure); three views show that line. Many threads may call
-`advance`, `quota` and `note` at once.
+One line of text says it all, made by `line` from a snapshot (pure); three views show that line. Many threads
+may call `advance`, `quota` and `note` at once.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ NOTEBOOK_EVERY_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What is known at one moment. `elapsed` in seconds; `quota` is (requests used, requests allowed) per window."""
+    """What is known at one moment. `elapsed` in seconds; `quota` is (requests used, allowed) per window."""
 
     description: str
     unit: str
@@ -154,7 +154,7 @@ class Progress:
         description: str | None = None,
         began_at: int | None = None,
     ) -> None:
-        """Sets what is given. `began_at`: units an earlier run had done, so that they do not flatter the rate."""
+        """Sets what is given. `began_at`: units an earlier run had done; they do not flatter the rate."""
         self._change(
             lambda now: replace(
                 now,
@@ -214,11 +214,11 @@ class LiveView:
     """A bar and the line, redrawn in place a few times a second; the last state stays on the screen."""
 
     def __init__(self, stream: IO[str]) -> None:
+        self._now = Snapshot("", "")
         console = Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False)
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False
         )
-        self._now = Snapshot("", "")
 
     def start(self, now: Snapshot) -> None:
         self._now = now
@@ -252,7 +252,8 @@ class NotebookView:
     def start(self, now: Snapshot) -> None:
         from IPython.display import display  # noqa: PLC0415  only there in a notebook
 
-        self._handle = display(_Words(line(now)), display_id=True)
+        show: Callable[..., Any] = display
+        self._handle = show(_Words(line(now)), display_id=True)
 
     def show(self, now: Snapshot, *, urgent: bool) -> None:
         if urgent or self._clock() - self._shown_at >= self._every:

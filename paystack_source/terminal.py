@@ -29,7 +29,6 @@ import signal
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -48,6 +47,8 @@ from paystack_source.failures import (
 from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
+
     from paystack_source.progress import Clock
 
 __all__ = ["CommandError", "ExitCode", "Progress", "Terminal", "UsageError", "clean", "options", "run"]
@@ -56,12 +57,12 @@ _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]"
 
 
 def clean(text: object) -> str:
-    """`text` without control and bidi characters: nothing that came from a file or an API may steer the terminal."""
+    """`text` without control and bidi characters: nothing from a file or an API may steer the terminal."""
     return _CONTROL.sub("", str(text))
 
 
 class Terminal:
-    """Where a command talks. `json_output` moves everything but the last line to stderr; `quiet` drops the talk.
+    """Where a command talks. `json_output` moves all but the last line to stderr; `quiet` drops the talk.
 
     The streams are looked up at each use, so a notebook or a test that redirects them is obeyed.
     """
@@ -84,12 +85,13 @@ class Terminal:
 
     def fail(self, failure: Failure) -> None:
         """Shows an error: what, then what to do."""
-        self._print(sys.stderr, Text.assemble(("error: ", "bold red"), clean(failure.message)))
+        kind = "" if failure.exit_code == ExitCode.INTERRUPTED else "error: "
+        self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(failure.message)))
         if failure.advice:
             self._print(sys.stderr, Text(f"  {clean(failure.advice)}"))
 
     def progress(self, description: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A progress display fit for where this runs: live bar, notebook cell, or a plain line every few seconds."""
+        """A progress display fit for where this runs: live bar, notebook cell, or plain lines in a log."""
         if self.quiet:
             return Silent(description, total=total, unit=unit, clock=self._clock)
         return Progress.here(description, total=total, unit=unit, clock=self._clock)
@@ -135,7 +137,7 @@ class Terminal:
         _write(sys.stdout, json.dumps(result, default=str, ensure_ascii=False) + "\n")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Asks yes or no. `yes` (the --yes switch) answers; without a person to ask it refuses with advice."""
+        """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
         return yes or self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
 
     def confirm_typed(self, question: str, phrase: str) -> bool:
@@ -156,13 +158,14 @@ class Terminal:
         return sys.stderr if self.json_output else sys.stdout
 
     def _print(self, stream: IO[str], what: Text | Table) -> None:
-        # force_jupyter=False: plain text reads the same in a notebook as in a terminal, and lands in the right stream.
+        # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
         width = None if _is_tty(stream) else 160
         console = Console(
             file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width
         )
-        with _reader_may_leave(stream):
+        with console.capture() as drawn:  # Rich would exit by itself when the reader has left
             console.print(what, soft_wrap=isinstance(what, Text))
+        _write(stream, drawn.get())
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -179,14 +182,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Show where an error came from (or PAYSTACK_TRACEBACK=1).",
     )
     @functools.wraps(command)
-    def with_terminal(*args: Any, json_output: bool, quiet: bool, **kwargs: Any) -> Any:
+    def with_terminal(*args: object, json_output: bool, quiet: bool, **kwargs: object) -> object:
         return command(*args, terminal=Terminal(json_output=json_output, quiet=quiet), **kwargs)
 
     return with_terminal
 
 
 def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
-    """Runs a command and returns its exit code; whatever goes wrong ends as one message, and with --json one object.
+    """Runs a command, returns its exit code; what goes wrong ends as one message, with --json as one object.
 
     `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
     """
@@ -224,7 +227,7 @@ def clean_lines(text: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    """dlt's log and telemetry are off unless the user asked: what matters is said here, once."""
+    """Log and telemetry of dlt are off unless the user asked: what matters is said here, once."""
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
 

@@ -1,0 +1,157 @@
+"""Every way a run can end badly becomes one message, one advice, one exit code, and leaks nothing."""
+
+import errno
+
+import click
+import pytest
+
+from paystack_source.failures import CommandError, ExitCode, UsageError, explain, mask, masked_traceback
+
+CANARY = "amina.bello@example.com"
+
+
+class PipelineStepFailed(Exception):  # noqa: N818  dlt's name
+    """Shaped like dlt's: the cause sits in `.exception`."""
+
+    def __init__(self, exception):
+        super().__init__(f"step failed: {exception}")
+        self.exception = exception
+
+
+def named(name, *bases):
+    return type(name, bases or (Exception,), {})
+
+
+class Refused(Exception):  # noqa: N818  as the client names them
+    """Shaped like the client's errors."""
+
+    exit_code, message, advice = 4, "Paystack refused the key.", "Check the key."
+    http_status, type, code, next_step = 401, "validation_error", "invalid_Key", None
+
+
+def raised_from(outer, cause):
+    outer.__cause__ = cause
+    return outer
+
+
+def test_the_packages_own_errors_speak_for_themselves():
+    failure = explain(Refused())
+    assert (failure.exit_code, failure.error) == (4, "Refused")
+    assert failure.as_json() == {
+        "status": "error",
+        "error": "Refused",
+        "message": "Paystack refused the key.",
+        "advice": "Check the key.",
+        "exit_code": 4,
+        "http_status": 401,
+        "type": "validation_error",
+        "code": "invalid_Key",
+    }
+
+
+@pytest.mark.parametrize(
+    "wrapped",
+    [
+        PipelineStepFailed(Refused()),
+        raised_from(RuntimeError("x"), Refused()),
+        raised_from(PipelineStepFailed(raised_from(ValueError("y"), Refused())), KeyError("z")),
+        ExceptionGroup("many", [ValueError("a"), Refused()]),
+    ],
+)
+def test_they_are_found_under_whatever_wraps_them(wrapped):
+    assert explain(wrapped).error == "Refused"
+
+
+def test_a_lock_is_named_with_file_and_process_even_inside_dlt():
+    text = (
+        'IO Error: Could not set lock on file "/data/copy.duckdb": '
+        "Conflicting lock is held in /usr/bin/python3 (PID 4711)."
+    )
+    failure = explain(PipelineStepFailed(raised_from(RuntimeError("load"), named("IOException")(text))))
+    assert failure.error == "DatabaseLocked"
+    assert "/data/copy.duckdb" in failure.message
+    assert "4711" in failure.message
+
+
+@pytest.mark.parametrize(
+    "error",
+    [
+        OSError(errno.ENOSPC, "No space left on device"),
+        named("IOException")("Could not write file: No space left on device"),
+    ],
+)
+def test_a_full_disk_is_said_so(error):
+    assert explain(PipelineStepFailed(error)).error == "DiskFull"
+
+
+@pytest.mark.parametrize(
+    ("error", "name", "code"),
+    [
+        (click.UsageError("no such option: --fron"), "UsageError", ExitCode.USAGE),
+        (click.BadParameter("not a date"), "UsageError", ExitCode.USAGE),
+        (UsageError("no"), "UsageError", ExitCode.USAGE),
+        (CommandError("no", exit_code=ExitCode.UNPROVEN), "CommandError", ExitCode.UNPROVEN),
+        (named("ConfigFieldMissingException", KeyError)("spec"), "SettingMissing", ExitCode.USAGE),
+        (named("MissingDependencyException", ImportError)("psycopg2"), "PartNotInstalled", ExitCode.USAGE),
+        (named("UnknownDestinationModule")("nowhere"), "NoSuchDestination", ExitCode.USAGE),
+        (
+            named("DestinationConnectionError")("password=hunter2"),
+            "WarehouseUnreachable",
+            ExitCode.UNEXPECTED,
+        ),
+        (MemoryError(), "OutOfMemory", ExitCode.UNEXPECTED),
+        (
+            ConnectionRefusedError(errno.ECONNREFUSED, "Connection refused"),
+            "ConnectionRefusedError",
+            ExitCode.UNEXPECTED,
+        ),
+        (KeyboardInterrupt(), "Interrupted", ExitCode.INTERRUPTED),
+        (click.Abort(), "Interrupted", ExitCode.INTERRUPTED),
+    ],
+)
+def test_each_known_end_has_its_name_and_code(error, name, code):
+    failure = explain(error)
+    assert (failure.error, failure.exit_code) == (name, code)
+    assert failure.message
+    assert "hunter2" not in f"{failure.message}{failure.advice}"
+
+
+def test_the_text_of_an_unknown_error_is_never_shown():
+    failure = explain(PipelineStepFailed(ValueError(f"bad row {CANARY}")))
+    assert failure.exit_code == ExitCode.UNEXPECTED
+    assert "ValueError" in failure.message
+    assert CANARY not in str(failure)
+
+
+def test_a_cause_hidden_on_purpose_stays_hidden():
+    error = ValueError("converted")
+    error.__context__, error.__suppress_context__ = Refused(), True
+    assert explain(error).error == "ValueError"
+
+
+@pytest.mark.parametrize(
+    "secret",
+    [
+        "sk_live_0123456789abcdef",
+        "sk_test_sandbox",
+        "AUTH_72btv547",
+        "CUS_xr58yrr2ujlft9k",
+        CANARY,
+        "+234 803 123 4567",
+        "08031234567",
+        "22222222222",
+        "0001234567",
+    ],
+)
+def test_a_traceback_masks_what_has_the_shape_of_a_secret(secret):
+    with pytest.raises(ValueError, match="row 17") as caught:
+        int(f"bad value {secret!r} in row 17")
+    shown = masked_traceback(caught.value)
+    assert secret not in shown
+    assert "row 17" in shown
+    assert "test_failures.py" in shown
+
+
+def test_masking_leaves_ordinary_text_alone():
+    text = "line 123 of customers.csv: 600 requests in 60 s, 2026-11-23"
+    assert mask(text) == text

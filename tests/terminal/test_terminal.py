@@ -1,0 +1,235 @@
+"""Streams, exit codes and the last line: what scripts and people rely on."""
+
+import io
+import json
+import os
+import pty
+import signal
+import subprocess
+import sys
+import textwrap
+
+import click
+import pytest
+
+from paystack_source.terminal import ExitCode, Terminal, UsageError, clean, options, run
+
+
+@click.command()
+@click.option("--fail", type=click.Choice(["unknown", "usage", "interrupt", "kill"]))
+@options
+def job(terminal, fail):
+    if fail == "unknown":
+        raise ValueError("row of amina.bello@example.com")
+    if fail == "usage":
+        raise UsageError("No rows.", "Give a file with rows.")
+    if fail == "interrupt":
+        raise KeyboardInterrupt
+    if fail == "kill":
+        os.kill(os.getpid(), signal.SIGTERM)
+    with terminal.progress("Reading customers", total=3, unit="customers") as progress:
+        progress.advance(3)
+    terminal.finish(
+        "Copied",
+        [("rows", "3"), ("where", "copy.duckdb")],
+        {"status": "complete", "rows_seen": 3},
+        ["ls copy.duckdb"],
+    )
+    return ExitCode.OK
+
+
+def last_line(text):
+    return json.loads(text.splitlines()[-1])
+
+
+def test_without_json_the_summary_is_data_and_the_rest_is_talk(capsys):
+    assert run(job, []) == 0
+    out, err = capsys.readouterr()
+    assert "Copied" in out
+    assert "  ls copy.duckdb" in out.splitlines()
+    assert "3 of 3 customers" in err
+    assert "Reading" not in out
+
+
+def test_with_json_stdout_is_one_object_and_nothing_else(capsys):
+    assert run(job, ["--json"]) == 0
+    out, err = capsys.readouterr()
+    assert json.loads(out) == {"status": "complete", "rows_seen": 3}
+    assert "Copied" in err
+
+
+def test_quiet_drops_the_talk_but_not_the_result(capsys):
+    assert run(job, ["--quiet"]) == 0
+    out, err = capsys.readouterr()
+    assert "Copied" in out
+    assert err == ""
+
+
+@pytest.mark.parametrize(
+    ("args", "code", "name"),
+    [
+        (["--fail", "unknown"], ExitCode.UNEXPECTED, "ValueError"),
+        (["--fail", "usage"], ExitCode.USAGE, "UsageError"),
+        (["--nonsense"], ExitCode.USAGE, "UsageError"),
+        (["--fail", "maybe"], ExitCode.USAGE, "UsageError"),
+        (["--fail", "interrupt"], ExitCode.INTERRUPTED, "Interrupted"),
+        (["--fail", "kill"], ExitCode.INTERRUPTED, "Interrupted"),
+    ],
+)
+def test_an_error_is_one_message_an_exit_code_and_one_object(args, code, name, capsys):
+    assert run(job, [*args, "--json"]) == code
+    out, err = capsys.readouterr()
+    shown = json.loads(out)
+    assert (shown["error"], shown["exit_code"]) == (name, code)
+    assert shown["status"] in {"error", "interrupted"}
+    assert shown["message"]
+    assert err.lstrip().startswith("Interrupted." if code == ExitCode.INTERRUPTED else "error: ")
+    assert "Traceback" not in err
+    assert "amina.bello" not in out + err
+
+
+@pytest.mark.parametrize("how", ["switch", "environment"])
+def test_a_traceback_is_shown_on_request_and_masked(how, capsys, monkeypatch):
+    if how == "environment":
+        monkeypatch.setenv("PAYSTACK_TRACEBACK", "1")
+    assert run(job, ["--fail", "unknown", *(["--traceback"] if how == "switch" else [])]) == 1
+    err = capsys.readouterr().err
+    assert "Traceback (most recent call last)" in err
+    assert 'raise ValueError("row of' in err
+    assert "amina.bello" not in err
+
+
+def test_sigterm_is_handled_only_while_a_command_runs():
+    before = signal.getsignal(signal.SIGTERM)
+    run(job, ["--quiet"])
+    assert signal.getsignal(signal.SIGTERM) is before
+
+
+def test_help_is_data_and_exits_0(capsys):
+    assert run(job, ["--help"]) == 0
+    assert "--traceback" in capsys.readouterr().out
+
+
+def test_a_question_without_a_person_is_refused_with_advice(monkeypatch):
+    monkeypatch.setattr(sys, "stdin", io.StringIO())
+    terminal = Terminal()
+    with pytest.raises(UsageError) as refusal:
+        terminal.confirm("Send 5 changes?")
+    assert "--yes" in refusal.value.advice
+    assert terminal.confirm("Send 5 changes?", yes=True)
+    with pytest.raises(UsageError):
+        terminal.confirm_typed("Deny 9,000 customers.", "9000")
+
+
+class Person:
+    """Someone at the keyboard who types `answer`."""
+
+    def __init__(self, answer):
+        self.answer = answer
+
+    def isatty(self):
+        return True
+
+    def readline(self):
+        return self.answer + "\n"
+
+
+@pytest.mark.parametrize(
+    ("answer", "yes"), [("y", True), ("Yes", True), ("", False), ("n", False), ("yep", False)]
+)
+def test_only_a_clear_yes_is_a_yes(answer, yes, monkeypatch, capsys):
+    monkeypatch.setattr(sys, "stdin", Person(answer))
+    assert Terminal(json_output=True).confirm("Send?") is yes
+    assert capsys.readouterr().out == ""
+
+
+@pytest.mark.parametrize(("answer", "right"), [("9000", True), ("y", False), ("900", False)])
+def test_a_typed_phrase_must_be_that_phrase(answer, right, monkeypatch):
+    monkeypatch.setattr(sys, "stdin", Person(answer))
+    assert Terminal().confirm_typed("Deny.", "9000") is right
+
+
+def test_hostile_text_cannot_steer_the_terminal(capsys):
+    Terminal().say("name \x1b[2Jwiped\x07 \u202egnp.exe [red]x[/red]\nmore")
+    err = capsys.readouterr().err
+    assert "\x1b" not in err
+    assert "\u202e" not in err
+    assert "[red]x[/red]" in err
+    assert clean("é 名 🙂") == "é 名 🙂"
+
+
+def test_long_commands_stay_on_one_line_so_that_they_can_be_pasted(capsys):
+    command = "duckdb paystack_customers.duckdb " + "x" * 300
+    Terminal().print_summary("Copied", [], [command])
+    assert f"  {command}" in capsys.readouterr().out.splitlines()
+
+
+PROGRAM = textwrap.dedent("""
+    import sys, click
+    from paystack_source.terminal import options, run
+    @click.command()
+    @options
+    def job(terminal):
+        for n in range(5000):
+            terminal.table("t", ["a"], [["x" * 100]]) if n < 200 else None
+        terminal.finish("Copied", [("rows", 3)], {"status": "complete"})
+        print("done", file=sys.stderr)
+        return 3
+    sys.exit(run(job))
+""")
+
+
+def test_a_reader_that_leaves_early_does_not_change_the_outcome():
+    child = subprocess.Popen([sys.executable, "-c", PROGRAM], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    child.stdout.read(10)
+    child.stdout.close()
+    with child.stderr:
+        err = child.stderr.read().decode()
+    assert child.wait() == 3
+    assert err == "done\n"
+
+
+def on_a_tty(program, env):
+    """What a person sees: the program's stderr and stdout on a pseudo-terminal."""
+    leader, follower = pty.openpty()
+    child = subprocess.Popen(
+        [sys.executable, "-c", program],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        env={**os.environ, **env},
+    )
+    os.close(follower)
+    shown = b""
+    while True:
+        try:
+            chunk = os.read(leader, 65536)
+        except OSError:
+            break
+        if not chunk:
+            break
+        shown += chunk
+    os.close(leader)
+    assert child.wait() == 0
+    return shown.decode()
+
+
+LIVE = textwrap.dedent("""
+    from paystack_source.terminal import Terminal
+    terminal = Terminal()
+    with terminal.progress("Reading customers", total=200, unit="customers") as progress:
+        progress.advance(200)
+    terminal.warn("one")
+""")
+
+
+def test_on_a_terminal_the_bar_is_live_and_the_last_state_stays():
+    shown = on_a_tty(LIVE, {"TERM": "xterm-256color", "COLUMNS": "120", "NO_COLOR": ""})
+    assert "200 of 200 customers (100 %)" in shown
+    assert "\x1b[33mwarning: " in shown
+
+
+def test_no_color_is_honoured():
+    shown = on_a_tty(LIVE, {"TERM": "xterm-256color", "COLUMNS": "120", "NO_COLOR": "1"})
+    assert "\x1b[33m" not in shown
+    assert "warning: one" in shown
