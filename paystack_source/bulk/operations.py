@@ -1,0 +1,379 @@
+"""The bulk operations, in one declarative table; validation, plan, command line, documentation and tests derive from it.
+
+Where the facts come from: Paystack's API reference and OpenAPI description (paths, required fields, 202 for identity),
+recorded answers (a metadata *object* is required, an unknown authorization is a 404). What is not documented is said
+beside the field that depends on it. How a row is read back is in `readback.py`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from types import MappingProxyType
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from paystack_source.bulk import readback
+
+if TYPE_CHECKING:
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.records import Reply
+
+__all__ = ["CLEAR", "IDENTIFIERS", "OPERATIONS", "Column", "Guard", "Operation", "operation"]
+
+CLEAR: Final = "<clear>"
+"""What a cell holds to empty a field; a blank cell leaves the field as it is."""
+
+Kind = Literal[
+    "code", "email", "id", "auth_code", "name", "phone", "json", "enum", "country", "digits", "text"
+]
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One input column: how it may be called, what may stand in it, and how careful to be with it.
+
+    `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to others.
+    `length` is the least and the greatest number of characters, or of digits for `digits` and `phone`.
+    """
+
+    name: str
+    kind: Kind
+    help: str
+    aliases: tuple[str, ...] = ()
+    required: bool = False
+    secret: bool = False
+    personal: bool = True
+    clearable: bool = False
+    choices: tuple[str, ...] = ()
+    default: str | None = None
+    length: tuple[int, int] = (1, 255)
+
+
+@dataclass(frozen=True, slots=True)
+class Guard:
+    """Above `rows` to send, or above `share` of all customers, a live run must be confirmed by hand.
+
+    With `when`, only rows that set this field to this value are counted.
+    """
+
+    rows: int
+    share: float
+    what: str
+    when: tuple[str, str] | None = None
+
+
+Call = Callable[["PaystackClient", str, Mapping[str, Any]], "Reply"]
+
+
+@dataclass(frozen=True, slots=True)
+class Operation:
+    """All that is particular to one operation.
+
+    `key_kinds`: what Paystack takes in the request to name the customer. `call(client, key, body)` sends one row, where
+    `body` is the row's `body` plus its secret fields. `repeatable`: sending the same row twice does no harm.
+    `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back` tells whether a row
+    whose answer was lost was applied; `settle` tells the verdict of a row that was only accepted.
+    """
+
+    name: str
+    title: str
+    method: str
+    path: str
+    columns: tuple[Column, ...]
+    identifiers: tuple[str, ...]
+    key_kinds: tuple[str, ...]
+    call: Call
+    repeatable: bool
+    guards: tuple[Guard, ...]
+    read_back: readback.ReadBack | None = None
+    settle: readback.Settle | None = None
+    undoable: tuple[str, ...] = ()
+    undo_reason: str = ""
+    accepted_pending: bool = False
+    absent_means_done: bool = False
+    needs_live_confirm: bool = False
+    identifier_required: bool = True
+    by_column: Mapping[str, Column] = field(init=False, repr=False, compare=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "by_column", MappingProxyType({c.name: c for c in self.columns}))
+
+    @property
+    def endpoint(self) -> str:
+        """The quota bucket: Paystack counts requests per endpoint."""
+        return f"{self.method} {self.path}"
+
+    @property
+    def fields(self) -> tuple[Column, ...]:
+        """The columns that are sent, without those that only say which customer is meant."""
+        return tuple(c for c in self.columns if c.name not in self.identifiers)
+
+    @property
+    def secret_fields(self) -> tuple[str, ...]:
+        """Names of the columns that rest nowhere in clear."""
+        return tuple(c.name for c in self.columns if c.secret)
+
+
+_CODE: Final = Column(
+    "customer_code",
+    "code",
+    "Paystack's code of the customer, CUS_ and lower-case letters and digits.",
+    aliases=("code", "customer", "paystack_customer_code", "cus_code"),
+    length=(5, 64),
+)
+_EMAIL: Final = Column(
+    "email",
+    "email",
+    "The customer's email as Paystack holds it; kept as written, compared without regard to case.",
+    aliases=("email_address", "e_mail", "mail", "customer_email"),
+    length=(3, 254),
+)
+_ID: Final = Column(
+    "id",
+    "id",
+    "Paystack's number of the customer; needs the copy, which knows the code that belongs to it.",
+    aliases=("customer_id", "paystack_id"),
+    length=(1, 18),
+)
+_FIRST: Final = Column(
+    "first_name",
+    "name",
+    "First name.",
+    aliases=("first", "given_name", "forename"),
+    clearable=True,
+)
+_LAST: Final = Column(
+    "last_name",
+    "name",
+    "Last name.",
+    aliases=("last", "surname", "family_name"),
+    clearable=True,
+)
+_PHONE: Final = Column(
+    "phone",
+    "phone",
+    "Phone as text: leading zeros and plus signs are kept, nothing is reformatted.",
+    aliases=("phone_number", "mobile", "mobile_number", "telephone", "tel", "msisdn"),
+    clearable=True,
+    length=(5, 20),
+)
+_METADATA: Final = Column(
+    "metadata",
+    "json",
+    'A JSON object, e.g. {"tier": "gold"}; merged into what the customer has unless told to replace it.',
+    aliases=("meta", "meta_data", "custom_fields"),
+    clearable=True,
+    length=(2, 100_000),
+)
+
+IDENTIFIERS: Final = ("customer_code", "email", "id")
+"""The columns that can say which customer is meant, the surest first."""
+
+_NAMED: Final = (_CODE, _EMAIL, _ID)
+_PROFILE: Final = (_FIRST, _LAST, _PHONE, _METADATA)
+
+
+def _required(column: Column) -> Column:
+    return Column(
+        column.name,
+        column.kind,
+        column.help,
+        aliases=column.aliases,
+        required=True,
+        secret=column.secret,
+        length=column.length,
+    )
+
+
+def _risk_action(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
+    return client.set_risk_action(key, body["risk_action"])
+
+
+def _update(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
+    return client.update(key, **body)
+
+
+def _create(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
+    return client.create(key, **body)
+
+
+def _validate(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
+    return client.validate(key, **body)
+
+
+def _deactivate(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:  # noqa: ARG001 - one shape for all
+    return client.deactivate_authorization(body["authorization_code"])
+
+
+_RISK: Final = Operation(
+    name="risk-action",
+    title="Set risk actions",
+    method="POST",
+    path="/customer/set_risk_action",
+    columns=(
+        *_NAMED,
+        Column(
+            "risk_action",
+            "enum",
+            "allow (whitelist), deny (blacklist) or default; or give --risk-action for all rows.",
+            aliases=("action", "risk"),
+            required=True,
+            personal=False,
+            choices=("allow", "deny", "default"),
+        ),
+    ),
+    identifiers=IDENTIFIERS,
+    key_kinds=("customer_code", "email"),
+    call=_risk_action,
+    repeatable=True,  # it sets a state
+    read_back=readback.fields_hold,
+    undoable=("risk_action",),
+    guards=(
+        Guard(rows=1_000, share=0.10, what="risk actions"),
+        Guard(rows=100, share=0.01, what="denials", when=("risk_action", "deny")),
+    ),
+)
+
+_UPDATE: Final = Operation(
+    name="update",
+    title="Update names, phones and metadata",
+    method="PUT",
+    path="/customer/{code}",
+    columns=(*_NAMED, *_PROFILE),
+    identifiers=IDENTIFIERS,
+    key_kinds=("customer_code",),  # documented for the code only
+    call=_update,
+    repeatable=True,
+    read_back=readback.fields_hold,
+    undoable=("first_name", "last_name", "phone", "metadata"),
+    guards=(Guard(rows=1_000, share=0.10, what="updates"),),
+)
+
+_CREATE: Final = Operation(
+    name="create",
+    title="Create customers",
+    method="POST",
+    path="/customer",
+    columns=(_required(_EMAIL), *_PROFILE),
+    identifiers=("email",),
+    key_kinds=("email",),
+    call=_create,
+    # Seven code bases rely on "a known email answers with the existing customer"; Paystack does not document it.
+    repeatable=False,
+    read_back=readback.customer_appeared,
+    undo_reason="Paystack has no way to delete a customer.",
+    guards=(Guard(rows=1_000, share=0.10, what="new customers"),),
+)
+
+_VALIDATE: Final = Operation(
+    name="validate",
+    title="Validate identities",
+    method="POST",
+    path="/customer/{code}/identification",
+    columns=(
+        *_NAMED,
+        _required(_FIRST),
+        _required(_LAST),
+        Column("middle_name", "name", "Middle name, if any.", aliases=("middle", "other_name")),
+        Column(
+            "type",
+            "enum",
+            "What is validated; bank_account unless given.",
+            aliases=("identification_type",),
+            required=True,
+            personal=False,
+            choices=("bank_account",),
+            default="bank_account",
+        ),
+        Column(
+            "country",
+            "country",
+            "Two letters, e.g. NG.",
+            aliases=("country_code",),
+            required=True,
+            personal=False,
+            length=(2, 2),
+        ),
+        Column(
+            "bank_code",
+            "text",
+            "The bank's code, as text: leading zeros count.",
+            aliases=("bank",),
+            required=True,
+            personal=False,
+            length=(2, 20),
+        ),
+        Column(
+            "account_number",
+            "digits",
+            "The bank account: 10 digits in Nigeria.",
+            aliases=("account", "account_no", "nuban"),
+            required=True,
+            secret=True,
+            length=(5, 20),
+        ),
+        Column(
+            "bvn",
+            "digits",
+            "The bank verification number, 11 digits.",
+            aliases=("bank_verification_number",),
+            required=True,
+            secret=True,
+            length=(11, 11),
+        ),
+        Column("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
+    ),
+    identifiers=IDENTIFIERS,
+    key_kinds=("customer_code", "email"),
+    call=_validate,
+    repeatable=False,  # each one is an enquiry at the bank
+    settle=readback.identity_verdict,
+    undo_reason="An identity check is an enquiry; there is nothing to take back.",
+    accepted_pending=True,
+    needs_live_confirm=True,
+    guards=(Guard(rows=200, share=0.05, what="identity checks"),),
+)
+
+_DEACTIVATE: Final = Operation(
+    name="deactivate-authorization",
+    title="Deactivate authorizations",
+    method="POST",
+    path="/customer/authorization/deactivate",
+    columns=(
+        Column(
+            "authorization_code",
+            "auth_code",
+            "The code of the card or account authorization, AUTH_ and letters and digits.",
+            aliases=("authorization", "auth_code", "auth"),
+            required=True,
+            secret=True,
+            length=(6, 64),
+        ),
+        *_NAMED,
+    ),
+    identifiers=IDENTIFIERS,
+    identifier_required=False,  # named only so that an unknown outcome can be read back
+    key_kinds=("customer_code", "email"),
+    call=_deactivate,
+    repeatable=True,
+    absent_means_done=True,
+    read_back=readback.authorization_gone,
+    undo_reason="A deactivated authorization cannot be activated again; the customer has to pay once more.",
+    needs_live_confirm=True,
+    guards=(Guard(rows=100, share=0.01, what="deactivations"),),
+)
+
+OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
+    {op.name: op for op in (_RISK, _UPDATE, _CREATE, _VALIDATE, _DEACTIVATE)}
+)
+"""Every bulk operation by the name it has on the command line."""
+
+
+def operation(name: str | Operation) -> Operation:
+    """The operation of this name (`_` may stand for `-`). Raises `KeyError` with the known names in its text."""
+    if isinstance(name, Operation):
+        return name
+    try:
+        return OPERATIONS[name.replace("_", "-")]
+    except KeyError:
+        raise KeyError(f"{name!r} is not an operation; there are {', '.join(OPERATIONS)}") from None

@@ -1,0 +1,115 @@
+"""What can be wrong with an input or a plan: errors that list every bad cell at once, with values masked.
+
+    ConfigError (exit 2: nothing was sent)
+      InputError        the input cannot be planned; `.problems` names every bad cell
+      PlanError         the plan cannot be applied
+        EditedPlan        the seal does not fit: the file was changed after it was written, or is no plan
+        StalePlan         too old, or made by a version that wrote another format
+        WrongAccount      made for another account, key mode or host
+        InputChanged      the input file is not the one that was planned
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Final
+
+from paystack_source.api.errors import ConfigError
+
+__all__ = [
+    "EditedPlan",
+    "InputChanged",
+    "InputError",
+    "PlanError",
+    "Problem",
+    "StalePlan",
+    "WrongAccount",
+    "masked",
+    "write_problems",
+]
+
+SHOWN: Final = 20
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Problem:
+    """One thing that is wrong. `line` is the physical line in the file (the row's number where there are no lines).
+
+    `column` is the input's own name for it, "" if the whole row or file is meant. `value` is masked already.
+    """
+
+    line: int | None
+    column: str
+    reason: str
+    value: str = ""
+    row: int | None = None
+
+    def __str__(self) -> str:
+        where = f"line {self.line}" if self.line is not None else "header"
+        cell = f", {self.column}" if self.column else ""
+        shown = f" ({self.value})" if self.value else ""
+        return f"{where}{cell}: {self.reason}{shown}"
+
+
+class InputError(ConfigError):
+    """The input cannot be planned. `problems` has the first `KEPT` of them in file order, `count` is their number."""
+
+    def __init__(self, problems: Sequence[Problem], *, count: int | None = None, name: str = "the input") -> None:
+        self.problems = list(problems)
+        self.count = len(self.problems) if count is None else count
+        lines = [f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"]
+        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
+        if self.count > SHOWN:
+            lines.append(f"  … and {self.count - SHOWN:,} more")
+        super().__init__("\n".join(lines), advice="Correct the cells named above and plan again.")
+
+
+class PlanError(ConfigError):
+    """The plan cannot be applied; nothing was sent."""
+
+
+class EditedPlan(PlanError):
+    """The seal does not fit the file."""
+
+
+class StalePlan(PlanError):
+    """The plan is too old, or another version wrote it."""
+
+
+class WrongAccount(PlanError):
+    """The plan was made for another account, key mode or host."""
+
+
+class InputChanged(PlanError):
+    """The input is not the one that was planned."""
+
+
+def masked(value: Any, *, secret: bool = False) -> str:
+    """A value as it may be shown: enough to find it again in one's own file, too little to use.
+
+    Secrets keep at most their last two characters, everything else its first and last one.
+    """
+    text = "" if value is None else str(value)
+    if not text:
+        return ""
+    if secret:
+        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - a short one would be given away
+    if "@" in text:
+        name, _, domain = text.rpartition("@")
+        return f"{name[:1]}…@{domain[:1]}…"
+    return f"{text[:1]}…{text[-1:]}" if len(text) > 3 else "…"  # noqa: PLR2004
+
+
+def write_problems(error: InputError, path: Path) -> Path:
+    """Writes the problems as CSV (line, row, column, reason, value masked), readable by the owner only."""
+    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(["line", "row", "column", "reason", "value"])
+        for problem in error.problems:
+            writer.writerow([problem.line, problem.row, problem.column, problem.reason, problem.value])
+    return path
