@@ -1,12 +1,13 @@
 # `make demo` and `make test` are all a new machine needs; `make help` lists the rest.
-PYTHON ?= python3
-VENV   := .venv
-BIN    := $(VENV)/bin
+VENV := .venv
+BIN  := $(VENV)/bin
+PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 # How many tests run side by side.
-JOBS   ?= 2
+JOBS ?= 2
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test check lint format types lock lock-check notebook bench clean
+.DELETE_ON_ERROR:
+.PHONY: help demo test check lint types lock-check format lock notebook bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -22,11 +23,11 @@ check: lint types lock-check ## lint, format, strict types, pinned requirements 
 lint: $(VENV)/dev.done ## lint and format check
 	@$(BIN)/ruff check . && $(BIN)/ruff format --check .
 
-format: $(VENV)/dev.done ## format and apply safe fixes
-	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
-
 types: $(VENV)/dev.done ## strict type check of the package and the pipelines
 	@$(BIN)/mypy
+
+format: $(VENV)/dev.done ## format and apply safe fixes
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 notebook: $(VENV)/dev.done ## open the notebooks
 	@$(BIN)/jupyter lab notebooks
@@ -35,26 +36,34 @@ bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 	@$(BIN)/python benchmarks/run.py
 
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
+COMPILE_DEV = $(COMPILE) --all-extras --group dev
+COMPILE_RUN = $(COMPILE) --extra sandbox --group build -c requirements/dev.txt
 
 lock: $(VENV)/dev.done ## pin the requirements again from pyproject.toml
-	@$(COMPILE) --all-extras --group dev -o requirements/dev.txt
-	@$(COMPILE) --extra sandbox -c requirements/dev.txt -o requirements/run.txt
+	@$(COMPILE_DEV) -o requirements/dev.txt
+	@$(COMPILE_RUN) -o requirements/run.txt
 
 lock-check: $(VENV)/dev.done ## fail if the pinned requirements are not what pyproject.toml asks for
 	@cp requirements/dev.txt $(VENV)/dev.check && cp requirements/run.txt $(VENV)/run.check
-	@$(COMPILE) --all-extras --group dev -o $(VENV)/dev.check
-	@$(COMPILE) --extra sandbox -c requirements/dev.txt -o $(VENV)/run.check
-	@for f in dev run; do grep -vE '^ *#' $(VENV)/$$f.check > $(VENV)/$$f.new; grep -vE '^ *#' requirements/$$f.txt > $(VENV)/$$f.old; \
-	  diff -q $(VENV)/$$f.old $(VENV)/$$f.new >/dev/null || { echo "requirements/$$f.txt is not in step with pyproject.toml: run 'make lock'"; exit 1; }; done
+	@$(COMPILE_DEV) -o $(VENV)/dev.check
+	@$(COMPILE_RUN) -o $(VENV)/run.check
+	@for f in dev run; do \
+	  grep -vE '^ *#' $(VENV)/$$f.check > $(VENV)/$$f.new; grep -vE '^ *#' requirements/$$f.txt > $(VENV)/$$f.old; \
+	  diff -q $(VENV)/$$f.old $(VENV)/$$f.new >/dev/null || \
+	    { echo "requirements/$$f.txt is not in step with pyproject.toml: run 'make lock'"; exit 1; }; done
 
-$(VENV)/run.done: requirements/run.txt pyproject.toml
-	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/run.txt
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --no-deps --editable .
+$(BIN)/python:
+	@.ci/venv $(VENV)
+
+# Hashes are checked for every package; the package itself is built without fetching anything more.
+$(VENV)/run.done: requirements/run.txt pyproject.toml | $(BIN)/python
+	@$(PIP) --require-hashes -r requirements/run.txt
+	@$(PIP) --no-deps --no-build-isolation --editable .
 	@touch $@
 
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
-	@$(BIN)/python -m pip install --quiet --disable-pip-version-check --require-hashes -r requirements/dev.txt
+	@echo "installing the tools for tests and checks (a minute or two, once) ..." >&2
+	@$(PIP) --require-hashes -r requirements/dev.txt
 	@touch $@
 
 clean: ## remove the environment and caches (never data)
