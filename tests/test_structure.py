@@ -40,29 +40,26 @@ FORBIDDEN = {
 # Functions of values: what they may not import, because it reaches out of the process.
 PURE = [
     "extract/windows.py",
-    
     "bulk/states.py",
     "failures.py",
     "api/errors.py",
     "api/records.py",
 ]
-REACHES_OUT = set(
-    [
-        "duckdb",
-        "os",
-        "pathlib",
-        "random",
-        "requests",
-        "shutil",
-        "socket",
-        "sqlite3",
-        "subprocess",
-        "tempfile",
-        "threading",
-        "time",
-        "urllib3",
-    ]
-)
+REACHES_OUT = {
+    "duckdb",
+    "os",
+    "pathlib",
+    "random",
+    "requests",
+    "shutil",
+    "socket",
+    "sqlite3",
+    "subprocess",
+    "tempfile",
+    "threading",
+    "time",
+    "urllib3",
+}
 
 
 @cache
