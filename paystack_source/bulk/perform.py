@@ -1,0 +1,144 @@
+"""One send or one read-back of one row, its exceptions turned into events. No state, no journal; any thread may call it."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.api.errors import (
+    AccessError,
+    NotFound,
+    OutcomeUnknown,
+    PaystackError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+from paystack_source.bulk.states import Action, Event, Kind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.records import Reply
+    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.plan_file import PlanRow
+
+ACCEPTED: Final = 202
+ALREADY_GONE: Final = "already_gone"
+DIFFERENT: Final = "different_value"
+
+# What the journal may keep of an answer until the warehouse has it: a customer's own columns, no authorizations.
+CUSTOMER_KEYS: Final = (
+    "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
+    "risk_action", "createdAt", "updatedAt",
+)  # fmt: skip
+
+_SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to do. `doubtful`: an earlier send of this row may have had its effect. `since`: when the first left."""
+
+    row: PlanRow
+    action: Action
+    doubtful: bool = False
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of it. No event: a read-back failed, which says nothing about the row. `halt`: stop the run."""
+
+    job: Job
+    event: Event | None
+    seconds: float
+    customer: dict[str, Any] | None = None
+    halt: Exception | None = None
+
+
+class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
+    """Raised out of a wait for quota or for a retry when the run is being stopped: that request was not sent."""
+
+
+class Performer:
+    """Performs jobs against Paystack."""
+
+    def __init__(
+        self,
+        operation: Operation,
+        client: PaystackClient,
+        secrets: Callable[[PlanRow], Mapping[str, Any]],
+        *,
+        now: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`secrets` gives a row's secret fields, in clear, for the one moment they are needed."""
+        self._operation = operation
+        self._client = client
+        self._secrets = secrets
+        self._now = now
+        self._timer = timer
+
+    def __call__(self, job: Job) -> Done:
+        """Every `Exception` becomes a value; what is meant to kill the process passes."""
+        started = self._timer()
+        perform = self._send if job.action is Action.SEND else self._read_back
+        event, customer, halt = perform(job)
+        return Done(job, event, self._timer() - started, customer, halt)
+
+    def _event(self, job: Job, kind: Kind, error: Exception | None = None, code: str | None = None) -> Event:
+        if isinstance(error, PaystackError):
+            return Event(
+                job.row.row, kind, self._now(), error.http_status, code or error.code, error.message
+            )
+        return Event(job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None)
+
+    def _send(self, job: Job) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+        row = job.row
+        try:
+            body = {**row.body, **self._secrets(row)}
+            reply = self._operation.call(self._client, row.key, body)
+        except AccessError as error:
+            return self._event(job, Kind.NOT_SENT, error), None, error
+        except (RateLimited, Unavailable, StopWaiting) as error:
+            return self._event(job, Kind.NOT_SENT, error), None, None
+        except NotFound as error:
+            if self._operation.absent_means_done and job.doubtful:
+                return self._event(job, Kind.APPLIED, error, ALREADY_GONE), None, None
+            return self._event(job, Kind.REJECTED, error), None, None
+        except Rejected as error:
+            return self._event(job, Kind.REJECTED, error), None, None
+        except OutcomeUnknown as error:
+            return self._event(job, Kind.UNKNOWN, error), None, None
+        except Exception as error:  # noqa: BLE001 - a bug: the row may have been sent, and no other row may follow
+            return self._event(job, Kind.UNKNOWN, error), None, error
+        return self._answered(job, reply)
+
+    def _answered(self, job: Job, reply: Reply) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+        data = reply.data or {}
+        kind, code = Kind.APPLIED, None
+        if self._operation.accepted_pending and reply.status == ACCEPTED:
+            kind = Kind.PENDING
+        elif data.get("risk_action", wanted := job.row.new.get("risk_action")) != wanted and wanted:
+            kind, code = Kind.UNKNOWN, DIFFERENT
+        event = Event(job.row.row, kind, self._now(), reply.status, code, reply.message)
+        return event, {key: data[key] for key in CUSTOMER_KEYS if key in data} or None, None
+
+    def _read_back(self, job: Job) -> tuple[Event | None, dict[str, Any] | None, Exception | None]:
+        since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
+        read_back = self._operation.read_back
+        if read_back is None:
+            return self._event(job, Kind.UNCLEAR), None, None
+        try:
+            seen = read_back(self._client, job.row, self._secrets(job.row), since)
+        except AccessError as error:
+            return None, None, error
+        except (PaystackError, StopWaiting):
+            return None, None, None
+        except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
+            return None, None, error
+        return Event(job.row.row, _SEEN[seen], self._now()), None, None

@@ -1,0 +1,174 @@
+"""What is known about one row of a run, as a pure function of the events in its journal.
+
+    planned --intent--> sending --applied--------> applied
+       ^                   |------pending--------> pending --verified--> applied
+       |                   |                               --failed----> rejected
+       |                   |------rejected-------> rejected      (only while no earlier send is in doubt)
+       +-----not_sent------|                                     (429 to the end, no connection; never lost before)
+                           |------unknown, lost--> doubt --found-------> applied
+                                                     |-----absent------> doubt, cleared
+                                                     |-----unclear-----> doubt
+                                                     +-----intent------> sending, again
+
+Two rules keep a claim honest. A send whose answer was lost leaves a *doubt* that only a read-back can clear; and as long
+as there is a doubt, a later rejection proves nothing about the earlier send, so it is not a rejection of the row. Nothing
+here knows SQLite, HTTP or the clock.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, replace
+from enum import StrEnum
+from typing import Final
+
+
+class Outcome(StrEnum):
+    """The words a person sees; every row of a run has exactly one."""
+
+    APPLIED = "applied"
+    SKIPPED_NOOP = "skipped_noop"
+    ACCEPTED_PENDING = "accepted_pending"
+    REJECTED = "rejected"
+    UNKNOWN = "unknown"
+    UNSENT = "unsent"
+
+
+class Kind(StrEnum):
+    """What can happen to a row."""
+
+    INTENT = "intent"  # about to be sent; on disk before the request leaves
+    APPLIED = "applied"  # Paystack answered success
+    PENDING = "pending"  # Paystack answered 202: the verdict comes later
+    REJECTED = "rejected"  # Paystack looked at it and said no
+    NOT_SENT = "not_sent"  # certainly not applied, and nothing was wrong with the row
+    UNKNOWN = "unknown"  # the request left, the answer did not come
+    LOST = "lost"  # an intent without an outcome, found when a journal is opened again
+    FOUND = "found"  # read back: the customer is as the row wants
+    ABSENT = "absent"  # read back: certainly not as the row wants
+    UNCLEAR = "unclear"  # read back: a read cannot tell
+    VERIFIED = "verified"  # the verdict of a pending row: yes
+    FAILED = "failed"  # the verdict of a pending row: no
+
+
+class Phase(StrEnum):
+    """Where a row stands between two events."""
+
+    PLANNED = "planned"
+    SENDING = "sending"
+    APPLIED = "applied"
+    PENDING = "pending"
+    REJECTED = "rejected"
+    DOUBT = "doubt"
+
+
+class Action(StrEnum):
+    """What a runner may do next with a row."""
+
+    SEND = "send"
+    READ_BACK = "read_back"
+    NOTHING = "nothing"
+
+
+class IllegalEventError(RuntimeError):
+    """An event that cannot follow the ones before it: the journal was edited, or there is a bug."""
+
+
+@dataclass(frozen=True, slots=True)
+class Event:
+    """One line of the journal. `at` is seconds since 1970 in UTC; `message` is Paystack's, redacted by the client."""
+
+    row: int
+    kind: Kind
+    at: float
+    http_status: int | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class RowState:
+    """All that the runner, the results and the audit need to know about a row."""
+
+    phase: Phase = Phase.PLANNED
+    sends: int = 0
+    lost: int = 0  # sends whose answer never came
+    doubts: int = 0  # of those, sends that no read-back has cleared since
+    read: Kind | None = None  # what the last read-back since the last send said
+    since: float | None = None  # when the first send left
+    at: float | None = None  # when the last event happened
+    http_status: int | None = None
+    code: str | None = None
+    message: str | None = None
+
+
+PLANNED: Final = RowState()
+
+_LEGAL: Final[dict[Phase, frozenset[Kind]]] = {
+    Phase.PLANNED: frozenset({Kind.INTENT}),
+    Phase.SENDING: frozenset(
+        {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.NOT_SENT, Kind.UNKNOWN, Kind.LOST}
+    ),
+    Phase.DOUBT: frozenset({Kind.INTENT, Kind.FOUND, Kind.ABSENT, Kind.UNCLEAR}),
+    Phase.PENDING: frozenset({Kind.VERIFIED, Kind.FAILED}),
+    Phase.APPLIED: frozenset(),
+    Phase.REJECTED: frozenset(),
+}
+
+_SETTLES: Final[dict[Kind, Phase]] = {
+    Kind.APPLIED: Phase.APPLIED,
+    Kind.PENDING: Phase.PENDING,
+    Kind.FOUND: Phase.APPLIED,
+    Kind.VERIFIED: Phase.APPLIED,
+    Kind.FAILED: Phase.REJECTED,
+}
+
+
+def step(state: RowState, event: Event) -> RowState:
+    """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
+    kind = event.kind
+    if kind not in _LEGAL[state.phase]:
+        raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
+    said = replace(
+        state, at=event.at, http_status=event.http_status, code=event.code, message=event.message
+    )
+    if kind is Kind.INTENT:
+        return replace(said, phase=Phase.SENDING, sends=state.sends + 1, read=None, since=state.since or event.at)
+    if kind in _SETTLES:
+        return replace(said, phase=_SETTLES[kind], doubts=0)
+    if kind in (Kind.UNKNOWN, Kind.LOST):
+        return replace(said, phase=Phase.DOUBT, lost=state.lost + 1, doubts=state.doubts + 1)
+    if kind is Kind.ABSENT:
+        return replace(said, doubts=0, read=kind)
+    if kind is Kind.UNCLEAR:
+        return replace(said, read=kind)
+    # Rejected or not sent: final words about this send only, so an earlier doubt stays one. A lost request may even
+    # arrive after a read-back found nothing, so a row that was ever lost is never called unsent again.
+    if kind is Kind.REJECTED:
+        return replace(said, phase=Phase.DOUBT if state.doubts else Phase.REJECTED)
+    return replace(said, phase=Phase.DOUBT if state.lost else Phase.PLANNED)
+
+
+def outcome(state: RowState) -> Outcome:
+    """The word for a row that the plan wanted sent."""
+    return {
+        Phase.PLANNED: Outcome.UNSENT,
+        Phase.SENDING: Outcome.UNKNOWN,
+        Phase.DOUBT: Outcome.UNKNOWN,
+        Phase.APPLIED: Outcome.APPLIED,
+        Phase.PENDING: Outcome.ACCEPTED_PENDING,
+        Phase.REJECTED: Outcome.REJECTED,
+    }[state.phase]
+
+
+def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
+    """What may be done with a row now, so that nothing is claimed wrongly and nothing unrepeatable is sent twice.
+
+    `repeatable`: sending the same row again is harmless. `readable`: a read can tell whether a send had its effect.
+    """
+    if state.phase is Phase.PLANNED:
+        return Action.SEND
+    if state.phase is not Phase.DOUBT:
+        return Action.NOTHING
+    if state.read is None and readable:
+        return Action.READ_BACK
+    return Action.SEND if repeatable else Action.NOTHING

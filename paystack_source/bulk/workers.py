@@ -1,0 +1,81 @@
+"""Threads that perform jobs side by side; the runner's only concurrency. Swapped for a deterministic one in simulations."""
+
+from __future__ import annotations
+
+import queue
+import threading
+from typing import TYPE_CHECKING, Protocol, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+
+class Workers(Protocol[Job, Done]):
+    """Takes jobs, gives back what became of them, in any order."""
+
+    @property
+    def busy(self) -> int:
+        """Jobs started and not yet handed back."""
+        ...
+
+    def start(self, job: Job, *, width: int) -> None:
+        """Queue a job; at most about `width` are performed at once."""
+        ...
+
+    def wait(self) -> list[Done]:
+        """Everything that is done; waits for at least one. Only called while something is busy."""
+        ...
+
+    def close(self) -> None:
+        """No more jobs."""
+        ...
+
+
+class ThreadWorkers(Workers[Job, Done]):
+    """Daemon threads, started as they are needed: an aborted process does not wait for the network."""
+
+    def __init__(self, perform: Callable[[Job], Done]) -> None:
+        self._perform = perform
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self._threads: list[threading.Thread] = []
+        self._busy = 0
+
+    @property
+    def busy(self) -> int:
+        return self._busy
+
+    def start(self, job: Job, *, width: int) -> None:
+        self._busy += 1
+        self._jobs.put(job)
+        if len(self._threads) < min(width, self._busy):
+            thread = threading.Thread(target=self._work, name=f"paystack-{len(self._threads)}", daemon=True)
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self) -> list[Done]:
+        found = [self._done.get()]
+        while True:
+            try:
+                found.append(self._done.get_nowait())
+            except queue.Empty:
+                break
+        self._busy -= len(found)
+        for item in found:
+            if isinstance(item, BaseException):  # `perform` turns errors into values, so this is a bug in it
+                raise item
+        return [item for item in found if not isinstance(item, BaseException)]
+
+    def close(self) -> None:
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None:
+            try:
+                self._done.put(self._perform(job))
+            except BaseException as error:  # noqa: BLE001  handed to the runner's thread
+                self._done.put(error)
