@@ -1,0 +1,370 @@
+"""The operations on one customer: fetch, create, update, risk action, identification, authorizations.
+
+Each takes a `Call` and the path's variable part, and gives an `Answer` or raises `Refused`. All effects go
+through the store and its write log. Runs under the lock of `Paystack`.
+"""
+
+from __future__ import annotations
+
+import json
+import random
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+from urllib.parse import parse_qsl
+
+from paystack_source.sandbox import answers
+from paystack_source.sandbox.answers import Answer, Refused, error, invalid, missing, success
+from paystack_source.sandbox.config import SandboxConfig
+from paystack_source.sandbox.store import Store
+
+RISK_ACTIONS = ("default", "allow", "deny")
+_EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,.]+")
+_PROFILE = ("first_name", "last_name", "phone")
+_IDENTIFICATION = ("first_name", "last_name", "type", "country", "bvn", "bank_code", "account_number")
+_ACCOUNT = ("number", "bank_code")
+_ADDRESS = ("street", "city", "state")
+_HIGHEST_ID = 2**32 - 1
+
+
+@dataclass(slots=True)
+class Call:
+    """One request as it arrived. Header names are lower case."""
+
+    method: str
+    path: str  # still percent-encoded
+    query: Mapping[str, str] = field(default_factory=dict)
+    headers: Mapping[str, str] = field(default_factory=dict)
+    body: bytes = b""
+
+    def fields(self) -> dict[str, Any]:
+        """The body as an object, from JSON or from a form. Raises `Refused`."""
+        if not self.body.strip():
+            return {}
+        if "x-www-form-urlencoded" in self.headers.get("content-type", ""):
+            return _form(self.body)
+        try:
+            found = json.loads(self.body, parse_constant=_no_constant)
+        except (ValueError, RecursionError):
+            raise invalid("Invalid JSON in the body of the request") from None
+        if not isinstance(found, dict):
+            raise invalid('"value" must be of type object')
+        return found
+
+
+def _no_constant(name: str) -> float:
+    raise ValueError(f"{name} is no JSON")
+
+
+def _form(body: bytes) -> dict[str, Any]:
+    """`a=1&metadata[plan]=gold`: values are text, brackets make an object."""
+    found: dict[str, Any] = {}
+    for key, value in parse_qsl(body.decode(errors="replace"), keep_blank_values=True):
+        outer, bracket, inner = key.partition("[")
+        if bracket and inner.endswith("]"):
+            nested = found.setdefault(outer, {})
+            if isinstance(nested, dict):
+                nested[inner[:-1]] = value
+        else:
+            found[key] = value
+    return found
+
+
+class Operations:
+    """What the endpoints do to the store."""
+
+    def __init__(self, store: Store, seed: int) -> None:
+        self._store = store
+        self._random = random.Random(f"operations:{seed}")  # noqa: S311 - references that need no secrecy
+
+    # --- customers -----------------------------------------------------------------------------------
+
+    def fetch(self, _call: Call, part: str, config: SandboxConfig, now: float) -> Answer:
+        number = self._customer(part)
+        record = self._store.record(number)
+        if (asked := self._store.verdict(number)) is not None and asked[1] > 0:
+            self._store.count_fetch(number)
+        cards = [
+            card
+            for card in answers.authorizations_of(record)
+            if not self._store.is_dead(card["authorization_code"])
+        ]
+        known = self._identifications(number, now)
+        return success("Customer retrieved", answers.fetched(record, cards, known, _shape(config, number)))
+
+    def create(self, call: Call, _part: str, config: SandboxConfig, now: float) -> Answer:
+        given = call.fields()
+        email = given.get("email")
+        if email is None or email == "":
+            raise missing("Email Address is required")
+        if not isinstance(email, str) or not _EMAIL.fullmatch(email):
+            raise Refused(error(400, "Invalid Email Address Passed", code="invalid_email_address"))
+        changes = _profile(given, config)
+        existing = self._store.find(email=email)
+        if existing is not None:
+            if config.existing_email == "updated" and changes:
+                self._change(existing, "create", changes, config, now)
+            record = self._store.record(existing)
+            return success("Customer created", answers.created(record, _shape(config, existing)))
+        blank = {
+            "first_name": None,
+            "last_name": None,
+            "phone": None,
+            "metadata": None,
+            "risk_action": "default",
+        }
+        fields = blank | changes | {"email": email.lower() if config.email_case == "lowered" else email}
+        number = self._store.add(int(now), int(now), fields)
+        record = self._store.record(number)
+        self._store.log_write(now, "create", record["customer_code"], fields)
+        # Recorded: only this answer shows real milliseconds; lists show the same moment with .000.
+        moment = f"{self._store.iso(int(now))[:-4]}{int(now * 1000) % 1000:03d}Z"
+        record |= {"createdAt": moment, "updatedAt": moment}
+        return success("Customer created", answers.created(record, _shape(config, number)))
+
+    def update(self, call: Call, part: str, config: SandboxConfig, now: float) -> Answer:
+        number = self._store.find(code=part)  # by code only: an email is not documented here
+        if number is None:
+            raise answers.unknown_customer()
+        record = self._change(number, "update", _profile(call.fields(), config), config, now)
+        shown = answers.updated(record, _shape(config, number))
+        return success("Customer updated", shown | self._identity(number, now))
+
+    def set_risk_action(self, call: Call, _part: str, config: SandboxConfig, now: float) -> Answer:
+        if config.risk_forbidden:
+            raise Refused(error(403, "You cannot modify risk level of customers on this integration"))
+        given = call.fields()
+        customer = given.get("customer")
+        if customer is None or customer == "":
+            raise missing("Customer code/email is required")
+        action = given.get("risk_action", "default")
+        if not isinstance(customer, str):
+            raise invalid('"customer" must be a string')
+        if action not in RISK_ACTIONS:
+            raise invalid(f'"risk_action" must be one of [{", ".join(RISK_ACTIONS)}]')
+        number = self._customer(customer, status=config.unknown_risk_customer)
+        record = self._change(number, "set_risk_action", {"risk_action": action}, config, now)
+        shown = answers.risk_set(record, _shape(config, number))
+        return success("Customer updated", shown | self._identity(number, now))
+
+    def identification(self, call: Call, part: str, config: SandboxConfig, now: float) -> Answer:
+        given = call.fields()
+        for name in _IDENTIFICATION:
+            if given.get(name) in {None, ""} if not isinstance(given.get(name), dict | list) else False:
+                raise missing(f'"{name}" is required')
+            if not isinstance(given[name], str):
+                raise invalid(f'"{name}" must be a string')
+        if given["type"] != "bank_account":
+            raise invalid('"type" must be one of [bank_account]')
+        if not re.fullmatch(r"[A-Za-z]{2}", given["country"]):
+            raise invalid("Please enter a valid country")
+        if not re.fullmatch(r"[0-9]{11}", given["bvn"]):
+            raise invalid("Invalid BVN")
+        if not re.fullmatch(r"[0-9]{10}", given["account_number"]):
+            raise invalid("Please enter a valid account number")
+        number = self._customer(part)
+        # Bank and identity are not checked anywhere here: a BVN that ends in 9 is one that will not match.
+        body = {"type": given["type"], "country": given["country"].upper(), "status": "success"}
+        due, fetches = now + config.verdict_delay, 0
+        if config.verdict_after_fetches is not None:
+            due, fetches = now, config.verdict_after_fetches
+        self._store.ask_verdict(number, due, fetches, body, good=not given["bvn"].endswith("9"))
+        self._log(now, "identification", number, {"type": given["type"]})
+        return success("Customer Identification in progress", status=202)
+
+    # --- authorizations ------------------------------------------------------------------------------
+
+    def deactivate(self, call: Call, _part: str, _config: SandboxConfig, now: float) -> Answer:
+        code = call.fields().get("authorization_code")
+        if code is None or code == "":
+            raise missing("Authorization code is required")
+        if not isinstance(code, str):
+            raise invalid('"authorization_code" must be a string')
+        owner = self._owner(code)
+        if owner is None or self._store.is_dead(code):
+            raise Refused(error(404, "Authorization code not found."))
+        self._store.kill(code, now)
+        self._log(now, "deactivate", owner, {"authorization_code": code})
+        return success("Authorization has been deactivated")
+
+    def initialize(self, call: Call, _part: str, config: SandboxConfig, now: float) -> Answer:
+        given = call.fields()
+        email = given.get("email")
+        if not isinstance(email, str) or not _EMAIL.fullmatch(email):
+            raise missing("Email Address is required")
+        if given.get("channel") != "direct_debit":
+            raise invalid('"channel" must be one of [direct_debit]')
+        for name, keys in (("account", _ACCOUNT), ("address", _ADDRESS)):
+            if name in given:
+                _nested(given, name, keys)
+        number = self._store.find(email=email)
+        if number is None:  # as with a payment, an unknown address becomes a customer
+            self.create(
+                Call("POST", "/customer", body=json.dumps({"email": email}).encode()), "", config, now
+            )
+            number = self._customer(email)
+        return self._new_mandate(number, "initialize", given.get("account") or {}, now)
+
+    def verify(self, _call: Call, part: str, _config: SandboxConfig, _now: float) -> Answer:
+        found = self._store.mandates(reference=part)
+        if not found:
+            message = "Authorization does not exist or does not belong to integration"
+            raise Refused(error(404, message, code="invalid_params"))
+        mandate = found[0]
+        record = self._store.record(mandate["customer_id"])
+        data = {
+            "authorization_code": mandate["authorization_code"],
+            "channel": "direct_debit",
+            "bank": "TEST BANK",
+            "active": True,
+            "customer": {"code": record["customer_code"], "email": record["email"]},
+        }
+        return success("Authorization retrieved successfully", data)
+
+    def direct_debit(self, call: Call, part: str, _config: SandboxConfig, now: float) -> Answer:
+        number = self._numbered(part)
+        given = call.fields()
+        account = _nested(given, "account", _ACCOUNT)
+        _nested(given, "address", _ADDRESS)
+        return self._new_mandate(number, "direct_debit", account, now)
+
+    def activation_charge(self, call: Call, part: str, _config: SandboxConfig, now: float) -> Answer:
+        number = self._numbered(part)
+        wanted = call.fields().get("authorization_id")
+        if isinstance(wanted, bool) or not str(wanted).isdecimal():
+            raise invalid('"authorization_id" must be a number')
+        if all(
+            str(mandate["authorization_id"]) != str(wanted) for mandate in self._store.mandates(number=number)
+        ):
+            raise Refused(error(404, "Authorization does not exist or does not belong to integration"))
+        self._log(now, "activation_charge", number, {"authorization_id": wanted})
+        return success("Mandate is queued for retry")
+
+    def mandates(self, _call: Call, part: str, _config: SandboxConfig, _now: float) -> Answer:
+        number = self._numbered(part)
+        record = self._store.record(number)
+        customer = {key: record[key] for key in ("id", "customer_code", "email", "first_name", "last_name")}
+        found = self._store.mandates(number=number)
+        data = [
+            {key: value for key, value in mandate.items() if key != "customer_id"} | {"customer": customer}
+            for mandate in found
+        ]
+        meta = {"per_page": 50, "next": None, "count": len(data), "total": len(data)}
+        return success("Mandate authorizations retrieved successfully", data, meta=meta)
+
+    # --- shared --------------------------------------------------------------------------------------
+
+    def identified(self, number: int, now: float) -> bool:
+        return self._identifications(number, now) is not None
+
+    def _customer(self, text: str, *, status: int = 404) -> int:
+        number = self._store.find(email=text) if "@" in text else self._store.find(code=text)
+        if number is None:
+            raise answers.unknown_customer(status)
+        return number
+
+    def _numbered(self, text: str) -> int:
+        number = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else None
+        found = None if number is None or number > _HIGHEST_ID else self._store.find(number=number)
+        if found is None:
+            raise answers.unknown_customer()
+        return found
+
+    def _owner(self, code: str) -> int | None:
+        owner = answers.owner_of(code)
+        number = None if owner is None else self._store.find(number=owner[0])
+        if number is None:
+            return None
+        record = self._store.record(number)
+        cards = [card["authorization_code"] for card in answers.authorizations_of(record)]
+        mandates = [mandate["authorization_code"] for mandate in self._store.mandates(number=number)]
+        return number if code in cards or code in mandates else None
+
+    def _change(
+        self, number: int, endpoint: str, changes: dict[str, Any], config: SandboxConfig, now: float
+    ) -> dict[str, Any]:
+        if config.metadata_update == "merge" and isinstance(changes.get("metadata"), dict):
+            before = self._store.record(number)["metadata"]
+            changes = changes | {"metadata": (before or {}) | changes["metadata"]}
+        record = self._store.change(number, changes, now)
+        self._store.log_write(now, endpoint, record["customer_code"], changes)
+        return record
+
+    def _log(self, now: float, endpoint: str, number: int, changes: Mapping[str, Any]) -> None:
+        self._store.log_write(now, endpoint, self._store.record(number)["customer_code"], changes)
+
+    def _identifications(self, number: int, now: float) -> dict[str, Any] | None:
+        asked = self._store.verdict(number)
+        if asked is None:
+            return None
+        due, fetches, good, body = asked
+        return body if good and now >= due and fetches <= 0 else None
+
+    def _identity(self, number: int, now: float) -> dict[str, Any]:
+        known = self._identifications(number, now)
+        return {"identified": known is not None, "identifications": known}
+
+    def _new_mandate(self, number: int, endpoint: str, account: Mapping[str, Any], now: float) -> Answer:
+        reference = "".join(self._random.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=30))
+        count = len(self._store.mandates(number=number))
+        body = {
+            "id": self._random.randrange(10**5, 10**6),
+            "status": "pending",
+            "mandate_id": self._random.randrange(10**5, 10**6),
+            "authorization_id": self._random.randrange(10**9, 2 * 10**9),
+            # The last index of a customer's codes is that of the newest mandate.
+            "authorization_code": answers.authorization_code(number, 2 + count % 2),
+            "integration_id": answers_integration(self._store.record(number)),
+            "account_number": str(account.get("number", "0123456789")),
+            "bank_code": str(account.get("bank_code", "058")),
+            "bank_name": None,
+            "authorized_at": self._store.iso(int(now)),
+        }
+        self._store.add_mandate(reference, number, body)
+        self._log(now, endpoint, number, {"reference": reference})
+        access = reference[:15]
+        url = f"https://checkout.paystack.com/{access}"
+        data = {"redirect_url": url, "access_code": access, "reference": reference}
+        return success("Authorization initialized", data)
+
+
+def answers_integration(record: Mapping[str, Any]) -> int:
+    """The integration a customer belongs to."""
+    return int(record["integration"])
+
+
+def _shape(config: SandboxConfig, number: int) -> Literal["docs", "spec"]:
+    if config.answers == "mixed":
+        return "docs" if number % 2 else "spec"
+    return config.answers
+
+
+def _profile(given: Mapping[str, Any], config: SandboxConfig) -> dict[str, Any]:
+    """The fields of a create or an update, checked. Unknown ones are ignored."""
+    changes: dict[str, Any] = {}
+    for name in _PROFILE:
+        if name not in given:
+            continue
+        value = given[name]
+        if value is not None and not isinstance(value, str):
+            raise invalid(f'"{name}" must be a string')
+        if value or config.clearing == "set":
+            changes[name] = value
+    if "metadata" in given:
+        value = given["metadata"]
+        if value is not None and not isinstance(value, dict):
+            raise invalid('"metadata" must be of type object')
+        if value is not None or config.clearing == "set":
+            changes["metadata"] = value
+    return changes
+
+
+def _nested(given: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
+    value = given.get(name)
+    if not isinstance(value, dict):
+        raise invalid(f'"{name}" must be of type object')
+    for key in keys:
+        if not isinstance(value.get(key), str):
+            raise invalid(f'"{name}.{key}" is required')
+    return value

@@ -1,0 +1,259 @@
+"""Invents customers: names in many scripts, free-text phones, odd metadata, bursts and quiet months.
+
+The same seed, count and end date give the same customers. A record is composed as JSON text rather than as
+a dict, because a million of them must be ready in seconds. Addresses use only reserved domains.
+Shapes and oddities follow real rows published in other projects' fixtures; no value is copied from them.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import random
+from collections.abc import Iterator
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from itertools import accumulate
+
+DAY = 86_400
+YEARS = 3
+INTEGRATION = 530_741
+FIRST_ID = 20_000_000
+_ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
+_TRIPLES = [a + b + c for a in _ALPHABET for b in _ALPHABET for c in _ALPHABET]
+_CLOCK = [f"T{h:02d}:{m:02d}:" for h in range(24) for m in range(60)]
+_SECONDS = [f"{s:02d}.000Z" for s in range(60)]
+
+# (first names, last names, what an address is made of)
+_REGIONS: tuple[tuple[str, str, str], ...] = (
+    (
+        "Adaeze Chinedu Ngozi Olúwaṣeun Adébáyọ̀ Ayọ̀bámi Folákẹ́ Títílayọ̀ Kẹ́hìndé Zainab Ibrahim Aisha Emeka",
+        "Okafor Eze Adéwálé Ògúnbánjọ Ṣóyínká Nwosu Bello Abubakar Danjuma Okonkwo Ìdòwú Balogun",
+        "ada chinedu ngozi seun bayo ayo folake titi kenny zainab ibrahim aisha emeka",
+    ),
+    (
+        "Kwame Akosua Kofi Ama Yaw Abena Kojo Esi Nana Akua",
+        "Mensah Owusu Boateng Asante Appiah Ofori Agyemang Dɔnkɔ Adjei",
+        "kwame akosua kofi ama yaw abena kojo esi nana akua",
+    ),
+    (
+        "Wanjiru Otieno Njeri Kamau Achieng Mwangi Chebet Kiptoo Amina Baraka",
+        "Ng'ang'a Ochieng' Kariuki Wambui Kimani Odhiambo Mutua Ng'eno",
+        "wanjiru otieno njeri kamau achieng mwangi chebet kiptoo amina baraka",
+    ),
+    (
+        "Thandiwe Sipho Nokuthula Pieter Annelie Lerato Tebogo Zoë Chloé Bongani",
+        "van der Merwe|Nkosi|D'Oliveira|Mokoena|du Plessis|Dlamini|O'Reilly|Naidoo|Botha",
+        "thandi sipho noku pieter annelie lerato tebogo zoe chloe bongani",
+    ),
+    (
+        "محمد فاطمة עמית שרה Ἀλέξανδρος Ελένη Дмитрий Анастасия 伟 秀英 さくら 大翔 지우 민준 अर्जुन प्रिया สมชาย አበበ ᚨᛚᚠ",
+        "الأحمد حسن כהן לוי Παπαδόπουλος Иванов Кузнецова 王 李 佐藤 高橋 김 शर्मा ศรีสุข በቀለ",
+        "mohamed fatma amit sara alex eleni dmitri ana wei xiu sakura taisho jiwoo min arjun priya somchai",
+    ),
+)
+# Names that break careless code: quotes, formulas, direction marks, emoji sequences, blanks, length.
+_AWKWARD = (
+    "O'Neil",
+    'Ada "Ace"',
+    "=SUM(A1:A9)",
+    "+27 Sipho",
+    "@handle",
+    "-dash",
+    " Ngozi ",
+    "a,b;c",
+    "back\\slash",
+    "line\nbreak",
+    "tab\there",
+    "👩🏾‍💻 Ada",
+    "🎉",
+    "\u202eمحمد\u202c",
+    "Zoe\u0301",
+    "Ƶalgo\u0336\u0334",
+    "null",
+    "None",
+    "NaN",
+    "TRUE",
+    "00123",
+    "1e5",
+    "A" * 180,
+    "Robert'); DROP TABLE customers;--",
+    "<b>Ada</b>",
+    "\u200bzero\u200dwidth",
+)
+_DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com", "shop.example.org")
+_RISK = ("default",) * 94 + ("allow",) * 3 + ("deny",) * 3
+_PREFIXES = (("+234", "0803", "234"), ("+233", "024", "233"), ("+254", "07", "254"), ("+27", "063", "27"))
+_PLANS = ("free", "gold", "student", "πλατίνα")
+
+
+def _text(value: str) -> str:
+    return json.dumps(value, ensure_ascii=False)
+
+
+def _names(words: str) -> list[str]:
+    return [_text(word) for word in (words.split("|") if "|" in words else words.split())]
+
+
+@dataclass(frozen=True)
+class Made:
+    """One invented customer as the store keeps it."""
+
+    id: int
+    created: int
+    code: str
+    email_key: str
+    row: bytes
+
+
+class People:
+    """Makes customers one after another; ids go up, as Paystack's do."""
+
+    def __init__(self, seed: int | str, domain: str, last_id: int = FIRST_ID) -> None:
+        # Repeatable data, no secret: an ordinary generator is what is wanted.
+        self._random = random.Random(f"people:{seed}")  # noqa: S311
+        self._domain = domain
+        self._last_id = last_id
+        self._days: dict[int, str] = {}
+        self._regions = [(_names(first), _names(last), locals_.split()) for first, last, locals_ in _REGIONS]
+        self._awkward = [_text(name) for name in _AWKWARD]
+
+    def iso(self, second: int) -> str:
+        """`2016-09-24T00:00:05.000Z`: whole seconds with milliseconds, as lists show times."""
+        day, rest = divmod(second, DAY)
+        text = self._days.get(day)
+        if text is None:
+            if len(self._days) > 10_000:  # noqa: PLR2004 - bounded memory, more than enough days
+                self._days.clear()
+            text = self._days[day] = datetime.fromtimestamp(day * DAY, UTC).strftime("%Y-%m-%d")
+        minute, sec = divmod(rest, 60)
+        return text + _CLOCK[minute] + _SECONDS[sec]
+
+    def make(self, created: int, until: int) -> Made:
+        """A customer created at `created`, last changed no later than `until` (both seconds since 1970)."""
+        chance = self._random.random
+        bits = self._random.getrandbits(80)
+        self._last_id += 1 + int(chance() * 240)
+        number = self._last_id
+        region = int(chance() * chance() * 5)  # more Nigerians than anybody else
+        firsts, lasts, local_parts = self._regions[region]
+        pick = bits & 0xFFFFFFFF
+        first, last = firsts[pick % min(len(firsts), len(local_parts))], lasts[(pick >> 8) % len(lasts)]
+        local = f"{local_parts[pick % len(local_parts)]}.{_base36(number)}"
+        dice = chance()
+        if dice < 0.3:  # noqa: PLR2004 - shares of a population, not named quantities
+            first, last, local = self._unusual(dice, first, last, local)
+        email = f"{local}@{_DOMAINS[pick % 5]}"
+        code = "CUS_" + "".join(
+            (
+                _TRIPLES[bits % 46656],
+                _TRIPLES[(bits >> 16) % 46656],
+                _TRIPLES[(bits >> 32) % 46656],
+                _TRIPLES[(bits >> 48) % 46656],
+                _TRIPLES[(bits >> 64) % 46656],
+            )
+        )
+        updated = created
+        if chance() < 0.25 and until > created:  # noqa: PLR2004 - a quarter was edited at some time
+            updated = created + int(chance() * min(until - created, 200 * DAY))
+        row = (
+            f'{{"integration":{INTEGRATION},"first_name":{first},"last_name":{last},"email":"{email}",'
+            f'"phone":{self._phone(region, pick)},"metadata":{self._metadata(region, pick)},'
+            f'"domain":"{self._domain}","customer_code":"{code}","risk_action":"{_RISK[pick % 100]}",'
+            f'"id":{number},"createdAt":"{self.iso(created)}","updatedAt":"{self.iso(updated)}"}}'
+        )
+        return Made(number, created, code, email.lower(), row.encode())
+
+    def _unusual(self, dice: float, first: str, last: str, local: str) -> tuple[str, str, str]:
+        """Nothing known, half known, empty, awkward, and addresses that people really have."""
+        if dice < 0.17:  # noqa: PLR2004 - see make
+            return "null", "null", local
+        if dice < 0.2:  # noqa: PLR2004
+            return first, "null", local
+        if dice < 0.22:  # noqa: PLR2004
+            return '""', '""', local
+        if dice < 0.24:  # noqa: PLR2004
+            awkward = self._awkward
+            return awkward[int(dice * 1e6) % len(awkward)], last, local
+        if dice < 0.26:  # noqa: PLR2004
+            return first, last, f"{local}+shop"
+        if dice < 0.27:  # noqa: PLR2004
+            return first, last, local.title()
+        if dice < 0.28:  # noqa: PLR2004
+            return first, last, f"o'{local}"
+        return first, last, f"{local}_x-1"
+
+    def _phone(self, region: int, pick: int) -> str:
+        kind = (pick >> 4) % 16
+        if kind < 5:  # noqa: PLR2004 - see make
+            return "null"
+        prefixes = _PREFIXES[region % 4]
+        digits = f"{self._random.getrandbits(27) % 100_000_000:08d}"
+        if kind < 10:  # noqa: PLR2004
+            return f'"{prefixes[0]}{digits[:2]}{digits}"'
+        if kind < 13:  # noqa: PLR2004
+            return f'"{prefixes[1]}{digits[:7]}"'
+        if kind == 13:  # noqa: PLR2004
+            return f'"{prefixes[2]}{digits[:2]}{digits[:7]}"'
+        if kind == 14:  # noqa: PLR2004
+            return '""'
+        return f'"{prefixes[1]} {digits[:3]}-{digits[3:7]} / home"'
+
+    def _metadata(self, region: int, pick: int) -> str:
+        kind = (pick >> 12) % 32
+        if kind < 16:  # noqa: PLR2004 - see make
+            return "null"
+        if kind < 21:  # noqa: PLR2004
+            return "{}"
+        if kind < 26:  # noqa: PLR2004
+            return f'{{"calling_code":"{_PREFIXES[region % 4][0]}"}}'
+        if kind < 29:  # noqa: PLR2004
+            return (
+                f'{{"custom_fields":[{{"display_name":"Plan","variable_name":"plan","value":'
+                f'"{_PLANS[pick % 4]}"}}],"visits":{pick % 977},"vip":{"true" if pick & 1 else "false"}}}'
+            )
+        if kind == 29:  # noqa: PLR2004
+            return f'{{"tags":["a",1,null,{{"deep":{{"er":[[]]}}}}],"ratio":{pick % 1000}.5,"note":""}}'
+        if kind == 30:  # noqa: PLR2004
+            return f'{{"odd key.with dots":"it\'s","":0,"ключ":"👍🏾","big":{2**53 + pick}}}'
+        return f'{{"address":{{"street":"{pick % 99} Awolowo Rd\\nIkoyi","geo":[6.45,3.4]}},"ref":null}}'
+
+
+def _base36(number: int) -> str:
+    text = ""
+    while number:
+        number, digit = divmod(number, 46656)
+        text = _TRIPLES[digit] + text
+    return text.lstrip("0")
+
+
+def times(count: int, until: int, seed: int | str) -> Iterator[int]:
+    """`count` creation times in rising order over three years up to `until` (exclusive).
+
+    Months differ up to a hundredfold (the quiet ones are nearly empty), business grows, and one customer in
+    ten arrives in a burst of dozens within one second, as imports and sales do.
+    """
+    if count <= 0:
+        return
+    rng = random.Random(f"times:{seed}")  # noqa: S311 - repeatable data, no secret
+    days = YEARS * 365
+    begin = until - days * DAY
+    month_weight = [
+        10 ** rng.uniform(-2, 0) if rng.random() < 0.3 else rng.uniform(0.5, 1) for _ in range(37)
+    ]  # noqa: PLR2004
+    weights = [month_weight[day // 30] * (1 + 2 * day / days) * rng.uniform(0.6, 1.4) for day in range(days)]
+    # Shares rounded on their running sum, so that they add up to exactly `count`.
+    running = list(accumulate(weights))
+    done = 0
+    for day, reached in enumerate(running):
+        due = count if day == days - 1 else math.floor(count * reached / running[-1])
+        seconds: list[int] = []
+        while len(seconds) < due - done:
+            second = int(rng.random() * DAY)
+            burst = rng.randint(24, 60) if rng.random() < 0.003 else 1  # noqa: PLR2004
+            seconds.extend([second] * min(burst, due - done - len(seconds)))
+        seconds.sort()
+        done = due
+        base = begin + day * DAY
+        for second in seconds:
+            yield base + second
