@@ -1,0 +1,115 @@
+"""Every command and every Python example in the documents is run, page by page, as a reader would paste them.
+
+A page's blocks run in order in one scratch copy of the project. Where the page uses a real key, the
+environment points at a local sandbox instead and the key is the sandbox's. What cannot run here carries
+`<!-- not run: reason -->` above the block; those are few and counted. `# exits 3` in a block says with what
+code it ends, if not with 0.
+"""
+
+import os
+import re
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from paystack_source.sandbox import Sandbox
+from tests.docs.markdown import ROOT, blocks, files
+
+RUNNABLE = {"bash", "sh", "python"}
+PAGES = [path for path in files() if any(block.language in RUNNABLE for block in blocks(path))]
+NAMES = [str(path.relative_to(ROOT)) for path in PAGES]
+MOST_NOT_RUN = 20
+KEY = re.compile(r"sk_(?:live|test)_(?!sandbox)\w+")
+
+
+@pytest.fixture(scope="module")
+def api():
+    with Sandbox(customers=700, seed=7, limit=0) as sandbox:
+        yield sandbox
+
+
+@pytest.fixture
+def checkout(tmp_path):
+    """A copy of the project as a reader has it after `git clone` and the first `make`."""
+    home = tmp_path / "paystack-source"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if name.startswith(("tests/", "benchmarks/")) or not (ROOT / name).is_file():
+            continue
+        (home / name).parent.mkdir(parents=True, exist_ok=True)
+        shutil.copy2(ROOT / name, home / name)
+    environment = home / ".venv"
+    environment.mkdir()
+    prefix = Path(sys.prefix)
+    for part in ("bin", "lib", "pyvenv.cfg"):
+        (environment / part).symlink_to(prefix / part)
+    for stamp in ("run.done", "dev.done"):
+        (environment / stamp).touch()
+    return home
+
+
+def environ(checkout, api):
+    kept = {name: value for name, value in os.environ.items() if "PAYSTACK" not in name and "DLT" not in name}
+    return {
+        **kept,
+        "PATH": f"{checkout / '.venv' / 'bin'}{os.pathsep}{os.environ['PATH']}",
+        "PYTHONPATH": str(checkout),
+        "DLT_DATA_DIR": str(checkout / "dlt-data"),
+        "HOME": str(checkout.parent),
+        "MPLBACKEND": "Agg",
+        "NO_COLOR": "1",
+        "SOURCES__PAYSTACK__BASE_URL": api.url,
+        "SOURCES__PAYSTACK__SECRET_KEY": str(api.secret_key),
+        "PAYSTACK_SECRET_KEY": str(api.secret_key),
+    }
+
+
+@pytest.mark.parametrize("path", PAGES, ids=NAMES)
+def test_a_page_can_be_followed(path, checkout, api):
+    env = environ(checkout, api)
+    for block in blocks(path):
+        if block.language not in RUNNABLE or block.not_run:
+            continue
+        text = KEY.sub(str(api.secret_key), block.text)
+        command = (
+            [sys.executable, "-c", text]
+            if block.language == "python"
+            else ["bash", "-euo", "pipefail", "-c", text]
+        )
+        done = subprocess.run(
+            command,
+            cwd=checkout,
+            env=env,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            timeout=120,
+            check=False,
+        )
+        expected = re.search(r"# exits (\d+)", text)
+        assert done.returncode == int(expected[1] if expected else 0), (
+            f"{block.where}\n{text}\n--- stdout\n{done.stdout[-3000:]}\n--- stderr\n{done.stderr[-3000:]}"
+        )
+
+
+def test_what_is_not_run_is_little_and_says_why():
+    excused = [
+        block for path in files() for block in blocks(path) if block.language in RUNNABLE and block.not_run
+    ]
+    listed = "\n".join(f"{block.where}: {block.not_run}" for block in excused)
+    assert len(excused) <= MOST_NOT_RUN, listed
+    assert all(len(block.not_run) > 10 for block in excused), listed
+
+
+def test_the_readme_runs_the_promised_commands():
+    text = "\n".join(
+        block.text for block in blocks(ROOT / "README.md") if block.language == "bash" and not block.not_run
+    )
+    for command in ("make demo", "python pipelines/customers.py", "python pipelines/bulk.py"):
+        assert command in text
