@@ -1,0 +1,25 @@
+"""Time as a parameter: the real clock here, a simulated one in the tests."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from threading import Event
+
+
+class Clock:
+    """The system's clocks. Subclass it to run the client under simulated time."""
+
+    def now(self) -> float:
+        """Seconds on a clock that never jumps; only differences mean anything."""
+        return time.monotonic()
+
+    def wall(self) -> float:
+        """Seconds since 1970 in UTC, as this machine believes."""
+        return time.time()
+
+    def rest(self, seconds: float, wake: Event) -> None:
+        """Sleep for this long, or until ``wake`` is set, whichever comes first. Ctrl-C interrupts it."""
+        wake.wait(seconds)

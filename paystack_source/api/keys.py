@@ -1,0 +1,104 @@
+"""A secret key that cannot be printed, logged, pickled or copied into a traceback.
+
+Facts: a secret key is ``sk_test_`` or ``sk_live_`` and 40 letters and digits
+(paystack.com/docs/api/authentication; the 40 from the official Postman page). There are no restricted keys:
+the key that reads customers can move money.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import re
+from typing import Literal, NoReturn, cast
+
+from paystack_source.api.errors import ConfigError
+
+Mode = Literal["live", "test"]
+
+_WHERE = "Use the secret key from the Paystack dashboard, Settings > API Keys & Webhooks; it starts with sk_"
+_SHAPE = re.compile(r"sk_(test|live)_[A-Za-z0-9_]{4,64}")
+_GENUINE = re.compile(r"sk_(test|live)_[A-Za-z0-9]{32,64}")
+
+
+class SecretKey:
+    """A Paystack secret key whose text only :meth:`reveal` gives out."""
+
+    __slots__ = ("__text", "fingerprint", "mode")
+    __text: str
+    mode: Mode
+    fingerprint: str
+
+    def __init__(self, text: str) -> None:
+        self.__text = text
+        self.mode = cast("Mode", text[3:7])
+        self.fingerprint = hashlib.blake2b(
+            text.encode(), digest_size=4, person=b"paystack-source"
+        ).hexdigest()
+
+    @classmethod
+    def parse(cls, text: str | SecretKey | None) -> SecretKey:
+        """Check the shape of a key. Raises :class:`ConfigError` with advice, never with the text."""
+        if isinstance(text, SecretKey):
+            return text
+        problem = _problem(text)
+        if problem is None:
+            return cls(cast("str", text))
+        del text  # or a traceback with locals would show it
+        raise ConfigError(*problem[:1], advice=problem[1])
+
+    def reveal(self) -> str:
+        """The key itself, for the Authorization header and nothing else."""
+        return self.__text
+
+    @property
+    def genuine(self) -> bool:
+        """Whether it has the shape of a key made by Paystack, not of the sandbox or of another vendor."""
+        return _GENUINE.fullmatch(self.__text) is not None
+
+    def __repr__(self) -> str:
+        return f"sk_{self.mode}_…"
+
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, SecretKey) and other.reveal() == self.__text
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __copy__(self) -> SecretKey:
+        return self
+
+    def __deepcopy__(self, memo: object) -> SecretKey:
+        return self
+
+    def __reduce_ex__(self, protocol: object) -> NoReturn:
+        raise TypeError("a SecretKey cannot be pickled: hand the key over in the environment instead")
+
+
+def _problem(text: object) -> tuple[str, str] | None:
+    """What is wrong with a key, and the advice; None if its shape is right. Never quotes it."""
+    if not isinstance(text, str):
+        return "The Paystack key is not a text", _WHERE
+    checks = (
+        (not text.strip(), "The Paystack key is blank", _WHERE),
+        (text != text.strip(), "The Paystack key has white space around it", "Remove it, also a line break."),
+        (text.strip("'\"") != text, "The Paystack key has quotes around it", "Give the key without quotes."),
+        (text.lower().startswith("bearer "), "The Paystack key starts with 'Bearer'", "Give the key alone."),
+        (
+            text.startswith("pk_"),
+            "This is a public key (pk_...)",
+            f"Public keys cannot read customers. {_WHERE}",
+        ),
+        (not text.startswith(("sk_test_", "sk_live_")), "This is not a Paystack secret key", _WHERE),
+        (
+            len(text) > len("sk_test_") + 64,
+            "This key is too long for one of Paystack's",
+            "Stripe's keys start in the same way; check that it is not one of those.",
+        ),
+        (_SHAPE.fullmatch(text) is None, "The Paystack key is cut or has odd characters", f"{_WHERE}."),
+    )
+    return next(((message, advice) for wrong, message, advice in checks if wrong), None)

@@ -1,0 +1,258 @@
+"""The wire: one host, a pool of connections, and one exchange at a time on each (urllib3).
+
+- The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
+- TLS is verified with the system's certificates; there is no switch. Redirects are not followed.
+- Every connection knows whether anything of the current request has left. That decides whether a write that
+  failed was certainly not applied, whatever the exception is called.
+- A connection that idled for some seconds is opened anew, since a server that closes it at the same moment
+  would leave a write with an unknown outcome.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import logging
+import ssl
+import threading
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import (
+    ConnectTimeoutError,
+    DecodeError,
+    HTTPError,
+    NameResolutionError,
+    NewConnectionError,
+    ProxyError,
+    ReadTimeoutError,
+    SSLError,
+)
+from urllib3.util import Retry, Timeout, make_headers, parse_url
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.api.outcomes import Answer, Fault
+
+if TYPE_CHECKING:
+    from paystack_source.api.keys import SecretKey
+
+PAYSTACK = "https://api.paystack.co"
+_NO_RETRY = Retry.from_int(False, redirect=False)
+_LONGEST_IDLE = 5.0
+_LARGEST_BODY = 64 * 1024 * 1024
+_THREAD = threading.local()  # .sent: whether anything of this thread's current request has left
+
+
+class _Noting:  # a mix-in for urllib3's connections
+    """Notes on the thread whether the request has begun to leave."""
+
+    idle_since: float = 0.0
+
+    def connect(self) -> None:
+        super().connect()  # type: ignore[misc]
+        _THREAD.sent = False  # a proxy's CONNECT and the TLS handshake are not the request
+
+    def send(self, data: Any) -> None:  # noqa: ANN401  # as in http.client
+        _THREAD.sent = True
+        super().send(data)  # type: ignore[misc]
+
+
+class _PlainConnection(_Noting, HTTPConnection):
+    pass
+
+
+class _TLSConnection(_Noting, HTTPSConnection):
+    pass
+
+
+class _Fresh:
+    """Hands out no connection that has idled for long."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:  # noqa: ANN401
+        connection = super()._get_conn(timeout)  # type: ignore[misc]
+        if not connection.is_closed and time.monotonic() - connection.idle_since > _LONGEST_IDLE:
+            connection.close()
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _PlainPool(_Fresh, HTTPConnectionPool):
+    ConnectionCls = _PlainConnection
+
+
+class _TLSPool(_Fresh, HTTPSConnectionPool):
+    ConnectionCls = _TLSConnection
+
+
+def check_host(base_url: str, key: SecretKey) -> str:
+    """The base URL if it is Paystack's, or on loopback with a test key. Raises :class:`ConfigError`."""
+    url = base_url.rstrip("/")
+    advice = f"Leave the base URL out, or use {PAYSTACK}."
+    try:
+        parts = urlsplit(url)
+        host, port = parts.hostname or "", parts.port
+    except ValueError:
+        raise ConfigError("The base URL cannot be read", advice=advice) from None
+    if url == PAYSTACK:
+        if not key.genuine:
+            raise ConfigError(
+                "This key does not have the shape of a Paystack key, so it is not sent to Paystack",
+                advice="Paystack's have 40 letters and digits after sk_test_ or sk_live_; use the whole key.",
+            )
+        return url
+    if (
+        parts.scheme != "http"
+        or not _loopback(host)
+        or parts.path
+        or parts.query
+        or parts.username
+        or not port
+    ):
+        raise ConfigError("The base URL is neither Paystack's nor a local sandbox", advice=advice)
+    if key.mode != "test":
+        raise ConfigError(
+            "A live key is never sent to another host than Paystack's",
+            advice="Use a test key with the sandbox.",
+        )
+    return url
+
+
+def _loopback(host: str) -> bool:
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
+
+
+class Wire:
+    """A pool of connections to one host, which any number of threads may use."""
+
+    def __init__(
+        self, base_url: str, *, max_in_flight: int = 32, timeout: tuple[float, float] = (10.0, 60.0)
+    ) -> None:
+        self._timeout = Timeout(connect=timeout[0], read=timeout[1])
+        self._pool = _make_pool(base_url, max_in_flight)
+        self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
+        if base_url == PAYSTACK:
+            self._headers["Accept-Encoding"] = "gzip"
+        _hide_paths()
+
+    def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
+        """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
+        headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
+        if body is not None:
+            headers["Content-Type"] = "application/json"
+        _THREAD.sent = False
+        try:
+            response = self._pool.urlopen(
+                method,
+                target,
+                body=body,
+                headers=headers,
+                retries=_NO_RETRY,
+                redirect=False,
+                assert_same_host=False,
+                timeout=self._timeout,
+                preload_content=False,
+            )
+            try:
+                content = _read(response)
+            except BaseException:
+                response.close()
+                raise
+            finally:
+                response.release_conn()
+        except (HTTPError, OSError) as error:
+            return _fault(error, sent=_THREAD.sent)
+        if content is None:
+            return Fault("the body is larger than any page of customers", sent=True, lasting=True)
+        return Answer(response.status, response.headers, content)
+
+    def close(self) -> None:
+        """Close all connections."""
+        self._pool.close()
+
+
+def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
+    """The whole body, decompressed; None if it is absurdly large."""
+    size = response.length_remaining
+    if size is not None and size <= _LARGEST_BODY and "content-encoding" not in response.headers:
+        return response.read()
+    content = response.read(_LARGEST_BODY + 1, decode_content=True)
+    if len(content) <= _LARGEST_BODY:
+        return content
+    response.close()
+    return None
+
+
+def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return _PlainPool(host, parts.port, maxsize=size, block=True)
+    context = ssl.create_default_context()
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or urllib.request.proxy_bypass(host):
+        return _TLSPool(host, 443, maxsize=size, block=True, ssl_context=context)
+    try:
+        auth = parse_url(proxy).auth
+        manager = urllib3.ProxyManager(
+            proxy,
+            maxsize=size,
+            block=True,
+            ssl_context=context,
+            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
+        )
+    except (HTTPError, ValueError):
+        raise ConfigError("HTTPS_PROXY cannot be read", advice="Write http://host:port.") from None
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
+    return manager.connection_from_host(host, 443, "https")
+
+
+def _fault(error: Exception, *, sent: bool) -> Fault:
+    """A fault in words of our own: the exception's text has the path, and so an email, in it."""
+    if isinstance(error, ProxyError):
+        return Fault("the proxy cannot be reached or refuses", sent, advice="Check HTTPS_PROXY.")
+    if isinstance(error, SSLError) and not sent and "CERTIFICATE_VERIFY_FAILED" in str(error):
+        advice = (
+            "The certificate of api.paystack.co is not trusted here. Behind a company proxy, name the "
+            "proxy's own certificate in SSL_CERT_FILE; checking cannot be switched off."
+        )
+        return Fault("the certificate is not trusted", sent, lasting=True, advice=advice)
+    kinds: tuple[tuple[type[Exception], str], ...] = (
+        (SSLError, "no TLS connection"),
+        (NameResolutionError, "the host name cannot be resolved"),
+        (ConnectTimeoutError, "no connection within the time limit"),
+        (NewConnectionError, "no connection"),
+        (ReadTimeoutError, "no answer within the time limit"),
+        (DecodeError, "the body cannot be decompressed"),
+    )
+    reason = next((reason for kind, reason in kinds if isinstance(error, kind)), "the connection broke")
+    return Fault(reason, sent)
+
+
+class _PathFilter(logging.Filter):
+    """Takes the path, and so an email, out of urllib3's debug lines."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        if isinstance(record.args, tuple):
+            record.args = tuple(
+                "/customer…" if isinstance(part, str) and part.startswith("/customer") else part
+                for part in record.args
+            )
+        return True
+
+
+_PATH_FILTER = _PathFilter()
+
+
+def _hide_paths() -> None:
+    logging.getLogger("urllib3.connectionpool").addFilter(_PATH_FILTER)  # adding it twice has no effect

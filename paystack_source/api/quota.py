@@ -1,0 +1,333 @@
+"""The quota of one endpoint as a budget that is known before sending (pure core), and a blocking wrapper.
+
+Paystack counts requests per endpoint in fixed windows of 60 s (live 600, test 100) and nobody outside knows
+where a window starts. A request that was sent at ``s`` and answered at ``r`` was counted somewhere between,
+so it cannot count against anything that is sent at ``r + 60`` or later: that is the rule without headers, and
+it never causes a 429.
+
+With headers (``x-ratelimit-limit``, ``-remaining``, ``-reset``) the server's own window is known: it ends
+between ``s + reset - 1`` and ``r + reset + 1``, since reset is in whole seconds of unknown rounding; each
+answer narrows this. Once the latest possible end has passed, the whole limit is free at once. ``limit -
+remaining`` is what everybody has used, so other users of the same key are counted too. A 429 means full until
+the reset.
+"""
+
+from __future__ import annotations
+
+import heapq
+import math
+import threading
+from collections import deque
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from email.utils import parsedate_to_datetime
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from paystack_source.api.clock import Clock
+
+WINDOW_SECONDS = 60.0
+_EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration
+_LONGEST_RESET = 600.0
+_TELL_AGAIN = 1.0
+
+
+@dataclass(frozen=True, slots=True)
+class Reading:
+    """What one answer said about the quota.
+
+    ``ends`` is the earliest and latest end of the window, in seconds from the request's sending and from its
+    answer, respectively.
+    """
+
+    limit: int | None = None
+    remaining: int | None = None
+    ends: tuple[float, float] | None = None
+
+
+NOTHING = Reading()
+
+
+def read_headers(headers: Mapping[str, str], wall: float) -> Reading:
+    """The three headers, and ``Retry-After`` where reset is missing.
+
+    ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the docs
+    say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong clock here
+    does no harm.
+    """
+    limit = _whole(headers.get("x-ratelimit-limit"))
+    reset = headers.get("x-ratelimit-reset")
+    if reset is None:
+        reset = headers.get("retry-after")
+        if reset is None and limit is None:
+            return NOTHING
+    return Reading(limit or None, _whole(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall))
+
+
+def _whole(text: str | None) -> int | None:
+    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+
+
+def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[float, float] | None:
+    if text is None:
+        return None
+    try:
+        reset = float(text)
+    except ValueError:
+        moment = _date(text)
+        if moment is None:
+            return None
+        reset = moment
+    if not math.isfinite(reset) or reset < 0:
+        return None
+    digits = len(text.partition(".")[2]) if "." in text else 0
+    early = late = 10.0**-digits
+    if reset > _EPOCH_FROM:
+        served = _date(headers.get("date"))
+        # Date is cut to whole seconds: the server's clock then showed up to one second more.
+        reset -= wall if served is None else served
+        early += 1.0
+    return max(0.0, min(reset - early, _LONGEST_RESET)), max(0.0, min(reset + late, _LONGEST_RESET))
+
+
+def _date(text: str | None) -> float | None:
+    try:
+        return parsedate_to_datetime(text).timestamp() if text else None
+    except ValueError:
+        return None
+
+
+@dataclass(slots=True)
+class _Window:
+    """The server's window: its earliest and latest end, our answers in it, and what all have used."""
+
+    first: float
+    last: float
+    own: int
+    used: int
+
+
+class Budget:
+    """How many requests one endpoint may still take. Pure: the time is handed in (seconds, any fixed origin).
+
+    ``limit`` is the assumed quota per window (None: no limit of our own, only 429s are obeyed); the header's
+    limit replaces it. ``cap`` is a maximum for our own use that headers never raise. ``share`` scales the
+    limit.
+    """
+
+    def __init__(
+        self, limit: int | None, *, cap: int | None = None, share: float = 1.0, window: float = WINDOW_SECONDS
+    ) -> None:
+        self._limited = limit is not None
+        self._limit = limit or 0
+        self._cap = cap
+        self._share = share
+        self._length = window
+        self._in_flight = 0
+        self._window: _Window | None = None
+        # What no window accounts for, as a heap: when it stops counting, and when it was answered.
+        self._loose: list[tuple[float, float]] = []
+        self._blocked = -math.inf
+
+    @property
+    def limit(self) -> int | None:
+        """Requests per window that we take for the server's limit now."""
+        return self._limit if self._limited else None
+
+    def wait(self, now: float) -> float:
+        """Seconds until a request may be sent: 0 for at once, infinity if only a pending answer can tell."""
+        self._expire(now)
+        if now < self._blocked:
+            return self._blocked - now
+        if not self._limited:
+            return 0.0
+        window = self._window
+        outside = self._in_flight + len(self._loose)
+        own = outside + (window.own if window else 0)
+        used = outside + (window.used if window else 0)
+        if own < self._allowed() and used < self._limit:
+            return 0.0
+        ends = ([window.last] if window else []) + [end for end, _ in self._loose[:1]]
+        return min(ends) - now if ends else math.inf
+
+    @property
+    def blocked(self) -> float:
+        """Until when a 429 closed this endpoint."""
+        return self._blocked
+
+    def charge(self) -> None:
+        """A request is about to be sent."""
+        self._in_flight += 1
+
+    def release(self) -> None:
+        """It was certainly never sent."""
+        self._in_flight -= 1
+
+    def settle(self, sent: float, now: float, reading: Reading = NOTHING, *, refused: bool = False) -> None:
+        """Its answer arrived (or never will); ``refused`` for a 429."""
+        self._in_flight -= 1
+        if reading.limit is not None:
+            self._limit = reading.limit
+        self._expire(now)
+        early, late = -math.inf, now + self._length
+        if reading.ends is not None:
+            early, late = sent + reading.ends[0], now + reading.ends[1]
+        if reading.ends is None or reading.remaining is None:
+            self._keep_loose(now, late)
+        else:
+            used = self._limit if refused else max(0, self._limit - reading.remaining)
+            seen = _Window(early, late, 1, used)
+            self._keep_in_window(sent, now, seen)
+            late = seen.last
+        if refused:
+            self._blocked = max(self._blocked, late)
+
+    def _allowed(self) -> int:
+        allowed = max(1, math.floor(self._limit * self._share))
+        return allowed if self._cap is None else min(allowed, self._cap)
+
+    def _expire(self, now: float) -> None:
+        if self._window is not None and now >= self._window.last:
+            self._window = None
+        while self._loose and self._loose[0][0] <= now:
+            heapq.heappop(self._loose)
+
+    def _keep_loose(self, now: float, late: float) -> None:
+        late = min(late, now + self._length)
+        if self._window is not None and now <= self._window.first:
+            late = min(late, self._window.last)  # it was counted in this window or an earlier one
+        if late > now:
+            heapq.heappush(self._loose, (late, now))
+
+    def _keep_in_window(self, sent: float, now: float, seen: _Window) -> None:
+        window = self._window
+        if seen.last <= now or (window is not None and seen.last < window.first):
+            return  # of a window that is over
+        if window is None or seen.first > window.last:
+            self._window = seen
+        elif max(seen.last - seen.first, window.last - window.first) < self._length / 2:
+            # Both ends are known to less than half a window and overlap, so it is the same window.
+            window.first = max(window.first, seen.first)
+            window.last = seen.last = min(window.last, seen.last)
+            window.own += 1
+            window.used = max(window.used, seen.used)
+        else:
+            self._keep_loose(now, seen.last)
+            return
+        if self._loose:
+            # What was answered before this one was sent cannot outlive its window.
+            self._loose = [(min(end, seen.last) if at <= sent else end, at) for end, at in self._loose]
+            heapq.heapify(self._loose)
+
+
+@dataclass(slots=True)
+class Charge:
+    """A place in the budget, taken before a request is sent."""
+
+    endpoint: str
+    sent: float
+
+
+class _Lane:
+    """One endpoint: its budget, and who waits for it, first come first served."""
+
+    __slots__ = ("budget", "lock", "queue")
+
+    def __init__(self, budget: Budget) -> None:
+        self.budget = budget
+        self.lock = threading.Lock()
+        self.queue: deque[threading.Event] = deque()
+
+    def wake_first(self) -> None:
+        if self.queue:
+            self.queue[0].set()
+
+
+OnWait = Callable[[float, str, str], None]
+
+
+class Quota:
+    """One budget per endpoint, for any number of threads; the first in line sleeps, the others queue.
+
+    ``on_wait(seconds, endpoint, reason)`` is called when the first in line starts to wait; the reason is
+    "quota" (our own budget) or "rate_limited" (a 429).
+    """
+
+    def __init__(
+        self, make_budget: Callable[[], Budget], clock: Clock, on_wait: OnWait | None = None
+    ) -> None:
+        self._make_budget = make_budget
+        self._clock = clock
+        self._on_wait = on_wait
+        self._lanes: dict[str, _Lane] = {}
+        self._lock = threading.Lock()
+        self._waited = 0.0
+
+    @property
+    def waited_seconds(self) -> float:
+        """Seconds in which somebody was first in line and waiting, over all endpoints."""
+        return self._waited
+
+    def acquire(self, endpoint: str) -> Charge:
+        """Block until a request may be sent. Ctrl-C ends the wait."""
+        lane = self._lane(endpoint)
+        with lane.lock:
+            now = self._clock.now()
+            if not lane.queue and lane.budget.wait(now) <= 0:
+                lane.budget.charge()
+                return Charge(endpoint, now)
+            turn = threading.Event()
+            lane.queue.append(turn)
+        try:
+            return self._queue_up(lane, endpoint, turn)
+        except BaseException:
+            with lane.lock:
+                if turn in lane.queue:
+                    lane.queue.remove(turn)
+                lane.wake_first()
+            raise
+
+    def settle(self, charge: Charge, reading: Reading = NOTHING, *, refused: bool = False) -> None:
+        """The answer to this request arrived, or never will."""
+        lane = self._lane(charge.endpoint)
+        with lane.lock:
+            lane.budget.settle(charge.sent, self._clock.now(), reading, refused=refused)
+            lane.wake_first()
+
+    def release(self, charge: Charge) -> None:
+        """The request was certainly never sent."""
+        lane = self._lane(charge.endpoint)
+        with lane.lock:
+            lane.budget.release()
+            lane.wake_first()
+
+    def _lane(self, endpoint: str) -> _Lane:
+        lane = self._lanes.get(endpoint)
+        if lane is None:
+            with self._lock:
+                lane = self._lanes.setdefault(endpoint, _Lane(self._make_budget()))
+        return lane
+
+    def _queue_up(self, lane: _Lane, endpoint: str, turn: threading.Event) -> Charge:
+        told = -math.inf
+        while True:
+            with lane.lock:
+                turn.clear()
+                now = self._clock.now()
+                first = lane.queue[0] is turn
+                seconds = lane.budget.wait(now) if first else math.inf
+                if seconds <= 0:
+                    lane.queue.popleft()
+                    lane.budget.charge()
+                    lane.wake_first()
+                    return Charge(endpoint, now)
+                reason = "rate_limited" if now < lane.budget.blocked else "quota"
+            if seconds == math.inf:
+                turn.wait()
+                continue
+            if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
+                told = now + seconds
+                self._on_wait(seconds, endpoint, reason)
+            self._clock.rest(seconds, turn)
+            with self._lock:
+                self._waited += self._clock.now() - now

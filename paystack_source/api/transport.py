@@ -1,0 +1,172 @@
+"""Sends one request and brings back the envelope: connections, host pin, budget, retries.
+
+This module does the I/O; what an answer means is decided in :mod:`.outcomes`, what may be sent in
+:mod:`.operations`, and when in :mod:`.quota`.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
+from paystack_source.api.quota import NOTHING, OnWait, Quota, read_headers
+
+if TYPE_CHECKING:
+    from random import Random
+
+    from paystack_source.api.clock import Clock
+    from paystack_source.api.keys import SecretKey
+    from paystack_source.api.operations import Operation, Policy
+    from paystack_source.api.pool import Wire
+
+log = logging.getLogger("paystack_source")
+
+
+@dataclass(frozen=True, slots=True)
+class RetryPolicy:
+    """How often and how long a request is sent again. Waits are random between 0 and a doubling ceiling.
+
+    ``attempts`` ends retries after faults, ``refusals`` after 429s (each may wait a whole 60 s window for the
+    quota), and ``patience`` is the time in seconds that faults and their waits may take in all.
+    """
+
+    attempts: int = 6
+    refusals: int = 6
+    patience: float = 150.0
+    first: float = 0.5
+    ceiling: float = 20.0
+
+    def pause(self, failures: int, random: Random) -> float:
+        """Seconds to wait after that many failures."""
+        return random.uniform(0.0, min(self.ceiling, self.first * 2.0 ** (failures - 1)))
+
+
+@dataclass(slots=True)
+class Counters:
+    """What was sent, over all threads."""
+
+    requests: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    backed_off: float = 0.0
+
+
+@dataclass(frozen=True, slots=True, repr=False)
+class Request:
+    """One request: ``target`` is path and query, ``values`` the texts to keep out of errors."""
+
+    operation: Operation
+    target: str
+    body: bytes | None = None
+    values: tuple[str, ...] = ()
+
+    def __repr__(self) -> str:
+        return f"Request({self.operation.name})"
+
+
+class Transport:
+    """Sends requests from any number of threads."""
+
+    def __init__(  # noqa: PLR0913  # its collaborators, all given by the client
+        self,
+        wire: Wire,
+        key: SecretKey,
+        policy: Policy,
+        quota: Quota,
+        *,
+        clock: Clock,
+        random: Random,
+        retry: RetryPolicy,
+        on_wait: OnWait | None,
+    ) -> None:
+        self._wire = wire
+        self._key = key
+        self._policy = policy
+        self._quota = quota
+        self._clock = clock
+        self._random = random
+        self._retry = retry
+        self._on_wait = on_wait
+        self._lock = threading.Lock()
+        self.counters = Counters()
+
+    def send(self, request: Request) -> tuple[int, Envelope]:
+        """The HTTP status and envelope of a success. Raises a :class:`PaystackError`."""
+        self._policy.check(request.operation)
+        failures = refusals = 0
+        trouble = 0.0
+        while True:
+            result, seconds = self._exchange(request)
+            verdict = judge(request.operation, result, request.values)
+            if verdict.envelope is not None and isinstance(result, Answer):
+                return result.status, verdict.envelope
+            trouble += seconds
+            if verdict.again is Again.QUOTA:
+                refusals += 1
+                going_on = refusals < self._retry.refusals
+            elif verdict.again is Again.BACKOFF:
+                failures += 1
+                going_on = failures < self._retry.attempts and trouble < self._retry.patience
+            else:
+                going_on = False
+            if not going_on:
+                break
+            with self._lock:
+                self.counters.retries += 1
+            if verdict.again is Again.BACKOFF:
+                trouble += self._back_off(request.operation, failures)
+        assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
+        raise verdict.error
+
+    def _back_off(self, operation: Operation, failures: int) -> float:
+        seconds = self._retry.pause(failures, self._random)
+        if self._on_wait is not None:
+            self._on_wait(seconds, operation.endpoint, "backoff")
+        self._clock.rest(seconds, threading.Event())
+        with self._lock:
+            self.counters.backed_off += seconds
+        return seconds
+
+    def _exchange(self, request: Request) -> tuple[Answer | Fault, float]:
+        """Send once, within the quota. The time it took does not include the wait for the quota."""
+        operation = request.operation
+        charge = self._quota.acquire(operation.endpoint)
+        with self._lock:
+            self.counters.requests += 1
+        result: Answer | Fault | None = None
+        try:
+            result = self._wire.exchange(operation.method, request.target, request.body, self._key)
+        finally:
+            refused = False
+            if isinstance(result, Answer):
+                refused = result.status == 429  # noqa: PLR2004
+                reading = read_headers(result.headers, self._clock.wall())
+                self._quota.settle(charge, reading, refused=refused)
+            elif result is not None and not result.sent:
+                self._quota.release(charge)
+            else:
+                self._quota.settle(charge, NOTHING)
+            if refused:
+                with self._lock:
+                    self.counters.rate_limited += 1
+        seconds = self._clock.now() - charge.sent
+        if log.isEnabledFor(logging.DEBUG):
+            what = result.status if isinstance(result, Answer) else result.reason
+            log.debug("%s: %s in %.0f ms", operation.name, what, seconds * 1000)
+        return result, seconds
+
+
+def encode(fields: dict[str, Any], operation: Operation) -> bytes:
+    """A JSON body. Raises :class:`ConfigError` without the values if something in it is not JSON."""
+    try:
+        return msgspec.json.encode(fields)
+    except (TypeError, ValueError, OverflowError, RecursionError):
+        pass
+    names = ", ".join(sorted(fields))
+    raise ConfigError(f"{operation.name}: one of {names} cannot be written as JSON", operation=operation.name)
