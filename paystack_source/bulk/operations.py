@@ -12,6 +12,8 @@ from dataclasses import dataclass, field
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+from paystack_source.api import operations as api
+from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import readback
 
 if TYPE_CHECKING:
@@ -69,7 +71,7 @@ Call = Callable[["PaystackClient", str, Mapping[str, Any]], "Reply"]
 class Operation:
     """All that is particular to one operation.
 
-    `key_kinds`: what Paystack takes in the request to name the customer. `call(client, key, body)` sends one row, where
+    `endpoint` is the operation's name in `api/operations.py` and its quota bucket. `key_kinds`: what Paystack takes in the request to name the customer. `call(client, key, body)` sends one row, where
     `body` is the row's `body` plus its secret fields. `repeatable`: sending the same row twice does no harm.
     `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back` tells whether a row
     whose answer was lost was applied; `settle` tells the verdict of a row that was only accepted.
@@ -77,8 +79,7 @@ class Operation:
 
     name: str
     title: str
-    method: str
-    path: str
+    endpoint: str
     columns: tuple[Column, ...]
     identifiers: tuple[str, ...]
     key_kinds: tuple[str, ...]
@@ -99,9 +100,10 @@ class Operation:
         object.__setattr__(self, "by_column", MappingProxyType({c.name: c for c in self.columns}))
 
     @property
-    def endpoint(self) -> str:
-        """The quota bucket: Paystack counts requests per endpoint."""
-        return f"{self.method} {self.path}"
+    def request(self) -> str:
+        """Method and path, as in Paystack's API reference."""
+        call = api.OPERATIONS[self.endpoint]
+        return f"{call.method} {call.template}"
 
     @property
     def fields(self) -> tuple[Column, ...]:
@@ -208,8 +210,7 @@ def _deactivate(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Re
 _RISK: Final = Operation(
     name="risk-action",
     title="Set risk actions",
-    method="POST",
-    path="/customer/set_risk_action",
+    endpoint="set_risk_action",
     columns=(
         *_NAMED,
         Column(
@@ -237,8 +238,7 @@ _RISK: Final = Operation(
 _UPDATE: Final = Operation(
     name="update",
     title="Update names, phones and metadata",
-    method="PUT",
-    path="/customer/{code}",
+    endpoint="update",
     columns=(*_NAMED, *_PROFILE),
     identifiers=IDENTIFIERS,
     key_kinds=("customer_code",),  # documented for the code only
@@ -252,8 +252,7 @@ _UPDATE: Final = Operation(
 _CREATE: Final = Operation(
     name="create",
     title="Create customers",
-    method="POST",
-    path="/customer",
+    endpoint="create",
     columns=(_required(_EMAIL), *_PROFILE),
     identifiers=("email",),
     key_kinds=("email",),
@@ -268,8 +267,7 @@ _CREATE: Final = Operation(
 _VALIDATE: Final = Operation(
     name="validate",
     title="Validate identities",
-    method="POST",
-    path="/customer/{code}/identification",
+    endpoint="validate",
     columns=(
         *_NAMED,
         _required(_FIRST),
@@ -337,8 +335,7 @@ _VALIDATE: Final = Operation(
 _DEACTIVATE: Final = Operation(
     name="deactivate-authorization",
     title="Deactivate authorizations",
-    method="POST",
-    path="/customer/authorization/deactivate",
+    endpoint="deactivate_authorization",
     columns=(
         Column(
             "authorization_code",
@@ -370,10 +367,12 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
 
 
 def operation(name: str | Operation) -> Operation:
-    """The operation of this name (`_` may stand for `-`). Raises `KeyError` with the known names in its text."""
+    """The operation of this name (`_` may stand for `-`). Raises `ConfigError` if there is none."""
     if isinstance(name, Operation):
         return name
     try:
         return OPERATIONS[name.replace("_", "-")]
     except KeyError:
-        raise KeyError(f"{name!r} is not an operation; there are {', '.join(OPERATIONS)}") from None
+        raise ConfigError(
+            f"There is no operation {name!r}", advice=f"Use one of {', '.join(OPERATIONS)}."
+        ) from None

@@ -1,12 +1,12 @@
 """What can be wrong with an input or a plan: errors that list every bad cell at once, with values masked.
 
-    ConfigError (exit 2: nothing was sent)
-      InputError        the input cannot be planned; `.problems` names every bad cell
-      PlanError         the plan cannot be applied
-        EditedPlan        the seal does not fit: the file was changed after it was written, or is no plan
-        StalePlan         too old, or made by a version that wrote another format
-        WrongAccount      made for another account, key mode or host
-        InputChanged      the input file is not the one that was planned
+ConfigError (exit 2: nothing was sent)
+  InputError        the input cannot be planned; `.problems` names every bad cell
+  PlanError         the plan cannot be applied
+    EditedPlan        the seal does not fit: the file was changed after it was written, or is no plan
+    StalePlan         too old, or made by a version that wrote another format
+    WrongAccount      made for another account, key mode or host
+    InputChanged      the input file is not the one that was planned
 """
 
 from __future__ import annotations
@@ -35,9 +35,9 @@ __all__ = [
 SHOWN: Final = 20
 
 
-@dataclass(frozen=True, slots=True, order=True)
+@dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` is the physical line in the file (the row's number where there are no lines).
+    """One thing that is wrong. `line` is the physical line in the file; frames have none and give the `row`, from 1.
 
     `column` is the input's own name for it, "" if the whole row or file is meant. `value` is masked already.
     """
@@ -49,23 +49,34 @@ class Problem:
     row: int | None = None
 
     def __str__(self) -> str:
-        where = f"line {self.line}" if self.line is not None else "header"
-        cell = f", {self.column}" if self.column else ""
-        shown = f" ({self.value})" if self.value else ""
-        return f"{where}{cell}: {self.reason}{shown}"
+        place = f"line {self.line}" if self.line is not None else f"row {self.row}" if self.row else ""
+        where = ", ".join(part for part in (place, self.column) if part)
+        said = f"{where}: {self.reason}" if where else self.reason
+        return f"{said} ({self.value})" if self.value else said
 
 
 class InputError(ConfigError):
-    """The input cannot be planned. `problems` has the first `KEPT` of them in file order, `count` is their number."""
+    """The input cannot be planned. `problems` has the first of them in the input's order, `count` is their number."""
 
-    def __init__(self, problems: Sequence[Problem], *, count: int | None = None, name: str = "the input") -> None:
+    default_advice = "Correct the cells named above and plan again."
+
+    def __init__(
+        self, problems: Sequence[Problem], *, count: int | None = None, name: str = "the input"
+    ) -> None:
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
+        self.name = name
         lines = [f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"]
         lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
         if self.count > SHOWN:
             lines.append(f"  … and {self.count - SHOWN:,} more")
-        super().__init__("\n".join(lines), advice="Correct the cells named above and plan again.")
+        super().__init__("\n".join(lines))
+
+    def __str__(self) -> str:
+        return f"{self.message}\n{self.advice}"
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return type(self), (self.problems,), dict(self.__dict__)
 
 
 class PlanError(ConfigError):

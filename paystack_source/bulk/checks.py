@@ -1,0 +1,381 @@
+"""Checks an input, a batch of columns at a time, and hands on what the planner compares: pure, no request.
+
+Every bad cell is noted with its line, column and reason; nothing stops at the first. Secret cells leave here as a hash
+under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
+"""
+
+from __future__ import annotations
+
+import difflib
+import hashlib
+import re
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass
+from typing import Any, Final
+
+import msgspec
+import numpy as np
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paystack_source.bulk.operations import CLEAR, Column, Operation
+from paystack_source.bulk.problems import InputError, Problem, masked
+from paystack_source.bulk.readback import canonical
+from paystack_source.bulk.tables import Table, TextBatch
+
+KEPT: Final = 100_000
+"""How many problems are kept in words; beyond that they are only counted."""
+
+_CONTROL: Final = r"[\x00-\x1f\x7f]"
+_SPREADSHEET_NUMBER: Final = r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$"
+_SHAPES: Final[dict[str, tuple[str, str]]] = {
+    "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
+    "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
+    "email": (
+        r'^[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+\.[^\s@<>()\[\],;:\\".]+$',
+        "is not an email address",
+    ),
+    "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
+    "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
+    "digits": (r"^[0-9]+$", "holds something else than digits"),
+    "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
+}
+_PLACEHOLDERS: Final = ("null", "none", "nan", "n/a", "#n/a", "undefined", "-")
+_NUBAN: Final = 10
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which input column feeds which column of the operation (by position), and which feed none."""
+
+    columns: dict[str, int]
+    ignored: list[str]
+    warnings: list[str]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-.]+", "", name.strip("\ufeff\u200b ")).casefold()
+
+
+def match_columns(
+    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+) -> Match:
+    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter, the exact name wins.
+
+    `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
+    """
+    found, problems = _find(operation, names)
+    ignored = [name for index, name in enumerate(names) if index not in found.values()]
+    near = _near(operation, ignored, found)
+    missing = [
+        c.name
+        for c in operation.columns
+        if c.required and not c.default and c.name not in found and c.name not in given
+    ]
+    problems += [Problem(None, name, f"the column {name} is missing{_hint(near, name)}") for name in missing]
+    named = [name for name in operation.identifiers if name in found]
+    if operation.identifier_required and not named and not missing:
+        hints = "".join(_hint(near, name) for name in operation.identifiers)
+        problems.append(Problem(None, "", f"a column {_either(operation.identifiers)} is missing{hints}"))
+    fields = [c.name for c in operation.fields]
+    if (
+        not problems
+        and not any(name in found or name in given for name in fields)
+        and operation.name == "update"
+    ):
+        hints = "".join(_hint(near, name) for name in fields)
+        problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints}"))
+    if problems:
+        raise InputError(problems, name=source or "the header")
+    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    return Match(found, ignored, warnings)
+
+
+def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+    problems = [
+        Problem(None, name, "stands in the header more than once")
+        for name in dict.fromkeys(names)
+        if name.strip() and sum(_plain(other) == _plain(name) for other in names) > 1
+    ]
+    plain = [_plain(name) for name in names]
+    found: dict[str, int] = {}
+    for column in operation.columns:
+        if _plain(column.name) in plain:
+            found[column.name] = plain.index(_plain(column.name))
+            continue
+        hits = [
+            index for index, name in enumerate(plain) if name in {_plain(alias) for alias in column.aliases}
+        ]
+        if len(hits) > 1:
+            both = " and ".join(repr(names[index]) for index in hits)
+            problems.append(
+                Problem(None, column.name, f"{both} may both be {column.name}; rename one of them")
+            )
+        elif hits:
+            found[column.name] = hits[0]
+    return found, problems
+
+
+def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+    """Unused input columns that look like a column of the operation that was not found."""
+    known = {
+        _plain(n): c.name for c in operation.columns if c.name not in found for n in (c.name, *c.aliases)
+    }
+    near = {}
+    for name in ignored:
+        close = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.75)
+        if close:
+            near[name] = known[close[0]]
+    return near
+
+
+def _hint(near: dict[str, str], wanted: str) -> str:
+    return "".join(
+        f"; {name!r}? did you mean {wanted!r}" for name, target in near.items() if target == wanted
+    )
+
+
+def _either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+class Checker:
+    """Checks batch after batch; `problems`, `count` and `warnings` say what was found so far."""
+
+    def __init__(
+        self, operation: Operation, table: Table, match: Match, defaults: dict[str, str], key: bytes
+    ) -> None:
+        self.operation = operation
+        self.table = table
+        self.match = match
+        self.defaults = {c.name: c.default for c in operation.columns if c.default} | defaults
+        self.problems: list[Problem] = []
+        self.count = 0
+        self.rows = 0
+        self._key = key
+        self._numeric: set[str] = set()
+        self._placeholders = 0
+        self._objects = msgspec.json.Decoder(dict[str, Any])
+
+    @property
+    def warnings(self) -> list[str]:
+        """What the plan should say about the input, though nothing is wrong."""
+        said = [
+            f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
+            for name in sorted(self._numeric)
+        ]
+        if self._placeholders:
+            said.append(
+                f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as that text; "
+                "leave a cell blank to leave the field as it is."
+            )
+        return said
+
+    def check(self, batch: TextBatch) -> pa.RecordBatch:
+        """The batch as the planner wants it: row, line, blank, identifiers, `f_` fields (null = leave, "" = clear),
+        and for secrets a hash (`s_`) and a hint (`h_`)."""
+        cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
+        empty = _all_blank(cells, batch.size)
+        for problem in batch.problems:
+            self._note(problem)
+        staged: dict[str, pa.Array] = {
+            "row": pa.array(range(batch.first_row, batch.first_row + batch.size), pa.int64()),
+            "line": pa.array(self._lines(batch), pa.int64()),
+            "blank": empty,
+        }
+        skip = empty.to_numpy(zero_copy_only=False)
+        for problem_line in {p.line for p in batch.problems}:
+            skip[np.asarray(batch.lines) == problem_line] = True
+        for column in self.operation.columns:
+            self._column(column, batch, cells, skip, staged)
+        self._across(batch, staged, skip)
+        self.rows += batch.size
+        return pa.RecordBatch.from_pydict(staged)
+
+    def _lines(self, batch: TextBatch) -> Any:
+        return (
+            batch.lines if batch.lines is not None else range(batch.first_row, batch.first_row + batch.size)
+        )
+
+    def _column(
+        self, column: Column, batch: TextBatch, cells: list[pa.Array], skip: Any, staged: dict[str, pa.Array]
+    ) -> None:
+        """Checks one column and adds what becomes of it to `staged`."""
+        index = self.match.columns.get(column.name)
+        if index is None:
+            text = pa.array(np.full(batch.size, ""), pa.string())
+        else:
+            text = cells[index]
+            for position, reason in batch.bad.get(index, {}).items():
+                self._add(batch, [position], column, reason, text)
+            if index in batch.numbers and column.kind in ("phone", "digits", "text"):
+                self._numeric.add(self.table.columns[index])
+        blank = pc.equal(text, "")
+        default = self.defaults.get(column.name)
+        if default is not None:
+            text, blank = pc.if_else(blank, default, text), pa.array(np.full(batch.size, False))
+        cleared = pc.equal(pc.utf8_lower(text), CLEAR)
+        judged = ~(blank.to_numpy(zero_copy_only=False) | cleared.to_numpy(zero_copy_only=False) | skip)
+        if not column.clearable:
+            self._bad(batch, column, cleared, skip, "cannot be cleared", text)
+        if column.required:
+            self._bad(batch, column, blank, skip, "is blank, and is required", text)
+        text = self._value(column, batch, text, judged)
+        value = pc.if_else(cleared, "", pc.if_else(blank, pa.scalar(None, pa.string()), text))
+        if column.secret:
+            staged[f"s_{column.name}"], staged[f"h_{column.name}"] = self._hidden(value)
+        elif column.name == "id" and column.kind == "id":
+            numbers = pc.if_else(pa.array(judged), text, pa.scalar(None, pa.string()))
+            staged["id"] = self._ids(numbers)
+        elif column.name in self.operation.identifiers:
+            staged["code" if column.kind == "code" else column.name] = value
+        else:
+            staged[f"f_{column.name}"] = value
+
+    def _ids(self, texts: pa.Array) -> pa.Array:
+        fits = pc.match_substring_regex(texts, "^[0-9]{1,18}$")
+        return pc.if_else(fits, texts, pa.scalar(None, pa.string())).cast(pa.int64())
+
+    def _value(self, column: Column, batch: TextBatch, text: pa.Array, judged: Any) -> pa.Array:
+        """Notes what is wrong with the cells of `judged`; returns the cells as they will be sent."""
+        kind = column.kind
+        if kind == "json":
+            return self._json(column, batch, text, judged)
+        if kind == "enum":
+            text = pc.utf8_lower(text)
+            bad = pc.invert(pc.is_in(text, pa.array(column.choices)))
+            self._bad(batch, column, bad, ~judged, f"is none of {', '.join(column.choices)}", text)
+            return text
+        damaged = pa.array(np.full(batch.size, False))
+        if kind in ("phone", "digits", "id"):
+            damaged = pc.match_substring_regex(text, _SPREADSHEET_NUMBER)
+            reason = "was shortened by a spreadsheet, digits are lost; store it as text"
+            self._bad(batch, column, damaged, ~judged, reason, text)
+        rest = ~judged | damaged.to_numpy(zero_copy_only=False)
+        if kind in _SHAPES:
+            pattern, reason = _SHAPES[kind]
+            bad = pc.invert(pc.match_substring_regex(text, pattern))
+        else:
+            bad, reason = (
+                pc.match_substring_regex(text, _CONTROL),
+                "holds a line break or another control character",
+            )
+            words = pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))
+            self._placeholders += int((words.to_numpy(zero_copy_only=False) & judged).sum())
+        self._bad(batch, column, bad, rest, reason, text)
+        rest = rest | bad.to_numpy(zero_copy_only=False)
+        self._length(column, batch, text, rest)
+        return pc.utf8_upper(text) if kind == "country" else text
+
+    def _length(self, column: Column, batch: TextBatch, text: pa.Array, rest: Any) -> None:
+        least, most = column.length
+        digits = column.kind in ("phone", "digits")
+        counted = pc.replace_substring_regex(text, r"[^0-9]", "") if column.kind == "phone" else text
+        size = pc.utf8_length(counted)
+        unit = "digits" if digits else "characters"
+        wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
+        bad = pc.or_(pc.less(size, least), pc.greater(size, most))
+        self._bad(batch, column, bad, rest, f"must have {wanted}", text)
+
+    def _json(self, column: Column, batch: TextBatch, text: pa.Array, judged: Any) -> pa.Array:
+        """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
+        values = text.to_pylist()
+        for position in np.flatnonzero(judged).tolist():
+            try:
+                values[position] = canonical(self._objects.decode(values[position])).decode()
+            except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
+                why = (
+                    "is JSON, but no object"
+                    if isinstance(error, msgspec.ValidationError)
+                    else "is not valid JSON"
+                )
+                self._add(batch, [position], column, f'{why}; write it as {{"key": "value"}}', text)
+        return pa.array(values, pa.string())
+
+    def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
+        values = value.to_pylist()
+        hashes = [
+            None if v is None else hashlib.blake2b(v.encode(), key=self._key, digest_size=16).hexdigest()
+            for v in values
+        ]
+        hints = [None if v is None else masked(v, secret=True) for v in values]
+        return pa.array(hashes, pa.string()), pa.array(hints, pa.string())
+
+    def _across(self, batch: TextBatch, staged: dict[str, pa.Array], skip: Any) -> None:
+        """Checks that need two columns."""
+        if self.operation.identifier_required:
+            none = np.full(batch.size, True)
+            for name in ("code", "email", "id"):
+                if name in staged:
+                    none &= staged[name].is_null().to_numpy(zero_copy_only=False)
+            given = [n for n in self.operation.identifiers if n in self.match.columns]
+            if not any(self.operation.by_column[n].required for n in given):
+                self._rows(batch, none & ~skip, f"names no customer: {_either(given)} is blank")
+        index = self.match.columns.get("account_number")
+        if index is not None and "f_country" in staged:
+            text = pc.utf8_trim_whitespace(batch.columns[index])
+            nigerian = pc.fill_null(pc.equal(staged["f_country"], "NG"), False)
+            right_shape = pc.match_substring_regex(text, "^[0-9]{5,20}$")
+            wrong = pc.and_(pc.and_(nigerian, right_shape), pc.not_equal(pc.utf8_length(text), _NUBAN))
+            column = self.operation.by_column["account_number"]
+            self._bad(batch, column, wrong, skip, f"must have {_NUBAN} digits in Nigeria", text)
+
+    def _bad(
+        self, batch: TextBatch, column: Column, mask: pa.Array, skip: Any, reason: str, text: pa.Array
+    ) -> None:
+        """Notes `reason` for the cells of `mask` that are not in `skip`."""
+        where = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False) & ~skip)
+        if len(where):
+            self._add(batch, where.tolist(), column, reason, text)
+
+    def _add(self, batch: TextBatch, where: list[int], column: Column, reason: str, text: pa.Array) -> None:
+        index = self.match.columns.get(column.name)
+        name = column.name if index is None else self.table.columns[index]
+        for position in where:
+            if len(self.problems) >= KEPT:
+                break
+            shown = (
+                masked(text[position].as_py(), secret=column.secret)
+                if column.personal or column.secret
+                else None
+            )
+            self._keep(batch, position, name, reason, text[position].as_py()[:40] if shown is None else shown)
+        self.count += len(where)
+
+    def _rows(self, batch: TextBatch, mask: Any, reason: str) -> None:
+        where = np.flatnonzero(mask).tolist()
+        for position in where[: KEPT - len(self.problems)]:
+            self._keep(batch, position, "", reason, "")
+        self.count += len(where)
+
+    def _keep(self, batch: TextBatch, position: int, column: str, reason: str, value: str) -> None:
+        line = batch.lines[position] if batch.lines is not None else None
+        self.problems.append(Problem(line, column, reason, value, batch.first_row + position))
+
+    def _note(self, problem: Problem) -> None:
+        if len(self.problems) < KEPT:
+            self.problems.append(problem)
+        self.count += 1
+
+
+def _all_blank(cells: list[pa.Array], size: int) -> pa.Array:
+    blank = pa.array(np.full(size, True))
+    for column in cells:
+        blank = pc.and_(blank, pc.equal(column, ""))
+    return blank
+
+
+def secret_reader(operation: Operation, table: Table, match: Match) -> Callable[[int], dict[str, str]]:
+    """Reads the secret columns into memory; returns a function from row number to the values of that row."""
+    held: dict[str, list[pa.Array]] = {name: [] for name in operation.secret_fields if name in match.columns}
+    for batch in table.batches():
+        for name, parts in held.items():
+            parts.append(pc.utf8_trim_whitespace(batch.columns[match.columns[name]]))
+    columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
+
+    def of_row(row: int) -> dict[str, str]:
+        values = {name: column[row - 1].as_py() for name, column in columns.items()}
+        return {name: value for name, value in values.items() if value}
+
+    return of_row

@@ -1,0 +1,230 @@
+"""CSV in and out: everything is text, physical lines are known, and a reversible guard keeps spreadsheets from
+running cells.
+
+The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off again.
+`+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was `'+234…`.
+"""
+
+from __future__ import annotations
+
+import codecs
+import csv
+import hashlib
+import io
+import re
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final, TextIO
+
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paystack_source.bulk.problems import InputError, Problem
+
+# What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
+_STARTS: Final = "=+\\-@\\t\\r\\n\\x00＝＋－＠"
+_NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
+_GUARDED: Final = f"^'+[{_STARTS}]"
+_DELIMITERS: Final = ",;\t|"
+_CHUNK: Final = 1 << 20
+# Windows-1252 leaves these undefined; Latin-1 gives them a (control) meaning instead of failing.
+_UNDEFINED: Final = tuple(b"\x81\x8d\x8f\x90\x9d")
+_ROWS: Final = 50_000
+MAX_CELL: Final = 1_000_000
+
+
+@dataclass(frozen=True, slots=True)
+class Scan:
+    """What one pass over the bytes tells: their hash, how they are encoded, and what to warn about."""
+
+    sha256: str
+    encoding: str
+    warning: str = ""
+
+
+def guard(text: str) -> str:
+    """The cell as it is written: with an apostrophe in front if a spreadsheet might run it."""
+    return "'" + text if _NEEDS_GUARD.match(text) else text
+
+
+def unguard(column: pa.Array) -> pa.Array:
+    """The cells as they were before `guard`."""
+    if not pc.any(pc.starts_with(column, "'")).as_py():
+        return column
+    guarded = pc.match_substring_regex(column, _GUARDED)
+    return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
+
+
+def scan(path: Path, encoding: str | None = None) -> Scan:
+    """Hashes the file and finds its encoding: a byte order mark, else strict UTF-8, else Windows-1252 with a warning."""
+    digest = hashlib.sha256()
+    decoder: codecs.IncrementalDecoder | None = None
+    found = encoding
+    undefined = False
+    with path.open("rb") as file:
+        head = file.read(_CHUNK)
+        if found is None:
+            found = _by_mark(head)
+        if found is None:
+            if head[:1024].count(0) > len(head[:1024]) // 8:
+                raise InputError(
+                    [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=path.name
+                )
+            decoder = codecs.getincrementaldecoder("utf-8")("strict")
+        data = head
+        while data:
+            digest.update(data)
+            if decoder is not None:
+                try:
+                    decoder.decode(data)
+                except UnicodeDecodeError:
+                    decoder = None
+            undefined = undefined or any(byte in data for byte in _UNDEFINED)
+            data = file.read(_CHUNK)
+    if found is not None:
+        return Scan(digest.hexdigest(), found)
+    if decoder is not None and not decoder.getstate()[0]:
+        return Scan(digest.hexdigest(), "utf-8")
+    return Scan(
+        digest.hexdigest(),
+        "latin-1" if undefined else "cp1252",
+        f"{path.name} is not UTF-8; it was read as Windows-1252. Check names with accents, or save it as UTF-8.",
+    )
+
+
+def _by_mark(head: bytes) -> str | None:
+    if head.startswith(codecs.BOM_UTF8):
+        return "utf-8-sig"
+    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "utf-32"
+    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "utf-16"
+    return None
+
+
+@dataclass(slots=True)
+class Chunk:
+    """Rows as Arrow text columns, the physical line on which each starts, and rows that could not be cut into cells."""
+
+    lines: list[int]
+    columns: list[pa.Array]
+    problems: list[Problem]
+
+
+class CsvFile:
+    """One CSV file: its header at once, its rows in chunks."""
+
+    def __init__(self, path: Path, encoding: str, delimiter: str | None = None) -> None:
+        self.path = path
+        self.encoding = encoding
+        with self._open() as file:
+            self._skip = _declared(file.readline())
+        self.delimiter = delimiter or self._skip or self._sniff()
+        header = next(self._records(), None)
+        if header is None:
+            raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=path.name)
+        self.columns = [_unguarded(cell) for cell in header[1]]
+
+    def chunks(self) -> Iterator[Chunk]:
+        """The data rows. Raises `InputError` where the quotes are broken, because nothing after them can be trusted."""
+        width = len(self.columns)
+        records = self._records()
+        next(records)
+        rows: list[list[str]] = []
+        lines: list[int] = []
+        problems: list[Problem] = []
+        for line, record in records:
+            if len(record) != width:
+                problems.append(self._uneven(line, len(record)))
+                record = [""] * width  # noqa: PLW2901 - the row keeps its number
+            rows.append(record)
+            lines.append(line)
+            if len(rows) == _ROWS:
+                yield Chunk(lines, _columns(rows, width), problems)
+                rows, lines, problems = [], [], []
+        if rows:
+            yield Chunk(lines, _columns(rows, width), problems)
+
+    def _uneven(self, line: int, cells: int) -> Problem:
+        names = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
+        inside = names.get(self.delimiter, repr(self.delimiter))
+        return Problem(
+            line,
+            "",
+            f"has {cells} cells where the header has {len(self.columns)}; quote cells with {inside} in them",
+        )
+
+    def _open(self) -> TextIO:
+        return self.path.open(encoding=self.encoding, newline="", errors="strict")
+
+    def _sniff(self) -> str:
+        """The separator that cuts the header into most cells; separators inside quotes do not count."""
+        best, most = ",", 1
+        for candidate in _DELIMITERS:
+            self.delimiter = candidate
+            try:
+                header = next(self._records(), (0, []))[1]
+            except InputError:
+                continue
+            if len(header) > most:
+                best, most = candidate, len(header)
+        return best
+
+    def _records(self) -> Iterator[tuple[int, list[str]]]:
+        """Every record that is not an empty line, with the physical line on which it starts (from 1)."""
+        csv.field_size_limit(MAX_CELL)
+        with self._open() as file:
+            before = 1 if self._skip else 0
+            if self._skip:
+                file.readline()
+            reader = csv.reader(file, delimiter=self.delimiter, strict=True)
+            start = 1
+            try:
+                for record in reader:
+                    if record:
+                        yield before + start, record
+                    start = reader.line_num + 1
+            except csv.Error as error:
+                raise InputError(
+                    [Problem(before + start, "", f"is not valid CSV: {error}")], name=self.path.name
+                ) from None
+            except UnicodeError:
+                raise InputError(
+                    [Problem(before + start, "", f"is not {self.encoding}; save the file as UTF-8")],
+                    name=self.path.name,
+                ) from None
+
+
+def _declared(first: str) -> str | None:
+    """The separator in a line `sep=;` as Excel writes it before the header."""
+    match = re.fullmatch(r"sep=(.)\r?\n?", first)
+    return match[1] if match else None
+
+
+def _unguarded(text: str) -> str:
+    return text[1:] if re.match(_GUARDED, text) else text
+
+
+def _columns(rows: list[list[str]], width: int) -> list[pa.Array]:
+    cells = zip(*rows, strict=True) if rows else [() for _ in range(width)]
+    return [unguard(pa.array(column, pa.string())) for column in cells]
+
+
+def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Writes a header and rows with the guard on; returns how many rows. `file` must be opened with `newline=""`."""
+    # The header is quoted so that a separator inside a name is not taken for the file's separator.
+    csv.writer(file, quoting=csv.QUOTE_ALL).writerow([guard(name) for name in columns])
+    writer = csv.writer(file)
+    count = 0
+    for row in rows:
+        writer.writerow([guard(cell) for cell in row])
+        count += 1
+    return count
+
+
+def rows_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
+    """A whole guarded CSV as text, for small tables."""
+    buffer = io.StringIO(newline="")
+    write_rows(buffer, columns, rows)
+    return buffer.getvalue()

@@ -1,0 +1,357 @@
+"""Reads any input as text columns in row order, and writes result files that can be fed straight back in.
+
+Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything that speaks
+the Arrow C stream interface. Nothing is guessed: see `cells.py` for values and `csvio.py` for CSV.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Final, Literal
+
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk import csvio
+from paystack_source.bulk.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
+from paystack_source.bulk.problems import InputError, Problem
+
+__all__ = ["Table", "TextBatch", "open_table", "write_table"]
+
+_ROWS: Final = 65_536
+_CHUNK: Final = 1 << 20
+Format = Literal["csv", "parquet", "excel", "frame"]
+
+
+@dataclass(slots=True)
+class TextBatch:
+    """Some consecutive rows. `columns` are text without nulls (blank is ""), in the order of `Table.columns`.
+
+    `lines` is where each row starts in the file (None for frames and Parquet); `bad` names cells that arrived damaged, by
+    column and position; `numbers` are the columns whose cells were numbers and not text.
+    """
+
+    first_row: int
+    size: int
+    columns: list[pa.Array]
+    lines: list[int] | None = None
+    bad: dict[int, Bad] = field(default_factory=dict)
+    numbers: set[int] = field(default_factory=set)
+    problems: list[Problem] = field(default_factory=list)
+
+
+@dataclass(slots=True)
+class Table:
+    """An input. `batches()` can be called as often as one likes; `sha256()` changes whenever any cell does."""
+
+    name: str
+    format: Format
+    columns: list[str]
+    _read: Callable[[], Iterator[TextBatch]]
+    _hash: Callable[[], str]
+    path: Path | None = None
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    def batches(self) -> Iterator[TextBatch]:
+        """The rows in order, a batch in memory at a time. Raises `InputError` for a file that cannot be cut into rows."""
+        return self._read()
+
+    def sha256(self) -> str:
+        """Hash of the file's bytes, or of a frame's columns and text."""
+        return self._hash()
+
+    def rows(self) -> Iterator[tuple[str, ...]]:
+        """The rows as tuples of text, for writing them out again."""
+        for batch in self.batches():
+            yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
+
+
+def open_table(
+    source: Any, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
+) -> Table:
+    """Opens a path or a frame; `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what would be found.
+
+    Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
+    `FileNotFoundError`.
+    """
+    if isinstance(source, Table):
+        return source
+    if isinstance(source, str | os.PathLike):
+        path = Path(source)
+        kind = _kind(path)
+        if kind == "parquet":
+            return _open_parquet(path)
+        if kind == "excel":
+            return _open_excel(path, sheet)
+        return _open_csv(path, encoding, delimiter)
+    return _open_frame(source)
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Writes text rows as CSV (formula guard on, BOM so that Excel sees UTF-8) or, by suffix, Parquet.
+
+    Returns how many rows. The file is readable by its owner only, and appears complete or not at all.
+    `open_table` reads back exactly what was written.
+    """
+    path = Path(path)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{os.getpid()}.part")
+    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    try:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            with os.fdopen(descriptor, "wb") as binary:
+                count = _write_parquet(binary, columns, rows)
+        else:
+            with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as text:
+                count = csvio.write_rows(text, columns, rows)
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+    return count
+
+
+def _write_parquet(file: Any, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    schema = pa.schema([pa.field(name, pa.string()) for name in columns])
+    count = 0
+    held: list[Sequence[str]] = []
+    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
+
+        def flush() -> None:
+            cells = zip(*held, strict=True) if held else [() for _ in columns]
+            writer.write_table(pa.Table.from_arrays([pa.array(c, pa.string()) for c in cells], schema=schema))
+            held.clear()
+
+        for row in rows:
+            held.append(row)
+            count += 1
+            if len(held) == _ROWS:
+                flush()
+        flush()
+    return count
+
+
+def _kind(path: Path) -> Format:
+    """By the first bytes, then by the suffix."""
+    with path.open("rb") as file:
+        head = file.read(8)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    if head.startswith((b"PK\x03\x04", b"\xd0\xcf\x11\xe0")):
+        return "excel"
+    if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
+        raise ConfigError(f"{path.name} is compressed", advice="Unpack it first.")
+    if path.suffix.lower() in (".parquet", ".pq", ".xlsx", ".xls", ".xlsb", ".ods") and head:
+        raise ConfigError(
+            f"{path.name} is not what its name says", advice="Save it again as CSV, Parquet or Excel."
+        )
+    return "csv"
+
+
+def _file_hash(path: Path) -> str:
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        while data := file.read(_CHUNK):
+            digest.update(data)
+    return digest.hexdigest()
+
+
+def _open_csv(path: Path, encoding: str | None, delimiter: str | None) -> Table:
+    found = csvio.scan(path, encoding)
+    file = csvio.CsvFile(path, found.encoding, delimiter)
+
+    def read() -> Iterator[TextBatch]:
+        row = 1
+        for chunk in file.chunks():
+            yield TextBatch(row, len(chunk.lines), chunk.columns, chunk.lines, problems=chunk.problems)
+            row += len(chunk.lines)
+
+    return Table(
+        path.name,
+        "csv",
+        file.columns,
+        read,
+        lambda: _file_hash(path),
+        path=path,
+        encoding=found.encoding,
+        delimiter=file.delimiter,
+        warnings=[found.warning] if found.warning else [],
+    )
+
+
+def _open_parquet(path: Path) -> Table:
+    try:
+        columns = pq.read_schema(path).names
+    except pa.ArrowException as error:
+        raise InputError([Problem(None, "", f"is not readable Parquet: {error}")], name=path.name) from None
+
+    def read() -> Iterator[TextBatch]:
+        with pq.ParquetFile(path) as file:
+            yield from _text_batches(file.iter_batches(batch_size=_ROWS))
+
+    return Table(path.name, "parquet", columns, read, lambda: _file_hash(path), path=path)
+
+
+def _open_excel(path: Path, sheet: str | None) -> Table:
+    try:
+        import python_calamine  # noqa: PLC0415 - optional
+    except ImportError:
+        raise ConfigError(
+            "Reading Excel needs one more package",
+            advice="pip install 'paystack-source[excel]', or save the sheet as CSV (UTF-8).",
+        ) from None
+    try:
+        book = python_calamine.CalamineWorkbook.from_path(path)
+        name = sheet or book.sheet_names[0]
+        cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
+    except (python_calamine.CalamineError, IndexError) as error:
+        raise InputError([Problem(None, "", f"is not readable: {error}")], name=path.name) from None
+    start = next((i for i, row in enumerate(cells) if any(cell != "" for cell in row)), None)
+    if start is None:
+        raise InputError([Problem(1, "", f"sheet {name} is empty; it needs a header row")], name=path.name)
+    header, _ = values_text(cells[start])
+    columns: list[str] = header.to_pylist()
+    while columns and not columns[-1]:
+        columns.pop()
+    rows = [
+        (i + 1, row[: len(columns)]) for i, row in enumerate(cells) if i > start and any(c != "" for c in row)
+    ]
+
+    def read() -> Iterator[TextBatch]:
+        for begin in range(0, len(rows), _ROWS):
+            part = rows[begin : begin + _ROWS]
+            batch = TextBatch(begin + 1, len(part), [], [line for line, _ in part])
+            for index in range(len(columns)):
+                values = [row[index] for _, row in part]
+                texts, bad = values_text(values, SPREADSHEET_EXACT)
+                batch.columns.append(texts)
+                _note(batch, index, bad, any(isinstance(v, int | float) for v in values))
+            yield batch
+
+    table = Table(path.name, "excel", columns, read, lambda: _file_hash(path), path=path, sheet=name)
+    if sheet is None and len(book.sheet_names) > 1:
+        table.warnings.append(f"{path.name} has {len(book.sheet_names)} sheets; only {name!r} was read.")
+    return table
+
+
+def _note(batch: TextBatch, index: int, bad: Bad, numbers: bool) -> None:
+    if bad:
+        batch.bad[index] = bad
+    if numbers:
+        batch.numbers.add(index)
+
+
+def _text_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[TextBatch]:
+    row = 1
+    for source in batches:
+        for begin in range(0, source.num_rows, _ROWS):
+            part = source.slice(begin, _ROWS)
+            batch = TextBatch(row, part.num_rows, [])
+            for index, column in enumerate(part.columns):
+                texts, bad, numbers = column_text(column)
+                batch.columns.append(texts)
+                _note(batch, index, bad, numbers)
+            yield batch
+            row += part.num_rows
+
+
+def _open_frame(source: Any) -> Table:
+    columns, read = _frame_reader(source)
+    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()))
+
+
+def _frame_reader(source: Any) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        return _pandas_reader(source)
+    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
+        return _records_reader(source)
+    table = _arrow_table(source)
+    return table.column_names, lambda: _text_batches(table.to_batches(max_chunksize=_ROWS))
+
+
+def _arrow_table(source: Any) -> pa.Table:
+    if isinstance(source, pa.Table):
+        return source
+    if isinstance(source, pa.RecordBatch):
+        return pa.Table.from_batches([source])
+    if isinstance(source, pa.RecordBatchReader):
+        return source.read_all()
+    for method in ("__arrow_c_stream__", "__arrow_c_array__"):
+        if hasattr(source, method):
+            return pa.table(source)
+    raise ConfigError(
+        f"A {type(source).__name__} is no table",
+        advice="Give a path, or a pandas, Arrow, polars or DuckDB frame.",
+    )
+
+
+def _pandas_reader(frame: Any) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
+    columns = [str(name) for name in frame.columns]
+
+    def read() -> Iterator[TextBatch]:
+        for begin in range(0, len(frame), _ROWS):
+            part = frame.iloc[begin : begin + _ROWS]
+            batch = TextBatch(begin + 1, len(part), [])
+            for index in range(len(columns)):
+                texts, bad, numbers = _series_text(part.iloc[:, index])
+                batch.columns.append(texts)
+                _note(batch, index, bad, numbers)
+            yield batch
+
+    return columns, read
+
+
+def _series_text(series: Any) -> tuple[pa.Array, Bad, bool]:
+    # Object columns may mix anything; Arrow would give all dictionaries the keys of all others.
+    if series.dtype == object:
+        values = series.tolist()
+        texts, bad = values_text(values)
+        return texts, bad, any(isinstance(v, int | float) and v == v for v in values)  # noqa: PLR0124
+    try:
+        return column_text(pa.array(series, from_pandas=True))
+    except (pa.ArrowException, UnicodeError):
+        texts, bad = values_text(series.tolist())
+        return texts, bad, False
+
+
+def _records_reader(records: list[dict[str, Any]]) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
+    columns = [str(name) for name in dict.fromkeys(name for record in records for name in record)]
+
+    def read() -> Iterator[TextBatch]:
+        for begin in range(0, len(records), _ROWS):
+            part = records[begin : begin + _ROWS]
+            batch = TextBatch(begin + 1, len(part), [])
+            for index, name in enumerate(columns):
+                texts, bad = values_text([record.get(name) for record in part])
+                batch.columns.append(texts)
+                _note(batch, index, bad, False)
+            yield batch
+
+    return columns, read
+
+
+def _frame_hash(columns: list[str], batches: Iterator[TextBatch]) -> str:
+    """SHA-256 over names and cells; how the rows are cut into batches does not matter."""
+    lengths = [hashlib.sha256() for _ in columns]
+    contents = [hashlib.sha256() for _ in columns]
+    for batch in batches:
+        for column, sizes, content in zip(batch.columns, lengths, contents, strict=True):
+            _, offsets, data = column.buffers()
+            ends = np.frombuffer(offsets, np.int32)[column.offset : column.offset + len(column) + 1]
+            sizes.update(np.diff(ends).tobytes())
+            if data is not None:
+                content.update(memoryview(data)[ends[0] : ends[-1]])
+    whole = hashlib.sha256("\x1f".join(columns).encode())
+    for part in (*lengths, *contents):
+        whole.update(part.digest())
+    return whole.hexdigest()
