@@ -1,0 +1,66 @@
+"""Who changes customers in bulk, and how each peer is started."""
+
+import sys
+from dataclasses import dataclass
+from pathlib import Path
+
+import environments
+from extractors import product_settings
+from harness import ROOT, clean_environment, measure
+
+PEERS = Path(__file__).resolve().parent / "peers"
+
+
+@dataclass(frozen=True)
+class Library:
+    """A script over somebody's client that reads changes.csv."""
+
+    name: str
+    label: str
+    environment: str
+    script: str
+    arguments: tuple[str, ...] = ()
+
+    def run(self, server, out, *, quick, timeout, **_):
+        python = sys.executable if quick else environments.python_of(self.environment)
+        command = [python, PEERS / self.script, "--url", server.url, "--key", server.key, "--out", out]
+        command += ["--file", out / "changes.csv", *self.arguments]
+        return measure(command, cwd=out, env=clean_environment(), timeout=timeout, server=server)
+
+
+@dataclass(frozen=True)
+class Bulk:
+    """`pipelines/bulk.py run`: plan, journal, apply, results."""
+
+    name: str
+    label: str
+    starter: tuple = (ROOT / "pipelines" / "bulk.py",)
+
+    def run(self, server, out, *, quota, timeout, **_):
+        command = [
+            sys.executable,
+            *self.starter,
+            "run",
+            "risk-action",
+            out / "changes.csv",
+            "--yes",
+            "--json",
+        ]
+        env = clean_environment(**product_settings(server, out, quota))
+        return measure(command, cwd=out, env=env, timeout=timeout, server=server)
+
+
+PRODUCT = Bulk("product", "paystack-source")
+ALL = (
+    PRODUCT,
+    Library("threads", "requests, 32 threads", "naive", "bulk_threads.py"),
+    Library("pypaystack2", "pypaystack2, one by one", "pypaystack2", "bulk_pypaystack2.py"),
+    Library(
+        "pypaystack2_async",
+        "pypaystack2 async, 32 at once",
+        "pypaystack2",
+        "bulk_pypaystack2.py",
+        ("--gathered",),
+    ),
+)
+JOURNALS = (PRODUCT, Bulk("unsynced", "journal that never waits for the disk", (PEERS / "bulk_unsynced.py",)))

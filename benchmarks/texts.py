@@ -1,0 +1,96 @@
+"""The prose of RESULTS.md."""
+
+HEAD = """\
+# Benchmark results
+
+Written by `python benchmarks/run.py` from `benchmarks/results/`; do not edit by hand.
+
+Measured {dates} on {cores} cores of {cpu}, {memory_gib} GiB, {system}, Python {python};
+{versions}. The peers' versions are pinned in `benchmarks/requirements-*.txt`.
+
+![Time of each way to copy or change customers](results/plot.svg)
+
+## Targets
+
+| target | measured | |
+| --- | ---: | --- |
+"""
+
+SCENARIOS = {
+    "cpu": """\
+## CPU-bound: 1,000,000 customers, no latency, no quota
+
+What each way costs in work. The sandbox has one core to itself, the reader the other.
+""",
+    "latency": """\
+## Latency-bound: 20,000 customers, 300 ms an answer, no quota
+
+200 pages: read one after the other, they take 60 s of pure waiting.
+""",
+    "memory": """\
+## Memory: 3,000,000 customers
+
+The product alone, at three times the size.
+""",
+    "quota": """\
+## Quota-bound: 180,000 customers, 300 ms an answer, 600 requests per 60 s in real time
+
+The ideal sends as many requests as the run did, in bursts as the windows open, and counts nothing but
+waiting.
+""",
+    "empty": """\
+## An empty increment on 1,000,000 rows
+
+`--refresh-budget 0`, from process start to exit.
+""",
+    "merge": """\
+## 100 new customers into 5,000,000 rows
+
+`--refresh-budget 0`, from process start to exit; `load` is the first load.
+""",
+    "bulk-latency": """\
+## Bulk: 2,000 risk actions, 50 ms an answer, no quota
+
+The product reads a CSV, checks it, plans, journals every row before and after with fsync, sends, and writes
+results; the others only send.
+""",
+    "bulk-quota": """\
+## Bulk: 2,000 risk actions, 300 ms an answer, 600 requests per 60 s in real time
+
+The product alone; the ideal as above.
+""",
+    "bulk-journal": """\
+## Bulk: what the journal costs
+
+2,000 risk actions at 50 ms, with fsync and without.
+""",
+    "bulk-plan": """\
+## Bulk: a plan of 1,000,000 rows against 1,000,000 customers
+
+Every row is a change.
+""",
+}
+
+SCALED = """\
+\\* read {size:,} customers; its time is scaled to {full:,} in proportion, start-up counted once. Its memory
+and its rows are those of the smaller run, so its memory is flattered.
+"""
+
+FOOT = """\
+## How to read and repeat this
+
+- `make bench`, or `python benchmarks/run.py --only cpu --runs 5`; `--fresh` forgets earlier results of that
+  scenario. A full run takes about an hour and builds the peers' environments under `.benchmark-envs/`.
+- Every time is wall time of a whole process, from start to exit, imports included. Runs of all peers are
+  interleaved. The last five runs of each peer count.
+- All peers pull the same local sandbox, which is a process of its own. The rows they end with are counted
+  in their DuckDB files by the benchmark, not by them.
+- Memory is the peak of the whole process tree. Noise is the share of the machine that was busy with
+  something else in the worst run; above a tenth, a figure should be measured again.
+- The peers are treated well: the naive loop has a session and pages of 100, `rest_api` is told its
+  paginator, `pypaystack2` keeps rows that its models refuse. The floor proves, retries and survives
+  nothing; it says what the machine can do.
+- Airbyte's connector asks for pages of 200 and takes a shorter page for the last one. The sandbox caps
+  pages at 100; the real cap is not documented. It is run from its published package (1.0.11), the last one
+  there.
+"""
