@@ -1,0 +1,90 @@
+"""Asks the DuckDB copy a question: `python pipelines/query.py "select count(*) from paystack.customers"`.
+
+Without a question it shows what is there. Opens the file read-only. With --csv the answer is CSV on standard
+output, which `pipelines/bulk.py` takes as its input; with --json it is one object on the last line.
+"""
+
+from __future__ import annotations
+
+import csv
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+import duckdb
+
+from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+MOST_SHOWN = 40
+OVERVIEW = """
+    select table_name as "table", estimated_size as rows, column_count as columns from duckdb_tables()
+    where schema_name = 'paystack' and not starts_with(table_name, '_dlt') order by 1
+"""
+SAMPLE = """
+    select customer_code, email, first_name, last_name, phone, risk_action, created_at
+    from paystack.customers order by created_at desc limit 5
+"""
+
+
+@click.command()
+@click.argument("sql", required=False)
+@click.option("--database", type=click.Path(path_type=Path), help="DuckDB file. Default: the pipeline's own.")
+@click.option("--csv", "as_csv", is_flag=True, help="All rows as CSV on standard output.")
+@options
+def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool) -> int:
+    """Ask the DuckDB copy a question in SQL, or see what is there."""
+    path = database or default_database()
+    if not path.exists():
+        raise UsageError(
+            f"There is no database {path}.",
+            "Make one: python pipelines/customers.py (try it with --sandbox).",
+        )
+    with duckdb.connect(str(path), read_only=True) as connection:
+        try:
+            if sql:
+                columns, rows = answer(connection, sql)
+                show(terminal, "", columns, rows, as_csv=as_csv)
+            else:
+                show(terminal, f"What {path} holds", *answer(connection, OVERVIEW), as_csv=as_csv)
+                columns, rows = answer(connection, SAMPLE)
+                show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
+        except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
+            raise UsageError(f"DuckDB cannot answer that: {str(error).splitlines()[0]}") from error
+    if terminal.json_output:
+        terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
+    return ExitCode.OK
+
+
+def default_database() -> Path:
+    """The file that dlt's own setting names, else the pipeline's default in the working folder."""
+    named = os.environ.get("DESTINATION__DUCKDB__CREDENTIALS", "").removeprefix("duckdb:///")
+    return Path(named or "paystack_customers.duckdb")
+
+
+def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """Column names and rows of one statement."""
+    relation = connection.execute(sql)
+    return [column[0] for column in relation.description or []], relation.fetchall()
+
+
+def show(
+    terminal: Terminal, title: str, columns: Sequence[str], rows: Sequence[tuple[Any, ...]], *, as_csv: bool
+) -> None:
+    """Rows as a table for people, or all of them as CSV."""
+    if as_csv:
+        writer = csv.writer(sys.stdout, lineterminator="\n")
+        writer.writerow(columns)
+        writer.writerows(rows)
+        return
+    terminal.table(title, columns, rows[:MOST_SHOWN])
+    if len(rows) > MOST_SHOWN:
+        terminal.say(f"{len(rows) - MOST_SHOWN:,} more rows; --csv gives them all")
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))

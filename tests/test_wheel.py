@@ -1,0 +1,65 @@
+"""What is shipped is the whole package, and it works away from the checkout."""
+
+import subprocess
+import sys
+import zipfile
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(scope="module")
+def wheel(tmp_path_factory):
+    out = tmp_path_factory.mktemp("dist")
+    # The pinned build backend, called directly: nothing is fetched.
+    subprocess.run(
+        [sys.executable, "-m", "hatchling", "build", "-t", "wheel", "-d", str(out)],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+    )
+    return next(out.glob("*.whl"))
+
+
+def test_the_wheel_carries_every_module_and_nothing_else(wheel):
+    shipped = {name for name in zipfile.ZipFile(wheel).namelist() if ".dist-info/" not in name}
+    listed = subprocess.run(
+        ["git", "ls-files", "--cached", "--others", "--exclude-standard", "paystack_source"],
+        cwd=ROOT,
+        check=True,
+        capture_output=True,
+        text=True,
+    ).stdout.split()
+    assert shipped == {name for name in listed if (ROOT / name).exists()}
+    assert "paystack_source/py.typed" in shipped
+
+
+def test_installed_in_a_clean_environment_every_module_imports_from_there(wheel, tmp_path):
+    environment = tmp_path / "clean"
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
+    python = environment / "bin" / "python"
+    place = next((environment / "lib").glob("python*")) / "site-packages"
+    subprocess.run(
+        [sys.executable, "-m", "pip", "install", "--no-deps", "--no-index", "--target", place, wheel],
+        check=True,
+        capture_output=True,
+    )
+    # The dependencies are lent by the environment that runs this test; the package itself is not.
+    lent = [path for path in sys.path if path.endswith("site-packages")]
+    (place / "lent.pth").write_text("\n".join(lent))
+    code = (
+        "import importlib, pathlib, pkgutil, paystack_source as p\n"
+        "names = [m.name for m in pkgutil.walk_packages(p.__path__, 'paystack_source.')]\n"
+        "[importlib.import_module(name) for name in names if not name.endswith('__main__')]\n"
+        "[getattr(p, name) for name in p.__all__]\n"
+        "print(len(names), pathlib.Path(p.__file__).parent)"
+    )
+    shown = subprocess.run(
+        [python, "-I", "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+    )
+    assert shown.returncode == 0, shown.stderr
+    count, folder = shown.stdout.split(maxsplit=1)
+    assert int(count) > 20
+    assert Path(folder.strip()).is_relative_to(environment)
