@@ -6,7 +6,6 @@ output, which `pipelines/bulk.py` takes as its input; with --json it is one obje
 
 from __future__ import annotations
 
-import csv
 import os
 import sys
 from pathlib import Path
@@ -15,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
+from paystack_source.bulk.csvio import write_rows
 from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
 
 if TYPE_CHECKING:
@@ -77,13 +77,17 @@ def show(
 ) -> None:
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
-        writer = csv.writer(sys.stdout, lineterminator="\n")
-        writer.writerow(columns)
-        writer.writerows(rows)
+        # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
+        write_rows(sys.stdout, columns, ([text(cell) for cell in row] for row in rows))
         return
     terminal.table(title, columns, rows[:MOST_SHOWN])
     if len(rows) > MOST_SHOWN:
         terminal.say(f"{len(rows) - MOST_SHOWN:,} more rows; --csv gives them all")
+
+
+def text(cell: object) -> str:
+    """A cell as CSV holds it: nothing for NULL."""
+    return "" if cell is None else str(cell)
 
 
 if __name__ == "__main__":
