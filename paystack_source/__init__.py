@@ -1,0 +1,88 @@
+"""Customers of a Paystack integration: a provably complete copy in a warehouse, and safe bulk changes back to Paystack.
+
+    import dlt
+    from paystack_source import paystack_source
+
+    dlt.pipeline("paystack", destination="duckdb", dataset_name="paystack").run(paystack_source())
+
+Every public name is listed here and loaded when it is first used, so that importing the package costs nothing.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.errors import (
+        AccessError,
+        ConfigError,
+        KeyRefused,
+        NotFound,
+        OutcomeUnknown,
+        PaystackError,
+        PermissionRefused,
+        RateLimited,
+        Rejected,
+        Unavailable,
+    )
+    from paystack_source.api.records import IdentificationType, RiskAction
+    from paystack_source.bulk.helpers import (
+        BulkResult,
+        bulk_create,
+        bulk_deactivate_authorization,
+        bulk_set_risk_action,
+        bulk_update,
+        bulk_validate,
+    )
+    from paystack_source.source import paystack_source
+
+__all__ = [
+    "AccessError",
+    "BulkResult",
+    "ConfigError",
+    "IdentificationType",
+    "KeyRefused",
+    "NotFound",
+    "OutcomeUnknown",
+    "PaystackClient",
+    "PaystackError",
+    "PermissionRefused",
+    "RateLimited",
+    "Rejected",
+    "RiskAction",
+    "Unavailable",
+    "bulk_create",
+    "bulk_deactivate_authorization",
+    "bulk_set_risk_action",
+    "bulk_update",
+    "bulk_validate",
+    "paystack_source",
+]
+
+_HOMES = {
+    "PaystackClient": "api.customers",
+    "IdentificationType": "api.records",
+    "RiskAction": "api.records",
+    "BulkResult": "bulk.helpers",
+    "bulk_create": "bulk.helpers",
+    "bulk_deactivate_authorization": "bulk.helpers",
+    "bulk_set_risk_action": "bulk.helpers",
+    "bulk_update": "bulk.helpers",
+    "bulk_validate": "bulk.helpers",
+    "paystack_source": "source",
+}
+
+
+def __getattr__(name: str) -> Any:
+    """Loads a public name on first use; what is not listed elsewhere is one of the errors."""
+    if name not in __all__:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'api.errors')}")
+    globals()[name] = value = getattr(home, name)
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

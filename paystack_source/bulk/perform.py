@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from paystack_source.api.clock import Clock
 from paystack_source.api.errors import (
     AccessError,
+    ConfigError,
     NotFound,
     OutcomeUnknown,
     PaystackError,
@@ -64,6 +67,25 @@ class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
     """Raised out of a wait for quota or for a retry when the run is being stopped: that request was not sent."""
 
 
+class StoppableClock(Clock):
+    """The client's clock, whose waits end when the run is stopped: nobody who presses Ctrl-C sits out a quota window.
+
+    The client only waits where nothing was sent or where it is certain that nothing was applied.
+    """
+
+    def __init__(self) -> None:
+        self.stopped = threading.Event()
+
+    def rest(self, seconds: float, wake: threading.Event) -> None:
+        """Sleep, looking twice a second whether to stop. Raises `StopWaiting`."""
+        end = self.now() + seconds
+        while (left := end - self.now()) > 0 and not self.stopped.is_set():
+            if wake.wait(min(left, 0.5)):
+                return
+        if self.stopped.is_set():
+            raise StopWaiting
+
+
 class Performer:
     """Performs jobs against Paystack."""
 
@@ -92,9 +114,7 @@ class Performer:
 
     def _event(self, job: Job, kind: Kind, error: Exception | None = None, code: str | None = None) -> Event:
         if isinstance(error, PaystackError):
-            return Event(
-                job.row.row, kind, self._now(), error.http_status, code or error.code, error.message
-            )
+            return Event(job.row.row, kind, self._now(), error.http_status, code or error.code, error.message)
         return Event(job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None)
 
     def _send(self, job: Job) -> tuple[Event, dict[str, Any] | None, Exception | None]:
@@ -110,7 +130,7 @@ class Performer:
             if self._operation.absent_means_done and job.doubtful:
                 return self._event(job, Kind.APPLIED, error, ALREADY_GONE), None, None
             return self._event(job, Kind.REJECTED, error), None, None
-        except Rejected as error:
+        except (Rejected, ConfigError) as error:  # a config error: our own client refused the row, nothing left
             return self._event(job, Kind.REJECTED, error), None, None
         except OutcomeUnknown as error:
             return self._event(job, Kind.UNKNOWN, error), None, None

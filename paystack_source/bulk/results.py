@@ -1,0 +1,216 @@
+"""What became of every input row, as files: the input's own columns untouched and in order, plus four of ours.
+
+    _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
+    _code     Paystack's code, or ours where Paystack had no say
+    _message  why, in words
+    _time     when it was known (UTC)
+
+`results.csv` has every row; `failed.csv` the rejected and unknown ones, `unsent.csv` those that were not sent: both can
+be given to `bulk.py` again as they are, because our columns are ignored on reading. Secret columns (BVN, account number,
+authorization code) are masked: they rest nowhere in clear.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+from collections import Counter
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.problems import InputChanged, masked
+from paystack_source.bulk.runs import utc
+from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
+from paystack_source.bulk.tables import Table, open_table, write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
+
+    from paystack_source.bulk.journal import Journal
+    from paystack_source.bulk.plan import Plan, PlanHeader
+    from paystack_source.bulk.plan_file import PlanRow
+    from paystack_source.bulk.runs import Run
+
+COLUMNS: Final = ("_status", "_code", "_message", "_time")
+FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
+
+
+@dataclass(frozen=True, slots=True)
+class RowResult:
+    """One input row and what became of it."""
+
+    row: PlanRow
+    outcome: Outcome
+    state: RowState
+
+    @property
+    def code(self) -> str:
+        return self.state.code or ""
+
+    @property
+    def message(self) -> str:
+        return _message(self)
+
+    @property
+    def time(self) -> str:
+        return "" if self.state.at is None else f"{utc(self.state.at):%Y-%m-%dT%H:%M:%SZ}"
+
+    @property
+    def cells(self) -> tuple[str, str, str, str]:
+        """The values of `COLUMNS`."""
+        return self.outcome.value, self.code, self.message, self.time
+
+
+def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
+    """Every row of the plan in input order, streaming; a folded row shares the fate of the one it repeats."""
+    states = iter(journal.states())
+    number, state = next(states, (0, PLANNED))
+    noops: set[int] = set()
+    for row in plan.rows():
+        while number and number < row.row:
+            number, state = next(states, (0, PLANNED))
+        own = state if number == row.row else PLANNED
+        if row.verdict == "folded" and row.same_as is not None:
+            own = journal.state(row.same_as)
+        if row.verdict == "noop":
+            noops.add(row.row)
+        if row.verdict == "noop" or row.same_as in noops:
+            yield RowResult(row, Outcome.SKIPPED_NOOP, PLANNED)
+        else:
+            yield RowResult(row, outcome(own), own)
+
+
+def _message(result: RowResult) -> str:
+    state = result.state
+    if result.outcome is Outcome.SKIPPED_NOOP:
+        return "already as wanted"
+    if result.outcome is Outcome.UNKNOWN:
+        if state.read is Kind.ABSENT:
+            return "the answer was lost; a later read did not find the change"
+        if state.read is Kind.UNCLEAR or state.phase is Phase.DOUBT:
+            said = f" ({state.message})" if state.message else ""
+            return f"the answer was lost; check by hand before sending it again{said}"
+        return "was being sent when the run was killed; resume the run"
+    if result.outcome is Outcome.APPLIED and state.read is Kind.FOUND:
+        return "applied (the answer was lost; read back)"
+    return state.message or ""
+
+
+@dataclass(slots=True)
+class Group:
+    """Rows that ended for the same reason."""
+
+    outcome: Outcome
+    code: str
+    message: str
+    rows: int = 0
+    example_line: int = 0
+
+
+@dataclass(slots=True)
+class Tally:
+    """How a run stands: rows by outcome, and by reason with an example line each."""
+
+    counts: Counter[Outcome] = field(default_factory=Counter)
+    groups: dict[tuple[Outcome, str, str], Group] = field(default_factory=dict)
+
+    def add(self, result: RowResult) -> None:
+        self.counts[result.outcome] += 1
+        reason = (result.outcome, result.code, result.message)
+        group = self.groups.setdefault(reason, Group(*reason, example_line=result.row.line))
+        group.rows += 1
+
+    @property
+    def reasons(self) -> list[Group]:
+        """Failures first, then by number of rows."""
+        return sorted(self.groups.values(), key=lambda group: (group.outcome not in FAILED, -group.rows))
+
+
+def tally(plan: Plan, journal: Journal) -> Tally:
+    """Reads the journal only; writes nothing."""
+    found = Tally()
+    for result in row_results(plan, journal):
+        found.add(result)
+    return found
+
+
+def write_results(run: Run, plan: Plan, journal: Journal, source: Any = None) -> tuple[Tally, str | None]:
+    """Writes the three files; returns the tally, and why the input's own columns are missing if they are.
+
+    `source` is the frame, for runs from Python; files are read again from where they were planned.
+    """
+    table, missing = _input(plan, source)
+    found = Tally()
+    columns = [*(table.columns if table else _OWN), *COLUMNS]
+    secret = _secret_positions(plan.header, columns) if table else frozenset[int]()
+
+    def lines(wanted: frozenset[Outcome] | None) -> Iterator[Sequence[str]]:
+        cells = table.rows() if table else (_own_cells(row) for row in plan.rows())
+        for values, result in zip(cells, row_results(plan, journal), strict=True):
+            if wanted is None:
+                found.add(result)
+            if wanted is None or result.outcome in wanted:
+                yield [*_masked(values, secret), *result.cells]
+
+    write_table(run.results_file, columns, lines(None))
+    _write_or_remove(run.failed_file, columns, lines(FAILED), any(found.counts[o] for o in FAILED))
+    unsent = frozenset({Outcome.UNSENT})
+    _write_or_remove(run.unsent_file, columns, lines(unsent), bool(found.counts[Outcome.UNSENT]))
+    return found, missing
+
+
+def _write_or_remove(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], wanted: bool) -> None:
+    if wanted:
+        write_table(path, columns, rows)
+    else:
+        path.unlink(missing_ok=True)
+
+
+def write_summary(run: Run, summary: dict[str, Any]) -> None:
+    """`summary.json`: the object that `--json` prints, with the reasons."""
+    part = run.summary_file.with_suffix(".part")
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(handle, "w", encoding="utf-8") as file:
+        json.dump(summary, file, ensure_ascii=False, indent=2, default=str)
+        file.write("\n")
+    part.replace(run.summary_file)
+
+
+_OWN: Final = ("row", "key")
+
+
+def _own_cells(row: PlanRow) -> tuple[str, ...]:
+    return str(row.row), row.key
+
+
+def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:
+    """The input to copy columns from, if it is still what was planned."""
+    planned = plan.header.input
+    if source is None and planned.path is None:
+        return None, "the frame is not at hand"
+    try:
+        plan.secrets(source)  # for its check that the input is what was planned
+        table = open_table(
+            planned.path if source is None else source,
+            encoding=planned.encoding, delimiter=planned.delimiter, sheet=planned.sheet,
+        )  # fmt: skip
+    except OSError:
+        return None, "the input file is gone"
+    except InputChanged:
+        return None, "the input was changed since it was planned"
+    return table, None
+
+
+def _secret_positions(header: PlanHeader, columns: Sequence[str]) -> frozenset[int]:
+    names = {header.input.mapping.get(name) for name in OPERATIONS[header.operation].secret_fields}
+    return frozenset(position for position, name in enumerate(columns) if name in names)
+
+
+def _masked(values: Sequence[str], secret: frozenset[int]) -> Iterable[str]:
+    if not secret:
+        return values
+    return [
+        masked(value, secret=True) if position in secret else value for position, value in enumerate(values)
+    ]

@@ -1,0 +1,312 @@
+"""One session of a run from end to end: check the plan against the account, lock, journal, runner, results.
+
+`apply` starts a run, `resume` goes on with one, `settle` asks for the verdicts of rows that were only accepted. The command
+line, the Python helpers and the dlt destination all go through here.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import getpass
+import signal
+import socket
+import threading
+import time
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.api.errors import AccessError, ConfigError, PaystackError
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.perform import Performer
+from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
+from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
+from paystack_source.bulk.runs import Run, Runs, utc
+from paystack_source.bulk.states import Event, Kind, Outcome, Phase
+from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.failures import ExitCode
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.bulk.circuit import StopRules
+    from paystack_source.bulk.journal import Journal
+    from paystack_source.bulk.perform import Done, Job, StoppableClock
+    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.states import RowState
+
+MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
+MAX_AGE_RESUMED: Final = timedelta(days=7)
+
+
+
+class AppliedError(ConfigError):
+    """The plan was applied before; a plan is good for one run."""
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """Whose key this is, as one read tells; both None for an account without customers."""
+
+    integration: int | None
+    domain: str | None
+
+
+@dataclass(slots=True)
+class Finished:
+    """How a run stands after a session; what `--json`, `summary.json` and `BulkResult.summary` are made of."""
+
+    run: Run
+    plan: Plan
+    counts: dict[Outcome, int]
+    reasons: list[Group]
+    requests: int
+    seconds: float
+    started: datetime
+    stopped: str | None = None
+    error: Exception | None = None
+    warnings: list[str] = field(default_factory=list)
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row was applied, was so already, or was accepted."""
+        return not any(self.counts[o] for o in (*FAILED, Outcome.UNSENT))
+
+    @property
+    def exit_code(self) -> int:
+        if self.stopped == INTERRUPTED:
+            return ExitCode.INTERRUPTED
+        if isinstance(self.error, PaystackError):
+            return self.error.exit_code
+        return ExitCode.OK if self.complete else ExitCode.ROWS_FAILED
+
+    def as_json(self) -> dict[str, Any]:
+        """No personal data: counts, codes, Paystack's redacted messages, line numbers and file names."""
+        header = self.plan.header
+        return {
+            "run_id": self.run.run_id,
+            "operation": header.operation,
+            "status": "interrupted" if self.stopped == INTERRUPTED else "stopped" if self.stopped else
+            "complete" if self.complete else "incomplete",
+            "rows": header.counts.rows,
+            **{outcome.value: self.counts[outcome] for outcome in Outcome},
+            "folded": header.counts.folded,
+            "drifted": header.counts.drifted,
+            "requests": self.requests,
+            "seconds": round(self.seconds, 3),
+            "started": self.started.isoformat(timespec="seconds"),
+            "key_mode": header.key_mode,
+            "account": header.account,
+            "plan_id": header.plan_id,
+            "undo_of": header.undo_of,
+            "stopped": self.stopped,
+            "results_file": _path(self.run.results_file),
+            "failed_file": _path(self.run.failed_file),
+            "unsent_file": _path(self.run.unsent_file),
+            "reasons": [
+                {
+                    "outcome": group.outcome.value, "code": group.code, "message": group.message,
+                    "rows": group.rows, "example_line": group.example_line,
+                }
+                for group in self.reasons
+            ],
+            "warnings": self.warnings,
+        }  # fmt: skip
+
+
+def _path(path: Any) -> str | None:
+    return str(path) if path.is_file() else None
+
+
+@dataclass(slots=True)
+class Session:
+    """What a session needs besides its plan. `clock` is the one that `client` was made with, so that a stop ends waits."""
+
+    client: PaystackClient
+    runs: Runs
+    rules: StopRules | None = None
+    clock: StoppableClock | None = None
+    on_done: Callable[[Done, RowState | None], None] | None = None
+    max_age: timedelta | None = None
+    source: Any = None  # the frame, for runs from Python
+    now: Callable[[], float] = time.time
+
+    def apply(self, plan: Plan, *, run_id: str | None = None) -> Finished:
+        """Start a run of `plan`. Raises `PlanError`, `BusyError`, `AppliedError`; then nothing was sent."""
+        self.check(plan, self.max_age or MAX_AGE)
+        secrets = plan.secrets(self.source) if _has_secrets(plan) else None
+        with self.runs.lock(plan):
+            before = self.runs.run_of(plan)
+            if before is not None:
+                raise AppliedError(
+                    f"This plan was applied before, as run {before.run_id}.",
+                    advice=f"Resume that run (`bulk.py resume {before.run_id}`), or plan again.",
+                )
+            run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
+            return self._run(run, plan, secrets)
+
+    def resume(self, run: Run) -> Finished:
+        """Go on with a run: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
+        plan = run.plan()
+        self.check(plan, self.max_age or MAX_AGE_RESUMED)
+        secrets = plan.secrets(self.source) if _has_secrets(plan) else None
+        with self.runs.lock(plan):
+            return self._run(run, plan, secrets)
+
+    def check(self, plan: Plan, max_age: timedelta) -> None:
+        """One read: is this the account, mode and host that the plan was made for, and is it fresh enough?"""
+        account = whose(self.client)
+        if account.domain is not None and account.domain != self.client.mode:
+            raise ConfigError(
+                f"The key is a {self.client.mode} key, but Paystack answers with {account.domain} customers.",
+                advice="Check the key and the base URL.",
+            )
+        plan.check_applicable(
+            utc(self.now()),
+            account=account.integration,
+            key_mode=self.client.mode,
+            key_fingerprint=self.client.key.fingerprint,
+            host=host_of(self.client),
+            max_age=max_age,
+        )
+
+    def _run(self, run: Run, plan: Plan, secrets: Callable[..., dict[str, str]] | None) -> Finished:
+        operation = OPERATIONS[plan.header.operation]
+        performer = Performer(operation, self.client, secrets or (lambda _row: {}), now=self.now)
+        workers: ThreadWorkers[Job, Done] = ThreadWorkers(performer)
+        with contextlib.closing(run.journal()) as journal:
+            rows = (row for row in plan.rows() if row.verdict == "send")
+            runner = Runner(
+                operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=self.on_done
+            )
+            before, started = self.client.stats.requests, self.now()
+            number = journal.begin_session(started, who=_who(), host=socket.gethostname())
+            try:
+                with stopping(runner, self.clock):
+                    ended = runner.run()
+            finally:
+                workers.close()
+            requests = self.client.stats.requests - before
+            journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
+            return conclude(run, plan, journal, ended, source=self.source)
+
+
+def conclude(run: Run, plan: Plan, journal: Journal, ended: Ended | None = None, *, source: Any = None) -> Finished:
+    """Write the result files and the summary of a run as it stands."""
+    found, missing = write_results(run, plan, journal, source)
+    finished = describe(run, plan, journal, found, ended)
+    if missing:
+        finished.warnings.append(f"The result files have no input columns: {missing}.")
+    write_summary(run, finished.as_json())
+    if ended is not None and ended.error is not None and not isinstance(ended.error, PaystackError):
+        raise ended.error
+    return finished
+
+
+def describe(
+    run: Run, plan: Plan, journal: Journal, found: Tally | None = None, ended: Ended | None = None
+) -> Finished:
+    """How a run stands, from its journal; writes nothing."""
+    found = found or tally(plan, journal)
+    sessions = journal.sessions()
+    last = sessions[-1] if sessions else {"stopped": None, "started": 0.0}
+    return Finished(
+        run=run,
+        plan=plan,
+        counts={outcome: found.counts[outcome] for outcome in Outcome},
+        reasons=found.reasons,
+        requests=sum(session["requests"] for session in sessions),
+        seconds=sum(s["ended"] - s["started"] for s in sessions if s["ended"]),
+        started=utc(sessions[0]["started"]) if sessions else datetime.now(UTC),
+        stopped=ended.reason if ended else last["stopped"],
+        error=ended.error if ended else None,
+    )
+
+
+def settle(run: Run, client: PaystackClient, *, now: Callable[[], float] = time.time) -> int:
+    """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write."""
+    plan = run.plan()
+    ask = OPERATIONS[plan.header.operation].settle
+    if ask is None:
+        return 0
+    settled = 0
+    kinds = {"verified": Kind.VERIFIED, "failed": Kind.FAILED}
+    with run.journal() as journal:
+        pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
+        for row in plan.rows():
+            if row.row not in pending:
+                continue
+            kind = kinds.get(ask(client, row))
+            if kind is not None:
+                message = "identity verified" if kind is Kind.VERIFIED else "identity check failed"
+                journal.append([Event(row.row, kind, now(), message=message)])
+                settled += 1
+    return settled
+
+
+def whose(client: PaystackClient) -> Account:
+    """The account and domain that the key reads from, by one request for one customer."""
+    rows = client.list(per_page=1).rows
+    if not rows:
+        return Account(None, None)
+    integration, domain = rows[0].get("integration"), rows[0].get("domain")
+    return Account(
+        integration if isinstance(integration, int) else None, domain if isinstance(domain, str) else None
+    )
+
+
+def host_of(client: PaystackClient) -> str:
+    """`paystack`, or `loopback` for a sandbox."""
+    return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
+
+
+@contextlib.contextmanager
+def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM): finish what is under way and stop. Second: stop at once; the journal knows the rest."""
+
+    def first(_number: int, _frame: object) -> None:
+        runner.stop(INTERRUPTED)
+        if clock is not None:
+            clock.stopped.set()
+        for number in signals:
+            signal.signal(number, signal.default_int_handler)
+
+    signals = (signal.SIGINT, signal.SIGTERM)
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _has_secrets(plan: Plan) -> bool:
+    return bool(OPERATIONS[plan.header.operation].secret_fields)
+
+
+def _meta(plan: Plan) -> dict[str, Any]:
+    header = plan.header
+    return {
+        "plan_id": header.plan_id,
+        "seal": header.seal,
+        "operation": header.operation,
+        "account": header.account,
+        "key_mode": header.key_mode,
+        "input": header.input.path,
+        "digest": header.input.digest,
+        "rows": header.counts.rows,
+        "to_send": header.counts.to_send,
+        "undo_of": header.undo_of,
+        "tool_version": header.tool_version,
+    }
+
+
+def _who() -> str:
+    try:
+        return getpass.getuser()
+    except (KeyError, OSError):  # a container user without a name
+        return "unknown"
