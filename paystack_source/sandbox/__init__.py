@@ -13,7 +13,7 @@ del _aiohttp
 from paystack_source.sandbox.config import LIVE_KEY, TEST_KEY, SandboxConfig  # noqa: E402
 from paystack_source.sandbox.core import Stats  # noqa: E402
 from paystack_source.sandbox.faults import Fault, parse_faults  # noqa: E402
-from paystack_source.sandbox.server import Sandbox  # noqa: E402
+from paystack_source.sandbox.local import Sandbox  # noqa: E402
 from paystack_source.sandbox.store import StateUnusableError  # noqa: E402
 
 __all__ = [

@@ -7,17 +7,19 @@ any; where there are none the wording is ours and clients must go by the status.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 
 from paystack_source.sandbox.store import dump
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 JSON_TYPE = "application/json; charset=utf-8"
 HTML_TYPE = "text/html; charset=UTF-8"
 BAD_GATEWAY = (
-    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1></center>"
-    b"\r\n<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"
+    b"<html>\r\n<head><title>502 Bad Gateway</title></head>\r\n<body>\r\n<center><h1>502 Bad Gateway</h1>"
+    b"</center>\r\n<hr><center>proxy</center>\r\n</body>\r\n</html>\r\n"
 )
 BOT_CHECK = (
     b"<!DOCTYPE html><html><head><title>Just a moment...</title></head><body><h1>Please enable cookies.</h1>"
@@ -140,7 +142,9 @@ def updated(record: Mapping[str, Any], shape: Literal["docs", "spec"]) -> dict[s
 
 def risk_set(record: Mapping[str, Any], shape: Literal["docs", "spec"]) -> dict[str, Any]:
     """The OpenAPI description has the three empty lists, the documentation's sample has not."""
-    lists = {"transactions": [], "subscriptions": [], "authorizations": []} if shape == "spec" else {}
+    lists: dict[str, Any] = (
+        {"transactions": [], "subscriptions": [], "authorizations": []} if shape == "spec" else {}
+    )
     return {**lists, **record, **_IDENTITY}
 
 
@@ -153,7 +157,8 @@ _ALPHABET = "0123456789abcdefghijklmnopqrstuvwxyz"
 _CODE_LENGTH = 10
 _CODES = 36**_CODE_LENGTH
 _SPREAD = 1_234_567_890_133  # coprime to 36, so that codes look random and can be read backwards
-_PER_CUSTOMER = 4
+_GATHER: int = pow(_SPREAD, -1, _CODES)
+_PER_CUSTOMER = 64  # cards come first, mandates after them
 
 
 def authorization_code(customer_id: int, index: int) -> str:
@@ -171,7 +176,8 @@ def owner_of(code: str) -> tuple[int, int] | None:
     prefix, _, text = code.partition("_")
     if prefix != "AUTH" or len(text) != _CODE_LENGTH or not set(text) <= set(_ALPHABET):
         return None
-    return divmod(int(text, 36) * pow(_SPREAD, -1, _CODES) % _CODES, _PER_CUSTOMER)
+    number = int(text, 36) * _GATHER % _CODES
+    return number // _PER_CUSTOMER, number % _PER_CUSTOMER
 
 
 def authorizations_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:

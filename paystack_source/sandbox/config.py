@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable, Iterable  # noqa: TC003 - get_type_hints reads them
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -120,7 +120,7 @@ class SandboxConfig:
         """Requests per window; 0 is no quota."""
         return DOCUMENTED_LIMIT[self.mode] if self.limit is None else self.limit
 
-    def changed(self, **changes: Any) -> SandboxConfig:
+    def changed(self, **changes: object) -> SandboxConfig:
         """The same with `changes`; `faults` may be text, see `parse_faults`."""
         return dataclasses.replace(self, **normalised(changes))
 

@@ -11,6 +11,7 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from paystack_source.sandbox import answers
@@ -20,7 +21,9 @@ from paystack_source.sandbox.faults import Fault, FaultBox
 from paystack_source.sandbox.operations import RISK_ACTIONS, Call, Operations
 from paystack_source.sandbox.pages import Lists
 from paystack_source.sandbox.quota import Quota
-from paystack_source.sandbox.store import Store
+
+if TYPE_CHECKING:
+    from paystack_source.sandbox.store import Store
 
 Handler = Callable[[Call, str, SandboxConfig, float], Answer]
 # Fixed paths win over variable ones, as in any router.
@@ -151,15 +154,15 @@ class Paystack:
         fault = self._faults.pick(endpoint)
         if fault is not None:
             self.stats.faults[fault.kind] += 1
-        if fault is None or fault.after_effect:
-            answer = self._effect(found, call, config, now)
-        else:
-            answer = None
+        happens = fault is None or fault.after_effect
+        answer = self._effect(found, call, config, now) if happens else None
         answer = _disturbed(answer, fault)
         if answer is not None:
             answer.headers.update(headers)
-            if answer.status == 429:  # noqa: PLR2004 - the fault "limited"
+            if fault is not None and fault.kind == "limited":
                 self.stats.rate_limited += 1
+                if headers:
+                    answer.headers["x-ratelimit-remaining"] = "0"
         return Outcome(answer, fault)
 
     def _effect(self, found: tuple[str, str], call: Call, config: SandboxConfig, now: float) -> Answer:
@@ -191,39 +194,38 @@ class Paystack:
 
     def _churn(self, config: SandboxConfig, now: int) -> None:
         """Customers arrive and are edited behind the back of whoever is paging."""
-        for _ in range(config.churn_arrivals):
-            self.store.add(now, now)
-        for _ in range(config.churn_late):
-            self.store.add(now - self._random.randint(1, max(1, int(config.churn_late_by))), now)
-        for _ in range(min(config.churn_edits, len(self.store))):
-            number = self.store.id_at(self._random.randrange(len(self.store)))
-            changes = {"risk_action": self._random.choice(RISK_ACTIONS), "first_name": f"Edited {now}"}
-            self.store.change(number, changes, now)
+        with self.store.at_once():
+            for _ in range(config.churn_arrivals):
+                self.store.add(now, now)
+            for _ in range(config.churn_late):
+                self.store.add(now - self._random.randint(1, max(1, int(config.churn_late_by))), now)
+            for _ in range(min(config.churn_edits, len(self.store))):
+                number = self.store.id_at(self._random.randrange(len(self.store)))
+                changes = {"risk_action": self._random.choice(RISK_ACTIONS), "first_name": f"Edited {now}"}
+                self.store.change(number, changes, now)
 
 
 def _disturbed(answer: Answer | None, fault: Fault | None) -> Answer | None:
     """What of the answer is left when the fault has been at it; `None` if nothing is sent."""
-    if fault is None:
+    if fault is None or fault.kind in {"cut", "slow"}:
         return answer
-    match fault.kind:
-        case "error" | "error_after":
-            return error(
-                500, "An error occurred", type_="api_error", code="unknown", next_step="Try again later"
-            )
-        case "unavailable":
-            return Answer(503, b"", content_type="text/plain")
-        case "html" | "html_after":
-            return Answer(502, answers.BAD_GATEWAY, content_type=answers.HTML_TYPE)
-        case "blocked":
-            return Answer(403, answers.BOT_CHECK, content_type=answers.HTML_TYPE)
-        case "not_json":
-            return Answer(200, b"upstream connect error or disconnect/reset before headers")
-        case "empty":
-            return Answer(200, b"")
-        case "status_false":
-            return error(200, "Your request could not be completed", code=None)
-        case "limited":
-            return answers.rate_limited({})
-        case "cut" | "slow":
-            return answer
-    return None  # resets and silence
+    instead = _INSTEAD.get(fault.kind)
+    return instead() if instead else None  # resets and silence have no answer
+
+
+def _broken() -> Answer:
+    return error(500, "An error occurred", type_="api_error", code="unknown", next_step="Try again later")
+
+
+_INSTEAD: dict[str, Callable[[], Answer]] = {
+    "error": _broken,
+    "error_after": _broken,
+    "unavailable": lambda: Answer(503, b"", content_type="text/plain"),
+    "html": lambda: Answer(502, answers.BAD_GATEWAY, content_type=answers.HTML_TYPE),
+    "html_after": lambda: Answer(502, answers.BAD_GATEWAY, content_type=answers.HTML_TYPE),
+    "blocked": lambda: Answer(403, answers.BOT_CHECK, content_type=answers.HTML_TYPE),
+    "not_json": lambda: Answer(200, b"upstream connect error or disconnect/reset before headers"),
+    "empty": lambda: Answer(200, b""),
+    "status_false": lambda: error(200, "Your request could not be completed"),
+    "limited": lambda: answers.rate_limited({}),
+}

@@ -14,8 +14,11 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 # kind -> whether the request takes effect before things go wrong, and what the client sees
 KINDS: dict[str, tuple[bool, str]] = {

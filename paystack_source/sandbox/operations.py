@@ -9,15 +9,19 @@ from __future__ import annotations
 import json
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from typing import TYPE_CHECKING, Any, Literal
 from urllib.parse import parse_qsl
 
 from paystack_source.sandbox import answers
 from paystack_source.sandbox.answers import Answer, Refused, error, invalid, missing, success
-from paystack_source.sandbox.config import SandboxConfig
-from paystack_source.sandbox.store import Store
+from paystack_source.sandbox.people import INTEGRATION
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paystack_source.sandbox.config import SandboxConfig
+    from paystack_source.sandbox.store import Store
 
 RISK_ACTIONS = ("default", "allow", "deny")
 _EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,.]+")
@@ -26,6 +30,7 @@ _IDENTIFICATION = ("first_name", "last_name", "type", "country", "bvn", "bank_co
 _ACCOUNT = ("number", "bank_code")
 _ADDRESS = ("street", "city", "state")
 _HIGHEST_ID = 2**32 - 1
+_MOST_CARDS = 2
 
 
 @dataclass(slots=True)
@@ -151,7 +156,7 @@ class Operations:
     def identification(self, call: Call, part: str, config: SandboxConfig, now: float) -> Answer:
         given = call.fields()
         for name in _IDENTIFICATION:
-            if given.get(name) in {None, ""} if not isinstance(given.get(name), dict | list) else False:
+            if given.get(name) is None or given[name] == "":
                 raise missing(f'"{name}" is required')
             if not isinstance(given[name], str):
                 raise invalid(f'"{name}" must be a string')
@@ -255,9 +260,6 @@ class Operations:
 
     # --- shared --------------------------------------------------------------------------------------
 
-    def identified(self, number: int, now: float) -> bool:
-        return self._identifications(number, now) is not None
-
     def _customer(self, text: str, *, status: int = 404) -> int:
         number = self._store.find(email=text) if "@" in text else self._store.find(code=text)
         if number is None:
@@ -313,9 +315,8 @@ class Operations:
             "status": "pending",
             "mandate_id": self._random.randrange(10**5, 10**6),
             "authorization_id": self._random.randrange(10**9, 2 * 10**9),
-            # The last index of a customer's codes is that of the newest mandate.
-            "authorization_code": answers.authorization_code(number, 2 + count % 2),
-            "integration_id": answers_integration(self._store.record(number)),
+            "authorization_code": answers.authorization_code(number, _MOST_CARDS + count),
+            "integration_id": INTEGRATION,
             "account_number": str(account.get("number", "0123456789")),
             "bank_code": str(account.get("bank_code", "058")),
             "bank_name": None,
@@ -327,11 +328,6 @@ class Operations:
         url = f"https://checkout.paystack.com/{access}"
         data = {"redirect_url": url, "access_code": access, "reference": reference}
         return success("Authorization initialized", data)
-
-
-def answers_integration(record: Mapping[str, Any]) -> int:
-    """The integration a customer belongs to."""
-    return int(record["integration"])
 
 
 def _shape(config: SandboxConfig, number: int) -> Literal["docs", "spec"]:

@@ -13,14 +13,17 @@ import json
 import math
 import random
 import re
-from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paystack_source.sandbox.answers import Answer, Refused, error, invalid
-from paystack_source.sandbox.config import SandboxConfig
 from paystack_source.sandbox.store import Store, dump
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from paystack_source.sandbox.config import SandboxConfig
 
 DEFAULT_PER_PAGE = 50
 _MESSAGE = b'{"status":true,"message":"Customers retrieved","data":['
@@ -207,12 +210,11 @@ def _moment(query: Mapping[str, str], name: str) -> float | None:
     text = query.get(name, "")
     if not text:
         return None
+    wrong = invalid(f"Invalid '{name}' date passed")
+    if not _DATE.fullmatch(text):
+        raise wrong
     try:
-        if not _DATE.fullmatch(text):
-            raise ValueError
         moment = datetime.fromisoformat(text)
-        if moment.tzinfo is None:
-            moment = moment.replace(tzinfo=UTC)
-        return moment.timestamp()
+        return (moment if moment.tzinfo else moment.replace(tzinfo=UTC)).timestamp()
     except (ValueError, OverflowError):
-        raise invalid(f"Invalid '{name}' date passed") from None
+        raise wrong from None

@@ -10,10 +10,13 @@ from __future__ import annotations
 import json
 import math
 import random
-from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from itertools import accumulate
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 DAY = 86_400
 YEARS = 3
@@ -47,9 +50,12 @@ _REGIONS: tuple[tuple[str, str, str], ...] = (
         "thandi sipho noku pieter annelie lerato tebogo zoe chloe bongani",
     ),
     (
-        "محمد فاطمة עמית שרה Ἀλέξανδρος Ελένη Дмитрий Анастасия 伟 秀英 さくら 大翔 지우 민준 अर्जुन प्रिया สมชาย አበበ ᚨᛚᚠ",
+        (
+            "محمد فاطمة עמית שרה Ἀλέξανδρος Ελένη Дмитрий Анастасия 伟 秀英 さくら 大翔 지우 민준 अर्जुन प्रिया "
+            "สมชาย አበበ"
+        ),
         "الأحمد حسن כהן לוי Παπαδόπουλος Иванов Кузнецова 王 李 佐藤 高橋 김 शर्मा ศรีสุข በቀለ",
-        "mohamed fatma amit sara alex eleni dmitri ana wei xiu sakura taisho jiwoo min arjun priya somchai",
+        "mohamed fatma amit sara alex eleni dmitri ana wei xiu sakura taisho jiwoo min arjun priya som abebe",
     ),
 )
 # Names that break careless code: quotes, formulas, direction marks, emoji sequences, blanks, length.
@@ -82,9 +88,53 @@ _AWKWARD = (
     "\u200bzero\u200dwidth",
 )
 _DOMAINS = ("example.com", "example.org", "example.net", "mail.example.com", "shop.example.org")
+# Each table holds one template per share, so a pick by index gives the mix. Filled from `People.make`.
+# Nothing known, half known, empty, awkward, and addresses that people really have; most are ordinary.
+_ORDINARY = ("%(first)s", "%(last)s", "%(local)s")
+_KNOWN = (
+    (_ORDINARY,) * 70
+    + (("null", "null", "%(local)s"),) * 17
+    + (("%(first)s", "null", "%(local)s"),) * 3
+    + (('""', '""', "%(local)s"),) * 2
+    + (("%(awkward)s", "%(last)s", "%(local)s"),) * 2
+    + (("%(first)s", "%(last)s", "%(local)s+shop"),) * 2
+    + (("%(first)s", "%(last)s", "%(title)s"),)
+    + (("%(first)s", "%(last)s", "o'%(local)s"),)
+    + (("%(first)s", "%(last)s", "%(local)s_x-1"),) * 2
+)
+_PHONES = (
+    ("null",) * 5
+    + ('"%(plus)s%(eight)s%(two)s"',) * 5
+    + ('"%(local_prefix)s%(seven)s"',) * 3
+    + ('"%(bare)s%(seven)s%(two)s"', '""', '"%(local_prefix)s %(seven)s / home"')
+)
+_METADATA = (
+    ("null",) * 16
+    + ("{}",) * 5
+    + ('{"calling_code":"%(plus)s"}',) * 5
+    + (
+        '{"custom_fields":[{"display_name":"Plan","variable_name":"plan","value":"gold"}],"visits":%(n)d,"vip":true}',
+        '{"custom_fields":[{"display_name":"Plan","variable_name":"plan","value":"πλατίνα"}],"visits":0,"vip":false}',
+        '{"source":"import","batch":%(n)d,"note":""}',
+        '{"tags":["a",1,null,{"deep":{"er":[[]]}}],"ratio":%(n)d.5,"note":null}',
+        '{"odd key.with dots":"it\'s","":0,"ключ":"👍🏾","big":90071992547%(seven)s}',
+        '{"address":{"street":"%(two)s Awolowo Rd\\nIkoyi","geo":[6.45,3.4]},"ref":null}',
+    )
+)
 _RISK = ("default",) * 94 + ("allow",) * 3 + ("deny",) * 3
-_PREFIXES = (("+234", "0803", "234"), ("+233", "024", "233"), ("+254", "07", "254"), ("+27", "063", "27"))
-_PLANS = ("free", "gold", "student", "πλατίνα")
+# International, local and bare prefix of each region.
+_PREFIXES = (
+    ("+234", "0803", "234"),
+    ("+233", "024", "233"),
+    ("+254", "07", "254"),
+    ("+27", "063", "27"),
+    ("+234", "0803", "234"),
+)
+# Shares of the population.
+_EDITED = 0.25
+_QUIET_MONTHS = 0.3
+_BURST = 0.003
+_MANY_DAYS = 10_000
 
 
 def _text(value: str) -> str:
@@ -123,7 +173,7 @@ class People:
         day, rest = divmod(second, DAY)
         text = self._days.get(day)
         if text is None:
-            if len(self._days) > 10_000:  # noqa: PLR2004 - bounded memory, more than enough days
+            if len(self._days) > _MANY_DAYS:  # bounded memory
                 self._days.clear()
             text = self._days[day] = datetime.fromtimestamp(day * DAY, UTC).strftime("%Y-%m-%d")
         minute, sec = divmod(rest, 60)
@@ -132,91 +182,43 @@ class People:
     def make(self, created: int, until: int) -> Made:
         """A customer created at `created`, last changed no later than `until` (both seconds since 1970)."""
         chance = self._random.random
-        bits = self._random.getrandbits(80)
+        bits = self._random.getrandbits(112)
         self._last_id += 1 + int(chance() * 240)
         number = self._last_id
-        region = int(chance() * chance() * 5)  # more Nigerians than anybody else
-        firsts, lasts, local_parts = self._regions[region]
-        pick = bits & 0xFFFFFFFF
-        first, last = firsts[pick % min(len(firsts), len(local_parts))], lasts[(pick >> 8) % len(lasts)]
-        local = f"{local_parts[pick % len(local_parts)]}.{_base36(number)}"
-        dice = chance()
-        if dice < 0.3:  # noqa: PLR2004 - shares of a population, not named quantities
-            first, last, local = self._unusual(dice, first, last, local)
-        email = f"{local}@{_DOMAINS[pick % 5]}"
-        code = "CUS_" + "".join(
-            (
-                _TRIPLES[bits % 46656],
-                _TRIPLES[(bits >> 16) % 46656],
-                _TRIPLES[(bits >> 32) % 46656],
-                _TRIPLES[(bits >> 48) % 46656],
-                _TRIPLES[(bits >> 64) % 46656],
-            )
-        )
+        region = int(chance() * chance() * len(self._regions))  # more Nigerians than anybody else
+        firsts, lasts, locals_ = self._regions[region]
+        pick, digits = bits & 0xFFFFFFFF, str(bits >> 32)[-9:]
+        which = pick % min(len(firsts), len(locals_))
+        plus, local_prefix, bare = _PREFIXES[region]
+        local = f"{locals_[which]}.{_base36(number)}"
+        filling = {
+            "first": firsts[which],
+            "last": lasts[(pick >> 8) % len(lasts)],
+            "local": local,
+            "title": local.title(),
+            "awkward": self._awkward[(pick >> 4) % len(self._awkward)],
+            "plus": plus,
+            "local_prefix": local_prefix,
+            "bare": bare,
+            "two": digits[:2],
+            "seven": digits[-7:],
+            "eight": digits[-8:],
+            "n": pick % 977,
+        }
+        first, last, local = _KNOWN[(pick >> 20) % 100]
+        email = f"{local % filling}@{_DOMAINS[pick % 5]}"
+        code = f"CUS_{''.join([_TRIPLES[(bits >> shift) % 46656] for shift in (0, 16, 32, 48, 64)])}"
         updated = created
-        if chance() < 0.25 and until > created:  # noqa: PLR2004 - a quarter was edited at some time
+        if chance() < _EDITED and until > created:
             updated = created + int(chance() * min(until - created, 200 * DAY))
         row = (
-            f'{{"integration":{INTEGRATION},"first_name":{first},"last_name":{last},"email":"{email}",'
-            f'"phone":{self._phone(region, pick)},"metadata":{self._metadata(region, pick)},'
-            f'"domain":"{self._domain}","customer_code":"{code}","risk_action":"{_RISK[pick % 100]}",'
-            f'"id":{number},"createdAt":"{self.iso(created)}","updatedAt":"{self.iso(updated)}"}}'
+            f'{{"integration":{INTEGRATION},"first_name":{first % filling},"last_name":{last % filling},'
+            f'"email":"{email}","phone":{_PHONES[(pick >> 4) % 16] % filling},'
+            f'"metadata":{_METADATA[(pick >> 12) % 32] % filling},"domain":"{self._domain}",'
+            f'"customer_code":"{code}","risk_action":"{_RISK[(pick >> 8) % 100]}","id":{number},'
+            f'"createdAt":"{self.iso(created)}","updatedAt":"{self.iso(updated)}"}}'
         )
         return Made(number, created, code, email.lower(), row.encode())
-
-    def _unusual(self, dice: float, first: str, last: str, local: str) -> tuple[str, str, str]:
-        """Nothing known, half known, empty, awkward, and addresses that people really have."""
-        if dice < 0.17:  # noqa: PLR2004 - see make
-            return "null", "null", local
-        if dice < 0.2:  # noqa: PLR2004
-            return first, "null", local
-        if dice < 0.22:  # noqa: PLR2004
-            return '""', '""', local
-        if dice < 0.24:  # noqa: PLR2004
-            awkward = self._awkward
-            return awkward[int(dice * 1e6) % len(awkward)], last, local
-        if dice < 0.26:  # noqa: PLR2004
-            return first, last, f"{local}+shop"
-        if dice < 0.27:  # noqa: PLR2004
-            return first, last, local.title()
-        if dice < 0.28:  # noqa: PLR2004
-            return first, last, f"o'{local}"
-        return first, last, f"{local}_x-1"
-
-    def _phone(self, region: int, pick: int) -> str:
-        kind = (pick >> 4) % 16
-        if kind < 5:  # noqa: PLR2004 - see make
-            return "null"
-        prefixes = _PREFIXES[region % 4]
-        digits = f"{self._random.getrandbits(27) % 100_000_000:08d}"
-        if kind < 10:  # noqa: PLR2004
-            return f'"{prefixes[0]}{digits[:2]}{digits}"'
-        if kind < 13:  # noqa: PLR2004
-            return f'"{prefixes[1]}{digits[:7]}"'
-        if kind == 13:  # noqa: PLR2004
-            return f'"{prefixes[2]}{digits[:2]}{digits[:7]}"'
-        if kind == 14:  # noqa: PLR2004
-            return '""'
-        return f'"{prefixes[1]} {digits[:3]}-{digits[3:7]} / home"'
-
-    def _metadata(self, region: int, pick: int) -> str:
-        kind = (pick >> 12) % 32
-        if kind < 16:  # noqa: PLR2004 - see make
-            return "null"
-        if kind < 21:  # noqa: PLR2004
-            return "{}"
-        if kind < 26:  # noqa: PLR2004
-            return f'{{"calling_code":"{_PREFIXES[region % 4][0]}"}}'
-        if kind < 29:  # noqa: PLR2004
-            return (
-                f'{{"custom_fields":[{{"display_name":"Plan","variable_name":"plan","value":'
-                f'"{_PLANS[pick % 4]}"}}],"visits":{pick % 977},"vip":{"true" if pick & 1 else "false"}}}'
-            )
-        if kind == 29:  # noqa: PLR2004
-            return f'{{"tags":["a",1,null,{{"deep":{{"er":[[]]}}}}],"ratio":{pick % 1000}.5,"note":""}}'
-        if kind == 30:  # noqa: PLR2004
-            return f'{{"odd key.with dots":"it\'s","":0,"ключ":"👍🏾","big":{2**53 + pick}}}'
-        return f'{{"address":{{"street":"{pick % 99} Awolowo Rd\\nIkoyi","geo":[6.45,3.4]}},"ref":null}}'
 
 
 def _base36(number: int) -> str:
@@ -239,8 +241,8 @@ def times(count: int, until: int, seed: int | str) -> Iterator[int]:
     days = YEARS * 365
     begin = until - days * DAY
     month_weight = [
-        10 ** rng.uniform(-2, 0) if rng.random() < 0.3 else rng.uniform(0.5, 1) for _ in range(37)
-    ]  # noqa: PLR2004
+        10 ** rng.uniform(-2, 0) if rng.random() < _QUIET_MONTHS else rng.uniform(0.5, 1) for _ in range(37)
+    ]
     weights = [month_weight[day // 30] * (1 + 2 * day / days) * rng.uniform(0.6, 1.4) for day in range(days)]
     # Shares rounded on their running sum, so that they add up to exactly `count`.
     running = list(accumulate(weights))
@@ -250,7 +252,7 @@ def times(count: int, until: int, seed: int | str) -> Iterator[int]:
         seconds: list[int] = []
         while len(seconds) < due - done:
             second = int(rng.random() * DAY)
-            burst = rng.randint(24, 60) if rng.random() < 0.003 else 1  # noqa: PLR2004
+            burst = rng.randint(24, 60) if rng.random() < _BURST else 1
             seconds.extend([second] * min(burst, due - done - len(seconds)))
         seconds.sort()
         done = due

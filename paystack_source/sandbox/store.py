@@ -14,11 +14,13 @@ import sqlite3
 import tempfile
 from array import array
 from bisect import bisect_left, insort
-from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paystack_source.sandbox.people import FIRST_ID, Made, People, times
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping
 
 FORMAT = 1
 _CHUNK = 2_000
@@ -27,7 +29,8 @@ _ID_MASK = (1 << _ID_BITS) - 1
 _SCHEMA = """
 CREATE TABLE about (name TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
 CREATE TABLE customers (
-    id INTEGER PRIMARY KEY, created INTEGER NOT NULL, code TEXT NOT NULL, email_key TEXT NOT NULL, row BLOB NOT NULL
+    id INTEGER PRIMARY KEY, created INTEGER NOT NULL, code TEXT NOT NULL, email_key TEXT NOT NULL,
+    row BLOB NOT NULL
 );
 CREATE TABLE verdicts (customer_id INTEGER PRIMARY KEY, due REAL, fetches INTEGER, good INTEGER, body TEXT);
 CREATE TABLE dead_authorizations (code TEXT PRIMARY KEY, at REAL) WITHOUT ROWID;
@@ -47,7 +50,7 @@ class StateUnusableError(RuntimeError):
 
 
 class Store:
-    """Customers and everything else that must outlive the process. Not thread-safe: the caller holds a lock."""
+    """Customers and all else that must outlive the process. Not thread-safe: the caller holds a lock."""
 
     def __init__(self, path: Path | None, *, customers: int, seed: int, domain: str, until: float) -> None:
         """Open `path`, or fill it with `customers` invented ones if there is none yet.
@@ -64,6 +67,11 @@ class Store:
         self._db = _open(path)
         about = dict(self._db.execute("SELECT name, value FROM about"))
         self.domain: str = about["domain"]
+        if self.domain != domain:
+            self.close()
+            raise StateUnusableError(
+                f"{path} holds {self.domain} customers; test and live are separate worlds"
+            )
         self.seed = int(about["seed"])
         self._order = array("q")
         for created, number in self._db.execute("SELECT created, id FROM customers ORDER BY created, id"):
@@ -135,14 +143,19 @@ class Store:
         record: dict[str, Any] = json.loads(row)
         return record
 
-    def records(self) -> Iterator[dict[str, Any]]:
-        """Every customer by rising id, read past the order in memory (for comparisons)."""
-        last = -1
-        query = "SELECT id, row FROM customers WHERE id > ? ORDER BY id LIMIT ?"
-        while found := self._db.execute(query, (last, _CHUNK)).fetchall():
-            for _, row in found:
-                yield json.loads(row)
-            last = found[-1][0]
+    def records_after(self, last: int) -> list[dict[str, Any]]:
+        """The next few thousand customers with an id above `last`, read past the order in memory."""
+        found = self._db.execute("SELECT row FROM customers WHERE id > ? ORDER BY id LIMIT ?", (last, _CHUNK))
+        return [json.loads(row) for (row,) in found]
+
+    @contextlib.contextmanager
+    def at_once(self) -> Iterator[None]:
+        """Many changes in one transaction, for speed."""
+        self._db.execute("BEGIN")
+        try:
+            yield
+        finally:  # an error half way keeps what was done, as separate changes would
+            self._db.execute("COMMIT")
 
     def add(self, created: int, now: int, fields: Mapping[str, Any] | None = None) -> int:
         """One more customer; `fields` replace what would be invented. The id is the highest so far."""
@@ -182,7 +195,7 @@ class Store:
         )
 
     def verdict(self, number: int) -> tuple[float, int, bool, dict[str, Any]] | None:
-        """When an identification is decided, after how many more fetches, whether it is good, and its text."""
+        """When an identification is decided, after how many fetches, whether it is good, and its text."""
         found = self._db.execute(
             "SELECT due, fetches, good, body FROM verdicts WHERE customer_id = ?", (number,)
         ).fetchone()
