@@ -18,8 +18,9 @@ SCRIPTS = sorted((ROOT / "pipelines").glob("*.py"))
 MAY_USE = {
     "api": {"settings"},
     "extract": {"api", "settings"},
-    "source": {"api", "extract", "settings"},
-    "bulk": {"api", "settings", "progress", "failures"},
+    "source": {"api", "extract", "settings", "destinations"},
+    "bulk": {"api", "settings", "progress", "failures", "destinations"},
+    "destinations": {"api"},
     "sandbox": set(),
     "settings": {"api"},
     "failures": set(),
