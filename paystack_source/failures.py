@@ -24,10 +24,12 @@ from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
+from paystack_source.api.redact import hide
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "mask", "masked_traceback"]
+__all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "masked_traceback"]
 
 
 class ExitCode(IntEnum):
@@ -261,21 +263,6 @@ def _file(error: BaseException) -> Failure | None:
     )
 
 
-_PRIVATE: tuple[tuple[re.Pattern[str], str], ...] = (
-    (re.compile(r"\b([sp]k_(?:live|test)_)\w+"), r"\1…"),
-    (re.compile(r"\b(AUTH|CUS|SIG)_\w+"), r"\1_…"),
-    (re.compile(r"[^\s@'\"<>(),;:=]+@[^\s@'\"<>(),;:]+"), "…@…"),
-    (re.compile(r"(?<![\w.])(?!\d{4}-\d\d-\d\d\b)\+?\d(?:[ \-]?\d){6,}(?![\w.])"), "…"),
-)
-
-
-def mask(text: str) -> str:
-    """`text` without whatever has the shape of a key, a person's or card's code, an email, a long number."""
-    for pattern, instead in _PRIVATE:
-        text = pattern.sub(instead, text)
-    return text
-
-
 def masked_traceback(error: BaseException) -> str:
-    """The traceback of `error` and its causes, no local values, each line through `mask`."""
-    return mask("".join(traceback.format_exception(error)))
+    """The traceback of `error` and its causes, without local values and without whatever looks personal."""
+    return hide("".join(traceback.format_exception(error)))

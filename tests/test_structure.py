@@ -23,7 +23,7 @@ MAY_USE = {
     "destinations": {"api"},
     "sandbox": set(),
     "settings": {"api"},
-    "failures": set(),
+    "failures": {"api"},
     "progress": set(),
     "terminal": {"failures", "progress"},
     "__init__": {"api", "bulk", "source"},

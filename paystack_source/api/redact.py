@@ -30,7 +30,12 @@ def redact(text: object, values: Iterable[str] = ()) -> str:
     # The longest first, so that "Ada" inside "Adaeze" does not leave "eze" behind.
     for value in sorted({value for value in values if len(value) >= _SHORTEST_VALUE}, key=len, reverse=True):
         shown = re.sub(re.escape(value), "[value]", shown, flags=re.IGNORECASE)
-    for pattern, name in _PATTERNS:
-        shown = pattern.sub(name, shown)
-    shown = " ".join(shown.split())
+    shown = " ".join(hide(shown).split())
     return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def hide(text: str) -> str:
+    """The text, of any length and shape, without anything that looks personal."""
+    for pattern, name in _PATTERNS:
+        text = pattern.sub(name, text)
+    return text
