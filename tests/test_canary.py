@@ -1,7 +1,7 @@
 """Keys, BVNs, account numbers and authorization codes rest nowhere: runs with marked ones, then a search.
 
 What is searched: everything printed (also tracebacks asked for), dlt's working folder with its traces and
-pickles, the DuckDB file, plans, journals, results and review pages. The sandbox's own state is left out: it is
+pickles, the DuckDB file, plans, journals, results and review pages. The sandbox's own state is left out: it
 is Paystack, and must receive them.
 """
 
