@@ -138,6 +138,7 @@ class Wire:
     def __init__(
         self, base_url: str, *, max_in_flight: int = 32, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
+        self._closed = False
         self._timeout = Timeout(connect=timeout[0], read=timeout[1])
         self._pool = _make_pool(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
@@ -147,6 +148,8 @@ class Wire:
 
     def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
         """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
+        if self._closed:
+            raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -178,6 +181,7 @@ class Wire:
 
     def close(self) -> None:
         """Close all connections."""
+        self._closed = True
         self._pool.close()
 
 

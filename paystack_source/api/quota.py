@@ -30,6 +30,7 @@ WINDOW_SECONDS = 60.0
 _EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration
 _LONGEST_RESET = 600.0
 _TELL_AGAIN = 1.0
+_ENOUGH_TRUST = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,9 +52,9 @@ NOTHING = Reading()
 def read_headers(headers: Mapping[str, str], wall: float) -> Reading:
     """The three headers, and ``Retry-After`` where reset is missing.
 
-    ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the docs
-    say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong clock here
-    does no harm.
+    ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the
+    docs say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong
+    clock here does no harm.
     """
     limit = _whole(headers.get("x-ratelimit-limit"))
     reset = headers.get("x-ratelimit-reset")
@@ -113,6 +114,10 @@ class Budget:
     ``limit`` is the assumed quota per window (None: no limit of our own, only 429s are obeyed); the header's
     limit replaces it. ``cap`` is a maximum for our own use that headers never raise. ``share`` scales the
     limit.
+
+    What others have used is unknown until an answer tells. So the first request goes alone; without headers,
+    requests at a time double with each answer (slow start). After a 429 that goes for everything beyond the
+    count at which it came, so that another user of the key costs few 429s in a window and not one per thread.
     """
 
     def __init__(
@@ -128,11 +133,18 @@ class Budget:
         # What no window accounts for, as a heap: when it stops counting, and when it was answered.
         self._loose: list[tuple[float, float]] = []
         self._blocked = -math.inf
+        self._doubt: int | None = 0  # beyond so many in a window, only _trust at a time
+        self._trust = 1
 
     @property
     def limit(self) -> int | None:
         """Requests per window that we take for the server's limit now."""
         return self._limit if self._limited else None
+
+    @property
+    def blocked(self) -> float:
+        """Until when a 429 closed this endpoint."""
+        return self._blocked
 
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent: 0 for at once, infinity if only a pending answer can tell."""
@@ -141,19 +153,15 @@ class Budget:
             return self._blocked - now
         if not self._limited:
             return 0.0
+        own = self._answered() + self._in_flight
+        if self._doubt is not None and min(self._in_flight, own - self._doubt) >= self._trust:
+            return math.inf
         window = self._window
-        outside = self._in_flight + len(self._loose)
-        own = outside + (window.own if window else 0)
-        used = outside + (window.used if window else 0)
+        used = self._in_flight + len(self._loose) + (window.used if window else 0)
         if own < self._allowed() and used < self._limit:
             return 0.0
         ends = ([window.last] if window else []) + [end for end, _ in self._loose[:1]]
         return min(ends) - now if ends else math.inf
-
-    @property
-    def blocked(self) -> float:
-        """Until when a 429 closed this endpoint."""
-        return self._blocked
 
     def charge(self) -> None:
         """A request is about to be sent."""
@@ -172,15 +180,19 @@ class Budget:
         early, late = -math.inf, now + self._length
         if reading.ends is not None:
             early, late = sent + reading.ends[0], now + reading.ends[1]
-        if reading.ends is None or reading.remaining is None:
+        if refused:
+            self._close(sent, now, late)
+        elif reading.ends is None or reading.remaining is None:
+            self._learn()
             self._keep_loose(now, late)
         else:
-            used = self._limit if refused else max(0, self._limit - reading.remaining)
-            seen = _Window(early, late, 1, used)
-            self._keep_in_window(sent, now, seen)
-            late = seen.last
-        if refused:
-            self._blocked = max(self._blocked, late)
+            self._doubt = None  # the headers tell what others use
+            used = max(0, self._limit - reading.remaining)
+            self._keep_in_window(sent, now, _Window(early, late, 1, used))
+
+    def _answered(self) -> int:
+        """Our requests that still count, without those in flight."""
+        return len(self._loose) + (self._window.own if self._window else 0)
 
     def _allowed(self) -> int:
         allowed = max(1, math.floor(self._limit * self._share))
@@ -191,6 +203,23 @@ class Budget:
             self._window = None
         while self._loose and self._loose[0][0] <= now:
             heapq.heappop(self._loose)
+
+    def _close(self, sent: float, now: float, late: float) -> None:
+        """A 429: nothing goes until the window has ended, and the refused request itself does not count."""
+        answered = self._answered()
+        self._doubt = max(self._doubt or 0, answered) if now < self._blocked else answered
+        self._trust = 1
+        if self._window is not None and sent < self._window.last:
+            late = min(late, max(self._window.last, now))
+        self._blocked = max(self._blocked, late)
+        self._end_by(late, sent)
+
+    def _learn(self) -> None:
+        """An answer without headers: if it lies beyond the doubt, trust a little more."""
+        if self._doubt is not None and self._answered() >= self._doubt:
+            self._trust += 1
+            if self._trust >= _ENOUGH_TRUST:
+                self._doubt = None
 
     def _keep_loose(self, now: float, late: float) -> None:
         late = min(late, now + self._length)
@@ -207,17 +236,19 @@ class Budget:
             self._window = seen
         elif max(seen.last - seen.first, window.last - window.first) < self._length / 2:
             # Both ends are known to less than half a window and overlap, so it is the same window.
-            window.first = max(window.first, seen.first)
-            window.last = seen.last = min(window.last, seen.last)
+            window.first, window.last = max(window.first, seen.first), min(window.last, seen.last)
             window.own += 1
             window.used = max(window.used, seen.used)
         else:
             self._keep_loose(now, seen.last)
             return
         if self._loose:
-            # What was answered before this one was sent cannot outlive its window.
-            self._loose = [(min(end, seen.last) if at <= sent else end, at) for end, at in self._loose]
-            heapq.heapify(self._loose)
+            self._end_by(seen.last, sent)
+
+    def _end_by(self, end: float, sent: float) -> None:
+        """What was answered before ``sent`` cannot outlive the window in which that one was counted."""
+        self._loose = [(min(own, end) if at <= sent else own, at) for own, at in self._loose]
+        heapq.heapify(self._loose)
 
 
 @dataclass(slots=True)
