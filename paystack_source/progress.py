@@ -72,6 +72,11 @@ def line(now: Snapshot) -> str:
     return f"{now.description}: " + " · ".join(parts)
 
 
+def last_line(now: Snapshot) -> str:
+    """What stays when it is over."""
+    return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
+
+
 def duration(seconds: float) -> str:
     """`45 s`, `3 min 05 s`, `2 h 10 min`."""
     whole = round(seconds)
@@ -202,7 +207,7 @@ class PlainView:
             self._write(line(now))
 
     def stop(self, now: Snapshot) -> None:
-        self._write(f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}")
+        self._write(last_line(now))
 
     def _write(self, text: str) -> None:
         self._shown_at = self._clock()
@@ -215,6 +220,7 @@ class LiveView:
 
     def __init__(self, stream: IO[str]) -> None:
         self._now = Snapshot("", "")
+        self._over = False
         console = Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False)
         self._live = Live(
             console=console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False
@@ -229,14 +235,19 @@ class LiveView:
         self._now = now
 
     def stop(self, now: Snapshot) -> None:
-        self._now = replace(now, quota=None)
+        self._now, self._over = now, True
         self._live.stop()
 
     def _draw(self) -> Table:
         now = self._now
         grid = Table.grid(padding=(0, 1))
-        bar = ProgressBar(total=now.total, completed=now.done, width=24, pulse=now.total is None)
-        grid.add_row(bar, Text(line(now), overflow="ellipsis", no_wrap=True))
+        if self._over:
+            grid.add_row(Text(last_line(now), overflow="ellipsis", no_wrap=True))
+            return grid
+        bar = ProgressBar(total=now.total, completed=now.done, width=16, pulse=now.total is None)
+        grid.add_row(bar, Text(line(replace(now, note="")), overflow="ellipsis", no_wrap=True))
+        if now.note:
+            grid.add_row("", Text(now.note, style="yellow", overflow="ellipsis", no_wrap=True))
         return grid
 
 
@@ -261,7 +272,7 @@ class NotebookView:
             self._handle.update(_Words(line(now)))
 
     def stop(self, now: Snapshot) -> None:
-        self._handle.update(_Words(f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"))
+        self._handle.update(_Words(last_line(now)))
 
 
 class _Words:
