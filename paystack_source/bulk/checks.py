@@ -27,14 +27,12 @@ KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
 
 _CONTROL: Final = r"[\x00-\x1f\x7f]"
+_ATOM: Final = r'[^\s\pZ\pC@<>()\[\],;:\\"]'
 _SPREADSHEET_NUMBER: Final = r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$"
 _SHAPES: Final[dict[str, tuple[str, str]]] = {
     "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
     "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
-    "email": (
-        r'^[^\s@<>()\[\],;:\\"]+@[^\s@<>()\[\],;:\\"]+\.[^\s@<>()\[\],;:\\".]+$',
-        "is not an email address",
-    ),
+    "email": (rf"^{_ATOM}+@{_ATOM}+\.{_ATOM}+$", "is not an email address"),
     "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
     "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
     "digits": (r"^[0-9]+$", "holds something else than digits"),
@@ -156,6 +154,7 @@ class Checker:
         self._key = key
         self._numeric: set[str] = set()
         self._placeholders = 0
+        self._wrong: set[int] = set()  # positions in the batch at hand
         self._objects = msgspec.json.Decoder(dict[str, Any])
 
     @property
@@ -172,8 +171,24 @@ class Checker:
             )
         return said
 
+    @property
+    def schema(self) -> pa.Schema:
+        """The columns of what `check` returns."""
+        fields = [("row", pa.int64()), ("line", pa.int64()), ("blank", pa.bool_())]
+        for column in self.operation.columns:
+            fields += [(name, pa.int64() if name == "id" else pa.string()) for name in self._staged(column)]
+        return pa.schema(fields)
+
+    def _staged(self, column: Column) -> tuple[str, ...]:
+        """What a column is called from here on."""
+        if column.secret:
+            return f"s_{column.name}", f"h_{column.name}"
+        if column.name in self.operation.identifiers:
+            return ("code" if column.kind == "code" else column.name,)
+        return (f"f_{column.name}",)
+
     def check(self, batch: TextBatch) -> pa.RecordBatch:
-        """The batch as the planner wants it: row, line, blank, identifiers, `f_` fields (null = leave, "" = clear),
+        """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, `f_` fields (null = leave, "" = clear),
         and for secrets a hash (`s_`) and a hint (`h_`)."""
         cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
         empty = _all_blank(cells, batch.size)
@@ -185,13 +200,21 @@ class Checker:
             "blank": empty,
         }
         skip = empty.to_numpy(zero_copy_only=False)
-        for problem_line in {p.line for p in batch.problems}:
-            skip[np.asarray(batch.lines) == problem_line] = True
+        uneven = np.isin(batch.lines or [], [problem.line for problem in batch.problems])
+        if uneven.any():
+            skip = skip | uneven
+            self._wrong.update(np.flatnonzero(uneven).tolist())
         for column in self.operation.columns:
             self._column(column, batch, cells, skip, staged)
         self._across(batch, staged, skip)
         self.rows += batch.size
-        return pa.RecordBatch.from_pydict(staged)
+        rows = pa.RecordBatch.from_pydict(staged, schema=self.schema)
+        if self._wrong:  # what is wrong with them is said; comparing them would only say it again
+            sound = np.full(batch.size, True)
+            sound[list(self._wrong)] = False
+            rows = rows.filter(pa.array(sound))
+            self._wrong.clear()
+        return rows
 
     def _lines(self, batch: TextBatch) -> Any:
         return (
@@ -224,14 +247,12 @@ class Checker:
         text = self._value(column, batch, text, judged)
         value = pc.if_else(cleared, "", pc.if_else(blank, pa.scalar(None, pa.string()), text))
         if column.secret:
-            staged[f"s_{column.name}"], staged[f"h_{column.name}"] = self._hidden(value)
-        elif column.name == "id" and column.kind == "id":
-            numbers = pc.if_else(pa.array(judged), text, pa.scalar(None, pa.string()))
-            staged["id"] = self._ids(numbers)
-        elif column.name in self.operation.identifiers:
-            staged["code" if column.kind == "code" else column.name] = value
+            values: tuple[pa.Array, ...] = self._hidden(value)
+        elif column.kind == "id":
+            values = (self._ids(value),)
         else:
-            staged[f"f_{column.name}"] = value
+            values = (value,)
+        staged.update(zip(self._staged(column), values, strict=True))
 
     def _ids(self, texts: pa.Array) -> pa.Array:
         fits = pc.match_substring_regex(texts, "^[0-9]{1,18}$")
@@ -342,12 +363,14 @@ class Checker:
             )
             self._keep(batch, position, name, reason, text[position].as_py()[:40] if shown is None else shown)
         self.count += len(where)
+        self._wrong.update(where)
 
     def _rows(self, batch: TextBatch, mask: Any, reason: str) -> None:
         where = np.flatnonzero(mask).tolist()
         for position in where[: KEPT - len(self.problems)]:
             self._keep(batch, position, "", reason, "")
         self.count += len(where)
+        self._wrong.update(where)
 
     def _keep(self, batch: TextBatch, position: int, column: str, reason: str, value: str) -> None:
         line = batch.lines[position] if batch.lines is not None else None

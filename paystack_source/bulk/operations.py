@@ -8,7 +8,7 @@ beside the field that depends on it. How a row is read back is in `readback.py`.
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -176,15 +176,7 @@ _PROFILE: Final = (_FIRST, _LAST, _PHONE, _METADATA)
 
 
 def _required(column: Column) -> Column:
-    return Column(
-        column.name,
-        column.kind,
-        column.help,
-        aliases=column.aliases,
-        required=True,
-        secret=column.secret,
-        length=column.length,
-    )
+    return replace(column, required=True, clearable=False)
 
 
 def _risk_action(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
@@ -253,7 +245,7 @@ _CREATE: Final = Operation(
     name="create",
     title="Create customers",
     endpoint="create",
-    columns=(_required(_EMAIL), *_PROFILE),
+    columns=(_required(_EMAIL), *(replace(column, clearable=False) for column in _PROFILE)),
     identifiers=("email",),
     key_kinds=("email",),
     call=_create,

@@ -1,14 +1,27 @@
-"""Makes and opens plans: what would be sent, to whom, what was there before, and what it takes to confirm it."""
+"""Makes and opens plans: what would be sent, to whom, what was there before, and what it takes to confirm it.
+
+    plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
+    plan.header.counts        rows, to_send, noop, folded, drifted
+    for row in plan.rows():   old and new values of each row
+"""
 
 from __future__ import annotations
 
+import tempfile
 from collections.abc import Callable, Iterator, Mapping
-from datetime import datetime, timedelta
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk import seal
+from paystack_source.bulk.checks import Match, secret_reader
+from paystack_source.bulk.diff import open_database
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan_file import (
     Confirmation,
     CopyInfo,
@@ -16,9 +29,11 @@ from paystack_source.bulk.plan_file import (
     InputInfo,
     PlanHeader,
     PlanRow,
+    PlanWriter,
     read_rows,
     read_sealed,
 )
+from paystack_source.bulk.planner import Planner, PlanOptions
 from paystack_source.bulk.problems import (
     EditedPlan,
     InputChanged,
@@ -28,6 +43,7 @@ from paystack_source.bulk.problems import (
     StalePlan,
     WrongAccount,
 )
+from paystack_source.bulk.tables import open_table
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
@@ -53,33 +69,10 @@ __all__ = [
     "make_plan",
 ]
 
+MAX_AGE: Final = timedelta(hours=24)
+"""How old a plan may be when it is applied, unless the caller says otherwise."""
 
-class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to plan.
-
-    `refresh`: "live" reads every touched customer from Paystack, "never" none, "auto" those whose copy is older than
-    `refresh_after_hours` or missing, if that takes at most `refresh_limit` requests. `key_mode`, `account` and `host`
-    are taken from the client and the copy where they are not given. `guard_rows` and `guard_share` lower or raise the
-    thresholds of the operation.
-    """
-
-    risk_action: str | None = None
-    only_missing: bool = False
-    metadata: Literal["merge", "replace"] = "merge"
-    refresh: Literal["auto", "live", "never"] = "auto"
-    refresh_after_hours: float = 24.0
-    refresh_limit: int = 600
-    sheet: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    quota: float | None = None
-    quota_share: float = 1.0
-    key_mode: Literal["live", "test"] | None = None
-    account: int | None = None
-    host: Literal["paystack", "loopback"] | None = None
-    guard_rows: int | None = None
-    guard_share: float | None = None
-    undo_of: str | None = None
+_AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
 
 class Plan:
@@ -101,30 +94,83 @@ class Plan:
         """The rows in input order, in bounded memory."""
         return read_rows(self.path, self._identity)
 
-    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:
+    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401
         """Reads the secret fields again from the input (the planned path if `source` is None).
 
         Returns a function of a row. Raises `InputChanged` if the input is not the one that was planned.
         """
-        raise NotImplementedError
+        operation = OPERATIONS[self.header.operation]
+        about = self.header.input
+        if not set(operation.secret_fields) & set(about.mapping):
+            return lambda _row: {}
+        if source is None and about.path is None:
+            raise InputChanged(
+                "This plan was made from a frame, and its secret fields are not in it",
+                advice="Give the same frame again.",
+            )
+        try:
+            table = open_table(
+                about.path if source is None else source,
+                encoding=about.encoding,
+                delimiter=about.delimiter,
+                sheet=about.sheet,
+            )
+        except FileNotFoundError:
+            raise InputChanged(
+                "The input file of this plan is gone; its secret fields are read from it",
+                advice="Put it back, or plan again.",
+            ) from None
+        if table.columns != about.columns or not seal.matches(about.digest, table.sha256()):
+            raise InputChanged(
+                f"{table.name} is not the input that was planned", advice="Put the file back as it was, or plan again."
+            )
+        places = {name: about.columns.index(column) for name, column in about.mapping.items()}
+        of_row = secret_reader(operation, table, Match(places, [], []))
+        return lambda row: of_row(row.row)
 
-    def check_applicable(
+    def check_applicable(  # noqa: PLR0913 - everything that must agree
         self,
         now: datetime,
         *,
         account: int | None,
         key_mode: str,
-        max_age: timedelta,
+        max_age: timedelta = MAX_AGE,
         key_fingerprint: str | None = None,
         host: str | None = None,
     ) -> None:
-        """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key, to this account."""
-        raise NotImplementedError
+        """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key, to this account.
+
+        `now` must have a time zone. What is None on either side is not compared; of account and key fingerprint one
+        suffices, because a key may have been replaced since.
+        """
+        header = self.header
+        age = now - header.created_at
+        if age > max_age or age < -_AHEAD:
+            said = f"{age.total_seconds() / 3600:.1f} hours old" if age > max_age else "from the future"
+            raise StalePlan(f"{self.path.name} is {said}; customers may have changed since", advice="Plan again.")
+        if header.key_mode is not None and header.key_mode != key_mode:
+            raise WrongAccount(
+                f"The plan was made for {header.key_mode} mode, the key is a {key_mode} key",
+                advice="Use the other key, or plan again with this one.",
+            )
+        if host is not None and header.host is not None and header.host != host:
+            places = {"paystack": "Paystack", "loopback": "a local sandbox"}
+            raise WrongAccount(
+                f"The plan was made against {places[header.host]}, not {places.get(host, host)}", advice="Plan again."
+            )
+        if account is not None and header.account is not None:
+            if account != header.account:
+                raise WrongAccount("The plan was made for another Paystack account", advice="Plan again with this key.")
+        elif None not in (key_fingerprint, header.key_fingerprint) and key_fingerprint != header.key_fingerprint:
+            raise WrongAccount(
+                "The plan was made with another key, and whether it is the same account is not known",
+                advice="Plan again with this key.",
+            )
 
 
-def make_plan(
+def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     operation: str | Operation,
-    source: Any,
+    source: Any,  # noqa: ANN401 - any kind of table
     *,
     out: str | Path,
     options: PlanOptions | Mapping[str, Any] | None = None,
@@ -132,10 +178,37 @@ def make_plan(
     client: PaystackClient | None = None,
     now: Callable[[], datetime] | None = None,
     plan_id: str | None = None,
+    on_fetch: Callable[[int], None] | None = None,
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError` with every
-    bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a `client`.
+    bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a `client`; `on_fetch`
+    hears how many customers were read. `now` gives the time (UTC).
     """
-    raise NotImplementedError
+    chosen = options if isinstance(options, PlanOptions) else _options(options or {})
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    planner = Planner(
+        find_operation(operation),
+        open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet),
+        chosen,
+        now=(now or (lambda: datetime.now(UTC)))().astimezone(UTC),
+        plan_id=plan_id,
+        on_fetch=on_fetch,
+    )
+    # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
+    with (
+        tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
+        closing(open_database(Path(folder))) as con,
+        PlanWriter(path) as writer,
+    ):
+        planner.run(con, writer, copy, client)
+    return Plan.open(path)
+
+
+def _options(values: Mapping[str, Any]) -> PlanOptions:
+    try:
+        return msgspec.convert(dict(values), PlanOptions, strict=False)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"An option of the plan is wrong: {error}") from None

@@ -172,6 +172,7 @@ class PlanWriter:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        self._writer.is_open = False  # given up: its clean-up must not write to the closed file
         self._file.close()
         self._part.unlink(missing_ok=True)
 
