@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 _GZIP_LEVEL = 1
 _PIECES = 8
+_GRACE = 0.2  # seconds that open requests get when the sandbox stops
 _NAME = "paystack-sandbox"
 
 
@@ -42,10 +43,12 @@ class Server:
 
     async def serve(self, port: int, listening: Callable[[str], None]) -> None:
         """Listen on `port` (0: a free one), call `listening` with the URL, and go on until `stop`."""
-        runner = web.ServerRunner(web.Server(self._answer, access_log=None), handle_signals=False)
+        runner = web.ServerRunner(
+            web.Server(self._answer, access_log=None), handle_signals=False, shutdown_timeout=_GRACE
+        )
         await runner.setup()
         try:
-            await web.TCPSite(runner, "127.0.0.1", port, shutdown_timeout=0.2, backlog=512).start()
+            await web.TCPSite(runner, "127.0.0.1", port, backlog=512).start()
             host, port = runner.addresses[0][:2]
             listening(f"http://{host}:{port}")
             await self._stopping.wait()
