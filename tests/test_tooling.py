@@ -117,6 +117,7 @@ def test_the_pinned_requirements_hold_every_declared_dependency():
         "paystack_sandbox.sqlite-wal",
         "allow.plan",
         "results/x.csv",
+        "paystack_results/.plans/x",
         ".venv/bin/python",
     ],
 )
