@@ -1,0 +1,318 @@
+"""Pages of customers as Arrow tables: fast for the documented shape, and nothing dropped when the shape drifts.
+
+The twelve documented keys are decoded in C into structs and become columns of fixed types. A page with anything else
+(a new key, a number where text was) takes the slow path below, which keeps every value:
+
+- a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
+- text columns take any scalar as text, identifiers take digits written as text;
+- a value that no column can hold (`integration: "n/a"`, a time that is none, the 51st new key) goes into the JSON
+  column `extra`, under its own name.
+"""
+
+from __future__ import annotations
+
+import re
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Sequence
+
+    from paystack_source.extract.windows import Window
+
+TIME = pa.timestamp("us", tz="UTC")
+
+CUSTOMER_FIELDS: tuple[tuple[str, str, pa.DataType], ...] = (
+    # column, Paystack's key, type
+    ("id", "id", pa.int64()),
+    ("customer_code", "customer_code", pa.string()),
+    ("email", "email", pa.string()),
+    ("first_name", "first_name", pa.string()),
+    ("last_name", "last_name", pa.string()),
+    ("phone", "phone", pa.string()),
+    ("metadata", "metadata", pa.string()),
+    ("domain", "domain", pa.string()),
+    ("integration", "integration", pa.int64()),
+    ("risk_action", "risk_action", pa.string()),
+    ("created_at", "createdAt", TIME),
+    ("updated_at", "updatedAt", TIME),
+)
+"""The documented customer, in the order of the table's columns."""
+
+SCHEMA = pa.schema(
+    [(column, kind) for column, _, kind in CUSTOMER_FIELDS]
+    + [("_last_seen_at", TIME), ("_missing_since", TIME)]
+)
+"""What every batch has at least."""
+
+EXTRA = "extra"
+MAX_NEW_COLUMNS = 50
+MAX_NAME = 60
+
+_COLUMN_OF = {key: column for column, key, _ in CUSTOMER_FIELDS} | {
+    "created_at": "created_at",
+    "updated_at": "updated_at",
+}
+_TYPE_OF = {column: kind for column, _, kind in CUSTOMER_FIELDS}
+_NULL = msgspec.Raw(b"null")
+_MAX_ID = 2**63 - 1
+
+
+class _Customer(msgspec.Struct, gc=False, forbid_unknown_fields=True):
+    id: int
+    customer_code: str | None = None
+    email: str | None = None
+    first_name: str | None = None
+    last_name: str | None = None
+    phone: str | None = None
+    metadata: msgspec.Raw = _NULL
+    domain: str | None = None
+    integration: int | None = None
+    risk_action: str | None = None
+    createdAt: str | None = None  # noqa: N815  # Paystack's key
+    updatedAt: str | None = None  # noqa: N815
+
+
+_decode = msgspec.json.Decoder(list[_Customer]).decode
+_decode_any = msgspec.json.Decoder().decode
+_encode = msgspec.json.Encoder().encode
+
+
+class Parsed(NamedTuple):
+    """Customers of some pages, how many entries had no usable id (those cannot be stored), and each page's length."""
+
+    table: pa.Table
+    unreadable: int
+    lengths: list[int]
+
+
+def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) -> Parsed:
+    """Turn pages into one table.
+
+    Args:
+        pages: The `data` array of each page, as JSON text. About ten at a time is fastest.
+        seen_at: What `_last_seen_at` becomes.
+
+    Returns:
+        A table with `SCHEMA` in front and, after drift, more text columns behind it.
+
+    """
+    customers: list[_Customer] = []
+    odd: list[dict[str, Any]] = []
+    unreadable = 0
+    lengths = []
+    for page in pages:
+        try:
+            decoded = _decode(page)
+            customers += decoded
+            lengths.append(len(decoded))
+        except (msgspec.ValidationError, UnicodeDecodeError):
+            rows, bad = _odd_rows(page)
+            odd += rows
+            unreadable += bad
+            lengths.append(len(rows) + bad)
+    tables = []
+    if customers or not odd:
+        try:
+            tables.append(_from_structs(customers, seen_at))
+        except (pa.ArrowInvalid, OverflowError, UnicodeDecodeError):
+            rows, bad = _usable([_as_dict(customer) for customer in customers])
+            odd += rows
+            unreadable += bad
+    if odd:
+        tables.append(_from_dicts(odd, seen_at))
+    if not tables:
+        tables.append(SCHEMA.empty_table())
+    return Parsed(pa.concat_tables(tables, promote_options="default"), unreadable, lengths)
+
+
+def _from_structs(customers: list[_Customer], seen_at: datetime) -> pa.Table:
+    empty = b"null"
+    metadata = [bytes(c.metadata) for c in customers]
+    columns = [
+        pa.array([c.id for c in customers], pa.int64()),
+        pa.array([c.customer_code for c in customers], pa.string()),
+        pa.array([c.email for c in customers], pa.string()),
+        pa.array([c.first_name for c in customers], pa.string()),
+        pa.array([c.last_name for c in customers], pa.string()),
+        pa.array([c.phone for c in customers], pa.string()),
+        pa.array([None if raw == empty else raw for raw in metadata], pa.binary()).cast(pa.string()),
+        pa.array([c.domain for c in customers], pa.string()),
+        pa.array([c.integration for c in customers], pa.int64()),
+        pa.array([c.risk_action for c in customers], pa.string()),
+        pa.array([c.createdAt for c in customers], pa.string()).cast(TIME),
+        pa.array([c.updatedAt for c in customers], pa.string()).cast(TIME),
+    ]
+    return pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
+
+
+def _bookkeeping(rows: int, seen_at: datetime) -> list[pa.Array]:
+    return [pa.repeat(pa.scalar(seen_at, TIME), rows), pa.nulls(rows, TIME)]
+
+
+def _as_dict(customer: _Customer) -> dict[str, Any]:
+    row = {name: getattr(customer, name) for name in customer.__struct_fields__}
+    row["metadata"] = _decode_any(bytes(customer.metadata).decode("utf-8", "replace"))
+    return row
+
+
+def _odd_rows(page: bytes | memoryview | msgspec.Raw) -> tuple[list[dict[str, Any]], int]:
+    text = bytes(page).decode("utf-8", "replace")
+    data = _decode_any(text) if text.strip() else []
+    rows = list(data.values()) if isinstance(data, dict) else data or []
+    return _usable(rows)
+
+
+def _usable(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], int]:
+    kept = []
+    for row in rows:
+        number = _whole_number(row.get("id")) if isinstance(row, dict) else None
+        if number is not None:
+            kept.append({**row, "id": number})
+    return kept, len(rows) - len(kept)
+
+
+def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime) -> pa.Table:
+    new_columns: dict[str, str] = {}  # their key -> our column
+    shaped = [_shape(row, new_columns) for row in rows]
+    arrays = [pa.array([row.get(name) for row in shaped], kind) for name, kind in _TYPE_OF.items()]
+    names = list(SCHEMA.names)
+    arrays += _bookkeeping(len(shaped), seen_at)
+    for column in [*new_columns.values(), EXTRA]:
+        values = [row.get(column) for row in shaped]
+        if column != EXTRA or any(value is not None for value in values):
+            names.append(column)
+            arrays.append(pa.array(values, pa.string()))
+    return pa.table(arrays, names=names)
+
+
+def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
+    """One customer of any shape as values by column; adds the new columns it needs to `new_columns`."""
+    out: dict[str, Any] = {}
+    extra: dict[str, Any] = {}
+    for key, value in row.items():
+        column = _COLUMN_OF.get(key)
+        if column is None:
+            column = _new_column(key, new_columns)
+            if column is None:
+                extra[key] = value
+            else:
+                out[column] = _text(value)
+            continue
+        fitted = _fit(column, value)
+        if column in out and out[column] is not None:
+            if fitted != out[column]:
+                extra[key] = value  # createdAt and created_at that differ
+        else:
+            out[column] = fitted
+            if fitted is None and value is not None:
+                extra[key] = value
+    if extra:
+        out[EXTRA] = _encode(extra).decode()
+    return out
+
+
+def _fit(column: str, value: object) -> object:
+    """The value as the column's type, `None` if it cannot be."""
+    if value is None:
+        return None
+    if column == "metadata":
+        return _encode(value).decode()
+    kind = _TYPE_OF[column]
+    if kind == TIME:
+        return _time(value)
+    return _whole_number(value) if kind == pa.int64() else _text(value)
+
+
+def _whole_number(value: object) -> int | None:
+    if isinstance(value, str) and re.fullmatch(r"\s*-?\d{1,19}\s*", value):
+        value = int(value)
+    if isinstance(value, float) and value.is_integer():
+        value = int(value)
+    if isinstance(value, bool) or not isinstance(value, int):
+        return None
+    return value if -_MAX_ID <= value <= _MAX_ID else None
+
+
+def _time(value: object) -> datetime | None:
+    if not isinstance(value, str):
+        return None
+    try:
+        parsed = datetime.fromisoformat(value.strip())
+        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    except (ValueError, OverflowError):
+        return None
+
+
+def _text(value: object) -> str | None:
+    return value if value is None or isinstance(value, str) else _encode(value).decode()
+
+
+def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
+    """The column of an undocumented key; `None` if it can have none of its own."""
+    if key in new_columns:
+        return new_columns[key]
+    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
+    name = re.sub(r"\W+|_+", "_", name, flags=re.ASCII).strip("_").lower()
+    taken = name in SCHEMA.names or name == EXTRA or name in new_columns.values() or name.startswith("dlt_")
+    if not name or name[0].isdigit() or len(name) > MAX_NAME or taken:
+        return None
+    if len(new_columns) >= MAX_NEW_COLUMNS:
+        return None
+    new_columns[key] = name
+    return name
+
+
+def cut(table: pa.Table, window: Window) -> pa.Table:
+    """The customers of `table` that were created inside `window`.
+
+    One without a creation time belongs to every window: leaving it out of all of them would lose it.
+    """
+    times = table.column("created_at")
+    edges = pc.min_max(times).as_py()
+    if edges["min"] is None or (edges["min"] >= window.lo and edges["max"] < window.hi):
+        return table
+    inside = pc.and_(
+        pc.greater_equal(times, pa.scalar(window.lo, TIME)), pc.less(times, pa.scalar(window.hi, TIME))
+    )
+    return table.filter(pc.fill_null(inside, fill_value=True))
+
+
+def unseen(table: pa.Table, seen: set[int]) -> pa.Table:
+    """The customers whose id is not in `seen`, each once; `seen` then holds them as well."""
+    ids = table.column("id").to_pylist()
+    before = len(seen)
+    if seen.isdisjoint(ids):
+        seen.update(ids)
+        if len(seen) == before + len(ids):
+            return table
+        seen.difference_update(ids)
+    keep = []
+    for number in ids:
+        keep.append(number not in seen)
+        seen.add(number)
+    return table.filter(pa.array(keep, pa.bool_()))
+
+
+def without(table: pa.Table, ids: set[int]) -> pa.Table:
+    """The customers whose id is not in `ids`."""
+    if not ids or ids.isdisjoint(found := table.column("id").to_pylist()):
+        return table
+    return table.filter(pa.array([number not in ids for number in found], pa.bool_()))
+
+
+def missing_since(table: pa.Table, since: datetime) -> pa.Table:
+    """Customers as they are held, marked as no longer shown by the API since then."""
+    columns = []
+    for name in SCHEMA.names:
+        if name == "_missing_since":
+            columns.append(pa.repeat(pa.scalar(since, TIME), table.num_rows))
+        else:
+            columns.append(table.column(name).cast(SCHEMA.field(name).type))
+    others = [name for name in table.column_names if name not in SCHEMA.names]
+    columns += [table.column(name).cast(pa.string()) for name in others]
+    return pa.table(columns, names=[*SCHEMA.names, *others])

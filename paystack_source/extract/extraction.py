@@ -1,0 +1,462 @@
+"""One run of copying customers, as a stream of events; knows neither dlt nor where the rows go.
+
+    look      one request: the newest page and how many customers there are
+    explain   while that does not equal what is held: newest pages, unproven windows, windows that the warehouse
+              holds otherwise than recorded, windows found by counting halves, at last the whole list
+    refresh   the windows that were verified longest ago are read again, as far as the budget goes
+
+The stream can be put down between any two events and taken up again: the caller decides where a checkpoint ends.
+"""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, NamedTuple
+
+import pyarrow as pa
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.extract import arrow
+from paystack_source.extract.ledger import Entry, Held, entry_of
+from paystack_source.extract.reader import PAGE, FiltersIgnoredError, Query, Reader, Reading, Result
+from paystack_source.extract.search import differing
+from paystack_source.extract.windows import (
+    ALWAYS,
+    BEGIN,
+    Coverage,
+    Proven,
+    Window,
+    cut_at,
+    frozen_end,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+TOP_PAGES = 20
+"""New customers on this many of the newest pages are looked for there; more are read as a window."""
+
+NARROW_ROWS = 300
+"""A window that does not add up is searched down to parts of this size."""
+
+LOOKBACK = timedelta(days=1)
+"""Where no totals show late customers, this much of the newest time is read again each run."""
+
+HALF = timedelta(milliseconds=500)
+
+
+class Rows(NamedTuple):
+    """Customers to store, each once between two loads. `kind` says why they were read."""
+
+    table: pa.Table
+    kind: str
+
+
+class Checkpoint(NamedTuple):
+    """A step is done: once everything is loaded, `held` is asked whether it adds up."""
+
+
+Event = Rows | Entry | Checkpoint
+
+
+@dataclass(slots=True)
+class Pending:
+    """What was given out and is not in the warehouse yet."""
+
+    emitted: set[int] = field(default_factory=set)
+    loose: set[int] = field(default_factory=set)
+    deltas: dict[Window, int] = field(default_factory=dict)
+
+    @property
+    def added(self) -> int:
+        return len(self.loose) + sum(self.deltas.values())
+
+    def settle(self, window: Window, delta: int) -> None:
+        self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
+        self.deltas[window] = delta
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the run came to."""
+
+    rows_seen: int = 0
+    rows_new: int = 0
+    rows_missing: int = 0
+    rows_refreshed: int = 0
+    windows: int = 0
+    unproven: list[Entry] = field(default_factory=list)
+    api_total: int | None = None
+    complete: bool = False
+
+
+class _Look(NamedTuple):
+    total: int | None
+    table: pa.Table  # the newest page
+    unknown: pa.Table  # those of it that are not held
+    held: int
+
+    @property
+    def missing(self) -> int | None:
+        """How many customers the API has that are neither held nor on this page."""
+        return None if self.total is None else self.total - self.held - self.unknown.num_rows
+
+
+class Extraction:
+    """Copies what is not proven yet.
+
+    Args:
+        reader: Reads windows.
+        held: What the warehouse holds.
+        coverage: What earlier runs proved; changed in place as windows are proven.
+        bounds: Read just this window, whatever was proven before.
+        refresh_budget: Requests for reading old windows again, on top of what new customers cost.
+        filters_ignored: An earlier run found that the API does not filter by time.
+        now: The clock, in UTC.
+        run_id: Names the run in the ledger.
+
+    """
+
+    def __init__(  # noqa: PLR0913  # one place where a run is described
+        self,
+        reader: Reader,
+        held: Held,
+        coverage: Coverage,
+        *,
+        bounds: Window | None = None,
+        refresh_budget: int = 0,
+        filters_ignored: bool = False,
+        now: Callable[[], datetime] | None = None,
+        run_id: str | None = None,
+    ) -> None:
+        self.reader = reader
+        self.held = held
+        self.coverage = coverage
+        self.bounds = bounds
+        self.refresh_budget = refresh_budget
+        self.filters_ignored = filters_ignored
+        self.run_id = run_id or uuid.uuid4().hex[:12]
+        self.tally = Tally()
+        self._now = now or (lambda: datetime.now(UTC))
+        self._started = self._now()
+        self._entries = 0
+        self._pending = Pending()
+        self._accounts: set[tuple[str | None, int | None]] | None = None
+
+    # -- the run --------------------------------------------------------------------------------------------------
+
+    def loaded(self) -> None:
+        """The caller loaded everything given so far: `held` shows it from now on."""
+        self._pending = Pending()
+
+    def events(self) -> Iterator[Event]:
+        """The whole run. Afterwards `tally.complete` says whether the copy is proven complete."""
+        if self.bounds is not None:
+            yield from self._read_bounds(self.bounds)
+        else:
+            yield from self._catch_up()
+            if self.tally.complete and self.refresh_budget:
+                yield from self._refresh()
+        self.tally.complete = self.tally.complete and not self.tally.unproven
+
+    def _read_bounds(self, bounds: Window) -> Iterator[Event]:
+        window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
+        self._check_account(self.reader.parse(self.reader.ask(Query(None, None, 1))).table)
+        if not window.empty:
+            yield from self._read([*self.reader.split(window)], "range")
+        self.tally.complete = True
+
+    def _catch_up(self) -> Iterator[Event]:
+        """Read until the API's total is explained."""
+        look = self._look()
+        if look.total is None:
+            yield from self._without_totals()
+            return
+        steps = (self._top, self._gaps, self._disagreeing, self._searched)
+        for step in (*steps, *steps, self._whole):
+            if self._adds_up(look):
+                yield from self._complete(look)
+                return
+            before = self._entries
+            yield from step(look)
+            if self.tally.complete:
+                return
+            if self._entries > before:
+                yield Checkpoint()
+                look = self._look()
+        if self._adds_up(look):
+            yield from self._complete(look)
+        else:
+            yield self._count_entry(look, proven=False)
+
+    # -- looking --------------------------------------------------------------------------------------------------
+
+    def _look(self) -> _Look:
+        """The newest page and the total of the whole list, which needs no filter to be true."""
+        page = self.reader.ask(Query(None, None, 1))
+        table = self.reader.parse(page).table
+        self._check_account(table)
+        unknown = self._unknown(table)
+        total = page.meta.total
+        held = self.held.total() + self._pending.added
+        if total == 0 and held:
+            raise ConfigError(
+                f"Paystack shows no customer at all for this key, and the dataset holds {held:,}",
+                advice="Check that the key is of the account whose copy this is, or use another dataset.",
+            )
+        self.tally.api_total = total
+        return _Look(total, table, unknown, held)
+
+    def _unknown(self, table: pa.Table) -> pa.Table:
+        """The customers of a page that are not held, each once."""
+        ids = set(table.column("id").to_pylist())
+        return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
+
+    def _check_account(self, table: pa.Table) -> None:
+        """Refuse to mix accounts, or live and test data, in one dataset."""
+        if self._accounts is None:
+            self._accounts = self.held.accounts()
+        here = {
+            (row["domain"], row["integration"])
+            for row in table.select(["domain", "integration"])
+            .group_by(["domain", "integration"])
+            .aggregate([])
+            .to_pylist()
+        }
+        if here and self._accounts and not here & self._accounts:
+            theirs, ours = (_account_name(accounts) for accounts in (self._accounts, here))
+            raise ConfigError(
+                f"The dataset holds customers of {theirs}, and this key reads {ours}",
+                advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
+            )
+
+    @staticmethod
+    def _adds_up(look: _Look) -> bool:
+        return look.missing == 0
+
+    def _complete(self, look: _Look) -> Iterator[Event]:
+        """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
+        yield from self._loose(look.unknown)
+        now = self._now()
+        for item in list(self.coverage):
+            if late := arrow.cut(look.unknown, item.window).num_rows:
+                self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
+        gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
+        for gap, held in zip(gaps, self.held.count(gaps), strict=True):
+            seen = arrow.cut(look.unknown, gap).num_rows
+            # Those held before came from a run that was cut off: they are the first to be refreshed.
+            self.coverage.add(Proven(gap, held + seen, None if held else now))
+        self.coverage.compact()
+        self.tally.unproven.clear()
+        self.tally.complete = True
+        yield self._count_entry(look, proven=True)
+
+    def _loose(self, table: pa.Table) -> Iterator[Event]:
+        """Customers that were seen on a page of the whole list rather than in a window."""
+        if table.num_rows:
+            self._pending.loose.update(table.column("id").to_pylist())
+            self.tally.rows_new += table.num_rows
+            yield from self._rows(table, "new")
+
+    def _rows(self, table: pa.Table, kind: str) -> Iterator[Event]:
+        table = arrow.unseen(table, self._pending.emitted)
+        if table.num_rows:
+            self.tally.rows_seen += table.num_rows
+            yield Rows(table, kind)
+
+    # -- explaining what is missing -------------------------------------------------------------------------------
+
+    def _top(self, look: _Look) -> Iterator[Event]:
+        """A moderate number of new customers: the next newest pages."""
+        wanted = look.unknown.num_rows + (look.missing or 0)
+        pages = -(-wanted // max(look.table.num_rows, 1))
+        if look.missing is None or look.missing < 0 or not self.coverage or pages > TOP_PAGES:
+            return
+        found = self.reader.ask_all([Query(None, None, number) for number in range(2, pages + 1)])
+        if not found:
+            return
+        unknown = self._unknown(
+            pa.concat_tables([look.table, self.reader.parse(*found).table], promote_options="default")
+        )
+        if unknown.num_rows == wanted and all(page.meta.total in (None, look.total) for page in found):
+            yield from self._complete(look._replace(unknown=unknown))
+
+    def _gaps(self, look: _Look) -> Iterator[Event]:
+        """Windows that were never proven."""
+        if self.filters_ignored:
+            return
+        now = self._now()
+        yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(now))), "first read")
+
+    def _disagreeing(self, look: _Look) -> Iterator[Event]:
+        """Windows of which the warehouse holds another number of customers than was proven."""
+        items = list(self.coverage)
+        if self.filters_ignored or not items:
+            return
+        counts = self.held.count([item.window for item in items])
+        wrong = [
+            item.window
+            for item, rows in zip(items, counts, strict=True)
+            if rows != item.rows and item.window not in self._pending.deltas
+        ]
+        for window in wrong:
+            self.coverage.drop(window)
+        yield from self._windowed(wrong, "repair")
+
+    def _searched(self, look: _Look) -> Iterator[Event]:
+        """Windows in which the API now counts otherwise: customers that came late with an old date, or are gone."""
+        items = list(self.coverage)
+        if self.filters_ignored or not items:
+            return
+        try:
+            found = list(differing([i.window for i in items], [i.rows for i in items], self._count))
+            parts = [part for window in found for part in self._narrowed(window)]
+        except FiltersIgnoredError:
+            self.filters_ignored = True
+            return
+        yield from self._windowed(parts, "repair")
+
+    def _count(self, lo: datetime, hi: datetime) -> int:
+        # Listed times have whole seconds: half a second off an edge nobody is on it, however it is meant.
+        return self.reader.count(None if lo <= BEGIN else lo - HALF, hi - HALF)
+
+    def _narrowed(self, window: Window) -> list[Window]:
+        """The parts of a window that differ, if that is cheaper than reading all of it."""
+        cuts = [] if window in self._pending.deltas else self.held.cuts(window, NARROW_ROWS)
+        if len(cuts) < 4:  # noqa: PLR2004  # a page or two more than the search would take
+            return [window]
+        parts = cut_at(window, cuts)
+        return list(differing(parts, self.held.count(parts), self._count))
+
+    def _whole(self, look: _Look) -> Iterator[Event]:
+        """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
+        yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
+
+    def _without_totals(self) -> Iterator[Event]:
+        """An API that never says how many there are: walk what is unproven, and the last day, twice."""
+        until = frozen_end(self._now())
+        self.coverage.drop(Window(self.coverage.until - LOOKBACK, until))
+        yield from self._windowed(self.coverage.gaps(Window(BEGIN, until)), "first read")
+        self.tally.complete = True
+
+    # -- reading windows ------------------------------------------------------------------------------------------
+
+    def _windowed(self, windows: list[Window], kind: str) -> Iterator[Event]:
+        """Read windows, newest first; the whole list if the API does not filter."""
+        try:
+            readings = [part for window in reversed(windows) for part in self.reader.split(window)]
+            yield from self._read(readings, kind)
+        except FiltersIgnoredError:
+            self.reader.forget()
+            self.filters_ignored = True
+
+    def _read(self, readings: Iterable[Reading], kind: str) -> Iterator[Event]:
+        for found in self.reader.read(readings):
+            if isinstance(found, Result):
+                yield from self._settle(found, kind)
+            else:
+                yield from self._rows(found, kind)
+
+    def _settle(self, result: Result, kind: str) -> Iterator[Event]:
+        """Book a window that was read, and mark those who are held but no longer there."""
+        held = self.held.ids(result.window)
+        gone = held - result.ids if result.proven else set()
+        if gone:
+            marked = arrow.missing_since(self.held.rows(gone), result.read_at)
+            self.tally.rows_missing += marked.num_rows
+            yield from self._rows(marked, "missing")
+        new = len(result.ids - held - self._pending.loose)
+        self._pending.settle(result.window, new - len(gone))
+        self.tally.rows_new += new
+        self.tally.windows += 1
+        if result.proven:
+            self._cover(result, len(held))
+        entry = entry_of(result, run_id=self.run_id, number=self._number(), kind=kind, held_before=len(held))
+        if not result.proven:
+            self.tally.unproven.append(entry)
+        yield entry
+
+    def _cover(self, result: Result, held: int) -> None:
+        window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
+        around = next((item for item in self.coverage if item.window.contains(window)), None)
+        if around is None or around.window == window:
+            self.coverage.add(Proven(window, len(result.ids), result.read_at))
+        else:  # a part of a proven window was mended
+            self.coverage.add(Proven(around.window, around.rows + len(result.ids) - held, around.verified_at))
+
+    # -- refreshing -----------------------------------------------------------------------------------------------
+
+    def _refresh(self) -> Iterator[Event]:
+        """Read again what was verified longest ago, as far as the budget goes."""
+        if self.filters_ignored:
+            if (self.tally.api_total or 0) <= self.refresh_budget * PAGE:
+                yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
+            return
+        before = self.tally.rows_seen
+        readings = [Reading(item.window, item.window.asked(), item.rows) for item in self._oldest()]
+        try:
+            yield from self._read(readings, "refresh")
+        except FiltersIgnoredError:
+            self.reader.forget()
+            self.filters_ignored = True
+        self.tally.rows_refreshed = self.tally.rows_seen - before
+        self.coverage.compact()
+
+    def _oldest(self) -> list[Proven]:
+        """The proven windows to read again, the last of them cut to what the budget leaves."""
+        left = self.refresh_budget
+        chosen = []
+        for item in self.coverage.oldest_first():
+            if item.age_key >= self._started:
+                break
+            cost = item.rows // PAGE + 1
+            if cost > left:
+                cuts = self.held.cuts(item.window, (left - 1) * PAGE) if left > 1 else []
+                parts = cut_at(item.window, cuts[:1])
+                if len(parts) < 2:  # noqa: PLR2004
+                    break
+                rows = self.held.count(parts[:1])[0]
+                self.coverage.split(item.window, parts[0].hi, rows)
+                if rows // PAGE < left:
+                    chosen.append(Proven(parts[0], rows, item.verified_at))
+                break
+            chosen.append(item)
+            left -= cost
+        return chosen
+
+    # -- the ledger -----------------------------------------------------------------------------------------------
+
+    def _number(self) -> int:
+        self._entries += 1
+        return self._entries
+
+    def _count_entry(self, look: _Look, *, proven: bool) -> Entry:
+        """The line that compares the whole table with the API's total."""
+        missing = look.missing
+        entry = Entry(
+            entry_id=f"{self.run_id}-{self._number()}",
+            run_id=self.run_id,
+            kind="count",
+            window_from=None,
+            window_to=None,
+            asked_from=None,
+            asked_to=None,
+            api_total=look.total,
+            distinct_ids=look.held + look.unknown.num_rows,
+            rows_held_before=look.held,
+            rows_held_after=None,
+            requests=1,
+            proof="total",
+            proven=proven,
+            difference=0 if missing is None else missing,
+            verified_at=self._now(),
+        )
+        if not proven:
+            self.tally.unproven.append(entry)
+        return entry
+
+
+def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:
+    return " and ".join(sorted(f"{domain or 'unknown'} integration {number}" for domain, number in accounts))

@@ -1,0 +1,161 @@
+"""Requests side by side: as many in flight as pays, results bounded, answers in the order they arrive.
+
+The number in flight starts small and doubles while that makes answers come faster, so a slow line gets many and a
+local server few. The quota is not kept here: the client blocks a worker until its request fits the budget.
+"""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import TYPE_CHECKING, Generic, TypeVar
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+Job = TypeVar("Job")
+Answer = TypeVar("Answer")
+
+START = 8
+CAP = 32
+_WORTH = 1.15  # doubling must bring at least this much more per second
+_PATIENCE = 16  # epochs before a larger number is tried again
+
+
+class InFlight:
+    """How many requests may run at once. Pure: told of every answer and the time, it moves `limit`."""
+
+    def __init__(self, start: int = START, cap: int = CAP) -> None:
+        self.cap = cap
+        self.limit = min(start, cap)
+        self._settled = self.limit
+        self._best = 0.0
+        self._rest = 0
+        self._answers = 0
+        self._since: float | None = None
+
+    def idle(self) -> None:
+        """There was nothing to send: what was measured so far says nothing about the number in flight."""
+        self._since = None
+        self._answers = 0
+
+    def answered(self, now: float) -> None:
+        """An answer came while more requests were waiting to be sent."""
+        if self._since is None:
+            self._since, self._answers = now, 0
+            return
+        self._answers += 1
+        elapsed = now - self._since
+        if self._answers < 2 * self.limit or elapsed < 0.05:  # noqa: PLR2004
+            return
+        rate = self._answers / elapsed
+        self._since, self._answers = now, 0
+        if self._rest:
+            self._rest -= 1
+            if not self._rest:
+                self._best = rate
+                self.limit = min(self.cap, self._settled * 2)
+        elif rate > self._best * _WORTH:
+            self._best, self._settled = rate, self.limit
+            self.limit = min(self.cap, self.limit * 2)
+        else:
+            self.limit, self._rest = self._settled, _PATIENCE
+
+
+class Fetcher(Generic[Job, Answer]):
+    """A small pool of threads between a queue of jobs and a queue of answers.
+
+    Threads are daemons: a program that is told to stop does not wait for a request that hangs.
+    """
+
+    def __init__(
+        self,
+        fetch: Callable[[Job], Answer],
+        *,
+        cap: int = CAP,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._fetch = fetch
+        self._clock = clock
+        self._in_flight = InFlight(cap=cap)
+        self._jobs: deque[Job] = deque()
+        self._answers: deque[tuple[Job, Answer | BaseException]] = deque()
+        self._state = threading.Condition()
+        self._threads: list[threading.Thread] = []
+        self._running = 0
+        self._closed = False
+
+    @property
+    def pending(self) -> int:
+        """Jobs handed in whose answers were not taken yet."""
+        with self._state:
+            return len(self._jobs) + self._running + len(self._answers)
+
+    def submit(self, *jobs: Job) -> None:
+        with self._state:
+            self._jobs.extend(jobs)
+            wanted = min(self._in_flight.cap, self._running + len(self._jobs))
+            while len(self._threads) < wanted:
+                name = f"paystack-fetch-{len(self._threads)}"
+                thread = threading.Thread(target=self._work, name=name, daemon=True)
+                self._threads.append(thread)
+                thread.start()
+            self._state.notify_all()
+
+    def take(self) -> tuple[Job, Answer]:
+        """The next answer; waits for it.
+
+        Raises:
+            Exception: What the request ended with; later answers can still be taken.
+            LookupError: Nothing was asked.
+
+        """
+        with self._state:
+            while not self._answers:
+                if not (self._jobs or self._running):
+                    raise LookupError("nothing was asked")
+                self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
+            job, answer = self._answers.popleft()
+        if isinstance(answer, BaseException):
+            raise answer
+        return job, answer
+
+    def forget(self) -> None:
+        """Drop what was not sent yet, and what was answered but not taken; wait for what is in flight."""
+        with self._state:
+            self._jobs.clear()
+            while self._running:
+                self._state.wait(0.5)
+            self._answers.clear()
+
+    def close(self) -> None:
+        with self._state:
+            self._closed = True
+            self._jobs.clear()
+            self._state.notify_all()
+
+    def _work(self) -> None:
+        while (job := self._next_job()) is not None:
+            answer: Answer | BaseException
+            try:
+                answer = self._fetch(job)
+            except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
+                answer = error
+            with self._state:
+                self._running -= 1
+                self._answers.append((job, answer))
+                if self._jobs:
+                    self._in_flight.answered(self._clock())
+                else:
+                    self._in_flight.idle()
+                self._state.notify_all()
+
+    def _next_job(self) -> Job | None:
+        with self._state:
+            while not self._closed and (not self._jobs or self._running >= self._in_flight.limit):
+                self._state.wait()
+            if self._closed:
+                return None
+            self._running += 1
+            return self._jobs.popleft()

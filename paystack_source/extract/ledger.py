@@ -1,0 +1,119 @@
+"""The books: what was asked, what the API said, what the warehouse holds. One entry per window and run.
+
+`Held` is the question side of the warehouse; the dlt part of the package answers it in SQL.
+"""
+
+from __future__ import annotations
+
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any, Protocol
+
+from paystack_source.extract.windows import BEGIN, END
+
+if TYPE_CHECKING:
+    from collections.abc import Collection, Sequence
+    from datetime import datetime
+
+    import pyarrow as pa
+
+    from paystack_source.extract.reader import Result
+    from paystack_source.extract.windows import Window
+
+
+class Held(Protocol):
+    """What the warehouse holds. Customers that are marked as missing do not count."""
+
+    def total(self) -> int:
+        """All customers."""
+
+    def count(self, windows: Sequence[Window]) -> list[int]:
+        """Customers in each of these windows."""
+
+    def known(self, ids: Collection[int]) -> set[int]:
+        """Those of `ids` that are held."""
+
+    def ids(self, window: Window) -> set[int]:
+        """Everyone in the window."""
+
+    def rows(self, ids: Collection[int]) -> pa.Table:
+        """The customers with these ids, in the columns of the table."""
+
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        """The creation times of every `rows`-th customer of the window, oldest first."""
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        """Whose customers these are: domain (test or live) and integration."""
+
+
+@dataclass(slots=True)
+class Entry:
+    """One line of the ledger. Times are in UTC, `None` where a window has no edge."""
+
+    entry_id: str
+    run_id: str
+    kind: str  # first read, new, refresh, repair, count
+    window_from: datetime | None
+    window_to: datetime | None
+    asked_from: datetime | None
+    asked_to: datetime | None
+    api_total: int | None
+    distinct_ids: int | None
+    rows_held_before: int | None
+    rows_held_after: int | None
+    requests: int
+    proof: str
+    proven: bool
+    difference: int
+    verified_at: datetime
+
+    def as_row(self) -> dict[str, Any]:
+        return asdict(self)
+
+
+LEDGER_COLUMNS: dict[str, str] = {
+    "entry_id": "text",
+    "run_id": "text",
+    "kind": "text",
+    "window_from": "timestamp",
+    "window_to": "timestamp",
+    "asked_from": "timestamp",
+    "asked_to": "timestamp",
+    "api_total": "bigint",
+    "distinct_ids": "bigint",
+    "rows_held_before": "bigint",
+    "rows_held_after": "bigint",
+    "requests": "bigint",
+    "proof": "text",
+    "proven": "bool",
+    "difference": "bigint",
+    "verified_at": "timestamp",
+}
+"""dlt's type of each column."""
+
+
+def edges(window: Window) -> tuple[datetime | None, datetime | None]:
+    """A window's ends as a person reads them."""
+    return (None if window.lo <= BEGIN else window.lo, None if window.hi >= END else window.hi)
+
+
+def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before: int | None) -> Entry:
+    """The line for a window that was read."""
+    window_from, window_to = edges(result.window)
+    return Entry(
+        entry_id=f"{run_id}-{number}",
+        run_id=run_id,
+        kind=kind,
+        window_from=window_from,
+        window_to=window_to,
+        asked_from=result.asked[0],
+        asked_to=result.asked[1],
+        api_total=result.total,
+        distinct_ids=result.distinct,
+        rows_held_before=held_before,
+        rows_held_after=None,
+        requests=result.requests,
+        proof=result.how,
+        proven=result.proven,
+        difference=result.difference,
+        verified_at=result.read_at,
+    )

@@ -1,0 +1,399 @@
+"""Reads windows of creation time and proves each one by counting.
+
+A window is asked with a margin on both sides, so the server's own idea of an edge cannot cost a customer. Its pages
+are read side by side, the customers deduplicated by id and cut back to the window. It is proven when the distinct ids
+of what was *asked* are as many as the API says the question has. If they are not, it is read again by cursor, then by
+pages once more; ids are kept between the passes, since customers are never deleted. An API that gives no total is
+walked twice by independent ways that must agree.
+
+Neither the order of customers nor the length of a page is trusted. A short page is not the end; only enough ids, or
+an empty page, is.
+"""
+
+from __future__ import annotations
+
+import itertools
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, NamedTuple, Protocol
+
+import msgspec
+import pyarrow.compute as pc
+
+from paystack_source.api.errors import NotFound, Rejected
+from paystack_source.api.records import Page, PageMeta
+from paystack_source.extract import arrow
+from paystack_source.extract.fetch import Fetcher
+from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    import pyarrow as pa
+
+PAGE = 100
+_DOCUMENTED_PAGE = 50
+PAGES_A_BITE = 10
+BUFFER_PAGES = 400
+"""Pages asked for ahead of their use; they wait in memory (about 40 KB each) while a checkpoint is loaded."""
+
+PASSES = 3
+PASSES_WITHOUT_TOTAL = 4
+_EMPTY = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
+_ROUND = 32  # pages asked for at once where no total says how many there are
+
+
+class Lister(Protocol):
+    """The one operation needed of `PaystackClient`."""
+
+    def list(  # noqa: PLR0913
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = PAGE,
+        use_cursor: bool = False,
+        next: str | None = None,  # noqa: A002
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+    ) -> Page: ...
+
+
+class Query(NamedTuple):
+    """One page of one question."""
+
+    from_: datetime | None
+    to: datetime | None
+    page: int
+
+
+class Ticket(NamedTuple):
+    """A query and the window that wants its answer."""
+
+    query: Query
+    reading: Reading
+
+
+class FiltersIgnoredError(Exception):
+    """The API answers questions about a window with customers of other times: windows cannot be counted."""
+
+
+class Result(NamedTuple):
+    """What reading one window came to."""
+
+    window: Window
+    asked: tuple[datetime | None, datetime | None]
+    proven: bool
+    total: int | None
+    """What the API said the question has; `None` if it never says."""
+    distinct: int
+    """Distinct customers that the question gave."""
+    ids: set[int]
+    """Those that lie in the window."""
+    requests: int
+    how: str
+    read_at: datetime
+    unreadable: int = 0
+
+    @property
+    def difference(self) -> int:
+        """How many customers the API says there are beyond those it showed."""
+        return 0 if self.total is None else self.total - self.distinct
+
+
+class Reading:
+    """A window while its pages come in."""
+
+    def __init__(
+        self, window: Window, asked: tuple[datetime | None, datetime | None], expected: int | None = None
+    ) -> None:
+        self.window = window
+        self.asked = asked
+        self.expected = expected
+        self.requests = 0
+        self.unreadable = 0
+        self.seen: set[int] = set()  # distinct ids of all passes
+        self.inside: set[int] = set()  # those of them that lie in the window
+        self.raw: list[tuple[int, Page]] = []  # in, not digested
+        self.outstanding = 0
+        self.passes: list[str] = []
+        self.sizes: list[int] = []  # distinct ids of each finished pass
+        self.knows_totals = False
+        self.stray = False
+        self.start_pass("pages")
+
+    def start_pass(self, how: str) -> None:
+        self.passes.append(how)
+        # The first pass needs no set of its own: what it saw is all that was seen.
+        self.walk = self.seen if len(self.passes) == 1 else set()
+        self.totals: list[int] = []
+        self.lengths: dict[int, int] = {}
+        self.asked_up_to = 0
+        self.fresh = 0  # ids that were new to this pass since pages were last asked for
+
+    @property
+    def total(self) -> int | None:
+        """The newest total the API gave in this pass."""
+        return self.totals[-1] if self.totals else None
+
+    @property
+    def proven_by(self) -> set[int] | None:
+        """The ids that are as many as the API says they are; it must have said the same all through the pass."""
+        if self.total is None or len(set(self.totals)) > 1:
+            return None
+        return next((ids for ids in (self.seen, self.walk) if len(ids) == self.total), None)
+
+    def agreed_by(self) -> set[int] | None:
+        """Without totals: all ids, if two passes saw every one of them."""
+        return self.seen if self.sizes.count(len(self.seen)) > 1 else None
+
+    def next_pages(self) -> range:
+        """The pages to ask for now that all that were asked are in; none at the end."""
+        start = self.asked_up_to + 1
+        total = self.total
+        if not self.lengths:
+            planned = -(-self.expected // PAGE) if self.expected and len(self.passes) == 1 else 1
+            return range(start, start + max(planned, 1))
+        if total is not None:
+            if len(self.walk) >= total or len(self.seen) == total:
+                return range(0)
+            last = -(-total // max(*self.lengths.values(), 1))
+            if start <= last:
+                return range(start, last + 1)
+        if not self.fresh or not self.lengths[self.asked_up_to]:
+            return range(0)
+        return range(start, start + min(self.asked_up_to, _ROUND))
+
+
+class Reader:
+    """Reads windows through a client. One per run; it outlives checkpoints, and reads on while they are loaded."""
+
+    def __init__(
+        self, client: Lister, *, now: Callable[[], datetime] | None = None, in_flight: int = 32
+    ) -> None:
+        self._client = client
+        self._now = now or (lambda: datetime.now(UTC))
+        self.per_page = PAGE
+        self.requests = 0
+        self._fetcher: Fetcher[Ticket, Page] = Fetcher(lambda ticket: self._list(ticket.query), cap=in_flight)
+
+    def close(self) -> None:
+        self._fetcher.close()
+
+    def forget(self) -> None:
+        """Drop all readings under way."""
+        self._fetcher.forget()
+
+    def ask(self, query: Query) -> Page:
+        """One page, at once."""
+        self.requests += 1
+        return self._list(query)
+
+    def parse(self, *pages: Page) -> arrow.Parsed:
+        return arrow.parse([page.raw for page in pages], self._now())
+
+    def _list(self, query: Query) -> Page:
+        per_page = self.per_page
+        try:
+            return self._client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+        except NotFound:
+            raise
+        except Rejected:
+            if query.page > 1:
+                return _EMPTY  # past the end; if it was not, the count will say so
+            if per_page != PAGE:
+                raise
+        self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
+        return self._list(query)
+
+    # -- cutting ------------------------------------------------------------------------------------------------
+
+    def split(self, window: Window) -> Iterator[Reading]:
+        """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
+
+        Page p of the question gives the creation time at that rank: one request finds each cut. The cuts need only
+        be roughly right, as each window is counted by itself afterwards.
+        """
+        asked = window.asked()
+        first = self.ask(Query(*asked, 1))
+        reading = Reading(window, asked)
+        self._note(reading, 1, first)
+        length = self.parse(first).lengths[0]
+        total = reading.total
+        if total is None or not length or total <= WINDOW_ROWS * 3 // 2:
+            yield reading
+            return
+        step = max(WINDOW_ROWS // length, 1)
+        times = self._times_at(
+            [Query(*asked, number) for number in range(step + 1, total // length + 1, step)]
+        )
+        for part in reversed(cut_at(window, times)):
+            yield Reading(part, part.asked(), expected=step * length)
+
+    def _times_at(self, probes: list[Query]) -> list[datetime]:
+        """The oldest creation time on each of these pages."""
+        pages = self.ask_all(probes)
+        found = (pc.min(self.parse(page).table.column("created_at")).as_py() for page in pages)
+        return [time for time in found if time is not None]
+
+    def ask_all(self, queries: list[Query]) -> list[Page]:
+        """Pages side by side, in any order; only between readings."""
+        self.requests += len(queries)
+        nobody = Reading(ALWAYS, (None, None))
+        self._fetcher.submit(*(Ticket(query, nobody) for query in queries))
+        return [self._fetcher.take()[1] for _ in queries]
+
+    def count(self, from_: datetime | None, to: datetime | None) -> int:
+        """How many customers the API counts between two moments.
+
+        Raises:
+            FiltersIgnoredError: It answers with customers of other times, or without a total.
+
+        """
+        page = self.ask(Query(from_, to, 1))
+        if page.meta.total is None or _strays(self.parse(page).table, (from_, to)):
+            raise FiltersIgnoredError
+        return page.meta.total
+
+    # -- reading ------------------------------------------------------------------------------------------------
+
+    def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
+        """Read windows, the pages of each side by side, and those of the next window behind them.
+
+        Yields:
+            Tables of customers, each customer once per window; after the last of a window, its `Result`.
+
+        Raises:
+            FiltersIgnoredError: The API does not keep to the times it is asked for.
+            PaystackError: A request failed for good.
+
+        """
+        waiting = iter(readings)
+        under_way: list[Reading] = []
+        more = True
+        while more or under_way:
+            while more and self._fetcher.pending < BUFFER_PAGES:
+                reading = next(waiting, None)
+                more = reading is not None
+                if reading is not None:
+                    under_way.append(reading)
+                    yield from self._digest(reading)
+                    self._ask_on(reading)
+            for reading in [r for r in under_way if not r.outstanding]:
+                yield from self._end_of_pass(reading)
+                if not reading.outstanding:
+                    under_way.remove(reading)
+            if any(reading.outstanding for reading in under_way):
+                (query, reading), page = self._fetcher.take()
+                self._note(reading, query.page, page)
+                reading.outstanding -= 1
+                if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
+                    yield from self._digest(reading)
+                if not reading.outstanding:
+                    self._ask_on(reading)
+
+    def _ask_on(self, reading: Reading) -> None:
+        numbers = reading.next_pages()
+        if numbers:
+            reading.asked_up_to = numbers[-1]
+            reading.fresh = 0
+            reading.outstanding += len(numbers)
+            self.requests += len(numbers)
+            self._fetcher.submit(*(Ticket(Query(*reading.asked, number), reading) for number in numbers))
+
+    def _note(self, reading: Reading, number: int, page: Page) -> None:
+        reading.requests += 1
+        reading.raw.append((number, page))
+        reading.asked_up_to = max(reading.asked_up_to, number)
+        if page.meta.total is not None:
+            reading.totals.append(page.meta.total)
+            reading.knows_totals = True
+
+    def _digest(self, reading: Reading) -> Iterator[pa.Table]:
+        """The new customers of the pages at hand, cut to the window."""
+        if not reading.raw:
+            return
+        raw, reading.raw = reading.raw, []
+        table, unreadable, lengths = self.parse(*(page for _, page in raw))
+        reading.unreadable += unreadable
+        reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
+        reading.stray = reading.stray or _strays(table, reading.asked)
+        if reading.stray and reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE):
+            raise FiltersIgnoredError
+        before = len(reading.walk)
+        if reading.walk is not reading.seen:
+            reading.walk.update(table.column("id").to_pylist())
+        new = arrow.unseen(table, reading.seen)
+        reading.fresh += len(reading.walk) - before
+        new = arrow.cut(new, reading.window)
+        if new.num_rows:
+            reading.inside.update(new.column("id").to_pylist())
+            yield new
+
+    # -- proving ------------------------------------------------------------------------------------------------
+
+    def _end_of_pass(self, reading: Reading) -> Iterator[pa.Table | Result]:
+        """Finish a window that adds up; start another pass over one that does not."""
+        while True:
+            if reading.knows_totals and reading.total is None:  # a cursor's pages have none
+                self.requests += 1
+                self._note(reading, 1, self._list(Query(*reading.asked, 1)))
+                yield from self._digest(reading)
+            reading.sizes.append(len(reading.walk))
+            ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
+            enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
+            if ids is not None or len(reading.passes) >= enough:
+                yield self._result(reading, ids)
+                return
+            if reading.passes[-1] == "cursor":
+                reading.start_pass("pages")
+                self._ask_on(reading)
+                return
+            reading.start_pass("cursor")
+            yield from self._follow_cursor(reading)
+
+    def _follow_cursor(self, reading: Reading) -> Iterator[pa.Table]:
+        """One pass along the cursor: to its end, to one that comes back, or until nothing new comes."""
+        cursor: str | None = None
+        used: set[str] = set()
+        from_, to = reading.asked
+        for number in itertools.count(1):
+            try:
+                page = self._client.list(
+                    per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to
+                )
+            except Rejected:
+                break  # no cursors here, or not this one
+            self.requests += 1
+            self._note(reading, number, page)
+            cursor = page.meta.next
+            at_end = cursor is None or cursor in used
+            if at_end or len(reading.raw) >= PAGES_A_BITE:
+                reading.fresh = 0
+                yield from self._digest(reading)
+                if at_end or not reading.fresh:
+                    break
+            used.add(cursor or "")
+
+    def _result(self, reading: Reading, ids: set[int] | None) -> Result:
+        total = reading.total
+        found = reading.seen if ids is None else ids
+        return Result(
+            window=reading.window,
+            asked=reading.asked,
+            proven=ids is not None and not reading.unreadable,
+            total=total,
+            distinct=len(found),
+            ids=reading.inside if len(found) == len(reading.seen) else reading.inside & found,
+            requests=reading.requests,
+            how=reading.passes[-1] if reading.knows_totals else "two walks",
+            read_at=self._now(),
+            unreadable=reading.unreadable,
+        )
+
+
+def _strays(table: pa.Table, asked: tuple[datetime | None, datetime | None]) -> bool:
+    """Whether customers are here that the question ruled out, by more than an edge's worth."""
+    edges = pc.min_max(table.column("created_at")).as_py()
+    if edges["min"] is None:
+        return False
+    from_, to = asked
+    return bool(edges["min"] < (from_ or BEGIN) - MARGIN or edges["max"] > (to or END) + MARGIN)

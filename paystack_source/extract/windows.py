@@ -1,0 +1,267 @@
+"""Which stretches of creation time are proven, which are not, and what to read next. Pure: no clock, no I/O.
+
+Customers are filtered by creation time only, so all work is stated as half-open windows `[lo, hi)` of it, in UTC.
+`Coverage` is the memory between runs: the windows whose customers were counted against the API, how many there were
+and when. A first load, an increment, a backfill and a refresh differ only in which windows they ask for.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_right
+from dataclasses import dataclass
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from paystack_source.api.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+
+BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
+"""Stands for "no lower bound": older than any customer."""
+
+END = datetime(9999, 1, 1, tzinfo=UTC)
+"""Stands for "no upper bound"."""
+
+MARGIN = timedelta(seconds=1)
+"""How far a question reaches past its window on both sides: neither edge of `from`/`to` is documented."""
+
+WINDOW_ROWS = 30_000
+"""Customers in a window: one request in 300 finds the cuts, and a window read twice costs half a minute of quota."""
+
+SMALL_ROWS = 3_000
+"""Neighbours that are smaller than this together become one window, whatever their age."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class Window:
+    """A stretch of creation time, `lo` included, `hi` not; both aware and in UTC."""
+
+    lo: datetime
+    hi: datetime
+
+    def __str__(self) -> str:
+        start = "the beginning" if self.lo <= BEGIN else stamp(self.lo)
+        return f"{start} to {'the end' if self.hi >= END else stamp(self.hi)}"
+
+    def __contains__(self, moment: datetime) -> bool:
+        return self.lo <= moment < self.hi
+
+    @property
+    def empty(self) -> bool:
+        return self.lo >= self.hi
+
+    def overlaps(self, other: Window) -> bool:
+        return self.lo < other.hi and other.lo < self.hi
+
+    def contains(self, other: Window) -> bool:
+        return self.lo <= other.lo and other.hi <= self.hi
+
+    def clip(self, other: Window) -> Window:
+        """What both windows share; may be empty."""
+        return Window(max(self.lo, other.lo), min(self.hi, other.hi))
+
+    def asked(self) -> tuple[datetime | None, datetime | None]:
+        """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
+        return (
+            None if self.lo <= BEGIN else self.lo - MARGIN,
+            None if self.hi >= END else self.hi + MARGIN,
+        )
+
+    def halves(self) -> tuple[Window, Window] | None:
+        """Two windows of equal length on a whole second, or `None` if one second is left."""
+        middle = second(self.lo + (self.hi - self.lo) / 2)
+        if middle <= self.lo or middle >= self.hi:
+            return None
+        return Window(self.lo, middle), Window(middle, self.hi)
+
+
+ALWAYS = Window(BEGIN, END)
+
+
+@dataclass(frozen=True, slots=True)
+class Proven:
+    """A window that was counted: so many customers, verified then (`None`: by the total only, never read whole)."""
+
+    window: Window
+    rows: int
+    verified_at: datetime | None
+
+    @property
+    def age_key(self) -> datetime:
+        """Sorts the longest unverified first."""
+        return self.verified_at or BEGIN
+
+
+class Coverage:
+    """Proven windows, ordered and disjoint."""
+
+    def __init__(self, proven: Iterable[Proven] = ()) -> None:
+        self._items: list[Proven] = sorted(proven, key=lambda item: item.window)
+
+    def __iter__(self) -> Iterator[Proven]:
+        return iter(self._items)
+
+    def __len__(self) -> int:
+        return len(self._items)
+
+    @property
+    def rows(self) -> int:
+        return sum(item.rows for item in self._items)
+
+    @property
+    def until(self) -> datetime:
+        """Where the last proven window ends; `BEGIN` when nothing is proven."""
+        return self._items[-1].window.hi if self._items else BEGIN
+
+    def add(self, item: Proven) -> None:
+        """Record a window; what it overlaps is no longer proven outside of it."""
+        self.drop(item.window)
+        self._items.insert(bisect_right([i.window for i in self._items], item.window), item)
+
+    def drop(self, window: Window) -> None:
+        """Forget every proven window that shares a moment with `window`."""
+        self._items = [item for item in self._items if not item.window.overlaps(window)]
+
+    def split(self, window: Window, cut: datetime, rows_before: int) -> None:
+        """Replace the proven `window` by its two sides of `cut`, the older of them with `rows_before` rows."""
+        for index, item in enumerate(self._items):
+            if item.window == window and window.lo < cut < window.hi:
+                self._items[index : index + 1] = [
+                    Proven(Window(window.lo, cut), rows_before, item.verified_at),
+                    Proven(Window(cut, window.hi), max(item.rows - rows_before, 0), item.verified_at),
+                ]
+                return
+
+    def gaps(self, within: Window) -> list[Window]:
+        """The parts of `within` that are not proven, oldest first."""
+        gaps = []
+        at = within.lo
+        for item in self._items:
+            if item.window.hi <= at:
+                continue
+            if item.window.lo >= within.hi:
+                break
+            if item.window.lo > at:
+                gaps.append(Window(at, item.window.lo))
+            at = max(at, item.window.hi)
+        if at < within.hi:
+            gaps.append(Window(at, within.hi))
+        return gaps
+
+    def oldest_first(self) -> list[Proven]:
+        return sorted(self._items, key=lambda item: (item.age_key, item.window))
+
+    def inside(self, within: Window) -> list[Proven]:
+        return [item for item in self._items if item.window.overlaps(within)]
+
+    def compact(self) -> None:
+        """Join neighbours so that hourly runs do not leave a window each. The older date of the two is kept."""
+        joined: list[Proven] = []
+        for item in self._items:
+            if joined and _may_join(joined[-1], item):
+                left = joined.pop()
+                older = min(left, item, key=lambda side: side.age_key).verified_at
+                joined.append(Proven(Window(left.window.lo, item.window.hi), left.rows + item.rows, older))
+            else:
+                joined.append(item)
+        self._items = joined
+
+    def dump(self) -> list[list[Any]]:
+        """A form that JSON can hold."""
+        return [
+            [stamp(i.window.lo), stamp(i.window.hi), i.rows, stamp(i.verified_at) if i.verified_at else None]
+            for i in self._items
+        ]
+
+    @classmethod
+    def load(cls, dumped: Sequence[Sequence[Any]]) -> Coverage:
+        """What `dump` gave; overlapping or backward entries (a damaged state) are left out, so read again."""
+        coverage = cls()
+        for lo, hi, rows, verified in dumped:
+            window = Window(moment(lo), moment(hi))
+            if not window.empty and not coverage.inside(window):
+                coverage.add(Proven(window, int(rows), moment(verified) if verified else None))
+        return coverage
+
+
+def _may_join(left: Proven, right: Proven) -> bool:
+    if left.window.hi != right.window.lo:
+        return False
+    rows = left.rows + right.rows
+    if (left.verified_at is None) != (right.verified_at is None):
+        return False
+    return rows <= SMALL_ROWS or (
+        rows <= WINDOW_ROWS and abs(left.age_key - right.age_key) <= timedelta(days=1)
+    )
+
+
+def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
+    """Cut `window` just after each second in `times`, so that customers of one second are never parted.
+
+    Args:
+        window: What to cut.
+        times: Creation times at the cuts, in any order; those that cut nothing off are ignored.
+
+    Returns:
+        Adjoining windows from oldest to newest that together are `window`.
+
+    """
+    cuts = sorted({second(time) + timedelta(seconds=1) for time in times})
+    edges = [window.lo, *(cut for cut in cuts if window.lo < cut < window.hi), window.hi]
+    return [Window(lo, hi) for lo, hi in zip(edges, edges[1:], strict=False)]
+
+
+def second(value: datetime) -> datetime:
+    return value.replace(microsecond=0)
+
+
+def frozen_end(now: datetime) -> datetime:
+    """The end of the current second: rows that come later are the next run's."""
+    return second(now.astimezone(UTC)) + timedelta(seconds=1)
+
+
+def stamp(value: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds, as Paystack writes times."""
+    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
+
+
+def moment(value: str | datetime) -> datetime:
+    """Read an ISO 8601 time or date; one without a zone is UTC.
+
+    Raises:
+        ConfigError: It is no time.
+
+    """
+    if isinstance(value, datetime):
+        parsed = value
+    else:
+        try:
+            parsed = datetime.fromisoformat(value.strip())
+        except (ValueError, AttributeError):
+            raise ConfigError(
+                f"{value!r} is not a time",
+                advice="Write a date (2026-01-31) or a time (2026-01-31T08:00:00Z); without a zone it is UTC.",
+            ) from None
+    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+
+
+def bounds(start: str | datetime | None, end: str | datetime | None) -> Window | None:
+    """The window a user asked for with `--from` and `--to`, `None` if neither was given.
+
+    Raises:
+        ConfigError: Not a time, or the end is not after the start.
+
+    """
+    if start is None and end is None:
+        return None
+    window = Window(BEGIN if start is None else moment(start), END if end is None else moment(end))
+    if window.empty:
+        raise ConfigError("the end of the range is not after its start", advice="Swap --from and --to.")
+    return window
+
+
+__all__ = [
+    "ALWAYS", "BEGIN", "END", "MARGIN", "SMALL_ROWS", "WINDOW_ROWS", "Coverage", "Proven", "Window",
+    "bounds", "cut_at", "frozen_end", "moment", "second", "stamp",
+]  # fmt: skip

@@ -1,0 +1,241 @@
+"""The dlt source: Paystack's customers as a dlt user expects them.
+
+    pipeline = dlt.pipeline("paystack_customers", destination="duckdb", dataset_name="paystack")
+    pipeline.run(paystack_source())
+
+`customers` keeps one row per customer and the table `ledger`, in which every window that was read and counted has a
+line. What is proven is remembered in the resource's state, which dlt commits together with the rows.
+"""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import dlt
+import pyarrow as pa
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import PipelineContext
+from dlt.common.typing import TSecretStrValue
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.extract.arrow import SCHEMA
+from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
+from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.windows import Coverage, Window, bounds
+from paystack_source.warehouse import Remembered, Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+
+    from dlt.extract import DltResource
+
+REFRESH_BUDGET = 60
+"""Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
+
+BATCH_ROWS = 10_000
+
+CUSTOMER_COLUMNS: dict[str, Any] = {
+    "id": {"data_type": "bigint", "nullable": False},
+    "customer_code": {"data_type": "text"},
+    "email": {"data_type": "text"},
+    "first_name": {"data_type": "text"},
+    "last_name": {"data_type": "text"},
+    "phone": {"data_type": "text"},
+    "metadata": {"data_type": "json"},
+    "domain": {"data_type": "text"},
+    "integration": {"data_type": "bigint"},
+    "risk_action": {"data_type": "text"},
+    "created_at": {"data_type": "timestamp"},
+    "updated_at": {"data_type": "timestamp"},
+    "_last_seen_at": {"data_type": "timestamp"},
+    "_missing_since": {"data_type": "timestamp"},
+}
+"""The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
+
+_LEDGER_SCHEMA = pa.schema(
+    [
+        (
+            name,
+            {
+                "text": pa.string(),
+                "bigint": pa.int64(),
+                "bool": pa.bool_(),
+                "timestamp": pa.timestamp("us", tz="UTC"),
+            }[kind],
+        )
+        for name, kind in LEDGER_COLUMNS.items()
+    ]
+)
+
+
+@dataclass(slots=True)
+class Limits:
+    """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds."""
+
+    rows: int = 100_000
+    slow_rows: int = 20_000
+    seconds: float = 30.0
+
+    def reached(self, rows: int, seconds: float) -> bool:
+        return rows >= self.rows or (rows >= self.slow_rows and seconds >= self.seconds)
+
+
+class Copying:
+    """One run of copying customers, taken in one load or in several.
+
+    `resources()` gives the resources for the next load; after it, ask for them again until `done`. The reader works
+    on in the background while a load is under way.
+    """
+
+    def __init__(
+        self,
+        client: PaystackClient,
+        *,
+        window: Window | None = None,
+        refresh_budget: int = REFRESH_BUDGET,
+        limits: Limits | None = None,
+    ) -> None:
+        self.client = client
+        self.window = window
+        self.refresh_budget = refresh_budget
+        self.limits = limits
+        self.done = False
+        self.failure: Exception | None = None
+        self.rows_loaded = 0
+        self.entries: list[Entry] = []
+        self._untaken: list[Entry] = []
+        self.extraction: Extraction | None = None
+        self._reader = Reader(client)
+        self._events: Iterator[Any] = iter(())
+
+    def close(self) -> None:
+        self._reader.close()
+        self.client.close()
+
+    def take(self) -> Iterator[Any]:
+        """What the next load stores: tables of customers and ledger lines."""
+        state = dlt.current.resource_state("customers")
+        extraction = self._extraction(state)
+        started, rows = time.monotonic(), 0
+        batch: list[pa.Table] = []
+        try:
+            for event in self._events:
+                if isinstance(event, Rows):
+                    batch.append(event.table)
+                    rows += event.table.num_rows
+                    if sum(table.num_rows for table in batch) >= BATCH_ROWS:
+                        yield _joined(batch)
+                    continue
+                yield from _flushed(batch)
+                self._remember(state, extraction)
+                if isinstance(event, Entry):
+                    self._untaken.append(event)
+                reached = self.limits and self.limits.reached(rows, time.monotonic() - started)
+                if self.limits and (reached or isinstance(event, Checkpoint)):
+                    break
+            else:
+                self.done = True
+        except Exception as error:
+            if self.limits is None:
+                raise
+            self.failure, self.done = error, True  # what was read is loaded first
+        yield from _flushed(batch)
+        self._remember(state, extraction)
+        self.rows_loaded += rows
+        if self._untaken:
+            yield SCHEMA.empty_table()  # carries the last lines of the ledger along
+
+    def take_entries(self) -> list[Entry]:
+        """The ledger's lines since the last time."""
+        entries, self._untaken = self._untaken, []
+        self.entries += entries
+        return entries
+
+    def _extraction(self, state: dict[str, Any]) -> Extraction:
+        if self.extraction is not None:
+            self.extraction.loaded()
+            return self.extraction
+        coverage = Coverage.load(state.get("coverage", []))
+        active = Container()[PipelineContext].is_active()
+        held: Held = Warehouse(dlt.current.pipeline()) if active else Remembered(coverage)
+        self.extraction = Extraction(
+            self._reader,
+            held,
+            coverage,
+            bounds=self.window,
+            refresh_budget=self.refresh_budget,
+            filters_ignored=bool(state.get("filters_ignored")),
+        )
+        self._events = self.extraction.events()
+        return self.extraction
+
+    def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
+        state["coverage"] = extraction.coverage.dump()
+        if extraction.filters_ignored:
+            state["filters_ignored"] = True
+
+
+def _flushed(batch: list[pa.Table]) -> Iterator[pa.Table]:
+    if batch:
+        yield _joined(batch)
+
+
+def _joined(batch: list[pa.Table]) -> pa.Table:
+    table = pa.concat_tables(batch, promote_options="default").combine_chunks()
+    batch.clear()
+    return table
+
+
+def resources(copying: Copying) -> tuple[DltResource, ...]:
+    """The resources over one run of copying."""
+
+    @dlt.resource(
+        name="customers",
+        primary_key="id",
+        write_disposition={"disposition": "merge", "strategy": "upsert"},
+        columns=CUSTOMER_COLUMNS,
+        file_format="parquet",
+    )
+    def customers() -> Iterator[pa.Table]:
+        yield from copying.take()
+
+    @dlt.transformer(
+        name="ledger",
+        primary_key="entry_id",
+        write_disposition={"disposition": "merge", "strategy": "upsert"},
+        columns={name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()},  # type: ignore[misc]
+        file_format="parquet",
+    )
+    def ledger(_table: pa.Table) -> Iterator[pa.Table]:
+        if entries := copying.take_entries():
+            yield pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
+
+    found = customers()
+    return found, found | ledger
+
+
+@dlt.source(name="paystack", section="paystack")
+def checkpoint(copying: Copying) -> Any:  # noqa: ANN401  # dlt wants resources
+    """The next load of a run that is under way."""
+    return resources(copying)
+
+
+@dlt.source(name="paystack", section="paystack")
+def paystack_source(  # noqa: PLR0913  # the settings of a source are its arguments
+    secret_key: TSecretStrValue | None = None,
+    base_url: str | None = None,
+    quota: int | None = None,
+    quota_share: float = 1.0,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
+    refresh_budget: int = REFRESH_BUDGET,
+) -> Any:  # noqa: ANN401  # dlt wants resources
+    """Paystack's customers."""
+    client = PaystackClient(
+        secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
+    )
+    return resources(Copying(client, window=bounds(start, end), refresh_budget=refresh_budget))

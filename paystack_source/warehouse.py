@@ -1,0 +1,193 @@
+"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.Held`.
+
+Times are written the way each destination wants them, names are qualified and quoted by dlt, so that the same few
+questions work on every destination that dlt can query.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import pyarrow as pa
+from dlt.common.destination import DestinationCapabilitiesContext
+from dlt.destinations.exceptions import DatabaseUndefinedRelation, DestinationUndefinedEntity
+
+from paystack_source.extract.arrow import SCHEMA
+from paystack_source.extract.windows import BEGIN, END, moment
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from datetime import datetime
+
+    from dlt.destinations.sql_client import SqlClientBase
+    from dlt.pipeline.pipeline import Pipeline
+
+    from paystack_source.extract.windows import Coverage, Window
+
+TABLE = "customers"
+_GENERIC = DestinationCapabilitiesContext.generic_capabilities()
+_BATCH = 1000  # ids or windows in one question
+
+
+class Warehouse:
+    """The customers of one pipeline's dataset. A dataset or table that does not exist yet holds nobody."""
+
+    def __init__(self, pipeline: Pipeline, table: str = TABLE) -> None:
+        self._pipeline = pipeline
+        self._table = table
+
+    # -- the questions of a run -----------------------------------------------------------------------------------
+
+    def total(self) -> int:
+        return int(self._one(lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {sql.present}") or 0)
+
+    def count(self, windows: Sequence[Window]) -> list[int]:
+        counts: list[int] = []
+        for some in _batches(windows, 100):
+            rows = self._all(
+                lambda sql, some=some: (  # type: ignore[misc]
+                    "SELECT "
+                    + ", ".join(f"SUM(CASE WHEN {sql.inside(window)} THEN 1 ELSE 0 END)" for window in some)
+                    + f" FROM {sql.table} WHERE {sql.present}"
+                )
+            )
+            counts += [int(number or 0) for number in (rows[0] if rows else [0] * len(some))]
+        return counts
+
+    def known(self, ids: Collection[int]) -> set[int]:
+        found: set[int] = set()
+        for some in _batches(sorted(ids), _BATCH):
+            rows = self._all(
+                lambda sql, some=some: (  # type: ignore[misc]
+                    f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.id} IN ({_numbers(some)})"
+                )
+            )
+            found.update(int(row[0]) for row in rows)
+        return found
+
+    def ids(self, window: Window) -> set[int]:
+        table = self._arrow(
+            lambda sql: f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}"
+        )
+        return set() if table is None else set(table.column(0).to_pylist())
+
+    def rows(self, ids: Collection[int]) -> pa.Table:
+        tables = []
+        for some in _batches(sorted(ids), _BATCH):
+            table = self._arrow(
+                lambda sql, some=some: (  # type: ignore[misc]
+                    f"SELECT * FROM {sql.table} WHERE {sql.id} IN ({_numbers(some)})"
+                )
+            )
+            if table is not None:
+                tables.append(table.drop_columns([n for n in table.column_names if n.startswith("_dlt")]))
+        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        found = self._all(
+            lambda sql: (
+                f"SELECT {sql.created_at} FROM (SELECT {sql.created_at}, ROW_NUMBER() OVER (ORDER BY"
+                f" {sql.created_at}) AS place FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
+                f" AS placed WHERE MOD(place, {rows}) = 0 ORDER BY place"
+            )
+        )
+        return [moment(row[0]) for row in found]
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        return {
+            (row[0], row[1])
+            for row in self._all(
+                lambda sql: f"SELECT DISTINCT {sql.domain}, {sql.integration} FROM {sql.table}"
+            )
+        }
+
+    # -- how they are asked ---------------------------------------------------------------------------------------
+
+    def _one(self, question: Callable[[_Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
+        rows = self._all(question)
+        return rows[0][0] if rows else None
+
+    def _all(self, question: Callable[[_Words], str]) -> list[tuple[Any, ...]]:
+        return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
+
+    def _arrow(self, question: Callable[[_Words], str]) -> pa.Table | None:
+        return self._ask(question, lambda cursor: cursor.arrow())
+
+    def _ask(self, question: Callable[[_Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+        try:
+            with self._pipeline.sql_client() as client:
+                words = _Words(client, self._table)
+                with client.execute_query(question(words)) as cursor:
+                    return take(cursor)
+        except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
+            return None
+
+
+class _Words:
+    """Names and times as one destination writes them."""
+
+    def __init__(self, client: SqlClientBase[Any], table: str) -> None:
+        self._client = client
+        self.table = client.make_qualified_table_name(table)
+        self.present = f"{self._name('_missing_since')} IS NULL"
+
+    def _name(self, column: str) -> str:
+        return self._client.escape_column_name(column)
+
+    def __getattr__(self, column: str) -> str:
+        return self._name(column)
+
+    def inside(self, window: Window) -> str:
+        parts = ["1 = 1"]
+        if window.lo > BEGIN:
+            parts.append(f"{self.created_at} >= {self._time(window.lo)}")
+        if window.hi < END:
+            parts.append(f"{self.created_at} < {self._time(window.hi)}")
+        return " AND ".join(parts)
+
+    def _time(self, value: datetime) -> str:
+        caps = self._client.capabilities
+        write = caps.format_datetime_literal or _GENERIC.format_datetime_literal
+        return str(write(value, 6, not caps.supports_tz_aware_datetime))
+
+
+class Remembered:
+    """Stands in where the destination cannot be queried: knows what was recorded, and nobody by name."""
+
+    def __init__(self, coverage: Coverage) -> None:
+        self._coverage = coverage
+
+    def total(self) -> int:
+        return self._coverage.rows
+
+    def count(self, windows: Sequence[Window]) -> list[int]:
+        exact = {item.window: item.rows for item in self._coverage}
+        return [exact.get(window, 0) for window in windows]
+
+    def known(self, ids: Collection[int]) -> set[int]:
+        del ids
+        return set()
+
+    def ids(self, window: Window) -> set[int]:
+        del window
+        return set()
+
+    def rows(self, ids: Collection[int]) -> pa.Table:
+        del ids
+        return SCHEMA.empty_table()
+
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        del window, rows
+        return []
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        return set()
+
+
+def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def _numbers(ids: Iterable[int]) -> str:
+    return ", ".join(str(int(number)) for number in ids) or "NULL"
