@@ -250,9 +250,11 @@ def _open(path: Path) -> sqlite3.Connection:
     # Autocommit: each statement of a write is in the file when the answer leaves.
     db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
     try:
-        for pragma in ("locking_mode=EXCLUSIVE", "journal_mode=WAL", "synchronous=OFF", "cache_size=-65536"):
-            db.execute(f"PRAGMA {pragma}")
+        db.execute("PRAGMA locking_mode=EXCLUSIVE")
+        # Looked at before anything is set, so that a file of somebody else's stays as it is.
         found = db.execute("SELECT value FROM about WHERE name = 'format'").fetchone()
+        for pragma in ("journal_mode=WAL", "synchronous=OFF", "cache_size=-65536"):
+            db.execute(f"PRAGMA {pragma}")
     except sqlite3.DatabaseError as error:
         db.close()
         if "locked" in str(error):
