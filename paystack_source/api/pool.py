@@ -51,12 +51,15 @@ class _Noting:  # a mix-in for urllib3's connections
     """Notes on the thread whether the request has begun to leave."""
 
     idle_since: float = 0.0
+    sock: Any
 
     def connect(self) -> None:
         super().connect()  # type: ignore[misc]
         _THREAD.sent = False  # a proxy's CONNECT and the TLS handshake are not the request
 
     def send(self, data: Any) -> None:  # noqa: ANN401  # as in http.client
+        if self.sock is None:
+            self.connect()  # or it would happen below, after the note
         _THREAD.sent = True
         super().send(data)  # type: ignore[misc]
 
@@ -234,8 +237,8 @@ def _fault(error: Exception, *, sent: bool) -> Fault:
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (SSLError, "no TLS connection"),
         (NameResolutionError, "the host name cannot be resolved"),
-        (ConnectTimeoutError, "no connection within the time limit"),
         (NewConnectionError, "no connection"),
+        (ConnectTimeoutError, "no connection within the time limit"),
         (ReadTimeoutError, "no answer within the time limit"),
         (DecodeError, "the body cannot be decompressed"),
     )

@@ -1,0 +1,275 @@
+"""What every kind of answer, or none, means for a read and for a write: sent how often, and which error."""
+
+import gzip
+import socket
+from types import SimpleNamespace
+
+import pytest
+
+from paystack_source.api.errors import (
+    KeyRefused,
+    NotFound,
+    OutcomeUnknown,
+    PermissionRefused,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+from paystack_source.api.transport import RetryPolicy
+from tests.api.raw_server import CLOSE, HTML, RESET, SILENCE, RawServer, ok, refusal, reply
+
+ATTEMPTS = 6
+CUSTOMER = {"id": 1, "customer_code": "CUS_1", "email": "a@b.co"}
+GOOD = ok(CUSTOMER)
+CUT = reply(200, b'{"status":true,"message":"Done","da')
+SHORT = b'HTTP/1.1 200 OK\r\nContent-Length: 500\r\n\r\n{"status":true}'
+CHUNKED_CUT = b'HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n10\r\n{"stat'
+NOT_UTF8 = reply(200, b'{"status":true,"message":"Done","data":{"first_name":"\xff"}}')
+BAD_GZIP = reply(200, b"no gzip at all", Content_Encoding="gzip")
+LIMITED = refusal(429, "Rate limit exceeded!", type="api_error", code="rate_limited")
+BAD_CURSOR = refusal(500, "Invalid cursor", type="validation_error", code="invalid_params")
+
+
+def read(client):
+    return client.fetch("a@b.co")
+
+
+def write(client):
+    return client.update("CUS_1", phone="08012345678")
+
+
+ONCE_TROUBLED = {
+    "reset": RESET,
+    "closed without a word": CLOSE,
+    "timeout": SILENCE,
+    "500": refusal(500, "Oops", type="api_error"),
+    "502 html": reply(502, HTML),
+    "503": reply(503, b""),
+    "408": reply(408, b"slow"),
+    "200 html": reply(200, HTML),
+    "200 empty": reply(200, b""),
+    "200 cut": CUT,
+    "200 shorter than promised": SHORT,
+    "200 chunked and cut": CHUNKED_CUT,
+    "200 not utf-8": NOT_UTF8,
+    "200 broken gzip": BAD_GZIP,
+    "200 a list": reply(200, []),
+    "200 no status": reply(200, {"message": "hm", "data": CUSTOMER}),
+    "204": reply(204, b""),
+    "no http": b"SSH-2.0-OpenSSH_9.6\r\n\r\n",
+}
+
+
+@pytest.mark.parametrize("trouble", ONCE_TROUBLED.values(), ids=ONCE_TROUBLED)
+def test_a_read_is_sent_again_after_trouble(trouble, connect, clock):
+    with RawServer(trouble, GOOD, close_after=trouble in {SHORT, CHUNKED_CUT}) as server:
+        client = connect(server)
+        assert read(client).data == CUSTOMER
+    assert len(server.requests) == 2
+    assert client.stats.retries == 1
+    assert len(clock.rests) == 1
+    assert client.stats.waited_seconds == sum(clock.rests)
+
+
+@pytest.mark.parametrize("trouble", ONCE_TROUBLED.values(), ids=ONCE_TROUBLED)
+def test_a_write_that_left_is_never_sent_again(trouble, connect):
+    with RawServer(trouble, GOOD, close_after=trouble in {SHORT, CHUNKED_CUT}) as server:
+        client = connect(server)
+        with pytest.raises(OutcomeUnknown) as caught:
+            write(client)
+    assert len(server.requests) == 1
+    assert caught.value.operation == "update"
+    assert "08012345678" not in repr(vars(caught.value))
+
+
+def test_retries_of_a_read_end(connect, clock):
+    with RawServer(refusal(500, "Oops", type="api_error")) as server:
+        client = connect(server)
+        with pytest.raises(Unavailable) as caught:
+            read(client)
+    assert len(server.requests) == ATTEMPTS
+    assert caught.value.http_status == 500
+    # Full jitter: each wait lies between 0 and a ceiling that doubles.
+    assert len(clock.rests) == ATTEMPTS - 1
+    assert all(0 <= rest <= 0.5 * 2**turn for turn, rest in enumerate(clock.rests))
+    assert len(set(clock.rests)) == ATTEMPTS - 1
+
+
+def test_retries_end_early_when_the_time_is_up(connect, clock):
+    with RawServer(refusal(500, "Oops")) as server:
+        client = connect(server, retry=RetryPolicy(attempts=100, patience=150.0, first=60.0, ceiling=60.0))
+        with pytest.raises(Unavailable):
+            read(client)
+    assert len(server.requests) < 15
+    assert sum(clock.rests[:-1]) < 150.0 <= sum(clock.rests)
+
+
+@pytest.mark.parametrize("call", [read, write])
+def test_a_429_is_sent_again_after_the_reset(call, connect, clock):
+    limited = refusal(429, "Rate limit exceeded!")
+    limited = limited.replace(
+        b"\r\n\r\n",
+        b"\r\nx-ratelimit-limit: 100\r\nx-ratelimit-remaining: 0\r\nx-ratelimit-reset: 17\r\n\r\n",
+        1,
+    )
+    with RawServer(limited, limited, GOOD) as server:
+        client = connect(server)
+        assert call(client).data == CUSTOMER
+    assert len(server.requests) == 3
+    assert client.stats.rate_limited == 2
+    assert [round(rest) for rest in clock.rests] == [18, 18]  # a second more, for the server's rounding
+
+
+@pytest.mark.parametrize("call", [read, write])
+def test_429s_end_after_more_than_a_window(call, connect, clock):
+    with RawServer(LIMITED) as server:
+        client = connect(server)
+        with pytest.raises(RateLimited) as caught:
+            call(client)
+    assert len(server.requests) == 6
+    assert sum(clock.rests) > 60
+    assert caught.value.code == "rate_limited"
+
+
+AT_ONCE = {
+    "400": (refusal(400, "Bad", type="validation_error"), Rejected, Rejected),
+    "401": (refusal(401, "Invalid key", code="invalid_Key"), KeyRefused, KeyRefused),
+    "401 html": (reply(401, HTML), KeyRefused, KeyRefused),
+    "403": (refusal(403, "You cannot modify risk level"), PermissionRefused, PermissionRefused),
+    "403 html": (reply(403, HTML), Unavailable, Unavailable),
+    "404": (refusal(404, "Not found"), NotFound, NotFound),
+    "407": (reply(407, HTML), Unavailable, Unavailable),
+    "422": (refusal(422, "Bad"), Rejected, Rejected),
+    "302": (reply(302, b"", Location="https://example.com/"), Unavailable, OutcomeUnknown),
+    "200 status false": (refusal(200, "No"), Rejected, Rejected),
+    "200 status false in words": (reply(200, {"status": "false", "message": "No"}), Rejected, Rejected),
+    "500 by the caller's fault": (BAD_CURSOR, Rejected, OutcomeUnknown),
+}
+
+
+@pytest.mark.parametrize(("answer", "for_read", "for_write"), AT_ONCE.values(), ids=AT_ONCE)
+def test_what_no_retry_cures_is_sent_once(answer, for_read, for_write, connect):
+    for call, error in ((read, for_read), (write, for_write)):
+        with RawServer(answer, GOOD) as server, pytest.raises(error) as caught:
+            call(connect(server))
+        assert type(caught.value) is error
+        assert len(server.requests) == 1
+        assert caught.value.advice
+
+
+def test_4xx_html_on_a_read_is_tried_again_and_a_write_is_refused(connect):
+    with RawServer(reply(400, HTML), GOOD) as server:
+        assert read(connect(server)).data == CUSTOMER
+    with RawServer(reply(413, HTML), GOOD) as server, pytest.raises(Rejected):
+        write(connect(server))
+
+
+def test_status_false_with_200_is_tried_again_only_if_paystack_had_trouble(connect):
+    trouble = refusal(200, "Try later", type="api_error")
+    with RawServer(trouble, GOOD) as server:
+        assert read(connect(server)).data == CUSTOMER
+    with RawServer(trouble, GOOD) as server, pytest.raises(Rejected):
+        write(connect(server))
+    assert len(server.requests) == 1
+
+
+def test_status_true_in_words_is_a_success(connect):
+    with RawServer(reply(200, {"status": "true", "message": "Done", "data": CUSTOMER})) as server:
+        assert read(connect(server)).data == CUSTOMER
+
+
+def test_advice_for_addresses_that_are_not_allowed(connect):
+    with RawServer(refusal(403, "Your IP address is not allowed to make this call")) as server:
+        with pytest.raises(PermissionRefused, match="IP allow-list"):
+            read(connect(server))
+    with RawServer(reply(403, HTML)) as server, pytest.raises(Unavailable, match="another network"):
+        read(connect(server))
+
+
+def test_all_that_paystack_says_is_in_the_error(connect):
+    body = {
+        "status": False,
+        "message": "Customer CUS_x1 with +234 801 234 5678 (Ada.Obi@example.com) is odd",
+        "meta": {"nextStep": "Check 20012345677"},
+        "type": "validation_error",
+        "code": "invalid_params",
+    }
+    with RawServer(reply(400, body)) as server, pytest.raises(Rejected) as caught:
+        read(connect(server))
+    error = caught.value
+    assert error.message == "fetch: Customer [code] with [number] ([email]) is odd"
+    assert (error.http_status, error.type, error.code) == (400, "validation_error", "invalid_params")
+    assert error.next_step == "Check [number]"
+    assert "invalid_params" in str(error)
+
+
+def test_next_step_is_read_in_both_spellings(connect):
+    with (
+        RawServer(refusal(400, "No", meta={"next_step": "Do this"})) as server,
+        pytest.raises(Rejected) as caught,
+    ):
+        read(connect(server))
+    assert caught.value.next_step == "Do this"
+
+
+@pytest.mark.parametrize("meta", [None, [], "x", {"nextStep": 7}, {}])
+def test_odd_errors_are_still_errors(meta, connect):
+    body = {"status": 0, "message": ["odd"], "meta": meta, "type": 1, "code": None}
+    with RawServer(reply(400, body)) as server, pytest.raises(Rejected) as caught:
+        read(connect(server))
+    assert caught.value.next_step is None
+
+
+def test_a_list_without_rows_array_is_not_a_page(connect):
+    with RawServer(ok({"customers": []}), ok([], meta={"total": 0})) as server:
+        assert connect(server).list().rows == []
+    assert len(server.requests) == 2
+
+
+def test_a_fetch_without_a_customer_is_no_success(connect):
+    with RawServer(ok()) as server, pytest.raises(Unavailable):
+        read(connect(server))
+
+
+def test_gzip_is_understood(connect):
+    body = gzip.compress(b'{"status":true,"message":"Done","data":{"id":7}}')
+    with RawServer(reply(200, body, Content_Encoding="gzip")) as server:
+        assert read(connect(server)).data == {"id": 7}
+
+
+def test_a_bomb_is_refused(connect, monkeypatch):
+    monkeypatch.setattr("paystack_source.api.pool._LARGEST_BODY", 10_000)
+    bomb = gzip.compress(b" " * 1_000_000)
+    for answer in (reply(200, bomb, Content_Encoding="gzip"), reply(200, b" " * 20_000)):
+        with RawServer(answer) as server, pytest.raises(Unavailable, match="larger"):
+            read(connect(server))
+        assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("call", [read, write])
+def test_a_refused_connection_is_certainly_not_applied_and_tried_again(call, connect, clock):
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        url = f"http://127.0.0.1:{closed_soon.getsockname()[1]}"
+    with pytest.raises(Unavailable, match="no connection"):
+        call(connect(SimpleNamespace(url=url)))
+    assert len(clock.rests) == ATTEMPTS - 1
+
+
+def test_a_connection_that_idled_is_not_used_for_a_write(connect, monkeypatch):
+    with RawServer(GOOD) as server:
+        client = connect(server)
+        write(client)
+        write(client)
+        assert server.connections == 1
+        monkeypatch.setattr("paystack_source.api.pool._LONGEST_IDLE", -1.0)
+        write(client)
+        assert server.connections == 2
+
+
+def test_a_connection_that_the_server_closed_is_not_used_for_a_write(connect):
+    with RawServer(GOOD, close_after=True) as server:
+        client = connect(server)
+        for _ in range(5):
+            write(client)
+            server.closed.acquire()
+    assert server.connections == 5
