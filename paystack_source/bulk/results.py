@@ -18,8 +18,10 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk import seal
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.problems import InputChanged, masked
+from paystack_source.bulk.problems import masked
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
 from paystack_source.bulk.tables import Table, open_table, write_table
@@ -191,16 +193,14 @@ def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:
     if source is None and planned.path is None:
         return None, "the frame is not at hand"
     try:
-        plan.secrets(source)  # for its check that the input is what was planned
         table = open_table(
             planned.path if source is None else source,
             encoding=planned.encoding, delimiter=planned.delimiter, sheet=planned.sheet,
         )  # fmt: skip
-    except OSError:
-        return None, "the input file is gone"
-    except InputChanged:
-        return None, "the input was changed since it was planned"
-    return table, None
+        same = table.columns == planned.columns and seal.matches(planned.digest, table.sha256())
+    except (OSError, ConfigError):
+        return None, "the input file is gone or cannot be read"
+    return (table, None) if same else (None, "the input was changed since it was planned")
 
 
 def _secret_positions(header: PlanHeader, columns: Sequence[str]) -> frozenset[int]:

@@ -1,0 +1,351 @@
+"""What bulk runs did, as tables in the warehouse: `write_back_runs`, `write_back_rows`, and the customers themselves.
+
+A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never mix
+with the extract's. The journal on disk is the truth and every table is merged by key, so loading twice is harmless and
+a warehouse that is locked or away loses nothing: `load` says so, and the next run, or `status --load`, loads again.
+
+Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are laid over
+the row that the copy holds, and only where the copy is of the same account. A create's `createdAt` has milliseconds that
+lists do not have; it is cut to the second.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import time
+from datetime import datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+import pyarrow as pa
+
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.results import RowResult, row_results
+from paystack_source.bulk.runs import utc
+from paystack_source.bulk.session import describe
+from paystack_source.bulk.states import Outcome
+from paystack_source.failures import explain
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+
+    import dlt
+    from dlt.extract import DltResource
+
+    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.journal import Journal
+    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan_file import PlanRow
+    from paystack_source.bulk.runs import Run
+
+PIPELINE: Final = "paystack_writeback"
+EXTRACT_PIPELINE: Final = "paystack_customers"
+DATABASE: Final = "paystack_customers.duckdb"
+BATCH: Final = 10_000
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+ROWS: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("operation", pa.string()),
+        ("customer_code", pa.string()),
+        ("customer_id", pa.int64()),
+        ("email", pa.string()),
+        ("outcome", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("http_status", pa.int64()),
+        ("sends", pa.int64()),
+        ("sent_at", _TIME),
+        ("finished_at", _TIME),
+        ("before", pa.string()),
+        ("after", pa.string()),
+        ("drifted", pa.bool_()),
+        ("secrets", pa.string()),
+    ]
+)
+"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` has masked hints only."""
+
+RUNS: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("operation", pa.string()),
+        ("key_mode", pa.string()),
+        ("account", pa.int64()),
+        ("who", pa.string()),
+        ("host", pa.string()),
+        ("input", pa.string()),
+        ("input_digest", pa.string()),
+        ("plan_id", pa.string()),
+        ("plan_seal", pa.string()),
+        ("undo_of", pa.string()),
+        ("tool_version", pa.string()),
+        ("planned_at", _TIME),
+        ("started_at", _TIME),
+        ("ended_at", _TIME),
+        ("stopped", pa.string()),
+        ("sessions", pa.int64()),
+        ("requests", pa.int64()),
+        ("rows", pa.int64()),
+        *((outcome.value, pa.int64()) for outcome in Outcome),
+    ]
+)
+"""`write_back_runs`: one line per run, as it stands now."""
+
+_JSON: Final = ("before", "after", "secrets")
+_SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
+
+
+def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
+    """The warehouse copy for the planner, or None if there is none yet."""
+    from paystack_source.bulk.customer_copy import HELD, arrow_copy, duckdb_copy  # noqa: PLC0415
+
+    if destination == "duckdb":
+        path = duckdb_file()
+        if not path.is_file() or not _has_table(path, dataset, "customers"):
+            return None
+        return duckdb_copy(path, dataset=dataset)
+    from paystack_source.destinations import open_copy  # noqa: PLC0415
+
+    pipeline = _pipeline(EXTRACT_PIPELINE, destination, dataset)
+    pipeline.sync_destination()
+    copy = open_copy(pipeline)
+    if not copy.count():
+        return None
+    columns = [name for name in (*HELD, "_last_seen_at") if name != "seen_at"]
+    return arrow_copy(copy.read("customers", columns), destination=destination)
+
+
+def duckdb_file() -> Path:
+    """The DuckDB file: dlt's own setting, else `paystack_customers.duckdb` in the working folder."""
+    named = os.environ.get("DESTINATION__DUCKDB__CREDENTIALS")
+    if not named:
+        import dlt  # noqa: PLC0415
+
+        found = dlt.secrets.get("destination.duckdb.credentials")
+        named = found if isinstance(found, str) else None
+    return Path(named.removeprefix("duckdb:///") if named else DATABASE)
+
+
+def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
+    """Load what the warehouse has not got yet of these runs. Returns None, or in words why it could not be done.
+
+    Never raises for the warehouse's sake: what Paystack did stands, and the journal keeps what is to be loaded.
+    """
+    try:
+        pipeline: dlt.Pipeline | None = None
+        for run in runs:
+            with run.journal() as journal:
+                seq = journal.last_seq
+                if journal.loaded_seq == seq:
+                    continue
+                pipeline = pipeline or _pipeline(PIPELINE, destination, dataset)
+                _load_run(pipeline, run, run.plan(), journal)
+                journal.note_loaded(seq, time.time())
+    except Exception as error:  # noqa: BLE001 - any destination's own errors
+        return f"The warehouse could not be updated: {explain(error).message}"
+    return None
+
+
+def _pipeline(name: str, destination: str, dataset: str) -> dlt.Pipeline:
+    import dlt  # noqa: PLC0415  takes a second
+
+    target: Any = dlt.destinations.duckdb(str(duckdb_file())) if destination == "duckdb" else destination
+    return dlt.pipeline(name, destination=target, dataset_name=dataset)
+
+
+def _load_run(pipeline: dlt.Pipeline, run: Run, plan: Plan, journal: Journal) -> None:
+    """One load: the run, its rows, the customers it changed."""
+    if pipeline.has_pending_data:
+        pipeline.drop_pending_packages()  # a load that failed; the journal it came from still says "not loaded"
+    resources = [
+        _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
+        _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
+    ]
+    customers = _customer_tables(pipeline, plan, journal)
+    if customers:
+        resources.append(_customers_resource(pipeline, customers))
+    pipeline.run(resources)
+
+
+def _resource(
+    pipeline: dlt.Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
+) -> DltResource:
+    import dlt  # noqa: PLC0415
+
+    from paystack_source.destinations import keeping  # noqa: PLC0415
+
+    kept = keeping(pipeline, name)
+    columns: Any = {column: {"data_type": "json"} for column in _JSON} if name == "write_back_rows" else None
+    made: DltResource = dlt.resource(
+        tables, name=name, primary_key=key, columns=columns, write_disposition=kept.write_disposition,
+        table_format=kept.table_format, file_format=kept.file_format,
+    )  # fmt: skip
+    return made
+
+
+def _run_table(run: Run, plan: Plan, journal: Journal) -> pa.Table:
+    header, finished, sessions = plan.header, describe(run, plan, journal), journal.sessions()
+    last = sessions[-1] if sessions else {}
+    line = {
+        "run_id": run.run_id,
+        "operation": header.operation,
+        "key_mode": header.key_mode,
+        "account": header.account,
+        "who": last.get("who"),
+        "host": last.get("host"),
+        "input": header.input.path,
+        "input_digest": header.input.digest,
+        "plan_id": header.plan_id,
+        "plan_seal": header.seal,
+        "undo_of": header.undo_of,
+        "tool_version": header.tool_version,
+        "planned_at": header.created_at,
+        "started_at": finished.started,
+        "ended_at": utc(last["ended"]) if last.get("ended") else None,
+        "stopped": finished.stopped,
+        "sessions": len(sessions),
+        "requests": finished.requests,
+        "rows": header.counts.rows,
+        **{outcome.value: finished.counts[outcome] for outcome in Outcome},
+    }
+    return pa.Table.from_pylist([line], schema=RUNS)
+
+
+def _row_tables(run: Run, plan: Plan, journal: Journal) -> Iterator[pa.Table]:
+    lines: list[dict[str, Any]] = []
+    for result in row_results(plan, journal):
+        lines.append(_row_line(run.run_id, plan.header.operation, result))
+        if len(lines) == BATCH:
+            yield pa.Table.from_pylist(lines, schema=ROWS)
+            lines = []
+    if lines:
+        yield pa.Table.from_pylist(lines, schema=ROWS)
+
+
+def _row_line(run_id: str, operation: str, result: RowResult) -> dict[str, Any]:
+    row, state = result.row, result.state
+    return {
+        "run_id": run_id,
+        "row": row.row,
+        "line": row.line,
+        "operation": operation,
+        "customer_code": row.customer_code,
+        "customer_id": row.customer_id,
+        "email": row.email,
+        "outcome": result.outcome.value,
+        "code": result.code or None,
+        "message": result.message or None,
+        "http_status": state.http_status,
+        "sends": state.sends,
+        "sent_at": utc(state.since) if state.since else None,
+        "finished_at": utc(state.at) if state.at else None,
+        "before": None if row.old is None else json.dumps(row.old, ensure_ascii=False),
+        "after": json.dumps(row.new, ensure_ascii=False),
+        "drifted": row.drifted,
+        "secrets": json.dumps(row.secrets, ensure_ascii=False) if row.secrets else None,
+    }
+
+
+# --- the customers ---------------------------------------------------------------------------------------------------
+
+
+def _customers_resource(pipeline: dlt.Pipeline, tables: list[pa.Table]) -> DltResource:
+    import dlt  # noqa: PLC0415
+
+    from paystack_source.destinations import keeping  # noqa: PLC0415
+    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
+
+    kept = keeping(pipeline, "customers")
+    made: DltResource = dlt.resource(
+        tables, name="customers", primary_key="id", columns=CUSTOMER_COLUMNS,
+        write_disposition=kept.write_disposition, table_format=kept.table_format, file_format=kept.file_format,
+    )  # fmt: skip
+    return made
+
+
+def _customer_tables(pipeline: dlt.Pipeline, plan: Plan, journal: Journal) -> list[pa.Table]:
+    """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
+    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+
+    warehouse = Warehouse(pipeline)
+    accounts = warehouse.accounts()
+    if len(accounts) != 1 or (plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts):
+        return []  # no copy, or the copy of another account
+    changes = changed_customers(plan, journal)
+    tables = []
+    for ids in _chunks(sorted(changes), BATCH):
+        held = warehouse.rows(ids)
+        if len(held.column_names):
+            tables.append(overlay(held, {number: changes[number] for number in ids}))
+    return [table for table in tables if table.num_rows]
+
+
+def changed_customers(plan: Plan, journal: Journal) -> dict[int, dict[str, Any]]:
+    """By customer id, the columns that a run is known to have set: what was sent, then what Paystack answered."""
+    if plan.header.operation not in _SETS_COLUMNS:
+        return {}
+    answers = dict(journal.returned())
+    changes: dict[int, dict[str, Any]] = {}
+    for result in row_results(plan, journal):
+        if result.outcome is not Outcome.APPLIED or result.row.verdict == "folded":
+            continue
+        answer = answers.get(result.row.row, {})
+        number = answer.get("id") or result.row.customer_id
+        if isinstance(number, int):
+            seen = utc(result.state.at) if result.state.at else None
+            changes.setdefault(number, {}).update(_columns(result.row, answer), _last_seen_at=seen)
+    return changes
+
+
+def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
+    found = {**row.new, **answer}
+    for key, column in (("createdAt", "created_at"), ("updatedAt", "updated_at")):
+        if key in found:
+            found[column] = _whole_second(found.pop(key))
+    if not isinstance(found.get("metadata"), str | None):
+        found["metadata"] = json.dumps(found["metadata"], ensure_ascii=False, separators=(",", ":"))
+    return found
+
+
+def _whole_second(text: object) -> datetime | None:
+    try:
+        return datetime.fromisoformat(str(text)).replace(microsecond=0)
+    except ValueError:
+        return None
+
+
+def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    """Rows of the copy with changes laid over them, and new rows for customers that it does not hold. Pure.
+
+    Columns that the copy does not have are left out; it keeps every column and type that it has.
+    """
+    rows = {row["id"]: row for row in held.to_pylist()}
+    for number, change in changes.items():
+        if number not in rows and not change.get("customer_code"):
+            continue  # changed, but not in the copy, and too little known to add it
+        row = rows.setdefault(number, {"id": number})
+        row.update({name: value for name, value in change.items() if name in held.column_names and value is not None})
+        row.update({name: None for name, value in change.items() if name in held.column_names and value is None})
+    return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
+
+
+def _has_table(path: Path, dataset: str, table: str) -> bool:
+    import duckdb  # noqa: PLC0415
+
+    with duckdb.connect(str(path), read_only=True) as connection:
+        found = connection.execute(
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [dataset, table]
+        ).fetchone()
+    return found is not None
+
+
+def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+assert set(_SETS_COLUMNS) <= set(OPERATIONS)  # noqa: S101

@@ -1,0 +1,130 @@
+"""The way back: the values that a run replaced, as an input for a plan of their own.
+
+An undo is no special power. It writes a table of customers and the values they had, which is then planned (so it is
+compared with what holds now, shown and confirmed) and applied like any other. Only rows that were applied are in it, and
+only where the plan knew what was there before; the rest is listed with the reason.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.operations import CLEAR, OPERATIONS
+from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.results import RowResult, row_results
+from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.tables import write_table
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.runs import Run
+
+_NAMED = ("customer_code", "email")
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A plan for the way back, and what has none. `left` is a CSV of line and reason, if there is any."""
+
+    plan: Plan
+    rows: int
+    not_undoable: int
+    left: Path | None
+
+
+def make_undo(
+    run: Run,
+    *,
+    out: Path | None = None,
+    copy: CustomerCopy | None = None,
+    client: PaystackClient | None = None,
+    options: PlanOptions | None = None,
+) -> Undo:
+    """Plan the undo of a run. Sends no write.
+
+    Raises `ConfigError` if the operation cannot be undone at all, or if no row of this run can.
+    """
+    plan = run.plan()
+    operation = OPERATIONS[plan.header.operation]
+    if not operation.undoable:
+        raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
+    columns = (*_NAMED, *operation.undoable)
+    source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
+    reasons: list[tuple[str, str, str]] = []
+
+    def lines() -> Iterator[list[str]]:
+        with run.journal() as journal:
+            for result in row_results(plan, journal):
+                reason = why_not(result, operation)
+                if reason is None:
+                    yield _line(result, columns)
+                elif reason:
+                    reasons.append((str(result.row.line), result.outcome.value, reason))
+
+    rows = write_table(source, columns, lines())
+    if reasons:
+        write_table(left, ("line", "_status", "reason"), reasons)
+    if not rows:
+        raise ConfigError(
+            "No row of this run can be undone.",
+            advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
+        )
+    base = options or PlanOptions()
+    made = make_plan(
+        operation,
+        source,
+        out=out or run.folder / "undo.plan",
+        options=_undo_options(base, run),
+        copy=copy,
+        client=client,
+    )
+    return Undo(made, rows, len(reasons), left if reasons else None)
+
+
+def why_not(result: RowResult, operation: Operation) -> str | None:
+    """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
+    row = result.row
+    if row.verdict == "folded" or result.outcome in (Outcome.SKIPPED_NOOP, Outcome.UNSENT, Outcome.REJECTED):
+        return ""
+    if result.outcome is not Outcome.APPLIED:
+        return f"{result.outcome.value}: settle it first (resume the run)"
+    if not (row.customer_code or row.email):
+        return "the customer's code is not known"
+    if row.old is None:
+        return "nobody knows what was there before"
+    unknown = [name for name in row.new if name not in row.old]
+    if unknown:
+        return f"nobody knows what {', '.join(unknown)} held before"
+    if "risk_action" in operation.undoable and row.old["risk_action"] not in ("allow", "deny", "default"):
+        return "the risk action before is none that can be set"
+    if not isinstance(row.old.get("metadata"), dict | None) and row.old["metadata"] not in ("", "{}"):
+        return "the metadata before was no object, and Paystack takes nothing else"
+    return None
+
+
+def _line(result: RowResult, columns: tuple[str, ...]) -> list[str]:
+    row = result.row
+    old = row.old or {}
+    named = [row.customer_code or "", "" if row.customer_code else row.email or ""]
+    return [*named, *(_cell(old[name]) if name in row.new else "" for name in columns[len(_NAMED) :])]
+
+
+def _cell(value: Any) -> str:
+    if value in (None, "") or value == {}:
+        return CLEAR
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+
+
+def _undo_options(base: PlanOptions, run: Run) -> PlanOptions:
+    return msgspec.structs.replace(base, metadata="replace", undo_of=run.run_id, only_missing=False)

@@ -1,0 +1,197 @@
+"""Plans and runs in words and numbers: what the command line shows and what `--json` holds. Pure; draws nothing."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import shlex
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.problems import masked
+from paystack_source.bulk.states import Outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+    from paystack_source.bulk.plan import Plan, PlanHeader, PlanRow
+    from paystack_source.bulk.session import Finished
+
+COMMAND: Final = "python pipelines/bulk.py"
+UNKNOWN: Final = "(unknown)"
+_SHOWN: Final = 40
+
+Facts = list[tuple[str, object]]
+
+
+def plan_facts(plan: Plan) -> Facts:
+    """What a plan is about, as label and value."""
+    header = plan.header
+    counts = header.counts
+    mode = "LIVE" if header.key_mode == "live" else header.key_mode or "unknown"
+    facts: Facts = [
+        ("operation", OPERATIONS[header.operation].title),
+        ("account", f"{mode}, integration {header.account or UNKNOWN}"),
+        ("rows", f"{counts.rows:,}"),
+        ("to send", f"{counts.to_send:,}"),
+        ("already as wanted", f"{counts.noop:,} (not sent)"),
+    ]
+    if counts.folded:
+        facts.append(("identical duplicates", f"{counts.folded:,} (sent once)"))
+    if counts.drifted:
+        facts.append(("changed since the copy", f"{counts.drifted:,}"))
+    if counts.unknown_old:
+        facts.append(("old value unknown", f"{counts.unknown_old:,}"))
+    facts += [
+        ("requests", f"{counts.requests:,}"),
+        ("time", f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"),
+        ("compared with", _copy(header)),
+        ("plan", plan.path),
+        ("seal", header.seal[:12]),
+    ]
+    if header.undo_of:
+        facts.insert(1, ("takes back", header.undo_of))
+    return facts
+
+
+def _copy(header: PlanHeader) -> str:
+    held = []
+    if header.copy is not None:
+        as_of = f", as of {header.copy.as_of:%Y-%m-%d %H:%M} UTC" if header.copy.as_of else ""
+        held.append(f"the copy ({header.copy.customers:,} customers{as_of})")
+    if header.refreshed:
+        held.append(f"{header.refreshed:,} customers read now")
+    return " and ".join(held) or "nothing: old values are unknown"
+
+
+def minutes(value: float) -> str:
+    """`12 s`, `3.4 min`, `2 h 47 min`."""
+    if value < 1:
+        return f"{value * 60:.0f} s"
+    if value < 60:  # noqa: PLR2004
+        return f"{value:.1f} min"
+    return f"{value // 60:.0f} h {value % 60:.0f} min"
+
+
+CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
+
+
+def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
+    """The first changes, a line per field: what holds now, what will. Only personal values that the user has anyway."""
+    sending = (row for row in plan.rows() if row.verdict == "send")
+    lines: list[tuple[object, ...]] = []
+    for row in itertools.islice(sending, most):
+        note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
+        for number, (name, old, new) in enumerate(_fields(row)):
+            first = number == 0
+            lines.append((row.line if first else "", _who(row) if first else "", name, old, new, note if first else ""))
+    return lines
+
+
+def _who(row: PlanRow) -> str:
+    return row.customer_code or row.email or row.key or "(not named)"
+
+
+def _fields(row: PlanRow) -> list[tuple[str, str, str]]:
+    fields = []
+    for name, new in row.new.items():
+        old = UNKNOWN if row.old is None or name not in row.old else _shown(row.old[name])
+        fields.append((name, old, _shown(new)))
+    fields += [(name, "", hint) for name, hint in row.secrets.items()]
+    return fields
+
+
+def _shown(value: object) -> str:
+    if value in (None, ""):
+        return "(empty)"
+    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def plan_json(plan: Plan) -> dict[str, Any]:
+    """What `plan --json` ends with."""
+    header = plan.header
+    return {
+        "plan_file": str(plan.path),
+        "plan_id": header.plan_id,
+        "seal": header.seal,
+        "operation": header.operation,
+        "rows": header.counts.rows,
+        "to_send": header.counts.to_send,
+        "noop": header.counts.noop,
+        "folded": header.counts.folded,
+        "drifted": header.counts.drifted,
+        "unknown_old": header.counts.unknown_old,
+        "requests": header.counts.requests,
+        "minutes": header.minutes,
+        "account": header.account,
+        "key_mode": header.key_mode,
+        "confirmation": {"needed": header.guard.needed, "reasons": header.guard.reasons},
+        "warnings": header.warnings,
+        "undo_of": header.undo_of,
+    }
+
+
+_LABELS: Final = {
+    Outcome.APPLIED: "applied",
+    Outcome.SKIPPED_NOOP: "already as wanted",
+    Outcome.ACCEPTED_PENDING: "accepted, verdict to come",
+    Outcome.REJECTED: "rejected",
+    Outcome.UNKNOWN: "unknown",
+    Outcome.UNSENT: "not sent",
+}
+
+
+def run_facts(finished: Finished) -> Facts:
+    """How a run stands, as label and value."""
+    facts: Facts = [
+        ("run", finished.run.run_id),
+        ("operation", OPERATIONS[finished.plan.header.operation].title),
+        ("rows", f"{finished.plan.header.counts.rows:,}"),
+    ]
+    facts += [(_LABELS[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
+    if finished.stopped:
+        facts.append(("stopped", finished.stopped))
+    facts += [("requests", f"{finished.requests:,}"), ("time", minutes(finished.seconds / 60))]
+    for label, path in (
+        ("results", finished.run.results_file),
+        ("failed rows", finished.run.failed_file),
+        ("rows not sent", finished.run.unsent_file),
+    ):
+        if path.is_file():
+            facts.append((label, path))
+    return facts
+
+
+REASONS: Final = ("rows", "outcome", "code", "message", "example line")
+
+
+def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
+    """Rows grouped by why, with one example line each."""
+    lines: list[tuple[object, ...]] = [
+        (f"{group.rows:,}", _LABELS[group.outcome], group.code, group.message, group.example_line)
+        for group in finished.reasons[:most]
+    ]
+    left = len(finished.reasons) - most
+    return [*lines, ("", f"… and {left:,} more reasons", "", "", "")] if left > 0 else lines
+
+
+def next_commands(finished: Finished, suffix: str = "") -> list[str]:
+    """What to type next, most urgent first; `suffix` repeats the switches that matter, such as ` --sandbox`."""
+    run, counts = finished.run, finished.counts
+    operation = OPERATIONS[finished.plan.header.operation]
+    commands = []
+    if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
+        commands.append(f"{COMMAND} resume {run.run_id}{suffix}")
+    if counts[Outcome.REJECTED]:
+        commands.append(f"{COMMAND} run {operation.name} {quoted(run.failed_file)}{suffix}   # once corrected")
+    if counts[Outcome.ACCEPTED_PENDING]:
+        commands.append(f"{COMMAND} status {run.run_id} --refresh{suffix}")
+    if counts[Outcome.APPLIED] and operation.undoable:
+        commands.append(f"{COMMAND} undo {run.run_id}{suffix}")
+    return commands
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))
