@@ -28,7 +28,7 @@ from paystack_source.extract.windows import Coverage, Window, bounds
 from paystack_source.warehouse import Remembered, Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from datetime import datetime
 
     from dlt.extract import DltResource
@@ -98,13 +98,17 @@ class Copying:
         window: Window | None = None,
         refresh_budget: int = REFRESH_BUDGET,
         limits: Limits | None = None,
+        on_rows: Callable[[int], None] | None = None,
+        on_total: Callable[[int], None] | None = None,
     ) -> None:
+        self._on_rows = on_rows or (lambda _rows: None)
+        self._on_total = on_total or (lambda _rows: None)
         self.client = client
         self.window = window
         self.refresh_budget = refresh_budget
         self.limits = limits
         self.done = False
-        self.failure: Exception | None = None
+        self.failure: BaseException | None = None
         self.rows_loaded = 0
         self.entries: list[Entry] = []
         self._untaken: list[Entry] = []
@@ -127,6 +131,9 @@ class Copying:
                 if isinstance(event, Rows):
                     batch.append(event.table)
                     rows += event.table.num_rows
+                    self._on_rows(event.table.num_rows)
+                    if extraction.tally.api_total is not None:
+                        self._on_total(extraction.tally.api_total)
                     if sum(table.num_rows for table in batch) >= BATCH_ROWS:
                         yield _joined(batch)
                     continue
@@ -139,7 +146,7 @@ class Copying:
                     break
             else:
                 self.done = True
-        except Exception as error:
+        except (Exception, KeyboardInterrupt) as error:
             if self.limits is None:
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
@@ -190,6 +197,21 @@ def _joined(batch: list[pa.Table]) -> pa.Table:
     return table
 
 
+_LEDGER: dict[str, Any] = {
+    "name": "ledger",
+    "primary_key": "entry_id",
+    "write_disposition": {"disposition": "merge", "strategy": "upsert"},
+    "columns": {name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()},
+    "file_format": "parquet",
+}
+
+
+def _lines(entries: list[Entry]) -> pa.Table | None:
+    if not entries:
+        return None
+    return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
+
+
 def resources(copying: Copying) -> tuple[DltResource, ...]:
     """The resources over one run of copying."""
 
@@ -203,25 +225,20 @@ def resources(copying: Copying) -> tuple[DltResource, ...]:
     def customers() -> Iterator[pa.Table]:
         yield from copying.take()
 
-    @dlt.transformer(
-        name="ledger",
-        primary_key="entry_id",
-        write_disposition={"disposition": "merge", "strategy": "upsert"},
-        columns={name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()},  # type: ignore[misc]
-        file_format="parquet",
-    )
-    def ledger(_table: pa.Table) -> Iterator[pa.Table]:
-        if entries := copying.take_entries():
-            yield pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
-
     found = customers()
-    return found, found | ledger
+    return found, found | dlt.transformer(lambda _table: _lines(copying.take_entries()), **_LEDGER)
 
 
 @dlt.source(name="paystack", section="paystack")
 def checkpoint(copying: Copying) -> Any:  # noqa: ANN401  # dlt wants resources
     """The next load of a run that is under way."""
     return resources(copying)
+
+
+@dlt.source(name="paystack", section="paystack")
+def ledger_lines(entries: list[Entry]) -> Any:  # noqa: ANN401  # dlt wants resources
+    """Lines of the ledger alone, to complete them once everything is loaded."""
+    return dlt.resource(lambda: iter([_lines(entries)]), **_LEDGER)
 
 
 @dlt.source(name="paystack", section="paystack")

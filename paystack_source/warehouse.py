@@ -12,6 +12,7 @@ import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.destinations.exceptions import DatabaseUndefinedRelation, DestinationUndefinedEntity
 
+from paystack_source.destinations import as_arrow, reading
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END, moment
 
@@ -111,11 +112,12 @@ class Warehouse:
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
     def _arrow(self, question: Callable[[_Words], str]) -> pa.Table | None:
-        return self._ask(question, lambda cursor: cursor.arrow())
+        columns = self._pipeline.default_schema.tables.get(self._table, {}).get("columns", {})
+        return self._ask(question, lambda cursor: as_arrow(cursor, columns))
 
     def _ask(self, question: Callable[[_Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
-            with self._pipeline.sql_client() as client:
+            with reading(self._pipeline) as client:
                 words = _Words(client, self._table)
                 with client.execute_query(question(words)) as cursor:
                     return take(cursor)

@@ -47,7 +47,10 @@ class Held(Protocol):
 
 @dataclass(slots=True)
 class Entry:
-    """One line of the ledger. Times are in UTC, `None` where a window has no edge."""
+    """One line of the ledger. Times are in UTC, `None` where a window has no edge.
+
+    `distinct_ids` were given for what was asked, which is a little more than the window; `rows` lie in the window.
+    """
 
     entry_id: str
     run_id: str
@@ -58,6 +61,7 @@ class Entry:
     asked_to: datetime | None
     api_total: int | None
     distinct_ids: int | None
+    rows: int | None
     rows_held_before: int | None
     rows_held_after: int | None
     requests: int
@@ -80,6 +84,7 @@ LEDGER_COLUMNS: dict[str, str] = {
     "asked_to": "timestamp",
     "api_total": "bigint",
     "distinct_ids": "bigint",
+    "rows": "bigint",
     "rows_held_before": "bigint",
     "rows_held_after": "bigint",
     "requests": "bigint",
@@ -109,6 +114,7 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
         asked_to=result.asked[1],
         api_total=result.total,
         distinct_ids=result.distinct,
+        rows=len(result.ids),
         rows_held_before=held_before,
         rows_held_after=None,
         requests=result.requests,

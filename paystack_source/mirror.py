@@ -1,0 +1,224 @@
+"""Runs a copy from start to proven end: load by load, each of them a checkpoint, then the closing count.
+
+What `pipelines/customers.py` calls. A run that is killed continues where the last load ended, since rows and the
+memory of what is proven are committed together.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import time
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import dlt
+
+from paystack_source.extract.ledger import Entry
+from paystack_source.extract.reader import PAGE
+from paystack_source.extract.windows import BEGIN, END, Window
+from paystack_source.source import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
+from paystack_source.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+    from dlt.pipeline.pipeline import Pipeline
+
+    from paystack_source.api.customers import PaystackClient
+
+PIPELINE = "paystack_customers"
+
+
+class AlreadyRunningError(Exception):
+    """Another run works on the same pipeline."""
+
+    exit_code = 1
+    message = "Another run of this pipeline is under way."
+    advice = "Wait for it to end; it loads what this one would have loaded."
+
+
+@dataclass(slots=True)
+class Report:
+    """What a run came to."""
+
+    complete: bool = False
+    rows_seen: int = 0
+    rows_new: int = 0
+    rows_missing: int = 0
+    rows_refreshed: int = 0
+    rows_loaded: int = 0
+    api_total: int | None = None
+    warehouse_total: int = 0
+    windows: int = 0
+    requests: int = 0
+    retries: int = 0
+    rate_limited: int = 0
+    waited_seconds: float = 0.0
+    seconds: float = 0.0
+    refresh_runs: int | None = None
+    unproven: list[Entry] = field(default_factory=list)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that `--json` ends with."""
+        return {
+            "status": "complete" if self.complete else "incomplete",
+            "rows_seen": self.rows_seen,
+            "rows_new": self.rows_new,
+            "rows_refreshed": self.rows_refreshed,
+            "rows_missing": self.rows_missing,
+            "rows_loaded": self.rows_loaded,
+            "api_total": self.api_total,
+            "warehouse_total": self.warehouse_total,
+            "windows": self.windows,
+            "unproven": [
+                {
+                    "from": entry.window_from,
+                    "to": entry.window_to,
+                    "api_total": entry.api_total,
+                    "distinct_ids": entry.distinct_ids,
+                    "difference": entry.difference,
+                }
+                for entry in self.unproven
+            ],
+            "requests": self.requests,
+            "retries": self.retries,
+            "rate_limited": self.rate_limited,
+            "waited_seconds": round(self.waited_seconds, 1),
+            "seconds": round(self.seconds, 2),
+        }
+
+
+def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
+    """The pipeline as dlt's configuration describes its destination.
+
+    DuckDB's file is `paystack_customers.duckdb` in the working folder unless dlt is told otherwise.
+    """
+    return dlt.pipeline(name, destination=destination, dataset_name=dataset)
+
+
+@contextlib.contextmanager
+def alone(pipeline: Pipeline) -> Iterator[None]:
+    """Keep every other run of this pipeline, and every other writer of a DuckDB file, out for the while.
+
+    Raises:
+        AlreadyRunningError: There is another run with this working folder.
+
+    """
+    folder = Path(pipeline.pipelines_dir)
+    folder.mkdir(parents=True, exist_ok=True)
+    with (folder / f"{pipeline.pipeline_name}.lock").open("w") as lock, contextlib.ExitStack() as stack:
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            raise AlreadyRunningError from None
+        if pipeline.destination and pipeline.destination.destination_name == "duckdb":
+            # An open connection is DuckDB's own lock: without it another process could slip in between two loads.
+            stack.enter_context(pipeline.sql_client())
+        yield
+
+
+def copy_customers(  # noqa: PLR0913
+    pipeline: Pipeline,
+    client: PaystackClient,
+    *,
+    window: Window | None = None,
+    refresh_budget: int = REFRESH_BUDGET,
+    limits: Limits | None = None,
+    on_rows: Callable[[int], None] | None = None,
+    on_total: Callable[[int], None] | None = None,
+) -> Report:
+    """Bring the dataset up to date and prove it.
+
+    Args:
+        pipeline: Where to.
+        client: Where from.
+        window: Only this stretch of creation time.
+        refresh_budget: Requests for reading old customers again.
+        limits: Where a checkpoint ends.
+        on_rows: Told how many customers were just read.
+        on_total: Told how many there are.
+
+    Raises:
+        PaystackError: Paystack could not be read; what was read before is loaded.
+        AlreadyRunningError: Another run is under way.
+
+    """
+    started = time.monotonic()
+    with alone(pipeline):
+        if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
+            pipeline.normalize()
+            pipeline.load()
+        copying = Copying(
+            client,
+            window=window,
+            refresh_budget=refresh_budget,
+            limits=limits or Limits(),
+            on_rows=on_rows,
+            on_total=on_total,
+        )
+        try:
+            while not copying.done:
+                pipeline.run(checkpoint(copying))
+            if copying.failure is not None:
+                raise copying.failure
+            report = _close(pipeline, copying)
+        finally:
+            copying.close()
+    report.seconds = time.monotonic() - started
+    return report
+
+
+def _close(pipeline: Pipeline, copying: Copying) -> Report:
+    """Count what the warehouse holds now, complete the ledger with it, and say whether all adds up."""
+    extraction = copying.extraction
+    if extraction is None:
+        raise AssertionError("the run never began")
+    tally, stats = extraction.tally, copying.client.stats
+    warehouse = Warehouse(pipeline)
+    whole = warehouse.total()
+    total = tally.api_total
+    if copying.window is not None:
+        total = sum(entry.rows or 0 for entry in copying.entries)
+        whole = warehouse.count([copying.window])[0]
+    if copying.rows_loaded:
+        _check_entries(warehouse, whole, copying.entries)
+        pipeline.run(ledger_lines(copying.entries))
+    wrong = [entry for entry in copying.entries if not entry.proven and entry not in tally.unproven]
+    unproven = tally.unproven + ([] if tally.complete and not wrong else wrong)
+    return Report(
+        complete=tally.complete and not unproven and total in (None, whole),
+        rows_seen=tally.rows_seen,
+        rows_new=tally.rows_new,
+        rows_missing=tally.rows_missing,
+        rows_refreshed=tally.rows_refreshed,
+        rows_loaded=copying.rows_loaded,
+        api_total=total,
+        warehouse_total=whole,
+        windows=sum(entry.proven for entry in copying.entries),
+        requests=stats.requests,
+        retries=stats.retries,
+        rate_limited=stats.rate_limited,
+        waited_seconds=stats.waited_seconds,
+        refresh_runs=_runs_to_refresh(whole, copying.refresh_budget),
+        unproven=unproven,
+    )
+
+
+def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> None:
+    """Fill in what the warehouse holds of each window after loading; a window it holds otherwise is not proven."""
+    last: dict[Window, Entry] = {}
+    for entry in entries:
+        if entry.kind == "count":
+            entry.rows_held_after = whole
+        else:
+            last[Window(entry.window_from or BEGIN, entry.window_to or END)] = entry
+    for entry, rows in zip(last.values(), warehouse.count(list(last)), strict=True):
+        entry.rows_held_after = rows
+        if entry.proven and rows != entry.rows:
+            entry.proven, entry.difference = False, (entry.rows or 0) - rows
+
+
+def _runs_to_refresh(rows: int, budget: int) -> int | None:
+    return -(-rows // (budget * PAGE)) if budget else None

@@ -1,0 +1,128 @@
+"""Paystack -> DuckDB or a warehouse: a complete copy of the customers, kept complete and proven at each run.
+
+    python pipelines/customers.py --sandbox
+
+See `docs/extraction.md` for what is promised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paystack_source.terminal import ExitCode, Terminal, options, run
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.mirror import Report
+    from paystack_source.progress import Progress
+
+THIS = "python pipelines/customers.py"
+
+
+@click.command()
+@click.option("--sandbox", is_flag=True, help="A local Paystack with invented customers; no account.")
+@click.option("--destination", default="duckdb", show_default=True, help="Where to, as dlt calls it.")
+@click.option("--dataset", default="paystack", show_default=True, help="Dataset (schema) of the copy.")
+@click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
+@click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
+@click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
+              help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
+@click.option("--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+              help="Part of the key's quota that this run may use.")  # fmt: skip
+@options
+def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
+    """Copy Paystack's customers, and prove that none is missing."""
+    # dlt takes a second to import: the command line is checked before.
+    from paystack_source.extract.windows import bounds  # noqa: PLC0415
+    from paystack_source.mirror import copy_customers, open_pipeline  # noqa: PLC0415
+
+    window = bounds(chosen["start"], chosen["end"])
+    os.environ.setdefault("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
+    with (
+        terminal.progress("Reading customers", unit="customers") as progress,
+        paystack(chosen, progress) as client,
+    ):
+        pipeline = open_pipeline(chosen["destination"], chosen["dataset"])
+        report = copy_customers(
+            pipeline,
+            client,
+            window=window,
+            refresh_budget=chosen["refresh_budget"],
+            on_rows=progress.advance,
+            on_total=lambda total: progress.update(total=total),
+        )
+    place = str(pipeline.destination_client().config)
+    show(terminal, report, place, chosen)
+    return ExitCode.OK if report.complete else ExitCode.UNPROVEN
+
+
+@contextlib.contextmanager
+def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
+    """The client for this run, of the sandbox if that was asked for."""
+    from paystack_source.api.customers import PaystackClient  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        key, url = None, None
+        if chosen["sandbox"]:
+            from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
+
+            customers = int(os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", DEMO_CUSTOMERS))
+            sandbox = stack.enter_context(open_sandbox(customers))
+            key, url = sandbox.secret_key, sandbox.url
+
+        def waits(seconds: float, _endpoint: str, reason: str) -> None:
+            progress.note(f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})" if seconds >= 1 else "")
+
+        yield stack.enter_context(
+            PaystackClient(
+                key, base_url=url, quota_share=chosen["quota_share"], read_only=True, on_wait=waits
+            )
+        )
+
+
+def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any]) -> None:
+    """The closing table."""
+    table = f"{chosen['dataset']}.customers"
+    rows: list[tuple[str, object]] = [
+        ("customers", f"{report.warehouse_total:,} in {table}; Paystack counts {number(report.api_total)}"),
+        ("new", f"{report.rows_new:,}"),
+        ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
+        (
+            "requests",
+            f"{report.requests:,} ({report.retries:,} retries, {report.rate_limited:,} over the quota)",
+        ),
+        ("proven", f"{report.windows:,} windows, each counted against Paystack's total"),
+        ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
+        ("where", place),
+    ]
+    if report.rows_missing:
+        rows.insert(3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
+    for entry in report.unproven:
+        asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
+        rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
+    title = "Complete: every customer is here" if report.complete else "NOT proven complete"
+    query = f'python pipelines/query.py "select risk_action, count(*) from {table} group by 1"'
+    terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] == "duckdb" else [])
+
+
+def number(value: int | None) -> str:
+    """A count, or that there is none."""
+    return "nothing" if value is None else f"{value:,}"
+
+
+def horizon(report: Report) -> str:
+    """Within how many runs every customer is read again."""
+    if not report.refresh_runs:
+        return "; --refresh-budget is 0: edits of old customers are not seen"
+    return f"; every customer within {report.refresh_runs:,} runs"
+
+
+if __name__ == "__main__":
+    sys.exit(run(main))
