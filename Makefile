@@ -14,6 +14,11 @@ help: ## list the targets
 
 demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them; no account needed
 	@$(BIN)/python pipelines/customers.py --sandbox
+	@$(BIN)/python pipelines/query.py
+	@printf '\nNext, after "source $(BIN)/activate":\n%s\n%s\n%s\n' \
+	  '  python pipelines/query.py --csv "select customer_code from paystack.customers limit 25" > customers.csv' \
+	  '  python pipelines/bulk.py run risk-action customers.csv --risk-action allow --sandbox' \
+	  '  make notebook'
 
 test: $(VENV)/dev.done ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS)

@@ -32,6 +32,7 @@ import time
 from typing import IO, TYPE_CHECKING, Any
 
 import click
+from rich.box import SIMPLE_HEAD
 from rich.console import Console
 from rich.table import Table
 from rich.text import Text
@@ -98,11 +99,13 @@ class Terminal:
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table of data, beside the closing one."""
-        shown = Table(title=clean(title), title_justify="left", title_style="bold", header_style="bold")
+        shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
         for name in columns:
             shown.add_column(clean(name), overflow="fold")
         for row in rows:
             shown.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+        if title:
+            self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
         self._print(self._data_stream, shown)
 
     def print_summary(

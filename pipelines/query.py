@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -80,7 +81,7 @@ def show(
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
         write_rows(sys.stdout, columns, ([text(cell) for cell in row] for row in rows))
         return
-    terminal.table(title, columns, rows[:MOST_SHOWN])
+    terminal.table(title, columns, [[when(cell) for cell in row] for row in rows[:MOST_SHOWN]])
     if len(rows) > MOST_SHOWN:
         terminal.say(f"{len(rows) - MOST_SHOWN:,} more rows; --csv gives them all")
 
@@ -88,6 +89,11 @@ def show(
 def text(cell: object) -> str:
     """A cell as CSV holds it: nothing for NULL."""
     return "" if cell is None else str(cell)
+
+
+def when(cell: object) -> object:
+    """A moment to the second, for people."""
+    return f"{cell:%Y-%m-%d %H:%M:%S}" if isinstance(cell, datetime) else cell
 
 
 if __name__ == "__main__":
