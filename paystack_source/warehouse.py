@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.extract.windows import Coverage, Window
+    from paystack_source.lake import LakeReader
 
 TABLE = "customers"
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()
@@ -112,8 +113,7 @@ class Warehouse:
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
     def _arrow(self, question: Callable[[_Words], str]) -> pa.Table | None:
-        columns = self._pipeline.default_schema.tables.get(self._table, {}).get("columns", {})
-        return self._ask(question, lambda cursor: as_arrow(cursor, columns))
+        return self._ask(question, lambda cursor: as_arrow(cursor, self._pipeline, self._table))
 
     def _ask(self, question: Callable[[_Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
@@ -128,7 +128,7 @@ class Warehouse:
 class _Words:
     """Names and times as one destination writes them."""
 
-    def __init__(self, client: SqlClientBase[Any], table: str) -> None:
+    def __init__(self, client: SqlClientBase[Any] | LakeReader, table: str) -> None:
         self._client = client
         self.table = client.make_qualified_table_name(table)
         self.present = f"{self._name('_missing_since')} IS NULL"

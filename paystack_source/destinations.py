@@ -1,0 +1,217 @@
+"""What differs between destinations: how a copy is kept there, and how it is read back.
+
+Everything else asks here and stays the same for all of them. Two things differ.
+
+*Keeping.* A database merges: one row per customer. So do Delta tables. Plain Parquet files cannot be merged,
+and Iceberg tables only at a price that grows with the table (docs/decisions/iceberg-or-delta.md); there every
+load adds rows, and of the rows of one customer the newest counts.
+
+*Reading.* A database is asked in SQL, and so are files: DuckDB reads them in memory (`paystack_source.lake`).
+"""
+
+from __future__ import annotations
+
+import importlib.util
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+
+import dlt
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema.typing import TColumnSchema
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.lake import Answer, LakeReader
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+    import pyarrow as pa
+    from dlt.common.data_types import TDataType
+    from dlt.common.destination.dataset import DBApiCursor
+    from dlt.common.schema.typing import (
+        TTableFormat,
+        TWriteDispositionConfig,
+    )
+    from dlt.destinations.sql_client import SqlClientBase
+
+FileFormat: TypeAlias = Literal["parquet"]
+LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
+LAKE_FORMATS: tuple[LakeFormat, ...] = ("parquet", "delta", "iceberg")
+
+
+@dataclass(frozen=True, slots=True)
+class Keeping:
+    """How one destination keeps one table that has a primary key. Made by `keeping`."""
+
+    write_disposition: TWriteDispositionConfig
+    """For dlt: merge by the best strategy that the destination has, or append where it has none."""
+    table_format: TTableFormat | None
+    """For dlt: `delta`, `iceberg`, or `None` where the question does not arise."""
+    file_format: FileFormat | None
+    """For dlt: `parquet` where it has to be said, else `None` and dlt chooses."""
+    every_version: bool
+    """Whether a key can have several rows, of which the newest counts."""
+
+
+def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None) -> Keeping:
+    """How `table` is kept in the pipeline's destination.
+
+    Args:
+        pipeline: With its destination set; a table that it already knows stays in the format it was begun in.
+        table: A table with a primary key.
+        lake_format: `parquet`, `delta` or `iceberg`, for files only; else it is looked up as `table_format`
+            under `[destination.NAME]` or `[sources.paystack]` in dlt's configuration.
+
+    Raises:
+        ConfigError: A format that there is not, or one that contradicts the table that is there.
+
+    """
+    destination = pipeline.destination
+    if _is_lake(pipeline):
+        return _keeping_of_files(pipeline, table, lake_format)
+    strategies = destination.capabilities().supported_merge_strategies or ()
+    postgres = destination.destination_type.endswith(".postgres")
+    parquet: FileFormat | None = "parquet" if postgres and _copies_parquet(pipeline, table) else None
+    # Upsert is the faster of the two on large tables; Redshift and ClickHouse have none.
+    strategy: Literal["upsert", "delete-insert"] = "upsert" if "upsert" in strategies else "delete-insert"
+    return Keeping({"disposition": "merge", "strategy": strategy}, None, parquet, every_version=False)
+
+
+def _keeping_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> Keeping:
+    begun = _begun_format(pipeline, table)
+    format_ = _lake_format(pipeline, asked) or begun or "parquet"
+    if begun is not None and format_ != begun:
+        raise ConfigError(
+            f"The table {table} is there as {begun}, and {format_} is asked for",
+            advice=f"Set table_format to {begun}, or begin anew with another --dataset.",
+        )
+    if format_ == "delta":
+        _need("deltalake", "delta")
+        return Keeping(
+            {"disposition": "merge", "strategy": "upsert"}, "delta", "parquet", every_version=False
+        )
+    if format_ == "iceberg":
+        _need("pyiceberg", "iceberg")
+        return Keeping("append", "iceberg", "parquet", every_version=True)
+    return Keeping("append", None, "parquet", every_version=True)
+
+
+def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None:
+    found: object = asked
+    for section in (f"destination.{pipeline.destination.destination_name}", "sources.paystack"):
+        found = found or dlt.config.get(f"{section}.table_format")
+    if not found:
+        return None
+    text = str(found).strip().lower()
+    for known in LAKE_FORMATS:
+        if text == known:
+            return known
+    raise ConfigError(
+        f"There is no table format {text[:20]!r}", advice=f"Set table_format to {', '.join(LAKE_FORMATS)}."
+    )
+
+
+def _begun_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
+    """The format of a table that was loaded before, as the schema tells it; `None` for a new one."""
+    if not _was_loaded(pipeline) or table not in pipeline.default_schema.tables:
+        return None
+    known = pipeline.default_schema.tables[table]
+    if not (known.get("x-normalizer") or {}).get("seen-data"):
+        return None
+    return cast("LakeFormat", known.get("table_format") or "parquet")
+
+
+def _is_lake(pipeline: dlt.Pipeline) -> bool:
+    return pipeline.destination.destination_type.rpartition(".")[2] == "filesystem"
+
+
+def _was_loaded(pipeline: dlt.Pipeline) -> bool:
+    """Whether the pipeline has a schema: typed as if it always had, but it has none before its first load."""
+    return bool(cast("str | None", pipeline.default_schema_name))
+
+
+def _need(module: str, extra: str) -> None:
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"The table format {extra} needs the package {module}",
+            advice=f'Install it: pip install "paystack-source[{extra}]".',
+        )
+
+
+def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
+    """Whether PostgreSQL can take Parquet: the ADBC driver is there, and the table suits it.
+
+    Without the driver dlt loads CSV and makes JSON columns `jsonb`, which the driver cannot write to; so a
+    table that was begun without it goes on without it.
+    """
+    if not all(importlib.util.find_spec(name) for name in ("adbc_driver_manager", "adbc_driver_postgresql")):
+        return False
+    with pipeline.sql_client() as client:
+        found = client.execute_sql(
+            "select 1 from information_schema.columns"
+            " where table_schema = %s and table_name = %s and data_type = 'jsonb' limit 1",
+            pipeline.dataset_name,
+            table,
+        )
+    return not found
+
+
+@contextmanager
+def reading(pipeline: dlt.Pipeline) -> Iterator[SqlClientBase[Any] | LakeReader]:
+    """Something to ask in SQL what the pipeline's dataset holds, whatever it is kept in.
+
+    It has what a dlt SQL client has to be asked with: `make_qualified_table_name`, `escape_column_name`,
+    `capabilities`, `execute_query`. A table that is not there raises `DestinationUndefinedEntity`, when it is
+    named or when it is asked.
+    """
+    if not _was_loaded(pipeline):
+        raise DestinationUndefinedEntity(pipeline.dataset_name)
+    if _is_lake(pipeline):
+        with LakeReader(pipeline) as lake:
+            yield lake
+    else:
+        with pipeline.sql_client() as client:
+            if pipeline.destination.destination_type.endswith(".postgres"):
+                _leave_json_alone(client)
+            yield client
+
+
+def as_arrow(cursor: DBApiCursor | Answer, pipeline: dlt.Pipeline, table: str) -> pa.Table:
+    """What a question about `table` came out with, in the types of its columns; JSON stays text."""
+    if isinstance(cursor, Answer):
+        return cursor.arrow()
+    columns = pipeline.default_schema.tables[table]["columns"]
+    cursor.columns_schema = {
+        name: TColumnSchema(name=name, data_type=_read_as(columns.get(name, {})), nullable=True)
+        for name in (each[0] for each in cursor.description)
+    }
+    return cursor.arrow()
+
+
+def _read_as(column: TColumnSchema) -> TDataType:
+    kind = column.get("data_type") or "text"
+    return "text" if kind == "json" else kind
+
+
+def _leave_json_alone(client: SqlClientBase[Any]) -> None:
+    """The driver would decode JSON, and it would be encoded again, spelled otherwise; it is wanted as it is."""
+    from psycopg2.extras import register_default_json  # noqa: PLC0415  # there only with PostgreSQL
+
+    register_default_json(client.native_connection, loads=str)
+
+
+def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequence[str] = ()) -> pa.Table:
+    """A whole table as Arrow, one row per customer where it is one of customers; all of it comes into memory.
+
+    On a new machine call `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is
+    no such table.
+    """
+    if not _is_lake(pipeline):
+        relation = pipeline.dataset()[table]
+        return cast("pa.Table", (relation.select(*columns) if columns else relation).arrow())
+    with LakeReader(pipeline) as lake:
+        wanted = ", ".join(lake.escape_column_name(name) for name in columns) or "*"
+        name = lake.make_qualified_table_name(table)
+        with lake.execute_query(f"select {wanted} from {name}") as answer:  # noqa: S608  # names, quoted
+            return answer.arrow()

@@ -1,0 +1,116 @@
+"""Reads a copy that is kept in files: Parquet, Delta or Iceberg tables, in a folder or a bucket.
+
+Files are opened as Arrow with the help of their format's library, and DuckDB, in memory, answers questions
+about them. dlt has a reader of its own for files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
+
+Where nothing can be merged every load adds rows (see `paystack_source.destinations`). Who reads here does not
+see that: of the rows of one customer there is only the newest.
+"""
+
+from __future__ import annotations
+
+from contextlib import contextmanager
+from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+
+import duckdb
+from dlt.common.destination import DestinationCapabilitiesContext
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import dlt
+    import pyarrow as pa
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+
+ArrowRows: TypeAlias = Any
+"""A pyarrow dataset or table; pyarrow has no types."""
+
+NEWEST = "greatest(_last_seen_at, _missing_since) desc nulls last, updated_at desc nulls last"
+"""Which row of one customer counts where every version is kept: the one of the latest look at Paystack."""
+
+
+class LakeReader:
+    """A dlt SQL client in small, over files: for a `with`. Reads what is there when a table is named."""
+
+    def __init__(self, pipeline: dlt.Pipeline) -> None:
+        self._pipeline = pipeline
+        self._memory = duckdb.connect()
+        self._memory.execute("set timezone = 'UTC'")
+        self.capabilities = DestinationCapabilitiesContext.generic_capabilities()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._memory.close()
+
+    def escape_column_name(self, name: str) -> str:
+        """The name as DuckDB takes it."""
+        return '"' + name.replace('"', '""') + '"'
+
+    def make_qualified_table_name(self, table: str) -> str:
+        """A view of the table. Raises `DestinationUndefinedEntity` if there is no such table."""
+        with self._pipeline.destination_client() as opened:
+            client = cast("FilesystemClient", opened)
+            merged = client.is_open_table("delta", table)
+            if merged:
+                rows = client.load_open_table("delta", table).to_pyarrow_dataset()
+            elif client.is_open_table("iceberg", table):
+                rows = _iceberg(client, table)
+            else:
+                rows = _parquet(client, table)
+        name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
+        self._memory.register(f"every version of {table}", rows)
+        view = f"create or replace view {name} as select * from {every}"  # noqa: S608  # names, quoted
+        if not merged and {"id", "_last_seen_at"} <= set(rows.schema.names):
+            view += f" qualify row_number() over (partition by id order by {NEWEST}) = 1"
+        self._memory.execute(view)
+        return name
+
+    @contextmanager
+    def execute_query(self, sql: str) -> Iterator[Answer]:
+        """Ask about the tables that were named before."""
+        yield Answer(self._memory.execute(sql))
+
+
+class Answer:
+    """What came out, in rows or as Arrow."""
+
+    def __init__(self, result: duckdb.DuckDBPyConnection) -> None:
+        self._result = result
+
+    def fetchall(self) -> list[tuple[Any, ...]]:
+        """All rows."""
+        return self._result.fetchall()
+
+    def arrow(self) -> pa.Table:
+        """All rows as one table."""
+        return self._result.to_arrow_table()
+
+
+def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
+    from dlt.common.libs.pyarrow import columns_to_arrow  # noqa: PLC0415  # slow, and only here
+
+    known = client.schema.tables.get(table)
+    files = client.list_table_files(table) if known else []
+    if not known or not files:
+        raise DestinationUndefinedEntity(table)
+    # Files written before a column came up lack it: the schema is said, not guessed from the first file.
+    return _files(client, files, columns_to_arrow(known["columns"], client.capabilities, "UTC"))
+
+
+def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:
+    scan = client.load_open_table("iceberg", table).scan()
+    parts = list(scan.plan_files())
+    if not parts or any(part.delete_files for part in parts):
+        return scan.to_arrow()
+    # The files alone are read no more than a question needs; the library would read all of them into memory.
+    return _files(client, [part.file.file_path for part in parts], scan.projection().as_arrow())
+
+
+def _files(client: FilesystemClient, files: list[str], schema: pa.Schema) -> ArrowRows:
+    from pyarrow import dataset  # noqa: PLC0415  # slow, and only here
+
+    bare = [str(client.fs_client._strip_protocol(file)) for file in files]  # noqa: SLF001  # fsspec has no other
+    return dataset.dataset(bare, schema=schema, format="parquet", filesystem=client.fs_client)

@@ -1,0 +1,107 @@
+"""The warehouses that the tests run against, told to dlt the way a user would: by the environment."""
+
+import uuid
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import dlt
+import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
+from dlt.common.pipeline import PipelineContext
+from dlt.load import Load
+
+from tests.warehouses.servers import S3, Postgres, postgres_server, s3_server
+
+DATABASES = ["duckdb", "postgres"]
+LAKES = ["parquet", "delta", "iceberg"]
+BUCKETS = ["parquet-s3", "delta-s3", "iceberg-s3"]
+ALL = DATABASES + LAKES + BUCKETS
+
+
+@pytest.fixture(scope="session")
+def postgres() -> Iterator[Postgres]:
+    with postgres_server() as server:
+        yield server
+
+
+@pytest.fixture(scope="session")
+def s3() -> Iterator[S3]:
+    with s3_server() as server:
+        yield server
+
+
+@dataclass
+class Warehouse:
+    """A place for a copy: a name for `--destination`, and the environment that configures it."""
+
+    kind: str
+    destination: str
+    environment: dict[str, str] = field(repr=False)
+
+    def pipeline(self, machine: Path, name: str = "paystack_customers") -> dlt.Pipeline:
+        """The pipeline as a machine with the working folder `machine` sees it."""
+        return dlt.pipeline(
+            name, destination=self.destination, dataset_name="paystack", pipelines_dir=str(machine)
+        )
+
+
+@pytest.fixture(autouse=True)
+def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
+    """Every test has a working folder and a configuration of its own; what it left in dlt's globals is gone."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "ERROR")
+    Container()[PluggableRunContext].reload(str(tmp_path))
+    _look_often(monkeypatch)
+    yield tmp_path / "dlt"
+    Container()[PipelineContext].deactivate()
+
+
+def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
+    """dlt looks every second whether the step of a lake table is done; tests have more of those than rows."""
+    begin = Load.__init__
+
+    def look_often(self: Load, *args: object, **kwargs: object) -> None:
+        begin(self, *args, **kwargs)
+        self._run_loop_sleep_duration = 0.02
+
+    monkeypatch.setattr(Load, "__init__", look_often)
+
+
+@pytest.fixture
+def warehouse(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, request: pytest.FixtureRequest
+) -> Callable[[str], Warehouse]:
+    """`warehouse("delta-s3")`: a new and empty one, and the environment set for it."""
+
+    def make(kind: str) -> Warehouse:
+        made = _warehouse(kind, tmp_path, request)
+        for name, value in made.environment.items():
+            monkeypatch.setenv(name, value)
+        return made
+
+    return make
+
+
+def _warehouse(kind: str, folder: Path, request: pytest.FixtureRequest) -> Warehouse:
+    own = f"t{uuid.uuid4().hex[:12]}"
+    if kind == "duckdb":
+        return Warehouse(kind, "duckdb", {"DESTINATION__DUCKDB__CREDENTIALS": str(folder / "copy.duckdb")})
+    if kind == "postgres":
+        server: Postgres = request.getfixturevalue("postgres")
+        server.execute(f"create database {own}")
+        return Warehouse(kind, "postgres", {"DESTINATION__POSTGRES__CREDENTIALS": server.url(own)})
+    table_format, _, where = kind.partition("-")
+    environment = {"SOURCES__PAYSTACK__TABLE_FORMAT": table_format}
+    if where == "s3":
+        store: S3 = request.getfixturevalue("s3")
+        store.files().mkdir(own)
+        environment["DESTINATION__FILESYSTEM__BUCKET_URL"] = f"s3://{own}"
+        for name, value in store.credentials().items():
+            environment[f"DESTINATION__FILESYSTEM__CREDENTIALS__{name.upper()}"] = value
+    else:
+        environment["DESTINATION__FILESYSTEM__BUCKET_URL"] = (folder / "lake").as_uri()
+    return Warehouse(kind, "filesystem", environment)
