@@ -195,7 +195,7 @@ def _read_as(column: TColumnSchema) -> TDataType:
 
 
 def _leave_json_alone(client: SqlClientBase[Any]) -> None:
-    """The driver would decode JSON, and it would be encoded again, spelled otherwise; it is wanted as it is."""
+    """The driver would decode JSON, and it would come out spelled otherwise; it is wanted as it is."""
     from psycopg2.extras import register_default_json  # noqa: PLC0415  # there only with PostgreSQL
 
     register_default_json(client.native_connection, loads=str)

@@ -49,7 +49,7 @@ class Warehouse:
 
 @pytest.fixture(autouse=True)
 def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """Every test has a working folder and a configuration of its own; what it left in dlt's globals is gone."""
+    """Every test has a working folder and configuration of its own, and leaves nothing in dlt's globals."""
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")

@@ -1,4 +1,4 @@
-"""Customers without an API behind them, shaped as the extraction shapes them: for tests of destinations alone."""
+"""Customers without an API behind them, as the extraction shapes them: for tests of destinations alone."""
 
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime, timedelta

@@ -1,17 +1,17 @@
-"""What a warehouse holds can be counted and read back, the newest row of each customer, without the internet."""
+"""What a warehouse holds can be counted and read back, the newest row of each customer, and offline."""
 
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
-from tests.warehouses.conftest import ALL, LAKES
-from tests.warehouses.standin import BASE, customer, load
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import keeping, read_table
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import Window
 from paystack_source.warehouse import Warehouse
+from tests.warehouses.conftest import ALL, LAKES
+from tests.warehouses.standin import BASE, customer, load
 
 
 def seconds(lo: int, hi: int) -> Window:
