@@ -73,6 +73,9 @@ def main(**given: Any) -> None:  # noqa: ANN401 - click hands over every option 
         raise click.UsageError(str(error)) from None
     except OSError as error:
         raise click.ClickException(f"cannot listen on port {given['port']}: {error.strerror}") from None
+    stop = threading.Event()
+    for number in (signal.SIGINT, signal.SIGTERM):  # before anybody is told that it runs
+        signal.signal(number, lambda *_: stop.set())
     click.echo(json.dumps({"url": sandbox.url, "secret_key": sandbox.secret_key, "customers": len(sandbox)}))
     sys.stdout.flush()
     click.echo(
@@ -83,9 +86,6 @@ def main(**given: Any) -> None:  # noqa: ANN401 - click hands over every option 
         "Ctrl-C stops it.",
         err=True,
     )
-    stop = threading.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        signal.signal(number, lambda *_: stop.set())
     stop.wait()
     sandbox.stop()
     click.echo(f"{sandbox.stats.total:,} requests answered.", err=True)

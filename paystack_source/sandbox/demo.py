@@ -1,4 +1,4 @@
-"""The sandbox behind `--sandbox`: one state file in the working folder, so that what one command writes the next one reads."""
+"""The sandbox behind `--sandbox`: one state file, so that what one command writes the next one reads."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ def state_path() -> Path:
 
 
 def open_sandbox(customers: int = DEMO_CUSTOMERS) -> Sandbox:
-    """A sandbox nobody has to wait for, on that state; a context manager. `customers` are invented when it is new.
+    """A sandbox nobody has to wait for, on that state; a context manager.
 
-    Raises `StateUnusableError` while another command has it open.
+    `customers` are invented when the state is new. Raises `StateUnusableError` while another command has it.
     """
     return Sandbox.for_demo(customers, state=state_path())

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paystack_source.sandbox.store import Store
 
 RISK_ACTIONS = ("default", "allow", "deny")
-_EMAIL = re.compile(r"[^@\s,]+@[^@\s,]+\.[^@\s,.]+")
+_EMAIL = re.compile(r"[^@\s,]+@([\w-]+\.)+[^\W\d_]{2,}")
 _PROFILE = ("first_name", "last_name", "phone")
 _IDENTIFICATION = ("first_name", "last_name", "type", "country", "bvn", "bank_code", "account_number")
 _ACCOUNT = ("number", "bank_code")
@@ -160,6 +160,7 @@ class Operations:
                 raise missing(f'"{name}" is required')
             if not isinstance(given[name], str):
                 raise invalid(f'"{name}" must be a string')
+        _texts(given, ("middle_name", "value"))
         if given["type"] != "bank_account":
             raise invalid('"type" must be one of [bank_account]')
         if not re.fullmatch(r"[A-Za-z]{2}", given["country"]):
@@ -200,6 +201,7 @@ class Operations:
             raise missing("Email Address is required")
         if given.get("channel") != "direct_debit":
             raise invalid('"channel" must be one of [direct_debit]')
+        _texts(given, ("callback_url",))
         for name, keys in (("account", _ACCOUNT), ("address", _ADDRESS)):
             if name in given:
                 _nested(given, name, keys)
@@ -354,6 +356,12 @@ def _profile(given: Mapping[str, Any], config: SandboxConfig) -> dict[str, Any]:
         if value is not None or config.clearing == "set":
             changes["metadata"] = value
     return changes
+
+
+def _texts(given: Mapping[str, Any], names: tuple[str, ...]) -> None:
+    for name in names:
+        if name in given and not isinstance(given[name], str):
+            raise invalid(f'"{name}" must be a string')
 
 
 def _nested(given: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> Mapping[str, Any]:

@@ -197,8 +197,8 @@ def _read(query: Mapping[str, str], config: SandboxConfig) -> Ask:
 
 
 def _whole(query: Mapping[str, str], name: str, default: int) -> int:
-    text = query.get(name, "")
-    if not text:
+    text = query.get(name)
+    if text is None:
         return default
     if not _WHOLE.fullmatch(text):
         raise invalid(f'"{name}" must be a number')
@@ -207,8 +207,8 @@ def _whole(query: Mapping[str, str], name: str, default: int) -> int:
 
 def _moment(query: Mapping[str, str], name: str) -> float | None:
     """Seconds since 1970. Dates mean midnight UTC; nothing says so, but every time of Paystack's is UTC."""
-    text = query.get(name, "")
-    if not text:
+    text = query.get(name)
+    if text is None:
         return None
     wrong = invalid(f"Invalid '{name}' date passed")
     if not _DATE.fullmatch(text):
