@@ -71,11 +71,13 @@ class Crowd:
         events = [(moment, next(order), "other", None) for moment in self.others]
         events.append((0.0, next(order), "look", None))
         heapq.heapify(events)
-        in_flight, granted = 0, []
+        in_flight, granted, next_look = 0, [], math.inf
         while events:
             self.now, _, what, data = heapq.heappop(events)
             if self.now > seconds:
                 break
+            if what == "look" and self.now >= next_look:
+                next_look = math.inf
             if what == "other":
                 self.server.take(self.now, ours=False)
                 continue
@@ -97,7 +99,8 @@ class Crowd:
             while in_flight < self.threads:
                 wait = self.budget.wait(self.now)
                 if wait > 0:
-                    if wait < math.inf:
+                    if self.now + wait < next_look:
+                        next_look = self.now + wait
                         heapq.heappush(events, (self.now + wait, next(order), "look", None))
                     break
                 self.budget.charge()

@@ -77,14 +77,8 @@ class RawServer:
                 if not chunk:
                     return
             head, _, buffer = buffer.partition(b"\r\n\r\n")
-            length = next(
-                (
-                    int(line.split(b":")[1])
-                    for line in head.split(b"\r\n")
-                    if line.lower().startswith(b"content-length")
-                ),
-                0,
-            )
+            lengths = [line for line in head.lower().split(b"\r\n") if line.startswith(b"content-length:")]
+            length = int(lengths[0].partition(b":")[2]) if lengths else 0
             while len(buffer) < length:
                 buffer += _receive(connection)
             body, buffer = buffer[:length], buffer[length:]

@@ -179,9 +179,9 @@ def test_status_true_in_words_is_a_success(connect):
 
 
 def test_advice_for_addresses_that_are_not_allowed(connect):
-    with RawServer(refusal(403, "Your IP address is not allowed to make this call")) as server:
-        with pytest.raises(PermissionRefused, match="IP allow-list"):
-            read(connect(server))
+    not_allowed = refusal(403, "Your IP address is not allowed to make this call")
+    with RawServer(not_allowed) as server, pytest.raises(PermissionRefused, match="IP allow-list"):
+        read(connect(server))
     with RawServer(reply(403, HTML)) as server, pytest.raises(Unavailable, match="another network"):
         read(connect(server))
 
