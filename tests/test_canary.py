@@ -6,8 +6,14 @@ is Paystack, and must receive them.
 """
 
 import gzip
+import json
+import os
 import pickle
+import re
 import sqlite3
+import subprocess
+import sys
+from pathlib import Path
 
 import duckdb
 import pyarrow as pa
@@ -16,6 +22,7 @@ import pytest
 
 from tests.canary import search
 
+ROOT = Path(__file__).parent.parent
 MARK = "CANARY7f3e"
 
 
@@ -49,3 +56,112 @@ def test_the_search_finds_a_mark_wherever_it_hides(name, write, tmp_path):
     write(tmp_path / name)
     assert search(tmp_path, [MARK]) == [f"{name}: {MARK}"]
     assert not search(tmp_path, ["another"])
+
+
+# --- real runs, with marked values -------------------------------------------------------------------
+
+KEY = "sk_test_canary00c4f1d2e3b5a69788f0e1d2c3b4a59687"
+BVN = "22299911177"
+ACCOUNT = "0690777555"
+SECRETS = [KEY, KEY.removeprefix("sk_test_"), BVN, ACCOUNT]
+
+
+@pytest.fixture
+def workplace(tmp_path):
+    """A working folder with everything a run may write in it, and what the runs said."""
+    return Workplace(tmp_path)
+
+
+class Workplace:
+    def __init__(self, folder):
+        self.folder = folder / "work"
+        self.folder.mkdir()
+        self.said = folder / "work" / "said.txt"
+        self.environ = {
+            **{
+                name: value
+                for name, value in os.environ.items()
+                if not re.search("PAYSTACK|DLT|DESTINATION", name)
+            },
+            "PAYSTACK_SECRET_KEY": KEY,
+            "DLT_DATA_DIR": str(self.folder / "dlt"),
+            "HOME": str(self.folder),
+            "RUNTIME__LOG_LEVEL": "DEBUG",  # the most that dlt can be made to say
+        }
+
+    def run(self, url, script, *args):
+        done = subprocess.run(
+            [sys.executable, ROOT / "pipelines" / script, *args],
+            cwd=self.folder,
+            env=self.environ | {"SOURCES__PAYSTACK__BASE_URL": url},
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        with self.said.open("a", encoding="utf-8") as said:
+            said.write(f"$ {script} {args} -> {done.returncode}\n{done.stdout}\n{done.stderr}\n")
+        return done
+
+    def found(self, marks, *inputs):
+        return search(self.folder, marks, except_for=[self.folder / name for name in inputs])
+
+
+def test_a_key_rests_nowhere_after_reading_well_or_badly(workplace, sandbox):
+    api = sandbox(customers=40, secret_keys=(KEY,))
+    cards = [
+        code
+        for customer in list(api.customers_truth())
+        for code in api.authorizations(customer["customer_code"])
+    ]
+    assert workplace.run(api.url, "customers.py", "--json").returncode == 0
+    assert workplace.run(api.url, "query.py").returncode == 0
+
+    api.configure(secret_keys=())
+    refused = workplace.run(api.url, "customers.py", "--traceback", "--json")
+    assert refused.returncode == 4
+    assert "Traceback" in refused.stderr
+    api.configure(secret_keys=(KEY,), faults="html=1.0")
+    broken = workplace.run(api.url, "customers.py", "--traceback")
+    assert broken.returncode == 1
+    assert "Traceback" in broken.stderr
+
+    assert "Traceback" in workplace.said.read_text()
+    assert workplace.found([*SECRETS, *cards]) == []
+
+
+def test_bank_details_and_cards_pass_through_a_bulk_run_and_rest_nowhere(workplace, sandbox):
+    api = sandbox(customers=40, secret_keys=(KEY,))
+    customers = list(api.customers_truth())
+    rows = [f"{c['customer_code']},Ada,Obi,NG,058,{ACCOUNT},{BVN}" for c in customers[:5]]
+    rows.append(f"CUS_nosuchcustomer,Ada,Obi,NG,058,{ACCOUNT},{BVN}")
+    header = "customer_code,first_name,last_name,country,bank_code,account_number,bvn"
+    (workplace.folder / "checks.csv").write_text("\n".join([header, *rows]) + "\n")
+    (workplace.folder / "bad.csv").write_text(f"{header}\n{rows[0].replace(BVN, BVN + 'x')}\n")
+
+    assert workplace.run(api.url, "customers.py").returncode == 0
+    planned = workplace.run(
+        api.url, "bulk.py", "plan", "validate", "checks.csv", "--out", "v.plan", "--review", "v.html"
+    )
+    assert planned.returncode == 0, planned.stderr
+    assert workplace.run(api.url, "bulk.py", "plan", "validate", "bad.csv", "--traceback").returncode == 2
+    api.configure(faults="reset_after@writes#2")
+    applied = workplace.run(api.url, "bulk.py", "apply", "v.plan", "--yes", "--json")
+    assert applied.returncode == 3, applied.stderr
+    assert json.loads(applied.stdout.splitlines()[-1])["accepted_pending"] >= 3
+    assert workplace.run(api.url, "bulk.py", "status", "--json").returncode == 0
+    run_id = json.loads(applied.stdout.splitlines()[-1])["run_id"]
+    workplace.run(api.url, "bulk.py", "resume", run_id, "--yes", "--traceback")
+
+    cards = [code for c in customers for code in api.authorizations(c["customer_code"])][:5]
+    assert cards
+    (workplace.folder / "cards.csv").write_text(
+        "authorization_code\n" + "\n".join([*cards, "AUTH_nosuchcode1"]) + "\n"
+    )
+    api.configure(faults="")
+    assert (
+        workplace.run(api.url, "bulk.py", "run", "deactivate-authorization", "cards.csv", "--yes").returncode
+        == 3
+    )
+
+    assert workplace.found([*SECRETS, *cards], "checks.csv", "bad.csv", "cards.csv") == []
