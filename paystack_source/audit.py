@@ -1,12 +1,13 @@
-"""What bulk runs did, as tables in the warehouse: `write_back_runs`, `write_back_rows`, and the customers themselves.
+"""What bulk runs did, as tables in the warehouse: `write_back_runs`, `write_back_rows`, and `customers`.
 
-A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never mix
-with the extract's. The journal on disk is the truth and every table is merged by key, so loading twice is harmless and
-a warehouse that is locked or away loses nothing: `load` says so, and the next run, or `status --load`, loads again.
+A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its
+pending work never mix with the extract's. The journal on disk is the truth and every table is merged by
+key, so loading twice is harmless and a warehouse that is locked or away loses nothing: `load` says so, and
+the next run, or `status --load`, loads again.
 
-Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are laid over
-the row that the copy holds, and only where the copy is of the same account. A create's `createdAt` has milliseconds that
-lists do not have; it is cut to the second.
+Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are
+laid over the row that the copy holds, and only where the copy is of the same account. A create's
+`createdAt` has milliseconds that lists do not have; it is cut to the second.
 """
 
 from __future__ import annotations
@@ -131,9 +132,12 @@ def duckdb_file() -> Path:
 
 
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
-    """Load what the warehouse has not got yet of these runs. Returns None, or in words why it could not be done.
+    """Load what the warehouse has not got yet of these runs.
 
-    Never raises for the warehouse's sake: what Paystack did stands, and the journal keeps what is to be loaded.
+    Returns None, or in words why it could not be done.
+
+    Never raises for the warehouse's sake: what Paystack did stands, and the journal keeps what is to be
+    loaded.
     """
     try:
         pipeline: dlt.Pipeline | None = None
@@ -273,7 +277,9 @@ def _customer_tables(pipeline: dlt.Pipeline, plan: Plan, journal: Journal) -> li
 
     warehouse = Warehouse(pipeline)
     accounts = warehouse.accounts()
-    if len(accounts) != 1 or (plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts):
+    if len(accounts) != 1 or (
+        plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts
+    ):
         return []  # no copy, or the copy of another account
     changes = changed_customers(plan, journal)
     tables = []
@@ -285,7 +291,7 @@ def _customer_tables(pipeline: dlt.Pipeline, plan: Plan, journal: Journal) -> li
 
 
 def changed_customers(plan: Plan, journal: Journal) -> dict[int, dict[str, Any]]:
-    """By customer id, the columns that a run is known to have set: what was sent, then what Paystack answered."""
+    """By customer id, the columns that a run is known to have set: what was sent, then what was answered."""
     if plan.header.operation not in _SETS_COLUMNS:
         return {}
     answers = dict(journal.returned())
@@ -328,8 +334,12 @@ def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Tabl
         if number not in rows and not change.get("customer_code"):
             continue  # changed, but not in the copy, and too little known to add it
         row = rows.setdefault(number, {"id": number})
-        row.update({name: value for name, value in change.items() if name in held.column_names and value is not None})
-        row.update({name: None for name, value in change.items() if name in held.column_names and value is None})
+        row.update(
+            {name: value for name, value in change.items() if name in held.column_names and value is not None}
+        )
+        row.update(
+            {name: None for name, value in change.items() if name in held.column_names and value is None}
+        )
     return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
 
 

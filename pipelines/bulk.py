@@ -9,20 +9,23 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source import audit
+from paystack_source import audit, settings
 from paystack_source.api.errors import PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
-from paystack_source.bulk.runs import Run, Runs
-from paystack_source.bulk.session import Finished, Session, conclude, describe, settle
+from paystack_source.bulk.problems import SHOWN, InputError, write_problems
+from paystack_source.bulk.review import write_review
+from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.session import COMMAND, Finished, Session, conclude, describe, settle, whose
 from paystack_source.bulk.states import Kind, Outcome
 from paystack_source.bulk.undo import make_undo
 from paystack_source.bulk.words import (
@@ -36,19 +39,21 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
-from paystack_source.bulk.words import COMMAND as THIS
 from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from paystack_source.api.customers import PaystackClient
+    from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.perform import Done
     from paystack_source.bulk.states import RowState
-    from paystack_source.progress import Progress
 
+SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
+SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
 MOST_REASONS = 12
 MOST_CHANGES = 10
+SETTLED = (Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND)
 
 
 def together(*decorators: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
@@ -62,10 +67,14 @@ def together(*decorators: Any) -> Callable[[Callable[..., Any]], Callable[..., A
     return decorate
 
 
-sandboxed = click.option("--sandbox", is_flag=True, help="A local Paystack with invented customers; no account.")
+sandboxed = click.option(
+    "--sandbox", is_flag=True, help="A local Paystack with invented customers; no account."
+)
 yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
 where = together(
-    click.option("--destination", default="duckdb", show_default=True, help="Where the copy is, as dlt calls it."),
+    click.option(
+        "--destination", default="duckdb", show_default=True, help="Where the copy is, as dlt calls it."
+    ),
     click.option("--dataset", default="paystack", show_default=True, help="Dataset of the copy."),
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
@@ -101,7 +110,7 @@ applying = together(
 
 @click.group()
 def main() -> None:
-    """Change many Paystack customers from a file: planned first, applied once, resumable, reversible where possible.
+    """Change many Paystack customers from a file: planned first, applied once, resumable, mostly reversible.
 
     OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
     """
@@ -114,12 +123,10 @@ def main() -> None:
 @together(planning, where, sharing, sandboxed, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:
     """Check FILE and show what would be sent. Sends nothing."""
-    with paystack(terminal, chosen) as (client, _):
-        made = planned(operation, file, out, client, terminal, chosen)
-    show_plan(terminal, made)
-    follow = [f"{THIS} apply {quoted(made.path)}{suffix(chosen)}"]
-    terminal.finish("Planned; nothing was sent", plan_facts(made), plan_json(made), follow)
-    return ExitCode.OK
+    with desk(terminal, chosen) as here:
+        made = here.planned(operation, file, out)
+        here.show_plan(made)
+        return here.finish_plan(made)
 
 
 @main.command()
@@ -128,11 +135,10 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
 def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:
     """Send what PLAN says, once."""
     if not file.is_file():
-        raise UsageError(f"There is no plan {file}.", f"Make one: {THIS} plan OPERATION FILE")
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
     made = Plan.open(file)
-    with paystack(terminal, chosen) as (client, clock):
-        show_plan(terminal, made)
-        return go(made, client, clock, terminal, chosen)
+    with desk(terminal, chosen) as here:
+        return here.go(made)
 
 
 @main.command(name="run")
@@ -141,10 +147,23 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:
 @together(planning, applying, where, sharing, sandboxed, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:
     """Plan FILE, show the plan, ask, and apply it."""
-    with paystack(terminal, chosen) as (client, clock):
-        made = planned(operation, file, None, client, terminal, chosen)
-        show_plan(terminal, made)
-        return go(made, client, clock, terminal, chosen)
+    with desk(terminal, chosen) as here:
+        made = here.planned(operation, file)
+        code = here.go(made)
+        made.path.unlink(missing_ok=True)  # the run's folder has it
+        return code
+
+
+@main.command()
+@click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to; default: beside the plan.")
+@click.option("--show-personal", is_flag=True, help="Names, emails and phones in clear.")
+@options
+def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
+    """Write PLAN as one HTML page, to look at and to show around; needs no network."""
+    page = write_review(Plan.open(file), out or file.with_suffix(".html"), show_personal=show_personal)
+    terminal.finish("Written", [("page", page)], {"review_file": str(page)})
+    return ExitCode.OK
 
 
 @main.command()
@@ -152,14 +171,18 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @together(applying, where, sharing, sandboxed, options)
 def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
-    runs = Runs()
-    found = runs.open(name)
-    with paystack(terminal, chosen) as (client, clock):
-        made = found.plan()
-        ask(made, client, terminal, chosen, what=f"Resume {found.run_id}")
-        with watched(made, terminal, client) as on_done:
-            finished = Session(client, runs, rules(chosen), clock, on_done, age(chosen)).resume(found)
-    return close(finished, terminal, chosen)
+    found = Runs().open(name)
+    made = found.plan()
+    with desk(terminal, chosen) as here:
+        with found.journal() as journal:
+            before = describe(found, made, journal)
+        left = before.counts[Outcome.UNSENT] + before.counts[Outcome.UNKNOWN]
+        asked = here.question(f"Resume {found.run_id}", left)
+        if left and not terminal.confirm(f"{asked}?", yes=chosen["yes"]):
+            raise UsageError("Not confirmed; nothing was sent.")
+        with here.session(made) as session:
+            finished = session.resume(found)
+        return here.close(finished)
 
 
 @main.command()
@@ -167,8 +190,10 @@ def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the warehouse has not got yet.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
-@together(where, sandboxed, options)
-def status(name: str | None, *, terminal: Terminal, refresh: bool, load: bool, verify: bool, **chosen: Any) -> int:
+@together(yes, where, sandboxed, options)
+def status(
+    name: str | None, *, terminal: Terminal, refresh: bool, load: bool, verify: bool, **chosen: Any
+) -> int:
     """Show all runs, newest first, or one RUN."""
     runs = Runs()
     if name is None:
@@ -176,8 +201,8 @@ def status(name: str | None, *, terminal: Terminal, refresh: bool, load: bool, v
     found = runs.open(name)
     made = found.plan()
     if refresh:
-        with paystack(terminal, chosen) as (client, _):
-            settled = settle(found, client)
+        with desk(terminal, chosen) as here:
+            settled = settle(runs, found, here.client)
         terminal.say(f"{settled:,} verdicts came.")
     with found.journal() as journal:
         if verify:
@@ -198,29 +223,157 @@ def status(name: str | None, *, terminal: Terminal, refresh: bool, load: bool, v
 def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:
     """Plan and apply the way back of RUN: the values that it replaced."""
     found = Runs().open(name)
-    with paystack(terminal, chosen) as (client, clock):
-        copy = None if chosen["no_copy"] else audit.find_copy(chosen["destination"], chosen["dataset"])
-        made = make_undo(found, out=out, copy=copy, client=client, options=plan_options(chosen))
+    with desk(terminal, chosen) as here:
+        made = make_undo(found, out=out, copy=here.copy(), client=here.client, options=here.plan_options())
         if made.not_undoable:
             terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")
-        show_plan(terminal, made.plan)
-        if plan_only:
-            follow = [f"{THIS} apply {quoted(made.plan.path)}{suffix(chosen)}"]
-            terminal.finish("Planned; nothing was sent", plan_facts(made.plan), plan_json(made.plan), follow)
-            return ExitCode.OK
-        return go(made.plan, client, clock, terminal, chosen)
+        if not plan_only:
+            return here.go(made.plan)
+        here.show_plan(made.plan)
+        return here.finish_plan(made.plan)
 
 
-# --- what the commands share -----------------------------------------------------------------------------------------
+# --- what the commands share -----------------------------------------------------------------------------------
+
+
+@dataclass(slots=True)
+class Desk:
+    """One command at work: where it talks, what was chosen on its line, and its client."""
+
+    terminal: Terminal
+    chosen: dict[str, Any]
+    client: PaystackClient
+    clock: StoppableClock
+
+    def planned(self, operation: str, file: Path, out: Path | None = None) -> Plan:
+        """A plan of FILE, compared with the copy if there is one."""
+        if not file.is_file():
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
+        copy = self.copy()
+        if copy is None and not self.chosen["no_copy"]:
+            self.terminal.say(
+                "There is no copy of the customers here (python pipelines/customers.py makes one)."
+            )
+        target = out or Runs().new_plan_file(operation, file)
+        try:
+            made = make_plan(
+                operation, file, out=target, options=self.plan_options(), copy=copy, client=self.client
+            )
+        except InputError as error:
+            if error.count > SHOWN:
+                listed = write_problems(error, target.with_suffix(".problems.csv"))
+                error.advice = f"{error.advice} {listed} lists them."
+            raise
+        if self.chosen.get("review"):
+            self.terminal.say(f"To look at: {write_review(made, self.chosen['review'])}")
+        return made
+
+    def copy(self) -> CustomerCopy | None:
+        """The warehouse copy, if there is one and it may be read."""
+        if self.chosen["no_copy"]:
+            return None
+        return audit.find_copy(self.chosen["destination"], self.chosen["dataset"])
+
+    def plan_options(self) -> PlanOptions:
+        """The planner's options among the command's, and whose account and quota it is."""
+        names = set(PlanOptions.__struct_fields__) & set(self.chosen)
+        return PlanOptions(
+            account=whose(self.client).integration,
+            quota=SANDBOX_QUOTA if self.chosen["sandbox"] else settings.find_quota(),
+            **{name: self.chosen[name] for name in names},
+        )
+
+    def go(self, made: Plan) -> int:
+        """Show, ask, apply, show."""
+        self.show_plan(made)
+        self.ask(made)
+        with self.session(made) as session:
+            finished = session.apply(made)
+        return self.close(finished)
+
+    def question(self, what: str, number: int) -> str:
+        """Says in capitals if it is about real customers."""
+        mode = "LIVE" if self.client.mode == "live" else self.client.mode
+        return f"{what}: {number:,} changes on the {mode} account"
+
+    def ask(self, made: Plan) -> None:
+        """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
+        header, approval = made.header, self.chosen["approve"]
+        if not header.counts.to_send:
+            return
+        if approval:
+            if len(approval) < SEAL_SHOWN or not header.seal.startswith(approval):
+                advice = f"Its seal begins with {header.seal[:SEAL_SHOWN]}."
+                raise UsageError("--approve does not name this plan.", advice)
+            return
+        asked = self.question("Apply", header.counts.to_send)
+        if self.client.mode == "live" and header.guard.needed:
+            self.terminal.warn("; ".join(header.guard.reasons))
+            if self.chosen["yes"]:
+                raise UsageError(
+                    "--yes alone is not enough for this plan on a live key.",
+                    f"Leave it out and type the number of rows, or add --approve {header.seal[:SEAL_SHOWN]}.",
+                )
+            agreed = self.terminal.confirm_typed(f"{asked}.", header.guard.phrase)
+        else:
+            agreed = self.terminal.confirm(f"{asked}?", yes=self.chosen["yes"])
+        if not agreed:
+            raise UsageError("Not confirmed; nothing was sent.")
+
+    @contextlib.contextmanager
+    def session(self, made: Plan) -> Iterator[Session]:
+        """A session with a progress display."""
+        chosen = self.chosen
+        title = OPERATIONS[made.header.operation].title
+        rules = StopRules(
+            equal_rejections=chosen["max_equal_rejections"],
+            canary_rows=chosen["canary"],
+            canary_share=chosen["canary_max"] / 100,
+        )
+        age = None if chosen["max_age"] is None else timedelta(hours=chosen["max_age"])
+        with self.terminal.progress(title, total=made.header.counts.to_send, unit="rows") as progress:
+
+            def on_done(done: Done, _state: RowState | None) -> None:
+                if done.event is not None and done.event.kind in SETTLED:
+                    progress.advance()
+                waited = self.client.stats.waited_seconds
+                if waited >= 1:
+                    progress.note(f"waited {waited:,.0f} s for the quota")
+
+            yield Session(self.client, Runs(), rules, self.clock, on_done, age)
+
+    def close(self, finished: Finished) -> int:
+        """Load what is known into the warehouse, show it, and say how it went."""
+        loaded(finished, self.terminal, self.chosen)
+        show_finished(finished, self.terminal, self.chosen)
+        return finished.exit_code
+
+    def show_plan(self, made: Plan) -> None:
+        """The warnings, the first changes, the numbers."""
+        for warning in made.header.warnings:
+            self.terminal.warn(warning)
+        changes = plan_changes(made, MOST_CHANGES)
+        if changes and not self.terminal.quiet:
+            more = made.header.counts.to_send - MOST_CHANGES
+            self.terminal.table(
+                f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes
+            )
+        for label, value in plan_facts(made):
+            self.terminal.say(f"  {label}: {value}")
+
+    def finish_plan(self, made: Plan) -> int:
+        """A plan was all that was asked for."""
+        follow = [f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}"]
+        self.terminal.finish("Planned; nothing was sent", plan_facts(made), plan_json(made), follow)
+        return ExitCode.OK
 
 
 @contextlib.contextmanager
-def paystack(terminal: Terminal, chosen: dict[str, Any]) -> Iterator[tuple[PaystackClient, StoppableClock]]:
-    """The client for this command, and the clock that ends its waits."""
+def desk(terminal: Terminal, chosen: dict[str, Any]) -> Iterator[Desk]:
+    """The client for this command, against Paystack or a sandbox, and the clock that ends its waits."""
     from paystack_source.api.customers import PaystackClient  # noqa: PLC0415  --help need not wait for it
 
     clock = StoppableClock()
-    share = chosen.get("quota_share", 1.0)
     with contextlib.ExitStack() as stack:
         key, url = None, None
         if chosen["sandbox"]:
@@ -229,102 +382,9 @@ def paystack(terminal: Terminal, chosen: dict[str, Any]) -> Iterator[tuple[Payst
             sandbox = stack.enter_context(open_sandbox())
             key, url = sandbox.secret_key, sandbox.url
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
+        share = chosen.get("quota_share", 1.0)
         client = stack.enter_context(PaystackClient(key, base_url=url, quota_share=share, clock=clock))
-        yield client, clock
-
-
-def planned(
-    operation: str, file: Path, out: Path | None, client: PaystackClient, terminal: Terminal, chosen: dict[str, Any]
-) -> Plan:
-    """A plan of FILE, compared with the copy if there is one."""
-    if not file.is_file():
-        raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
-    copy = None if chosen["no_copy"] else audit.find_copy(chosen["destination"], chosen["dataset"])
-    if copy is None and not chosen["no_copy"]:
-        terminal.say("There is no copy of the customers here (python pipelines/customers.py makes one).")
-    target = out or Runs().new_plan_file(operation, file)
-    return make_plan(operation, file, out=target, options=plan_options(chosen), copy=copy, client=client)
-
-
-def plan_options(chosen: dict[str, Any]) -> PlanOptions:
-    """The planner's options among the command's."""
-    names = set(PlanOptions.__struct_fields__) & set(chosen)
-    return PlanOptions(**{name: chosen[name] for name in names})
-
-
-def go(
-    made: Plan, client: PaystackClient, clock: StoppableClock, terminal: Terminal, chosen: dict[str, Any]
-) -> int:
-    """Ask, apply, show."""
-    ask(made, client, terminal, chosen, what="Apply")
-    with watched(made, terminal, client) as on_done:
-        finished = Session(client, Runs(), rules(chosen), clock, on_done, age(chosen)).apply(made)
-    return close(finished, terminal, chosen)
-
-
-def ask(made: Plan, client: PaystackClient, terminal: Terminal, chosen: dict[str, Any], *, what: str) -> None:
-    """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
-    header = made.header
-    number = header.counts.to_send
-    if not number:
-        return
-    question = f"{what}: {number:,} changes on the {'LIVE' if client.mode == 'live' else client.mode} account"
-    approval = chosen["approve"]
-    if approval:
-        if len(approval) < 12 or not header.seal.startswith(approval):  # noqa: PLR2004  long enough not to guess
-            raise UsageError("--approve does not name this plan.", f"Its seal begins with {header.seal[:12]}.")
-        return
-    if client.mode == "live" and header.guard.needed:
-        terminal.warn("; ".join(header.guard.reasons))
-        if chosen["yes"]:
-            raise UsageError(
-                "--yes alone is not enough for this plan on a live key.",
-                f"Run without --yes and type the number of rows, or add --approve {header.seal[:12]}.",
-            )
-        if not terminal.confirm_typed(question + ".", header.guard.phrase):
-            raise UsageError("Not confirmed; nothing was sent.")
-    elif not terminal.confirm(question + "?", yes=chosen["yes"]):
-        raise UsageError("Not confirmed; nothing was sent.")
-
-
-def rules(chosen: dict[str, Any]) -> StopRules:
-    """When the run stops by itself."""
-    return StopRules(
-        equal_rejections=chosen["max_equal_rejections"],
-        canary_rows=chosen["canary"],
-        canary_share=chosen["canary_max"] / 100,
-    )
-
-
-def age(chosen: dict[str, Any]) -> timedelta | None:
-    """How old the plan may be, if somebody said so."""
-    return None if chosen["max_age"] is None else timedelta(hours=chosen["max_age"])
-
-
-@contextlib.contextmanager
-def watched(
-    made: Plan, terminal: Terminal, client: PaystackClient
-) -> Iterator[Callable[[Done, RowState | None], None]]:
-    """A progress display, and the function that feeds it."""
-    title = OPERATIONS[made.header.operation].title
-    with terminal.progress(title, total=made.header.counts.to_send, unit="rows") as progress:
-        yield lambda done, _state: advance(progress, done, client)
-
-
-def advance(progress: Progress, done: Done, client: PaystackClient) -> None:
-    """One answer more."""
-    if done.event is not None and done.event.kind in (Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND):
-        progress.advance()
-    waited = client.stats.waited_seconds
-    if waited >= 1:
-        progress.note(f"waited {waited:,.0f} s for the quota")
-
-
-def close(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> int:
-    """Load what is known into the warehouse, show it, and say how it went."""
-    loaded(finished, terminal, chosen)
-    show_finished(finished, terminal, chosen)
-    return finished.exit_code
+        yield Desk(terminal, chosen, client, clock)
 
 
 def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -334,28 +394,18 @@ def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> No
     problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
     if problem:
         finished.warnings.append(problem)
-        terminal.warn(f"{problem} Later: {THIS} status {finished.run.run_id} --load")
-
-
-def show_plan(terminal: Terminal, made: Plan) -> None:
-    """The warnings and the first changes."""
-    for warning in made.header.warnings:
-        terminal.warn(warning)
-    changes = plan_changes(made, MOST_CHANGES)
-    if changes and not terminal.quiet:
-        more = made.header.counts.to_send - MOST_CHANGES
-        terminal.table(f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes)
-    for label, value in plan_facts(made):
-        terminal.say(f"  {label}: {value}")
+        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load")
 
 
 def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The reasons, the closing table, the next commands."""
     if finished.reasons:
         terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
-    title = "Interrupted" if finished.exit_code == ExitCode.INTERRUPTED else "Stopped" if finished.stopped else "Done"
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
+    title = "Interrupted" if finished.exit_code == ExitCode.INTERRUPTED else "Done"
+    if finished.stopped and title == "Done":
+        title = "Stopped"
     terminal.finish(title, run_facts(finished), finished.as_json(), next_commands(finished, suffix(chosen)))
 
 
@@ -369,8 +419,7 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         for finished in found:
             loaded(finished, terminal, chosen)
     rows = [
-        (f.run.run_id, f.plan.header.counts.rows, *(f.counts[outcome] for outcome in Outcome), f.stopped or "")
-        for f in found
+        (f.run.run_id, f.plan.header.counts.rows, *map(f.counts.get, Outcome), f.stopped or "") for f in found
     ]
     terminal.table("Runs, newest first", ("run", "rows", *Outcome, "stopped"), rows)
     if terminal.json_output:

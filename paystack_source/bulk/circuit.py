@@ -11,8 +11,10 @@ from paystack_source.bulk.states import Kind
 
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
-# What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided by this
-# only queues inside the process.
+MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
+AHEAD: Final = 8
+# What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided
+# by this only queues inside the process.
 REQUEST_CPU_SECONDS: Final = 0.0015
 
 
@@ -93,8 +95,18 @@ class Circuit:
         return None
 
 
-def in_flight(latency: float | None) -> int:
-    """How many requests to keep under way at this latency (seconds; None: not known yet)."""
+def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
+    """How many requests to keep under way at this latency (seconds; None: not known yet).
+
+    Rows that must not be sent twice are kept few: whatever is under way when a process is killed stays
+    unknown.
+    """
+    most = MAX_IN_FLIGHT if repeatable else MAX_UNREPEATABLE
     if latency is None:
-        return MAX_IN_FLIGHT // 2
-    return max(MIN_IN_FLIGHT, min(MAX_IN_FLIGHT, math.ceil(latency / REQUEST_CPU_SECONDS)))
+        return most // 2
+    return max(MIN_IN_FLIGHT, min(most, math.ceil(latency / REQUEST_CPU_SECONDS)))
+
+
+def ahead(*, repeatable: bool) -> int:
+    """How many rows are journaled beyond those under way, so that no worker waits for the disk."""
+    return AHEAD if repeatable else 0

@@ -1,12 +1,14 @@
 """What a run did, on disk before it is believed: an append-only SQLite file, one per run.
 
-`events` only ever grows (triggers refuse anything else) and each line carries the hash of the one before it, so that a
-later edit shows. `state` is the fold of the events per row (`states.step`), kept in the same transaction so that a resume
-of a million rows needs no replay. One `append` is one transaction and one fsync, however many rows it holds: the runner
-hands over what has gathered while requests were under way, so the journal never sets the pace.
+`events` only ever grows (triggers refuse anything else) and each line carries the hash of the one before
+it, so that a later edit shows. `state` is the fold of the events per row (`states.step`), kept in the same
+transaction so that a resume of a million rows needs no replay. One `append` is one transaction and one
+fsync, however many rows it holds: the runner hands over what has gathered while requests were under way, so
+the journal never sets the pace.
 
-Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys, no secrets.
-The exception is `returned`: customers as Paystack answered, kept only until they are merged into the warehouse.
+Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
+no secrets. The exception is `returned`: customers as Paystack answered, kept only until they are merged
+into the warehouse.
 """
 
 from __future__ import annotations
@@ -42,8 +44,10 @@ CREATE TABLE sessions (
 );
 CREATE TABLE loaded (seq INTEGER NOT NULL, at REAL NOT NULL);
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
-CREATE TRIGGER events_stay BEFORE UPDATE ON events BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
-CREATE TRIGGER events_last BEFORE DELETE ON events BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER events_stay BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER events_last BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
@@ -57,7 +61,10 @@ class Journal:
     """One run's journal. Not thread-safe by design: one thread, the runner's, owns it."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Open an existing journal. `durable=False` skips fsync, for simulations that kill the process in words only."""
+        """Open an existing journal.
+
+        `durable=False` skips fsync, for simulations that kill the process in words only.
+        """
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
         self.path = path
@@ -77,7 +84,10 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any], *, durable: bool = True) -> Self:
-        """A new journal, readable by its owner only. `meta` says what is applied, by which plan; it never changes."""
+        """A new journal, readable by its owner only.
+
+        `meta` says what is applied, by which plan; it never changes.
+        """
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with sqlite3.connect(path) as database:
             database.executescript(_SCHEMA)
@@ -95,7 +105,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # What is asked of it -------------------------------------------------------------------------------------------
+    # --- what is asked of it
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -116,7 +126,7 @@ class Journal:
             yield row, _state(rest)
 
     def counts(self) -> dict[Outcome, int]:
-        """Rows by outcome, of those that have events; the rest of the plan's rows are unsent or were never to be sent."""
+        """Rows by outcome, of those that have events."""
         counts = dict.fromkeys(Outcome, 0)
         for phase, number in self._db.execute("SELECT phase, count(*) FROM state GROUP BY phase"):
             counts[outcome(RowState(phase=Phase(phase)))] += number
@@ -145,12 +155,12 @@ class Journal:
         if folded != dict(self.states()):
             raise JournalError("the journal's states are not what its events add up to")
 
-    # What is told to it --------------------------------------------------------------------------------------------
+    # --- what is told to it
 
     def append(
         self, events: Sequence[Event], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
     ) -> dict[int, RowState]:
-        """Write events in one transaction; they are on disk when this returns, or (an exception) none of them is.
+        """Write events in one transaction: all of them are on disk when this returns, or none (an exception).
 
         Returns the new states of the rows concerned.
         """
@@ -184,7 +194,10 @@ class Journal:
         return states
 
     def reopen(self, now: float) -> int:
-        """Turn intents that have no outcome into doubts; returns how many. For a journal that nobody else is writing."""
+        """Turn intents that have no outcome into doubts; returns how many.
+
+        For a journal that nobody else is writing.
+        """
         rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
         self.append([Event(row, Kind.LOST, now) for row in rows])
         return len(rows)
@@ -228,7 +241,10 @@ class Journal:
         return None if found is None else int(found)
 
     def note_loaded(self, seq: int, now: float) -> None:
-        """The warehouse has everything up to `seq`. What was kept for it is erased, unless more came meanwhile."""
+        """The warehouse has everything up to `seq`.
+
+        What was kept for it is erased, unless more came meanwhile.
+        """
         with self._transaction():
             self._db.execute("INSERT INTO loaded VALUES (?, ?)", (seq, now))
             if seq >= self.last_seq:
@@ -240,7 +256,7 @@ class Journal:
         return self._db  # as a context manager: commit, or roll back on any exception
 
     def _seed(self) -> bytes:
-        """The chain starts from what the run is, so that the events of one run cannot be passed off as another's."""
+        """The chain starts from what the run is, so that its events fit no other run."""
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 

@@ -1,4 +1,7 @@
-"""One send or one read-back of one row, its exceptions turned into events. No state, no journal; any thread may call it."""
+"""One send or one read-back of one row, its exceptions turned into events.
+
+No state, no journal; any thread may call it.
+"""
 
 from __future__ import annotations
 
@@ -35,8 +38,8 @@ DIFFERENT: Final = "different_value"
 
 # What the journal may keep of an answer until the warehouse has it: a customer's own columns, no authorizations.
 CUSTOMER_KEYS: Final = (
-    "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
-    "risk_action", "createdAt", "updatedAt",
+    "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain",
+    "integration", "risk_action", "createdAt", "updatedAt",
 )  # fmt: skip
 
 _SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
@@ -44,7 +47,10 @@ _SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Ki
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One thing to do. `doubtful`: an earlier send of this row may have had its effect. `since`: when the first left."""
+    """One thing to do.
+
+    `doubtful`: an earlier send of this row may have had its effect. `since`: when the first left.
+    """
 
     row: PlanRow
     action: Action
@@ -54,7 +60,10 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of it. No event: a read-back failed, which says nothing about the row. `halt`: stop the run."""
+    """What became of it.
+
+    No event: a read-back failed, which says nothing about the row. `halt`: stop the run.
+    """
 
     job: Job
     event: Event | None
@@ -68,7 +77,7 @@ class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
 
 
 class StoppableClock(Clock):
-    """The client's clock, whose waits end when the run is stopped: nobody who presses Ctrl-C sits out a quota window.
+    """The client's clock, whose waits end when the run is stopped: Ctrl-C does not sit out a quota window.
 
     The client only waits where nothing was sent or where it is certain that nothing was applied.
     """
@@ -130,7 +139,10 @@ class Performer:
             if self._operation.absent_means_done and job.doubtful:
                 return self._event(job, Kind.APPLIED, error, ALREADY_GONE), None, None
             return self._event(job, Kind.REJECTED, error), None, None
-        except (Rejected, ConfigError) as error:  # a config error: our own client refused the row, nothing left
+        except (
+            Rejected,
+            ConfigError,
+        ) as error:  # a config error: our own client refused the row, nothing left
             return self._event(job, Kind.REJECTED, error), None, None
         except OutcomeUnknown as error:
             return self._event(job, Kind.UNKNOWN, error), None, None

@@ -1,13 +1,13 @@
-"""What became of every input row, as files: the input's own columns untouched and in order, plus four of ours.
+"""What became of every input row, as files: the input's own columns, untouched and in order, plus four.
 
     _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
     _code     Paystack's code, or ours where Paystack had no say
     _message  why, in words
     _time     when it was known (UTC)
 
-`results.csv` has every row; `failed.csv` the rejected and unknown ones, `unsent.csv` those that were not sent: both can
-be given to `bulk.py` again as they are, because our columns are ignored on reading. Secret columns (BVN, account number,
-authorization code) are masked: they rest nowhere in clear.
+`results.csv` has every row; `failed.csv` the rejected and unknown ones, `unsent.csv` those that were not
+sent: both can be given to `bulk.py` again as they are, because our columns are ignored on reading. Secret
+columns (BVN, account number, authorization code) are masked: they rest nowhere in clear.
 """
 
 from __future__ import annotations
@@ -87,7 +87,7 @@ def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
 def _message(result: RowResult) -> str:
     state = result.state
     if result.outcome is Outcome.SKIPPED_NOOP:
-        return "already as wanted"
+        return result.row.note or "already as wanted"
     if result.outcome is Outcome.UNKNOWN:
         if state.read is Kind.ABSENT:
             return "the answer was lost; a later read did not find the change"
@@ -149,7 +149,7 @@ def write_results(run: Run, plan: Plan, journal: Journal, source: Any = None) ->
     secret = _secret_positions(plan.header, columns) if table else frozenset[int]()
 
     def lines(wanted: frozenset[Outcome] | None) -> Iterator[Sequence[str]]:
-        cells = table.rows() if table else (_own_cells(row) for row in plan.rows())
+        cells = table.rows() if table else map(_own_cells, plan.rows())
         for values, result in zip(cells, row_results(plan, journal), strict=True):
             if wanted is None:
                 found.add(result)

@@ -1,9 +1,9 @@
-"""Applies a plan: intent to the journal, request, outcome to the journal; then reads back whatever is in doubt.
+"""Applies a plan: intent to the journal, request, outcome to the journal; reads back what is in doubt.
 
-One thread, this one, owns the journal, the plan and all decisions. It keeps a few more rows journaled than there are
-requests under way, so that workers never wait for the disk and one fsync covers many rows. Workers only perform (see
-`perform.py`). The workers, the clock and the plan's rows are parameters, so a simulation can run the very same loop on one
-thread and kill it anywhere.
+One thread, this one, owns the journal, the plan and all decisions. It keeps a few more rows journaled than
+there are requests under way, so that workers never wait for the disk and one fsync covers many rows.
+Workers only perform (see `perform.py`). The workers, the clock and the plan's rows are parameters, so a
+simulation can run the very same loop on one thread and kill it anywhere.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paystack_source.api.errors import PaystackError
-from paystack_source.bulk.circuit import Circuit, StopRules, in_flight
+from paystack_source.bulk.circuit import Circuit, StopRules, ahead, in_flight
 from paystack_source.bulk.perform import Job
 from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
 
@@ -28,13 +28,15 @@ if TYPE_CHECKING:
     from paystack_source.bulk.workers import Workers
 
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
-AHEAD: Final = 8  # rows journaled beyond those under way
 INTERRUPTED: Final = "interrupted"
 
 
 @dataclass(frozen=True, slots=True)
 class Ended:
-    """Why a session ended. `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused."""
+    """Why a session ended.
+
+    `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused.
+    """
 
     reason: str | None = None
     error: Exception | None = None
@@ -63,7 +65,9 @@ class Runner:
         self._now = now
         self._on_done = on_done
         self._fresh: Iterator[PlanRow] = iter(rows)
-        self._again: deque[PlanRow] = deque()  # in doubt, or not sent: looked at once the fresh ones are through
+        self._again: deque[PlanRow] = (
+            deque()
+        )  # in doubt, or not sent: looked at once the fresh ones are through
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: Ended | None = None
@@ -74,7 +78,10 @@ class Runner:
             self._ended = Ended(reason)
 
     def run(self) -> Ended:
-        """Until nothing is left to do or something stops it. All that was learnt is in the journal when this returns."""
+        """Until nothing is left to do or something stops it.
+
+        All that was learnt is in the journal when this returns.
+        """
         self._journal.reopen(self._now())
         finished: list[Done] = []
         while True:
@@ -93,7 +100,8 @@ class Runner:
 
     @property
     def _width(self) -> int:
-        return in_flight(min(self._latencies, default=None))
+        latency = min(self._latencies, default=None)
+        return in_flight(latency, repeatable=self._operation.repeatable)
 
     def _judge(self, done: Done) -> None:
         """What an answer means for the rows that were not sent yet."""
@@ -107,7 +115,7 @@ class Runner:
 
     def _choose(self) -> Iterator[Job]:
         """The jobs to start now: fresh rows while there are any, then those that need another look."""
-        room = self._width + AHEAD - self._workers.busy
+        room = self._width + ahead(repeatable=self._operation.repeatable) - self._workers.busy
         holding = self._circuit.holding
         if holding is not None:
             room = min(room, holding - self._workers.busy)
@@ -146,7 +154,7 @@ class Runner:
         return action is Action.READ_BACK and not wants_silence
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
-        """Outcomes of what is done and intents of what is next, in one transaction; then queues what needs more."""
+        """Outcomes of what is done and intents of what is next, in one transaction; queues what needs more."""
         now = self._now()
         events = [done.event for done in finished if done.event is not None]
         events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]
@@ -161,5 +169,5 @@ class Runner:
 
 
 def _words(error: Exception) -> str:
-    """Why a run was halted; a stranger's exception is named by its type only, its text may hold a customer's data."""
+    """Why a run was halted; of a stranger's exception only the type is told, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"

@@ -1,4 +1,4 @@
-"""Where runs live: one folder each under `paystack_results/`, for its owner only, and the lock that a plan is applied once.
+"""Where runs live: a private folder each under `paystack_results/`, and the locks around a plan.
 
     paystack_results/
       20261123-121530-risk-action-3f9a/
@@ -7,7 +7,8 @@
         results.csv, failed.csv, unsent.csv, summary.json
       .plans/            one small file per plan: locked while it is applied, then naming its run
 
-The locks are the kernel's (`flock`): they vanish with the process that held them, so a kill leaves nothing to clean up.
+The locks are the kernel's (`flock`): they vanish with the process that held them, so a kill leaves nothing
+to clean up.
 """
 
 from __future__ import annotations
@@ -131,7 +132,10 @@ class Runs:
         _private_folder(self.root)
         _private_folder(folder)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", source.stem)[:40].strip("-") or "input"
-        return folder / f"{stem}-{operation}-{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
+        return (
+            folder
+            / f"{stem}-{operation}-{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
+        )
 
     def __iter__(self) -> Iterator[Run]:
         """Newest first."""
@@ -148,7 +152,7 @@ class Runs:
 
     @contextlib.contextmanager
     def lock(self, plan: Plan) -> Iterator[None]:
-        """Nobody else applies or resumes this plan meanwhile, neither this file nor a copy of it with these results.
+        """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it, here.
 
         Raises `BusyError` at once if somebody does.
         """

@@ -1,7 +1,7 @@
 """One session of a run from end to end: check the plan against the account, lock, journal, runner, results.
 
-`apply` starts a run, `resume` goes on with one, `settle` asks for the verdicts of rows that were only accepted. The command
-line, the Python helpers and the dlt destination all go through here.
+`apply` starts a run, `resume` goes on with one, `settle` asks for the verdicts of rows that were only
+accepted. The command line, the Python helpers and the dlt destination all go through here.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import AccessError, ConfigError, PaystackError
+from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Performer
 from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
@@ -36,9 +36,9 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.states import RowState
 
+COMMAND: Final = "python pipelines/bulk.py"
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
 MAX_AGE_RESUMED: Final = timedelta(days=7)
-
 
 
 class AppliedError(ConfigError):
@@ -121,7 +121,10 @@ def _path(path: Any) -> str | None:
 
 @dataclass(slots=True)
 class Session:
-    """What a session needs besides its plan. `clock` is the one that `client` was made with, so that a stop ends waits."""
+    """What a session needs besides its plan.
+
+    `clock` is the one that `client` was made with, so that a stop ends waits.
+    """
 
     client: PaystackClient
     runs: Runs
@@ -147,7 +150,10 @@ class Session:
             return self._run(run, plan, secrets)
 
     def resume(self, run: Run) -> Finished:
-        """Go on with a run: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
+        """Go on with a run: read back what is in doubt, send what is unsent.
+
+        Sends nothing if nothing is left.
+        """
         plan = run.plan()
         self.check(plan, self.max_age or MAX_AGE_RESUMED)
         secrets = plan.secrets(self.source) if _has_secrets(plan) else None
@@ -185,6 +191,11 @@ class Session:
             try:
                 with stopping(runner, self.clock):
                     ended = runner.run()
+            except (
+                KeyboardInterrupt
+            ) as stop:  # the second one: what was under way is in doubt, and noted as such
+                stop.advice = f"Go on with: {COMMAND} resume {run.run_id}"  # type: ignore[attr-defined]
+                raise
             finally:
                 workers.close()
             requests = self.client.stats.requests - before
@@ -192,7 +203,9 @@ class Session:
             return conclude(run, plan, journal, ended, source=self.source)
 
 
-def conclude(run: Run, plan: Plan, journal: Journal, ended: Ended | None = None, *, source: Any = None) -> Finished:
+def conclude(
+    run: Run, plan: Plan, journal: Journal, ended: Ended | None = None, *, source: Any = None
+) -> Finished:
     """Write the result files and the summary of a run as it stands."""
     found, missing = write_results(run, plan, journal, source)
     finished = describe(run, plan, journal, found, ended)
@@ -224,15 +237,18 @@ def describe(
     )
 
 
-def settle(run: Run, client: PaystackClient, *, now: Callable[[], float] = time.time) -> int:
-    """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write."""
+def settle(runs: Runs, run: Run, client: PaystackClient, *, now: Callable[[], float] = time.time) -> int:
+    """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
+
+    Raises `BusyError` while the run is under way.
+    """
     plan = run.plan()
     ask = OPERATIONS[plan.header.operation].settle
     if ask is None:
         return 0
     settled = 0
     kinds = {"verified": Kind.VERIFIED, "failed": Kind.FAILED}
-    with run.journal() as journal:
+    with runs.lock(plan), run.journal() as journal:
         pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
         for row in plan.rows():
             if row.row not in pending:
@@ -263,7 +279,10 @@ def host_of(client: PaystackClient) -> str:
 
 @contextlib.contextmanager
 def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): finish what is under way and stop. Second: stop at once; the journal knows the rest."""
+    """First Ctrl-C (or SIGTERM): finish what is under way and stop.
+
+    Second: stop at once; the journal knows the rest.
+    """
 
     def first(_number: int, _frame: object) -> None:
         runner.stop(INTERRUPTED)

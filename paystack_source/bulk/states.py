@@ -4,15 +4,15 @@
        ^                   |------pending--------> pending --verified--> applied
        |                   |                               --failed----> rejected
        |                   |------rejected-------> rejected      (only while no earlier send is in doubt)
-       +-----not_sent------|                                     (429 to the end, no connection; never lost before)
+       +-----not_sent------|                                     (429 to the end, no connection)
                            |------unknown, lost--> doubt --found-------> applied
                                                      |-----absent------> doubt, cleared
                                                      |-----unclear-----> doubt
                                                      +-----intent------> sending, again
 
-Two rules keep a claim honest. A send whose answer was lost leaves a *doubt* that only a read-back can clear; and as long
-as there is a doubt, a later rejection proves nothing about the earlier send, so it is not a rejection of the row. Nothing
-here knows SQLite, HTTP or the clock.
+Two rules keep a claim honest. A send whose answer was lost leaves a *doubt* that only a read-back can
+clear; and as long as there is a doubt, a later rejection proves nothing about the earlier send, so it is
+not a rejection of the row. Nothing here knows SQLite, HTTP or the clock.
 """
 
 from __future__ import annotations
@@ -75,7 +75,10 @@ class IllegalEventError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class Event:
-    """One line of the journal. `at` is seconds since 1970 in UTC; `message` is Paystack's, redacted by the client."""
+    """One line of the journal.
+
+    `at` is seconds since 1970 in UTC; `message` is Paystack's, redacted by the client.
+    """
 
     row: int
     kind: Kind
@@ -128,11 +131,11 @@ def step(state: RowState, event: Event) -> RowState:
     kind = event.kind
     if kind not in _LEGAL[state.phase]:
         raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
-    said = replace(
-        state, at=event.at, http_status=event.http_status, code=event.code, message=event.message
-    )
+    said = replace(state, at=event.at, http_status=event.http_status, code=event.code, message=event.message)
     if kind is Kind.INTENT:
-        return replace(said, phase=Phase.SENDING, sends=state.sends + 1, read=None, since=state.since or event.at)
+        return replace(
+            said, phase=Phase.SENDING, sends=state.sends + 1, read=None, since=state.since or event.at
+        )
     if kind in _SETTLES:
         return replace(said, phase=_SETTLES[kind], doubts=0)
     if kind in (Kind.UNKNOWN, Kind.LOST):
@@ -161,9 +164,10 @@ def outcome(state: RowState) -> Outcome:
 
 
 def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
-    """What may be done with a row now, so that nothing is claimed wrongly and nothing unrepeatable is sent twice.
+    """What may be done with a row now: nothing claimed wrongly, nothing unrepeatable sent twice.
 
-    `repeatable`: sending the same row again is harmless. `readable`: a read can tell whether a send had its effect.
+    `repeatable`: sending the same row again is harmless. `readable`: a read can tell whether a send had its
+    effect.
     """
     if state.phase is Phase.PLANNED:
         return Action.SEND

@@ -1,8 +1,8 @@
 """The way back: the values that a run replaced, as an input for a plan of their own.
 
-An undo is no special power. It writes a table of customers and the values they had, which is then planned (so it is
-compared with what holds now, shown and confirmed) and applied like any other. Only rows that were applied are in it, and
-only where the plan knew what was there before; the rest is listed with the reason.
+An undo is no special power. It writes a table of customers and the values they had, which is then planned
+(so it is compared with what holds now, shown and confirmed) and applied like any other. Only rows that were
+applied are in it, and only where the plan knew what was there before; the rest is listed with the reason.
 """
 
 from __future__ import annotations

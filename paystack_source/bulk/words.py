@@ -1,4 +1,7 @@
-"""Plans and runs in words and numbers: what the command line shows and what `--json` holds. Pure; draws nothing."""
+"""Plans and runs in words and numbers: what the command line shows and what `--json` holds.
+
+Pure; draws nothing.
+"""
 
 from __future__ import annotations
 
@@ -8,7 +11,7 @@ import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.problems import masked
+from paystack_source.bulk.session import COMMAND
 from paystack_source.bulk.states import Outcome
 
 if TYPE_CHECKING:
@@ -17,7 +20,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan import Plan, PlanHeader, PlanRow
     from paystack_source.bulk.session import Finished
 
-COMMAND: Final = "python pipelines/bulk.py"
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
 
@@ -77,14 +79,19 @@ CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes, a line per field: what holds now, what will. Only personal values that the user has anyway."""
+    """The first changes, a line per field: what holds now, what will.
+
+    Only personal values that the user has anyway.
+    """
     sending = (row for row in plan.rows() if row.verdict == "send")
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(sending, most):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
         for number, (name, old, new) in enumerate(_fields(row)):
             first = number == 0
-            lines.append((row.line if first else "", _who(row) if first else "", name, old, new, note if first else ""))
+            lines.append(
+                (row.line if first else "", _who(row) if first else "", name, old, new, note if first else "")
+            )
     return lines
 
 
@@ -184,10 +191,13 @@ def next_commands(finished: Finished, suffix: str = "") -> list[str]:
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
         commands.append(f"{COMMAND} resume {run.run_id}{suffix}")
     if counts[Outcome.REJECTED]:
-        commands.append(f"{COMMAND} run {operation.name} {quoted(run.failed_file)}{suffix}   # once corrected")
+        commands.append(
+            f"{COMMAND} run {operation.name} {quoted(run.failed_file)}{suffix}   # once corrected"
+        )
     if counts[Outcome.ACCEPTED_PENDING]:
         commands.append(f"{COMMAND} status {run.run_id} --refresh{suffix}")
-    if counts[Outcome.APPLIED] and operation.undoable:
+    known = finished.plan.header.counts.to_send > finished.plan.header.counts.unknown_old
+    if counts[Outcome.APPLIED] and operation.undoable and known:
         commands.append(f"{COMMAND} undo {run.run_id}{suffix}")
     return commands
 

@@ -1,4 +1,7 @@
-"""Threads that perform jobs side by side; the runner's only concurrency. Swapped for a deterministic one in simulations."""
+"""Threads that perform jobs side by side; the runner's only concurrency.
+
+Swapped for a deterministic one in simulations.
+"""
 
 from __future__ import annotations
 

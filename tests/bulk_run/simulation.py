@@ -1,4 +1,4 @@
-"""A whole bulk run in one thread, from a seed: a fake Paystack that fails before or after its effect, and kills anywhere."""
+"""A bulk run in one thread, from a seed: a fake Paystack that fails around its effects, kills anywhere."""
 
 from __future__ import annotations
 
@@ -97,7 +97,9 @@ class FakePaystack:
             self.late.pop(0)()
 
     def _known(self, key: str) -> Any:
-        return lambda: None if self._find(key) else NotFound("Customer code/email specified is invalid", http_status=404)
+        return lambda: (
+            None if self._find(key) else NotFound("Customer code/email specified is invalid", http_status=404)
+        )
 
     def _find(self, key: str) -> dict[str, Any] | None:
         return next((c for c in self.customers.values() if key in (c["customer_code"], c["email"])), None)
@@ -195,7 +197,9 @@ class OneThread:
 
     def wait(self) -> list[Done]:
         number = self._world.rng.randint(1, len(self._jobs))
-        return [self._perform(self._jobs.pop(self._world.rng.randrange(len(self._jobs)))) for _ in range(number)]
+        return [
+            self._perform(self._jobs.pop(self._world.rng.randrange(len(self._jobs)))) for _ in range(number)
+        ]
 
     def close(self) -> None:
         pass
@@ -306,7 +310,7 @@ class Simulation:
         return held is not None and all(held.get(name) == value for name, value in row.new.items())
 
     def check(self) -> dict[int, Outcome]:
-        """Nothing lost, nothing claimed wrongly, nothing unrepeatable done twice; at any moment, dead or alive."""
+        """Nothing lost, nothing claimed wrongly, nothing unrepeatable done twice; at any moment."""
         claims = self.claims()
         assert sorted(claims) == [row.row for row in self.rows]
         for row in self.rows:

@@ -1,4 +1,4 @@
-"""Thousands of seeded schedules of faults and kills: nothing lost, nothing claimed wrongly, nothing unrepeatable twice."""
+"""Seeded schedules of faults and kills: nothing lost, nothing claimed wrongly, nothing unrepeatable twice."""
 
 from __future__ import annotations
 
