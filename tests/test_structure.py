@@ -17,13 +17,18 @@ SCRIPTS = sorted((ROOT / "pipelines").glob("*.py"))
 # Arrows run one way: pipelines -> source, bulk -> extract -> api (docs/architecture.md).
 MAY_USE = {
     "api": {"settings"},
-    "extract": {"api", "settings"},
-    "source": {"api", "extract", "settings", "destinations"},
-    "bulk": {"api", "settings", "progress", "failures", "destinations"},
-    "destinations": {"api", "lake"},
-    "lake": set(),
-    "sandbox": set(),
     "settings": {"api"},
+    "extract": {"api", "settings"},
+    "bulk": {"api", "settings", "progress", "failures"},
+    "sandbox": set(),
+    # what a warehouse holds, in dlt's words
+    "lake": set(),
+    "destinations": {"api", "lake"},
+    "warehouse": {"destinations", "extract", "lake"},
+    "source": {"api", "destinations", "extract", "settings", "warehouse"},
+    "mirror": {"api", "destinations", "extract", "source", "warehouse"},
+    "audit": {"bulk", "destinations", "failures", "source", "warehouse"},
+    # what people see
     "failures": {"api"},
     "progress": set(),
     "terminal": {"failures", "progress"},
