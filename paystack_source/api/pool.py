@@ -44,7 +44,16 @@ PAYSTACK = "https://api.paystack.co"
 _NO_RETRY = Retry.from_int(False, redirect=False)
 _LONGEST_IDLE = 5.0
 _LARGEST_BODY = 64 * 1024 * 1024
-_THREAD = threading.local()  # .sent: whether anything of this thread's current request has left
+
+
+class _ThreadNotes(threading.local):
+    """What the current request of this thread is doing."""
+
+    sent = False  # something of it has left
+    connecting = False
+
+
+_THREAD = _ThreadNotes()
 
 
 class _Noting:  # a mix-in for urllib3's connections
@@ -54,13 +63,17 @@ class _Noting:  # a mix-in for urllib3's connections
     sock: Any
 
     def connect(self) -> None:
-        super().connect()  # type: ignore[misc]
-        _THREAD.sent = False  # a proxy's CONNECT and the TLS handshake are not the request
+        _THREAD.connecting = True  # a proxy's CONNECT and the TLS handshake are not the request
+        try:
+            super().connect()  # type: ignore[misc]
+        finally:
+            _THREAD.connecting = False
 
     def send(self, data: Any) -> None:  # noqa: ANN401  # as in http.client
-        if self.sock is None:
-            self.connect()  # or it would happen below, after the note
-        _THREAD.sent = True
+        if not _THREAD.connecting:
+            if self.sock is None:
+                self.connect()  # or it would happen below, after the note
+            _THREAD.sent = True
         super().send(data)  # type: ignore[misc]
 
 

@@ -35,7 +35,7 @@ SILENCE = "silence"  # the request is read and never answered
 class RawServer:
     """Gives one scripted answer to each request, the last one again and again.
 
-    `requests` holds the head and body of what arrived, as text. An answer is bytes, or one of the words above.
+    `requests` holds what arrived, as text. An answer is bytes, or one of the words above.
     """
 
     def __init__(self, *answers, close_after=False):
@@ -43,7 +43,7 @@ class RawServer:
         self.requests = []
         self.close_after = close_after  # close each connection after its answer, without saying so
         self.connections = 0
-        self.closed = threading.Semaphore(0)  # one for each connection that was closed after its answer
+        self.closed = threading.Semaphore(0)  # one for each connection closed after its answer
         self._lock = threading.Lock()
         self._open = []
         self._listener = socket.create_server(("127.0.0.1", 0))
