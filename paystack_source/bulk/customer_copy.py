@@ -84,6 +84,7 @@ class _DuckDBCopy:
                 advice="Run the extract into it first, or name the dataset it is in.",
             ) from None
         written = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
+        _check_columns(columns)
         return _make_view(con, name, columns, mode, f"duckdb:{self.path.name}", written)
 
 
@@ -95,6 +96,7 @@ class _FrameCopy:
 
     def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
         frame = open_table(self.table)
+        _check_columns(frame.columns)
         wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_SEEN)]
         names = [frame.columns[i] for i in wanted]
         schema = pa.schema([(name, pa.string()) for name in names])
@@ -107,6 +109,14 @@ class _FrameCopy:
         return _make_view(con, "copied", names, mode, self.destination, self.as_of)
 
 
+def _check_columns(columns: Sequence[str]) -> None:
+    if "customer_code" not in columns or "email" not in columns:
+        raise ConfigError(
+            "The copy has no columns customer_code and email",
+            advice="Give the customers table as the extract writes it.",
+        )
+
+
 def _make_view(  # noqa: PLR0913 - each says another thing about the copy
     con: DuckDBPyConnection,
     name: str,
@@ -115,11 +125,6 @@ def _make_view(  # noqa: PLR0913 - each says another thing about the copy
     destination: str,
     as_of: datetime | None,
 ) -> CopyInfo:
-    if "customer_code" not in columns or "email" not in columns:
-        raise ConfigError(
-            "The copy has no columns customer_code and email",
-            advice="Give the customers table as the extract writes it.",
-        )
     seen = next((column for column in _SEEN if column in columns), None)
     source = {column: column for column in HELD if column in columns} | ({"seen_at": seen} if seen else {})
     picked = ", ".join(

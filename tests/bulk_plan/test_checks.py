@@ -1,0 +1,290 @@
+"""Everything that is wrong with an input is said at once, with line, column and reason, and nothing personal."""
+
+import csv
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.operations import OPERATIONS, operation
+from paystack_source.bulk.plan import InputError
+from paystack_source.bulk.problems import write_problems
+
+from .world import copy_of, customer, frame, plan
+
+
+def problems(tmp_path, name, source, **more):
+    with pytest.raises(InputError) as caught:
+        plan(tmp_path, name, source, **more)
+    assert not list(tmp_path.glob("*.plan"))
+    assert caught.value.exit_code == 2
+    return caught.value
+
+
+def reasons(tmp_path, name, source, **more):
+    return [(p.row, p.column, p.reason) for p in problems(tmp_path, name, source, **more).problems]
+
+
+def test_all_bad_cells_at_once_by_physical_line(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text(
+        "Customer Code,E-Mail,note,Risk Action\n"
+        'CUS_1,,"two\nlines",deny\n'
+        "cus_2,,x,allow\n"
+        "CUS_3,nobody,x,maybe\n"
+        ",,x,allow\n"
+        "CUS_5,,x,\n"
+        "CUS_6,,x\n"
+    )
+    error = problems(tmp_path, "risk-action", path)
+    found = {(p.line, p.column): p.reason for p in error.problems}
+    assert set(found) == {
+        (4, "Customer Code"),
+        (5, "E-Mail"),
+        (5, "Risk Action"),
+        (6, ""),
+        (7, "Risk Action"),
+        (8, ""),
+    }
+    assert found[5, "Risk Action"] == "is none of allow, deny, default"
+    assert [p.line for p in error.problems] == sorted(p.line for p in error.problems)
+    assert "line 4, Customer Code: is not a customer code" in str(error)
+    assert error.count == 6
+
+
+def test_long_lists_are_cut_in_words_and_whole_as_csv(tmp_path):
+    error = problems(tmp_path, "risk-action", frame(*[{"customer_code": f"bad{i}", "risk_action": "deny"} for i in range(50)]))
+    assert "… and 30 more" in str(error)
+    path = write_problems(error, tmp_path / "problems.csv")
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        rows = list(csv.DictReader(file))
+    assert [row["row"] for row in rows] == [str(i) for i in range(1, 51)]
+    assert path.stat().st_mode & 0o077 == 0
+
+
+def test_values_are_masked(tmp_path):
+    source = frame(
+        {
+            "email": "ada.lovelace@",
+            "first_name": "Ada\nX",
+            "last_name": "L",
+            "country": "NGX",
+            "bank_code": "058",
+            "account_number": "01234567891234567891234",
+            "bvn": "2222222222Z",
+        }
+    )
+    text = str(problems(tmp_path, "validate", source))
+    for private in ("lovelace", "Ada", "0123456789", "22222"):
+        assert private not in text
+    assert "…2Z" in text or "…Z" in text
+
+
+@pytest.mark.parametrize(
+    ("column", "value", "good"),
+    [
+        ("phone", "+2348012345678", True),
+        ("phone", "0803 123-4567", True),
+        ("phone", "(0803) 123.4567", True),
+        ("phone", "0803x", False),
+        ("phone", "2.34801E+12", False),
+        ("phone", "123", False),
+        ("phone", "+" + "1" * 21, False),
+        ("first_name", "Ọláwálé 😀", True),
+        ("first_name", "O'Neil-Smith", True),
+        ("first_name", "a\tb", False),
+        ("first_name", "x" * 256, False),
+        ("metadata", '{"a": [1, null]}', True),
+        ("metadata", "[1]", False),
+        ("metadata", "hello", False),
+        ("metadata", '"{}"', False),
+        ("metadata", '{"a": NaN}', False),
+        ("metadata", "{" * 5_000, False),
+    ],
+)
+def test_update_cells(tmp_path, column, value, good):
+    source = frame({"customer_code": "CUS_1", column: value})
+    if good:
+        assert plan(tmp_path, "update", source, metadata="replace").header.counts.to_send == 1
+    else:
+        ((row, where, _),) = reasons(tmp_path, "update", source, metadata="replace")
+        assert (row, where) == (1, column)
+
+
+@pytest.mark.parametrize(
+    ("value", "good"),
+    [
+        ("a@b.co", True),
+        ("Ada+x@Shop.NG", True),
+        ("ọlá@shop.ng", True),
+        ("a@b", False),
+        ("a b@c.ng", False),
+        ("a@@b.ng", False),
+        ("a@b.ng,c@d.ng", False),
+        ("a@b.ng\u200b", False),
+        ("@b.ng", False),
+        ("a@" + "b" * 260 + ".ng", False),
+    ],
+)
+def test_emails(tmp_path, value, good):
+    source = frame({"email": value})
+    if good:
+        (row,) = plan(tmp_path, "create", source).rows()
+        assert row.key == value  # kept as written
+    else:
+        assert len(reasons(tmp_path, "create", source)) == 1
+
+
+def identity(**changes):
+    return {
+        "customer_code": "CUS_1",
+        "first_name": "Ada",
+        "last_name": "Obi",
+        "country": "ng",
+        "bank_code": "058",
+        "account_number": "0123456789",
+        "bvn": "22222222222",
+    } | changes
+
+
+@pytest.mark.parametrize(
+    ("change", "column"),
+    [
+        ({"bvn": "2222222222"}, "bvn"),
+        ({"bvn": "222 2222 2222"}, "bvn"),
+        ({"bvn": "2.22E+10"}, "bvn"),
+        ({"account_number": "012345678"}, "account_number"),
+        ({"account_number": "", "country": "GH"}, "account_number"),
+        ({"account_number": "1234", "country": "GH"}, "account_number"),
+        ({"country": "Nigeria"}, "country"),
+        ({"first_name": ""}, "first_name"),
+        ({"first_name": "<clear>"}, "first_name"),
+        ({"type": "passport"}, "type"),
+        ({"bank_code": ""}, "bank_code"),
+    ],
+)
+def test_identity_cells(tmp_path, change, column):
+    found = reasons(tmp_path, "validate", frame(identity(), identity(customer_code="CUS_2", **change)))
+    assert [(row, name) for row, name, _ in found] == [(2, column)]
+
+
+def test_a_good_identity_row(tmp_path):
+    (row,) = plan(tmp_path, "validate", frame(identity(country="gh", account_number="123456789012"))).rows()
+    assert row.body == {"first_name": "Ada", "last_name": "Obi", "type": "bank_account", "country": "GH", "bank_code": "058"}
+    assert row.secret_fields == ("account_number", "bvn")
+
+
+def test_damaged_numbers_are_reported_and_not_repaired(tmp_path):
+    source = pd.DataFrame({"customer_code": ["CUS_1", "CUS_2"], "phone": [2348012345678.0, 23480123456789012345.0]})
+    found = reasons(tmp_path, "update", source)
+    assert [(row, column) for row, column, _ in found] == [(2, "phone")] * len(found)
+    assert "digits are lost" in found[0][2]
+
+
+def test_damaged_numbers_elsewhere_do_not_matter(tmp_path):
+    source = pd.DataFrame({"customer_code": ["CUS_1"], "first_name": ["Ada"], "other": np.array([1e300])})
+    assert plan(tmp_path, "update", source).header.counts.to_send == 1
+
+
+def test_numeric_phones_and_placeholder_words_are_warned_of(tmp_path):
+    source = pd.DataFrame({"customer_code": ["CUS_1"], "phone": [8031234567], "first_name": ["NULL"]})
+    warnings = " ".join(plan(tmp_path, "update", source).header.warnings)
+    assert "zeros at the start" in warnings
+    assert "NULL, nan" in warnings
+
+
+# -- headers --------------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("name", ["customer_code", "Customer Code", " CUSTOMER-CODE ", "customerCode", "code", "Customer"])
+def test_headers_in_any_spelling(tmp_path, name):
+    made = plan(tmp_path, "risk-action", frame({name: "CUS_1", "ACTION": "Deny"}))
+    (row,) = made.rows()
+    assert (row.key, row.new) == ("CUS_1", {"risk_action": "deny"})
+    assert made.header.input.mapping == {"customer_code": name, "risk_action": "ACTION"}
+
+
+def test_a_near_miss_is_suggested(tmp_path):
+    error = problems(tmp_path, "risk-action", frame({"custmer_code": "CUS_1", "risk_acton": "deny"}))
+    assert "'risk_acton'? did you mean 'risk_action'" in str(error)
+    error = problems(tmp_path, "risk-action", frame({"custmer_code": "CUS_1", "risk_action": "deny"}))
+    assert "'custmer_code'? did you mean 'customer_code'" in str(error)
+    made = plan(tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "A", "phnoe": "1", "shop": "x"}))
+    assert any("'phnoe'" in text and "phone" in text for text in made.header.warnings)
+    assert made.header.input.ignored == ["phnoe", "shop"]
+
+
+def test_double_headers_are_refused(tmp_path):
+    for names in (["email", "E mail", "risk_action"], ["email", "note", "note", "risk_action"], ["phone", "mobile", "tel", "email"]):
+        path = tmp_path / "in.csv"
+        path.write_text(",".join(names) + "\n")
+        if "tel" in names:
+            assert plan(tmp_path, "update", path).header.input.mapping["phone"] == "phone"  # the exact name wins
+            path.write_text("mobile,tel,email\n")
+            assert "may both be phone" in str(problems(tmp_path, "update", path) if not (tmp_path / "it.plan").unlink() else "")
+        else:
+            assert "more than once" in str(problems(tmp_path, "risk-action", path))
+
+
+@pytest.mark.parametrize(
+    ("name", "row", "said"),
+    [
+        ("risk-action", {"risk_action": "deny"}, "customer_code, email or id is missing"),
+        ("risk-action", {"email": "a@b.ng"}, "risk_action is missing"),
+        ("update", {"customer_code": "CUS_1", "shop": "x"}, "nothing to set"),
+        ("create", {"first_name": "A"}, "email is missing"),
+        ("validate", {"email": "a@b.ng", "first_name": "A"}, "bvn is missing"),
+        ("deactivate-authorization", {"email": "a@b.ng"}, "authorization_code is missing"),
+    ],
+)
+def test_missing_columns(tmp_path, name, row, said):
+    assert said in str(problems(tmp_path, name, frame(row)))
+
+
+# -- options --------------------------------------------------------------------------------------------------------
+
+
+def test_risk_action_from_the_option_fills_blanks_only(tmp_path):
+    made = plan(tmp_path, "risk-action", frame({"customer_code": "CUS_1"}), risk_action="Allow")
+    assert [row.new for row in made.rows()] == [{"risk_action": "allow"}]
+    source = frame({"customer_code": "CUS_1", "action": ""}, {"customer_code": "CUS_2", "action": "deny"})
+    made = plan(tmp_path, "risk-action", source, risk_action="allow")
+    assert [row.new["risk_action"] for row in made.rows()] == ["allow", "deny"]
+    assert any("wins" in text for text in made.header.warnings)
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [
+        ("update", {"risk_action": "deny"}),
+        ("risk-action", {"risk_action": "block"}),
+        ("risk-action", {"only_missing": True}),
+        ("risk-action", {"quota_share": 0}),
+        ("risk-action", {"metadata": "mix"}),
+        ("risk-action", {"refresh": "live"}),
+        ("risk", {}),
+    ],
+)
+def test_options_that_cannot_be(tmp_path, name, options):
+    source = frame({"customer_code": "CUS_1", "risk_action": "deny", "first_name": "A"})
+    with pytest.raises(ConfigError) as caught:
+        plan(tmp_path, name, source, **options)
+    assert caught.value.exit_code == 2
+
+
+def test_underscores_name_an_operation_too():
+    assert operation("risk_action") is OPERATIONS["risk-action"]
+
+
+def test_cells_and_customers_are_checked_in_one_go(tmp_path):
+    """A bad cell in one row does not hide that another row names two customers."""
+    copy = copy_of(customer(1), customer(2))
+    source = frame(
+        {"customer_code": "nonsense", "email": "", "risk_action": "deny"},
+        {"customer_code": "CUS_0001", "email": "person2@shop.ng", "risk_action": "deny"},
+        {"customer_code": "CUS_0002", "email": "", "risk_action": "deny"},
+        {"customer_code": "", "email": "PERSON2@shop.ng", "risk_action": "allow"},
+    )
+    found = reasons(tmp_path, "risk-action", source, copy=copy)
+    assert [row for row, _, _ in found] == [1, 2, 4]

@@ -1,0 +1,513 @@
+"""What a plan says: who is meant, what differs, what is sent, and what must be confirmed."""
+
+import datetime as dt
+
+import duckdb
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy
+from paystack_source.bulk.plan import InputChanged, InputError, Plan, StalePlan, WrongAccount
+from paystack_source.bulk.tables import write_table
+
+from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
+
+COPY = (customer(1), customer(2, risk_action="deny"), customer(3, first_name="Ada", metadata={"tier": "gold"}))
+
+
+def deny(*codes):
+    return frame(*[{"customer_code": code, "risk_action": "deny"} for code in codes])
+
+
+# -- diff -----------------------------------------------------------------------------------------------------------
+
+
+def test_rows_show_old_and_new_and_wanted_states_are_not_sent(tmp_path):
+    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002", "CUS_0009"), copy=copy_of(*COPY))
+    one, two, nine = made.rows()
+    assert (one.verdict, one.old, one.new, one.customer_id) == ("send", {"risk_action": "default"}, {"risk_action": "deny"}, 1)
+    assert (two.verdict, two.note) == ("noop", "as wanted already")
+    assert (nine.verdict, nine.old, nine.note) == ("send", None, "not in the copy")
+    counts = made.header.counts
+    assert (counts.rows, counts.to_send, counts.noop, counts.unknown_old, counts.requests) == (3, 2, 1, 1, 2)
+
+
+def test_without_a_copy_it_plans_all_the_same(tmp_path):
+    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"))
+    assert verdicts(made) == ["send", "send"]
+    assert [row.old for row in made.rows()] == [None, None]
+    assert any("Old values of 2 rows are unknown" in text for text in made.header.warnings)
+
+
+def test_names_resolve_by_email_and_id(tmp_path):
+    source = frame(
+        {"email": "PERSON1@shop.ng", "risk_action": "deny"},
+        {"id": "3", "risk_action": "deny"},
+        {"email": "new@shop.ng", "risk_action": "deny"},
+    )
+    keys = [row.key for row in plan(tmp_path, "risk-action", source, copy=copy_of(*COPY)).rows()]
+    assert keys == ["CUS_0001", "CUS_0003", "new@shop.ng"]
+
+
+@pytest.mark.parametrize(
+    ("operation", "row", "advice"),
+    [
+        ("risk-action", {"id": "1", "risk_action": "deny"}, "there is no copy"),
+        ("update", {"email": "person1@shop.ng", "first_name": "A"}, "--refresh live"),
+        ("update", {"customer_code": "CUS_1", "metadata": "{}"}, "--metadata replace"),
+    ],
+)
+def test_what_cannot_be_known_without_a_copy_is_said_with_advice(tmp_path, operation, row, advice):
+    with pytest.raises(InputError, match=advice):
+        plan(tmp_path, operation, frame(row))
+
+
+def test_blank_leaves_and_the_token_clears(tmp_path):
+    source = frame(
+        {"customer_code": "CUS_0003", "first_name": " <CLEAR> ", "last_name": "", "metadata": "<clear>"},
+        {"customer_code": "CUS_0001", "first_name": "<clear>"},
+        {"customer_code": "CUS_0002"},
+    )
+    made = plan(tmp_path, "update", source, copy=copy_of(*COPY))
+    three, one, two = made.rows()
+    assert three.new == {"first_name": "", "metadata": {}}
+    assert three.old == {"first_name": "Ada", "metadata": {"tier": "gold"}}
+    assert (one.verdict, one.note) == ("noop", "as wanted already")  # null is as empty as ""
+    assert (two.verdict, two.note) == ("noop", "nothing to set")
+    assert any("3 cells clear" in text for text in made.header.warnings)
+
+
+def test_only_missing_fills_and_never_overwrites(tmp_path):
+    source = frame(
+        {"customer_code": "CUS_0001", "first_name": "Bola", "last_name": "Bello", "phone": "<clear>"},
+        {"customer_code": "CUS_0003", "first_name": "Bola", "metadata": '{"tier":"x","n":1}'},
+    )
+    one, three = plan(tmp_path, "update", source, copy=copy_of(*COPY), only_missing=True).rows()
+    assert one.new == {"first_name": "Bola"}
+    assert three.new == {"metadata": {"n": 1, "tier": "gold"}}
+    with pytest.raises(InputError, match="must know what the customer has"):
+        plan(tmp_path, "update", frame({"customer_code": "CUS_0009", "first_name": "B"}), copy=copy_of(*COPY), only_missing=True)
+
+
+@pytest.mark.parametrize(
+    ("held", "how", "after"),
+    [
+        (None, "merge", {"n": 1, "t": True}),
+        ({"n": 1, "k": [1]}, "merge", {"k": [1], "n": 1, "t": True}),
+        ({"n": 1, "k": [1]}, "replace", {"n": 1, "t": True}),
+        ('{"k": 2}', "merge", {"k": 2, "n": 1, "t": True}),
+        ('"{}"', "merge", {"n": 1, "t": True}),
+        ({"t": True, "n": 1}, "merge", None),
+        ({"t": 1, "n": 1}, "merge", {"n": 1, "t": True}),
+        ({"big": 2**70}, "merge", {"big": 2**70, "n": 1, "t": True}),
+    ],
+)
+def test_metadata_is_the_whole_object(tmp_path, held, how, after):
+    source = frame({"customer_code": "CUS_0001", "metadata": '{"t": true, "n": 1}'})
+    (row,) = plan(tmp_path, "update", source, copy=copy_of(customer(1, metadata=held)), metadata=how).rows()
+    if after is None:
+        assert row.verdict == "noop"
+    else:
+        assert row.new == {"metadata": after}
+        assert row.new["metadata"]["t"] is True
+
+
+def test_metadata_that_is_no_object_cannot_be_merged_into(tmp_path):
+    source = frame({"customer_code": "CUS_0001", "metadata": '{"n":1}'})
+    copy = copy_of(customer(1, metadata="[1, 2]"))
+    with pytest.raises(InputError, match="--metadata replace"):
+        plan(tmp_path, "update", source, copy=copy)
+    assert verdicts(plan(tmp_path, "update", source, copy=copy, metadata="replace")) == ["send"]
+
+
+def test_create_leaves_out_who_is_there(tmp_path):
+    source = frame({"email": "Person1@shop.ng", "first_name": "A"}, {"email": "new@shop.ng", "metadata": '{"a":1}'})
+    one, two = plan(tmp_path, "create", source, copy=copy_of(*COPY)).rows()
+    assert (one.verdict, one.note) == ("noop", "is a customer already")
+    assert (two.verdict, two.key, two.new) == ("send", "new@shop.ng", {"metadata": {"a": 1}})
+
+
+def test_blank_rows_are_accounted_for(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("customer_code,risk_action,x\nCUS_1,deny,\n,,\n , ,\nCUS_2,deny,\n")
+    made = plan(tmp_path, "risk-action", path)
+    assert verdicts(made) == ["send", "noop", "noop", "send"]
+    assert any("2 blank rows" in text for text in made.header.warnings)
+
+
+# -- doubles --------------------------------------------------------------------------------------------------------
+
+
+def test_identical_doubles_are_folded(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("customer_code,metadata\nCUS_1,\"{\"\"a\"\":1,\"\"b\"\":2}\"\n\nCUS_1,\"{ \"\"b\"\": 2, \"\"a\"\": 1 }\"\n")
+    first, second = plan(tmp_path, "update", path, metadata="replace").rows()
+    assert (first.verdict, second.verdict, second.same_as, second.note) == ("send", "folded", 1, "same as line 2")
+
+
+def test_contradictions_name_both_lines(tmp_path):
+    path = tmp_path / "in.csv"
+    path.write_text("customer_code,risk_action\nCUS_1,deny\nCUS_2,deny\nCUS_1,allow\nCUS_1,deny\n")
+    with pytest.raises(InputError) as caught:
+        plan(tmp_path, "risk-action", path)
+    (problem,) = caught.value.problems
+    assert (problem.line, "line 2" in problem.reason) == (4, True)
+
+
+@pytest.mark.parametrize("known", ["copy", "input"])
+def test_one_customer_under_two_names_is_seen(tmp_path, known):
+    rows = [{"customer_code": "CUS_0001", "risk_action": "deny"}, {"email": "Person1@shop.ng", "risk_action": "deny"}]
+    copy = copy_of(*COPY)
+    if known == "input":  # another row says that the two belong together
+        rows[0]["email"] = "person1@shop.ng"
+        copy = None
+    assert verdicts(plan(tmp_path, "risk-action", frame(*rows), copy=copy)) == ["send", "folded"]
+    rows[1]["risk_action"] = "allow"
+    with pytest.raises(InputError, match="than row 1"):
+        plan(tmp_path, "risk-action", frame(*rows), copy=copy)
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"customer_code": "CUS_0001", "email": "person2@shop.ng"},
+        {"customer_code": "CUS_0001", "email": "someone@else.ng"},
+        {"customer_code": "CUS_0001", "id": "2"},
+        {"customer_code": "CUS_0777", "email": "person2@shop.ng"},
+        {"email": "person1@shop.ng", "id": "2"},
+        {"email": "someone@else.ng", "id": "2"},
+    ],
+)
+def test_a_row_that_names_two_customers_is_refused(tmp_path, row):
+    with pytest.raises(InputError, match="two different customers"):
+        plan(tmp_path, "risk-action", frame(row | {"risk_action": "deny"}), copy=copy_of(*COPY))
+
+
+def test_emails_that_differ_by_case_only(tmp_path):
+    copy = copy_of(customer(1, email="ada@x.ng"), customer(2, email="Ada@x.ng"))
+    (row,) = plan(tmp_path, "risk-action", frame({"email": "Ada@x.ng", "risk_action": "deny"}), copy=copy).rows()
+    assert row.key == "CUS_0002"
+    with pytest.raises(InputError, match="more than one customer"):
+        plan(tmp_path, "risk-action", frame({"email": "ADA@x.ng", "risk_action": "deny"}), copy=copy)
+
+
+def test_secrets_tell_doubles_apart(tmp_path):
+    row = {"email": "a@b.ng", "first_name": "A", "last_name": "B", "country": "NG", "bank_code": "058"}
+    row |= {"account_number": "0123456789", "bvn": "22222222221"}
+    assert verdicts(plan(tmp_path, "validate", frame(row, row))) == ["send", "folded"]
+    with pytest.raises(InputError, match="asks for something else"):
+        plan(tmp_path, "validate", frame(row, row | {"bvn": "22222222222"}))
+    codes = frame({"authorization_code": "AUTH_a1"}, {"authorization_code": "AUTH_b2"}, {"authorization_code": "AUTH_a1"})
+    assert verdicts(plan(tmp_path, "deactivate-authorization", codes)) == ["send", "send", "folded"]
+
+
+# -- live -----------------------------------------------------------------------------------------------------------
+
+
+def test_live_values_win_and_drift_is_shown(tmp_path):
+    client = Reader(customer(1, risk_action="deny"), customer(2, risk_action="allow"), customer(3))
+    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002", "CUS_0003"), copy=copy_of(*COPY), client=client, refresh="live")
+    one, two, three = made.rows()
+    assert (one.verdict, one.drifted) == ("noop", True)
+    assert (two.verdict, two.drifted, two.old) == ("send", True, {"risk_action": "allow"})
+    assert (three.verdict, three.drifted) == ("send", False)
+    assert made.header.counts.drifted == 2
+    assert made.header.refreshed == len(client.asked) == 3
+
+
+def test_drift_of_metadata_ignores_how_it_is_written(tmp_path):
+    source = frame(*[{"customer_code": f"CUS_000{i}", "metadata": '{"new":1}'} for i in (1, 2, 3)])
+    client = Reader(customer(1, metadata={}), customer(2, metadata={"a": 1, "b": 2}), customer(3, metadata={"tier": "silver"}))
+    copy = copy_of(customer(1), customer(2, metadata='{"b": 2, "a": 1}'), COPY[2])
+    rows = list(plan(tmp_path, "update", source, copy=copy, client=client, refresh="live").rows())
+    assert [row.drifted for row in rows] == [False, False, True]
+    assert rows[2].old == {"metadata": {"tier": "silver"}}
+    assert rows[2].new == {"metadata": {"new": 1, "tier": "silver"}}
+
+
+def test_a_customer_that_paystack_lacks_is_a_problem(tmp_path):
+    with pytest.raises(InputError, match="Paystack has no such customer"):
+        plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), client=Reader(customer(1)), refresh="live")
+
+
+def test_an_email_is_resolved_by_a_read_where_an_update_needs_the_code(tmp_path):
+    client = Reader(customer(1))
+    source = frame({"email": "person1@shop.ng", "first_name": "Ada"}, {"customer_code": "CUS_0001", "first_name": "Ada"})
+    one, two = plan(tmp_path, "update", source, client=client).rows()
+    assert (one.key, one.old, one.verdict) == ("CUS_0001", {"first_name": None}, "send")
+    assert two.verdict == "folded"
+    assert client.asked == ["person1@shop.ng"]
+    with pytest.raises(InputError):
+        plan(tmp_path, "update", source, client=client, refresh="never")
+
+
+def test_an_old_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
+    old = NOW - dt.timedelta(hours=30)
+    client = Reader(*COPY)
+    plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=client)
+    assert client.asked == []
+    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY, as_of=old), client=client)
+    assert client.asked == ["CUS_0001"]
+    assert made.header.refreshed == 1
+    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy_of(*COPY, as_of=old), client=client, refresh_limit=1)
+    assert len(client.asked) == 1
+    assert any("2 customers" in text and "--refresh live" in text for text in made.header.warnings)
+    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY, as_of=old), client=client, refresh="never")
+    assert any("30 hours old" in text for text in made.header.warnings)
+
+
+def test_rows_say_themselves_when_they_were_seen(tmp_path):
+    seen = [(NOW - dt.timedelta(hours=h)).isoformat() for h in (1, 100)]
+    copy = arrow_copy([customer(1, _last_seen_at=seen[0]), customer(2, _last_seen_at=seen[1])])
+    client = Reader(*COPY)
+    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy, client=client)
+    assert client.asked == ["CUS_0002"]
+    assert made.header.copy.as_of == NOW - dt.timedelta(hours=1)
+
+
+def test_nothing_is_fetched_for_an_input_that_is_wrong(tmp_path):
+    client = Reader(*COPY)
+    with pytest.raises(InputError):
+        plan(tmp_path, "risk-action", deny("CUS_0001", "nonsense"), client=client, refresh="live")
+    assert client.asked == []
+
+
+# -- copies ---------------------------------------------------------------------------------------------------------
+
+
+def warehouse(path, *customers, dataset="paystack"):
+    with duckdb.connect(path) as con:
+        con.execute(f"CREATE SCHEMA {dataset}")
+        con.execute(
+            f"CREATE TABLE {dataset}.customers (id BIGINT, customer_code VARCHAR, email VARCHAR, first_name VARCHAR, "
+            "last_name VARCHAR, phone VARCHAR, metadata JSON, risk_action VARCHAR, integration BIGINT, domain VARCHAR, "
+            "_last_seen_at TIMESTAMPTZ)"
+        )
+        for c in customers:
+            con.execute(
+                f"INSERT INTO {dataset}.customers SELECT ?, ?, ?, ?, ?, ?, ?::JSON, ?, ?, ?, ?",
+                [c["id"], c["customer_code"], c["email"], c["first_name"], c["last_name"], c["phone"], c.get("json"),
+                 c["risk_action"], c["integration"], c["domain"], NOW],
+            )
+
+
+def test_a_duckdb_file_is_joined_in_place_and_stays_as_it_was(tmp_path):
+    path = tmp_path / "copy.duckdb"
+    warehouse(path, customer(1, json='{"a": 1}'), customer(2, domain="live", email="person1@shop.ng", integration=7))
+    before = path.read_bytes()
+    source = frame({"email": "person1@shop.ng", "metadata": '{"b":2}'})
+    made = plan(tmp_path, "update", source, copy=duckdb_copy(path))
+    (row,) = made.rows()
+    assert (row.key, row.new) == ("CUS_0001", {"metadata": {"a": 1, "b": 2}})  # the live namesake is another customer
+    about = made.header.copy
+    assert (about.destination, about.customers, about.account, about.domain, about.as_of) == ("duckdb:copy.duckdb", 1, 42, "test", NOW)
+    assert path.read_bytes() == before
+
+
+def test_copies_that_cannot_be(tmp_path):
+    with pytest.raises(ConfigError, match="no copy"):
+        duckdb_copy(tmp_path / "missing.duckdb")
+    warehouse(tmp_path / "copy.duckdb", customer(1), dataset="other")
+    with pytest.raises(ConfigError, match=r"no table paystack\.customers"):
+        plan(tmp_path, "risk-action", deny("CUS_1"), copy=duckdb_copy(tmp_path / "copy.duckdb"))
+    with pytest.raises(ConfigError, match="more than one account"):
+        plan(tmp_path, "risk-action", deny("CUS_1"), copy=copy_of(customer(1), customer(2, integration=7)))
+    with pytest.raises(ConfigError, match="customer_code and email"):
+        plan(tmp_path, "risk-action", deny("CUS_1"), copy=arrow_copy([{"a": 1}]))
+
+
+def test_a_customer_twice_in_the_copy_counts_once(tmp_path):
+    copy = copy_of(customer(1), customer(1))
+    assert plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy).header.counts.rows == 1
+
+
+# -- confirmation, minutes, account ---------------------------------------------------------------------------------
+
+
+def many(count, action="allow"):
+    return frame(*[{"customer_code": f"CUS_{i:04d}", "risk_action": action} for i in range(1, count + 1)])
+
+
+@pytest.mark.parametrize(
+    ("action", "rows", "mode", "needed"),
+    [
+        ("allow", 1_001, "live", True),
+        ("allow", 1_000, "live", False),
+        ("deny", 101, "live", True),
+        ("deny", 100, "live", False),
+        ("deny", 101, "test", False),
+        ("deny", 101, None, True),
+    ],
+)
+def test_large_plans_want_the_number_typed(tmp_path, action, rows, mode, needed):
+    guard = plan(tmp_path, "risk-action", many(rows, action), key_mode=mode).header.guard
+    assert guard.needed is needed
+    assert guard.phrase == str(rows)
+    assert bool(guard.reasons) is (rows not in (100, 1_000))
+
+
+def test_a_large_share_of_all_customers_wants_it_too(tmp_path):
+    copy = copy_of(*[customer(i, domain="live") for i in range(1, 201)])
+    guard = plan(tmp_path, "risk-action", many(15), copy=copy, key_mode="live").header.guard
+    assert not guard.needed
+    guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live").header.guard
+    assert guard.needed
+    assert "7.5% of all 200 customers" in guard.reasons[0]
+    guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live", guard_share=0.5).header.guard
+    assert not guard.needed
+    assert plan(tmp_path, "risk-action", many(15), copy=copy, key_mode="live", guard_rows=14).header.guard.needed
+
+
+def test_rows_that_need_nothing_do_not_count(tmp_path):
+    copy = copy_of(*[customer(i, domain="live", risk_action="deny") for i in range(1, 201)])
+    header = plan(tmp_path, "risk-action", many(200, "deny"), copy=copy, key_mode="live").header
+    assert (header.guard.needed, header.counts.to_send) == (False, 0)
+    assert "There is nothing to send." in header.warnings
+
+
+@pytest.mark.parametrize(
+    ("options", "minutes"),
+    [
+        ({"key_mode": "live"}, 0.5),
+        ({"key_mode": "test"}, 3.0),
+        ({"key_mode": "live", "quota_share": 0.5}, 1.0),
+        ({"key_mode": "live", "quota": 1_200}, 0.25),
+        ({"key_mode": "live", "quota": 0}, 0.0),
+    ],
+)
+def test_minutes_at_the_quota(tmp_path, options, minutes):
+    assert plan(tmp_path, "risk-action", many(300), **options).header.minutes == minutes
+
+
+def test_who_and_where_come_from_the_client(tmp_path):
+    header = plan(tmp_path, "risk-action", deny("CUS_0001"), client=Reader(*COPY), refresh="live", key_mode=None).header
+    assert (header.key_mode, header.key_fingerprint, header.host, header.account) == ("test", "print-test", "loopback", 42)
+
+
+def test_a_copy_of_another_account_is_refused(tmp_path):
+    client = Reader(customer(1, integration=7))
+    with pytest.raises(WrongAccount):
+        plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=client, refresh="live")
+    with pytest.raises(WrongAccount):
+        plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), account=7)
+
+
+def test_applicable_only_here_and_now(tmp_path):
+    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=Reader(*COPY))
+    day = dt.timedelta(hours=24)
+
+    def check(age=dt.timedelta(0), account=42, key_mode="test", key="print-test", host="loopback"):
+        made.check_applicable(
+            NOW + age, account=account, key_mode=key_mode, max_age=day, key_fingerprint=key, host=host
+        )
+
+    check()
+    check(age=day)
+    check(key="another key of the same account")
+    for age in (day + dt.timedelta(seconds=1), dt.timedelta(minutes=-6)):
+        with pytest.raises(StalePlan):
+            check(age=age)
+    for wrong in ({"account": 7}, {"key_mode": "live"}, {"host": "paystack"}, {"account": None, "key": "another"}):
+        with pytest.raises(WrongAccount):
+            check(**wrong)
+
+
+# -- secrets --------------------------------------------------------------------------------------------------------
+
+
+def identities(path):
+    rows = [["a@b.ng", "A", "B", "NG", "058", f"012345678{i}", f"2222222222{i}"] for i in range(3)]
+    rows = [[f"{i}{row[0]}", *row[1:]] for i, row in enumerate(rows)]
+    write_table(path, ["email", "first_name", "last_name", "country", "bank_code", "account_number", " BVN "], rows)
+    return path
+
+
+def test_secrets_are_read_again_from_the_input(tmp_path):
+    path = identities(tmp_path / "in.csv")
+    made = plan(tmp_path, "validate", path)
+    secrets = made.secrets()
+    assert [secrets(row) for row in made.rows()] == [
+        {"account_number": f"012345678{i}", "bvn": f"2222222222{i}"} for i in range(3)
+    ]
+    assert [row.secrets["bvn"] for row in made.rows()] == ["…20", "…21", "…22"]
+
+
+def test_secrets_are_refused_from_another_input(tmp_path):
+    path = identities(tmp_path / "in.csv")
+    made = Plan.open(plan(tmp_path, "validate", path).path)
+    path.write_bytes(path.read_bytes().replace(b"22222222220", b"22222222229"))
+    with pytest.raises(InputChanged, match="not the input"):
+        made.secrets()
+    path.unlink()
+    with pytest.raises(InputChanged, match="gone"):
+        made.secrets()
+
+
+def test_secrets_of_a_frame_come_from_the_frame(tmp_path):
+    source = frame({"authorization_code": " AUTH_abc123 "}, {"authorization_code": "AUTH_xyz789"})
+    made = plan(tmp_path, "deactivate-authorization", source)
+    secrets = made.secrets(source)
+    assert [secrets(row) for row in made.rows()] == [
+        {"authorization_code": "AUTH_abc123"},
+        {"authorization_code": "AUTH_xyz789"},
+    ]
+    for other in (None, source.slice(0, 1)):
+        with pytest.raises(InputChanged):
+            made.secrets(other)
+
+
+def test_operations_without_secrets_need_no_input(tmp_path):
+    made = plan(tmp_path, "risk-action", deny("CUS_0001"))
+    assert made.secrets()(next(made.rows())) == {}
+
+
+# -- any input ------------------------------------------------------------------------------------------------------
+
+ROW = st.fixed_dictionaries(
+    {},
+    optional={
+        "customer_code": st.sampled_from(["", "CUS_0001", "CUS_0002", "CUS_0009", "bad"]),
+        "email": st.sampled_from(["", "person1@shop.ng", "PERSON2@shop.ng", "new@shop.ng", "bad"]),
+        "first_name": st.sampled_from(["", "Ada", "<clear>", "Zoë"]),
+        "phone": st.sampled_from(["", "+2348012345678", "x"]),
+        "metadata": st.sampled_from(["", '{"a":1}', "<clear>", "{"]),
+    },
+)
+
+
+@settings(deadline=None, max_examples=60)
+@given(rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans())
+def test_every_row_is_accounted_for_exactly_once(tmp_path_factory, rows, copied, only_missing, replace):
+    folder = tmp_path_factory.mktemp("p")
+    names = ("customer_code", "email", "first_name", "phone", "metadata")
+    source = frame(*[dict.fromkeys(names, "") | row for row in rows]) if rows else frame(dict.fromkeys(names, ""))
+    try:
+        made = plan(
+            folder,
+            "update",
+            source,
+            copy=copy_of(*COPY) if copied else None,
+            only_missing=only_missing,
+            metadata="replace" if replace else "merge",
+        )
+    except InputError as error:
+        assert error.count == len(error.problems) > 0
+        assert all(1 <= p.row <= len(source) for p in error.problems)
+        return
+    planned = list(made.rows())
+    assert [row.row for row in planned] == list(range(1, len(source) + 1))
+    counts = made.header.counts
+    assert counts.to_send + counts.noop + counts.folded == counts.rows == len(source)
+    for verdict, count in (("send", counts.to_send), ("noop", counts.noop), ("folded", counts.folded)):
+        assert sum(row.verdict == verdict for row in planned) == count
+    sent = [row.key for row in planned if row.verdict == "send"]
+    assert len(set(sent)) == len(sent)
+    for row in planned:
+        if row.verdict == "send":
+            assert row.new
+            assert row.old is None or set(row.old) == set(row.new)
+        if row.verdict == "folded":
+            assert planned[row.same_as - 1].verdict != "folded"
+            assert planned[row.same_as - 1].key == row.key

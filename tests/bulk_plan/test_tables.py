@@ -1,0 +1,351 @@
+"""Inputs come in as they were meant, and what is written can be fed back in."""
+
+import codecs
+import csv
+import datetime as dt
+import decimal
+import stat
+import zipfile
+
+import duckdb
+import numpy as np
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import example, given, settings
+from hypothesis import strategies as st
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.problems import InputError
+from paystack_source.bulk.tables import open_table, write_table
+
+
+def write(path, data):
+    path.write_bytes(data if isinstance(data, bytes) else data.encode())
+    return path
+
+
+def lines(table):
+    return [line for batch in table.batches() for line in (batch.lines or [])]
+
+
+NAMES = "customer_code,first_name\nCUS_a,Zoë\nCUS_b,Ọlá\n"
+
+
+@pytest.mark.parametrize(
+    ("encode", "found"),
+    [
+        (lambda t: t.encode(), "utf-8"),
+        (lambda t: t.encode("utf-8-sig"), "utf-8-sig"),
+        (lambda t: codecs.BOM_UTF16_LE + t.encode("utf-16-le"), "utf-16"),
+        (lambda t: codecs.BOM_UTF16_BE + t.encode("utf-16-be"), "utf-16"),
+    ],
+)
+def test_encodings_are_recognised(tmp_path, encode, found):
+    table = open_table(write(tmp_path / "in.csv", encode(NAMES)))
+    assert table.columns == ["customer_code", "first_name"]
+    assert list(table.rows()) == [("CUS_a", "Zoë"), ("CUS_b", "Ọlá")]
+    assert table.encoding == found
+    assert table.warnings == []
+
+
+def test_windows_1252_is_read_with_a_warning(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", "first_name\nZoë – “x”\n".encode("cp1252")))
+    assert list(table.rows()) == [("Zoë – “x”",)]
+    assert "not UTF-8" in table.warnings[0]
+
+
+def test_bytes_that_windows_1252_lacks_still_load(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", b"first_name\nZ\xeb\x81\n"))
+    assert list(table.rows()) == [("Zë\x81",)]
+
+
+def test_a_late_broken_byte_turns_the_whole_file(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", "name\n".encode() + "ë\n".encode() * 700_000 + b"\xeb\n"))
+    assert table.encoding == "cp1252"
+
+
+def test_utf16_without_mark_is_refused_with_advice(tmp_path):
+    with pytest.raises(InputError, match="UTF-16"):
+        open_table(write(tmp_path / "in.csv", NAMES.encode("utf-16-le")))
+
+
+def test_an_encoding_can_be_forced(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", "n\nЖ\n".encode("koi8-r")), encoding="koi8-r")
+    assert list(table.rows()) == [("Ж",)]
+
+
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_are_found_and_those_inside_quotes_do_not_count(tmp_path, separator):
+    text = f'"a;,|\tb"{separator}c{separator}d\n1{separator}2{separator}3\n'
+    table = open_table(write(tmp_path / "in.csv", text))
+    assert table.columns == ["a;,|\tb", "c", "d"]
+    assert list(table.rows()) == [("1", "2", "3")]
+
+
+def test_excels_separator_line(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", "sep=;\r\na;b\r\n1,5;2\r\n"))
+    assert (table.columns, list(table.rows()), lines(table)) == (["a", "b"], [("1,5", "2")], [3])
+
+
+def test_physical_lines_with_quoted_newlines_and_empty_lines(tmp_path):
+    text = 'a,b\n\n1,"x\ny\nz"\n\n\n2,y\r\n3,"p\r\nq"\n4,r'
+    table = open_table(write(tmp_path / "in.csv", text))
+    assert [row[0] for row in table.rows()] == ["1", "2", "3", "4"]
+    assert lines(table) == [3, 8, 9, 11]
+
+
+def test_nothing_is_guessed_from_csv(tmp_path):
+    cells = ["00123", "+2348012345678", "0803 123 4567", "1e5", "NULL", "NaN", "true", "2020-01-01", " x ", "1,000"]
+    path = tmp_path / "in.csv"
+    write_table(path, ["v"], [[c] for c in cells])
+    assert [row[0] for row in open_table(path).rows()] == cells
+
+
+def test_uneven_rows_and_broken_quotes_are_named_by_line(tmp_path):
+    table = open_table(write(tmp_path / "in.csv", 'a,b\n1,2\n1\n1,2,3\n'))
+    problems = [p for batch in table.batches() for p in batch.problems]
+    assert [(p.line, p.reason[:12]) for p in problems] == [(3, "has 1 cells "), (4, "has 3 cells ")]
+    with pytest.raises(InputError, match="line 3"):
+        list(open_table(write(tmp_path / "in.csv", 'a,b\n1,2\n1,"x\n')).batches())
+
+
+@pytest.mark.parametrize("content", [b"", b"\n\n"])
+def test_empty_files_are_refused(tmp_path, content):
+    with pytest.raises(InputError, match="empty"):
+        open_table(write(tmp_path / "in.csv", content))
+
+
+def test_a_huge_cell_is_an_error_and_no_crash(tmp_path):
+    with pytest.raises(InputError, match="field larger"):
+        list(open_table(write(tmp_path / "in.csv", "a\n" + "x" * 1_100_000)).batches())
+
+
+TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
+TRICKY = st.sampled_from(
+    ["+2348012345678", "=1+1", "@x", "-5", "\t=1", "'+234", "''=", "'", "''", "'abc", '"', ",", ";", "\n", "\r\n", "\r", "\ufeff", "😀", "＝1", "", " "]
+)
+CELL = st.one_of(TRICKY, TEXT, st.tuples(TRICKY, TEXT).map("".join))
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.data())
+def test_what_is_written_is_read_back(tmp_path_factory, data):
+    width = data.draw(st.integers(1, 4))
+    row = st.lists(CELL, min_size=width, max_size=width)
+    columns = data.draw(row.filter(lambda names: any(names)))
+    rows = data.draw(st.lists(row, max_size=6))
+    for suffix in ("csv", "parquet"):
+        if suffix == "parquet" and len(set(columns)) < width:
+            continue
+        path = tmp_path_factory.mktemp("t") / f"t.{suffix}"
+        assert write_table(path, columns, rows) == len(rows)
+        table = open_table(path)
+        assert table.columns == columns
+        assert [list(r) for r in table.rows()] == rows
+
+
+@settings(deadline=None, max_examples=150)
+@given(st.lists(CELL, min_size=1, max_size=5))
+@example(["+2348012345678"])
+def test_no_written_cell_is_a_formula(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_table(path, [f"c{i}" for i in range(len(cells))], [cells])
+    with path.open(encoding="utf-8-sig", newline="") as file:
+        row = list(csv.reader(file))[1]
+    assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n\0＝＋－＠") and cell]
+
+
+def test_written_files_are_private_and_whole(tmp_path):
+    path = tmp_path / "out.csv"
+    write_table(path, ["a"], [["1"]])
+    assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+    def broken():
+        yield ["2"]
+        raise OSError("disk full")
+
+    with pytest.raises(OSError, match="disk full"):
+        write_table(path, ["a"], broken())
+    assert list(open_table(path).rows()) == [("1",)]
+    assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
+
+
+# -- frames ---------------------------------------------------------------------------------------------------------
+
+
+def test_pandas_numbers_become_sane_text():
+    frame = pd.DataFrame(
+        {
+            "float": [2348012345678.0, np.nan, 0.5],
+            "int": [803, -1, 0],
+            "nullable": pd.array([1, None, 3], dtype="Int64"),
+            "mixed": ["+234", None, 2348012345678.0],
+            "na": [pd.NA, pd.NaT, float("nan")],
+            "when": pd.to_datetime(["2020-01-02 00:00", None, "2021-01-01 10:00"]),
+            "flag": [True, False, True],
+            "category": pd.Categorical(["x", None, "x"]),
+            "dicts": [{"a": 1}, {"b": None}, None],
+            "money": [decimal.Decimal("10.00"), decimal.Decimal("1.50"), None],
+        }
+    )
+    rows = list(zip(*open_table(frame).rows(), strict=True))
+    assert rows[:5] == [
+        ("2348012345678", "", "0.5"),
+        ("803", "-1", "0"),
+        ("1", "", "3"),
+        ("+234", "", "2348012345678"),
+        ("", "", ""),
+    ]
+    assert rows[5] == ("2020-01-02T00:00:00", "", "2021-01-01T10:00:00")
+    assert rows[6:] == [("true", "false", "true"), ("x", "", "x"), ('{"a":1}', '{"b":null}', ""), ("10", "1.50", "")]
+
+
+@pytest.mark.parametrize("kind", ["float64", "float32"])
+def test_floats_that_lost_digits_are_reported(kind):
+    frame = pd.DataFrame({"phone": np.array([1234567, 23480123456789012345.0], dtype=kind)})
+    (batch,) = open_table(frame).batches()
+    assert list(batch.bad[0]) == [1]
+    assert batch.numbers == {0}
+
+
+@pytest.mark.parametrize(
+    "frame",
+    [
+        pa.table({"a": ["+1", None], "b": [1.0, 2.0]}),
+        pa.table({"a": ["+1", None], "b": [1.0, 2.0]}).to_batches()[0],
+        pl.DataFrame({"a": ["+1", None], "b": [1.0, 2.0]}),
+        duckdb.sql("SELECT * FROM (VALUES ('+1', 1.0::DOUBLE), (NULL, 2.0::DOUBLE)) t(a, b)"),
+        [{"a": "+1", "b": 1}, {"b": 2.0}],
+        pa.table({"a": pa.array(["+1", None]).dictionary_encode(), "b": pa.array([1, 2], pa.uint8())}),
+        pa.table({"a": pa.array(["+1", None], pa.string_view()), "b": pa.array([1, 2], pa.decimal128(30, 4))}),
+    ],
+    ids=["table", "batch", "polars", "duckdb", "dicts", "dictionary", "views"],
+)
+def test_every_kind_of_frame(frame):
+    table = open_table(frame)
+    assert list(table.rows()) == [("+1", "1"), ("", "2")]
+    assert table.sha256() == table.sha256()
+
+
+def test_one_shot_readers_can_be_read_twice():
+    table = open_table(pa.table({"a": ["1"]}).to_reader())
+    assert list(table.rows()) == list(table.rows()) == [("1",)]
+
+
+def test_structs_keep_only_the_keys_that_are_there():
+    table = open_table(pa.table({"metadata": [{"a": 1, "b": None}, {"a": None, "b": {"c": 2}}, None]}))
+    assert [r[0] for r in table.rows()] == ['{"a":1}', '{"b":{"c":2}}', ""]
+
+
+def test_frame_hash_sees_every_change_and_no_chunking():
+    table = pa.table({"a": ["x", "yz", ""], "b": ["1", "2", "3"]})
+    same = pa.concat_tables([table.slice(0, 1), table.slice(1)])
+    assert open_table(table).sha256() == open_table(same).sha256()
+    others = [
+        pa.table({"a": ["xy", "z", ""], "b": ["1", "2", "3"]}),
+        pa.table({"a": ["x", "yz", ""], "c": ["1", "2", "3"]}),
+        pa.table({"b": ["1", "2", "3"], "a": ["x", "yz", ""]}),
+        table.slice(0, 2),
+    ]
+    assert len({open_table(t).sha256() for t in (table, *others)}) == 5
+
+
+def test_what_is_no_table_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="int is no table"):
+        open_table(5)
+    with pytest.raises(ConfigError, match="compressed"):
+        open_table(write(tmp_path / "in.csv.gz", b"\x1f\x8b\x08\x00"))
+    with pytest.raises(ConfigError, match="not what its name says"):
+        open_table(write(tmp_path / "in.parquet", "a,b\n"))
+    with pytest.raises(FileNotFoundError):
+        open_table(tmp_path / "missing.csv")
+    with pytest.raises(InputError, match="Parquet"):
+        open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))
+
+
+# -- Parquet and Excel -----------------------------------------------------------------------------------------------
+
+
+def test_parquet(tmp_path):
+    path = tmp_path / "in.dat"  # known by its content, not by its name
+    pq.write_table(pa.table({"phone": ["+234", None], "id": [7, 8]}), path)
+    table = open_table(path)
+    assert (table.format, list(table.rows())) == ("parquet", [("+234", "7"), ("", "8")])
+
+
+def xlsx(path, sheets):
+    """A workbook by hand: text as inline strings, numbers as numbers, None as a missing cell."""
+    names = "".join(f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, n in enumerate(sheets, 1))
+    links = "".join(
+        f'<Relationship Id="r{i}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
+        f'Target="worksheets/s{i}.xml"/>'
+        for i in range(1, len(sheets) + 1)
+    )
+    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
+    rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
+    with zipfile.ZipFile(path, "w") as book:
+        kinds = "".join(
+            f'<Override PartName="/xl/worksheets/s{i}.xml" ContentType="application/vnd.openxmlformats-officedocument.'
+            f'spreadsheetml.worksheet+xml"/>'
+            for i in range(1, len(sheets) + 1)
+        )
+        book.writestr(
+            "[Content_Types].xml",
+            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" '
+            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
+            'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>' + kinds + "</Types>",
+        )
+        package = "http://schemas.openxmlformats.org/package/2006/relationships"
+        book.writestr(
+            "_rels/.rels",
+            f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/officeDocument" Target="xl/workbook.xml"/>'
+            "</Relationships>",
+        )
+        book.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>{names}</sheets></workbook>')
+        book.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>')
+        for i, rows in enumerate(sheets.values(), 1):
+            text = ""
+            for r, row in enumerate(rows, 1):
+                cells = ""
+                for c, value in enumerate(row):
+                    at = f'r="{chr(65 + c)}{r}"'
+                    if isinstance(value, str):
+                        cells += f'<c {at} t="inlineStr"><is><t>{value}</t></is></c>'
+                    elif value is not None:
+                        cells += f"<c {at}><v>{value!r}</v></c>"
+                text += f'<row r="{r}">{cells}</row>'
+            book.writestr(f"xl/worksheets/s{i}.xml", f'<worksheet xmlns="{main}"><sheetData>{text}</sheetData></worksheet>')
+    return path
+
+
+def test_excel(tmp_path):
+    path = xlsx(
+        tmp_path / "in.xlsx",
+        {
+            "Risk": [[], ["customer code", "phone", "n"], ["CUS_a", "+234801", 5], [], ["CUS_b", 2348012345678, 1.5]],
+            "Other": [["x"], ["y"]],
+        },
+    )
+    table = open_table(path)
+    assert table.columns == ["customer code", "phone", "n"]
+    assert list(table.rows()) == [("CUS_a", "+234801", "5"), ("CUS_b", "2348012345678", "1.5")]
+    assert lines(table) == [3, 5]
+    assert "2 sheets" in table.warnings[0]
+    assert next(table.batches()).numbers == {1, 2}
+    assert list(open_table(path, sheet="Other").rows()) == [("y",)]
+    with pytest.raises(InputError):
+        open_table(path, sheet="missing")
+
+
+def test_excel_keeps_fifteen_digits_and_says_so(tmp_path):
+    path = xlsx(tmp_path / "in.xlsx", {"S": [["phone"], [1234567890123456], [123456789012345]]})
+    (batch,) = open_table(path).batches()
+    assert list(batch.bad[0]) == [0]
+
+
+def test_dates_in_frames_are_iso():
+    frame = pa.table({"d": [dt.date(2024, 5, 1)], "t": [dt.datetime(2024, 5, 1, 8, tzinfo=dt.UTC)]})
+    assert list(open_table(frame).rows()) == [("2024-05-01", "2024-05-01T08:00:00+00:00")]

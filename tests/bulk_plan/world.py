@@ -1,0 +1,70 @@
+"""What the planning tests share: a small copy, a client that only reads, and short ways to plan."""
+
+import datetime as dt
+import threading
+from types import SimpleNamespace
+
+import pyarrow as pa
+
+from paystack_source.api.errors import NotFound
+from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.plan import make_plan
+
+NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
+
+
+def customer(number, **fields):
+    return {
+        "customer_code": f"CUS_{number:04d}",
+        "email": f"person{number}@shop.ng",
+        "id": number,
+        "first_name": None,
+        "last_name": "Okafor",
+        "phone": "08031234567",
+        "metadata": None,
+        "risk_action": "default",
+        "integration": 42,
+        "domain": "test",
+    } | fields
+
+
+def copy_of(*customers, as_of=NOW):
+    rows = [dict(c) for c in customers]
+    return arrow_copy(rows, as_of=as_of)
+
+
+class Reader:
+    """A client that can only fetch; remembers what it was asked."""
+
+    def __init__(self, *customers, mode="test", base_url="http://127.0.0.1:1"):
+        self.held = {c["customer_code"]: c for c in customers}
+        self.asked = []
+        self.mode = mode
+        self.base_url = base_url
+        self.key = SimpleNamespace(fingerprint=f"print-{mode}")
+        self._lock = threading.Lock()
+
+    def fetch(self, key):
+        with self._lock:
+            self.asked.append(key)
+        for c in self.held.values():
+            if key == c["customer_code"] or key.lower() == c["email"].lower():
+                return SimpleNamespace(data=dict(c))
+        raise NotFound("no such customer", http_status=404)
+
+
+def frame(*rows):
+    """A frame of text from dictionaries; a missing field is blank."""
+    names = list(dict.fromkeys(name for row in rows for name in row))
+    return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
+
+
+def plan(folder, operation, source, *, copy=None, client=None, now=NOW, **options):
+    options.setdefault("key_mode", "test")
+    return make_plan(
+        operation, source, out=folder / "it.plan", options=options, copy=copy, client=client, now=lambda: now
+    )
+
+
+def verdicts(made):
+    return [row.verdict for row in made.rows()]
