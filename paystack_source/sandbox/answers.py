@@ -7,7 +7,9 @@ any; where there are none the wording is ours and clients must go by the status.
 from __future__ import annotations
 
 import hashlib
+import json
 from dataclasses import dataclass, field
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, Literal
 
 from paystack_source.sandbox.store import dump
@@ -68,6 +70,20 @@ def error(
     if code is not None:
         body |= {"meta": {"nextStep": next_step}, "type": type_, "code": code}
     return Answer(status, dump(body))
+
+
+def reshaped(answer: Answer, form: Literal["bare", "odd"]) -> Answer:
+    """The same error in a form that is also documented: two keys only, or text for false and `next_step`."""
+    if answer.status < HTTPStatus.BAD_REQUEST or answer.content_type != JSON_TYPE:
+        return answer
+    body = json.loads(answer.body)
+    if form == "bare":
+        body = {"status": False, "message": body["message"]}
+    else:
+        body["status"] = "false"
+        if "meta" in body:
+            body["meta"] = {"next_step": body["meta"]["nextStep"]}
+    return Answer(answer.status, dump(body), answer.headers)
 
 
 def invalid(message: str) -> Refused:

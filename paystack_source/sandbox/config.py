@@ -65,6 +65,7 @@ class SandboxConfig:
 
     # records and writes
     answers: Literal["mixed", "docs", "spec"] = "mixed"
+    error_form: Literal["full", "bare", "odd"] = "full"
     new_keys: float = 0.0  # share of rows with keys nobody has seen yet
     type_drift: float = 0.0  # share of rows where a key has another type
     metadata_update: Literal["replace", "merge"] = "replace"
@@ -73,6 +74,7 @@ class SandboxConfig:
     email_case: Literal["kept", "lowered"] = "kept"
     risk_forbidden: bool = False
     unknown_risk_customer: Literal[404, 400] = 404
+    read_lag: float = 0.0  # for so long after a write, reads still show what was before
     verdict_delay: float = 3.0
     verdict_after_fetches: int | None = None  # when set, counts fetches instead of time
 

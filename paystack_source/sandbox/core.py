@@ -109,7 +109,7 @@ class Paystack:
         self._operations = Operations(store, config.seed)
         self._random = random.Random(f"churn:{config.seed}")  # noqa: S311 - repeatable arrivals, no secret
         self._handlers: dict[str, Handler] = {
-            "list": lambda call, _part, config, _now: self._lists.answer(call.query, config),
+            "list": lambda call, _part, config, now: self._lists.answer(call.query, config, now),
             **{
                 name: getattr(self._operations, name)
                 for name in (*_FIXED.values(), *_VARIABLE.values(), "verify")
@@ -157,6 +157,8 @@ class Paystack:
         happens = fault is None or fault.after_effect
         answer = self._effect(found, call, config, now) if happens else None
         answer = _disturbed(answer, fault)
+        if answer is not None and config.error_form != "full":
+            answer = answers.reshaped(answer, config.error_form)
         if answer is not None:
             answer.headers.update(headers)
             if fault is not None and fault.kind == "limited":

@@ -87,7 +87,9 @@ class Operations:
 
     def fetch(self, _call: Call, part: str, config: SandboxConfig, now: float) -> Answer:
         number = self._customer(part)
-        record = self._store.record(number)
+        record = self._store.record_earlier(number, now - config.read_lag)
+        if record is None:
+            raise answers.unknown_customer()
         if (asked := self._store.verdict(number)) is not None and asked[1] > 0:
             self._store.count_fetch(number)
         cards = [
@@ -121,6 +123,8 @@ class Operations:
         }
         fields = blank | changes | {"email": email.lower() if config.email_case == "lowered" else email}
         number = self._store.add(int(now), int(now), fields)
+        if config.read_lag:
+            self._store.remember(number, now, fresh=True)
         record = self._store.record(number)
         self._store.log_write(now, "create", record["customer_code"], fields)
         # Recorded: only this answer shows real milliseconds; lists show the same moment with .000.
@@ -291,6 +295,8 @@ class Operations:
         if config.metadata_update == "merge" and isinstance(changes.get("metadata"), dict):
             before = self._store.record(number)["metadata"]
             changes = changes | {"metadata": (before or {}) | changes["metadata"]}
+        if config.read_lag:
+            self._store.remember(number, now, fresh=False)
         record = self._store.change(number, changes, now)
         self._store.log_write(now, endpoint, record["customer_code"], changes)
         return record

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 DEFAULT_PER_PAGE = 50
 _MESSAGE = b'{"status":true,"message":"Customers retrieved","data":['
 _DATE = re.compile(r"\d{4}-\d\d-\d\d([T ]\d\d:\d\d(:\d\d(\.\d+)?)?(Z|[+-]\d\d:?\d\d)?)?")
-_WHOLE = re.compile(r"-?\d{1,18}")
+_WHOLE = re.compile(r"-?[0-9]{1,40}")
 
 
 @dataclass(slots=True)
@@ -51,10 +51,12 @@ class Lists:
         self._store = store
         self._random = random.Random(f"lists:{seed}")  # noqa: S311 - repeatable oddities, no secret
 
-    def answer(self, query: Mapping[str, str], config: SandboxConfig) -> Answer:
+    def answer(self, query: Mapping[str, str], config: SandboxConfig, now: float) -> Answer:
         """One page. Raises `Refused` for parameters that Paystack would not take."""
         ask = _read(query, config)
         rows, meta = self._by_cursor(ask, config) if ask.cursor else self._by_number(ask, config)
+        if config.read_lag:
+            rows = [self._store.earlier(row, now - config.read_lag) for row in rows]
         if config.per_page_as_string:
             meta["perPage"] = str(meta["perPage"])
         if config.new_keys or config.type_drift:

@@ -77,6 +77,7 @@ class Store:
         for created, number in self._db.execute("SELECT created, id FROM customers ORDER BY created, id"):
             self._order.append(created << _ID_BITS | number)
         self._last_id = self._db.execute("SELECT max(id) FROM customers").fetchone()[0] or FIRST_ID
+        self._changed: dict[int, tuple[float, bytes | None]] = {}
         self._people = People(f"{self.seed}:{self._last_id}", self.domain, self._last_id)
 
     def close(self) -> None:
@@ -183,6 +184,26 @@ class Store:
             (dump(record), record["email"].lower(), number),
         )
         return record
+
+    # --- what reads show when they lag behind writes --------------------------------------------------
+
+    def remember(self, number: int, now: float, *, fresh: bool) -> None:
+        """Keep the row as it is before a write at `now`, or that there was none."""
+        self._changed[number] = (now, None if fresh else dump(self.record(number)))
+
+    def earlier(self, row: bytes, since: float) -> bytes:
+        """The row, or what it was if it was written after `since`. A new customer's row has no before."""
+        if not self._changed:
+            return row
+        at, before = self._changed.get(json.loads(row)["id"], (since, None))
+        return before if at > since and before is not None else row
+
+    def record_earlier(self, number: int, since: float) -> dict[str, Any] | None:
+        """The record, or what it was if it was written after `since`; `None` if it was not there yet."""
+        at, before = self._changed.get(number, (since, None))
+        if at <= since:
+            return self.record(number)
+        return None if before is None else dict(json.loads(before))
 
     # --- the rest ------------------------------------------------------------------------------------
 

@@ -472,6 +472,32 @@ def test_the_write_log_has_every_effect_in_order_and_nothing_else(call):
     assert ask.sandbox.repeated_writes() == {("set_risk_action", code): 2}
 
 
+def test_reads_may_lag_behind_writes(call):
+    clock = Clock()
+    ask = call(read_lag=2, clock=clock)
+    row = someone(ask)
+    code = row["customer_code"]
+    ask.risk(customer=code, risk_action="allow" if row["risk_action"] != "allow" else "deny")
+    fresh = ask.create(email="lag@example.com").rows["customer_code"]
+    assert ask.fetch(code).rows["risk_action"] == row["risk_action"]
+    assert row in ask.list(perPage=100).rows
+    assert ask.fetch(fresh).status == 404
+    clock.now += 2
+    assert ask.fetch(code).rows["risk_action"] != row["risk_action"]
+    assert row not in ask.list(perPage=100).rows
+    assert ask.fetch(fresh).status == 200
+
+
+def test_errors_in_the_other_documented_forms(call):
+    ask = call(error_form="bare")
+    assert ask.create(email="").json == {"status": False, "message": "Email Address is required"}
+    ask.sandbox.configure(error_form="odd")
+    got = ask.create(email="").json
+    assert (got["status"], set(got["meta"])) == ("false", {"next_step"})
+    assert ask.deactivate("AUTH_0000000000").json["status"] == "false"
+    assert ask.create(email="fine@example.com").json["status"] is True
+
+
 def test_edits_from_outside_show_in_the_api(call):
     ask = call()
     code = someone(ask)["customer_code"]
