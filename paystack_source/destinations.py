@@ -17,7 +17,9 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import dlt
+from dlt.common.configuration.container import Container
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.pipeline import PipelineContext
 from dlt.common.schema.typing import TColumnSchema
 
 from paystack_source.api.errors import ConfigError
@@ -35,6 +37,9 @@ if TYPE_CHECKING:
     )
     from dlt.destinations.sql_client import SqlClientBase
 
+MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "upsert"}
+"""What a table with a primary key declares; `suit` makes of it what the destination can do."""
+
 FileFormat: TypeAlias = Literal["parquet"]
 LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
 LAKE_FORMATS: tuple[LakeFormat, ...] = ("parquet", "delta", "iceberg")
@@ -49,9 +54,31 @@ class Keeping:
     table_format: TTableFormat | None
     """For dlt: `delta`, `iceberg`, or `None` where the question does not arise."""
     file_format: FileFormat | None
-    """For dlt: `parquet` where it has to be said, else `None` and dlt chooses."""
+    """For dlt: `parquet` where the destination takes it, else `None` and dlt chooses."""
     every_version: bool
     """Whether a key can have several rows, of which the newest counts."""
+
+
+def suit(*tables: str) -> None:
+    """Fit these resources to the destination that they run into: to be called by one of them as it begins.
+
+    Only what is declared as `MERGED` is fitted. Who asks for another write disposition, or a table format, by
+    `apply_hints` or `pipeline.run`, gets that.
+    """
+    if not Container()[PipelineContext].is_active() or not dlt.current.pipeline().destination:
+        return
+    resources = dlt.current.source().resources
+    for name in tables:
+        resource = resources.get(name)
+        if resource is None or resource.write_disposition != MERGED:
+            continue
+        asked = resource.compute_table_schema().get("table_format")
+        kept = keeping(dlt.current.pipeline(), name, lake_format=asked)
+        resource.apply_hints(
+            write_disposition=kept.write_disposition,
+            table_format=kept.table_format,
+            file_format=kept.file_format,
+        )
 
 
 def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None) -> Keeping:
@@ -70,12 +97,19 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     destination = pipeline.destination
     if _is_lake(pipeline):
         return _keeping_of_files(pipeline, table, lake_format)
-    strategies = destination.capabilities().supported_merge_strategies or ()
-    postgres = destination.destination_type.endswith(".postgres")
-    parquet: FileFormat | None = "parquet" if postgres and _copies_parquet(pipeline, table) else None
+    capabilities = destination.capabilities()
+    strategies = capabilities.supported_merge_strategies or ()
+    parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
+    if parquet and destination.destination_type.endswith(".postgres"):
+        parquet = _copies_parquet(pipeline, table)
     # Upsert is the faster of the two on large tables; Redshift and ClickHouse have none.
     strategy: Literal["upsert", "delete-insert"] = "upsert" if "upsert" in strategies else "delete-insert"
-    return Keeping({"disposition": "merge", "strategy": strategy}, None, parquet, every_version=False)
+    return Keeping(
+        {"disposition": "merge", "strategy": strategy},
+        table_format=None,
+        file_format="parquet" if parquet else None,
+        every_version=False,
+    )
 
 
 def _keeping_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> Keeping:
@@ -161,7 +195,7 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
 def reading(pipeline: dlt.Pipeline) -> Iterator[SqlClientBase[Any] | LakeReader]:
     """Something to ask in SQL what the pipeline's dataset holds, whatever it is kept in.
 
-    It has what a dlt SQL client has to be asked with: `make_qualified_table_name`, `escape_column_name`,
+    It has what a dlt SQL client is asked with: `make_qualified_table_name`, `escape_column_name`,
     `capabilities`, `execute_query`. A table that is not there raises `DestinationUndefinedEntity`, when it is
     named or when it is asked.
     """

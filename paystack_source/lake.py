@@ -4,7 +4,7 @@ Files are opened as Arrow with the help of their format's library, and DuckDB, i
 about them. dlt has a reader of its own for files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
 
 Where nothing can be merged every load adds rows (see `paystack_source.destinations`). Who reads here does not
-see that: of the rows of one customer there is only the newest.
+see that: of the rows with one primary key there is only the newest.
 """
 
 from __future__ import annotations
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 import duckdb
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema.utils import get_columns_names_with_prop
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -26,8 +27,12 @@ if TYPE_CHECKING:
 ArrowRows: TypeAlias = Any
 """A pyarrow dataset or table; pyarrow has no types."""
 
-NEWEST = "greatest(_last_seen_at, _missing_since) desc nulls last, updated_at desc nulls last"
-"""Which row of one customer counts where every version is kept: the one of the latest look at Paystack."""
+AGE = {
+    "_last_seen_at": "greatest(_last_seen_at, _missing_since) desc nulls last",
+    "_dlt_load_id": "try_cast(_dlt_load_id as double) desc nulls last",
+    "updated_at": "updated_at desc nulls last",
+}
+"""Which row of a key counts where every version is kept: latest look at Paystack, then latest load."""
 
 
 class LakeReader:
@@ -63,8 +68,11 @@ class LakeReader:
         name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
         self._memory.register(f"every version of {table}", rows)
         view = f"create or replace view {name} as select * from {every}"  # noqa: S608  # names, quoted
-        if not merged and {"id", "_last_seen_at"} <= set(rows.schema.names):
-            view += f" qualify row_number() over (partition by id order by {NEWEST}) = 1"
+        keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
+        age = [order for column, order in AGE.items() if column in rows.schema.names]
+        if keys and age:
+            key = ", ".join(map(self.escape_column_name, keys))
+            view += f" qualify row_number() over (partition by {key} order by {', '.join(age)}) = 1"
         self._memory.execute(view)
         return name
 

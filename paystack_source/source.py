@@ -20,7 +20,7 @@ from dlt.common.pipeline import PipelineContext
 from dlt.common.typing import TSecretStrValue
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.extract.arrow import SCHEMA
+from paystack_source.destinations import MERGED, suit
 from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
@@ -154,7 +154,7 @@ class Copying:
         self._remember(state, extraction)
         self.rows_loaded += rows
         if self._untaken:
-            yield SCHEMA.empty_table()  # carries the last lines of the ledger along
+            yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
 
     def take_entries(self) -> list[Entry]:
         """The ledger's lines since the last time."""
@@ -200,9 +200,8 @@ def _joined(batch: list[pa.Table]) -> pa.Table:
 _LEDGER: dict[str, Any] = {
     "name": "ledger",
     "primary_key": "entry_id",
-    "write_disposition": {"disposition": "merge", "strategy": "upsert"},
+    "write_disposition": MERGED,
     "columns": {name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()},
-    "file_format": "parquet",
 }
 
 
@@ -218,11 +217,11 @@ def resources(copying: Copying) -> tuple[DltResource, ...]:
     @dlt.resource(
         name="customers",
         primary_key="id",
-        write_disposition={"disposition": "merge", "strategy": "upsert"},
+        write_disposition=MERGED,
         columns=CUSTOMER_COLUMNS,
-        file_format="parquet",
     )
     def customers() -> Iterator[pa.Table]:
+        suit("customers", "ledger")
         yield from copying.take()
 
     found = customers()
@@ -238,7 +237,13 @@ def checkpoint(copying: Copying) -> Any:  # noqa: ANN401  # dlt wants resources
 @dlt.source(name="paystack", section="paystack")
 def ledger_lines(entries: list[Entry]) -> Any:  # noqa: ANN401  # dlt wants resources
     """Lines of the ledger alone, to complete them once everything is loaded."""
-    return dlt.resource(lambda: iter([_lines(entries)]), **_LEDGER)
+
+    @dlt.resource(**_LEDGER)
+    def ledger() -> Iterator[pa.Table | None]:
+        suit("ledger")
+        yield _lines(entries)
+
+    return ledger
 
 
 @dlt.source(name="paystack", section="paystack")
