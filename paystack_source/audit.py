@@ -19,6 +19,7 @@ from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import duckdb
 import pyarrow as pa
 
 from paystack_source.bulk.operations import OPERATIONS
@@ -106,18 +107,25 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
 
     if destination == "duckdb":
         path = duckdb_file()
-        if not path.is_file() or not _has_table(path, dataset, "customers"):
+        if not path.is_file():
             return None
-        return duckdb_copy(path, dataset=dataset)
-    from paystack_source.destinations import open_copy  # noqa: PLC0415
+        try:
+            there = _has_table(path, dataset, "customers", read_only=True)
+        except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
+            with duckdb.connect(str(path)) as connection:
+                if not _has_table(path, dataset, "customers", read_only=False):
+                    return None
+                return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
+        return duckdb_copy(path, dataset=dataset) if there else None
+    from paystack_source.destinations import read_table  # noqa: PLC0415
+    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
     pipeline = _pipeline(EXTRACT_PIPELINE, destination, dataset)
     pipeline.sync_destination()
-    copy = open_copy(pipeline)
-    if not copy.count():
+    if not Warehouse(pipeline).total():
         return None
     columns = [name for name in (*HELD, "_last_seen_at") if name != "seen_at"]
-    return arrow_copy(copy.read("customers", columns), destination=destination)
+    return arrow_copy(read_table(pipeline, "customers", columns), destination=destination)
 
 
 def duckdb_file() -> Path:
@@ -150,6 +158,8 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
                 _load_run(pipeline, run, run.plan(), journal)
                 journal.note_loaded(seq, time.time())
     except Exception as error:  # noqa: BLE001 - any destination's own errors
+        if "different configuration" in str(error):
+            return "The warehouse could not be updated: this program has the DuckDB file open read-only; close it."
         return f"The warehouse could not be updated: {explain(error).message}"
     return None
 
@@ -343,10 +353,8 @@ def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Tabl
     return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
 
 
-def _has_table(path: Path, dataset: str, table: str) -> bool:
-    import duckdb  # noqa: PLC0415
-
-    with duckdb.connect(str(path), read_only=True) as connection:
+def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool:
+    with duckdb.connect(str(path), read_only=read_only) as connection:
         found = connection.execute(
             "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [dataset, table]
         ).fetchone()

@@ -19,7 +19,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "settings", "progress", "failures"},
+    "bulk": {"api", "audit", "settings", "progress", "failures"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "lake": set(),

@@ -27,7 +27,7 @@ from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState,
 from paystack_source.bulk.tables import Table, open_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from paystack_source.bulk.journal import Journal
@@ -214,3 +214,13 @@ def _masked(values: Sequence[str], secret: frozenset[int]) -> Iterable[str]:
     return [
         masked(value, secret=True) if position in secret else value for position, value in enumerate(values)
     ]
+
+
+def masked_columns(header: PlanHeader) -> dict[str, Callable[[Iterable[Any]], list[str]]]:
+    """For each of the input's secret columns, what masks it."""
+    names = (header.input.mapping.get(name) for name in OPERATIONS[header.operation].secret_fields)
+    return {name: _mask_all for name in names if name is not None}
+
+
+def _mask_all(values: Iterable[Any]) -> list[str]:
+    return [masked(value, secret=True) for value in values]

@@ -17,6 +17,8 @@ from paystack_source.bulk.states import Outcome
 if TYPE_CHECKING:
     from pathlib import Path
 
+    import pandas as pd
+
     from paystack_source.bulk.plan import Plan, PlanHeader, PlanRow
     from paystack_source.bulk.session import Finished
 
@@ -113,6 +115,36 @@ def _shown(value: object) -> str:
         return "(empty)"
     text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
+
+
+def plan_frame(plan: Plan) -> pd.DataFrame:
+    """A plan as a frame, one line per input row: what is done with it, and old and new of every field.
+
+    `attrs` holds what `plan_json` says. Old values that nobody knows are missing.
+    """
+    import pandas as pd  # noqa: PLC0415 - only notebooks need it
+
+    lines = []
+    for row in plan.rows():
+        line: dict[str, Any] = {
+            "line": row.line,
+            "verdict": row.verdict,
+            "customer_code": row.customer_code,
+            "email": row.email,
+            "customer_id": row.customer_id,
+        }
+        for name, new in row.new.items():
+            line[f"old_{name}"] = None if row.old is None else row.old.get(name)
+            line[f"new_{name}"] = new
+        line |= {name: hint for name, hint in row.secrets.items()}
+        lines.append({**line, "drifted": row.drifted, "note": row.note})
+    frame = pd.DataFrame(lines)
+    if "customer_id" in frame:
+        frame["customer_id"] = frame["customer_id"].astype("Int64")
+    last = [name for name in ("drifted", "note") if name in frame]
+    frame = frame[[name for name in frame.columns if name not in last] + last]
+    frame.attrs = plan_json(plan)
+    return frame
 
 
 def plan_json(plan: Plan) -> dict[str, Any]:

@@ -1,0 +1,152 @@
+"""A dlt destination that hands rows to the journaled runner, for those who want to write back from a dlt pipeline.
+
+    from paystack_source.bulk.destination import paystack_customers
+
+    pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
+    pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
+
+dlt hands over one file after the other, and again if something was raised. Each file is one run, named after dlt's load
+and the file's content: a file that comes again resumes its run, so what was sent is not sent twice, and what is in doubt
+is read back. A rejected row is never raised (dlt would send its whole file five times and block everything behind it); it
+stands in the run's results. What is raised is a run that was stopped, which dlt may try again.
+
+The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
+docs/decisions/write-back-destination.md.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import re
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import ConfigError, PaystackError
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import operation as find_operation
+from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.runs import Run, Runs
+from paystack_source.bulk.session import Finished, Session, whose
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dlt.common.destination import Destination
+
+log = logging.getLogger("paystack_source")
+_HASHED: Final = 12
+
+
+class StoppedError(RuntimeError):
+    """The run ended before all rows were sent. dlt will hand the file over again, and the run is resumed."""
+
+
+def paystack_customers(
+    operation: str = "risk-action",
+    *,
+    client: PaystackClient | None = None,
+    approved: bool = False,
+    results_folder: str | Path | None = None,
+    only_missing: bool = False,
+    metadata: Literal["merge", "replace"] = "merge",
+    risk_action: str | None = None,
+) -> Destination[Any, Any]:
+    """A dlt destination for one of the bulk operations.
+
+    `client` None looks the key up as everywhere. With a live key, a file above the operation's thresholds is refused
+    unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left out.
+    """
+    import dlt  # noqa: PLC0415 - takes a second
+
+    name = find_operation(operation).name
+    planning = {"only_missing": only_missing, "metadata": metadata, "risk_action": risk_action}
+
+    @dlt.destination(
+        name="paystack_customers",
+        batch_size=0,  # the path of a whole file: one run each
+        loader_file_format="parquet",
+        naming_convention="direct",
+        skip_dlt_columns_and_tables=True,
+        max_parallel_load_jobs=1,  # a run keeps as many requests under way as the quota takes
+    )
+    def send(path: str, table: Any) -> None:  # noqa: ANN401, ARG001 - dlt's table schema
+        _send(Path(path), name, client, Runs(results_folder), planning, approved=approved)
+
+    made: Callable[..., Destination[Any, Any]] = send
+    return made()
+
+
+def _send(
+    path: Path,
+    operation: str,
+    client: PaystackClient | None,
+    runs: Runs,
+    planning: dict[str, Any],
+    *,
+    approved: bool,
+) -> None:
+    """One file: start its run, or go on with it."""
+    from dlt.destinations.exceptions import DestinationTerminalException  # noqa: PLC0415
+
+    own = client or PaystackClient()
+    try:
+        run = Run(runs.root / run_id_of(path, operation))
+        session = Session(own, runs, source=path)
+        finished = (
+            session.resume(run) if run.folder.is_dir() else _first(session, path, run, planning, approved)
+        )
+    except ConfigError as error:
+        raise DestinationTerminalException(str(error)) from None
+    finally:
+        if client is None:
+            own.close()
+    _judge(finished)
+
+
+def _first(session: Session, path: Path, run: Run, planning: dict[str, Any], approved: bool) -> Finished:
+    operation = OPERATIONS[_operation_of(run)]
+    options = PlanOptions(account=whose(session.client).integration, **planning)
+    out = session.runs.new_plan_file(operation.name, path)
+    plan = make_plan(operation, path, out=out, options=options, client=session.client)
+    try:
+        if session.client.mode == "live" and plan.header.guard.needed and not approved:
+            raise ConfigError(
+                f"This file changes {plan.header.guard.phrase} live customers: {'; '.join(plan.header.guard.reasons)}.",
+                advice="Look at them first, then give approved=True.",
+            )
+        return session.apply(plan, run_id=run.run_id)
+    finally:
+        out.unlink(missing_ok=True)
+
+
+def run_id_of(path: Path, operation: str) -> str:
+    """The same for the same file of the same load, however often dlt hands it over."""
+    load_id = path.parent.parent.name
+    digest = hashlib.sha256(load_id.encode())
+    with path.open("rb") as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    try:
+        loaded = datetime.fromtimestamp(float(load_id), UTC)
+    except (ValueError, OverflowError):
+        loaded = datetime.fromtimestamp(0, UTC)
+    return f"{loaded:%Y%m%d-%H%M%S}-{operation}-{digest.hexdigest()[:_HASHED]}"
+
+
+def _operation_of(run: Run) -> str:
+    found = re.match(r"\d{8}-\d{6}-(.+)-[0-9a-f]+$", run.run_id)
+    return found[1] if found else ""
+
+
+def _judge(finished: Finished) -> None:
+    """Rejected rows are told, a stopped run is raised."""
+    if finished.stopped:
+        words = finished.error.message if isinstance(finished.error, PaystackError) else finished.stopped
+        raise StoppedError(f"run {finished.run.run_id} was stopped: {words}")
+    if not finished.complete:
+        log.warning(
+            "run %s: not every row was applied; see %s", finished.run.run_id, finished.run.results_file
+        )

@@ -1,0 +1,272 @@
+"""What stands behind the Python helpers: a frame is planned, confirmed, applied, and its outcomes laid beside it."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import tempfile
+from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+
+import pandas as pd
+import pyarrow as pa
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.circuit import StopRules
+from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.perform import StoppableClock
+from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.results import COLUMNS, FAILED, masked_columns, row_results
+from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.session import Finished, Session, whose
+from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.undo import make_undo
+from paystack_source.bulk.words import plan_frame
+from paystack_source.progress import Progress, Silent
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.api.keys import SecretKey
+    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.perform import Done
+    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.states import RowState
+
+Frame = Any
+"""pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
+
+
+class Settings(TypedDict, total=False):
+    """What every helper takes, by keyword.
+
+    `client`, or `secret_key` and `base_url`: whom to talk to; default: what the environment and `.dlt` say.
+    `confirm`: the number of rows, which a live run above the guard's thresholds needs.
+    `copy`: what to compare with: a frame of customers, False for nothing; default: the warehouse copy if there is one,
+    which then also gets the results. `destination` and `dataset` say where that is.
+    `refresh`: "auto", "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1.
+    `canary`: send so many rows first, and stop if a larger share than `canary_share` of them fails.
+    `results_folder`: where the run is kept; default `paystack_results`.
+    """
+
+    client: PaystackClient
+    secret_key: str | SecretKey
+    base_url: str
+    confirm: int
+    copy: Any
+    destination: str
+    dataset: str
+    refresh: Literal["auto", "live", "never"]
+    progress: bool
+    quota_share: float
+    canary: int
+    canary_share: float
+    results_folder: str | Path
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What became of every row. Shows its summary when printed; holds no key."""
+
+    run_id: str
+    summary: dict[str, Any]
+    """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
+    _finished: Finished = field(repr=False)
+    _source: Any = field(repr=False)
+    _settings: Settings = field(repr=False)
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC). Secrets are masked."""
+        frame = _as_pandas(self._source)
+        hidden = masked_columns(self._finished.plan.header)
+        return self._with_outcomes(frame.assign(**{name: hidden[name](frame[name]) for name in hidden}))
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rejected and unknown rows as they came in, so that they can be corrected and given to the helper again."""
+        found = self._with_outcomes(_as_pandas(self._source))
+        return found[found["_status"].isin([outcome.value for outcome in FAILED])]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row was applied, was so already, or was accepted."""
+        return self._finished.complete
+
+    def resume(self) -> BulkResult:
+        """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
+        with _talk(self._settings) as (client, clock):
+            return _run(self._finished.plan, self._source, self._settings, client, clock, resumed=self)
+
+    @overload
+    def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
+    @overload
+    def undo(self, *, dry_run: Literal[False] = False) -> BulkResult: ...
+    def undo(self, *, dry_run: bool = False) -> BulkResult | pd.DataFrame:
+        """Put back what the run replaced, where that is known. Raises `ConfigError` if nothing can be taken back."""
+        settings = self._settings
+        with _talk(settings) as (client, clock):
+            made = make_undo(
+                self._finished.run,
+                copy=_copy(settings),
+                client=client,
+                options=PlanOptions(
+                    account=whose(client).integration, refresh=settings.get("refresh", "auto")
+                ),
+            )
+            if dry_run:
+                return plan_frame(made.plan)
+            return _run(made.plan, made.plan.header.input.path, settings, client, clock)
+
+    def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
+        with self._finished.run.journal() as journal:
+            cells = [result.cells for result in row_results(self._finished.plan, journal)]
+        outcomes = pd.DataFrame(cells, columns=list(COLUMNS), index=frame.index, dtype="string")
+        kept = frame.drop(columns=[name for name in COLUMNS if name in frame.columns])
+        return pd.concat([kept, outcomes], axis=1)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.summary[o.value]:,} {o.value}" for o in Outcome if self.summary[o.value])
+        return f"run {self.run_id}: {counts or 'no rows'}"
+
+    def _repr_html_(self) -> str:
+        lines = {
+            key: self.summary[key] for key in ("run_id", "operation", "rows", *Outcome, "requests", "seconds")
+        }
+        return pd.DataFrame(lines.items(), columns=["", "value"]).to_html(index=False)
+
+
+def apply_frame(
+    operation: str, source: Frame, planning: dict[str, Any], settings: Settings, *, dry_run: bool
+) -> BulkResult | pd.DataFrame:
+    """Plan; return the plan as a frame, or apply it."""
+    held = _held(source)
+    with _talk(settings) as (client, clock), contextlib.ExitStack() as stack:
+        runs = Runs(settings.get("results_folder"))
+        if dry_run:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
+            out = folder / "dry.plan"
+        else:
+            name = Path(held).stem if isinstance(held, str | os.PathLike) else "frame"
+            out = runs.new_plan_file(operation, Path(name))
+        options = PlanOptions(
+            account=whose(client).integration,
+            refresh=settings.get("refresh", "auto"),
+            quota_share=settings.get("quota_share", 1.0),
+            **planning,
+        )
+        plan = make_plan(operation, held, out=out, options=options, copy=_copy(settings), client=client)
+        if dry_run:
+            return plan_frame(plan)
+        result = _run(plan, held, settings, client, clock)
+        plan.path.unlink(missing_ok=True)  # the run's folder has it
+        return result
+
+
+def _run(
+    plan: Plan,
+    source: Any,
+    settings: Settings,
+    client: PaystackClient,
+    clock: StoppableClock | None,
+    resumed: BulkResult | None = None,
+) -> BulkResult:
+    if resumed is None:
+        _confirmed(plan, client, settings)
+    rules = StopRules(canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0))
+    runs = Runs(settings.get("results_folder"))
+    title, number = OPERATIONS[plan.header.operation].title, plan.header.counts.to_send
+    shown = Progress.here if settings.get("progress", True) else Silent
+    with shown(title, total=number, unit="rows") as progress:
+
+        def on_done(done: Done, _state: RowState | None) -> None:
+            if done.event is not None:
+                progress.advance()
+
+        session = Session(client, runs, rules, clock, on_done, source=source)
+        finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
+    problem = _load(finished, settings)
+    if problem:
+        finished.warnings.append(problem)
+    return BulkResult(
+        run_id=finished.run.run_id,
+        summary=finished.as_json(),
+        _finished=replace(finished, plan=finished.run.plan()),
+        _source=source,
+        _settings=settings,
+    )
+
+
+def _confirmed(plan: Plan, client: PaystackClient, settings: Settings) -> None:
+    guard = plan.header.guard
+    if client.mode == "live" and guard.needed and str(settings.get("confirm", "")) != guard.phrase:
+        raise ConfigError(
+            f"This changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
+            advice=f"Look at it with dry_run=True, then give confirm={guard.phrase}.",
+        )
+
+
+@contextlib.contextmanager
+def _talk(settings: Settings) -> Iterator[tuple[PaystackClient, StoppableClock | None]]:
+    """The caller's client, or one of our own whose waits end when the run is stopped."""
+    given = settings.get("client")
+    if given is not None:
+        yield given, None
+        return
+    clock = StoppableClock()
+    share = settings.get("quota_share", 1.0)
+    with PaystackClient(
+        settings.get("secret_key"), base_url=settings.get("base_url"), quota_share=share, clock=clock
+    ) as client:
+        yield client, clock
+
+
+def _copy(settings: Settings) -> CustomerCopy | None:
+    given = settings.get("copy")
+    if given is None:
+        from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
+
+        return audit.find_copy(*_where(settings))
+    if given is False:
+        return None
+    return given if hasattr(given, "attach") else arrow_copy(given)
+
+
+def _load(finished: Finished, settings: Settings) -> str | None:
+    """Tell the warehouse, if there is one."""
+    if settings.get("copy") is not None:
+        return None
+    from paystack_source import audit  # noqa: PLC0415
+
+    if "destination" not in settings and audit.find_copy(*_where(settings)) is None:
+        return None
+    return audit.load([finished.run], *_where(settings))
+
+
+def _where(settings: Settings) -> tuple[str, str]:
+    return settings.get("destination", "duckdb"), settings.get("dataset", "paystack")
+
+
+def _held(source: Frame) -> Any:
+    """The frame in a form that stays as it is: what a DuckDB relation says may change with its table."""
+    if isinstance(source, str | os.PathLike | pd.DataFrame | pa.Table | list):
+        return source.copy() if isinstance(source, pd.DataFrame) else source
+    if hasattr(source, "__arrow_c_stream__"):
+        return pa.table(source)
+    return source
+
+
+def _as_pandas(source: Any) -> pd.DataFrame:
+    if isinstance(source, pd.DataFrame):
+        return source
+    if isinstance(source, pa.Table):
+        frame: pd.DataFrame = source.to_pandas()
+        return frame
+    if isinstance(source, list):
+        return pd.DataFrame(source)
+    table = open_table(source)
+    return pd.DataFrame(list(table.rows()), columns=table.columns, dtype="string")
