@@ -156,16 +156,21 @@ class PaystackClient:
         date (UTC). Whether ``to`` is inclusive is not documented; recorded evidence says it is not.
         """
         _in_range("per_page", per_page, MOST_PER_PAGE)
+        if sum((page is not None, next is not None, previous is not None)) > 1 or (
+            use_cursor and page is not None
+        ):
+            raise ConfigError(
+                "list: give a page number or one cursor (next or previous), not both", operation="list"
+            )
         params = {"perPage": str(per_page)}
         if page is not None:
             _in_range("page", page, 10**9)
             params["page"] = str(page)
         if use_cursor:
             params["use_cursor"] = "true"
-        if next is not None:
-            params["next"] = next
-        if previous is not None:
-            params["previous"] = previous
+        for name, cursor in (("next", next), ("previous", previous)):
+            if cursor is not None:
+                params[name] = str(cursor)
         if from_ is not None:
             params["from"] = bound(from_, "from")
         if to is not None:

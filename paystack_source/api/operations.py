@@ -40,10 +40,10 @@ class Operation:
         """The path, with the part quoted so that it stays one segment. Raises :class:`ConfigError`."""
         if "{" not in self.template:
             return self.template
-        if part is None or part in {".", ".."} or not part.strip():
+        usable = isinstance(part, str) and part.isprintable() and part.strip() and part not in {".", ".."}
+        if part is None or not usable:
             raise ConfigError(
-                f"{self.name} needs a customer code or an email, and got a blank or a dot",
-                operation=self.name,
+                f"{self.name} needs a customer code or an email, and got something else", operation=self.name
             )
         head, _, rest = self.template.partition("{")
         return head + quote(part, safe="") + rest.partition("}")[2]

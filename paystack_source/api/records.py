@@ -157,7 +157,7 @@ def bound(moment: datetime | str, name: str, *, up: bool = False) -> str:
     moment = moment.astimezone(UTC)
     if up and moment.microsecond % 1000:
         moment += timedelta(microseconds=1000 - moment.microsecond % 1000)
-    return moment.strftime("%Y-%m-%dT%H:%M:%S.") + f"{moment.microsecond // 1000:03d}Z"
+    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
 
 
 def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:
