@@ -13,7 +13,6 @@ laid over the row that the copy holds, and only where the copy is of the same ac
 from __future__ import annotations
 
 import json
-import os
 import time
 from datetime import datetime
 from pathlib import Path
@@ -28,6 +27,7 @@ from paystack_source.bulk.runs import utc
 from paystack_source.bulk.session import describe
 from paystack_source.bulk.states import Outcome
 from paystack_source.failures import explain
+from paystack_source.place import duckdb_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -43,7 +43,6 @@ if TYPE_CHECKING:
 
 PIPELINE: Final = "paystack_writeback"
 EXTRACT_PIPELINE: Final = "paystack_customers"
-DATABASE: Final = "paystack_customers.duckdb"
 BATCH: Final = 10_000
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -128,17 +127,6 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
     return arrow_copy(read_table(pipeline, "customers", columns), destination=destination)
 
 
-def duckdb_file() -> Path:
-    """The DuckDB file: dlt's own setting, else `paystack_customers.duckdb` in the working folder."""
-    named = os.environ.get("DESTINATION__DUCKDB__CREDENTIALS")
-    if not named:
-        import dlt  # noqa: PLC0415
-
-        found = dlt.secrets.get("destination.duckdb.credentials")
-        named = found if isinstance(found, str) else None
-    return Path(named.removeprefix("duckdb:///") if named else DATABASE)
-
-
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
     """Load what the warehouse has not got yet of these runs.
 
@@ -167,6 +155,7 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
 def _pipeline(name: str, destination: str, dataset: str) -> dlt.Pipeline:
     import dlt  # noqa: PLC0415  takes a second
 
+    os.environ.setdefault("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
     target: Any = dlt.destinations.duckdb(str(duckdb_file())) if destination == "duckdb" else destination
     return dlt.pipeline(name, destination=target, dataset_name=dataset)
 
@@ -285,7 +274,14 @@ def _customer_tables(pipeline: dlt.Pipeline, plan: Plan, journal: Journal) -> li
     """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    warehouse = Warehouse(pipeline)
+    import dlt  # noqa: PLC0415
+
+    # The pipeline of the copy knows the customers' columns; that of the write-back may never have seen them.
+    copy = dlt.pipeline(
+        EXTRACT_PIPELINE, destination=pipeline.destination, dataset_name=pipeline.dataset_name
+    )
+    copy.sync_destination()
+    warehouse = Warehouse(copy)
     accounts = warehouse.accounts()
     if len(accounts) != 1 or (
         plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts

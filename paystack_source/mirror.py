@@ -18,6 +18,7 @@ import dlt
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
+from paystack_source.place import duckdb_file, forget_other_places
 from paystack_source.source import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse import Warehouse
 
@@ -95,7 +96,8 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
 
     DuckDB's file is `paystack_customers.duckdb` in the working folder unless dlt is told otherwise.
     """
-    return dlt.pipeline(name, destination=destination, dataset_name=dataset)
+    target: Any = dlt.destinations.duckdb(str(duckdb_file())) if destination == "duckdb" else destination
+    return dlt.pipeline(name, destination=target, dataset_name=dataset)
 
 
 @contextlib.contextmanager
@@ -113,6 +115,7 @@ def alone(pipeline: Pipeline) -> Iterator[None]:
             fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             raise AlreadyRunningError from None
+        forget_other_places(pipeline)
         if pipeline.destination and pipeline.destination.destination_name == "duckdb":
             # An open connection is DuckDB's own lock: without it another process could slip in between two loads.
             stack.enter_context(pipeline.sql_client())

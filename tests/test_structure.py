@@ -22,12 +22,13 @@ MAY_USE = {
     "bulk": {"api", "audit", "settings", "progress", "failures"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
+    "place": set(),
     "lake": set(),
     "destinations": {"api", "lake"},
     "warehouse": {"destinations", "extract", "lake"},
     "source": {"api", "destinations", "extract", "settings", "warehouse"},
-    "mirror": {"api", "destinations", "extract", "source", "warehouse"},
-    "audit": {"bulk", "destinations", "failures", "source", "warehouse"},
+    "mirror": {"api", "destinations", "extract", "source", "warehouse", "place"},
+    "audit": {"bulk", "place", "destinations", "failures", "source", "warehouse"},
     # what people see
     "failures": {"api"},
     "progress": set(),

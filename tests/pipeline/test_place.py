@@ -1,0 +1,65 @@
+"""Two projects on one machine share dlt's working folder and nothing else."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import duckdb
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+
+
+@pytest.fixture
+def machine(tmp_path):
+    """Runs a pipeline in a folder; all share one dlt data folder, as by default."""
+
+    def run(folder, *args, **environ):
+        (tmp_path / folder).mkdir(exist_ok=True)
+        kept = {k: v for k, v in os.environ.items() if "PAYSTACK" not in k and "DESTINATION" not in k}
+        return subprocess.run(
+            [sys.executable, ROOT / "pipelines" / args[0], *args[1:], "--json"],
+            cwd=tmp_path / folder,
+            env={
+                **kept,
+                "DLT_DATA_DIR": str(tmp_path / "dlt"),
+                "SOURCES__PAYSTACK__SECRET_KEY": "sk_test_sandbox",
+                **environ,
+            },
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run
+
+
+def held(path):
+    with duckdb.connect(str(path), read_only=True) as connection:
+        return {number for (number,) in connection.execute("select id from paystack.customers").fetchall()}
+
+
+def test_each_folder_has_its_own_complete_copy(machine, sandbox, tmp_path):
+    first, second = sandbox(customers=30, seed=1), sandbox(customers=20, seed=2)
+    for folder, api in (("one", first), ("two", second), ("one", first), ("two", second)):
+        api.add_customers(3)
+        done = machine(folder, "customers.py", SOURCES__PAYSTACK__BASE_URL=api.url)
+        assert done.returncode == 0, done.stderr
+        result = json.loads(done.stdout.splitlines()[-1])
+        assert result["status"] == "complete"
+        assert held(tmp_path / folder / "paystack_customers.duckdb") == {
+            c["id"] for c in api.customers_truth()
+        }
+
+
+def test_a_copy_moved_to_another_file_starts_there_from_nothing(machine, sandbox, tmp_path):
+    api = sandbox(customers=30)
+    for name in ("a.duckdb", "b.duckdb", "a.duckdb"):
+        done = machine(
+            "one", "customers.py", SOURCES__PAYSTACK__BASE_URL=api.url, DESTINATION__DUCKDB__CREDENTIALS=name
+        )
+        assert done.returncode == 0, done.stderr
+        assert len(held(tmp_path / "one" / name)) == 30
+    assert not (tmp_path / "one" / "paystack_customers.duckdb").exists()
