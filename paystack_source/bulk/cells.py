@@ -1,20 +1,25 @@
 """Any cell as text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`, missing is "".
 
-A number that has more digits than its type can hold was damaged before it came here; it is reported, never repaired.
+A number that has more digits than its type can hold was damaged before it came here; it is reported, never
+repaired.
 """
+
+# ruff: noqa: ANN401  # a cell may be anything
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Sequence
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
 
 LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"

@@ -1,17 +1,18 @@
 """Checks an input, a batch of columns at a time, and hands on what the planner compares: pure, no request.
 
-Every bad cell is noted with its line, column and reason; nothing stops at the first. Secret cells leave here as a hash
-under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
+Every bad cell is noted with its line, column and reason; nothing stops at the first. Secret cells leave here
+as a hash under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
 """
+
+# ruff: noqa: ANN401  # masks are NumPy arrays, cells Arrow arrays; neither has useful types
 
 from __future__ import annotations
 
 import difflib
 import hashlib
 import re
-from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 import numpy as np
@@ -21,7 +22,11 @@ import pyarrow.compute as pc
 from paystack_source.bulk.operations import CLEAR, Column, Operation
 from paystack_source.bulk.problems import InputError, Problem, masked
 from paystack_source.bulk.readback import canonical
-from paystack_source.bulk.tables import Table, TextBatch
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from paystack_source.bulk.tables import Table, TextBatch
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
@@ -60,7 +65,8 @@ def match_columns(
 ) -> Match:
     """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter, the exact name wins.
 
-    `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
+    `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or
+    ambiguous.
     """
     found, problems = _find(operation, names)
     ignored = [name for index, name in enumerate(names) if index not in found.values()]
@@ -189,7 +195,8 @@ class Checker:
 
     def check(self, batch: TextBatch) -> pa.RecordBatch:
         """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, `f_` fields (null = leave, "" = clear),
-        and for secrets a hash (`s_`) and a hint (`h_`)."""
+        and for secrets a hash (`s_`) and a hint (`h_`).
+        """
         cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
         empty = _all_blank(cells, batch.size)
         for problem in batch.problems:
@@ -300,7 +307,10 @@ class Checker:
         self._bad(batch, column, bad, rest, f"must have {wanted}", text)
 
     def _json(self, column: Column, batch: TextBatch, text: pa.Array, judged: Any) -> pa.Array:
-        """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
+        """Metadata must be a JSON object.
+
+        Paystack refuses text and lists. Written anew with its keys in order.
+        """
         values = text.to_pylist()
         for position in np.flatnonzero(judged).tolist():
             try:
@@ -312,7 +322,9 @@ class Checker:
                     else "is not valid JSON"
                 )
                 self._add(batch, [position], column, f'{why}; write it as {{"key": "value"}}', text)
-        return pa.array(values, pa.string())
+        objects = pa.array(values, pa.string())
+        self._length(column, batch, objects, ~judged)
+        return objects
 
     def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
         values = value.to_pylist()

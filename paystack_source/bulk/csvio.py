@@ -1,8 +1,9 @@
 """CSV in and out: everything is text, physical lines are known, and a reversible guard keeps spreadsheets from
 running cells.
 
-The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off again.
-`+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was `'+234…`.
+The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off
+again. `+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was
+`'+234…`.
 """
 
 from __future__ import annotations
@@ -12,15 +13,17 @@ import csv
 import hashlib
 import io
 import re
-from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Final, TextIO
+from typing import TYPE_CHECKING, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Sequence
+    from pathlib import Path
 
 # What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00＝＋－＠"
@@ -57,7 +60,10 @@ def unguard(column: pa.Array) -> pa.Array:
 
 
 def scan(path: Path, encoding: str | None = None) -> Scan:
-    """Hashes the file and finds its encoding: a byte order mark, else strict UTF-8, else Windows-1252 with a warning."""
+    """Hashes the file and finds its encoding.
+
+    A byte order mark, else strict UTF-8, else Windows-1252 with a warning.
+    """
     digest = hashlib.sha256()
     decoder: codecs.IncrementalDecoder | None = None
     found = encoding
@@ -212,7 +218,10 @@ def _columns(rows: list[list[str]], width: int) -> list[pa.Array]:
 
 
 def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes a header and rows with the guard on; returns how many rows. `file` must be opened with `newline=""`."""
+    """Writes a header and rows with the guard on.
+
+    Returns how many rows. `file` must be opened with `newline=""`.
+    """
     # The header is quoted so that a separator inside a name is not taken for the file's separator.
     csv.writer(file, quoting=csv.QUOTE_ALL).writerow([guard(name) for name in columns])
     writer = csv.writer(file)

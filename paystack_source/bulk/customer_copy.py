@@ -3,9 +3,10 @@
 Everything ends in the view `held` with the columns of `HELD`; a column that the copy lacks is null there.
 """
 
+# ruff: noqa: S608  # names are quoted by `_quoted`, texts by `_text`
+
 from __future__ import annotations
 
-from collections.abc import Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -19,6 +20,8 @@ from paystack_source.bulk.plan_file import CopyInfo
 from paystack_source.bulk.tables import open_table
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from duckdb import DuckDBPyConnection
 
 __all__ = ["HELD", "CustomerCopy", "arrow_copy", "duckdb_copy"]
@@ -45,7 +48,10 @@ class CustomerCopy(Protocol):
     """Something that can show the copy to DuckDB. Build one with `duckdb_copy` or `arrow_copy`."""
 
     def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        """Makes the view `held` in `con`, with the customers of key mode `mode` only; says what the copy is."""
+        """Makes the view `held` in `con`, with the customers of key mode `mode` only.
+
+        Says what the copy is.
+        """
 
 
 def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "customers") -> CustomerCopy:

@@ -11,12 +11,11 @@ Tables, in the order in which they are made:
     merged    row -> metadata before and after
 """
 
+# ruff: noqa: S608  # every name and condition is made here; values are bound or come from tables
+
 from __future__ import annotations
 
-from collections.abc import Iterator
 from dataclasses import dataclass
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import duckdb
@@ -27,6 +26,10 @@ from paystack_source.bulk.problems import Problem, masked
 from paystack_source.bulk.readback import canonical
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from datetime import datetime
+    from pathlib import Path
+
     from duckdb import DuckDBPyConnection
 
     from paystack_source.bulk.operations import Operation
@@ -82,7 +85,8 @@ class Diff:
     copied: bool = False  # there is a copy
     place: Literal["line", "row"] = "line"  # what a person finds a row by
 
-    # -- loading ------------------------------------------------------------------------------------------------
+    # -- loading
+    # ------------------------------------------------------------------------------------------------
 
     def create(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
@@ -97,7 +101,8 @@ class Diff:
         """Adds checked rows."""
         self._append("input", batch)
 
-    # -- who is meant ---------------------------------------------------------------------------------------------
+    # -- who is meant
+    # ---------------------------------------------------------------------------------------------
 
     def look_up(self) -> None:
         """Takes from the copy the customers that the rows may mean, and finds out who they are."""
@@ -112,7 +117,9 @@ class Diff:
         columns = (
             ", ".join(self._needed())
             if self.copied
-            else ", ".join(f"CAST(NULL AS {_KINDS.get(name, 'VARCHAR')}) AS {name}" for name in self._needed())
+            else ", ".join(
+                f"CAST(NULL AS {_KINDS.get(name, 'VARCHAR')}) AS {name}" for name in self._needed()
+            )
         )
         where = f"({' OR '.join(wanted)})" if wanted and self.copied else "false"
         self.con.execute(f"CREATE TABLE base AS SELECT {columns} FROM {source} WHERE {where}")
@@ -144,7 +151,8 @@ class Diff:
             return "'a:' || i.s_authorization_code"
         return "coalesce('c:' || f.code, 'e:' || lower(i.email), 'i:' || i.id)"
 
-    # -- live ---------------------------------------------------------------------------------------------------
+    # -- live
+    # ---------------------------------------------------------------------------------------------------
 
     def to_fetch(
         self,
@@ -155,12 +163,14 @@ class Diff:
     ) -> list[str]:
         """What to ask Paystack for, each customer once.
 
-        "needed": customers without whose present state the plan cannot be made; "stale": also those that the copy
-        lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every customer that a row means.
+        "needed": customers without whose present state the plan cannot be made; "stale": also those that the
+        copy lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every
+        customer that a row means.
         """
         conditions = {
             "all": "true",
-            "stale": "b.customer_code IS NULL OR coalesce(b.seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1", "needed": "false",
+            "stale": "b.customer_code IS NULL OR coalesce(b.seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1",
+            "needed": "false",
         }
         wanted = [f"({conditions[which]})", f"({self._need()})"]
         query = (
@@ -199,7 +209,8 @@ class Diff:
             self._append("live", pa.Table.from_pylist(batch, schema=_LIVE))
             batch.clear()
 
-    # -- problems -----------------------------------------------------------------------------------------------
+    # -- problems
+    # -----------------------------------------------------------------------------------------------
 
     def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
         """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
@@ -211,7 +222,10 @@ class Diff:
             rows = self.con.execute(
                 f"SELECT row, line, coalesce(i.code, i.email, CAST(i.id AS VARCHAR), '') {query} ORDER BY row LIMIT {limit}"
             ).fetchall()
-            yield count, [self._problem(row, line, column, reason, masked(value)) for row, line, value in rows]
+            yield (
+                count,
+                [self._problem(row, line, column, reason, masked(value)) for row, line, value in rows],
+            )
         yield from self._contradictions(limit)
 
     def _rules(self) -> Iterator[tuple[str, str, str]]:
@@ -219,26 +233,42 @@ class Diff:
         advice = "plan with the copy, with --refresh live, or give customer_code"
         if "id" in self.has:
             where = "is in the copy" if self.copied else "can be looked up, there is no copy"
-            yield "id", f"no customer with this id {where}; give customer_code or email", (
-                "i.id IS NOT NULL AND i.code IS NULL AND i.email IS NULL AND w.code IS NULL"
+            yield (
+                "id",
+                f"no customer with this id {where}; give customer_code or email",
+                ("i.id IS NOT NULL AND i.code IS NULL AND i.email IS NULL AND w.code IS NULL"),
             )
         if len(self.has) > 1:
             yield "", "names two different customers: code, email and id do not belong together", "w.clash"
         if "email" in self.has:
-            yield "email", "more than one customer has this email but for case; give customer_code", "w.ambiguous"
-        yield "", "Paystack has no such customer", (
-            "false"
-            if self.operation.name in ("create", "deactivate-authorization")
-            else "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
+            yield (
+                "email",
+                "more than one customer has this email but for case; give customer_code",
+                "w.ambiguous",
+            )
+        yield (
+            "",
+            "Paystack has no such customer",
+            (
+                "false"
+                if self.operation.name in ("create", "deactivate-authorization")
+                else "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
+            ),
         )
         if self.operation.name != "update":
             return
-        yield "email", f"an update needs the customer code, which is not known for this email; {advice}", (
-            "w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"
+        yield (
+            "email",
+            f"an update needs the customer code, which is not known for this email; {advice}",
+            ("w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"),
         )
         unknown = "w.code IS NOT NULL AND c.customer_code IS NULL"
         if self.only_missing:
-            yield "", "--only-missing must know what the customer has; plan with the copy or with --refresh live", unknown
+            yield (
+                "",
+                "--only-missing must know what the customer has; plan with the copy or with --refresh live",
+                unknown,
+            )
         elif "metadata" in self.fields and self.metadata == "merge":
             yield (
                 "metadata",
@@ -266,15 +296,27 @@ class Diff:
             rows = self.con.execute(
                 f"SELECT row, line, first_line FROM folded WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
-            yield count, [
-                self._problem(row, line, "", f"asks for something else for the same customer than {self.place} {first}")
-                for row, line, first in rows
-            ]
+            yield (
+                count,
+                [
+                    self._problem(
+                        row,
+                        line,
+                        "",
+                        f"asks for something else for the same customer than {self.place} {first}",
+                    )
+                    for row, line, first in rows
+                ],
+            )
 
-    # -- the result -----------------------------------------------------------------------------------------------
+    # -- the result
+    # -----------------------------------------------------------------------------------------------
 
     def merge_metadata(self) -> Iterator[tuple[int, list[Problem]]]:
-        """Works out the whole object that an update would leave; yields rows whose metadata cannot be merged into."""
+        """Works out the whole object that an update would leave.
+
+        Yields rows whose metadata cannot be merged into.
+        """
         self.con.execute(
             "CREATE OR REPLACE TABLE merged (row BIGINT, before VARCHAR, after VARCHAR, same BOOLEAN, drifted BOOLEAN)"
         )

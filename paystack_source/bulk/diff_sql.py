@@ -1,5 +1,7 @@
 """The planner's SQL (DuckDB), for `diff.py`: constants, and the query that writes a plan's rows."""
 
+# ruff: noqa: S608  # the names are those of the table of operations; values never are in the text
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Final

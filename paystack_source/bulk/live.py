@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
@@ -10,6 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 from paystack_source.api.errors import NotFound
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
     from paystack_source.api.customers import PaystackClient
 
 Found = tuple[str, dict[str, Any] | None]

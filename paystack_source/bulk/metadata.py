@@ -1,7 +1,7 @@
 """What a customer's metadata becomes when a row is applied.
 
-Whether Paystack replaces or merges `metadata` on update is not documented. Sending the whole merged object is right in
-both cases, so that is what a plan holds; it shows the object before and after.
+Whether Paystack replaces or merges `metadata` on update is not documented. Sending the whole merged object is
+right in both cases, so that is what a plan holds; it shows the object before and after.
 """
 
 from __future__ import annotations
@@ -12,7 +12,9 @@ import msgspec
 
 from paystack_source.bulk.readback import canonical
 
-ADVICE: Final = "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
+ADVICE: Final = (
+    "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
+)
 
 
 class NotAnObjectError(ValueError):
@@ -22,8 +24,9 @@ class NotAnObjectError(ValueError):
 def apply(asked: str, held: str | None, how: str) -> tuple[str, str, bool]:
     """The JSON before and after, and whether they are the same.
 
-    `asked` is a JSON object, "" to clear; `held` is JSON or None. `how`: "merge" (the row's keys win), "fill" (only keys
-    that are missing or blank), "replace". Keys are those of the top level. Raises `NotAnObjectError`.
+    `asked` is a JSON object, "" to clear; `held` is JSON or None. `how`: "merge" (the row's keys win), "fill"
+    (only keys that are missing or blank), "replace". Keys are those of the top level. Raises
+    `NotAnObjectError`.
     """
     present = _decoded(held)
     before = canonical(present).decode()

@@ -1,8 +1,8 @@
 """The bulk operations, in one declarative table; validation, plan, command line, documentation and tests derive from it.
 
-Where the facts come from: Paystack's API reference and OpenAPI description (paths, required fields, 202 for identity),
-recorded answers (a metadata *object* is required, an unknown authorization is a 404). What is not documented is said
-beside the field that depends on it. How a row is read back is in `readback.py`.
+Where the facts come from: Paystack's API reference and OpenAPI description (paths, required fields, 202 for
+identity), recorded answers (a metadata *object* is required, an unknown authorization is a 404). What is not
+documented is said beside the field that depends on it. How a row is read back is in `readback.py`.
 """
 
 from __future__ import annotations
@@ -34,8 +34,9 @@ Kind = Literal[
 class Column:
     """One input column: how it may be called, what may stand in it, and how careful to be with it.
 
-    `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to others.
-    `length` is the least and the greatest number of characters, or of digits for `digits` and `phone`.
+    `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to
+    others. `length` is the least and the greatest number of characters, or of digits for `digits` and
+    `phone`.
     """
 
     name: str
@@ -71,10 +72,12 @@ Call = Callable[["PaystackClient", str, Mapping[str, Any]], "Reply"]
 class Operation:
     """All that is particular to one operation.
 
-    `endpoint` is the operation's name in `api/operations.py` and its quota bucket. `key_kinds`: what Paystack takes in the request to name the customer. `call(client, key, body)` sends one row, where
-    `body` is the row's `body` plus its secret fields. `repeatable`: sending the same row twice does no harm.
-    `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back` tells whether a row
-    whose answer was lost was applied; `settle` tells the verdict of a row that was only accepted.
+    `endpoint` is the operation's name in `api/operations.py` and its quota bucket. `key_kinds`: what Paystack
+    takes in the request to name the customer. `call(client, key, body)` sends one row, where `body` is the
+    row's `body` plus its secret fields. `repeatable`: sending the same row twice does no harm.
+    `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back` tells
+    whether a row whose answer was lost was applied; `settle` tells the verdict of a row that was only
+    accepted.
     """
 
     name: str
@@ -162,7 +165,7 @@ _PHONE: Final = Column(
 _METADATA: Final = Column(
     "metadata",
     "json",
-    'A JSON object, e.g. {"tier": "gold"}; merged into what the customer has unless told to replace it.',
+    'A JSON object, e.g. {"tier": "gold"}.',
     aliases=("meta", "meta_data", "custom_fields"),
     clearable=True,
     length=(2, 100_000),
@@ -249,7 +252,8 @@ _CREATE: Final = Operation(
     identifiers=("email",),
     key_kinds=("email",),
     call=_create,
-    # Seven code bases rely on "a known email answers with the existing customer"; Paystack does not document it.
+    # Seven code bases rely on "a known email answers with the existing customer"; Paystack does not document
+    # it.
     repeatable=False,
     read_back=readback.customer_appeared,
     undo_reason="Paystack has no way to delete a customer.",
@@ -296,7 +300,7 @@ _VALIDATE: Final = Operation(
         Column(
             "account_number",
             "digits",
-            "The bank account: 10 digits in Nigeria.",
+            "The bank account; in Nigeria 10 digits.",
             aliases=("account", "account_no", "nuban"),
             required=True,
             secret=True,
@@ -305,7 +309,7 @@ _VALIDATE: Final = Operation(
         Column(
             "bvn",
             "digits",
-            "The bank verification number, 11 digits.",
+            "The bank verification number.",
             aliases=("bank_verification_number",),
             required=True,
             secret=True,

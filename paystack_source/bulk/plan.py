@@ -1,14 +1,13 @@
 """Makes and opens plans: what would be sent, to whom, what was there before, and what it takes to confirm it.
 
-    plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
-    plan.header.counts        rows, to_send, noop, folded, drifted
-    for row in plan.rows():   old and new values of each row
+plan = make_plan("risk-action", "customers.csv", out="customers.plan",
+copy=duckdb_copy("paystack_customers.duckdb")) plan.header.counts        rows, to_send, noop, folded, drifted
+for row in plan.rows():   old and new values of each row
 """
 
 from __future__ import annotations
 
 import tempfile
-from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -46,6 +45,8 @@ from paystack_source.bulk.problems import (
 from paystack_source.bulk.tables import open_table
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.operations import Operation
@@ -122,7 +123,8 @@ class Plan:
             ) from None
         if table.columns != about.columns or not seal.matches(about.digest, table.sha256()):
             raise InputChanged(
-                f"{table.name} is not the input that was planned", advice="Put the file back as it was, or plan again."
+                f"{table.name} is not the input that was planned",
+                advice="Put the file back as it was, or plan again.",
             )
         places = {name: about.columns.index(column) for name, column in about.mapping.items()}
         of_row = secret_reader(operation, table, Match(places, [], []))
@@ -140,14 +142,16 @@ class Plan:
     ) -> None:
         """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key, to this account.
 
-        `now` must have a time zone. What is None on either side is not compared; of account and key fingerprint one
-        suffices, because a key may have been replaced since.
+        `now` must have a time zone. What is None on either side is not compared; of account and key
+        fingerprint one suffices, because a key may have been replaced since.
         """
         header = self.header
         age = now - header.created_at
         if age > max_age or age < -_AHEAD:
             said = f"{age.total_seconds() / 3600:.1f} hours old" if age > max_age else "from the future"
-            raise StalePlan(f"{self.path.name} is {said}; customers may have changed since", advice="Plan again.")
+            raise StalePlan(
+                f"{self.path.name} is {said}; customers may have changed since", advice="Plan again."
+            )
         if header.key_mode is not None and header.key_mode != key_mode:
             raise WrongAccount(
                 f"The plan was made for {header.key_mode} mode, the key is a {key_mode} key",
@@ -156,12 +160,18 @@ class Plan:
         if host is not None and header.host is not None and header.host != host:
             places = {"paystack": "Paystack", "loopback": "a local sandbox"}
             raise WrongAccount(
-                f"The plan was made against {places[header.host]}, not {places.get(host, host)}", advice="Plan again."
+                f"The plan was made against {places[header.host]}, not {places.get(host, host)}",
+                advice="Plan again.",
             )
         if account is not None and header.account is not None:
             if account != header.account:
-                raise WrongAccount("The plan was made for another Paystack account", advice="Plan again with this key.")
-        elif None not in (key_fingerprint, header.key_fingerprint) and key_fingerprint != header.key_fingerprint:
+                raise WrongAccount(
+                    "The plan was made for another Paystack account", advice="Plan again with this key."
+                )
+        elif (
+            None not in (key_fingerprint, header.key_fingerprint)
+            and key_fingerprint != header.key_fingerprint
+        ):
             raise WrongAccount(
                 "The plan was made with another key, and whether it is the same account is not known",
                 advice="Plan again with this key.",
@@ -182,9 +192,9 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
-    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError` with every
-    bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a `client`; `on_fetch`
-    hears how many customers were read. `now` gives the time (UTC).
+    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
+    with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
+    `client`; `on_fetch` hears how many customers were read. `now` gives the time (UTC).
     """
     chosen = options if isinstance(options, PlanOptions) else _options(options or {})
     path = Path(out)

@@ -1,8 +1,9 @@
 """A plan on disk: one Parquet file (`.plan`), the header as JSON in its metadata, sealed over every byte.
 
-The seal is the SHA-256 of the whole file with the seal's own 64 characters read as zeros. It catches any change after
-planning, by accident or by hand; it is no signature, so whoever may write the file and recompute the hash can forge one.
-No secret field (BVN, account number, authorization code) is in it: those are read again from the input.
+The seal is the SHA-256 of the whole file with the seal's own 64 characters read as zeros. It catches any
+change after planning, by accident or by hand; it is no signature, so whoever may write the file and recompute
+the hash can forge one. No secret field (BVN, account number, authorization code) is in it: those are read
+again from the input.
 """
 
 from __future__ import annotations
@@ -10,9 +11,6 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from collections.abc import Iterator, Mapping
-from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import msgspec
@@ -22,6 +20,9 @@ import pyarrow.parquet as pq
 from paystack_source.bulk.problems import EditedPlan, StalePlan
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
     from types import TracebackType
 
 FORMAT: Final = 1
@@ -31,7 +32,10 @@ _CHUNK: Final = 1 << 20
 
 
 class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Which input was planned. `digest` is `sha256:…`, or `scrypt:…` where the rows hold secrets (see `seal.py`)."""
+    """Which input was planned.
+
+    `digest` is `sha256:…`, or `scrypt:…` where the rows hold secrets (see `seal.py`).
+    """
 
     path: str | None
     digest: str
@@ -56,7 +60,10 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input row is exactly one of to_send, noop and folded. `drifted` and `unknown_old` count rows among them."""
+    """Every input row is exactly one of to_send, noop and folded.
+
+    `drifted` and `unknown_old` count rows among them.
+    """
 
     rows: int = 0
     to_send: int = 0
@@ -68,7 +75,10 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a person must confirm, why, and what to type: the number of rows to send (or the plan's seal)."""
+    """Whether a person must confirm, why, and what to type.
+
+    The number of rows to send (or the plan's seal).
+    """
 
     needed: bool = False
     reasons: list[str] = []
@@ -103,8 +113,9 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row, without lines).
 
-    `old` is None where nobody knows; otherwise it has the same fields as `new`. `secrets` are masked hints by field:
-    the values come from `Plan.secrets`. A folded row says the same as row `same_as` and shares its fate.
+    `old` is None where nobody knows; otherwise it has the same fields as `new`. `secrets` are masked hints by
+    field: the values come from `Plan.secrets`. A folded row says the same as row `same_as` and shares its
+    fate.
     """
 
     row: int
@@ -152,7 +163,10 @@ SCHEMA: Final = pa.schema(
 
 
 class PlanWriter:
-    """Writes rows as they come and the header at the end; the file appears, sealed and complete, or not at all."""
+    """Writes rows as they come and the header at the end.
+
+    The file appears, sealed and complete, or not at all.
+    """
 
     def __init__(self, path: Path) -> None:
         self.path = path
@@ -160,8 +174,8 @@ class PlanWriter:
         self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
         descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
         self._file: BinaryIO = os.fdopen(descriptor, "w+b")
-        # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written into.
-        # No statistics: they would repeat customers' data in the footer.
+        # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
+        # into. No statistics: they would repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
             self._file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
@@ -196,7 +210,10 @@ class PlanWriter:
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:
-    """The seal that fits the file, and where it stands. Raises `ValueError` if there is no one place for it."""
+    """The seal that fits the file, and where it stands.
+
+    Raises `ValueError` if there is no one place for it.
+    """
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 8, 0))
     footer = min(int.from_bytes(file.read(4), "little") + 8, size)
@@ -255,7 +272,10 @@ def read_sealed(path: Path) -> tuple[PlanHeader, tuple[int, int, int, int]]:
 
 
 def read_rows(path: Path, identity: tuple[int, int, int, int], *, batch: int = 4_096) -> Iterator[PlanRow]:
-    """The rows in input order, a batch in memory at a time. Raises `EditedPlan` if the file is not the one checked."""
+    """The rows in input order, a batch in memory at a time.
+
+    Raises `EditedPlan` if the file is not the one checked.
+    """
     decode = msgspec.json.decode
     with path.open("rb") as file:
         if _identity(file) != identity:

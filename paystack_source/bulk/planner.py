@@ -1,9 +1,11 @@
-"""The planning itself, step by step: check, look up, refresh, compare, count, and say what must be confirmed."""
+"""The planning itself, step by step.
+
+Check, look up, refresh, compare, count, and say what must be confirmed.
+"""
 
 from __future__ import annotations
 
 import secrets
-from collections.abc import Callable, Iterator
 from datetime import datetime, timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -15,7 +17,7 @@ import pyarrow.compute as pc
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import seal
-from paystack_source.bulk.checks import KEPT, Checker, Match, match_columns
+from paystack_source.bulk.checks import KEPT, Checker, match_columns
 from paystack_source.bulk.diff import Diff
 from paystack_source.bulk.diff_sql import COMPARED
 from paystack_source.bulk.live import fetch_all
@@ -24,6 +26,8 @@ from paystack_source.bulk.problems import InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.customers import PaystackClient
@@ -39,10 +43,10 @@ _FEW: Final = 10  # so few rows are no large share of anything
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to plan.
 
-    `refresh`: "live" reads every touched customer from Paystack, "never" none, "auto" those whose copy is older than
-    `refresh_after_hours` or missing, if that takes at most `refresh_limit` requests. `key_mode`, `account` and `host`
-    are taken from the client and the copy where they are not given. `guard_rows` and `guard_share` lower or raise the
-    thresholds of the operation.
+    `refresh`: "live" reads every touched customer from Paystack, "never" none, "auto" those whose copy is
+    older than `refresh_after_hours` or missing, if that takes at most `refresh_limit` requests. `key_mode`,
+    `account` and `host` are taken from the client and the copy where they are not given. `guard_rows` and
+    `guard_share` lower or raise the thresholds of the operation.
     """
 
     risk_action: str | None = None
@@ -89,7 +93,9 @@ class Planner:
         self.account: int | None = options.account
         self.refreshed = 0
         _check_options(operation, options)
-        self.given = {} if options.risk_action is None else {"risk_action": options.risk_action.strip().lower()}
+        self.given = (
+            {} if options.risk_action is None else {"risk_action": options.risk_action.strip().lower()}
+        )
         self.match = match_columns(operation, table.columns, given=self.given, source=table.name)
 
     def run(
@@ -116,10 +122,13 @@ class Planner:
         self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(diff, about, counts)]
         return writer.close(self._header(client, mode, about, counts, guarded))
 
-    # -- steps --------------------------------------------------------------------------------------------------
+    # -- steps
+    # --------------------------------------------------------------------------------------------------
 
     def _diff(self, con: DuckDBPyConnection, *, copied: bool) -> Diff:
-        present = set(self.match.columns) | set(self.given) | {c.name for c in self.operation.columns if c.default}
+        present = (
+            set(self.match.columns) | set(self.given) | {c.name for c in self.operation.columns if c.default}
+        )
         names = {"customer_code": "code"}
         return Diff(
             con,
@@ -148,7 +157,9 @@ class Planner:
         """Reads customers from Paystack, as far as the options want it and allow it."""
         how = self.options.refresh
         if how == "live" and client is None:
-            raise ConfigError("Reading live customers needs a key", advice="Give the key, or plan without --refresh live.")
+            raise ConfigError(
+                "Reading live customers needs a key", advice="Give the key, or plan without --refresh live."
+            )
         if how == "never" or client is None or self.operation.name == "deactivate-authorization":
             return
         keys = self._keys(diff, about)
@@ -173,7 +184,9 @@ class Planner:
             keys = diff.to_fetch("needed")
         return keys if len(keys) <= self.options.refresh_limit else []
 
-    def _watched(self, found: Iterator[tuple[str, dict[str, Any] | None]]) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    def _watched(
+        self, found: Iterator[tuple[str, dict[str, Any] | None]]
+    ) -> Iterator[tuple[str, dict[str, Any] | None]]:
         """Notes which account the customers belong to, on their way."""
         for key, customer in found:
             account = (customer or {}).get("integration")
@@ -209,7 +222,8 @@ class Planner:
             writer.write(batch.select(SCHEMA.names))
         return Counts(**total, requests=total["to_send"]), guarded
 
-    # -- what the header says -----------------------------------------------------------------------------------
+    # -- what the header says
+    # -----------------------------------------------------------------------------------
 
     def _header(
         self,
@@ -246,7 +260,9 @@ class Planner:
         table = self.table
         return InputInfo(
             path=None if table.path is None else str(table.path.resolve()),
-            digest=seal.digest_of(table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.match.columns))),
+            digest=seal.digest_of(
+                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.match.columns))
+            ),
             rows=self.rows,
             format=table.format,
             columns=table.columns,
@@ -317,7 +333,8 @@ def _check_options(operation: Operation, options: PlanOptions) -> None:
             raise ConfigError(f"{operation.name} takes no risk action", advice="Leave --risk-action out.")
         if options.risk_action.strip().lower() not in column.choices:
             raise ConfigError(
-                f"There is no risk action {options.risk_action[:20]!r}", advice=f"Use {', '.join(column.choices)}."
+                f"There is no risk action {options.risk_action[:20]!r}",
+                advice=f"Use {', '.join(column.choices)}.",
             )
     if options.only_missing and operation.name != "update":
         raise ConfigError(f"{operation.name} knows no --only-missing", advice="It is for update.")

@@ -13,12 +13,14 @@ from __future__ import annotations
 
 import csv
 import os
-from collections.abc import Sequence
 from dataclasses import dataclass
-from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+    from pathlib import Path
 
 __all__ = [
     "EditedPlan",
@@ -56,7 +58,10 @@ class Problem:
 
 
 class InputError(ConfigError):
-    """The input cannot be planned. `problems` has the first of them in the input's order, `count` is their number."""
+    """The input cannot be planned.
+
+    `problems` has the first of them in the input's order, `count` is their number.
+    """
 
     default_advice = "Correct the cells named above and plan again."
 

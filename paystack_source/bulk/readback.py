@@ -1,7 +1,7 @@
 """Reads a customer to learn what became of a row: pure comparisons around one fetch each.
 
-`ReadBack(client, row, secrets, since)` answers for a row whose answer was lost; `Settle(client, row)` for a row that was
-accepted and gets its verdict later. Where a read cannot tell, they say so; they never guess.
+`ReadBack(client, row, secrets, since)` answers for a row whose answer was lost; `Settle(client, row)` for a
+row that was accepted and gets its verdict later. Where a read cannot tell, they say so; they never guess.
 """
 
 from __future__ import annotations
@@ -28,7 +28,10 @@ _SKEW = timedelta(minutes=2)
 
 
 def same(wanted: object, held: object) -> bool:
-    """Whether Paystack holds what was asked for: null, "" and {} are all "empty"; objects compare without key order."""
+    """Whether Paystack holds what was asked for.
+
+    Null, "" and {} are all "empty"; objects compare without key order.
+    """
     if wanted in (None, "") or wanted == {}:
         return held in (None, "") or held in ({}, "{}")
     return canonical(wanted) == canonical(held)

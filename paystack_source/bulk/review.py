@@ -1,7 +1,7 @@
 """A plan as one HTML file that a colleague can open anywhere: no network, no external part, personal data masked.
 
-Values are masked here, not in the browser: what is not shown is not in the file. The page's script and style are allowed
-by their hashes only, and the script writes text, never markup.
+Values are masked here, not in the browser: what is not shown is not in the file. The page's script and style
+are allowed by their hashes only, and the script writes text, never markup.
 """
 
 from __future__ import annotations
@@ -49,7 +49,10 @@ def write_review(
     command: str | None = None,
     rows: int = SHOWN,
 ) -> Path:
-    """Writes the page, readable by its owner only, and returns its path. For the arguments see `render_review`."""
+    """Writes the page, readable by its owner only, and returns its path.
+
+    For the arguments see `render_review`.
+    """
     path = Path(path)
     text = render_review(plan, show_personal=show_personal, command=command, rows=rows)
     path.parent.mkdir(parents=True, exist_ok=True)
@@ -64,14 +67,18 @@ def render_review(
 ) -> str:
     """The page as text.
 
-    `show_personal` puts names, emails and phones in; secret fields are never there. `command` is what applies the plan,
-    if it is not the usual one. `rows` is how many rows the page holds at most, those to send first.
+    `show_personal` puts names, emails and phones in; secret fields are never there. `command` is what applies
+    the plan, if it is not the usual one. `rows` is how many rows the page holds at most, those to send first.
     """
     header = plan.header
     operation = OPERATIONS[header.operation]
     found = _gather(plan.rows(), operation, rows, show_personal=show_personal)
     total = header.counts.rows
-    data = {"rows": found.rows(), "total": total, "place": "Line" if header.input.format in ("csv", "excel") else "Row"}
+    data = {
+        "rows": found.rows(),
+        "total": total,
+        "place": "Line" if header.input.format in ("csv", "excel") else "Row",
+    }
     command = command or f"python pipelines/bulk.py apply {shlex.quote(str(plan.path))}"
     page = resources.files("paystack_source.bulk").joinpath("review.html").read_text(encoding="utf-8")
     style, script = _inside(page, "style"), _inside(page, "script")
@@ -98,7 +105,8 @@ def render_review(
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
 
 
-# -- rows -------------------------------------------------------------------------------------------------------
+# -- rows
+# -------------------------------------------------------------------------------------------------------
 
 
 @dataclass(slots=True)
@@ -128,7 +136,10 @@ def _gather(rows: Iterable[PlanRow], operation: Operation, most: int, *, show_pe
 
 
 def _change(operation: Operation, name: str, old: dict[str, Any] | None, value: Any) -> tuple[str, str, str]:  # noqa: ANN401
-    """The kind of a change, for counting: values of a list of choices by name, all others by what happens to them."""
+    """The kind of a change, for counting.
+
+    Values of a list of choices by name, all others by what happens to them.
+    """
     column = operation.by_column[name]
     if column.choices:
         before = "unknown" if old is None else str(old.get(name) or "none")
@@ -178,7 +189,8 @@ def _clean(text: str) -> str:
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-# -- the page's fixed parts ---------------------------------------------------------------------------------------
+# -- the page's fixed parts
+# ---------------------------------------------------------------------------------------
 
 
 def _inside(page: str, tag: str) -> str:
@@ -215,7 +227,9 @@ def _about(header: PlanHeader, plan: Plan) -> str:
         facts["Read from Paystack"] = f"{header.refreshed:,} customers"
     if header.undo_of:
         facts["Undoes"] = header.undo_of
-    return "".join(f"<div><dt>{name}</dt><dd>{html.escape(_clean(text))}</dd></div>" for name, text in facts.items())
+    return "".join(
+        f"<div><dt>{name}</dt><dd>{html.escape(_clean(text))}</dd></div>" for name, text in facts.items()
+    )
 
 
 def _tiles(header: PlanHeader) -> str:
@@ -242,13 +256,19 @@ def _warnings(header: PlanHeader) -> str:
         said.append("Columns that are not used: " + ", ".join(header.input.ignored))
     if not said:
         return ""
-    items = "".join(f"<li>{html.escape(_clean(text) if len(text) <= _LONGEST else text)}</li>" for text in said)
-    return f'<section class="warnings" aria-label="Warnings"><h2>Before you apply</h2><ul>{items}</ul></section>'
+    items = "".join(
+        f"<li>{html.escape(_clean(text) if len(text) <= _LONGEST else text)}</li>" for text in said
+    )
+    return (
+        f'<section class="warnings" aria-label="Warnings"><h2>Before you apply</h2><ul>{items}</ul></section>'
+    )
 
 
 def _changes(found: _Found) -> str:
     lines = []
-    for (name, before, after), count in sorted(found.changes.items(), key=lambda item: (item[0][0], -item[1])):
+    for (name, before, after), count in sorted(
+        found.changes.items(), key=lambda item: (item[0][0], -item[1])
+    ):
         what = f"{before} → {after}" if before and before != "unknown" else after
         if before == "unknown":
             what = f"{after} (old value unknown)"

@@ -1,8 +1,8 @@
 """Hashes of an input that a plan may keep, and comparing them.
 
-A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known, its plain hash lets
-a graphics card try all eleven-digit numbers in seconds; so where rows hold secrets, the hash goes through scrypt with
-a random salt first.
+A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known, its
+plain hash lets a graphics card try all eleven-digit numbers in seconds; so where rows hold secrets, the hash
+goes through scrypt with a random salt first.
 """
 
 from __future__ import annotations
@@ -10,15 +10,20 @@ from __future__ import annotations
 import hashlib
 import hmac
 import secrets
-from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 _COST: Final = {"n": 2**14, "r": 8, "p": 1}  # about 50 ms and 16 MB a guess
 _SALT_BYTES: Final = 16
 
 
 def digest_of(sha256: str, *, hides: bool, salt: Callable[[int], bytes] = secrets.token_bytes) -> str:
-    """What the plan keeps of an input with this hash: `sha256:…`, or `scrypt:salt:…` if its rows hold secrets."""
+    """What the plan keeps of an input with this hash.
+
+    `sha256:…`, or `scrypt:salt:…` if its rows hold secrets.
+    """
     if not hides:
         return f"sha256:{sha256}"
     grain = salt(_SALT_BYTES)

@@ -1,18 +1,20 @@
 """Reads any input as text columns in row order, and writes result files that can be fed straight back in.
 
-Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything that speaks
-the Arrow C stream interface. Nothing is guessed: see `cells.py` for values and `csvio.py` for CSV.
+Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything
+that speaks the Arrow C stream interface. Nothing is guessed: see `cells.py` for values and `csvio.py` for
+CSV.
 """
+
+# ruff: noqa: ANN401  # a frame may be of any library
 
 from __future__ import annotations
 
 import hashlib
 import os
 import sys
-from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -22,6 +24,9 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import csvio
 from paystack_source.bulk.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
 from paystack_source.bulk.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 __all__ = ["Table", "TextBatch", "open_table", "write_table"]
 
@@ -34,8 +39,8 @@ Format = Literal["csv", "parquet", "excel", "frame"]
 class TextBatch:
     """Some consecutive rows. `columns` are text without nulls (blank is ""), in the order of `Table.columns`.
 
-    `lines` is where each row starts in the file (None for frames and Parquet); `bad` names cells that arrived damaged, by
-    column and position; `numbers` are the columns whose cells were numbers and not text.
+    `lines` is where each row starts in the file (None for frames and Parquet); `bad` names cells that arrived
+    damaged, by column and position; `numbers` are the columns whose cells were numbers and not text.
     """
 
     first_row: int
@@ -49,7 +54,10 @@ class TextBatch:
 
 @dataclass(slots=True)
 class Table:
-    """An input. `batches()` can be called as often as one likes; `sha256()` changes whenever any cell does."""
+    """An input. `batches()` can be called as often as one likes.
+
+    `sha256()` changes whenever any cell does.
+    """
 
     name: str
     format: Format
@@ -63,7 +71,10 @@ class Table:
     warnings: list[str] = field(default_factory=list)
 
     def batches(self) -> Iterator[TextBatch]:
-        """The rows in order, a batch in memory at a time. Raises `InputError` for a file that cannot be cut into rows."""
+        """The rows in order, a batch in memory at a time.
+
+        Raises `InputError` for a file that cannot be cut into rows.
+        """
         return self._read()
 
     def sha256(self) -> str:

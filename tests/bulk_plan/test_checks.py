@@ -54,7 +54,11 @@ def test_all_bad_cells_at_once_by_physical_line(tmp_path):
 
 
 def test_long_lists_are_cut_in_words_and_whole_as_csv(tmp_path):
-    error = problems(tmp_path, "risk-action", frame(*[{"customer_code": f"bad{i}", "risk_action": "deny"} for i in range(50)]))
+    error = problems(
+        tmp_path,
+        "risk-action",
+        frame(*[{"customer_code": f"bad{i}", "risk_action": "deny"} for i in range(50)]),
+    )
     assert "… and 30 more" in str(error)
     path = write_problems(error, tmp_path / "problems.csv")
     with path.open(encoding="utf-8-sig", newline="") as file:
@@ -171,12 +175,20 @@ def test_identity_cells(tmp_path, change, column):
 
 def test_a_good_identity_row(tmp_path):
     (row,) = plan(tmp_path, "validate", frame(identity(country="gh", account_number="123456789012"))).rows()
-    assert row.body == {"first_name": "Ada", "last_name": "Obi", "type": "bank_account", "country": "GH", "bank_code": "058"}
+    assert row.body == {
+        "first_name": "Ada",
+        "last_name": "Obi",
+        "type": "bank_account",
+        "country": "GH",
+        "bank_code": "058",
+    }
     assert row.secret_fields == ("account_number", "bvn")
 
 
 def test_damaged_numbers_are_reported_and_not_repaired(tmp_path):
-    source = pd.DataFrame({"customer_code": ["CUS_1", "CUS_2"], "phone": [2348012345678.0, 23480123456789012345.0]})
+    source = pd.DataFrame(
+        {"customer_code": ["CUS_1", "CUS_2"], "phone": [2348012345678.0, 23480123456789012345.0]}
+    )
     found = reasons(tmp_path, "update", source)
     assert [(row, column) for row, column, _ in found] == [(2, "phone")] * len(found)
     assert "digits are lost" in found[0][2]
@@ -194,10 +206,13 @@ def test_numeric_phones_and_placeholder_words_are_warned_of(tmp_path):
     assert "NULL, nan" in warnings
 
 
-# -- headers --------------------------------------------------------------------------------------------------------
+# -- headers
+# --------------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("name", ["customer_code", "Customer Code", " CUSTOMER-CODE ", "customerCode", "code", "Customer"])
+@pytest.mark.parametrize(
+    "name", ["customer_code", "Customer Code", " CUSTOMER-CODE ", "customerCode", "code", "Customer"]
+)
 def test_headers_in_any_spelling(tmp_path, name):
     made = plan(tmp_path, "risk-action", frame({name: "CUS_1", "ACTION": "Deny"}))
     (row,) = made.rows()
@@ -210,19 +225,29 @@ def test_a_near_miss_is_suggested(tmp_path):
     assert "'risk_acton'? did you mean 'risk_action'" in str(error)
     error = problems(tmp_path, "risk-action", frame({"custmer_code": "CUS_1", "risk_action": "deny"}))
     assert "'custmer_code'? did you mean 'customer_code'" in str(error)
-    made = plan(tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "A", "phnoe": "1", "shop": "x"}))
+    made = plan(
+        tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "A", "phnoe": "1", "shop": "x"})
+    )
     assert any("'phnoe'" in text and "phone" in text for text in made.header.warnings)
     assert made.header.input.ignored == ["phnoe", "shop"]
 
 
 def test_double_headers_are_refused(tmp_path):
-    for names in (["email", "E mail", "risk_action"], ["email", "note", "note", "risk_action"], ["phone", "mobile", "tel", "email"]):
+    for names in (
+        ["email", "E mail", "risk_action"],
+        ["email", "note", "note", "risk_action"],
+        ["phone", "mobile", "tel", "email"],
+    ):
         path = tmp_path / "in.csv"
         path.write_text(",".join(names) + "\n")
         if "tel" in names:
-            assert plan(tmp_path, "update", path).header.input.mapping["phone"] == "phone"  # the exact name wins
+            assert (
+                plan(tmp_path, "update", path).header.input.mapping["phone"] == "phone"
+            )  # the exact name wins
             path.write_text("mobile,tel,email\n")
-            assert "may both be phone" in str(problems(tmp_path, "update", path) if not (tmp_path / "it.plan").unlink() else "")
+            assert "may both be phone" in str(
+                problems(tmp_path, "update", path) if not (tmp_path / "it.plan").unlink() else ""
+            )
         else:
             assert "more than once" in str(problems(tmp_path, "risk-action", path))
 
@@ -242,7 +267,8 @@ def test_missing_columns(tmp_path, name, row, said):
     assert said in str(problems(tmp_path, name, frame(row)))
 
 
-# -- options --------------------------------------------------------------------------------------------------------
+# -- options
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_risk_action_from_the_option_fills_blanks_only(tmp_path):

@@ -14,20 +14,30 @@ from paystack_source.bulk.tables import write_table
 
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
 
-COPY = (customer(1), customer(2, risk_action="deny"), customer(3, first_name="Ada", metadata={"tier": "gold"}))
+COPY = (
+    customer(1),
+    customer(2, risk_action="deny"),
+    customer(3, first_name="Ada", metadata={"tier": "gold"}),
+)
 
 
 def deny(*codes):
     return frame(*[{"customer_code": code, "risk_action": "deny"} for code in codes])
 
 
-# -- diff -----------------------------------------------------------------------------------------------------------
+# -- diff
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_rows_show_old_and_new_and_wanted_states_are_not_sent(tmp_path):
     made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002", "CUS_0009"), copy=copy_of(*COPY))
     one, two, nine = made.rows()
-    assert (one.verdict, one.old, one.new, one.customer_id) == ("send", {"risk_action": "default"}, {"risk_action": "deny"}, 1)
+    assert (one.verdict, one.old, one.new, one.customer_id) == (
+        "send",
+        {"risk_action": "default"},
+        {"risk_action": "deny"},
+        1,
+    )
     assert (two.verdict, two.note) == ("noop", "as wanted already")
     assert (nine.verdict, nine.old, nine.note) == ("send", None, "not in the copy")
     counts = made.header.counts
@@ -88,7 +98,13 @@ def test_only_missing_fills_and_never_overwrites(tmp_path):
     assert one.new == {"first_name": "Bola"}
     assert three.new == {"metadata": {"n": 1, "tier": "gold"}}
     with pytest.raises(InputError, match="must know what the customer has"):
-        plan(tmp_path, "update", frame({"customer_code": "CUS_0009", "first_name": "B"}), copy=copy_of(*COPY), only_missing=True)
+        plan(
+            tmp_path,
+            "update",
+            frame({"customer_code": "CUS_0009", "first_name": "B"}),
+            copy=copy_of(*COPY),
+            only_missing=True,
+        )
 
 
 @pytest.mark.parametrize(
@@ -123,7 +139,9 @@ def test_metadata_that_is_no_object_cannot_be_merged_into(tmp_path):
 
 
 def test_create_leaves_out_who_is_there(tmp_path):
-    source = frame({"email": "Person1@shop.ng", "first_name": "A"}, {"email": "new@shop.ng", "metadata": '{"a":1}'})
+    source = frame(
+        {"email": "Person1@shop.ng", "first_name": "A"}, {"email": "new@shop.ng", "metadata": '{"a":1}'}
+    )
     one, two = plan(tmp_path, "create", source, copy=copy_of(*COPY)).rows()
     assert (one.verdict, one.note) == ("noop", "is a customer already")
     assert (two.verdict, two.key, two.new) == ("send", "new@shop.ng", {"metadata": {"a": 1}})
@@ -137,14 +155,20 @@ def test_blank_rows_are_accounted_for(tmp_path):
     assert any("2 blank rows" in text for text in made.header.warnings)
 
 
-# -- doubles --------------------------------------------------------------------------------------------------------
+# -- doubles
+# --------------------------------------------------------------------------------------------------------
 
 
 def test_identical_doubles_are_folded(tmp_path):
     path = tmp_path / "in.csv"
-    path.write_text("customer_code,metadata\nCUS_1,\"{\"\"a\"\":1,\"\"b\"\":2}\"\n\nCUS_1,\"{ \"\"b\"\": 2, \"\"a\"\": 1 }\"\n")
+    path.write_text('customer_code,metadata\nCUS_1,"{""a"":1,""b"":2}"\n\nCUS_1,"{ ""b"": 2, ""a"": 1 }"\n')
     first, second = plan(tmp_path, "update", path, metadata="replace").rows()
-    assert (first.verdict, second.verdict, second.same_as, second.note) == ("send", "folded", 1, "same as line 2")
+    assert (first.verdict, second.verdict, second.same_as, second.note) == (
+        "send",
+        "folded",
+        1,
+        "same as line 2",
+    )
 
 
 def test_contradictions_name_both_lines(tmp_path):
@@ -158,7 +182,10 @@ def test_contradictions_name_both_lines(tmp_path):
 
 @pytest.mark.parametrize("known", ["copy", "input"])
 def test_one_customer_under_two_names_is_seen(tmp_path, known):
-    rows = [{"customer_code": "CUS_0001", "risk_action": "deny"}, {"email": "Person1@shop.ng", "risk_action": "deny"}]
+    rows = [
+        {"customer_code": "CUS_0001", "risk_action": "deny"},
+        {"email": "Person1@shop.ng", "risk_action": "deny"},
+    ]
     copy = copy_of(*COPY)
     if known == "input":  # another row says that the two belong together
         rows[0]["email"] = "person1@shop.ng"
@@ -187,7 +214,9 @@ def test_a_row_that_names_two_customers_is_refused(tmp_path, row):
 
 def test_emails_that_differ_by_case_only(tmp_path):
     copy = copy_of(customer(1, email="ada@x.ng"), customer(2, email="Ada@x.ng"))
-    (row,) = plan(tmp_path, "risk-action", frame({"email": "Ada@x.ng", "risk_action": "deny"}), copy=copy).rows()
+    (row,) = plan(
+        tmp_path, "risk-action", frame({"email": "Ada@x.ng", "risk_action": "deny"}), copy=copy
+    ).rows()
     assert row.key == "CUS_0002"
     with pytest.raises(InputError, match="more than one customer"):
         plan(tmp_path, "risk-action", frame({"email": "ADA@x.ng", "risk_action": "deny"}), copy=copy)
@@ -199,16 +228,28 @@ def test_secrets_tell_doubles_apart(tmp_path):
     assert verdicts(plan(tmp_path, "validate", frame(row, row))) == ["send", "folded"]
     with pytest.raises(InputError, match="asks for something else"):
         plan(tmp_path, "validate", frame(row, row | {"bvn": "22222222222"}))
-    codes = frame({"authorization_code": "AUTH_a1"}, {"authorization_code": "AUTH_b2"}, {"authorization_code": "AUTH_a1"})
+    codes = frame(
+        {"authorization_code": "AUTH_a1"},
+        {"authorization_code": "AUTH_b2"},
+        {"authorization_code": "AUTH_a1"},
+    )
     assert verdicts(plan(tmp_path, "deactivate-authorization", codes)) == ["send", "send", "folded"]
 
 
-# -- live -----------------------------------------------------------------------------------------------------------
+# -- live
+# -----------------------------------------------------------------------------------------------------------
 
 
 def test_live_values_win_and_drift_is_shown(tmp_path):
     client = Reader(customer(1, risk_action="deny"), customer(2, risk_action="allow"), customer(3))
-    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002", "CUS_0003"), copy=copy_of(*COPY), client=client, refresh="live")
+    made = plan(
+        tmp_path,
+        "risk-action",
+        deny("CUS_0001", "CUS_0002", "CUS_0003"),
+        copy=copy_of(*COPY),
+        client=client,
+        refresh="live",
+    )
     one, two, three = made.rows()
     assert (one.verdict, one.drifted) == ("noop", True)
     assert (two.verdict, two.drifted, two.old) == ("send", True, {"risk_action": "allow"})
@@ -219,7 +260,11 @@ def test_live_values_win_and_drift_is_shown(tmp_path):
 
 def test_drift_of_metadata_ignores_how_it_is_written(tmp_path):
     source = frame(*[{"customer_code": f"CUS_000{i}", "metadata": '{"new":1}'} for i in (1, 2, 3)])
-    client = Reader(customer(1, metadata={}), customer(2, metadata={"a": 1, "b": 2}), customer(3, metadata={"tier": "silver"}))
+    client = Reader(
+        customer(1, metadata={}),
+        customer(2, metadata={"a": 1, "b": 2}),
+        customer(3, metadata={"tier": "silver"}),
+    )
     copy = copy_of(customer(1), customer(2, metadata='{"b": 2, "a": 1}'), COPY[2])
     rows = list(plan(tmp_path, "update", source, copy=copy, client=client, refresh="live").rows())
     assert [row.drifted for row in rows] == [False, False, True]
@@ -229,12 +274,16 @@ def test_drift_of_metadata_ignores_how_it_is_written(tmp_path):
 
 def test_a_customer_that_paystack_lacks_is_a_problem(tmp_path):
     with pytest.raises(InputError, match="Paystack has no such customer"):
-        plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), client=Reader(customer(1)), refresh="live")
+        plan(
+            tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), client=Reader(customer(1)), refresh="live"
+        )
 
 
 def test_an_email_is_resolved_by_a_read_where_an_update_needs_the_code(tmp_path):
     client = Reader(customer(1))
-    source = frame({"email": "person1@shop.ng", "first_name": "Ada"}, {"customer_code": "CUS_0001", "first_name": "Ada"})
+    source = frame(
+        {"email": "person1@shop.ng", "first_name": "Ada"}, {"customer_code": "CUS_0001", "first_name": "Ada"}
+    )
     one, two = plan(tmp_path, "update", source, client=client).rows()
     assert (one.key, one.old, one.verdict) == ("CUS_0001", {"first_name": None}, "send")
     assert two.verdict == "folded"
@@ -251,10 +300,24 @@ def test_an_old_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
     made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY, as_of=old), client=client)
     assert client.asked == ["CUS_0001"]
     assert made.header.refreshed == 1
-    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy_of(*COPY, as_of=old), client=client, refresh_limit=1)
+    made = plan(
+        tmp_path,
+        "risk-action",
+        deny("CUS_0001", "CUS_0002"),
+        copy=copy_of(*COPY, as_of=old),
+        client=client,
+        refresh_limit=1,
+    )
     assert len(client.asked) == 1
     assert any("2 customers" in text and "--refresh live" in text for text in made.header.warnings)
-    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY, as_of=old), client=client, refresh="never")
+    made = plan(
+        tmp_path,
+        "risk-action",
+        deny("CUS_0001"),
+        copy=copy_of(*COPY, as_of=old),
+        client=client,
+        refresh="never",
+    )
     assert any("30 hours old" in text for text in made.header.warnings)
 
 
@@ -274,7 +337,8 @@ def test_nothing_is_fetched_for_an_input_that_is_wrong(tmp_path):
     assert client.asked == []
 
 
-# -- copies ---------------------------------------------------------------------------------------------------------
+# -- copies
+# ---------------------------------------------------------------------------------------------------------
 
 
 def warehouse(path, *customers, dataset="paystack"):
@@ -288,21 +352,43 @@ def warehouse(path, *customers, dataset="paystack"):
         for c in customers:
             con.execute(
                 f"INSERT INTO {dataset}.customers SELECT ?, ?, ?, ?, ?, ?, ?::JSON, ?, ?, ?, ?",
-                [c["id"], c["customer_code"], c["email"], c["first_name"], c["last_name"], c["phone"], c.get("json"),
-                 c["risk_action"], c["integration"], c["domain"], NOW],
+                [
+                    c["id"],
+                    c["customer_code"],
+                    c["email"],
+                    c["first_name"],
+                    c["last_name"],
+                    c["phone"],
+                    c.get("json"),
+                    c["risk_action"],
+                    c["integration"],
+                    c["domain"],
+                    NOW,
+                ],
             )
 
 
 def test_a_duckdb_file_is_joined_in_place_and_stays_as_it_was(tmp_path):
     path = tmp_path / "copy.duckdb"
-    warehouse(path, customer(1, json='{"a": 1}'), customer(2, domain="live", email="person1@shop.ng", integration=7))
+    warehouse(
+        path, customer(1, json='{"a": 1}'), customer(2, domain="live", email="person1@shop.ng", integration=7)
+    )
     before = path.read_bytes()
     source = frame({"email": "person1@shop.ng", "metadata": '{"b":2}'})
     made = plan(tmp_path, "update", source, copy=duckdb_copy(path))
     (row,) = made.rows()
-    assert (row.key, row.new) == ("CUS_0001", {"metadata": {"a": 1, "b": 2}})  # the live namesake is another customer
+    assert (row.key, row.new) == (
+        "CUS_0001",
+        {"metadata": {"a": 1, "b": 2}},
+    )  # the live namesake is another customer
     about = made.header.copy
-    assert (about.destination, about.customers, about.account, about.domain, about.as_of) == ("duckdb:copy.duckdb", 1, 42, "test", NOW)
+    assert (about.destination, about.customers, about.account, about.domain, about.as_of) == (
+        "duckdb:copy.duckdb",
+        1,
+        42,
+        "test",
+        NOW,
+    )
     assert path.read_bytes() == before
 
 
@@ -323,7 +409,8 @@ def test_a_customer_twice_in_the_copy_counts_once(tmp_path):
     assert plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy).header.counts.rows == 1
 
 
-# -- confirmation, minutes, account ---------------------------------------------------------------------------------
+# -- confirmation, minutes, account
+# ---------------------------------------------------------------------------------
 
 
 def many(count, action="allow"):
@@ -355,9 +442,13 @@ def test_a_large_share_of_all_customers_wants_it_too(tmp_path):
     guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live").header.guard
     assert guard.needed
     assert "7.5% of all 200 customers" in guard.reasons[0]
-    guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live", guard_share=0.5).header.guard
+    guard = plan(
+        tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live", guard_share=0.5
+    ).header.guard
     assert not guard.needed
-    assert plan(tmp_path, "risk-action", many(15), copy=copy, key_mode="live", guard_rows=14).header.guard.needed
+    assert plan(
+        tmp_path, "risk-action", many(15), copy=copy, key_mode="live", guard_rows=14
+    ).header.guard.needed
 
 
 def test_rows_that_need_nothing_do_not_count(tmp_path):
@@ -382,8 +473,15 @@ def test_minutes_at_the_quota(tmp_path, options, minutes):
 
 
 def test_who_and_where_come_from_the_client(tmp_path):
-    header = plan(tmp_path, "risk-action", deny("CUS_0001"), client=Reader(*COPY), refresh="live", key_mode=None).header
-    assert (header.key_mode, header.key_fingerprint, header.host, header.account) == ("test", "print-test", "loopback", 42)
+    header = plan(
+        tmp_path, "risk-action", deny("CUS_0001"), client=Reader(*COPY), refresh="live", key_mode=None
+    ).header
+    assert (header.key_mode, header.key_fingerprint, header.host, header.account) == (
+        "test",
+        "print-test",
+        "loopback",
+        42,
+    )
 
 
 def test_a_copy_of_another_account_is_refused(tmp_path):
@@ -409,18 +507,26 @@ def test_applicable_only_here_and_now(tmp_path):
     for age in (day + dt.timedelta(seconds=1), dt.timedelta(minutes=-6)):
         with pytest.raises(StalePlan):
             check(age=age)
-    for wrong in ({"account": 7}, {"key_mode": "live"}, {"host": "paystack"}, {"account": None, "key": "another"}):
+    for wrong in (
+        {"account": 7},
+        {"key_mode": "live"},
+        {"host": "paystack"},
+        {"account": None, "key": "another"},
+    ):
         with pytest.raises(WrongAccount):
             check(**wrong)
 
 
-# -- secrets --------------------------------------------------------------------------------------------------------
+# -- secrets
+# --------------------------------------------------------------------------------------------------------
 
 
 def identities(path):
     rows = [["a@b.ng", "A", "B", "NG", "058", f"012345678{i}", f"2222222222{i}"] for i in range(3)]
     rows = [[f"{i}{row[0]}", *row[1:]] for i, row in enumerate(rows)]
-    write_table(path, ["email", "first_name", "last_name", "country", "bank_code", "account_number", " BVN "], rows)
+    write_table(
+        path, ["email", "first_name", "last_name", "country", "bank_code", "account_number", " BVN "], rows
+    )
     return path
 
 
@@ -463,7 +569,8 @@ def test_operations_without_secrets_need_no_input(tmp_path):
     assert made.secrets()(next(made.rows())) == {}
 
 
-# -- any input ------------------------------------------------------------------------------------------------------
+# -- any input
+# ------------------------------------------------------------------------------------------------------
 
 ROW = st.fixed_dictionaries(
     {},
@@ -478,11 +585,15 @@ ROW = st.fixed_dictionaries(
 
 
 @settings(deadline=None, max_examples=60)
-@given(rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans())
+@given(
+    rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans()
+)
 def test_every_row_is_accounted_for_exactly_once(tmp_path_factory, rows, copied, only_missing, replace):
     folder = tmp_path_factory.mktemp("p")
     names = ("customer_code", "email", "first_name", "phone", "metadata")
-    source = frame(*[dict.fromkeys(names, "") | row for row in rows]) if rows else frame(dict.fromkeys(names, ""))
+    source = (
+        frame(*[dict.fromkeys(names, "") | row for row in rows]) if rows else frame(dict.fromkeys(names, ""))
+    )
     try:
         made = plan(
             folder,

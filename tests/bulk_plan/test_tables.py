@@ -63,7 +63,7 @@ def test_bytes_that_windows_1252_lacks_still_load(tmp_path):
 
 
 def test_a_late_broken_byte_turns_the_whole_file(tmp_path):
-    table = open_table(write(tmp_path / "in.csv", "name\n".encode() + "ë\n".encode() * 700_000 + b"\xeb\n"))
+    table = open_table(write(tmp_path / "in.csv", b"name\n" + "ë\n".encode() * 700_000 + b"\xeb\n"))
     assert table.encoding == "cp1252"
 
 
@@ -98,14 +98,25 @@ def test_physical_lines_with_quoted_newlines_and_empty_lines(tmp_path):
 
 
 def test_nothing_is_guessed_from_csv(tmp_path):
-    cells = ["00123", "+2348012345678", "0803 123 4567", "1e5", "NULL", "NaN", "true", "2020-01-01", " x ", "1,000"]
+    cells = [
+        "00123",
+        "+2348012345678",
+        "0803 123 4567",
+        "1e5",
+        "NULL",
+        "NaN",
+        "true",
+        "2020-01-01",
+        " x ",
+        "1,000",
+    ]
     path = tmp_path / "in.csv"
     write_table(path, ["v"], [[c] for c in cells])
     assert [row[0] for row in open_table(path).rows()] == cells
 
 
 def test_uneven_rows_and_broken_quotes_are_named_by_line(tmp_path):
-    table = open_table(write(tmp_path / "in.csv", 'a,b\n1,2\n1\n1,2,3\n'))
+    table = open_table(write(tmp_path / "in.csv", "a,b\n1,2\n1\n1,2,3\n"))
     problems = [p for batch in table.batches() for p in batch.problems]
     assert [(p.line, p.reason[:12]) for p in problems] == [(3, "has 1 cells "), (4, "has 3 cells ")]
     with pytest.raises(InputError, match="line 3"):
@@ -125,7 +136,29 @@ def test_a_huge_cell_is_an_error_and_no_crash(tmp_path):
 
 TEXT = st.text(st.characters(codec="utf-8"), max_size=12)
 TRICKY = st.sampled_from(
-    ["+2348012345678", "=1+1", "@x", "-5", "\t=1", "'+234", "''=", "'", "''", "'abc", '"', ",", ";", "\n", "\r\n", "\r", "\ufeff", "😀", "＝1", "", " "]
+    [
+        "+2348012345678",
+        "=1+1",
+        "@x",
+        "-5",
+        "\t=1",
+        "'+234",
+        "''=",
+        "'",
+        "''",
+        "'abc",
+        '"',
+        ",",
+        ";",
+        "\n",
+        "\r\n",
+        "\r",
+        "\ufeff",
+        "😀",
+        "＝1",
+        "",
+        " ",
+    ]
 )
 CELL = st.one_of(TRICKY, TEXT, st.tuples(TRICKY, TEXT).map("".join))
 
@@ -173,7 +206,8 @@ def test_written_files_are_private_and_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
-# -- frames ---------------------------------------------------------------------------------------------------------
+# -- frames
+# ---------------------------------------------------------------------------------------------------------
 
 
 def test_pandas_numbers_become_sane_text():
@@ -200,7 +234,12 @@ def test_pandas_numbers_become_sane_text():
         ("", "", ""),
     ]
     assert rows[5] == ("2020-01-02T00:00:00", "", "2021-01-01T10:00:00")
-    assert rows[6:] == [("true", "false", "true"), ("x", "", "x"), ('{"a":1}', '{"b":null}', ""), ("10", "1.50", "")]
+    assert rows[6:] == [
+        ("true", "false", "true"),
+        ("x", "", "x"),
+        ('{"a":1}', '{"b":null}', ""),
+        ("10", "1.50", ""),
+    ]
 
 
 @pytest.mark.parametrize("kind", ["float64", "float32"])
@@ -220,7 +259,9 @@ def test_floats_that_lost_digits_are_reported(kind):
         duckdb.sql("SELECT * FROM (VALUES ('+1', 1.0::DOUBLE), (NULL, 2.0::DOUBLE)) t(a, b)"),
         [{"a": "+1", "b": 1}, {"b": 2.0}],
         pa.table({"a": pa.array(["+1", None]).dictionary_encode(), "b": pa.array([1, 2], pa.uint8())}),
-        pa.table({"a": pa.array(["+1", None], pa.string_view()), "b": pa.array([1, 2], pa.decimal128(30, 4))}),
+        pa.table(
+            {"a": pa.array(["+1", None], pa.string_view()), "b": pa.array([1, 2], pa.decimal128(30, 4))}
+        ),
     ],
     ids=["table", "batch", "polars", "duckdb", "dicts", "dictionary", "views"],
 )
@@ -266,7 +307,8 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))
 
 
-# -- Parquet and Excel -----------------------------------------------------------------------------------------------
+# -- Parquet and Excel
+# -----------------------------------------------------------------------------------------------
 
 
 def test_parquet(tmp_path):
@@ -296,7 +338,9 @@ def xlsx(path, sheets):
             "[Content_Types].xml",
             '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" '
             'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
-            'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>' + kinds + "</Types>",
+            'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
+            + kinds
+            + "</Types>",
         )
         package = "http://schemas.openxmlformats.org/package/2006/relationships"
         book.writestr(
@@ -304,8 +348,12 @@ def xlsx(path, sheets):
             f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/officeDocument" Target="xl/workbook.xml"/>'
             "</Relationships>",
         )
-        book.writestr("xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>{names}</sheets></workbook>')
-        book.writestr("xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>')
+        book.writestr(
+            "xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>{names}</sheets></workbook>'
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>'
+        )
         for i, rows in enumerate(sheets.values(), 1):
             text = ""
             for r, row in enumerate(rows, 1):
@@ -317,7 +365,10 @@ def xlsx(path, sheets):
                     elif value is not None:
                         cells += f"<c {at}><v>{value!r}</v></c>"
                 text += f'<row r="{r}">{cells}</row>'
-            book.writestr(f"xl/worksheets/s{i}.xml", f'<worksheet xmlns="{main}"><sheetData>{text}</sheetData></worksheet>')
+            book.writestr(
+                f"xl/worksheets/s{i}.xml",
+                f'<worksheet xmlns="{main}"><sheetData>{text}</sheetData></worksheet>',
+            )
     return path
 
 
@@ -325,7 +376,13 @@ def test_excel(tmp_path):
     path = xlsx(
         tmp_path / "in.xlsx",
         {
-            "Risk": [[], ["customer code", "phone", "n"], ["CUS_a", "+234801", 5], [], ["CUS_b", 2348012345678, 1.5]],
+            "Risk": [
+                [],
+                ["customer code", "phone", "n"],
+                ["CUS_a", "+234801", 5],
+                [],
+                ["CUS_b", 2348012345678, 1.5],
+            ],
             "Other": [["x"], ["y"]],
         },
     )

@@ -1,0 +1,78 @@
+"""Writes the tables of `docs/bulk-input.md` from the table of operations; a test keeps the two in step.
+
+python -m paystack_source.bulk.reference docs/bulk-input.md
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+from paystack_source.bulk.operations import OPERATIONS
+
+if TYPE_CHECKING:
+    from paystack_source.bulk.operations import Column, Operation
+
+_PLACE: Final = re.compile(r"(<!-- columns -->\n).*?(<!-- end of columns -->)", re.DOTALL)
+
+
+def bulk_input_page(page: str) -> str:
+    """The page with its generated part as it should be."""
+    text = "\n".join(_section(operation) for operation in OPERATIONS.values())
+    return _PLACE.sub(lambda match: f"{match[1]}\n{text}\n{match[2]}", page)
+
+
+def _section(operation: Operation) -> str:
+    lines = [
+        f"### `{operation.name}`: {operation.title.lower()}",
+        "",
+        f"`{operation.request}`. {_facts(operation)}",
+        "",
+        "| column | also called | what stands in it |",
+        "| --- | --- | --- |",
+    ]
+    lines += [_line(operation, column) for column in operation.columns]
+    guards = "; ".join(
+        f"{guard.rows:,} {guard.what} or {guard.share:.0%} of all customers" for guard in operation.guards
+    )
+    lines += ["", f"A live run above {guards} must be confirmed by hand.", ""]
+    return "\n".join(lines)
+
+
+def _facts(operation: Operation) -> str:
+    undo = f"Can be undone: {', '.join(operation.undoable)}." if operation.undoable else operation.undo_reason
+    repeat = "Repeating a row is harmless." if operation.repeatable else "A row is never sent twice."
+    pending = " Paystack accepts it and gives the verdict later." if operation.accepted_pending else ""
+    return f"{repeat}{pending} {undo}"
+
+
+def _line(operation: Operation, column: Column) -> str:
+    marks = []
+    if column.required and not column.default:
+        marks.append("required")
+    elif operation.identifier_required and column.name in operation.identifiers:
+        marks.append("one of these")
+    if column.secret:
+        marks.append("secret")
+    name = f"`{column.name}`" + (f" ({', '.join(marks)})" if marks else "")
+    aliases = ", ".join(f"`{alias}`" for alias in column.aliases)
+    rule = f"{column.help} {_rule(column)}".strip()
+    return f"| {name} | {aliases} | {rule} |"
+
+
+def _rule(column: Column) -> str:
+    least, most = column.length
+    if column.kind in ("digits", "phone"):
+        said = f"{least} digits." if least == most else f"{least} to {most} digits."
+    elif column.kind in ("name", "text", "email", "json"):
+        said = f"At most {most:,} characters."
+    else:
+        said = ""
+    return f"{said} `<clear>` empties it.".strip() if column.clearable else said
+
+
+if __name__ == "__main__":
+    target = Path(sys.argv[1])
+    target.write_text(bulk_input_page(target.read_text(encoding="utf-8")), encoding="utf-8")

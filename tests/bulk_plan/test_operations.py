@@ -1,0 +1,179 @@
+"""The table of operations agrees with the client, with Paystack's specification and with the documentation."""
+
+import inspect
+from datetime import timedelta
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import yaml
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import NotFound
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan_file import PlanRow
+from paystack_source.bulk.reference import bulk_input_page
+
+from .world import NOW, Reader, customer
+
+ROOT = Path(__file__).parents[2]
+SPEC = yaml.safe_load((ROOT / "tests/data/paystack-openapi-customer.yaml").read_text())
+EACH = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda o: o.name)
+
+
+def row(**fields):
+    empty = {
+        "row": 1,
+        "line": 1,
+        "key": "CUS_0001",
+        "customer_code": "CUS_0001",
+        "email": None,
+        "customer_id": 1,
+    }
+    return PlanRow(**(empty | {"old": None, "new": {}, "verdict": "send"} | fields))
+
+
+@EACH
+def test_requests_are_those_of_the_specification(operation):
+    method, path = operation.request.split()
+    assert method.lower() in SPEC["paths"][path]
+
+
+@EACH
+def test_every_column_can_be_sent(operation):
+    """Each field is a parameter of the client's method, so that no column can be checked and then lost."""
+    method = getattr(PaystackClient, operation.endpoint)
+    parameters = set(inspect.signature(method).parameters)
+    assert {column.name for column in operation.fields} <= parameters | {"authorization_code", "risk_action"}
+
+
+@EACH
+def test_rows_become_the_right_call(operation):
+    calls = []
+    client = SimpleNamespace(**{operation.endpoint: lambda *a, **k: calls.append((a, k))})
+    body = {column.name: f"<{column.name}>" for column in operation.fields}
+    operation.call(client, "who", body)
+    ((args, named),) = calls
+    sent = inspect.signature(getattr(PaystackClient, operation.endpoint)).bind(None, *args, **named).arguments
+    assert set(body.values()) <= set(sent.values())
+    assert ("who" in args) is (operation.name != "deactivate-authorization")
+
+
+@EACH
+def test_aliases_mean_one_column_only(operation):
+    words = [w for column in operation.columns for w in (column.name, *column.aliases)]
+    assert len(set(words)) == len(words)
+
+
+@EACH
+def test_what_cannot_be_undone_says_why(operation):
+    assert bool(operation.undoable) != bool(operation.undo_reason)
+    assert set(operation.undoable) <= set(operation.by_column)
+
+
+def test_denials_and_deactivations_are_guarded_more_tightly():
+    loose, deny = OPERATIONS["risk-action"].guards
+    (gone,) = OPERATIONS["deactivate-authorization"].guards
+    assert deny.when == ("risk_action", "deny")
+    assert max(deny.rows, gone.rows) < loose.rows
+    assert max(deny.share, gone.share) < loose.share
+
+
+# -- reading back
+# ---------------------------------------------------------------------------------------------------
+
+
+def back(name, client, planned, secrets=None, since=NOW):
+    return OPERATIONS[name].read_back(client, planned, secrets or {}, since)
+
+
+@pytest.mark.parametrize(
+    ("new", "held", "seen"),
+    [
+        ({"risk_action": "deny"}, {"risk_action": "deny"}, "applied"),
+        ({"risk_action": "deny"}, {"risk_action": "default"}, "not_applied"),
+        ({"first_name": ""}, {"first_name": None}, "applied"),
+        ({"metadata": {}}, {"metadata": None}, "applied"),
+        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, "applied"),
+        ({"metadata": {"a": 1}}, {"metadata": {"a": True}}, "not_applied"),
+        ({"first_name": "A", "phone": "1"}, {"first_name": "A", "phone": "2"}, "not_applied"),
+    ],
+)
+def test_states_are_read_back_by_comparing(new, held, seen):
+    assert back("update", Reader(customer(1, **held)), row(new=new)) == seen
+
+
+def test_a_missing_customer_was_not_changed():
+    assert back("risk-action", Reader(), row(new={"risk_action": "deny"})) == "not_applied"
+
+
+@pytest.mark.parametrize(
+    ("held", "seen"),
+    [
+        (None, "not_applied"),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "A"}, "applied"),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "B"}, "unknown"),
+        ({"createdAt": (NOW - timedelta(hours=1)).isoformat(), "first_name": "A"}, "unknown"),
+        ({"first_name": "A"}, "unknown"),
+        ({"createdAt": "yesterday", "first_name": "A"}, "unknown"),
+    ],
+)
+def test_creations_are_never_guessed(held, seen):
+    client = Reader() if held is None else Reader(customer(1, email="a@b.ng", **held))
+    planned = row(key="a@b.ng", customer_code=None, new={"first_name": "A"})
+    assert back("create", client, planned) == seen
+    if seen == "applied":
+        assert back("create", client, planned, since=None) == "unknown"
+
+
+@pytest.mark.parametrize(
+    ("listed", "seen"),
+    [
+        ([{"authorization_code": "AUTH_x", "active": True}], "not_applied"),
+        ([{"authorization_code": "AUTH_x"}], "not_applied"),
+        ([{"authorization_code": "AUTH_x", "active": False}], "applied"),
+        ([{"authorization_code": "AUTH_y"}], "unknown"),
+        ([], "unknown"),
+        (None, "unknown"),
+    ],
+)
+def test_deactivations_are_read_back_where_the_customer_is_named(listed, seen):
+    client = Reader(customer(1, authorizations=listed))
+    name = "deactivate-authorization"
+    assert back(name, client, row(key=""), {"authorization_code": "AUTH_x"}) == seen
+    assert back(name, client, row(key="", customer_code=None), {"authorization_code": "AUTH_x"}) == "unknown"
+
+
+def test_identity_checks_are_never_read_back_but_settled():
+    operation = OPERATIONS["validate"]
+    assert operation.read_back is None
+    assert not operation.repeatable
+    for held, verdict in (
+        ({"identified": True}, "verified"),
+        ({"identified": False, "identifications": None}, "pending"),
+        ({"identified": False, "identifications": [{"status": "failed"}]}, "failed"),
+        ({"identified": False, "identifications": {"status": "FAILED"}}, "failed"),
+    ):
+        assert operation.settle(Reader(customer(1, **held)), row()) == verdict
+    assert operation.settle(Reader(), row()) == "pending"
+
+
+def test_reads_other_than_a_missing_customer_go_up():
+    class Broken(Reader):
+        def fetch(self, key):
+            raise NotFound("gone") if key == "x" else ValueError("boom")
+
+    with pytest.raises(ValueError, match="boom"):
+        back("risk-action", Broken(), row(new={}))
+
+
+# -- documentation
+# --------------------------------------------------------------------------------------------------
+
+
+def test_the_page_of_columns_is_in_step():
+    page = (ROOT / "docs/bulk-input.md").read_text()
+    assert page == bulk_input_page(page), "run: python -m paystack_source.bulk.reference docs/bulk-input.md"
+    for operation in OPERATIONS.values():
+        for column in operation.columns:
+            assert f"`{column.name}`" in page

@@ -1,0 +1,176 @@
+"""A plan is whole, private, and nobody's secrets are in it."""
+
+import os
+import re
+import stat
+
+import msgspec
+import pyarrow.parquet as pq
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from paystack_source.bulk import seal
+from paystack_source.bulk.plan import EditedPlan, Plan, StalePlan
+from paystack_source.bulk.plan_file import FORMAT
+from paystack_source.bulk.review import write_review
+from paystack_source.bulk.tables import write_table
+from tests.canary import search
+
+from .world import copy_of, customer, frame, plan
+
+
+def small(folder):
+    source = frame(
+        {"customer_code": "CUS_0001", "first_name": "Ada"},
+        {"customer_code": "CUS_0002", "phone": "+2348012345678"},
+    )
+    return plan(folder, "update", source, copy=copy_of(customer(1), customer(2)))
+
+
+def test_a_plan_opens_again_as_it_was(tmp_path):
+    made = small(tmp_path)
+    again = Plan.open(str(made.path))
+    assert again.header == made.header
+    assert list(again.rows()) == list(made.rows())
+    assert re.fullmatch("[0-9a-f]{64}", again.header.seal)
+
+
+def test_only_the_owner_may_read_it_and_nothing_else_is_left(tmp_path):
+    made = small(tmp_path)
+    assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
+    assert os.listdir(tmp_path) == ["it.plan"]
+
+
+@pytest.fixture(scope="module")
+def sealed(tmp_path_factory):
+    return small(tmp_path_factory.mktemp("sealed")).path.read_bytes()
+
+
+@settings(deadline=None, max_examples=300)
+@given(data=st.data())
+def test_any_changed_byte_is_refused(tmp_path_factory, sealed, data):
+    at = data.draw(st.integers(0, len(sealed) - 1))
+    bit = data.draw(st.integers(0, 7))
+    path = tmp_path_factory.mktemp("edited") / "it.plan"
+    path.write_bytes(sealed[:at] + bytes([sealed[at] ^ 1 << bit]) + sealed[at + 1 :])
+    with pytest.raises(EditedPlan):
+        Plan.open(path)
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda b: b[:-1],
+        lambda b: b + b"\0",
+        lambda b: b[: len(b) // 2],
+        lambda b: b"",
+        lambda b: b"PAR1",
+        lambda b: b.replace(b"CUS_0001", b"CUS_0002"),
+        lambda b: b.replace(b'"test"', b'"live"'),
+        lambda b: b + b,
+    ],
+)
+def test_any_other_edit_is_refused(tmp_path, sealed, edit):
+    assert b'"test"' in sealed
+    path = tmp_path / "it.plan"
+    path.write_bytes(edit(sealed))
+    if path.read_bytes() != sealed:
+        with pytest.raises(EditedPlan):
+            Plan.open(path)
+
+
+def test_a_plan_swapped_after_opening_is_refused(tmp_path):
+    made = small(tmp_path)
+    rows = Plan.open(made.path)
+    small(tmp_path)  # another plan under the same name
+    with pytest.raises(EditedPlan, match="since it was opened"):
+        list(rows.rows())
+
+
+def test_a_file_name_cannot_forge_the_place_of_the_seal(tmp_path):
+    path = tmp_path / "\x1eplan-seal\x1f.csv"
+    write_table(path, ["customer_code", "risk_action"], [["CUS_1", "deny"]])
+    made = plan(tmp_path, "risk-action", path)
+    assert Plan.open(made.path).header.input.path.endswith("\x1eplan-seal\x1f.csv")
+
+
+def test_other_files_are_no_plans(tmp_path):
+    for name, content in (("a.plan", b"hello"), ("b.plan", os.urandom(5_000))):
+        (tmp_path / name).write_bytes(content)
+        with pytest.raises(EditedPlan, match=name):
+            Plan.open(tmp_path / name)
+    with pytest.raises(FileNotFoundError):
+        Plan.open(tmp_path / "missing.plan")
+    with pytest.raises((EditedPlan, OSError)):
+        Plan.open(tmp_path)
+
+
+def test_another_format_is_stale_not_edited(tmp_path, monkeypatch):
+    made = small(tmp_path)
+    monkeypatch.setattr("paystack_source.bulk.plan_file.FORMAT", FORMAT + 1)
+    with pytest.raises(StalePlan, match=f"format {FORMAT}"):
+        Plan.open(made.path)
+
+
+def test_a_failed_planning_leaves_the_last_plan_alone(tmp_path):
+    made = small(tmp_path)
+    before = made.path.read_bytes()
+    with pytest.raises(Exception, match="is not a customer code"):
+        plan(tmp_path, "update", frame({"customer_code": "x", "first_name": "A"}))
+    assert made.path.read_bytes() == before
+    assert os.listdir(tmp_path) == ["it.plan"]
+
+
+# -- secrets
+# --------------------------------------------------------------------------------------------------------
+
+SECRETS = ("22233344455", "0987612345", "AUTH_canary77", "ID-CANARY-1")
+
+
+@pytest.mark.parametrize("personal", [False, True])
+def test_no_secret_rests_in_plan_or_page(tmp_path, personal):
+    source = tmp_path / "in.csv"
+    row = ["ada@canary.ng", "Ada", "Obi", "NG", "058", "0987612345", "22233344455", "ID-CANARY-1"]
+    names = ["email", "first_name", "last_name", "country", "bank_code", "account_number", "bvn", "value"]
+    write_table(source, names, [row])
+    codes = tmp_path / "codes.csv"
+    write_table(codes, ["authorization_code", "email"], [["AUTH_canary77", "ada@canary.ng"]])
+    for operation, path in (("validate", source), ("deactivate-authorization", codes)):
+        folder = tmp_path / operation
+        made = plan(folder, operation, path)
+        write_review(made, folder / "review.html", show_personal=personal)
+        (planned,) = made.rows()
+        assert planned.secrets
+    found = search(tmp_path, SECRETS, except_for=[source, codes])
+    assert found == []
+    # The search does find what is there.
+    assert search(tmp_path, SECRETS[:1]) == [f"in.csv: {SECRETS[0]}"]
+    assert (
+        bool(search(tmp_path / "validate", ["Ada"], except_for=[tmp_path / "validate/it.plan"])) is personal
+    )
+
+
+def test_the_hash_of_an_input_with_secrets_cannot_be_guessed_fast(tmp_path):
+    path = tmp_path / "codes.csv"
+    write_table(path, ["authorization_code"], [["AUTH_canary77"]])
+    made = plan(tmp_path, "deactivate-authorization", path)
+    assert made.header.input.digest.startswith("scrypt:")
+    plain = seal.digest_of("ab" * 32, hides=False)
+    slow = seal.digest_of("ab" * 32, hides=True)
+    assert plain == "sha256:" + "ab" * 32
+    assert "ab" * 32 not in slow
+    assert seal.digest_of("ab" * 32, hides=True) != slow  # salted
+    for digest in (plain, slow):
+        assert seal.matches(digest, "ab" * 32)
+        assert not seal.matches(digest, "ac" * 32)
+    for junk in ("", "scrypt:zz:1", "md5:" + "ab" * 32):
+        assert not seal.matches(junk, "ab" * 32)
+
+
+def test_the_footer_repeats_no_values(tmp_path):
+    """Statistics would put the least and the greatest value of each column into the clear."""
+    made = small(tmp_path)
+    group = pq.ParquetFile(made.path).metadata.row_group(0)
+    assert not any(group.column(i).is_stats_set for i in range(group.num_columns))
+    assert msgspec.json.decode(pq.ParquetFile(made.path).metadata.metadata[b"plan"])["seal"] == ""
