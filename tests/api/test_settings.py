@@ -1,0 +1,135 @@
+"""Where the key, the base URL and the quota are looked up, and what is said if they are missing or wrong."""
+
+import json
+import subprocess
+import sys
+
+import pytest
+
+from paystack_source import settings
+from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import ConfigError
+from tests.api.raw_server import RawServer, ok
+
+NAMES = (settings.KEY_NAME, settings.PLAIN_KEY_NAME, settings.BASE_URL_NAME, settings.QUOTA_NAME)
+LOOK = """
+import json, sys
+from paystack_source import settings
+from paystack_source.api.errors import ConfigError
+try:
+    key = settings.find_key().reveal()
+except ConfigError as error:
+    key = str(error)
+print(json.dumps([key, settings.find_base_url(), settings.find_quota(), "dlt" in sys.modules]))
+"""
+
+
+@pytest.fixture(autouse=True)
+def empty_environment(monkeypatch):
+    for name in NAMES:
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture
+def look(tmp_path, monkeypatch):
+    """`look(secrets=..., config=..., NAME=...)`: what a new process finds in a folder with these files."""
+    monkeypatch.setenv("HOME", str(tmp_path / "home"))
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+
+    def run(secrets=None, config=None, **environment):
+        folder = tmp_path / ".dlt"
+        for name, text in (("secrets.toml", secrets), ("config.toml", config)):
+            if text is not None:
+                folder.mkdir(exist_ok=True)
+                (folder / name).write_text("[sources.paystack]\n" + text)
+        for name, value in environment.items():
+            monkeypatch.setenv(name, value)
+        done = subprocess.run(
+            [sys.executable, "-c", LOOK], cwd=tmp_path, check=True, capture_output=True, text=True
+        )
+        return json.loads(done.stdout.splitlines()[-1])
+
+    return run
+
+
+def test_without_anything_it_says_where_it_looked(look):
+    key, base_url, quota, _ = look()
+    assert key.startswith("There is no Paystack key")
+    for place in (settings.KEY_NAME, ".dlt/secrets.toml", settings.PLAIN_KEY_NAME):
+        assert place in key
+    assert (base_url, quota) == ("https://api.paystack.co", None)
+
+
+def test_dlts_files_are_read(look):
+    found = look(
+        secrets='secret_key = "sk_test_from_file"',
+        config='base_url = "http://127.0.0.1:8080"\nquota = 250',
+        PAYSTACK_SECRET_KEY="sk_test_from_plain",
+    )
+    assert found == ["sk_test_from_file", "http://127.0.0.1:8080", 250, True]
+
+
+def test_the_environment_wins_over_files_and_dlt_is_not_loaded(look):
+    found = look(
+        secrets='secret_key = "sk_test_from_file"',
+        config='base_url = "http://127.0.0.1:8080"\nquota = 250',
+        PAYSTACK_SECRET_KEY="sk_test_from_plain",
+        SOURCES__PAYSTACK__SECRET_KEY="sk_test_from_env",
+        SOURCES__PAYSTACK__BASE_URL="http://127.0.0.1:9090",
+        SOURCES__PAYSTACK__QUOTA="0",
+    )
+    assert found == ["sk_test_from_env", "http://127.0.0.1:9090", 0, False]
+
+
+def test_the_plain_name_comes_last(look):
+    assert look(PAYSTACK_SECRET_KEY="sk_test_from_plain")[0] == "sk_test_from_plain"
+    assert look(PAYSTACK_SECRET_KEY=" ")[0].startswith("The Paystack key is blank")
+
+
+def test_an_argument_wins_over_all(monkeypatch):
+    monkeypatch.setenv(settings.KEY_NAME, "sk_test_from_env")
+    monkeypatch.setenv(settings.BASE_URL_NAME, "http://127.0.0.1:9090")
+    monkeypatch.setenv(settings.QUOTA_NAME, "7")
+    assert settings.find_key("sk_test_given").reveal() == "sk_test_given"
+    assert settings.find_base_url("http://127.0.0.1:1") == "http://127.0.0.1:1"
+    assert settings.find_quota(5) == 5
+
+
+@pytest.mark.parametrize("text", ["-1", "many", "1.5", "1e3", "٣", "True"])
+def test_a_quota_that_is_no_number_is_refused(text, monkeypatch):
+    monkeypatch.setenv(settings.QUOTA_NAME, text)
+    with pytest.raises(ConfigError, match="whole number") as caught:
+        settings.find_quota()
+    assert settings.QUOTA_NAME in caught.value.advice
+    assert caught.value.exit_code == 2
+
+
+@pytest.mark.parametrize(("text", "number"), [("0", 0), (" 60 ", 60), ("600", 600)])
+def test_a_quota_is_read(text, number, monkeypatch):
+    monkeypatch.setenv(settings.QUOTA_NAME, text)
+    assert settings.find_quota() == number
+
+
+@pytest.mark.parametrize(
+    ("key", "quota", "limit"),
+    [
+        ("sk_test_sandbox", None, 100),
+        ("sk_live_" + "0" * 40, None, 600),
+        ("sk_test_sandbox", "40", 40),
+        ("sk_test_sandbox", "0", None),
+    ],
+)
+def test_the_quota_of_a_client(key, quota, limit, monkeypatch):
+    if quota is not None:
+        monkeypatch.setenv(settings.QUOTA_NAME, quota)
+    url = "https://api.paystack.co" if "live" in key else "http://127.0.0.1:9"
+    assert PaystackClient(key, base_url=url)._quota._lane("list").budget.limit == limit
+
+
+def test_a_client_finds_everything_in_the_environment(monkeypatch):
+    with RawServer(ok([{"id": 1}])) as server:
+        monkeypatch.setenv(settings.PLAIN_KEY_NAME, "sk_test_sandbox")
+        monkeypatch.setenv(settings.BASE_URL_NAME, server.url)
+        monkeypatch.setenv(settings.QUOTA_NAME, "0")
+        with PaystackClient() as client:
+            assert client.list().rows == [{"id": 1}]
