@@ -210,8 +210,10 @@ def test_rows_outside_the_window_are_served_with_slack(call):
     ask = call(0)
     ask.sandbox.add_customers(created_at=AT - 5)
     ask.sandbox.add_customers(created_at=AT)
+    ask.sandbox.add_customers(created_at=AT + 5)
+    assert ask.list(from_=iso(AT), to=iso(AT + 1)).meta["total"] == 1
     ask.sandbox.configure(window_slack=10)
-    assert ask.list(from_=iso(AT), to=iso(AT + 1)).meta["total"] == 2
+    assert ask.list(from_=iso(AT), to=iso(AT + 1)).meta["total"] == 3
 
 
 def test_cursor_with_filters_combines_or_ignores(call):
@@ -326,3 +328,10 @@ def test_late_rows_take_their_place_by_creation_time(call):
     ]
     assert [number for page in ask.walk(perPage=7) for number in page.ids] == [row["id"] for row in rows]
     assert [row["id"] for row in rows] != sorted((row["id"] for row in rows), reverse=True)
+
+
+def test_neighbours_that_arrived_out_of_order_are_listed_by_time(call):
+    ask = call(0)
+    for age in (200, 50, 100, 0):
+        ask.sandbox.add_customers(created_at=AT - age)
+    assert ask.list().rows == truth(ask.sandbox)

@@ -342,7 +342,14 @@ def test_identification_needs_its_seven_fields(call, missing):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"bvn": "123"}, {"account_number": "12"}, {"type": "bvn"}, {"country": "Nigeria"}, {"bvn": 2001}],
+    [
+        {"bvn": "123"},
+        {"account_number": "12"},
+        {"type": "bvn"},
+        {"country": "Nigeria"},
+        {"middle_name": 5},
+        {"bvn": 2001},
+    ],
 )
 def test_identification_refuses_wrong_values(call, wrong):
     ask = call()
