@@ -11,7 +11,8 @@ from __future__ import annotations
 import hashlib
 import os
 import stat
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+from datetime import datetime
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
 import msgspec
 import pyarrow as pa
@@ -21,7 +22,6 @@ from paystack_source.bulk.problems import EditedPlan, StalePlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from datetime import datetime
     from pathlib import Path
     from types import TracebackType
 
@@ -111,7 +111,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row, without lines).
+    """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row).
 
     `old` is None where nobody knows; otherwise it has the same fields as `new`. `secrets` are masked hints by
     field: the values come from `Plan.secrets`. A folded row says the same as row `same_as` and shares its
@@ -180,7 +180,7 @@ class PlanWriter:
             self._file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
 
-    def __enter__(self) -> PlanWriter:
+    def __enter__(self) -> Self:
         return self
 
     def __exit__(
@@ -235,6 +235,12 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
     return digest.hexdigest(), at
 
 
+def _check_seal(file: BinaryIO, seal: str, at: int) -> None:
+    file.seek(at)
+    if file.read(len(_ZEROS)) != seal.encode():
+        raise ValueError("broken seal")
+
+
 def _identity(file: BinaryIO) -> tuple[int, int, int, int]:
     found = os.fstat(file.fileno())
     return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
@@ -252,10 +258,7 @@ def read_sealed(path: Path) -> tuple[PlanHeader, tuple[int, int, int, int]]:
         identity = _identity(file)
         try:
             seal, at = _digest(file)
-            file.seek(at)
-            held = file.read(len(_ZEROS)).decode("ascii")
-            if held != seal:
-                raise ValueError("broken seal")
+            _check_seal(file, seal, at)
             metadata: Mapping[bytes, bytes] = pq.ParquetFile(file).metadata.metadata
             version = msgspec.json.decode(metadata[b"plan"]).get("format")
             header = msgspec.json.decode(metadata[b"plan"], type=PlanHeader) if version == FORMAT else None
