@@ -26,7 +26,7 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.lake import Answer, LakeReader
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from dlt.common.data_types import TDataType
@@ -39,6 +39,10 @@ if TYPE_CHECKING:
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "upsert"}
 """What a table with a primary key declares; `suit` makes of it what the destination can do."""
+
+LOAD_ID: Mapping[str, TColumnSchema] = {"_dlt_load_id": {"data_type": "text", "nullable": True}}
+"""dlt's own column, which it adds if it is so configured, and then forbids nulls in. Declared like this, runs
+with and without that setting, and other pipelines, can load the same table."""
 
 FileFormat: TypeAlias = Literal["parquet"]
 LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
@@ -199,9 +203,9 @@ def reading(pipeline: dlt.Pipeline) -> Iterator[SqlClientBase[Any] | LakeReader]
     `capabilities`, `execute_query`. A table that is not there raises `DestinationUndefinedEntity`, when it is
     named or when it is asked.
     """
-    if not _was_loaded(pipeline):
-        raise DestinationUndefinedEntity(pipeline.dataset_name)
     if _is_lake(pipeline):
+        if not _was_loaded(pipeline):
+            raise DestinationUndefinedEntity(pipeline.dataset_name)
         with LakeReader(pipeline) as lake:
             yield lake
     else:

@@ -20,7 +20,7 @@ from dlt.common.pipeline import PipelineContext
 from dlt.common.typing import TSecretStrValue
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.destinations import MERGED, suit
+from paystack_source.destinations import LOAD_ID, MERGED, suit
 from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
@@ -53,6 +53,7 @@ CUSTOMER_COLUMNS: dict[str, Any] = {
     "updated_at": {"data_type": "timestamp"},
     "_last_seen_at": {"data_type": "timestamp"},
     "_missing_since": {"data_type": "timestamp"},
+    **LOAD_ID,
 }
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
 
@@ -201,7 +202,7 @@ _LEDGER: dict[str, Any] = {
     "name": "ledger",
     "primary_key": "entry_id",
     "write_disposition": MERGED,
-    "columns": {name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()},
+    "columns": {**{name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()}, **LOAD_ID},
 }
 
 
