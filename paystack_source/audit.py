@@ -13,27 +13,27 @@ laid over the row that the copy holds, and only where the copy is of the same ac
 from __future__ import annotations
 
 import json
+import os
 import time
 from datetime import datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
-from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.session import describe
 from paystack_source.bulk.states import Outcome
 from paystack_source.failures import explain
-from paystack_source.place import duckdb_file
+from paystack_source.place import duckdb_file, forget_other_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
-    import dlt
     from dlt.extract import DltResource
+    from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.journal import Journal
@@ -42,7 +42,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.runs import Run
 
 PIPELINE: Final = "paystack_writeback"
-EXTRACT_PIPELINE: Final = "paystack_customers"
 BATCH: Final = 10_000
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -68,7 +67,7 @@ ROWS: Final = pa.schema(
         ("secrets", pa.string()),
     ]
 )
-"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` has masked hints only."""
+"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` are masked hints."""
 
 RUNS: Final = pa.schema(
     [
@@ -96,7 +95,9 @@ RUNS: Final = pa.schema(
 )
 """`write_back_runs`: one line per run, as it stands now."""
 
-_JSON: Final = ("before", "after", "secrets")
+_JSON_COLUMNS: Final[dict[str, Any]] = {
+    name: {"data_type": "json"} for name in ("before", "after", "secrets")
+}
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 
 
@@ -119,8 +120,7 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
     from paystack_source.destinations import read_table  # noqa: PLC0415
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    pipeline = _pipeline(EXTRACT_PIPELINE, destination, dataset)
-    pipeline.sync_destination()
+    pipeline = _extract(destination, dataset)
     if not Warehouse(pipeline).total():
         return None
     columns = [name for name in (*HELD, "_last_seen_at") if name != "seen_at"]
@@ -136,70 +136,85 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
     loaded.
     """
     try:
-        pipeline: dlt.Pipeline | None = None
         for run in runs:
             with run.journal() as journal:
                 seq = journal.last_seq
                 if journal.loaded_seq == seq:
                     continue
-                pipeline = pipeline or _pipeline(PIPELINE, destination, dataset)
-                _load_run(pipeline, run, run.plan(), journal)
+                _load_run(run, journal, destination, dataset)
                 journal.note_loaded(seq, time.time())
     except Exception as error:  # noqa: BLE001 - any destination's own errors
         if "different configuration" in str(error):
-            return "The warehouse could not be updated: this program has the DuckDB file open read-only; close it."
+            return "The warehouse could not be updated: this program has its file open read-only; close it."
         return f"The warehouse could not be updated: {explain(error).message}"
     return None
 
 
-def _pipeline(name: str, destination: str, dataset: str) -> dlt.Pipeline:
-    import dlt  # noqa: PLC0415  takes a second
+def _pipeline(destination: str, dataset: str) -> Pipeline:
+    """The write-back's own pipeline, in the dataset of the copy."""
+    from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
 
+    # The extract's rows say which load brought them, and that column must not be empty.
     os.environ.setdefault("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
-    target: Any = dlt.destinations.duckdb(str(duckdb_file())) if destination == "duckdb" else destination
-    return dlt.pipeline(name, destination=target, dataset_name=dataset)
+    pipeline = open_pipeline(destination, dataset, name=PIPELINE)
+    forget_other_places(pipeline)
+    return pipeline
 
 
-def _load_run(pipeline: dlt.Pipeline, run: Run, plan: Plan, journal: Journal) -> None:
+def _extract(destination: str, dataset: str) -> Pipeline:
+    """The extract's pipeline, to read the copy with: it knows the types of the columns."""
+    from paystack_source.mirror import open_pipeline  # noqa: PLC0415
+
+    pipeline = open_pipeline(destination, dataset)
+    pipeline.sync_destination()
+    return pipeline
+
+
+def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
+    plan = run.plan()
+    customers = _customer_tables(destination, dataset, plan, journal)
+    pipeline = _pipeline(destination, dataset)
     if pipeline.has_pending_data:
-        pipeline.drop_pending_packages()  # a load that failed; the journal it came from still says "not loaded"
+        pipeline.abort_packages()  # of a load that failed; the journal it came from still says "not loaded"
     resources = [
         _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
         _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
     ]
-    customers = _customer_tables(pipeline, plan, journal)
     if customers:
-        resources.append(_customers_resource(pipeline, customers))
+        resources.append(_resource(pipeline, "customers", customers, "id"))
     pipeline.run(resources)
 
 
 def _resource(
-    pipeline: dlt.Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
+    pipeline: Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
     from paystack_source.destinations import keeping  # noqa: PLC0415
+    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
 
     kept = keeping(pipeline, name)
-    columns: Any = {column: {"data_type": "json"} for column in _JSON} if name == "write_back_rows" else None
+    columns = (
+        CUSTOMER_COLUMNS if name == "customers" else _JSON_COLUMNS if name == "write_back_rows" else None
+    )
+    hints: Any = {"table_format": kept.table_format, "file_format": kept.file_format, "columns": columns}
     made: DltResource = dlt.resource(
-        tables, name=name, primary_key=key, columns=columns, write_disposition=kept.write_disposition,
-        table_format=kept.table_format, file_format=kept.file_format,
-    )  # fmt: skip
+        iter(tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
+    )
     return made
 
 
 def _run_table(run: Run, plan: Plan, journal: Journal) -> pa.Table:
     header, finished, sessions = plan.header, describe(run, plan, journal), journal.sessions()
-    last = sessions[-1] if sessions else {}
+    last = sessions[-1] if sessions else None
     line = {
         "run_id": run.run_id,
         "operation": header.operation,
         "key_mode": header.key_mode,
         "account": header.account,
-        "who": last.get("who"),
-        "host": last.get("host"),
+        "who": last and last.who,
+        "host": last and last.host,
         "input": header.input.path,
         "input_digest": header.input.digest,
         "plan_id": header.plan_id,
@@ -208,7 +223,7 @@ def _run_table(run: Run, plan: Plan, journal: Journal) -> pa.Table:
         "tool_version": header.tool_version,
         "planned_at": header.created_at,
         "started_at": finished.started,
-        "ended_at": utc(last["ended"]) if last.get("ended") else None,
+        "ended_at": utc(last.ended) if last and last.ended else None,
         "stopped": finished.stopped,
         "sessions": len(sessions),
         "requests": finished.requests,
@@ -253,41 +268,22 @@ def _row_line(run_id: str, operation: str, result: RowResult) -> dict[str, Any]:
     }
 
 
-# --- the customers ---------------------------------------------------------------------------------------------------
+# --- the customers
 
 
-def _customers_resource(pipeline: dlt.Pipeline, tables: list[pa.Table]) -> DltResource:
-    import dlt  # noqa: PLC0415
-
-    from paystack_source.destinations import keeping  # noqa: PLC0415
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
-
-    kept = keeping(pipeline, "customers")
-    made: DltResource = dlt.resource(
-        tables, name="customers", primary_key="id", columns=CUSTOMER_COLUMNS,
-        write_disposition=kept.write_disposition, table_format=kept.table_format, file_format=kept.file_format,
-    )  # fmt: skip
-    return made
-
-
-def _customer_tables(pipeline: dlt.Pipeline, plan: Plan, journal: Journal) -> list[pa.Table]:
+def _customer_tables(destination: str, dataset: str, plan: Plan, journal: Journal) -> list[pa.Table]:
     """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
+    changes = changed_customers(plan, journal)
+    if not changes:
+        return []
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    import dlt  # noqa: PLC0415
-
-    # The pipeline of the copy knows the customers' columns; that of the write-back may never have seen them.
-    copy = dlt.pipeline(
-        EXTRACT_PIPELINE, destination=pipeline.destination, dataset_name=pipeline.dataset_name
-    )
-    copy.sync_destination()
-    warehouse = Warehouse(copy)
+    warehouse = Warehouse(_extract(destination, dataset))
     accounts = warehouse.accounts()
     if len(accounts) != 1 or (
         plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts
     ):
         return []  # no copy, or the copy of another account
-    changes = changed_customers(plan, journal)
     tables = []
     for ids in _chunks(sorted(changes), BATCH):
         held = warehouse.rows(ids)
@@ -360,6 +356,3 @@ def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:
     for start in range(0, len(items), size):
         yield items[start : start + size]
-
-
-assert set(_SETS_COLUMNS) <= set(OPERATIONS)  # noqa: S101

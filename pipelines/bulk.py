@@ -25,7 +25,7 @@ from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
 from paystack_source.bulk.problems import SHOWN, InputError, write_problems
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, conclude, describe, settle, whose
+from paystack_source.bulk.session import COMMAND, Finished, Session, conclude, describe, reach, settle, whose
 from paystack_source.bulk.states import Kind, Outcome
 from paystack_source.bulk.undo import make_undo
 from paystack_source.bulk.words import (
@@ -56,7 +56,7 @@ MOST_CHANGES = 10
 SETTLED = (Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND)
 
 
-def together(*decorators: Any) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """Several options as one decorator."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -89,7 +89,7 @@ planning = together(
     click.option("--sheet", help="Excel: which sheet."),
     click.option("--encoding", help="CSV: if it is not what was found."),
     click.option("--delimiter", help="CSV: if it is not what was found."),
-    click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page to look at."),
+    click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page."),
 )  # fmt: skip
 sharing = click.option(
     "--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
@@ -97,9 +97,9 @@ sharing = click.option(
 )  # fmt: skip
 applying = together(
     yes,
-    click.option("--approve", metavar="HASH", help="The plan's seal (or its first 12 characters), in place of typing."),
+    click.option("--approve", metavar="HASH", help="The plan's seal, or its first 12 characters."),
     click.option("--canary", type=click.IntRange(0), default=0, help="Send so many rows first, and look."),
-    click.option("--canary-max", type=click.FloatRange(0, 100), default=0.0, help="Stop if more % of them fail."),
+    click.option("--canary-max", type=click.FloatRange(0, 100), default=0.0, help="Stop if more % fail."),
     click.option(
         "--max-equal-rejections", type=click.IntRange(0), default=20, show_default=True,
         help="Stop after so many equal rejections in a row; 0: never.",
@@ -121,7 +121,7 @@ def main() -> None:
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
 @together(planning, where, sharing, sandboxed, options)
-def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:
+def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Check FILE and show what would be sent. Sends nothing."""
     with desk(terminal, chosen) as here:
         made = here.planned(operation, file, out)
@@ -132,12 +132,12 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
 @main.command()
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
 @together(applying, where, sharing, sandboxed, options)
-def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:
+def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
     if not file.is_file():
         raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
     made = Plan.open(file)
-    with desk(terminal, chosen) as here:
+    with desk(terminal, chosen, made.header.operation) as here:
         return here.go(made)
 
 
@@ -145,9 +145,9 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:
 @click.argument("operation", type=click.Choice(list(OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @together(planning, applying, where, sharing, sandboxed, options)
-def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:
+def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan FILE, show the plan, ask, and apply it."""
-    with desk(terminal, chosen) as here:
+    with desk(terminal, chosen, operation) as here:
         made = here.planned(operation, file)
         code = here.go(made)
         made.path.unlink(missing_ok=True)  # the run's folder has it
@@ -169,11 +169,11 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 @main.command()
 @click.argument("name", metavar="RUN")
 @together(applying, where, sharing, sandboxed, options)
-def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:
+def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
     found = Runs().open(name)
     made = found.plan()
-    with desk(terminal, chosen) as here:
+    with desk(terminal, chosen, made.header.operation) as here:
         with found.journal() as journal:
             before = describe(found, made, journal)
         left = before.counts[Outcome.UNSENT] + before.counts[Outcome.UNKNOWN]
@@ -192,7 +192,13 @@ def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
 @together(yes, where, sandboxed, options)
 def status(
-    name: str | None, *, terminal: Terminal, refresh: bool, load: bool, verify: bool, **chosen: Any
+    name: str | None,
+    *,
+    terminal: Terminal,
+    refresh: bool,
+    load: bool,
+    verify: bool,
+    **chosen: Any,  # noqa: ANN401
 ) -> int:
     """Show all runs, newest first, or one RUN."""
     runs = Runs()
@@ -220,10 +226,10 @@ def status(
 @click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
 @together(applying, where, sharing, sandboxed, options)
-def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:
+def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan and apply the way back of RUN: the values that it replaced."""
     found = Runs().open(name)
-    with desk(terminal, chosen) as here:
+    with desk(terminal, chosen, found.plan().header.operation) as here:
         made = make_undo(found, out=out, copy=here.copy(), client=here.client, options=here.plan_options())
         if made.not_undoable:
             terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")
@@ -233,7 +239,7 @@ def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **
         return here.finish_plan(made.plan)
 
 
-# --- what the commands share -----------------------------------------------------------------------------------
+# --- what the commands share
 
 
 @dataclass(slots=True)
@@ -369,8 +375,8 @@ class Desk:
 
 
 @contextlib.contextmanager
-def desk(terminal: Terminal, chosen: dict[str, Any]) -> Iterator[Desk]:
-    """The client for this command, against Paystack or a sandbox, and the clock that ends its waits."""
+def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) -> Iterator[Desk]:
+    """The client for this command: of Paystack or a sandbox, and for the reads and `writes` only."""
     from paystack_source.api.customers import PaystackClient  # noqa: PLC0415  --help need not wait for it
 
     clock = StoppableClock()
@@ -383,7 +389,9 @@ def desk(terminal: Terminal, chosen: dict[str, Any]) -> Iterator[Desk]:
             key, url = sandbox.secret_key, sandbox.url
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
         share = chosen.get("quota_share", 1.0)
-        client = stack.enter_context(PaystackClient(key, base_url=url, quota_share=share, clock=clock))
+        client = stack.enter_context(
+            PaystackClient(key, base_url=url, quota_share=share, clock=clock, operations=reach(writes))
+        )
         yield Desk(terminal, chosen, client, clock)
 
 

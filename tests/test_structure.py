@@ -28,7 +28,7 @@ MAY_USE = {
     "warehouse": {"destinations", "extract", "lake"},
     "source": {"api", "destinations", "extract", "settings", "warehouse"},
     "mirror": {"api", "destinations", "extract", "source", "warehouse", "place"},
-    "audit": {"bulk", "place", "destinations", "failures", "source", "warehouse"},
+    "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
     # what people see
     "failures": {"api"},
     "progress": set(),

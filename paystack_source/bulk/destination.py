@@ -1,14 +1,15 @@
-"""A dlt destination that hands rows to the journaled runner, for those who want to write back from a dlt pipeline.
+"""A dlt destination that hands rows to the journaled runner, to write back from a dlt pipeline.
 
     from paystack_source.bulk.destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
     pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
 
-dlt hands over one file after the other, and again if something was raised. Each file is one run, named after dlt's load
-and the file's content: a file that comes again resumes its run, so what was sent is not sent twice, and what is in doubt
-is read back. A rejected row is never raised (dlt would send its whole file five times and block everything behind it); it
-stands in the run's results. What is raised is a run that was stopped, which dlt may try again.
+dlt hands over one file after the other, and again if something was raised. Each file is one run, named
+after dlt's load and the file's content: a file that comes again resumes its run, so what was sent is not
+sent twice, and what is in doubt is read back. A rejected row is never raised (dlt would send its whole file
+five times and block everything behind it); it stands in the run's results. What is raised is a run that was
+stopped, which dlt may try again.
 
 The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
 docs/decisions/write-back-destination.md.
@@ -44,7 +45,7 @@ class StoppedError(RuntimeError):
     """The run ended before all rows were sent. dlt will hand the file over again, and the run is resumed."""
 
 
-def paystack_customers(
+def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
     operation: str = "risk-action",
     *,
     client: PaystackClient | None = None,
@@ -56,8 +57,9 @@ def paystack_customers(
 ) -> Destination[Any, Any]:
     """A dlt destination for one of the bulk operations.
 
-    `client` None looks the key up as everywhere. With a live key, a file above the operation's thresholds is refused
-    unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left out.
+    `client` None looks the key up as everywhere. With a live key, a file above the operation's thresholds
+    is refused unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left
+    out.
     """
     import dlt  # noqa: PLC0415 - takes a second
 
@@ -72,14 +74,14 @@ def paystack_customers(
         skip_dlt_columns_and_tables=True,
         max_parallel_load_jobs=1,  # a run keeps as many requests under way as the quota takes
     )
-    def send(path: str, table: Any) -> None:  # noqa: ANN401, ARG001 - dlt's table schema
-        _send(Path(path), name, client, Runs(results_folder), planning, approved=approved)
+    def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001 - dlt's: here a path, and a schema
+        _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
 
     made: Callable[..., Destination[Any, Any]] = send
     return made()
 
 
-def _send(
+def _send(  # noqa: PLR0913 - what dlt's function was made with
     path: Path,
     operation: str,
     client: PaystackClient | None,
@@ -89,7 +91,7 @@ def _send(
     approved: bool,
 ) -> None:
     """One file: start its run, or go on with it."""
-    from dlt.destinations.exceptions import DestinationTerminalException  # noqa: PLC0415
+    from dlt.common.destination.exceptions import DestinationTerminalException  # noqa: PLC0415
 
     own = client or PaystackClient()
     try:
@@ -112,9 +114,10 @@ def _first(session: Session, path: Path, run: Run, planning: dict[str, Any], app
     out = session.runs.new_plan_file(operation.name, path)
     plan = make_plan(operation, path, out=out, options=options, client=session.client)
     try:
-        if session.client.mode == "live" and plan.header.guard.needed and not approved:
+        guard = plan.header.guard
+        if session.client.mode == "live" and guard.needed and not approved:
             raise ConfigError(
-                f"This file changes {plan.header.guard.phrase} live customers: {'; '.join(plan.header.guard.reasons)}.",
+                f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
                 advice="Look at them first, then give approved=True.",
             )
         return session.apply(plan, run_id=run.run_id)

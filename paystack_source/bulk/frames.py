@@ -1,4 +1,4 @@
-"""What stands behind the Python helpers: a frame is planned, confirmed, applied, and its outcomes laid beside it."""
+"""What stands behind the Python helpers: a frame is planned, confirmed, applied, its outcomes beside it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import tempfile
 from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypedDict, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -21,7 +21,7 @@ from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import PlanOptions, make_plan
 from paystack_source.bulk.results import COLUMNS, FAILED, masked_columns, row_results
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, whose
+from paystack_source.bulk.session import Finished, Session, reach, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import open_table
 from paystack_source.bulk.undo import make_undo
@@ -37,20 +37,23 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.states import RowState
 
-Frame = Any
+Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
+
+Talk: TypeAlias = tuple[PaystackClient, StoppableClock | None]
+"""Whom to talk to, and the clock that ends its waits, if it is ours."""
 
 
 class Settings(TypedDict, total=False):
     """What every helper takes, by keyword.
 
     `client`, or `secret_key` and `base_url`: whom to talk to; default: what the environment and `.dlt` say.
-    `confirm`: the number of rows, which a live run above the guard's thresholds needs.
-    `copy`: what to compare with: a frame of customers, False for nothing; default: the warehouse copy if there is one,
-    which then also gets the results. `destination` and `dataset` say where that is.
-    `refresh`: "auto", "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1.
-    `canary`: send so many rows first, and stop if a larger share than `canary_share` of them fails.
-    `results_folder`: where the run is kept; default `paystack_results`.
+    `confirm`: the number of rows, which a live run above the guard's thresholds needs. `copy`: what to
+    compare with: a frame of customers, False for nothing; default: the warehouse copy if there is one,
+    which then also gets the results. `destination` and `dataset` say where that is. `refresh`: "auto",
+    "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1. `canary`:
+    send so many rows first, and stop if a larger share than `canary_share` of them fails. `results_folder`:
+    where the run is kept; default `paystack_results`.
     """
 
     client: PaystackClient
@@ -81,14 +84,17 @@ class BulkResult:
 
     @property
     def results(self) -> pd.DataFrame:
-        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC). Secrets are masked."""
+        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC).
+
+        Secrets are masked.
+        """
         frame = _as_pandas(self._source)
         hidden = masked_columns(self._finished.plan.header)
         return self._with_outcomes(frame.assign(**{name: hidden[name](frame[name]) for name in hidden}))
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The rejected and unknown rows as they came in, so that they can be corrected and given to the helper again."""
+        """The rejected and unknown rows as they came in, to be corrected and given to the helper again."""
         found = self._with_outcomes(_as_pandas(self._source))
         return found[found["_status"].isin([outcome.value for outcome in FAILED])]
 
@@ -99,17 +105,21 @@ class BulkResult:
 
     def resume(self) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
-        with _talk(self._settings) as (client, clock):
-            return _run(self._finished.plan, self._source, self._settings, client, clock, resumed=self)
+        with _talk(self._settings, self._finished.plan.header.operation) as talk:
+            return _run(self._finished.plan, self._source, self._settings, talk, resumed=self)
 
     @overload
     def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
     @overload
     def undo(self, *, dry_run: Literal[False] = False) -> BulkResult: ...
     def undo(self, *, dry_run: bool = False) -> BulkResult | pd.DataFrame:
-        """Put back what the run replaced, where that is known. Raises `ConfigError` if nothing can be taken back."""
+        """Put back what the run replaced, where that is known.
+
+        Raises `ConfigError` if nothing can be taken back.
+        """
         settings = self._settings
-        with _talk(settings) as (client, clock):
+        with _talk(settings, self._finished.plan.header.operation) as talk:
+            client = talk[0]
             made = make_undo(
                 self._finished.run,
                 copy=_copy(settings),
@@ -120,7 +130,7 @@ class BulkResult:
             )
             if dry_run:
                 return plan_frame(made.plan)
-            return _run(made.plan, made.plan.header.input.path, settings, client, clock)
+            return _run(made.plan, made.plan.header.input.path, settings, talk)
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
         with self._finished.run.journal() as journal:
@@ -145,7 +155,8 @@ def apply_frame(
 ) -> BulkResult | pd.DataFrame:
     """Plan; return the plan as a frame, or apply it."""
     held = _held(source)
-    with _talk(settings) as (client, clock), contextlib.ExitStack() as stack:
+    with _talk(settings, None if dry_run else operation) as talk, contextlib.ExitStack() as stack:
+        client = talk[0]
         runs = Runs(settings.get("results_folder"))
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
@@ -162,19 +173,19 @@ def apply_frame(
         plan = make_plan(operation, held, out=out, options=options, copy=_copy(settings), client=client)
         if dry_run:
             return plan_frame(plan)
-        result = _run(plan, held, settings, client, clock)
+        result = _run(plan, held, settings, talk)
         plan.path.unlink(missing_ok=True)  # the run's folder has it
         return result
 
 
 def _run(
     plan: Plan,
-    source: Any,
+    source: Frame,
     settings: Settings,
-    client: PaystackClient,
-    clock: StoppableClock | None,
+    talk: Talk,
     resumed: BulkResult | None = None,
 ) -> BulkResult:
+    client, clock = talk
     if resumed is None:
         _confirmed(plan, client, settings)
     rules = StopRules(canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0))
@@ -211,7 +222,7 @@ def _confirmed(plan: Plan, client: PaystackClient, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _talk(settings: Settings) -> Iterator[tuple[PaystackClient, StoppableClock | None]]:
+def _talk(settings: Settings, operation: str | None) -> Iterator[Talk]:
     """The caller's client, or one of our own whose waits end when the run is stopped."""
     given = settings.get("client")
     if given is not None:
@@ -220,7 +231,11 @@ def _talk(settings: Settings) -> Iterator[tuple[PaystackClient, StoppableClock |
     clock = StoppableClock()
     share = settings.get("quota_share", 1.0)
     with PaystackClient(
-        settings.get("secret_key"), base_url=settings.get("base_url"), quota_share=share, clock=clock
+        settings.get("secret_key"),
+        base_url=settings.get("base_url"),
+        quota_share=share,
+        clock=clock,
+        operations=reach(operation),
     ) as client:
         yield client, clock
 
@@ -251,7 +266,7 @@ def _where(settings: Settings) -> tuple[str, str]:
     return settings.get("destination", "duckdb"), settings.get("dataset", "paystack")
 
 
-def _held(source: Frame) -> Any:
+def _held(source: Frame) -> Frame:
     """The frame in a form that stays as it is: what a DuckDB relation says may change with its table."""
     if isinstance(source, str | os.PathLike | pd.DataFrame | pa.Table | list):
         return source.copy() if isinstance(source, pd.DataFrame) else source
@@ -260,7 +275,7 @@ def _held(source: Frame) -> Any:
     return source
 
 
-def _as_pandas(source: Any) -> pd.DataFrame:
+def _as_pandas(source: Frame) -> pd.DataFrame:
     if isinstance(source, pd.DataFrame):
         return source
     if isinstance(source, pa.Table):

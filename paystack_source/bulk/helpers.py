@@ -1,12 +1,12 @@
-"""Bulk changes from a dataframe, for notebooks and scripts: the same plan, journal and runner as the command line.
+"""Bulk changes from a dataframe, for notebooks and scripts: the command line's plan, journal and runner.
 
     shown = bulk_set_risk_action(frame, "allow", dry_run=True)   # the plan as a frame; nothing is sent
     result = bulk_set_risk_action(frame, "allow")
     result.summary, result.results, result.failed
     result.undo()
 
-`frame` is a pandas, Arrow, polars or DuckDB frame, or a path. Runs are kept under `paystack_results/` in the working
-folder, so `python pipelines/bulk.py status` shows them as well.
+`frame` is a pandas, Arrow, polars or DuckDB frame, or a path. Runs are kept under `paystack_results/` in
+the working folder, so `python pipelines/bulk.py status` shows them as well.
 """
 
 from __future__ import annotations
@@ -55,11 +55,13 @@ def bulk_set_risk_action(
 ) -> BulkResult | pd.DataFrame:
     """Set what Paystack does with these customers' payments.
 
-    `frame` has `customer_code`, `email` or `id`, and a column `risk_action`, or `risk_action` is given for all rows:
-    allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame and nothing is sent.
+    `frame` has `customer_code`, `email` or `id`, and a column `risk_action`, or `risk_action` is given for
+    all rows: allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame
+    and nothing is sent.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused plan, and
-    then nothing was sent. A run that was stopped, even by Paystack, comes back with `summary["stopped"]`.
+    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
+    `summary["stopped"]`.
     """
     return apply_frame(
         "risk-action",
@@ -98,11 +100,13 @@ def bulk_update(
 ) -> BulkResult | pd.DataFrame:
     """Change names, phones and metadata.
 
-    `frame` has `customer_code`, `email` or `id`, and any of `first_name`, `last_name`, `phone`, `metadata`. A blank
-    leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never overwrites.
+    `frame` has `customer_code`, `email` or `id`, and any of `first_name`, `last_name`, `phone`, `metadata`.
+    A blank leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never
+    overwrites.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused plan, and
-    then nothing was sent. A run that was stopped, even by Paystack, comes back with `summary["stopped"]`.
+    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
+    `summary["stopped"]`.
     """
     return apply_frame(
         "update", frame, {"only_missing": only_missing, "metadata": metadata}, settings, dry_run=dry_run
@@ -133,8 +137,9 @@ def bulk_create(
 
     A row whose answer was lost is never sent again: it is applied if the customer turns up, else unknown.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused plan, and
-    then nothing was sent. A run that was stopped, even by Paystack, comes back with `summary["stopped"]`.
+    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
+    `summary["stopped"]`.
     """
     return apply_frame("create", frame, {}, settings, dry_run=dry_run)
 
@@ -161,11 +166,12 @@ def bulk_validate(
 ) -> BulkResult | pd.DataFrame:
     """Ask for identity checks. Rows end as `accepted_pending`: the verdict comes later.
 
-    `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`, `account_number`, `bvn`,
-    the numbers as text. BVN and account number go to Paystack and rest nowhere.
+    `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`,
+    `account_number`, `bvn`, the numbers as text. BVN and account number go to Paystack and rest nowhere.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused plan, and
-    then nothing was sent. A run that was stopped, even by Paystack, comes back with `summary["stopped"]`.
+    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
+    `summary["stopped"]`.
     """
     return apply_frame("validate", frame, {}, settings, dry_run=dry_run)
 
@@ -194,7 +200,8 @@ def bulk_deactivate_authorization(
 
     `frame` has `authorization_code`, and `customer_code` or `email` if lost answers are to be read back.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused plan, and
-    then nothing was sent. A run that was stopped, even by Paystack, comes back with `summary["stopped"]`.
+    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
+    `summary["stopped"]`.
     """
     return apply_frame("deactivate-authorization", frame, {}, settings, dry_run=dry_run)

@@ -17,7 +17,7 @@ import hashlib
 import json
 import os
 import sqlite3
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.states import PLANNED, Event, Kind, Outcome, Phase, RowState, outcome, step
 
@@ -51,6 +51,17 @@ BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
+
+
+class SessionNote(NamedTuple):
+    """One process that worked on the run; without `ended` it was killed or is at work. Seconds since 1970."""
+
+    started: float
+    ended: float | None
+    who: str
+    host: str
+    stopped: str | None
+    requests: int
 
 
 class JournalError(RuntimeError):
@@ -142,7 +153,7 @@ class Journal:
             yield Event(number, Kind(kind), at, http_status, code, message)
 
     def verify(self) -> None:
-        """Recompute the hash chain and the states. Raises `JournalError` at the first line that does not fit."""
+        """Recompute hash chain and states. Raises `JournalError` at the first line that does not fit."""
         chain = self._seed()
         folded: dict[int, RowState] = {}
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
@@ -176,7 +187,8 @@ class Journal:
             )
         with self._transaction():
             self._db.executemany(
-                "INSERT INTO events (row, kind, at, http_status, code, message, chain) VALUES (?, ?, ?, ?, ?, ?, ?)",
+                "INSERT INTO events (row, kind, at, http_status, code, message, chain)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 lines,
             )
             self._db.executemany(
@@ -216,13 +228,14 @@ class Journal:
             (ended, requests, stopped, number),
         )
 
-    def sessions(self) -> list[dict[str, Any]]:
+    def sessions(self) -> list[SessionNote]:
         """Who started and resumed, when, and why it ended, in order."""
-        cursor = self._db.execute(
-            "SELECT number, started, ended, who, host, stopped, requests FROM sessions ORDER BY number"
-        )
-        names = [column[0] for column in cursor.description]
-        return [dict(zip(names, values, strict=True)) for values in cursor]
+        return [
+            SessionNote(*values)
+            for values in self._db.execute(
+                "SELECT started, ended, who, host, stopped, requests FROM sessions ORDER BY number"
+            )
+        ]
 
     def returned(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Customers as Paystack answered that are not in the warehouse yet."""

@@ -36,7 +36,7 @@ ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
 DIFFERENT: Final = "different_value"
 
-# What the journal may keep of an answer until the warehouse has it: a customer's own columns, no authorizations.
+# What the journal may keep of an answer until the warehouse has it: a customer's own columns only.
 CUSTOMER_KEYS: Final = (
     "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain",
     "integration", "risk_action", "createdAt", "updatedAt",
@@ -73,7 +73,7 @@ class Done:
 
 
 class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
-    """Raised out of a wait for quota or for a retry when the run is being stopped: that request was not sent."""
+    """Raised out of a wait for quota or a retry when the run is stopped: that request was not sent."""
 
 
 class StoppableClock(Clock):
@@ -126,7 +126,9 @@ class Performer:
             return Event(job.row.row, kind, self._now(), error.http_status, code or error.code, error.message)
         return Event(job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None)
 
-    def _send(self, job: Job) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+    def _send(  # noqa: PLR0911 - one line per way to end
+        self, job: Job
+    ) -> tuple[Event, dict[str, Any] | None, Exception | None]:
         row = job.row
         try:
             body = {**row.body, **self._secrets(row)}

@@ -138,7 +138,12 @@ def tally(plan: Plan, journal: Journal) -> Tally:
     return found
 
 
-def write_results(run: Run, plan: Plan, journal: Journal, source: Any = None) -> tuple[Tally, str | None]:
+def write_results(
+    run: Run,
+    plan: Plan,
+    journal: Journal,
+    source: Any = None,  # noqa: ANN401 - any frame
+) -> tuple[Tally, str | None]:
     """Writes the three files; returns the tally, and why the input's own columns are missing if they are.
 
     `source` is the frame, for runs from Python; files are read again from where they were planned.
@@ -187,7 +192,7 @@ def _own_cells(row: PlanRow) -> tuple[str, ...]:
     return str(row.row), row.key
 
 
-def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:
+def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:  # noqa: ANN401 - any frame
     """The input to copy columns from, if it is still what was planned."""
     planned = plan.header.input
     if source is None and planned.path is None:

@@ -45,7 +45,7 @@ class Ended:
 class Runner:
     """One session of one run: the first, or a resume."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
         operation: Operation,
         rows: Iterable[PlanRow],
@@ -147,14 +147,14 @@ class Runner:
         return next_action(state, repeatable=self._operation.repeatable, readable=readable)
 
     def _may(self, action: Action) -> bool:
-        """After a stop nothing is sent; doubts are still read back unless a person or Paystack wants silence."""
+        """After a stop nothing is sent; doubts are read back unless a person or Paystack wants silence."""
         if self._ended is None:
             return True
         wants_silence = self._ended.error is not None or self._ended.reason == INTERRUPTED
         return action is Action.READ_BACK and not wants_silence
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
-        """Outcomes of what is done and intents of what is next, in one transaction; queues what needs more."""
+        """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""
         now = self._now()
         events = [done.event for done in finished if done.event is not None]
         events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]
@@ -169,5 +169,5 @@ class Runner:
 
 
 def _words(error: Exception) -> str:
-    """Why a run was halted; of a stranger's exception only the type is told, its text may hold personal data."""
+    """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"

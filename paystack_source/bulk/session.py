@@ -28,6 +28,7 @@ from paystack_source.failures import ExitCode
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.circuit import StopRules
@@ -55,7 +56,7 @@ class Account:
 
 @dataclass(slots=True)
 class Finished:
-    """How a run stands after a session; what `--json`, `summary.json` and `BulkResult.summary` are made of."""
+    """How a run stands after a session: `--json`, `summary.json` and `BulkResult.summary` are made of it."""
 
     run: Run
     plan: Plan
@@ -115,7 +116,7 @@ class Finished:
         }  # fmt: skip
 
 
-def _path(path: Any) -> str | None:
+def _path(path: Path) -> str | None:
     return str(path) if path.is_file() else None
 
 
@@ -161,7 +162,7 @@ class Session:
             return self._run(run, plan, secrets)
 
     def check(self, plan: Plan, max_age: timedelta) -> None:
-        """One read: is this the account, mode and host that the plan was made for, and is it fresh enough?"""
+        """One read: is this the plan's account, mode and host? Raises `PlanError` if not, or if too old."""
         account = whose(self.client)
         if account.domain is not None and account.domain != self.client.mode:
             raise ConfigError(
@@ -204,7 +205,12 @@ class Session:
 
 
 def conclude(
-    run: Run, plan: Plan, journal: Journal, ended: Ended | None = None, *, source: Any = None
+    run: Run,
+    plan: Plan,
+    journal: Journal,
+    ended: Ended | None = None,
+    *,
+    source: Any = None,  # noqa: ANN401 - any frame
 ) -> Finished:
     """Write the result files and the summary of a run as it stands."""
     found, missing = write_results(run, plan, journal, source)
@@ -223,16 +229,15 @@ def describe(
     """How a run stands, from its journal; writes nothing."""
     found = found or tally(plan, journal)
     sessions = journal.sessions()
-    last = sessions[-1] if sessions else {"stopped": None, "started": 0.0}
     return Finished(
         run=run,
         plan=plan,
         counts={outcome: found.counts[outcome] for outcome in Outcome},
         reasons=found.reasons,
-        requests=sum(session["requests"] for session in sessions),
-        seconds=sum(s["ended"] - s["started"] for s in sessions if s["ended"]),
-        started=utc(sessions[0]["started"]) if sessions else datetime.now(UTC),
-        stopped=ended.reason if ended else last["stopped"],
+        requests=sum(session.requests for session in sessions),
+        seconds=sum(s.ended - s.started for s in sessions if s.ended),
+        started=utc(sessions[0].started) if sessions else datetime.now(UTC),
+        stopped=ended.reason if ended else (sessions[-1].stopped if sessions else None),
         error=ended.error if ended else None,
     )
 
@@ -270,6 +275,14 @@ def whose(client: PaystackClient) -> Account:
     return Account(
         integration if isinstance(integration, int) else None, domain if isinstance(domain, str) else None
     )
+
+
+def reach(operation: str | None) -> set[str]:
+    """The client's operations that a session needs, and no more: the reads, and the one write.
+
+    To be given to `PaystackClient(operations=…)`.
+    """
+    return {"list", "fetch"} | ({OPERATIONS[operation].endpoint} if operation else set())
 
 
 def host_of(client: PaystackClient) -> str:

@@ -126,7 +126,7 @@ _SETTLES: Final[dict[Kind, Phase]] = {
 }
 
 
-def step(state: RowState, event: Event) -> RowState:
+def step(state: RowState, event: Event) -> RowState:  # noqa: PLR0911 - a table, read from the top
     """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
     kind = event.kind
     if kind not in _LEGAL[state.phase]:
@@ -144,7 +144,7 @@ def step(state: RowState, event: Event) -> RowState:
         return replace(said, doubts=0, read=kind)
     if kind is Kind.UNCLEAR:
         return replace(said, read=kind)
-    # Rejected or not sent: final words about this send only, so an earlier doubt stays one. A lost request may even
+    # Rejected or not sent: words about this send only, so an earlier doubt stays one. A lost request may even
     # arrive after a read-back found nothing, so a row that was ever lost is never called unsent again.
     if kind is Kind.REJECTED:
         return replace(said, phase=Phase.DOUBT if state.doubts else Phase.REJECTED)

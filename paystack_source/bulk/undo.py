@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -92,7 +92,7 @@ def make_undo(
     return Undo(made, rows, len(reasons), left if reasons else None)
 
 
-def why_not(result: RowResult, operation: Operation) -> str | None:
+def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
     """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
     row = result.row
     if row.verdict == "folded" or result.outcome in (Outcome.SKIPPED_NOOP, Outcome.UNSENT, Outcome.REJECTED):
@@ -120,7 +120,7 @@ def _line(result: RowResult, columns: tuple[str, ...]) -> list[str]:
     return [*named, *(_cell(old[name]) if name in row.new else "" for name in columns[len(_NAMED) :])]
 
 
-def _cell(value: Any) -> str:
+def _cell(value: object) -> str:
     if value in (None, "") or value == {}:
         return CLEAR
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

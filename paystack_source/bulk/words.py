@@ -136,14 +136,14 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
         for name, new in row.new.items():
             line[f"old_{name}"] = None if row.old is None else row.old.get(name)
             line[f"new_{name}"] = new
-        line |= {name: hint for name, hint in row.secrets.items()}
+        line |= row.secrets
         lines.append({**line, "drifted": row.drifted, "note": row.note})
     frame = pd.DataFrame(lines)
     if "customer_id" in frame:
         frame["customer_id"] = frame["customer_id"].astype("Int64")
     last = [name for name in ("drifted", "note") if name in frame]
     frame = frame[[name for name in frame.columns if name not in last] + last]
-    frame.attrs = plan_json(plan)
+    frame.attrs.update(plan_json(plan))
     return frame
 
 
@@ -216,7 +216,7 @@ def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
 
 
 def next_commands(finished: Finished, suffix: str = "") -> list[str]:
-    """What to type next, most urgent first; `suffix` repeats the switches that matter, such as ` --sandbox`."""
+    """What to type next, most urgent first; `suffix` repeats switches that matter, such as ` --sandbox`."""
     run, counts = finished.run, finished.counts
     operation = OPERATIONS[finished.plan.header.operation]
     commands = []

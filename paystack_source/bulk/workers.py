@@ -7,16 +7,17 @@ from __future__ import annotations
 
 import queue
 import threading
-from typing import TYPE_CHECKING, Protocol, TypeVar
+from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+Job_contra = TypeVar("Job_contra", contravariant=True)
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
 
-class Workers(Protocol[Job, Done]):
+class Workers(Protocol[Job_contra, Done]):
     """Takes jobs, gives back what became of them, in any order."""
 
     @property
@@ -24,7 +25,7 @@ class Workers(Protocol[Job, Done]):
         """Jobs started and not yet handed back."""
         ...
 
-    def start(self, job: Job, *, width: int) -> None:
+    def start(self, job: Job_contra, *, width: int) -> None:
         """Queue a job; at most about `width` are performed at once."""
         ...
 
@@ -37,7 +38,7 @@ class Workers(Protocol[Job, Done]):
         ...
 
 
-class ThreadWorkers(Workers[Job, Done]):
+class ThreadWorkers(Generic[Job, Done]):
     """Daemon threads, started as they are needed: an aborted process does not wait for the network."""
 
     def __init__(self, perform: Callable[[Job], Done]) -> None:

@@ -7,9 +7,8 @@ import itertools
 import random
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from pathlib import Path
 from types import SimpleNamespace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from paystack_source.api.errors import (
     KeyRefused,
@@ -27,6 +26,9 @@ from paystack_source.bulk.perform import Done, Job, Performer
 from paystack_source.bulk.plan_file import PlanRow
 from paystack_source.bulk.run import Ended, Runner
 from paystack_source.bulk.states import Outcome, RowState, outcome
+
+if TYPE_CHECKING:
+    from pathlib import Path
 
 
 class Killed(BaseException):
@@ -273,7 +275,8 @@ class Simulation:
         )  # fmt: skip
         rng = self.world.rng
         rules = StopRules(
-            equal_rejections=rng.choice([0, 3]), unknown_window=rng.choice([0, 4]), unreachable=rng.choice([0, 3]),
+            equal_rejections=rng.choice([0, 3]), unknown_window=rng.choice([0, 4]),
+            unreachable=rng.choice([0, 3]),
             canary_rows=rng.choice([0, 0, 2]), canary_share=0.5,
         )  # fmt: skip
         runner = Runner(
