@@ -11,6 +11,7 @@ The rules, from the docs and from recorded answers (the reasons are in ``docs/er
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
@@ -90,6 +91,13 @@ class Verdict:
     again: Again = Again.NO
 
 
+# JavaScript writes half of a cut emoji as a lone surrogate, which no strict decoder takes: one such name
+# would make its whole page unreadable. It becomes U+FFFD. The last part skips other escapes, such as a backslash.
+_SURROGATE = re.compile(
+    rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
+    rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
+    rb"|\\."
+)
 _DECODER = msgspec.json.Decoder(Envelope)
 
 
@@ -113,8 +121,13 @@ def decode(body: bytes) -> Envelope | None:
         if not body.isascii():
             body.decode()  # the parts that stay raw are not checked by the decoder
         return _DECODER.decode(body)
-    except (msgspec.DecodeError, UnicodeDecodeError):
-        return None
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
+        whole = _SURROGATE.sub(_whole_character, body)
+        return None if whole == body else decode(whole)
+
+
+def _whole_character(match: re.Match[bytes]) -> bytes:
+    return rb"\ufffd" if match["half"] else match[0]
 
 
 def _judge_fault(operation: Operation, fault: Fault) -> Verdict:

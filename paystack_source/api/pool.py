@@ -156,6 +156,7 @@ class Wire:
     ) -> None:
         self._closed = False
         self._timeout = Timeout(connect=timeout[0], read=timeout[1])
+        self._longest_body = 2 * timeout[1]
         self._pool = _make_pool(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
         if base_url == PAYSTACK:
@@ -183,7 +184,7 @@ class Wire:
                 preload_content=False,
             )
             try:
-                content = _read(response)
+                content = _read(response, time.monotonic() + self._longest_body)
             except BaseException:
                 response.close()
                 raise
@@ -192,6 +193,7 @@ class Wire:
         except (HTTPError, OSError) as error:
             return _fault(error, sent=_THREAD.sent)
         if content is None:
+            response.close()
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
 
@@ -201,16 +203,18 @@ class Wire:
         self._pool.close()
 
 
-def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
-    """The whole body, decompressed; None if it is absurdly large."""
-    size = response.length_remaining
-    if size is not None and size <= _LARGEST_BODY and "content-encoding" not in response.headers:
-        return response.read()
-    content = response.read(_LARGEST_BODY + 1, decode_content=True)
-    if len(content) <= _LARGEST_BODY:
-        return content
-    response.close()
-    return None
+def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
+    """The whole body, decompressed; None if it is absurdly large. A body that drips for ever is cut off."""
+    parts: list[bytes] = []
+    size = 0
+    while part := response.read1(_LARGEST_BODY, decode_content=True):
+        parts.append(part)
+        size += len(part)
+        if size >= _LARGEST_BODY:
+            return None
+        if time.monotonic() > until:
+            raise TimeoutError
+    return b"".join(parts)
 
 
 def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
@@ -253,6 +257,7 @@ def _fault(error: Exception, *, sent: bool) -> Fault:
         (NewConnectionError, "no connection"),
         (ConnectTimeoutError, "no connection within the time limit"),
         (ReadTimeoutError, "no answer within the time limit"),
+        (TimeoutError, "no whole answer within the time limit"),
         (DecodeError, "the body cannot be decompressed"),
     )
     reason = next((reason for kind, reason in kinds if isinstance(error, kind)), "the connection broke")

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.api.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -102,8 +102,15 @@ class Page:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The customers as dictionaries, decoded anew at each use; times stay text (ISO 8601, UTC)."""
-        return _ROWS.decode(self.raw)
+        """The customers as dictionaries, decoded anew at each use; times stay text (ISO 8601, UTC).
+
+        Raises :class:`Unavailable` if a row is not an object or has a number that nothing can hold.
+        """
+        try:
+            return _ROWS.decode(self.raw)
+        except msgspec.DecodeError:
+            pass
+        raise Unavailable("list: a row of this page cannot be read", operation="list")
 
     def __repr__(self) -> str:
         return f"Page({len(memoryview(self.raw))} bytes, {self.meta!r})"
@@ -169,4 +176,7 @@ def record(data: msgspec.Raw) -> dict[str, Any] | None:
     """The ``data`` object of an answer, or None if there is none or it is not an object."""
     if not starts_with(data, b"{"):
         return None
-    return cast("dict[str, Any]", msgspec.json.decode(data))
+    try:
+        return cast("dict[str, Any]", msgspec.json.decode(data))
+    except msgspec.DecodeError:
+        return None  # a number that nothing can hold

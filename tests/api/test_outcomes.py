@@ -1,20 +1,26 @@
 """What every kind of answer, or none, means for a read and for a write: sent how often, and which error."""
 
 import gzip
+import json
 import socket
 from types import SimpleNamespace
 
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from paystack_source.api.errors import (
     KeyRefused,
     NotFound,
     OutcomeUnknown,
+    PaystackError,
     PermissionRefused,
     RateLimited,
     Rejected,
     Unavailable,
 )
+from paystack_source.api.operations import OPERATIONS
+from paystack_source.api.outcomes import Again, Answer, Fault, judge
 from paystack_source.api.transport import RetryPolicy
 from tests.api.raw_server import CLOSE, HTML, RESET, SILENCE, RawServer, ok, refusal, reply
 
@@ -273,3 +279,103 @@ def test_a_connection_that_the_server_closed_is_not_used_for_a_write(connect):
             write(client)
             server.closed.acquire()
     assert server.connections == 5
+
+
+def test_a_body_that_drips_for_ever_is_cut_off(connect):
+    with RawServer(GOOD) as server:
+        client = connect(server)
+        client._wire._longest_body = -1.0
+        with pytest.raises(Unavailable, match="no whole answer"):
+            read(client)
+        with pytest.raises(OutcomeUnknown):
+            write(client)
+    assert len(server.requests) == ATTEMPTS + 1
+
+
+@pytest.mark.parametrize(
+    ("written", "read_as"),
+    [
+        (r"\ud83d\ude00", "\U0001f600"),
+        (r"Ada \ud83d", "Ada \ufffd"),
+        (r"\ude00 Ada", "\ufffd Ada"),
+        (r"\ud83d\ud83d\ude00", "\ufffd\U0001f600"),
+        (r"\\ud83d", r"\ud83d"),
+        (r"\\\ud83d", "\\\ufffd"),
+        (r"\uD83D\n\u00e9", "\ufffd\n\u00e9"),
+    ],
+)
+def test_half_an_emoji_in_a_name_does_not_make_its_page_unreadable(written, read_as, connect):
+    body = b'{"status":true,"message":"","data":[{"id":1,"first_name":"%s"}],"meta":{}}' % written.encode()
+    with RawServer(reply(200, body)) as server:
+        page = connect(server).list()
+    assert page.rows == [{"id": 1, "first_name": read_as}]
+    assert len(server.requests) == 1
+
+
+@pytest.mark.parametrize("rows", [b"[1]", b"[[]]", b'[{"id":1e999}]', b'["x"]', b"[null]"])
+def test_rows_that_are_none_are_told_and_not_skipped(rows, connect):
+    with RawServer(reply(200, b'{"status":true,"data":%s}' % rows)) as server:
+        client = connect(server)
+        page = client.list()
+        with pytest.raises(Unavailable, match="cannot be read"):
+            page.rows  # noqa: B018
+        with pytest.raises(Unavailable):
+            list(client.iterate())
+
+
+def test_nesting_without_end_is_no_answer(connect):
+    deep = b'{"status":true,"data":' + b"[" * 100_000
+    with RawServer(reply(200, deep), GOOD) as server:
+        assert read(connect(server)).data == CUSTOMER
+
+
+def test_a_success_with_unreadable_data_is_a_success(connect):
+    with RawServer(reply(200, b'{"status":true,"message":"Done","data":{"id":1e999}}')) as server:
+        assert write(connect(server)).data is None
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats(allow_nan=False, allow_infinity=False) | st.text(),
+    lambda inner: st.lists(inner, max_size=3) | st.dictionaries(st.text(), inner, max_size=3),
+    max_leaves=8,
+)
+PARTS = dict.fromkeys(("message", "data", "meta", "type", "code"), JSON)
+ENVELOPES = st.fixed_dictionaries(
+    {}, optional={"status": st.sampled_from([True, False, "true", "false", 1, None]), **PARTS}
+)
+BODIES = (
+    st.binary(max_size=80)
+    | JSON.map(lambda value: json.dumps(value).encode())
+    | ENVELOPES.map(lambda value: json.dumps(value).encode())
+)
+
+
+@settings(deadline=None, max_examples=300)
+@given(status=st.integers(200, 599), body=BODIES, name=st.sampled_from(sorted(OPERATIONS)))
+def test_any_answer_has_a_verdict(status, body, name):
+    operation = OPERATIONS[name]
+    verdict = judge(operation, Answer(status, {}, body))
+    assert (verdict.envelope is None) != (verdict.error is None)
+    if verdict.envelope is not None:
+        assert 200 <= status < 300
+        assert verdict.envelope.status in (True, "true")
+        return
+    assert isinstance(verdict.error, PaystackError)
+    assert verdict.error.http_status == status
+    if operation.writes:
+        # Never sent again but after a 429, and never called safe unless the status says so.
+        assert verdict.again in ({Again.QUOTA} if status == 429 else {Again.NO})
+        if status >= 500 or status == 408:
+            assert isinstance(verdict.error, OutcomeUnknown)
+    else:
+        assert not isinstance(verdict.error, OutcomeUnknown)
+
+
+@pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
+def test_only_what_surely_never_left_is_sent_again_as_a_write(operation):
+    left = judge(operation, Fault("broke", sent=True))
+    never = judge(operation, Fault("broke", sent=False))
+    assert never.again is Again.BACKOFF
+    assert isinstance(never.error, Unavailable)
+    assert left.again is (Again.NO if operation.writes else Again.BACKOFF)
+    assert isinstance(left.error, OutcomeUnknown if operation.writes else Unavailable)
