@@ -1,4 +1,4 @@
-"""Any cell as text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`, missing is "".
+"""Any cell as text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`.
 
 A number that has more digits than its type can hold was damaged before it came here; it is reported, never
 repaired.
@@ -34,8 +34,10 @@ Bad = dict[int, str]
 """Position in the batch -> why the cell cannot be trusted."""
 
 
-def column_text(values: pa.Array | pa.ChunkedArray) -> tuple[pa.Array, Bad, bool]:
-    """Text of an Arrow column (null as ""), the cells that are damaged, and whether the cells were numbers."""
+def column_text(  # noqa: PLR0911  # one way out per kind of type
+    values: pa.Array | pa.ChunkedArray,
+) -> tuple[pa.Array, Bad, bool]:
+    """Text of an Arrow column (null as ""), the damaged cells, and whether the cells were numbers."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):  # more than one chunk was left over: too large for one
         array = pa.concat_arrays(array.chunks)

@@ -8,10 +8,7 @@ as a hash under a key that lives as long as the planning (so that duplicates are
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,11 +17,11 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.problems import InputError, Problem, masked
+from paystack_source.bulk.problems import Problem, masked
 from paystack_source.bulk.readback import canonical
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable
 
     from paystack_source.bulk.tables import Table, TextBatch
 
@@ -45,103 +42,6 @@ _SHAPES: Final[dict[str, tuple[str, str]]] = {
 }
 _PLACEHOLDERS: Final = ("null", "none", "nan", "n/a", "#n/a", "undefined", "-")
 _NUBAN: Final = 10
-
-
-@dataclass(frozen=True, slots=True)
-class Match:
-    """Which input column feeds which column of the operation (by position), and which feed none."""
-
-    columns: dict[str, int]
-    ignored: list[str]
-    warnings: list[str]
-
-
-def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-.]+", "", name.strip("\ufeff\u200b ")).casefold()
-
-
-def match_columns(
-    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
-) -> Match:
-    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter, the exact name wins.
-
-    `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or
-    ambiguous.
-    """
-    found, problems = _find(operation, names)
-    ignored = [name for index, name in enumerate(names) if index not in found.values()]
-    near = _near(operation, ignored, found)
-    missing = [
-        c.name
-        for c in operation.columns
-        if c.required and not c.default and c.name not in found and c.name not in given
-    ]
-    problems += [Problem(None, name, f"the column {name} is missing{_hint(near, name)}") for name in missing]
-    named = [name for name in operation.identifiers if name in found]
-    if operation.identifier_required and not named and not missing:
-        hints = "".join(_hint(near, name) for name in operation.identifiers)
-        problems.append(Problem(None, "", f"a column {_either(operation.identifiers)} is missing{hints}"))
-    fields = [c.name for c in operation.fields]
-    if (
-        not problems
-        and not any(name in found or name in given for name in fields)
-        and operation.name == "update"
-    ):
-        hints = "".join(_hint(near, name) for name in fields)
-        problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints}"))
-    if problems:
-        raise InputError(problems, name=source or "the header")
-    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
-    return Match(found, ignored, warnings)
-
-
-def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
-    problems = [
-        Problem(None, name, "stands in the header more than once")
-        for name in dict.fromkeys(names)
-        if name.strip() and sum(_plain(other) == _plain(name) for other in names) > 1
-    ]
-    plain = [_plain(name) for name in names]
-    found: dict[str, int] = {}
-    for column in operation.columns:
-        if _plain(column.name) in plain:
-            found[column.name] = plain.index(_plain(column.name))
-            continue
-        hits = [
-            index for index, name in enumerate(plain) if name in {_plain(alias) for alias in column.aliases}
-        ]
-        if len(hits) > 1:
-            both = " and ".join(repr(names[index]) for index in hits)
-            problems.append(
-                Problem(None, column.name, f"{both} may both be {column.name}; rename one of them")
-            )
-        elif hits:
-            found[column.name] = hits[0]
-    return found, problems
-
-
-def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
-    """Unused input columns that look like a column of the operation that was not found."""
-    known = {
-        _plain(n): c.name for c in operation.columns if c.name not in found for n in (c.name, *c.aliases)
-    }
-    near = {}
-    for name in ignored:
-        close = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.75)
-        if close:
-            near[name] = known[close[0]]
-    return near
-
-
-def _hint(near: dict[str, str], wanted: str) -> str:
-    return "".join(
-        f"; {name!r}? did you mean {wanted!r}" for name, target in near.items() if target == wanted
-    )
-
-
-def _either(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last
 
 
 class Checker:
@@ -172,7 +72,7 @@ class Checker:
         ]
         if self._placeholders:
             said.append(
-                f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as that text; "
+                f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
                 "leave a cell blank to leave the field as it is."
             )
         return said
@@ -194,8 +94,10 @@ class Checker:
         return (f"f_{column.name}",)
 
     def check(self, batch: TextBatch) -> pa.RecordBatch:
-        """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, `f_` fields (null = leave, "" = clear),
-        and for secrets a hash (`s_`) and a hint (`h_`).
+        """The sound rows of the batch as the planner wants them.
+
+        They have row, line, blank, identifiers, fields (`f_…`: null = leave, "" = clear), and for secrets a
+        hash (`s_…`) and a hint (`h_…`).
         """
         cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
         empty = _all_blank(cells, batch.size)
@@ -207,7 +109,7 @@ class Checker:
             "blank": empty,
         }
         skip = empty.to_numpy(zero_copy_only=False)
-        uneven = np.isin(batch.lines or [], [problem.line for problem in batch.problems])
+        uneven = np.isin(np.array(batch.lines or []), [problem.line or 0 for problem in batch.problems])
         if uneven.any():
             skip = skip | uneven
             self._wrong.update(np.flatnonzero(uneven).tolist())
@@ -344,7 +246,7 @@ class Checker:
                     none &= staged[name].is_null().to_numpy(zero_copy_only=False)
             given = [n for n in self.operation.identifiers if n in self.match.columns]
             if not any(self.operation.by_column[n].required for n in given):
-                self._rows(batch, none & ~skip, f"names no customer: {_either(given)} is blank")
+                self._rows(batch, none & ~skip, f"names no customer: {either(given)} is blank")
         index = self.match.columns.get("account_number")
         if index is not None and "f_country" in staged:
             text = pc.utf8_trim_whitespace(batch.columns[index])
@@ -354,7 +256,7 @@ class Checker:
             column = self.operation.by_column["account_number"]
             self._bad(batch, column, wrong, skip, f"must have {_NUBAN} digits in Nigeria", text)
 
-    def _bad(
+    def _bad(  # noqa: PLR0913, PLR0917  # what, where, except where, why
         self, batch: TextBatch, column: Column, mask: pa.Array, skip: Any, reason: str, text: pa.Array
     ) -> None:
         """Notes `reason` for the cells of `mask` that are not in `skip`."""

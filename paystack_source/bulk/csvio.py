@@ -1,5 +1,4 @@
-"""CSV in and out: everything is text, physical lines are known, and a reversible guard keeps spreadsheets from
-running cells.
+"""CSV in and out: everything is text, physical lines are known, no spreadsheet runs what is written.
 
 The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off
 again. `+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 # What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
-_STARTS: Final = "=+\\-@\\t\\r\\n\\x00＝＋－＠"
+_STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
 _NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
 _GUARDED: Final = f"^'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
@@ -95,7 +94,7 @@ def scan(path: Path, encoding: str | None = None) -> Scan:
     return Scan(
         digest.hexdigest(),
         "latin-1" if undefined else "cp1252",
-        f"{path.name} is not UTF-8; it was read as Windows-1252. Check names with accents, or save it as UTF-8.",
+        f"{path.name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8.",
     )
 
 
@@ -111,7 +110,7 @@ def _by_mark(head: bytes) -> str | None:
 
 @dataclass(slots=True)
 class Chunk:
-    """Rows as Arrow text columns, the physical line on which each starts, and rows that could not be cut into cells."""
+    """Rows as Arrow text columns, the physical line on which each starts, and rows that are uneven."""
 
     lines: list[int]
     columns: list[pa.Array]
@@ -133,7 +132,7 @@ class CsvFile:
         self.columns = [_unguarded(cell) for cell in header[1]]
 
     def chunks(self) -> Iterator[Chunk]:
-        """The data rows. Raises `InputError` where the quotes are broken, because nothing after them can be trusted."""
+        """The data rows. Raises `InputError` where quotes are broken: nothing after them can be trusted."""
         width = len(self.columns)
         records = self._records()
         next(records)

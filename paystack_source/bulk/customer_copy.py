@@ -1,4 +1,4 @@
-"""The warehouse copy of the customers, as the planner looks at it: a DuckDB file joined in place, or anything Arrow.
+"""The warehouse copy of the customers: a DuckDB file joined in place, or anything Arrow.
 
 Everything ends in the view `held` with the columns of `HELD`; a column that the copy lacks is null there.
 """
@@ -123,7 +123,7 @@ def _check_columns(columns: Sequence[str]) -> None:
         )
 
 
-def _make_view(  # noqa: PLR0913 - each says another thing about the copy
+def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the copy
     con: DuckDBPyConnection,
     name: str,
     columns: Sequence[str],
@@ -133,18 +133,17 @@ def _make_view(  # noqa: PLR0913 - each says another thing about the copy
 ) -> CopyInfo:
     seen = next((column for column in _SEEN if column in columns), None)
     source = {column: column for column in HELD if column in columns} | ({"seen_at": seen} if seen else {})
+    values = {column: f"NULLIF(CAST({_quoted(name)} AS VARCHAR), '')" for column, name in source.items()}
     picked = ", ".join(
-        f"TRY_CAST(NULLIF(CAST({_quoted(source[column])} AS VARCHAR), '') AS {_TYPES.get(column, 'VARCHAR')}) AS {column}"
-        if column in source
-        else f"CAST(NULL AS {_TYPES.get(column, 'VARCHAR')}) AS {column}"
+        f"TRY_CAST({values.get(column, 'NULL')} AS {_TYPES.get(column, 'VARCHAR')}) AS {column}"
         for column in HELD
     )
     where = f" WHERE domain IS NULL OR domain = {_text(mode)}" if mode and "domain" in columns else ""
     con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")
     count, accounts, account, domains, domain, last = _one(
         con,
-        "SELECT count(*), count(DISTINCT integration), min(integration), count(DISTINCT domain), min(domain), "
-        "max(seen_at) FROM held",
+        "SELECT count(*), count(DISTINCT integration), min(integration), "
+        "count(DISTINCT domain), min(domain), max(seen_at) FROM held",
     )
     if accounts > 1:
         raise ConfigError(

@@ -1,4 +1,4 @@
-"""Compares checked rows with the copy and with live customers, in DuckDB: who is meant, what is double, what differs.
+"""Compares checked rows with the copy and live customers, in DuckDB: who is meant, what differs.
 
 Tables, in the order in which they are made:
 
@@ -174,9 +174,9 @@ class Diff:
         }
         wanted = [f"({conditions[which]})", f"({self._need()})"]
         query = (
-            "SELECT DISTINCT coalesce(w.code, i.email) FROM input i JOIN who w USING (row) "
+            "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
             "LEFT JOIN base b ON b.customer_code = w.code "
-            f"WHERE NOT i.blank AND coalesce(w.code, i.email) IS NOT NULL AND ({' OR '.join(wanted)}) ORDER BY 1"
+            f"WHERE NOT i.blank AND key IS NOT NULL AND ({' OR '.join(wanted)}) ORDER BY 1"
         )
         rows = self.con.execute(query, [stale_before, as_of] if which == "stale" else []).fetchall()
         return [row[0] for row in rows]
@@ -215,12 +215,13 @@ class Diff:
     def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
         """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
         for column, reason, condition in self._rules():
-            query = f"FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}"
+            query = diff_sql.BROKEN.format(condition=condition)
             count = self._one(f"SELECT count(*) {query}")[0]
             if not count:
                 continue
             rows = self.con.execute(
-                f"SELECT row, line, coalesce(i.code, i.email, CAST(i.id AS VARCHAR), '') {query} ORDER BY row LIMIT {limit}"
+                "SELECT row, line, coalesce(i.code, i.email, i.id::VARCHAR, '') "
+                f"{query} ORDER BY row LIMIT {limit}"
             ).fetchall()
             yield (
                 count,
@@ -272,7 +273,7 @@ class Diff:
         elif "metadata" in self.fields and self.metadata == "merge":
             yield (
                 "metadata",
-                "to merge, the present metadata must be known; plan with the copy, --refresh live, or --metadata replace",
+                "merging needs the present metadata; use the copy, --refresh live, or --metadata replace",
                 f"{unknown} AND i.f_metadata <> ''",
             )
 
@@ -280,17 +281,8 @@ class Diff:
         """Folds doubles into the first row that says the same; the others contradict it."""
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
-        self.con.execute(
-            "CREATE OR REPLACE TABLE doubles AS WITH same AS ("
-            "  SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY identity HAVING count(*) > 1"
-            f") SELECT row, i.line, identity, struct_pack({wants}) AS wants FROM who w JOIN input i USING (row) "
-            "WHERE identity IN (SELECT identity FROM same)"
-        )
-        self.con.execute(
-            "CREATE OR REPLACE TABLE folded AS SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS "
-            "differs FROM (SELECT row, line, wants, min(row) OVER w AS first, arg_min(line, row) OVER w AS first_line, "
-            "arg_min(wants, row) OVER w AS first_wants FROM doubles WINDOW w AS (PARTITION BY identity)) WHERE row <> first"
-        )
+        self.con.execute(diff_sql.DOUBLES.format(wants=wants))
+        self.con.execute(diff_sql.FOLDED)
         count = self._one("SELECT count(*) FROM folded WHERE differs")[0]
         if count:
             rows = self.con.execute(
@@ -318,7 +310,8 @@ class Diff:
         Yields rows whose metadata cannot be merged into.
         """
         self.con.execute(
-            "CREATE OR REPLACE TABLE merged (row BIGINT, before VARCHAR, after VARCHAR, same BOOLEAN, drifted BOOLEAN)"
+            "CREATE OR REPLACE TABLE merged "
+            "(row BIGINT, before VARCHAR, after VARCHAR, same BOOLEAN, drifted BOOLEAN)"
         )
         if "metadata" not in self.fields:
             return

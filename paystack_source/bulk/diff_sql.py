@@ -31,7 +31,8 @@ WITH by_email AS (
   SELECT lower(email) AS folded, min(code) AS code FROM input
   WHERE {by_email} AND code IS NOT NULL AND email IS NOT NULL GROUP BY ALL HAVING count(DISTINCT code) = 1
 ), named AS (
-  SELECT i.row, i.code, lower(i.email) AS email, CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
+  SELECT i.row, i.code, lower(i.email) AS email,
+    CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
     coalesce(m.customers, 0) AS customers, d.customer_code AS id_code, lower(d.email) AS id_email,
     lower(g.email) AS code_email, l.code AS linked_code
   FROM input i
@@ -43,13 +44,38 @@ WITH by_email AS (
 ), found AS (
   SELECT row, coalesce(code, email_code, id_code, linked_code) AS code,
     customers > 1 AND email_code IS NULL AND code IS NULL AS ambiguous,
-    coalesce(code <> email_code, false) OR coalesce(code <> id_code, false) OR coalesce(email_code <> id_code, false)
+    coalesce(code <> email_code, false) OR coalesce(code <> id_code, false)
+      OR coalesce(email_code <> id_code, false)
       OR coalesce(email <> code_email, false) OR coalesce(email <> id_email, false) AS clash
   FROM named
 )
 SELECT f.row, f.code, f.ambiguous, f.clash, {identity} AS identity
 FROM found f JOIN input i USING (row)
 WHERE NOT i.blank
+"""
+
+BROKEN: Final = """
+FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
+"""
+
+DOUBLES: Final = """
+CREATE OR REPLACE TABLE doubles AS
+WITH several AS (
+  SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+)
+SELECT row, i.line, identity, struct_pack({wants}) AS wants
+FROM who JOIN several USING (identity) JOIN input i USING (row)
+"""
+
+FOLDED: Final = """
+CREATE OR REPLACE TABLE folded AS
+SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS differs
+FROM (
+  SELECT row, line, wants, min(row) OVER same AS first, arg_min(line, row) OVER same AS first_line,
+    arg_min(wants, row) OVER same AS first_wants
+  FROM doubles WINDOW same AS (PARTITION BY identity)
+)
+WHERE row <> first
 """
 
 METADATA: Final = """
@@ -75,7 +101,8 @@ def result(diff: Diff) -> str:
 SELECT i.row, i.line, {_key(name)} AS key, w.code AS customer_code, coalesce(i.email, c.email) AS email,
   coalesce(i.id, c.id) AS customer_id, CASE WHEN {held} THEN {old} END AS old, {_object(diff, "new")} AS new,
   {_hints(diff)} AS secrets,
-  CASE WHEN i.blank THEN 'noop' WHEN t.row IS NOT NULL THEN 'folded' WHEN {_done(diff)} THEN 'noop' ELSE 'send' END AS verdict,
+  CASE WHEN i.blank THEN 'noop' WHEN t.row IS NOT NULL THEN 'folded'
+    WHEN {_done(diff)} THEN 'noop' ELSE 'send' END AS verdict,
   t.first AS same_as, coalesce({_drifted(diff) if compared else "false"}, false) AS drifted,
   CASE WHEN i.blank THEN 'blank row' WHEN t.row IS NOT NULL THEN 'same as {diff.place} ' || t.first_line
     {_notes(diff)} ELSE '' END AS note{guards}

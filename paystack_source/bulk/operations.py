@@ -1,4 +1,4 @@
-"""The bulk operations, in one declarative table; validation, plan, command line, documentation and tests derive from it.
+"""The bulk operations in one declarative table, from which checks, plan, command line, docs and tests derive.
 
 Where the facts come from: Paystack's API reference and OpenAPI description (paths, required fields, 202 for
 identity), recorded answers (a metadata *object* is required, an unknown authorization is a 404). What is not

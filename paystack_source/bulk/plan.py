@@ -17,8 +17,9 @@ import msgspec
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import seal
-from paystack_source.bulk.checks import Match, secret_reader
+from paystack_source.bulk.checks import secret_reader
 from paystack_source.bulk.diff import open_database
+from paystack_source.bulk.headers import Match
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan_file import (
@@ -140,7 +141,7 @@ class Plan:
         key_fingerprint: str | None = None,
         host: str | None = None,
     ) -> None:
-        """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key, to this account.
+        """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
 
         `now` must have a time zone. What is None on either side is not compared; of account and key
         fingerprint one suffices, because a key may have been replaced since.

@@ -17,9 +17,10 @@ import pyarrow.compute as pc
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import seal
-from paystack_source.bulk.checks import KEPT, Checker, match_columns
+from paystack_source.bulk.checks import KEPT, Checker
 from paystack_source.bulk.diff import Diff
 from paystack_source.bulk.diff_sql import COMPARED
+from paystack_source.bulk.headers import match_columns
 from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk.plan_file import SCHEMA, Confirmation, CopyInfo, Counts, InputInfo, PlanHeader
 from paystack_source.bulk.problems import InputError, Problem, WrongAccount
@@ -176,8 +177,8 @@ class Planner:
             if len(keys) > self.options.refresh_limit:
                 self.warnings.append(
                     f"{len(keys):,} customers are not in the copy or were last seen more than "
-                    f"{self.options.refresh_after_hours:g} hours ago; --refresh live reads them first, which takes about "
-                    f"{self._minutes(len(keys)):.0f} minutes."
+                    f"{self.options.refresh_after_hours:g} hours ago; --refresh live reads them first, in "
+                    f"about {self._minutes(len(keys)):.0f} minutes."
                 )
                 keys = []
         if not keys:
@@ -310,18 +311,19 @@ class Planner:
             elif age > self.options.refresh_after_hours:
                 yield f"The copy is {age:,.0f} hours old; --refresh live compares with Paystack itself."
         if counts.drifted:
-            yield f"{counts.drifted:,} rows differ at Paystack from what the copy says; they are marked as drifted."
+            yield f"{counts.drifted:,} rows differ at Paystack from the copy; they are marked as drifted."
         cleared = diff.cleared()
         if cleared:
             yield (
-                f"{cleared:,} cells clear a field. Paystack does not document how a field is emptied: an empty text is sent "
-                "(for metadata an empty object), and the answer shows whether it was."
+                f"{cleared:,} cells clear a field. Paystack does not document how a field is emptied: an "
+                "empty text is sent (for metadata an empty object), and the answer shows whether it was."
             )
         blank = self.rows - diff.filled()
         if blank:
             yield f"{blank:,} blank rows are left out."
         if self.given and "risk_action" in self.match.columns:
-            yield f"The column {self.table.columns[self.match.columns['risk_action']]!r} wins over --risk-action."
+            name = self.table.columns[self.match.columns["risk_action"]]
+            yield f"The column {name!r} wins over --risk-action."
         if not counts.to_send:
             yield "There is nothing to send."
 

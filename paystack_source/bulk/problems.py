@@ -14,7 +14,7 @@ from __future__ import annotations
 import csv
 import os
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from paystack_source.api.errors import ConfigError
 
@@ -39,7 +39,7 @@ SHOWN: Final = 20
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` is the physical line in the file; frames have none and give the `row`, from 1.
+    """One thing that is wrong. `line` is the physical line in the file; frames give the `row`, from 1.
 
     `column` is the input's own name for it, "" if the whole row or file is meant. `value` is masked already.
     """
@@ -88,23 +88,23 @@ class PlanError(ConfigError):
     """The plan cannot be applied; nothing was sent."""
 
 
-class EditedPlan(PlanError):
+class EditedPlan(PlanError):  # noqa: N818  # named by what happened
     """The seal does not fit the file."""
 
 
-class StalePlan(PlanError):
+class StalePlan(PlanError):  # noqa: N818  # named by what happened
     """The plan is too old, or another version wrote it."""
 
 
-class WrongAccount(PlanError):
+class WrongAccount(PlanError):  # noqa: N818  # named by what happened
     """The plan was made for another account, key mode or host."""
 
 
-class InputChanged(PlanError):
+class InputChanged(PlanError):  # noqa: N818  # named by what happened
     """The input is not the one that was planned."""
 
 
-def masked(value: Any, *, secret: bool = False) -> str:
+def masked(value: object, *, secret: bool = False) -> str:
     """A value as it may be shown: enough to find it again in one's own file, too little to use.
 
     Secrets keep at most their last two characters, everything else its first and last one.

@@ -64,7 +64,7 @@ def customer_appeared(
     secrets: Mapping[str, Any],  # noqa: ARG001
     since: datetime | None,
 ) -> Seen:
-    """For create: not applied if there is no such customer, applied if it came into being after the request left.
+    """For create: not applied if there is no such customer, applied if it appeared after the request left.
 
     A customer that was there before proves nothing about the lost request.
     """
@@ -85,7 +85,7 @@ def authorization_gone(
     secrets: Mapping[str, Any],
     since: datetime | None,  # noqa: ARG001
 ) -> Seen:
-    """For deactivations: looks for the code among the customer's authorizations, if the input names the customer."""
+    """For deactivations: looks for the code at the customer, if the input names one."""
     name = row.customer_code or row.email
     code = secrets.get("authorization_code")
     if not name or not code:

@@ -1,4 +1,4 @@
-"""A plan as one HTML file that a colleague can open anywhere: no network, no external part, personal data masked.
+"""A plan as one HTML file that anyone can open: no network, no external part, personal data masked.
 
 Values are masked here, not in the browser: what is not shown is not in the file. The page's script and style
 are allowed by their hashes only, and the script writes text, never markup.
@@ -74,8 +74,9 @@ def render_review(
     operation = OPERATIONS[header.operation]
     found = _gather(plan.rows(), operation, rows, show_personal=show_personal)
     total = header.counts.rows
+    shown = found.rows()
     data = {
-        "rows": found.rows(),
+        "rows": shown,
         "total": total,
         "place": "Line" if header.input.format in ("csv", "excel") else "Row",
     }
@@ -96,7 +97,7 @@ def render_review(
         "command": html.escape(command),
         "confirm": _confirm(header),
         "masked": ("Personal data is shown." if show_personal else "Personal data is masked in this file."),
-        "held": _held(len(data["rows"]), total),
+        "held": _held(len(shown), total),
         "seal": html.escape(header.seal),
         "version": html.escape(header.tool_version),
         "data": msgspec.json.encode(data).decode().replace("<", "\\u003c").replace("\u2028", "\\u2028"),
@@ -175,10 +176,10 @@ def _name(who: str) -> str:
 
 def _text(value: Any, *, personal: bool) -> str:  # noqa: ANN401 - any JSON
     """A value as text; "" says that there is nothing."""
-    if value is None or value == "" or value == {}:
+    if value in (None, "", {}):  # a dictionary cannot be in a set
         return ""
     if isinstance(value, dict):
-        pairs = ", ".join(f"{name}: {_text(item, personal=personal) or '–'}" for name, item in value.items())
+        pairs = ", ".join(f"{name}: {_text(item, personal=personal) or '-'}" for name, item in value.items())
         return _clean("{" + pairs + "}")
     text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
     return _clean(masked(text) if personal else text)
@@ -276,13 +277,15 @@ def _changes(found: _Found) -> str:
     if not lines:
         return ""
     head = "<tr><th scope='col'>Field</th><th scope='col'>What happens</th><th scope='col'>Rows</th></tr>"
-    return f'<section><h2>What changes</h2><table class="sums"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table></section>'
+    table = f'<table class="sums"><thead>{head}</thead><tbody>{"".join(lines)}</tbody></table>'
+    return f"<section><h2>What changes</h2>{table}</section>"
 
 
 def _confirm(header: PlanHeader) -> str:
     if not header.guard.needed:
         return ""
-    return f"<p>You will be asked to type <b>{html.escape(header.guard.phrase)}</b>, the number of rows to send.</p>"
+    phrase = html.escape(header.guard.phrase)
+    return f"<p>You will be asked to type <b>{phrase}</b>, the number of rows to send.</p>"
 
 
 def _held(held: int, total: int) -> str:

@@ -90,7 +90,7 @@ class Table:
 def open_table(
     source: Any, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
 ) -> Table:
-    """Opens a path or a frame; `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what would be found.
+    """Opens a path or a frame; `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found.
 
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.

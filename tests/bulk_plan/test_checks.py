@@ -1,4 +1,4 @@
-"""Everything that is wrong with an input is said at once, with line, column and reason, and nothing personal."""
+"""Everything that is wrong with an input is said at once, with line and column, and nothing personal."""
 
 import csv
 

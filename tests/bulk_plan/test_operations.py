@@ -1,4 +1,4 @@
-"""The table of operations agrees with the client, with Paystack's specification and with the documentation."""
+"""The table of operations agrees with the client, Paystack's specification and the documentation."""
 
 import inspect
 from datetime import timedelta

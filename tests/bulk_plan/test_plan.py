@@ -345,9 +345,9 @@ def warehouse(path, *customers, dataset="paystack"):
     with duckdb.connect(path) as con:
         con.execute(f"CREATE SCHEMA {dataset}")
         con.execute(
-            f"CREATE TABLE {dataset}.customers (id BIGINT, customer_code VARCHAR, email VARCHAR, first_name VARCHAR, "
-            "last_name VARCHAR, phone VARCHAR, metadata JSON, risk_action VARCHAR, integration BIGINT, domain VARCHAR, "
-            "_last_seen_at TIMESTAMPTZ)"
+            f"CREATE TABLE {dataset}.customers (id BIGINT, customer_code VARCHAR, email VARCHAR, "
+            "first_name VARCHAR, last_name VARCHAR, phone VARCHAR, metadata JSON, risk_action VARCHAR, "
+            "integration BIGINT, domain VARCHAR, _last_seen_at TIMESTAMPTZ)"
         )
         for c in customers:
             con.execute(
@@ -584,7 +584,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(deadline=None, max_examples=60)
+@settings(deadline=None, max_examples=40)
 @given(
     rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans()
 )
@@ -604,8 +604,12 @@ def test_every_row_is_accounted_for_exactly_once(tmp_path_factory, rows, copied,
             metadata="replace" if replace else "merge",
         )
     except InputError as error:
-        assert error.count == len(error.problems) > 0
-        assert all(1 <= p.row <= len(source) for p in error.problems)
+        refused = error
+    else:
+        refused = None
+    if refused:
+        assert refused.count == len(refused.problems) > 0
+        assert all(1 <= p.row <= len(source) for p in refused.problems)
         return
     planned = list(made.rows())
     assert [row.row for row in planned] == list(range(1, len(source) + 1))

@@ -7,12 +7,22 @@ import shutil
 import stat
 
 import pytest
+from playwright.sync_api import sync_playwright
 
 from paystack_source.bulk.review import render_review, write_review
 
 from .world import NOW, Reader, copy_of, customer, frame, plan
 
-ARGS = ["--headless", "--no-sandbox", "--disable-gpu", "--disable-quic", "--no-first-run", "--disable-background-networking", "--disable-component-update", "--disable-sync"]
+ARGS = [
+    "--headless",
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
 HOSTILE = "</script><img src=x onerror=window.hacked=1><script>window.hacked=1</script>"
 
 
@@ -23,8 +33,6 @@ def browser():
         if os.environ.get("CI"):
             pytest.fail("CI must test the page in a browser: install chromium")
         pytest.skip("no chromium on this machine")
-    from playwright.sync_api import sync_playwright
-
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(executable_path=program, args=ARGS)
         yield browser

@@ -39,7 +39,7 @@ def test_a_plan_opens_again_as_it_was(tmp_path):
 def test_only_the_owner_may_read_it_and_nothing_else_is_left(tmp_path):
     made = small(tmp_path)
     assert stat.S_IMODE(made.path.stat().st_mode) == 0o600
-    assert os.listdir(tmp_path) == ["it.plan"]
+    assert [path.name for path in tmp_path.iterdir()] == ["it.plan"]
 
 
 @pytest.fixture(scope="module")
@@ -119,7 +119,7 @@ def test_a_failed_planning_leaves_the_last_plan_alone(tmp_path):
     with pytest.raises(Exception, match="is not a customer code"):
         plan(tmp_path, "update", frame({"customer_code": "x", "first_name": "A"}))
     assert made.path.read_bytes() == before
-    assert os.listdir(tmp_path) == ["it.plan"]
+    assert [path.name for path in tmp_path.iterdir()] == ["it.plan"]
 
 
 # -- secrets

@@ -5,7 +5,6 @@ import csv
 import datetime as dt
 import decimal
 import stat
-import zipfile
 
 import duckdb
 import numpy as np
@@ -20,6 +19,8 @@ from hypothesis import strategies as st
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.problems import InputError
 from paystack_source.bulk.tables import open_table, write_table
+
+from .workbook import xlsx
 
 
 def write(path, data):
@@ -52,8 +53,8 @@ def test_encodings_are_recognised(tmp_path, encode, found):
 
 
 def test_windows_1252_is_read_with_a_warning(tmp_path):
-    table = open_table(write(tmp_path / "in.csv", "first_name\nZoë – “x”\n".encode("cp1252")))
-    assert list(table.rows()) == [("Zoë – “x”",)]
+    table = open_table(write(tmp_path / "in.csv", "first_name\nZoë “x”\n".encode("cp1252")))
+    assert list(table.rows()) == [("Zoë “x”",)]
     assert "not UTF-8" in table.warnings[0]
 
 
@@ -155,7 +156,7 @@ TRICKY = st.sampled_from(
         "\r",
         "\ufeff",
         "😀",
-        "＝1",
+        "\uff1d1",
         "",
         " ",
     ]
@@ -168,7 +169,7 @@ CELL = st.one_of(TRICKY, TEXT, st.tuples(TRICKY, TEXT).map("".join))
 def test_what_is_written_is_read_back(tmp_path_factory, data):
     width = data.draw(st.integers(1, 4))
     row = st.lists(CELL, min_size=width, max_size=width)
-    columns = data.draw(row.filter(lambda names: any(names)))
+    columns = data.draw(row.filter(any))
     rows = data.draw(st.lists(row, max_size=6))
     for suffix in ("csv", "parquet"):
         if suffix == "parquet" and len(set(columns)) < width:
@@ -188,7 +189,7 @@ def test_no_written_cell_is_a_formula(tmp_path_factory, cells):
     write_table(path, [f"c{i}" for i in range(len(cells))], [cells])
     with path.open(encoding="utf-8-sig", newline="") as file:
         row = list(csv.reader(file))[1]
-    assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n\0＝＋－＠") and cell]
+    assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20") and cell]
 
 
 def test_written_files_are_private_and_whole(tmp_path):
@@ -316,60 +317,6 @@ def test_parquet(tmp_path):
     pq.write_table(pa.table({"phone": ["+234", None], "id": [7, 8]}), path)
     table = open_table(path)
     assert (table.format, list(table.rows())) == ("parquet", [("+234", "7"), ("", "8")])
-
-
-def xlsx(path, sheets):
-    """A workbook by hand: text as inline strings, numbers as numbers, None as a missing cell."""
-    names = "".join(f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, n in enumerate(sheets, 1))
-    links = "".join(
-        f'<Relationship Id="r{i}" Type="http://schemas.openxmlformats.org/officeDocument/2006/relationships/worksheet" '
-        f'Target="worksheets/s{i}.xml"/>'
-        for i in range(1, len(sheets) + 1)
-    )
-    main = "http://schemas.openxmlformats.org/spreadsheetml/2006/main"
-    rel = "http://schemas.openxmlformats.org/officeDocument/2006/relationships"
-    with zipfile.ZipFile(path, "w") as book:
-        kinds = "".join(
-            f'<Override PartName="/xl/worksheets/s{i}.xml" ContentType="application/vnd.openxmlformats-officedocument.'
-            f'spreadsheetml.worksheet+xml"/>'
-            for i in range(1, len(sheets) + 1)
-        )
-        book.writestr(
-            "[Content_Types].xml",
-            '<Types xmlns="http://schemas.openxmlformats.org/package/2006/content-types"><Default Extension="rels" '
-            'ContentType="application/vnd.openxmlformats-package.relationships+xml"/><Override PartName="/xl/workbook.xml" '
-            'ContentType="application/vnd.openxmlformats-officedocument.spreadsheetml.sheet.main+xml"/>'
-            + kinds
-            + "</Types>",
-        )
-        package = "http://schemas.openxmlformats.org/package/2006/relationships"
-        book.writestr(
-            "_rels/.rels",
-            f'<Relationships xmlns="{package}"><Relationship Id="r1" Type="{rel}/officeDocument" Target="xl/workbook.xml"/>'
-            "</Relationships>",
-        )
-        book.writestr(
-            "xl/workbook.xml", f'<workbook xmlns="{main}" xmlns:r="{rel}"><sheets>{names}</sheets></workbook>'
-        )
-        book.writestr(
-            "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{package}">{links}</Relationships>'
-        )
-        for i, rows in enumerate(sheets.values(), 1):
-            text = ""
-            for r, row in enumerate(rows, 1):
-                cells = ""
-                for c, value in enumerate(row):
-                    at = f'r="{chr(65 + c)}{r}"'
-                    if isinstance(value, str):
-                        cells += f'<c {at} t="inlineStr"><is><t>{value}</t></is></c>'
-                    elif value is not None:
-                        cells += f"<c {at}><v>{value!r}</v></c>"
-                text += f'<row r="{r}">{cells}</row>'
-            book.writestr(
-                f"xl/worksheets/s{i}.xml",
-                f'<worksheet xmlns="{main}"><sheetData>{text}</sheetData></worksheet>',
-            )
-    return path
 
 
 def test_excel(tmp_path):

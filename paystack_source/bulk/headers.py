@@ -1,0 +1,114 @@
+"""Which input column feeds which column of an operation, with suggestions for near misses: pure."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from paystack_source.bulk.problems import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paystack_source.bulk.operations import Operation
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which input column feeds which column of the operation (by position), and which feed none."""
+
+    columns: dict[str, int]
+    ignored: list[str]
+    warnings: list[str]
+
+
+def _plain(name: str) -> str:
+    return re.sub(r"[\s_\-.]+", "", name.strip("\ufeff\u200b ")).casefold()
+
+
+def match_columns(
+    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+) -> Match:
+    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
+
+    The exact name wins over its aliases.
+
+    `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or
+    ambiguous.
+    """
+    found, problems = _find(operation, names)
+    ignored = [name for index, name in enumerate(names) if index not in found.values()]
+    near = _near(operation, ignored, found)
+    missing = [
+        c.name
+        for c in operation.columns
+        if c.required and not c.default and c.name not in found and c.name not in given
+    ]
+    problems += [Problem(None, name, f"the column {name} is missing{_hint(near, name)}") for name in missing]
+    named = [name for name in operation.identifiers if name in found]
+    if operation.identifier_required and not named and not missing:
+        hints = "".join(_hint(near, name) for name in operation.identifiers)
+        problems.append(Problem(None, "", f"a column {either(operation.identifiers)} is missing{hints}"))
+    fields = [c.name for c in operation.fields]
+    if (
+        not problems
+        and not any(name in found or name in given for name in fields)
+        and operation.name == "update"
+    ):
+        hints = "".join(_hint(near, name) for name in fields)
+        problems.append(Problem(None, "", f"nothing to set: give {either(fields)}{hints}"))
+    if problems:
+        raise InputError(problems, name=source or "the header")
+    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    return Match(found, ignored, warnings)
+
+
+def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+    problems = [
+        Problem(None, name, "stands in the header more than once")
+        for name in dict.fromkeys(names)
+        if name.strip() and sum(_plain(other) == _plain(name) for other in names) > 1
+    ]
+    plain = [_plain(name) for name in names]
+    found: dict[str, int] = {}
+    for column in operation.columns:
+        if _plain(column.name) in plain:
+            found[column.name] = plain.index(_plain(column.name))
+            continue
+        hits = [
+            index for index, name in enumerate(plain) if name in {_plain(alias) for alias in column.aliases}
+        ]
+        if len(hits) > 1:
+            both = " and ".join(repr(names[index]) for index in hits)
+            problems.append(
+                Problem(None, column.name, f"{both} may both be {column.name}; rename one of them")
+            )
+        elif hits:
+            found[column.name] = hits[0]
+    return found, problems
+
+
+def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+    """Unused input columns that look like a column of the operation that was not found."""
+    known = {
+        _plain(n): c.name for c in operation.columns if c.name not in found for n in (c.name, *c.aliases)
+    }
+    near = {}
+    for name in ignored:
+        close = difflib.get_close_matches(_plain(name), known, n=1, cutoff=0.75)
+        if close:
+            near[name] = known[close[0]]
+    return near
+
+
+def _hint(near: dict[str, str], wanted: str) -> str:
+    return "".join(
+        f"; {name!r}? did you mean {wanted!r}" for name, target in near.items() if target == wanted
+    )
+
+
+def either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last

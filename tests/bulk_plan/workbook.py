@@ -1,0 +1,48 @@
+"""A minimal Excel workbook by hand, so that no package is needed to write one."""
+
+import zipfile
+
+SITE = "http://schemas.openxmlformats.org"
+MAIN = f"{SITE}/spreadsheetml/2006/main"
+REL = f"{SITE}/officeDocument/2006/relationships"
+PACKAGE = f"{SITE}/package/2006/relationships"
+TYPES = f"{SITE}/package/2006/content-types"
+KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
+
+
+def xlsx(path, sheets):
+    """Sheets by name, rows of cells: text as inline strings, numbers as numbers, None as a missing cell."""
+    parts = {i: f"worksheets/s{i}.xml" for i in range(1, len(sheets) + 1)}
+    kinds = [("workbook.xml", "sheet.main"), *((part, "worksheet") for part in parts.values())]
+    names = [f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, n in enumerate(sheets, 1)]
+    links = [f'<Relationship Id="r{i}" Type="{REL}/worksheet" Target="{p}"/>' for i, p in parts.items()]
+    with zipfile.ZipFile(path, "w") as book:
+        types = [f'<Override PartName="/xl/{p}" ContentType="{KIND}.{k}+xml"/>' for p, k in kinds]
+        rels = "application/vnd.openxmlformats-package.relationships+xml"
+        rels = f'<Default Extension="rels" ContentType="{rels}"/>'
+        book.writestr("[Content_Types].xml", f'<Types xmlns="{TYPES}">{rels}{"".join(types)}</Types>')
+        top = f'<Relationship Id="r1" Type="{REL}/officeDocument" Target="xl/workbook.xml"/>'
+        book.writestr("_rels/.rels", f'<Relationships xmlns="{PACKAGE}">{top}</Relationships>')
+        book.writestr(
+            "xl/workbook.xml",
+            f'<workbook xmlns="{MAIN}" xmlns:r="{REL}"><sheets>{"".join(names)}</sheets></workbook>',
+        )
+        book.writestr(
+            "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{PACKAGE}">{"".join(links)}</Relationships>'
+        )
+        for part, rows in zip(parts.values(), sheets.values(), strict=True):
+            data = "".join(f'<row r="{r}">{_cells(r, row)}</row>' for r, row in enumerate(rows, 1))
+            data = f"<sheetData>{data}</sheetData>"
+            book.writestr(f"xl/{part}", f'<worksheet xmlns="{MAIN}">{data}</worksheet>')
+    return path
+
+
+def _cells(number, row):
+    text = ""
+    for column, value in enumerate(row):
+        at = f'r="{chr(65 + column)}{number}"'
+        if isinstance(value, str):
+            text += f'<c {at} t="inlineStr"><is><t>{value}</t></is></c>'
+        elif value is not None:
+            text += f"<c {at}><v>{value!r}</v></c>"
+    return text
