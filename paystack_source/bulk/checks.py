@@ -16,6 +16,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.headers import either
 from paystack_source.bulk.operations import CLEAR, Column, Operation
 from paystack_source.bulk.problems import Problem, masked
 from paystack_source.bulk.readback import canonical
@@ -23,6 +24,7 @@ from paystack_source.bulk.readback import canonical
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from paystack_source.bulk.headers import Match
     from paystack_source.bulk.tables import Table, TextBatch
 
 KEPT: Final = 100_000
