@@ -92,7 +92,8 @@ class Verdict:
 
 
 # JavaScript writes half of a cut emoji as a lone surrogate, which no strict decoder takes: one such name
-# would make its whole page unreadable. It becomes U+FFFD. The last part skips other escapes, such as a backslash.
+# would make its whole page unreadable. It becomes U+FFFD. The last part skips other escapes, also of a
+# backslash.
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
