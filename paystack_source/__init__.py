@@ -1,17 +1,17 @@
-"""Customers of a Paystack integration: a provably complete copy in a warehouse, and safe bulk changes back to Paystack.
+"""Customers of a Paystack integration: a provably complete copy in a warehouse, and safe bulk changes back.
 
     import dlt
     from paystack_source import paystack_source
 
     dlt.pipeline("paystack", destination="duckdb", dataset_name="paystack").run(paystack_source())
 
-Every public name is listed here and loaded when it is first used, so that importing the package costs nothing.
+Every public name is listed here and loaded when it is first used, so that importing costs nothing.
 """
 
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
@@ -75,7 +75,7 @@ _HOMES = {
 }
 
 
-def __getattr__(name: str) -> Any:
+def __getattr__(name: str) -> object:
     """Loads a public name on first use; what is not listed elsewhere is one of the errors."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")

@@ -1,8 +1,8 @@
 """Where the copy is: the same answer for every command that is started in the same folder.
 
-dlt remembers the folder in which a pipeline first ran and goes on keeping a DuckDB file there, and it keeps its
-memory of one pipeline name in one working folder for all of them. Two projects on one machine would share a
-file and a memory of what is proven. So the file is always named in full, and a memory of another place is
+dlt remembers the folder in which a pipeline first ran and goes on keeping a DuckDB file there, and it keeps
+its memory of one pipeline name in one working folder for all of them. Two projects on one machine would share
+a file and a memory of what is proven. So the file is always named in full, and a memory of another place is
 dropped: dlt restores it from the destination, where it is kept with the rows.
 """
 
