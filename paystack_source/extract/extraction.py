@@ -25,6 +25,7 @@ from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
     ALWAYS,
     BEGIN,
+    END,
     Coverage,
     Proven,
     Window,
@@ -44,6 +45,7 @@ NARROW_ROWS = 300
 LOOKBACK = timedelta(days=1)
 """Where no totals show late customers, this much of the newest time is read again each run."""
 
+LOOK_AGAIN = 2
 HALF = timedelta(milliseconds=500)
 
 
@@ -68,10 +70,11 @@ class Pending:
     emitted: set[int] = field(default_factory=set)
     loose: set[int] = field(default_factory=set)
     deltas: dict[Window, int] = field(default_factory=dict)
+    marked: int = 0
 
     @property
     def added(self) -> int:
-        return len(self.loose) + sum(self.deltas.values())
+        return len(self.loose) + sum(self.deltas.values()) - self.marked
 
     def settle(self, window: Window, delta: int) -> None:
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
@@ -143,6 +146,7 @@ class Extraction:
         self._started = self._now()
         self._entries = 0
         self._pending = Pending()
+        self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._accounts: set[tuple[str | None, int | None]] | None = None
 
     # -- the run --------------------------------------------------------------------------------------------------
@@ -158,7 +162,12 @@ class Extraction:
         else:
             yield from self._catch_up()
             if self.tally.complete and self.refresh_budget:
+                found = self.tally.rows_new
                 yield from self._refresh()
+                if self._gone or self.tally.rows_new > found:
+                    yield Checkpoint()
+                    self.tally.complete = False
+                    yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
@@ -171,15 +180,16 @@ class Extraction:
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
         look = self._look()
-        if look.total is None:
-            yield from self._without_totals()
-            return
         steps = (self._top, self._gaps, self._disagreeing, self._searched)
+        total = None
         for step in (*steps, *steps, self._whole):
             if self._adds_up(look):
                 yield from self._complete(look)
                 return
-            before = self._entries
+            if look.total is None:
+                yield from self._without_totals()
+                return
+            before, total = self._entries, look.total
             yield from step(look)
             if self.tally.complete:
                 return
@@ -187,6 +197,8 @@ class Extraction:
                 yield Checkpoint()
                 look = self._look()
         if self._adds_up(look):
+            # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
+            self.filters_ignored = self.filters_ignored or look.total == total
             yield from self._complete(look)
         else:
             yield self._count_entry(look, proven=False)
@@ -196,6 +208,10 @@ class Extraction:
     def _look(self) -> _Look:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask(Query(None, None, 1))
+        for _ in range(LOOK_AGAIN):
+            if page.meta.total is not None:
+                break
+            page = self.reader.ask(Query(None, None, 1))  # either meta may come at any time
         table = self.reader.parse(page).table
         self._check_account(table)
         unknown = self._unknown(table)
@@ -232,13 +248,14 @@ class Extraction:
                 advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
             )
 
-    @staticmethod
-    def _adds_up(look: _Look) -> bool:
-        return look.missing == 0
+    def _adds_up(self, look: _Look) -> bool:
+        """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
+        return look.missing is not None and look.missing + len(self._gone) == 0
 
     def _complete(self, look: _Look) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
+        yield from self._mark_gone()
         now = self._now()
         for item in list(self.coverage):
             if late := arrow.cut(look.unknown, item.window).num_rows:
@@ -259,6 +276,15 @@ class Extraction:
             self._pending.loose.update(table.column("id").to_pylist())
             self.tally.rows_new += table.num_rows
             yield from self._rows(table, "new")
+
+    def _mark_gone(self) -> Iterator[Event]:
+        """Their window was read whole without them, and the total of the whole list does without them as well."""
+        if self._gone:
+            marked = arrow.missing_since(self.held.rows(self._gone), self._now())
+            self.tally.rows_missing += marked.num_rows
+            self._pending.marked += marked.num_rows
+            self._gone.clear()
+            yield from self._rows(marked, "missing")
 
     def _rows(self, table: pa.Table, kind: str) -> Iterator[Event]:
         table = arrow.unseen(table, self._pending.emitted)
@@ -335,10 +361,14 @@ class Extraction:
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
     def _without_totals(self) -> Iterator[Event]:
-        """An API that never says how many there are: walk what is unproven, and the last day, twice."""
-        until = frozen_end(self._now())
-        self.coverage.drop(Window(self.coverage.until - LOOKBACK, until))
-        yield from self._windowed(self.coverage.gaps(Window(BEGIN, until)), "first read")
+        """An API that never says how many there are: walk the newest day, at first the whole list, twice.
+
+        Without a total no mistake of a filter would show, so there is no upper bound, and a wide lower one.
+        """
+        known = not self.coverage.gaps(Window(BEGIN, self.coverage.until)) and not self.filters_ignored
+        lo = self.coverage.until - LOOKBACK if self.coverage and known else BEGIN
+        window = Window(lo, END)
+        yield from self._read([Reading(window, window.asked())], "first read")
         self.tally.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------
@@ -360,15 +390,13 @@ class Extraction:
                 yield from self._rows(found, kind)
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
-        """Book a window that was read, and mark those who are held but no longer there."""
+        """Book a window that was read, and note who is held but no longer there."""
         held = self.held.ids(result.window)
-        gone = held - result.ids if result.proven else set()
-        if gone:
-            marked = arrow.missing_since(self.held.rows(gone), result.read_at)
-            self.tally.rows_missing += marked.num_rows
-            yield from self._rows(marked, "missing")
+        self._gone -= result.ids
+        if result.proven:
+            self._gone |= held - result.ids
         new = len(result.ids - held - self._pending.loose)
-        self._pending.settle(result.window, new - len(gone))
+        self._pending.settle(result.window, new)
         self.tally.rows_new += new
         self.tally.windows += 1
         if result.proven:
@@ -381,10 +409,17 @@ class Extraction:
     def _cover(self, result: Result, held: int) -> None:
         window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
-        if around is None or around.window == window:
-            self.coverage.add(Proven(window, len(result.ids), result.read_at))
-        else:  # a part of a proven window was mended
-            self.coverage.add(Proven(around.window, around.rows + len(result.ids) - held, around.verified_at))
+        if around is not None and around.window != window and self.bounds is None:
+            # A part of a proven window was mended.
+            rows = around.rows + len(result.ids) - held
+            self.coverage.add(Proven(around.window, rows, around.verified_at))
+            return
+        for edge in (window.lo, window.hi):
+            for item in self.coverage.inside(window):
+                if edge in item.window and edge != item.window.lo:
+                    older = self.held.count([Window(item.window.lo, edge)])[0]
+                    self.coverage.split(item.window, edge, older)
+        self.coverage.add(Proven(window, len(result.ids), result.read_at))
 
     # -- refreshing -----------------------------------------------------------------------------------------------
 

@@ -1,7 +1,7 @@
 """Requests side by side: as many in flight as pays, results bounded, answers in the order they arrive.
 
-The number in flight starts small and doubles while that makes answers come faster, so a slow line gets many and a
-local server few. The quota is not kept here: the client blocks a worker until its request fits the budget.
+The number in flight starts small and doubles while that makes answers come faster, so a slow line gets many
+and a local server few. The quota is not kept here: the client blocks a worker until its request fits.
 """
 
 from __future__ import annotations
@@ -81,7 +81,10 @@ class Fetcher(Generic[Job, Answer]):
         self._in_flight = InFlight(cap=cap)
         self._jobs: deque[Job] = deque()
         self._answers: deque[tuple[Job, Answer | BaseException]] = deque()
-        self._state = threading.Condition()
+        # Two conditions on one lock: an answer must wake whoever takes it, not every idle worker as well.
+        lock = threading.RLock()
+        self._state = threading.Condition(lock)  # an answer is there, or a worker has become free
+        self._work_there = threading.Condition(lock)
         self._threads: list[threading.Thread] = []
         self._running = 0
         self._closed = False
@@ -95,13 +98,19 @@ class Fetcher(Generic[Job, Answer]):
     def submit(self, *jobs: Job) -> None:
         with self._state:
             self._jobs.extend(jobs)
-            wanted = min(self._in_flight.cap, self._running + len(self._jobs))
-            while len(self._threads) < wanted:
-                name = f"paystack-fetch-{len(self._threads)}"
-                thread = threading.Thread(target=self._work, name=name, daemon=True)
-                self._threads.append(thread)
-                thread.start()
-            self._state.notify_all()
+            self._employ()
+
+    def _employ(self, spared: int = 0) -> None:
+        """Wake as many workers as may run and have work; `spared` of them are awake. Holds the lock."""
+        wanted = min(self._in_flight.limit, self._running + len(self._jobs))
+        while len(self._threads) < wanted:
+            name = f"paystack-fetch-{len(self._threads)}"
+            thread = threading.Thread(target=self._work, name=name, daemon=True)
+            self._threads.append(thread)
+            thread.start()
+        free = wanted - self._running - spared
+        if free > 0:
+            self._work_there.notify(free)
 
     def take(self) -> tuple[Job, Answer]:
         """The next answer; waits for it.
@@ -133,7 +142,7 @@ class Fetcher(Generic[Job, Answer]):
         with self._state:
             self._closed = True
             self._jobs.clear()
-            self._state.notify_all()
+            self._work_there.notify_all()
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
@@ -149,12 +158,13 @@ class Fetcher(Generic[Job, Answer]):
                     self._in_flight.answered(self._clock())
                 else:
                     self._in_flight.idle()
+                self._employ(spared=1)
                 self._state.notify_all()
 
     def _next_job(self) -> Job | None:
         with self._state:
             while not self._closed and (not self._jobs or self._running >= self._in_flight.limit):
-                self._state.wait()
+                self._work_there.wait()
             if self._closed:
                 return None
             self._running += 1

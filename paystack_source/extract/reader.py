@@ -167,9 +167,15 @@ class Reader:
     """Reads windows through a client. One per run; it outlives checkpoints, and reads on while they are loaded."""
 
     def __init__(
-        self, client: Lister, *, now: Callable[[], datetime] | None = None, in_flight: int = 32
+        self,
+        client: Lister,
+        *,
+        now: Callable[[], datetime] | None = None,
+        in_flight: int = 32,
+        window_rows: int = WINDOW_ROWS,
     ) -> None:
         self._client = client
+        self._window_rows = window_rows
         self._now = now or (lambda: datetime.now(UTC))
         self.per_page = PAGE
         self.requests = 0
@@ -218,10 +224,10 @@ class Reader:
         self._note(reading, 1, first)
         length = self.parse(first).lengths[0]
         total = reading.total
-        if total is None or not length or total <= WINDOW_ROWS * 3 // 2:
+        if total is None or not length or total <= self._window_rows * 3 // 2:
             yield reading
             return
-        step = max(WINDOW_ROWS // length, 1)
+        step = max(self._window_rows // length, 1)
         times = self._times_at(
             [Query(*asked, number) for number in range(step + 1, total // length + 1, step)]
         )

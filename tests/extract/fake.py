@@ -1,0 +1,268 @@
+"""An invented list of customers with every oddity as a switch, and a warehouse in memory. No network, no disk."""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from datetime import UTC, datetime, timedelta
+from random import Random
+
+import msgspec
+import pyarrow as pa
+
+from paystack_source.api.errors import Rejected
+from paystack_source.api.records import Page, PageMeta
+from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
+from paystack_source.extract.ledger import Entry
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.windows import Coverage, Window
+
+NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
+
+
+def customer(number: int, created: datetime, **fields: object) -> dict:
+    stamp = created.isoformat(timespec="milliseconds").replace("+00:00", "Z")
+    return {
+        "integration": 7,
+        "first_name": f"N{number}",
+        "last_name": None,
+        "email": f"c{number}@example.com",
+        "phone": None,
+        "metadata": {"n": number},
+        "domain": "test",
+        "customer_code": f"CUS_{number:015}",
+        "risk_action": "default",
+        "id": number,
+        "createdAt": stamp,
+        "updatedAt": stamp,
+    } | fields
+
+
+@dataclass
+class Odd:
+    """What is strange about an API. The defaults are the documented behaviour."""
+
+    to: str = "exclusive"  # inclusive, ignored, day
+    from_: str = "inclusive"  # exclusive, ignored
+    cap: int = 5
+    over_cap: str = "clamp"  # refuse
+    order: str = "newest"  # oldest, shuffled
+    meta: str = "documented"  # other, both, total_only, cursor_only, flips
+    numbers_as_text: bool = False
+    end: object = None  # "null", "", "missing", "repeat": how a cursor says that it is the end
+    cursors: str = "combine"  # unfiltered, none
+    short: float = 0.0  # share of cursor pages that hold fewer customers than they could
+    drop: float = 0.0  # share of numbered pages that lack a customer
+    slack: int = 0  # customers this many seconds outside of from and to are shown as well
+    total_off: int = 0
+    arrive_every: int = 0  # a new customer after so many requests
+    late_by: int = 0  # created so many seconds before it arrives, at most
+    page_ignored: bool = False
+    seed: int = 0
+
+
+class Clock:
+    def __init__(self) -> None:
+        self.now = NOON
+
+    def __call__(self) -> datetime:
+        return self.now
+
+
+@dataclass
+class FakeApi:
+    """Answers as `PaystackClient.list` does."""
+
+    created: Sequence[datetime]
+    odd: Odd = field(default_factory=Odd)
+    clock: Clock = field(default_factory=Clock)
+
+    def __post_init__(self) -> None:
+        self.customers = {n: customer(n, at) for n, at in enumerate(self.created, 1)}
+        self.when = dict(enumerate(self.created, 1))
+        self.requests = 0
+        self.random = Random(self.odd.seed)
+        self.lock = threading.Lock()
+
+    def add(self, *created: datetime, **fields: object) -> None:
+        for at in created:
+            number = len(self.customers) + 1
+            self.customers[number] = customer(number, at, **fields)
+            self.when[number] = at
+
+    def remove(self, number: int) -> None:
+        del self.customers[number], self.when[number]
+
+    def list(
+        self, *, page=None, per_page=100, use_cursor=False, next=None, from_=None, to=None  # noqa: A002
+    ) -> Page:
+        with self.lock:
+            return self._list(page, per_page, use_cursor, next, from_, to)
+
+    def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
+        odd = self.odd
+        self.requests += 1
+        if odd.arrive_every and self.requests % odd.arrive_every == 0 and self.requests // odd.arrive_every <= 60:
+            self.clock.now += timedelta(seconds=1)
+            self.add(self.clock.now - timedelta(seconds=self.random.randint(0, odd.late_by)))
+        if per_page > odd.cap and odd.over_cap == "refuse" and per_page != 50:
+            raise Rejected("perPage is too large")
+        size = min(per_page, odd.cap)
+        by_cursor = use_cursor and odd.cursors != "none"
+        chosen = self._ordered(None, None) if by_cursor and odd.cursors == "unfiltered" else self._ordered(from_, to)
+        if by_cursor:
+            start = chosen.index(int(cursor.removeprefix("at:"))) if cursor else 0
+            if odd.short and self.random.random() < odd.short:
+                size = max(1, size // 2)
+        else:
+            start = 0 if odd.page_ignored else ((page or 1) - 1) * size
+        shown = chosen[start : start + size]
+        after = start + size
+        if not by_cursor and shown and odd.drop and self.random.random() < odd.drop:
+            shown = shown[:-1]
+        return Page(
+            raw=msgspec.Raw(msgspec.json.encode([self.customers[n] for n in shown])),
+            meta=PageMeta.parse(self._meta(chosen, after, size, page, by_cursor, cursor)),
+            params={},
+        )
+
+    def _ordered(self, from_, to) -> list[int]:
+        odd = self.odd
+        slack = timedelta(seconds=odd.slack)
+        if to is not None and odd.to == "day":
+            to = to.replace(hour=0, minute=0, second=0, microsecond=0)
+        found = [
+            n
+            for n, at in self.when.items()
+            if (from_ is None or odd.from_ == "ignored" or at > from_ - slack or (at == from_ - slack and odd.from_ == "inclusive"))
+            and (to is None or odd.to == "ignored" or at < to + slack or (at == to + slack and odd.to == "inclusive"))
+        ]
+        if odd.order == "shuffled":
+            return sorted(found, key=lambda n: (n * 2654435761) % 2**32)
+        return sorted(found, key=lambda n: (self.when[n], n), reverse=odd.order == "newest")
+
+    def _meta(self, chosen, after, size, page, by_cursor, cursor) -> dict:
+        odd = self.odd
+        more = after < len(chosen)
+        nxt = f"at:{chosen[after]}" if more else odd.end
+        cursors = {"next": nxt, "previous": None, "perPage": size}
+        if not more and odd.end == "missing":
+            cursors.pop("next")
+        if not more and odd.end == "repeat":
+            cursors["next"] = cursor
+        pages = {"total": len(chosen) + odd.total_off, "skipped": 0, "perPage": size, "page": page or 1,
+                 "pageCount": -(-len(chosen) // size)}
+        if odd.numbers_as_text:
+            pages = {k: str(v) for k, v in pages.items()}
+        kind = odd.meta
+        if kind == "flips":
+            kind = self.random.choice(["documented", "other", "both"])
+        if kind == "documented":
+            return cursors if by_cursor else pages
+        if kind == "other":
+            return pages if by_cursor else cursors
+        return {"both": pages | cursors, "total_only": pages, "cursor_only": cursors}[kind]
+
+
+class FakeHeld:
+    """A warehouse in memory; refuses to be given a customer twice in one load."""
+
+    def __init__(self) -> None:
+        self.stored: dict[int, dict] = {}
+        self.loading: dict[int, dict] = {}
+
+    def give(self, table: pa.Table) -> None:
+        for row in table.to_pylist():
+            assert row["id"] not in self.loading, "one customer twice in one load"
+            self.loading[row["id"]] = row
+
+    def load(self) -> None:
+        self.stored |= self.loading
+        self.loading = {}
+
+    @property
+    def present(self) -> dict[int, dict]:
+        return {n: row for n, row in self.stored.items() if row["_missing_since"] is None}
+
+    def total(self) -> int:
+        return len(self.present)
+
+    def count(self, windows) -> list[int]:
+        return [len(self.ids(window)) for window in windows]
+
+    def known(self, ids) -> set[int]:
+        return set(ids) & self.present.keys()
+
+    def ids(self, window: Window) -> set[int]:
+        return {n for n, row in self.present.items() if row["created_at"] is not None and row["created_at"] in window}
+
+    def rows(self, ids) -> pa.Table:
+        from paystack_source.extract.arrow import SCHEMA
+
+        return pa.Table.from_pylist([self.stored[n] for n in sorted(ids)], schema=SCHEMA)
+
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        times = sorted(self.stored[n]["created_at"] for n in self.ids(window))
+        return times[rows - 1 :: rows]
+
+    def accounts(self) -> set:
+        return {(row["domain"], row["integration"]) for row in self.stored.values()}
+
+
+class Copy:
+    """Runs against a `FakeApi`; what it keeps between runs is what dlt would keep."""
+
+    def __init__(self, api: FakeApi, *, window_rows: int = 20, one_load: bool = False) -> None:
+        self.api = api
+        self.held = FakeHeld()
+        self.state: dict = {}
+        self.window_rows = window_rows
+        self.one_load = one_load
+        self.entries: list[Entry] = []
+
+    def run(self, *, refresh_budget: int = 0, bounds: Window | None = None, stop_after: int | None = None) -> Extraction:
+        """One run; `stop_after` so many events it is killed, and what was not loaded is lost."""
+        reader = Reader(self.api, now=self.api.clock, in_flight=4, window_rows=self.window_rows)
+        extraction = Extraction(
+            reader,
+            self.held,
+            Coverage.load(self.state.get("coverage", [])),
+            bounds=bounds,
+            refresh_budget=refresh_budget,
+            filters_ignored=bool(self.state.get("filters_ignored")),
+            now=self.api.clock,
+        )
+        before = self.api.requests
+        self.entries = []
+        try:
+            for number, event in enumerate(extraction.events()):
+                if number == stop_after:
+                    self.held.loading = {}
+                    return extraction
+                if isinstance(event, Rows):
+                    self.held.give(event.table)
+                elif isinstance(event, Entry):
+                    self.entries.append(event)
+                if isinstance(event, Checkpoint) and not self.one_load:
+                    self._load(extraction)
+            self._load(extraction)
+        finally:
+            self.requests = self.api.requests - before
+            reader.close()
+        return extraction
+
+    def _load(self, extraction: Extraction) -> None:
+        self.held.load()
+        extraction.loaded()
+        self.state = {"coverage": extraction.coverage.dump(), "filters_ignored": extraction.filters_ignored}
+
+    def assert_equal(self) -> None:
+        """The warehouse holds what the API holds, field by field."""
+        assert set(self.held.present) == set(self.api.customers)
+        for n, row in self.held.present.items():
+            there = self.api.customers[n]
+            assert row["email"] == there["email"]
+            assert row["risk_action"] == there["risk_action"]
+            assert row["created_at"] == self.api.when[n]
+            assert msgspec.json.decode(row["metadata"]) == there["metadata"]

@@ -1,0 +1,71 @@
+"""However the API behaves, the copy is complete, and what cannot be proven is not called complete."""
+
+from datetime import timedelta
+
+from hypothesis import HealthCheck, given, note, settings
+from hypothesis import strategies as st
+
+from tests.extract.fake import NOON, Copy, FakeApi, Odd
+
+quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+
+# Seconds before noon: many share one, so that several customers sit on the same second and on the windows' edges.
+times = st.lists(st.integers(1, 400), max_size=120).map(
+    lambda ages: [NOON - timedelta(seconds=age) for age in sorted(ages, reverse=True)]
+)
+
+oddities = st.builds(
+    Odd,
+    to=st.sampled_from(["exclusive", "inclusive", "ignored", "day"]),
+    from_=st.sampled_from(["inclusive", "exclusive", "ignored"]),
+    cap=st.sampled_from([1, 3, 5, 7, 100]),
+    over_cap=st.sampled_from(["clamp", "refuse"]),
+    order=st.sampled_from(["newest", "oldest", "shuffled"]),
+    meta=st.sampled_from(["documented", "other", "both", "total_only", "cursor_only", "flips"]),
+    numbers_as_text=st.booleans(),
+    end=st.sampled_from([None, "null", "", "missing", "repeat"]),
+    cursors=st.sampled_from(["combine", "unfiltered", "none"]),
+    short=st.sampled_from([0.0, 0.5]),
+    slack=st.sampled_from([0, 0, 1, 30]),
+    seed=st.integers(0, 9),
+)
+
+
+@quick
+@given(times, oddities, st.booleans())
+def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load):
+    if odd.cap == 1:
+        created = created[:25]
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
+    copy = Copy(FakeApi(created, odd), one_load=one_load)
+    run = copy.run()
+    assert run.tally.complete
+    copy.assert_equal()
+
+
+@quick
+@given(times, oddities, st.integers(1, 8), st.integers(0, 40), st.booleans())
+def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(created, odd, every, late_by, one_load):
+    odd.arrive_every, odd.late_by, odd.cap = every, late_by, max(odd.cap, 5)
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
+    api = FakeApi(created, odd)
+    copy = Copy(api, one_load=one_load)
+    copy.run()
+    odd.arrive_every = 0
+    run = copy.run()
+    assert run.tally.complete
+    copy.assert_equal()
+
+
+@quick
+@given(times, oddities, st.lists(st.integers(0, 30), max_size=4), st.data())
+def test_killed_anywhere_and_run_again_it_is_complete(created, odd, kills, data):
+    if odd.cap == 1:
+        created = created[:25]
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {kills}")
+    copy = Copy(FakeApi(created, odd))
+    for kill in kills:
+        copy.run(stop_after=kill, refresh_budget=data.draw(st.sampled_from([0, 3, 50])))
+    run = copy.run()
+    assert run.tally.complete
+    copy.assert_equal()
