@@ -1,0 +1,106 @@
+"""The whole pipeline into every warehouse: the same rows, the same few requests, merged, proven, found again."""
+
+import json
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+
+import pytest
+from tests.warehouses.conftest import ALL, Warehouse
+
+from paystack_source import PaystackClient
+from paystack_source.destinations import read_table
+from paystack_source.mirror import Report, copy_customers
+
+ODD = [
+    {"first_name": "Ọmọ́lará", "last_name": "ادّيبايو", "phone": "+234 (0)803-000"},
+    {"first_name": "李小龍", "last_name": "Ἀλέξανδρος", "phone": "0803"},
+    {"first_name": 'O\'Brien; "q"\\n', "last_name": "\t\r\n,|", "phone": ""},
+    {"first_name": "👩🏾‍💻", "last_name": "NULL", "phone": "\\N"},
+    {"first_name": "null", "metadata": {"n": 12345678901234567890, "f": 1e300, "deep": [[{"a": None}]]}},
+    {"metadata": {"ключ": 'quote " backslash \\ newline \n', "empty": {}, "control": "\u0001"}},
+    {"metadata": []},
+    {"metadata": {}},
+]
+
+
+@pytest.fixture
+def api(sandbox, monkeypatch):
+    server = sandbox(customers=260, seed=3)
+    codes = [row["customer_code"] for row in server.customers_truth()]
+    for code, fields in zip(codes, ODD, strict=False):
+        server.edit_customer(code, **fields)
+    monkeypatch.setenv("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
+    return server
+
+
+def copy(place: Warehouse, machine: Path, api, budget: int = 0) -> Report:
+    with PaystackClient(api.secret_key, base_url=api.url, quota=0, read_only=True) as client:
+        return copy_customers(place.pipeline(machine), client, refresh_budget=budget)
+
+
+def truth(api) -> dict[int, dict[str, Any]]:
+    return {row["id"]: as_column_values(row) for row in api.customers_truth()}
+
+
+def as_column_values(row: dict[str, Any]) -> dict[str, Any]:
+    row = dict(row)
+    for theirs, ours in (("createdAt", "created_at"), ("updatedAt", "updated_at")):
+        row[ours] = datetime.fromisoformat(row.pop(theirs))
+    return row
+
+
+def held(place: Warehouse, machine: Path) -> dict[int, dict[str, Any]]:
+    rows = read_table(place.pipeline(machine)).to_pylist()
+    assert len({row["id"] for row in rows}) == len(rows)
+    for row in rows:
+        row["metadata"] = None if row["metadata"] is None else json.loads(row["metadata"])
+    return {row["id"]: row for row in rows}
+
+
+def assert_same(got: dict[int, dict[str, Any]], wanted: dict[int, dict[str, Any]]) -> None:
+    assert got.keys() == wanted.keys()
+    for number, row in wanted.items():
+        assert {column: got[number][column] for column in row} == row
+
+
+@pytest.mark.parametrize("kind", ALL)
+def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path):
+    place, here = warehouse(kind), tmp_path / "here"
+    first = copy(place, here, api)
+    assert (first.complete, first.warehouse_total, first.rows_new) == (True, 260, 260)
+    assert_same(held(place, here), truth(api))
+
+    # Another machine, with nothing of the first, asks for what is new and finds what happened meanwhile.
+    there = tmp_path / "there"
+    new = api.add_customers(3)
+    edited = next(api.customers_truth())["customer_code"]
+    api.edit_customer(edited, first_name="Edited", metadata={"edited": True})
+    api.configure(new_keys=1.0)
+    second = copy(place, there, api)
+    assert second.complete
+    assert second.rows_new == len(new)
+    assert second.requests <= 4
+    third = copy(place, there, api)
+    assert (third.complete, third.rows_new, third.requests <= 3) == (True, 0, True)
+    now = truth(api)
+    assert held(place, there).keys() == now.keys()
+
+    fourth = copy(place, there, api, budget=60)
+    assert (fourth.complete, fourth.rows_refreshed) == (True, 263)
+    after = held(place, there)
+    assert_same(after, now)
+    came_up = set(next(iter(after.values()))) - set(held_columns()) - {"_dlt_load_id"}
+    assert came_up, "the keys that Paystack began to send have columns"
+
+    ledger = read_table(place.pipeline(there), "ledger").to_pylist()
+    assert len({line["entry_id"] for line in ledger}) == len(ledger)
+    assert {line["kind"] for line in ledger} >= {"first read", "refresh", "count"}
+    assert all(line["proven"] for line in ledger)
+    assert sorted(line["rows_held_after"] for line in ledger if line["kind"] == "count")[-1] == 263
+
+
+def held_columns() -> list[str]:
+    from paystack_source.extract.arrow import SCHEMA
+
+    return SCHEMA.names
