@@ -150,6 +150,31 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
     return None
 
 
+def behind(runs: Iterable[Run], account: int | None, mode: str) -> list[Run]:
+    """The runs on this account that the warehouse has not heard all of: the copy lacks what they changed."""
+    found = []
+    for run in runs:
+        with run.journal() as journal:
+            about = journal.meta
+            of_account = about["key_mode"] == mode and (
+                about["account"] in (account, None) or account is None
+            )
+            if of_account and journal.loaded_seq != journal.last_seq:
+                found.append(run)
+    return found
+
+
+def catch_up(
+    runs: Iterable[Run], account: int | None, mode: str, destination: str, dataset: str
+) -> str | None:
+    """Load the runs on this account that the copy does not know of; None, or in words why not.
+
+    To be called before the copy is believed: a row that an unloaded run changed would look as it was
+    before.
+    """
+    return load(behind(runs, account, mode), destination, dataset)
+
+
 def _pipeline(destination: str, dataset: str) -> Pipeline:
     """The write-back's own pipeline, in the dataset of the copy."""
     from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
@@ -191,9 +216,10 @@ def _resource(
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
-    from paystack_source.destinations import keeping  # noqa: PLC0415
+    from paystack_source.destinations import keeping, mean_it  # noqa: PLC0415
     from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
 
+    mean_it(name)
     kept = keeping(pipeline, name)
     columns = (
         CUSTOMER_COLUMNS if name == "customers" else _JSON_COLUMNS if name == "write_back_rows" else None

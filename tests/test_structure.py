@@ -29,6 +29,7 @@ MAY_USE = {
     "source": {"api", "destinations", "extract", "settings", "warehouse"},
     "mirror": {"api", "destinations", "extract", "source", "warehouse", "place"},
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
+    "desk": {"api", "audit", "bulk", "sandbox", "settings", "terminal"},
     # what people see
     "failures": {"api"},
     "progress": set(),

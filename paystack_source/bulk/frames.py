@@ -120,14 +120,10 @@ class BulkResult:
         settings = self._settings
         with _talk(settings, self._finished.plan.header.operation) as talk:
             client = talk[0]
-            made = make_undo(
-                self._finished.run,
-                copy=_copy(settings),
-                client=client,
-                options=PlanOptions(
-                    account=whose(client).integration, refresh=settings.get("refresh", "auto")
-                ),
-            )
+            account = whose(client).integration
+            copy, refresh = _compared(settings, client, account)
+            options = PlanOptions(account=account, refresh=refresh)
+            made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
             return _run(made.plan, made.plan.header.input.path, settings, talk)
@@ -164,13 +160,11 @@ def apply_frame(
         else:
             name = Path(held).stem if isinstance(held, str | os.PathLike) else "frame"
             out = runs.new_plan_file(operation, Path(name))
-        options = PlanOptions(
-            account=whose(client).integration,
-            refresh=settings.get("refresh", "auto"),
-            quota_share=settings.get("quota_share", 1.0),
-            **planning,
-        )
-        plan = make_plan(operation, held, out=out, options=options, copy=_copy(settings), client=client)
+        account = whose(client).integration
+        copy, refresh = _compared(settings, client, account)
+        share = settings.get("quota_share", 1.0)
+        options = PlanOptions(account=account, refresh=refresh, quota_share=share, **planning)
+        plan = make_plan(operation, held, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
         result = _run(plan, held, settings, talk)
@@ -240,15 +234,23 @@ def _talk(settings: Settings, operation: str | None) -> Iterator[Talk]:
         yield client, clock
 
 
-def _copy(settings: Settings) -> CustomerCopy | None:
-    given = settings.get("copy")
-    if given is None:
-        from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
-
-        return audit.find_copy(*_where(settings))
+def _compared(
+    settings: Settings, client: PaystackClient, account: int | None
+) -> tuple[CustomerCopy | None, Literal["auto", "live", "never"]]:
+    """The copy, and whether to read live: a copy that does not know of earlier runs is not to be believed."""
+    given, refresh = settings.get("copy"), settings.get("refresh", "auto")
     if given is False:
-        return None
-    return given if hasattr(given, "attach") else arrow_copy(given)
+        return None, refresh
+    if given is not None:
+        return given if hasattr(given, "attach") else arrow_copy(given), refresh
+    from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
+
+    copy = audit.find_copy(*_where(settings))
+    if copy is None:
+        return None, refresh
+    runs = Runs(settings.get("results_folder"))
+    problem = audit.catch_up(runs, account, client.mode, *_where(settings))
+    return copy, "live" if problem else refresh
 
 
 def _load(finished: Finished, settings: Settings) -> str | None:

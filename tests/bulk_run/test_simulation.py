@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import tempfile
 from pathlib import Path
 
@@ -11,7 +12,7 @@ from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.states import Outcome
 from tests.bulk_run.simulation import Simulation
 
-SEEDS = 600
+SEEDS = int(os.environ.get("PAYSTACK_SEEDS", "400"))  # of each operation
 SHM = Path("/dev/shm")
 
 
