@@ -12,11 +12,14 @@ load adds rows, and of the rows of one customer the newest counts.
 from __future__ import annotations
 
 import importlib.util
+import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 
 import dlt
+import pyarrow as pa
+import pyarrow.compute as pc
 from dlt.common.configuration.container import Container
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.pipeline import PipelineContext
@@ -28,7 +31,6 @@ from paystack_source.lake import Answer, LakeReader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    import pyarrow as pa
     from dlt.common.data_types import TDataType
     from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
@@ -69,6 +71,7 @@ def suit(*tables: str) -> None:
     Only what is declared as `MERGED` is fitted. Who asks for another write disposition, or a table format, by
     `apply_hints` or `pipeline.run`, gets that.
     """
+    mean_it(*tables)
     if not Container()[PipelineContext].is_active() or not dlt.current.pipeline().destination:
         return
     resources = dlt.current.source().resources
@@ -83,6 +86,47 @@ def suit(*tables: str) -> None:
             table_format=kept.table_format,
             file_format=kept.file_format,
         )
+
+
+def storable(rows: pa.Table) -> pa.Table:
+    """The rows as the destination that they run into can hold them: PostgreSQL has no U+0000 in its texts.
+
+    One such name would fail the whole load, again at every run. It becomes U+FFFD, the mark of a lost character.
+    Anything that is no table is returned as it is.
+    """
+    if not isinstance(rows, pa.Table) or not Container()[PipelineContext].is_active():
+        return rows
+    destination = dlt.current.pipeline().destination
+    if destination is None or not destination.destination_type.endswith((".postgres", ".redshift")):
+        return rows
+    for place, field in enumerate(rows.schema):
+        if pa.types.is_string(field.type):
+            column = rows.column(place)
+            if pc.any(pc.match_substring(column, "\0")).as_py():
+                rows = rows.set_column(place, field, pc.replace_substring(column, "\0", "\ufffd"))
+    return rows
+
+
+def mean_it(*tables: str) -> None:
+    """Keep dlt from warning, at each load, that hints of these tables differ from their Arrow types.
+
+    They have to: Arrow has no JSON that dlt takes, so JSON comes as text; and see `LOAD_ID`.
+    """
+    _MEANT.tables.update(tables)
+    logging.getLogger("dlt").addFilter(_MEANT)  # adding it twice has no effect
+
+
+class _Meant(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
+        return not found or head.removeprefix("In resource: ") not in self.tables
+
+
+_MEANT = _Meant()
 
 
 def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None) -> Keeping:

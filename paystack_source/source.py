@@ -20,7 +20,7 @@ from dlt.common.pipeline import PipelineContext
 from dlt.common.typing import TSecretStrValue
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.destinations import LOAD_ID, MERGED, suit
+from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
 from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
@@ -223,7 +223,7 @@ def resources(copying: Copying) -> tuple[DltResource, ...]:
     )
     def customers() -> Iterator[pa.Table]:
         suit("customers", "ledger")
-        yield from copying.take()
+        yield from map(storable, copying.take())
 
     found = customers()
     return found, found | dlt.transformer(lambda _table: _lines(copying.take_entries()), **_LEDGER)
