@@ -52,7 +52,10 @@ where = together(
 planning = together(
     click.option("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
     click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
-    click.option("--metadata", type=click.Choice(["merge", "replace"]), default="merge", show_default=True),
+    click.option(
+        "--metadata", type=click.Choice(["merge", "replace"]), default="merge", show_default=True,
+        help="update: add the given keys to the customer's metadata, or replace all of it.",
+    ),
     click.option(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
         help="Whether to read the touched customers from Paystack while planning.",

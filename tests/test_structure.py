@@ -27,7 +27,8 @@ MAY_USE = {
     "destinations": {"api", "lake"},
     "warehouse": {"destinations", "extract", "lake"},
     "source": {"api", "destinations", "extract", "settings", "warehouse"},
-    "mirror": {"api", "destinations", "extract", "source", "warehouse", "place"},
+    "details": {"api", "destinations", "extract", "warehouse"},
+    "mirror": {"api", "details", "destinations", "extract", "source", "warehouse", "place"},
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
     "desk": {"api", "audit", "bulk", "sandbox", "settings", "terminal"},
     # what people see
