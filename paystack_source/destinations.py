@@ -91,7 +91,7 @@ def suit(*tables: str) -> None:
 def storable(rows: pa.Table) -> pa.Table:
     """The rows as the destination that they run into can hold them: PostgreSQL has no U+0000 in its texts.
 
-    One such name would fail the whole load, again at every run. It becomes U+FFFD, the mark of a lost character.
+    One such name would fail the whole load, and every later one. It becomes U+FFFD, which stands for it.
     Anything that is no table is returned as it is.
     """
     if not isinstance(rows, pa.Table) or not Container()[PipelineContext].is_active():

@@ -5,13 +5,14 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any
 
+import pandas as pd
 import pytest
 
-from paystack_source import PaystackClient
+from paystack_source import PaystackClient, bulk_set_risk_action
 from paystack_source.destinations import read_table
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.mirror import Report, copy_customers
-from tests.warehouses.conftest import ALL, Warehouse
+from tests.warehouses.conftest import ALL, DATABASES, LAKES, Warehouse
 
 ODD = [
     {"first_name": "Ọmọ́lará", "last_name": "ادّيبايو", "phone": "+234 (0)803-000"},
@@ -99,6 +100,47 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     assert {line["kind"] for line in ledger} >= {"first read", "refresh", "count"}
     assert all(line["proven"] for line in ledger)
     assert max(line["rows_held_after"] for line in ledger if line["kind"] == "count") == 263
+
+
+@pytest.mark.parametrize("kind", [*DATABASES, *LAKES, "delta-s3"])
+def test_what_was_written_back_shows_in_the_copy_and_in_tables_of_its_own(kind, api, warehouse, tmp_path):
+    place, here = warehouse(kind), tmp_path / "here"
+    copy(place, here, api)
+    before = held(place, here)
+    chosen = [row for row in before.values() if row["risk_action"] == "default"][:12]
+    frame = pd.DataFrame({"customer_code": [row["customer_code"] for row in chosen]})
+    with PaystackClient(api.secret_key, base_url=api.url, quota=0) as client:
+        done = bulk_set_risk_action(
+            frame,
+            "deny",
+            client=client,
+            destination=place.destination,
+            results_folder=tmp_path / "runs",
+            progress=False,
+        )
+    assert done.summary["applied"] == 12
+
+    after = held(place, here)
+    assert {
+        number for number, row in after.items() if row["risk_action"] != before[number]["risk_action"]
+    } == {row["id"] for row in chosen}
+    assert {column for column in SCHEMA.names if after[chosen[0]["id"]][column] != chosen[0][column]} == {
+        "risk_action",
+        "updated_at",
+        "_last_seen_at",
+    }
+    audit = place.pipeline(tmp_path / "auditor", "paystack_writeback")
+    audit.sync_destination()
+    (run,) = read_table(audit, "write_back_runs").to_pylist()
+    assert (run["run_id"], run["operation"], run["applied"]) == (done.run_id, "risk-action", 12)
+    rows = read_table(audit, "write_back_rows").to_pylist()
+    assert {row["customer_id"] for row in rows} == {row["id"] for row in chosen}
+    assert {(row["outcome"], json.loads(row["before"])["risk_action"]) for row in rows} == {
+        ("applied", "default")
+    }
+
+    again = copy(place, here, api)
+    assert (again.complete, again.warehouse_total) == (True, 260)
 
 
 def test_a_character_that_postgres_cannot_hold_does_not_stop_the_copy(api, warehouse, tmp_path):
