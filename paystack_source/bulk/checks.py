@@ -47,11 +47,22 @@ _NUBAN: Final = 10
 
 
 class Checker:
-    """Checks batch after batch; `problems`, `count` and `warnings` say what was found so far."""
+    """Checks batch after batch; `problems`, `count` and `warnings` say what was found so far.
+
+    `as_held`: names and phones are what Paystack held before (an undo), so they are taken as they are.
+    """
 
     def __init__(
-        self, operation: Operation, table: Table, match: Match, defaults: dict[str, str], key: bytes
+        self,
+        operation: Operation,
+        table: Table,
+        match: Match,
+        defaults: dict[str, str],
+        key: bytes,
+        *,
+        as_held: bool = False,
     ) -> None:
+        self._as_held = as_held
         self.operation = operation
         self.table = table
         self.match = match
@@ -178,6 +189,8 @@ class Checker:
             text = pc.utf8_lower(text)
             bad = pc.invert(pc.is_in(text, pa.array(column.choices)))
             self._bad(batch, column, bad, ~judged, f"is none of {', '.join(column.choices)}", text)
+            return text
+        if self._as_held and kind in ("phone", "name"):
             return text
         damaged = pa.array(np.full(batch.size, False))
         if kind in ("phone", "digits", "id"):

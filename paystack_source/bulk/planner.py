@@ -123,8 +123,7 @@ class Planner:
         self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(diff, about, counts)]
         return writer.close(self._header(client, mode, about, counts, guarded))
 
-    # -- steps
-    # --------------------------------------------------------------------------------------------------
+    # -- steps -----------------------------------------------------------------------------------------------
 
     def _diff(self, con: DuckDBPyConnection, *, copied: bool) -> Diff:
         present = (
@@ -146,7 +145,8 @@ class Planner:
     def _check(self, diff: Diff) -> Checker:
         """Every cell, batch by batch, into the database."""
         key = secrets.token_bytes(_HASH_KEY_BYTES)
-        checker = Checker(self.operation, self.table, self.match, self.given, key)
+        as_held = self.options.undo_of is not None
+        checker = Checker(self.operation, self.table, self.match, self.given, key, as_held=as_held)
         diff.create(checker.schema)
         for batch in self.table.batches():
             diff.load(checker.check(batch))
@@ -223,8 +223,7 @@ class Planner:
             writer.write(batch.select(SCHEMA.names))
         return Counts(**total, requests=total["to_send"]), guarded
 
-    # -- what the header says
-    # -----------------------------------------------------------------------------------
+    # -- what the header says --------------------------------------------------------------------------------
 
     def _header(
         self,

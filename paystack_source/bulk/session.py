@@ -138,7 +138,7 @@ class Session:
 
     def apply(self, plan: Plan, *, run_id: str | None = None) -> Finished:
         """Start a run of `plan`. Raises `PlanError`, `BusyError`, `AppliedError`; then nothing was sent."""
-        self.check(plan, self.max_age or MAX_AGE)
+        self.check(plan, MAX_AGE if self.max_age is None else self.max_age)
         secrets = plan.secrets(self.source) if _has_secrets(plan) else None
         with self.runs.lock(plan):
             before = self.runs.run_of(plan)
@@ -156,7 +156,7 @@ class Session:
         Sends nothing if nothing is left.
         """
         plan = run.plan()
-        self.check(plan, self.max_age or MAX_AGE_RESUMED)
+        self.check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         secrets = plan.secrets(self.source) if _has_secrets(plan) else None
         with self.runs.lock(plan):
             return self._run(run, plan, secrets)

@@ -1,0 +1,317 @@
+"""The command line against a sandbox: every command, every way to be refused, every exit code."""
+
+from __future__ import annotations
+
+import json
+import stat
+from pathlib import Path
+
+import pytest
+
+from paystack_source.bulk.plan import Plan
+from paystack_source.bulk.runs import Runs
+
+FIELDS = {
+    "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown", "unsent",
+    "requests", "seconds", "results_file",
+}  # fmt: skip
+
+
+def test_a_run_from_file_to_results(desk):
+    path = desk.risk_file(10, extra=1)
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")
+    assert said.code == 3
+    assert set(said.json) >= FIELDS
+    assert (said.json["rows"], said.json["applied"], said.json["rejected"]) == (11, 10, 1)
+    assert said.json["requests"] == 11
+    assert {desk.truth(c["customer_code"])["risk_action"] for c in desk.customers(10)} == {"allow"}
+    lines = desk.results(said)
+    assert list(lines[0]) == ["customer_code", "note", "_status", "_code", "_message", "_time"]
+    assert [line["_status"] for line in lines] == ["applied"] * 10 + ["rejected"]
+    assert lines[0]["note"] == "+234 kept"
+    assert lines[10]["note"] == "=1+1"
+    assert lines[0]["_time"].endswith("Z")
+    assert "rejected" in said.err
+    assert f"run risk-action {said.json['failed_file']}" in said.err
+
+
+def test_the_same_file_again_sends_nothing(desk):
+    path = desk.risk_file(10)
+    assert desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes").code == 0
+    before = len(desk.api.write_log())
+    again = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live")
+    assert (again.code, again.json["skipped_noop"], again.json["requests"]) == (0, 10, 0)
+    assert len(desk.api.write_log()) == before
+
+
+def test_failed_rows_can_be_fed_straight_back(desk):
+    path = desk.risk_file(3, extra=2)
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")
+    failed = Path(said.json["failed_file"])
+    codes = [c["customer_code"] for c in desk.customers(5)]
+    corrected = (
+        failed.read_text("utf-8-sig").replace("CUS_nosuchone0", codes[3]).replace("CUS_nosuchone1", codes[4])
+    )
+    failed.write_text(corrected, "utf-8-sig")
+    again = desk.bulk("run", "risk-action", failed, "--risk-action", "allow", "--yes")
+    assert (again.code, again.json["rows"], again.json["applied"]) == (0, 2, 2)
+    assert desk.results(again)[0]["note"] == "=1+1"
+    assert list(desk.results(again)[0]).count("_status") == 1
+
+
+def test_a_plan_is_shown_and_sends_nothing_then_is_applied_once(desk):
+    path = desk.risk_file(10)
+    said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--refresh", "live")
+    assert said.code == 0
+    assert {"plan_file", "rows", "to_send", "noop", "drifted", "requests", "minutes"} <= set(said.json)
+    assert said.json["to_send"] == 10
+    assert desk.api.write_log() == []
+    plan = said.json["plan_file"]
+    assert stat.S_IMODE(Path(plan).stat().st_mode) == 0o600
+    applied = desk.bulk("apply", plan, "--yes")
+    assert (applied.code, applied.json["applied"]) == (0, 10)
+    again = desk.bulk("apply", plan, "--yes")
+    assert again.code == 2
+    assert "was applied before" in again.err
+    assert len(desk.api.write_log()) == 10
+
+
+def planned(desk, number=5):
+    said = desk.bulk("plan", "risk-action", desk.risk_file(number), "--risk-action", "deny")
+    return Path(said.json["plan_file"])
+
+
+def test_an_edited_plan_is_refused(desk):
+    plan = planned(desk)
+    content = bytearray(plan.read_bytes())
+    content[len(content) // 2] ^= 1
+    plan.write_bytes(content)
+    said = desk.bulk("apply", plan, "--yes")
+    assert said.code == 2
+    assert desk.api.write_log() == []
+
+
+def test_a_stale_plan_is_refused(desk):
+    said = desk.bulk("apply", planned(desk), "--yes", "--max-age", "0")
+    assert said.code == 2
+    assert "hours old" in said.err
+    assert desk.api.write_log() == []
+
+
+def test_a_plan_of_another_account_is_refused(desk):
+    plan = planned(desk)
+    for customer in desk.customers(60):  # the key now belongs to somebody else
+        desk.api.edit_customer(customer["customer_code"], integration=999)
+    said = desk.bulk("apply", plan, "--yes")
+    assert said.code == 2
+    assert "another Paystack account" in said.err
+    assert desk.api.write_log() == []
+
+
+def test_nothing_is_sent_before_somebody_agreed(desk):
+    said = desk.bulk("run", "risk-action", desk.risk_file(5), "--risk-action", "deny")
+    assert said.code == 2
+    assert "--yes" in said.err
+    assert desk.api.write_log() == []
+
+
+def test_a_plan_that_is_being_applied_is_refused(desk):
+    plan = planned(desk)
+    with Runs().lock(Plan.open(plan)):
+        said = desk.bulk("apply", plan, "--yes")
+    assert said.code == 2
+    assert "being applied by another process" in said.err
+    assert desk.api.write_log() == []
+
+
+def test_a_copy_of_the_plan_is_the_same_plan(desk):
+    plan = planned(desk)
+    copied = plan.with_name("copy.plan")
+    copied.write_bytes(plan.read_bytes())
+    with Runs().lock(Plan.open(plan)):
+        assert desk.bulk("apply", copied, "--yes").code == 2
+    assert desk.bulk("apply", plan, "--yes").code == 0
+    assert desk.bulk("apply", copied, "--yes").code == 2
+
+
+def test_a_forbidden_integration_stops_at_once_and_can_be_resumed(desk):
+    desk.api.configure(risk_forbidden=True)
+    said = desk.bulk("run", "risk-action", desk.risk_file(50), "--risk-action", "deny", "--yes")
+    assert (said.code, said.json["unsent"], said.json["rejected"]) == (4, 50, 0)
+    assert said.json["requests"] < 50
+    assert f"resume {said.json['run_id']}" in said.err
+    assert len(desk.results(said, "unsent_file")) == 50
+    desk.api.configure(risk_forbidden=False)
+    again = desk.bulk("resume", said.json["run_id"], "--yes")
+    assert (again.code, again.json["applied"], again.json["unsent"]) == (0, 50, 0)
+    assert again.json["unsent_file"] is None
+    assert desk.api.repeated_writes() == {}
+
+
+def test_a_wrong_key_is_refused_before_anything_is_planned(desk, monkeypatch):
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_notthisone")
+    said = desk.bulk("run", "risk-action", desk.csv("c.csv", [{"customer_code": "CUS_abcdef"}]),
+                     "--risk-action", "deny", "--yes")  # fmt: skip
+    assert said.code == 4
+
+
+@pytest.mark.parametrize(
+    "args",
+    [
+        ["run", "risk-action", "no-such-file.csv", "--risk-action", "deny", "--yes"],
+        ["run", "no-such-operation", "x.csv"],
+        ["apply", "no-such.plan", "--yes"],
+        ["resume", "no-such-run", "--yes"],
+        ["status", "no-such-run"],
+        ["undo", "no-such-run", "--yes"],
+    ],
+)
+def test_what_is_not_there_is_said_and_nothing_is_sent(desk, args):
+    said = desk.bulk(*args)
+    assert said.code == 2
+    assert "Traceback" not in said.err
+    assert desk.api.write_log() == []
+
+
+def test_every_bad_cell_is_told_at_once(desk):
+    rows = [{"customer_code": "CUS_ok0000", "risk_action": f"maybe{n}"} for n in range(30)]
+    said = desk.bulk("run", "risk-action", desk.csv("bad.csv", rows), "--yes")
+    assert said.code == 2
+    assert "30 problems" in said.err
+    listed = next(Path("paystack_results/plans").glob("*.problems.csv"))
+    assert len(listed.read_text("utf-8-sig").splitlines()) == 31
+
+
+def test_status_lists_runs_newest_first_and_shows_one(desk):
+    first = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes").json[
+        "run_id"
+    ]
+    folder = Path("paystack_results") / first
+    older = folder.rename(folder.with_name("20200101-000000-risk-action-0001"))
+    second = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "allow", "--yes").json[
+        "run_id"
+    ]
+    listed = desk.bulk("status")
+    assert [run["run_id"] for run in listed.json["runs"]] == [second, older.name]
+    assert all(set(run) >= FIELDS for run in listed.json["runs"])
+    one = desk.bulk("status", second[:24], "--verify")
+    assert (one.json["run_id"], one.json["applied"]) == (second, 3)
+    assert desk.bulk("status", "latest").json["run_id"] == second
+
+
+def test_identity_verdicts_are_settled_later(desk):
+    desk.api.configure(verdict_after_fetches=1)
+    rows = [
+        {"customer_code": c["customer_code"], "first_name": "Ada", "last_name": "Obi", "country": "NG",
+         "bank_code": "007", "account_number": f"012345678{n}", "bvn": f"2229991110{n}"}
+        for n, c in enumerate(desk.customers(4))
+    ]  # fmt: skip
+    said = desk.bulk("run", "validate", desk.csv("identities.csv", rows), "--yes")
+    assert (said.code, said.json["accepted_pending"]) == (0, 4)
+    assert f"status {said.json['run_id']} --refresh" in said.err
+    settled = said
+    for _ in range(3):
+        settled = desk.bulk("status", said.json["run_id"], "--refresh")
+    assert settled.json["accepted_pending"] == 0
+    assert settled.json["applied"] + settled.json["rejected"] == 4
+    for line in desk.results(settled):
+        assert line["bvn"].startswith("…")
+        assert line["account_number"].startswith("…")
+    for file in Path("paystack_results").rglob("*"):
+        if file.is_file():
+            assert b"2229991110" not in file.read_bytes()
+            assert b"012345678" not in file.read_bytes()
+
+
+def test_undo_puts_back_what_was_there(desk):
+    codes = [c["customer_code"] for c in desk.customers(6)]
+    before = ["allow", "deny", "default", "allow", "deny", "default"]
+    for code, action in zip(codes, before, strict=True):
+        desk.api.edit_customer(code, risk_action=action)
+    path = desk.csv("deny.csv", [{"customer_code": code} for code in codes])
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live")
+    assert (said.json["applied"], said.json["skipped_noop"]) == (4, 2)
+    undone = desk.bulk("undo", said.json["run_id"], "--yes")
+    assert (undone.code, undone.json["applied"], undone.json["undo_of"]) == (0, 4, said.json["run_id"])
+    assert [desk.truth(code)["risk_action"] for code in codes] == before
+
+
+def test_undo_of_names_phones_and_metadata(desk):
+    codes = [c["customer_code"] for c in desk.customers(3)]
+    held = [
+        {"first_name": "Ada", "last_name": None, "phone": "+2348012345678", "metadata": {"tier": 1}},
+        {"first_name": None, "last_name": "Ọbí", "phone": None, "metadata": None},
+        {"first_name": "Zoë", "last_name": "", "phone": "0801", "metadata": {}},
+    ]
+    for code, fields in zip(codes, held, strict=True):
+        desk.api.edit_customer(code, **fields)
+    rows = [
+        {"customer_code": code, "first_name": "New", "last_name": "Name", "phone": "+2347000000000",
+         "metadata": json.dumps({"tier": 2})}
+        for code in codes
+    ]  # fmt: skip
+    said = desk.bulk("run", "update", desk.csv("new.csv", rows), "--yes", "--refresh", "live")
+    assert said.json["applied"] == 3
+    undone = desk.bulk("undo", said.json["run_id"], "--yes")
+    assert undone.json.get("applied") == 3, undone.err
+    for code, fields in zip(codes, held, strict=True):
+        now = desk.truth(code)
+        for name, value in fields.items():
+            assert (now[name] or None) == (value or None)
+
+
+@pytest.mark.parametrize(
+    ("operation", "rows", "why"),
+    [
+        ("create", [{"email": "new.one@example.com"}], "no way to delete"),
+        ("risk-action", None, "No row of this run can be undone"),
+    ],
+)
+def test_what_cannot_be_undone_says_why(desk, operation, rows, why):
+    path = desk.csv("rows.csv", rows) if rows else desk.risk_file(2)  # without a copy old values are unknown
+    more = [] if rows else ["--risk-action", "deny", "--refresh", "never"]
+    said = desk.bulk("run", operation, path, "--yes", *more)
+    assert said.json["applied"] == len(desk.results(said))
+    undone = desk.bulk("undo", said.json["run_id"], "--yes")
+    assert undone.code == 2
+    assert why in undone.err
+
+
+def test_deactivations_and_creations_run_too(desk):
+    cards = [
+        (c["customer_code"], code)
+        for c in desk.customers(60)
+        for code in desk.api.authorizations(c["customer_code"])
+    ]
+    rows = [{"authorization_code": code, "customer_code": owner} for owner, code in cards[:3]]
+    said = desk.bulk("run", "deactivate-authorization", desk.csv("cards.csv", rows), "--yes")
+    assert (said.code, said.json["applied"]) == (0, 3)
+    assert all(code not in desk.api.authorizations(owner) for owner, code in cards[:3])
+    people = [{"email": f"new{n}@example.com", "phone": "+2348000000001"} for n in range(3)]
+    made = desk.bulk("run", "create", desk.csv("people.csv", people), "--yes")
+    assert (made.code, made.json["applied"]) == (0, 3)
+    assert len(desk.api) == 63
+
+
+def test_a_plan_can_be_looked_at_as_a_page(desk):
+    plan = planned(desk)
+    said = desk.bulk("review", plan, "--out", "page.html")
+    assert said.json["review_file"] == "page.html"
+    assert "<html" in Path("page.html").read_text()
+
+
+def test_private_things_are_private(desk):
+    said = desk.bulk("run", "risk-action", desk.risk_file(2, extra=1), "--risk-action", "deny", "--yes")
+    folder = Path("paystack_results") / said.json["run_id"]
+    assert stat.S_IMODE(folder.stat().st_mode) == 0o700
+    assert {stat.S_IMODE(file.stat().st_mode) for file in folder.iterdir()} == {0o600}
+
+
+def test_an_input_that_changed_meanwhile_leaves_results_without_its_columns(desk):
+    path = desk.risk_file(5)
+    plan = desk.bulk("plan", "risk-action", path, "--risk-action", "deny").json["plan_file"]
+    path.write_text("customer_code\nCUS_other\n")
+    said = desk.bulk("apply", plan, "--yes")
+    assert (said.code, said.json["applied"]) == (0, 5)
+    assert "changed since it was planned" in said.json["warnings"][0]
+    assert list(desk.results(said)[0])[:2] == ["row", "key"]
