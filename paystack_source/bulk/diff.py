@@ -85,8 +85,7 @@ class Diff:
     copied: bool = False  # there is a copy
     place: Literal["line", "row"] = "line"  # what a person finds a row by
 
-    # -- loading
-    # ------------------------------------------------------------------------------------------------
+    # -- loading ---------------------------------------------------------------------------------------------
 
     def create(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
@@ -101,8 +100,7 @@ class Diff:
         """Adds checked rows."""
         self._append("input", batch)
 
-    # -- who is meant
-    # ---------------------------------------------------------------------------------------------
+    # -- who is meant ----------------------------------------------------------------------------------------
 
     def look_up(self) -> None:
         """Takes from the copy the customers that the rows may mean, and finds out who they are."""
@@ -151,8 +149,7 @@ class Diff:
             return "'a:' || i.s_authorization_code"
         return "coalesce('c:' || f.code, 'e:' || lower(i.email), 'i:' || i.id)"
 
-    # -- live
-    # ---------------------------------------------------------------------------------------------------
+    # -- live ------------------------------------------------------------------------------------------------
 
     def to_fetch(
         self,
@@ -209,8 +206,7 @@ class Diff:
             self._append("live", pa.Table.from_pylist(batch, schema=_LIVE))
             batch.clear()
 
-    # -- problems
-    # -----------------------------------------------------------------------------------------------
+    # -- problems --------------------------------------------------------------------------------------------
 
     def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
         """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
@@ -301,8 +297,7 @@ class Diff:
                 ],
             )
 
-    # -- the result
-    # -----------------------------------------------------------------------------------------------
+    # -- the result ------------------------------------------------------------------------------------------
 
     def merge_metadata(self) -> Iterator[tuple[int, list[Problem]]]:
         """Works out the whole object that an update would leave.
@@ -316,11 +311,11 @@ class Diff:
         if "metadata" not in self.fields:
             return
         how = "replace" if self.operation.name != "update" else "fill" if self.only_missing else self.metadata
-        reader = self.con.cursor().execute(diff_sql.METADATA)
+        reader = self.con.cursor().execute(diff_sql.METADATA).to_arrow_reader(_BATCH)
         count, problems = 0, []
-        while rows := reader.fetchmany(_BATCH):
+        for batch in reader:
             out = []
-            for row, line, asked, held, copied, is_live in rows:
+            for row, line, asked, held, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
                 try:
                     before, after, same = metadata.apply(asked, held, how)
                 except metadata.NotAnObjectError:

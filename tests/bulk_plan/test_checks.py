@@ -206,8 +206,7 @@ def test_numeric_phones_and_placeholder_words_are_warned_of(tmp_path):
     assert "NULL, nan" in warnings
 
 
-# -- headers
-# --------------------------------------------------------------------------------------------------------
+# -- headers -------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(
@@ -267,8 +266,7 @@ def test_missing_columns(tmp_path, name, row, said):
     assert said in str(problems(tmp_path, name, frame(row)))
 
 
-# -- options
-# --------------------------------------------------------------------------------------------------------
+# -- options -------------------------------------------------------------------------------------------------
 
 
 def test_risk_action_from_the_option_fills_blanks_only(tmp_path):

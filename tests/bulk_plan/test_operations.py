@@ -79,8 +79,7 @@ def test_denials_and_deactivations_are_guarded_more_tightly():
     assert max(deny.share, gone.share) < loose.share
 
 
-# -- reading back
-# ---------------------------------------------------------------------------------------------------
+# -- reading back --------------------------------------------------------------------------------------------
 
 
 def back(name, client, planned, secrets=None, since=NOW):
@@ -167,8 +166,7 @@ def test_reads_other_than_a_missing_customer_go_up():
         back("risk-action", Broken(), row(new={}))
 
 
-# -- documentation
-# --------------------------------------------------------------------------------------------------
+# -- documentation -------------------------------------------------------------------------------------------
 
 
 def test_the_page_of_columns_is_in_step():

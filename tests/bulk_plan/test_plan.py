@@ -25,8 +25,7 @@ def deny(*codes):
     return frame(*[{"customer_code": code, "risk_action": "deny"} for code in codes])
 
 
-# -- diff
-# -----------------------------------------------------------------------------------------------------------
+# -- diff ----------------------------------------------------------------------------------------------------
 
 
 def test_rows_show_old_and_new_and_wanted_states_are_not_sent(tmp_path):
@@ -155,8 +154,7 @@ def test_blank_rows_are_accounted_for(tmp_path):
     assert any("2 blank rows" in text for text in made.header.warnings)
 
 
-# -- doubles
-# --------------------------------------------------------------------------------------------------------
+# -- doubles -------------------------------------------------------------------------------------------------
 
 
 def test_identical_doubles_are_folded(tmp_path):
@@ -236,8 +234,7 @@ def test_secrets_tell_doubles_apart(tmp_path):
     assert verdicts(plan(tmp_path, "deactivate-authorization", codes)) == ["send", "send", "folded"]
 
 
-# -- live
-# -----------------------------------------------------------------------------------------------------------
+# -- live ----------------------------------------------------------------------------------------------------
 
 
 def test_live_values_win_and_drift_is_shown(tmp_path):
@@ -337,8 +334,7 @@ def test_nothing_is_fetched_for_an_input_that_is_wrong(tmp_path):
     assert client.asked == []
 
 
-# -- copies
-# ---------------------------------------------------------------------------------------------------------
+# -- copies --------------------------------------------------------------------------------------------------
 
 
 def warehouse(path, *customers, dataset="paystack"):
@@ -409,8 +405,7 @@ def test_a_customer_twice_in_the_copy_counts_once(tmp_path):
     assert plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy).header.counts.rows == 1
 
 
-# -- confirmation, minutes, account
-# ---------------------------------------------------------------------------------
+# -- confirmation, minutes, account --------------------------------------------------------------------------
 
 
 def many(count, action="allow"):
@@ -517,8 +512,7 @@ def test_applicable_only_here_and_now(tmp_path):
             check(**wrong)
 
 
-# -- secrets
-# --------------------------------------------------------------------------------------------------------
+# -- secrets -------------------------------------------------------------------------------------------------
 
 
 def identities(path):
@@ -569,8 +563,7 @@ def test_operations_without_secrets_need_no_input(tmp_path):
     assert made.secrets()(next(made.rows())) == {}
 
 
-# -- any input
-# ------------------------------------------------------------------------------------------------------
+# -- any input -----------------------------------------------------------------------------------------------
 
 ROW = st.fixed_dictionaries(
     {},

@@ -226,8 +226,7 @@ def test_large_plans_stay_quick_to_use(visit, tmp_path):
     assert page.evaluate("document.querySelectorAll('*').length") < 3_000
 
 
-# -- what is in the file, without a browser
-# ---------------------------------------------------------------------------
+# -- what is in the file, without a browser ------------------------------------------------------------------
 
 
 def test_personal_data_is_masked_at_the_source(tmp_path):

@@ -122,8 +122,7 @@ def test_a_failed_planning_leaves_the_last_plan_alone(tmp_path):
     assert [path.name for path in tmp_path.iterdir()] == ["it.plan"]
 
 
-# -- secrets
-# --------------------------------------------------------------------------------------------------------
+# -- secrets -------------------------------------------------------------------------------------------------
 
 SECRETS = ("22233344455", "0987612345", "AUTH_canary77", "ID-CANARY-1")
 

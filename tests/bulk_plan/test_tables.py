@@ -207,8 +207,7 @@ def test_written_files_are_private_and_whole(tmp_path):
     assert [p.name for p in tmp_path.iterdir()] == ["out.csv"]
 
 
-# -- frames
-# ---------------------------------------------------------------------------------------------------------
+# -- frames --------------------------------------------------------------------------------------------------
 
 
 def test_pandas_numbers_become_sane_text():
@@ -308,8 +307,7 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))
 
 
-# -- Parquet and Excel
-# -----------------------------------------------------------------------------------------------
+# -- Parquet and Excel ---------------------------------------------------------------------------------------
 
 
 def test_parquet(tmp_path):
