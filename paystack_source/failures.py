@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any
 from paystack_source.api.redact import hide
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 __all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "masked_traceback"]
 
@@ -209,12 +209,12 @@ def _disk(error: BaseException) -> Failure | None:
 def _dlt(error: BaseException) -> Failure | None:
     """What dlt complains of: settings and destinations; names of settings are shown, values never."""
     if _is(error, "ConfigFieldMissingException"):
-        fields = ", ".join(str(name) for name in getattr(error, "fields", []))
+        names = ", ".join(_settings(getattr(error, "traces", {})))
         return Failure(
             ExitCode.USAGE,
             "SettingMissing",
-            f"A setting is missing: {fields or 'unknown'}.",
-            "Give it in the environment or in .dlt/secrets.toml (docs/configuration.md).",
+            f"A setting is missing: {names or 'dlt does not say which'}.",
+            "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
         )
     if _is(error, "MissingDependencyException"):
         return Failure(
@@ -238,6 +238,17 @@ def _dlt(error: BaseException) -> Failure | None:
             "Check that it runs and its credentials are right; --traceback shows its own words.",
         )
     return None
+
+
+def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """The environment names of missing settings, the most exact of each; where dlt looked is in `traces`."""
+    for name, looked in traces.items():
+        inner = [trace for entry in looked for trace in (getattr(entry, "traces", None),) if trace]
+        for trace in inner:
+            yield from _settings(trace)
+        if not inner:
+            exact = ["__".join((*entry.sections, name)).upper() for entry in looked if entry.sections]
+            yield max(exact, key=len, default=name)
 
 
 def _memory(error: BaseException) -> Failure | None:

@@ -88,11 +88,14 @@ def duration(seconds: float) -> str:
 
 
 class View(Protocol):
-    """Shows snapshots. `show` may be called often; `urgent` marks what should not wait for the next beat."""
+    """Shows snapshots. `show` may be called often; `urgent` marks what should not wait for the next beat.
+
+    `stop` gets what is to stay, None for nothing.
+    """
 
     def start(self, now: Snapshot) -> None: ...
     def show(self, now: Snapshot, *, urgent: bool) -> None: ...
-    def stop(self, now: Snapshot) -> None: ...
+    def stop(self, now: Snapshot | None) -> None: ...
 
 
 class Progress:
@@ -136,11 +139,12 @@ class Progress:
             self._view.start(self._now)
         return self
 
-    def __exit__(self, *_exc: object) -> None:
+    def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
         with self._lock:
             self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
             if self._view:
-                self._view.stop(self._now)
+                # What failed before anything was done leaves the word to the error.
+                self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
 
     @property
     def now(self) -> Snapshot:
@@ -206,8 +210,9 @@ class PlainView:
         if urgent or self._clock() - self._shown_at >= self._every:
             self._write(line(now))
 
-    def stop(self, now: Snapshot) -> None:
-        self._write(last_line(now))
+    def stop(self, now: Snapshot | None) -> None:
+        if now:
+            self._write(last_line(now))
 
     def _write(self, text: str) -> None:
         self._shown_at = self._clock()
@@ -234,8 +239,11 @@ class LiveView:
         del urgent
         self._now = now
 
-    def stop(self, now: Snapshot) -> None:
-        self._now, self._over = now, True
+    def stop(self, now: Snapshot | None) -> None:
+        if now is None:
+            self._live.transient = True
+        else:
+            self._now, self._over = now, True
         self._live.stop()
 
     def _draw(self) -> Table:
@@ -271,8 +279,8 @@ class NotebookView:
             self._shown_at = self._clock()
             self._handle.update(_Words(line(now)))
 
-    def stop(self, now: Snapshot) -> None:
-        self._handle.update(_Words(last_line(now)))
+    def stop(self, now: Snapshot | None) -> None:
+        self._handle.update(_Words(last_line(now) if now else ""))
 
 
 class _Words:

@@ -1,6 +1,7 @@
 """Every way a run can end badly becomes one message, one advice, one exit code, and leaks nothing."""
 
 import errno
+import os
 
 import click
 import pytest
@@ -150,3 +151,16 @@ def test_a_traceback_masks_what_has_the_shape_of_a_secret(secret):
     assert secret not in shown
     assert "row 17" in shown
     assert "test_failures.py" in shown
+
+
+def test_a_missing_setting_is_named_as_it_is_written_in_the_environment(tmp_path, monkeypatch):
+    dlt = pytest.importorskip("dlt")
+    for name in [name for name in os.environ if name.startswith("DESTINATION__")]:
+        monkeypatch.delenv(name)
+    monkeypatch.chdir(tmp_path)
+    pipeline = dlt.pipeline("x", destination="postgres", dataset_name="d", pipelines_dir=str(tmp_path))
+    with pytest.raises(Exception) as caught:
+        pipeline.destination_client()
+    failure = explain(caught.value)
+    assert failure.error == "SettingMissing"
+    assert "DESTINATION__POSTGRES__CREDENTIALS__PASSWORD" in failure.message

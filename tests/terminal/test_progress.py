@@ -91,6 +91,21 @@ def test_a_wait_is_shown_at_once_and_only_once():
     assert "waiting 12 s" in shown[0]
 
 
+def test_what_failed_before_anything_was_done_leaves_the_word_to_the_error():
+    out, progress = plain(Clock())
+    with pytest.raises(ValueError), progress:
+        raise ValueError
+    assert out.getvalue() == "Reading …\n"
+
+
+def test_what_failed_half_way_says_how_far_it_came():
+    out, progress = plain(Clock())
+    progress.advance(40)
+    with pytest.raises(ValueError), progress:
+        raise ValueError
+    assert out.getvalue().splitlines()[-1].startswith("Reading: 40 of 100 rows")
+
+
 def test_many_threads_lose_no_count():
     progress = Progress("x")
     threads = [threading.Thread(target=lambda: [progress.advance() for _ in range(2000)]) for _ in range(8)]
