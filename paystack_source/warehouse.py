@@ -103,6 +103,10 @@ class Warehouse:
             )
         }
 
+    def ask(self, question: Callable[[_Words], str]) -> list[tuple[Any, ...]]:
+        """The rows of any other question about this table; none if it is not there."""
+        return self._all(question)
+
     # -- how they are asked ---------------------------------------------------------------------------------------
 
     def _one(self, question: Callable[[_Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
@@ -132,6 +136,10 @@ class _Words:
         self._client = client
         self.table = client.make_qualified_table_name(table)
         self.present = f"{self._name('_missing_since')} IS NULL"
+
+    def named(self, table: str) -> str:
+        """Another table of the dataset."""
+        return self._client.make_qualified_table_name(table)
 
     def _name(self, column: str) -> str:
         return self._client.escape_column_name(column)

@@ -1,0 +1,196 @@
+"""`--details`: the tables that only single fetches can fill, kept beside the copy and inside a stated budget.
+
+    customer_details         identification and totals, one row per customer
+    customer_authorizations  saved cards and accounts, one row each
+
+A fetch is one request, so only customers that are new or changed since their last fetch are asked for, newest
+first; who is left waits for the next run. Which those are is read from the warehouse, so a run that was cut
+off is simply continued.
+"""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
+
+import dlt
+import pyarrow as pa
+
+from paystack_source.destinations import LOAD_ID, MERGED, suit
+from paystack_source.extract.details import (
+    AUTHORIZATIONS_SCHEMA,
+    DETAILS_SCHEMA,
+    JSON_COLUMNS,
+    TIME,
+    Due,
+    Fetched,
+    authorization_rows,
+    details_row,
+    fetch_all,
+)
+from paystack_source.extract.windows import moment
+from paystack_source.warehouse import Warehouse
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterable, Iterator
+
+    from dlt.extract import DltResource
+
+    from paystack_source.api.customers import PaystackClient
+
+DETAILS = "customer_details"
+AUTHORIZATIONS = "customer_authorizations"
+
+DETAILS_BUDGET = 600
+"""Customers fetched in one run: a live minute's quota of the endpoint."""
+
+BATCH = 200
+
+_DLT_TYPES = {pa.int64(): "bigint", pa.string(): "text", pa.bool_(): "bool", TIME: "timestamp"}
+
+
+class DetailsReport(NamedTuple):
+    """What a run came to: customers fetched, and customers that wait for the next run."""
+
+    fetched: int
+    waiting: int
+
+
+def fetch_details(
+    pipeline: dlt.Pipeline,
+    client: PaystackClient,
+    *,
+    budget: int = DETAILS_BUDGET,
+    include: Collection[str] = (),
+    on_rows: Callable[[int], None] | None = None,
+) -> DetailsReport:
+    """Fetch and load the details of customers that are new or changed.
+
+    Args:
+        pipeline: The copy; its `customers` are loaded.
+        client: Where from; the quota is kept by it.
+        budget: Requests at most.
+        include: Fields to keep in clear: of `HIDDEN` and `MASKED` in `paystack_source.extract.details`.
+        on_rows: Told how many were just fetched.
+
+    Raises:
+        PaystackError: A fetch failed for good; what was fetched before is loaded, batch by batch.
+
+    """
+    due, waiting = _due(pipeline, budget)
+    for start in range(0, len(due), BATCH):
+        batch = due[start : start + BATCH]
+        pipeline.run(details_source(list(fetch_all(client, batch)), include=include))
+        if on_rows:
+            on_rows(len(batch))
+    return DetailsReport(len(due), waiting)
+
+
+def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> Iterator[Fetched]:
+    """Customers whose details are missing or stale, with Paystack's answers."""
+    due, _ = _due(pipeline, budget)
+    yield from fetch_all(client, due)
+
+
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    pairs: list[Fetched]
+
+
+@dlt.source(name="paystack", section="paystack")
+def details_source(answers: list[Fetched], include: Collection[str] = ()) -> Any:  # noqa: ANN401
+    """The two tables over customers that were fetched."""
+    return details_resources(lambda: iter(answers), include)
+
+
+def details_resources(
+    answers: Callable[[], Iterable[Fetched]], include: Collection[str] = ()
+) -> tuple[DltResource, DltResource]:
+    """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
+
+    def fetched() -> Iterator[_Batch]:
+        suit(DETAILS, AUTHORIZATIONS)
+        pairs = iter(answers())
+        while batch := list(itertools.islice(pairs, BATCH)):
+            yield _Batch(batch)
+
+    def details(batch: _Batch) -> pa.Table:
+        now = datetime.now(UTC)
+        rows = [details_row(due, answer, include, now) for due, answer in batch.pairs]
+        return pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA)
+
+    def authorizations(batch: _Batch) -> pa.Table | None:
+        now = datetime.now(UTC)
+        rows = [row for due, answer in batch.pairs for row in authorization_rows(due, answer, include, now)]
+        return pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA) if rows else None
+
+    source = dlt.resource(fetched, name="fetched_customers", selected=False)
+    return (
+        source
+        | dlt.transformer(
+            details,
+            name=DETAILS,
+            primary_key="id",
+            write_disposition=MERGED,  # type: ignore[arg-type]  # dlt means its own type
+            columns=_hints(DETAILS_SCHEMA, (*JSON_COLUMNS, "extra")),
+        ),
+        source
+        | dlt.transformer(
+            authorizations,
+            name=AUTHORIZATIONS,
+            primary_key=("customer_id", "position"),
+            write_disposition=MERGED,  # type: ignore[arg-type]  # dlt means its own type
+            columns=_hints(AUTHORIZATIONS_SCHEMA, ("extra",)),
+        ),
+    )
+
+
+def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
+    columns = {
+        field.name: {
+            "data_type": "json" if field.name in json_columns else _DLT_TYPES[field.type],
+            "nullable": field.nullable,
+        }
+        for field in schema
+    }
+    return {**columns, **LOAD_ID}
+
+
+# -- who is due ---------------------------------------------------------------------------------------------
+
+
+def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
+    """The newest customers whose details are missing or stale, and how many more there are."""
+    warehouse = Warehouse(pipeline)
+    known = _has_table(pipeline, DETAILS)
+
+    def stale(words: Any) -> str:  # noqa: ANN401
+        details = words.named(DETAILS) if known else None
+        join = f" LEFT JOIN {details} d ON d.{words.id} = c.{words.id}" if details else ""
+        differs = (
+            f" AND (d.{words.id} IS NULL OR d.{words.row_updated_at} <> c.{words.updated_at}"
+            f" OR d.{words.row_risk_action} <> c.{words.risk_action})"
+            if details
+            else ""
+        )
+        return f" FROM {words.table} c{join} WHERE c.{words.present}{differs}"
+
+    held = "d.{0}".format if known else "NULL AS {0}".format
+    total = warehouse.ask(lambda words: f"SELECT COUNT(*){stale(words)}")
+    rows = warehouse.ask(
+        lambda words: (
+            f"SELECT c.{words.id}, c.{words.customer_code}, c.{words.updated_at}, c.{words.risk_action},"
+            f" {held(words.authorizations)}{stale(words)}"
+            f" ORDER BY c.{words.created_at} DESC, c.{words.id} DESC LIMIT {budget:d}"
+        )
+    )
+    due = [Due(int(r[0]), str(r[1]), r[2] and moment(r[2]), r[3], int(r[4] or 0)) for r in rows]
+    return due, int(total[0][0]) - len(due) if total else 0
+
+
+def _has_table(pipeline: dlt.Pipeline, table: str) -> bool:
+    # typed as if it always had a schema, but it has none before its first load
+    known = pipeline.default_schema.tables if cast("str | None", pipeline.default_schema_name) else {}
+    return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
