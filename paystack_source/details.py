@@ -46,7 +46,7 @@ AUTHORIZATIONS = "customer_authorizations"
 DETAILS_BUDGET = 600
 """Customers fetched in one run: a live minute's quota of the endpoint."""
 
-BATCH = 200
+BATCH = 500
 
 _DLT_TYPES = {pa.int64(): "bigint", pa.string(): "text", pa.bool_(): "bool", TIME: "timestamp"}
 

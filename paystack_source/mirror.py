@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
@@ -27,9 +28,10 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.customers import PaystackClient, Stats
 
 PIPELINE = "paystack_customers"
+DUCKDB_MEMORY = "200MB"
 
 
 class AlreadyRunningError(Exception):
@@ -60,6 +62,12 @@ class Report:
     seconds: float = 0.0
     refresh_runs: int | None = None
     unproven: list[Entry] = field(default_factory=list)
+    details: DetailsReport | None = None
+
+    def count(self, stats: Stats) -> None:
+        """What the run cost."""
+        self.requests, self.retries = stats.requests, stats.retries
+        self.rate_limited, self.waited_seconds = stats.rate_limited, stats.waited_seconds
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` ends with."""
@@ -88,6 +96,7 @@ class Report:
             "rate_limited": self.rate_limited,
             "waited_seconds": round(self.waited_seconds, 1),
             "seconds": round(self.seconds, 2),
+            **({"details": self.details._asdict()} if self.details else {}),
         }
 
 
@@ -118,7 +127,9 @@ def alone(pipeline: Pipeline) -> Iterator[None]:
         forget_other_places(pipeline)
         if pipeline.destination and pipeline.destination.destination_name == "duckdb":
             # An open connection is DuckDB's own lock: without it another process could slip in between two loads.
-            stack.enter_context(pipeline.sql_client())
+            client = stack.enter_context(pipeline.sql_client())
+            # It would keep four fifths of the machine's memory as cache; a merge needs little.
+            client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
         yield
 
 
@@ -128,6 +139,7 @@ def copy_customers(  # noqa: PLR0913
     *,
     window: Window | None = None,
     refresh_budget: int = REFRESH_BUDGET,
+    details: int = 0,
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
@@ -139,6 +151,7 @@ def copy_customers(  # noqa: PLR0913
         client: Where from.
         window: Only this stretch of creation time.
         refresh_budget: Requests for reading old customers again.
+        details: Customers to fetch for their details at most, see `paystack_source.details`; 0 is off.
         limits: Where a checkpoint ends.
         on_rows: Told how many customers were just read.
         on_total: Told how many there are.
@@ -167,8 +180,11 @@ def copy_customers(  # noqa: PLR0913
             if copying.failure is not None:
                 raise copying.failure
             report = _close(pipeline, copying)
+            if details:
+                report.details = fetch_details(pipeline, client, budget=details)
         finally:
             copying.close()
+    report.count(client.stats)
     report.seconds = time.monotonic() - started
     return report
 
@@ -178,7 +194,7 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
     extraction = copying.extraction
     if extraction is None:
         raise AssertionError("the run never began")
-    tally, stats = extraction.tally, copying.client.stats
+    tally = extraction.tally
     warehouse = Warehouse(pipeline)
     whole = warehouse.total()
     total = tally.api_total
@@ -200,10 +216,6 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         api_total=total,
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
-        requests=stats.requests,
-        retries=stats.retries,
-        rate_limited=stats.rate_limited,
-        waited_seconds=stats.waited_seconds,
         refresh_runs=_runs_to_refresh(whole, copying.refresh_budget),
         unproven=unproven,
     )

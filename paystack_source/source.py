@@ -118,8 +118,8 @@ class Copying:
         self._events: Iterator[Any] = iter(())
 
     def close(self) -> None:
+        """Let the reader's threads go; the client is its owner's to close."""
         self._reader.close()
-        self.client.close()
 
     def take(self) -> Iterator[Any]:
         """What the next load stores: tables of customers and ledger lines."""

@@ -34,6 +34,19 @@ THIS = "python pipelines/customers.py"
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
               help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Also fetch new and changed customers one by one: identification, totals, saved cards.",
+)
+@click.option(
+    "--details-budget",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    metavar="N",
+    help="Customers to fetch for --details; the others wait for the next run.",
+)
 @click.option("--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
               help="Part of the key's quota that this run may use.")  # fmt: skip
 @options
@@ -55,6 +68,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             client,
             window=window,
             refresh_budget=chosen["refresh_budget"],
+            details=chosen["details_budget"] if chosen["details"] else 0,
             on_rows=progress.advance,
             on_total=lambda total: progress.update(total=total),
         )
@@ -102,6 +116,9 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
         ("where", place),
     ]
+    if report.details is not None:
+        waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
+        rows.insert(3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
     if report.rows_missing:
         rows.insert(3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
     for entry in report.unproven:
