@@ -31,6 +31,7 @@ AGE = {
     "_last_seen_at": "greatest(_last_seen_at, _missing_since) desc nulls last",
     "_dlt_load_id": "try_cast(_dlt_load_id as double) desc nulls last",
     "updated_at": "updated_at desc nulls last",
+    "rows_held_after": "rows_held_after desc nulls last",  # a line of the ledger is completed after the load
 }
 """Which row of a key counts where every version is kept: latest look at Paystack, then latest load."""
 
@@ -70,9 +71,9 @@ class LakeReader:
         view = f"create or replace view {name} as select * from {every}"  # noqa: S608  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
         age = [order for column, order in AGE.items() if column in rows.schema.names]
-        if keys and age:
+        if keys:
             key = ", ".join(map(self.escape_column_name, keys))
-            view += f" qualify row_number() over (partition by {key} order by {', '.join(age)}) = 1"
+            view += f" qualify row_number() over (partition by {key} order by {', '.join(age) or 1}) = 1"
         self._memory.execute(view)
         return name
 
