@@ -114,7 +114,7 @@ def test_a_key_rests_nowhere_after_reading_well_or_badly(workplace, sandbox):
         for customer in list(api.customers_truth())
         for code in api.authorizations(customer["customer_code"])
     ]
-    assert workplace.run(api.url, "customers.py", "--json").returncode == 0
+    assert workplace.run(api.url, "customers.py", "--details", "--json").returncode == 0
     assert workplace.run(api.url, "query.py").returncode == 0
 
     api.configure(secret_keys=())
