@@ -65,7 +65,12 @@ def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
     """A DuckDB in memory that spills to `folder` and stays inside a bound."""
     con = duckdb.connect(
         ":memory:",
-        config={"memory_limit": memory, "temp_directory": str(folder), "preserve_insertion_order": "false"},
+        config={
+            "autoinstall_known_extensions": False,
+            "memory_limit": memory,
+            "temp_directory": str(folder),
+            "preserve_insertion_order": "false",
+        },
     )
     con.execute("SET TimeZone = 'UTC'")
     return con

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import csv
 import os
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -35,6 +36,7 @@ __all__ = [
 ]
 
 SHOWN: Final = 20
+ALIKE: Final = 5
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,17 +73,28 @@ class InputError(ConfigError):
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
         self.name = name
-        lines = [f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"]
-        lines += [f"  {problem}" for problem in self.problems[:SHOWN]]
-        if self.count > SHOWN:
-            lines.append(f"  … and {self.count - SHOWN:,} more")
-        super().__init__("\n".join(lines))
+        title = f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"
+        super().__init__("\n  ".join([title, *_summary(self.problems, self.count)]))
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.advice}"
 
     def __reduce__(self) -> tuple[object, ...]:
         return type(self), (self.problems,), dict(self.__dict__)
+
+
+def _summary(problems: Sequence[Problem], count: int) -> list[str]:
+    """The problems in words. If there are more than `SHOWN`, so many, and of one kind at most `ALIKE`."""
+    if count <= SHOWN:
+        return [str(problem) for problem in problems]
+    kinds: Counter[tuple[str, str]] = Counter()
+    lines = []
+    for problem in problems:
+        kind = problem.column, problem.reason
+        if kinds[kind] < ALIKE and len(lines) < SHOWN:
+            lines.append(str(problem))
+            kinds[kind] += 1
+    return [*lines, f"… and {count - len(lines):,} more"]
 
 
 class PlanError(ConfigError):
