@@ -6,7 +6,9 @@ Between the command line, which parses, and `paystack_source.bulk`, which works 
 from __future__ import annotations
 
 import contextlib
-from dataclasses import dataclass
+import time
+from collections import deque
+from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
@@ -43,6 +45,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.perform import Done
     from paystack_source.bulk.states import RowState
+    from paystack_source.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
@@ -59,6 +62,17 @@ class Desk:
     chosen: dict[str, Any]
     client: PaystackClient
     clock: StoppableClock
+
+    waits: list[Progress] = field(default_factory=list)
+    """Where waits for the quota are shown, once there is a display."""
+
+    @property
+    def per_minute(self) -> int:
+        """Requests a minute that the quota lets through; 0 for no limit of our own."""
+        if self.chosen["sandbox"]:
+            return SANDBOX_QUOTA
+        quota = settings.find_quota()
+        return settings.QUOTA_BY_MODE[self.client.mode] if quota is None else quota
 
     @cached_property
     def account(self) -> int | None:
@@ -85,8 +99,13 @@ class Desk:
                 error.advice = f"{error.advice} {listed} lists them."
             raise
         if self.chosen.get("review"):
-            self.terminal.say(f"To look at: {write_review(made, self.chosen['review'])}")
+            self.write_review(made, self.chosen["review"])
         return made
+
+    def write_review(self, made: Plan, page: Path) -> None:
+        """The plan as a page, with the command that applies it."""
+        write_review(made, page, command=f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}")
+        self.terminal.say(f"To look at: {page}")
 
     def copy(self) -> CustomerCopy | None:
         """The warehouse copy, if there is one and it may be read."""
@@ -109,7 +128,7 @@ class Desk:
         names = set(PlanOptions.__struct_fields__) & set(self.chosen)
         return PlanOptions(
             account=self.account,
-            quota=SANDBOX_QUOTA if self.chosen["sandbox"] else settings.find_quota(),
+            quota=self.per_minute,
             **{name: self.chosen[name] for name in names},
         )
 
@@ -162,14 +181,19 @@ class Desk:
         )
         age = None if chosen["max_age"] is None else timedelta(hours=chosen["max_age"])
         with self.terminal.progress(title, total=made.header.counts.to_send, unit="rows") as progress:
+            recent: deque[float] = deque()
+            allowed = self.per_minute
 
             def on_done(done: Done, _state: RowState | None) -> None:
                 if done.event is not None and done.event.kind in SETTLED:
                     progress.advance()
-                waited = self.client.stats.waited_seconds
-                if waited >= 1:
-                    progress.note(f"waited {waited:,.0f} s for the quota")
+                if allowed:
+                    recent.append(time.monotonic())
+                    while recent[0] < recent[-1] - 60:
+                        recent.popleft()
+                    progress.quota(len(recent), allowed)
 
+            self.waits.append(progress)
             yield Session(self.client, Runs(), rules, self.clock, on_done, age)
 
     def close(self, finished: Finished) -> int:
@@ -192,9 +216,13 @@ class Desk:
             self.terminal.say(f"  {label}: {value}")
 
     def finish_plan(self, made: Plan) -> int:
-        """A plan was all that was asked for."""
+        """A plan was all that was asked for; it comes with its page."""
+        page = self.chosen.get("review") or made.path.with_suffix(".html")
+        if not self.chosen.get("review"):
+            self.write_review(made, page)
         follow = [f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}"]
-        self.terminal.finish("Planned; nothing was sent", plan_facts(made), plan_json(made), follow)
+        facts = [*plan_facts(made), ("page", page)]
+        self.terminal.finish("Planned; nothing was sent", facts, plan_json(made, page), follow)
         return ExitCode.OK
 
 
@@ -204,6 +232,13 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
     from paystack_source.api.customers import PaystackClient  # noqa: PLC0415  --help need not wait for it
 
     clock = StoppableClock()
+    waits: list[Progress] = []
+
+    def on_wait(seconds: float, _endpoint: str, reason: str) -> None:
+        for progress in waits:
+            why = "the quota" if reason == "quota" else reason.replace("_", " ")
+            progress.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
+
     with contextlib.ExitStack() as stack:
         key, url = None, None
         if chosen["sandbox"]:
@@ -214,9 +249,11 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
         share = chosen.get("quota_share", 1.0)
         client = stack.enter_context(
-            PaystackClient(key, base_url=url, quota_share=share, clock=clock, operations=reach(writes))
+            PaystackClient(
+                key, base_url=url, quota_share=share, clock=clock, operations=reach(writes), on_wait=on_wait
+            )
         )
-        yield Desk(terminal, chosen, client, clock)
+        yield Desk(terminal, chosen, client, clock, waits)
 
 
 def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:

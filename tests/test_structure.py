@@ -30,7 +30,7 @@ MAY_USE = {
     "details": {"api", "destinations", "extract", "warehouse"},
     "mirror": {"api", "details", "destinations", "extract", "source", "warehouse", "place"},
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "sandbox", "settings", "terminal"},
+    "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
     # what people see
     "failures": {"api"},
     "progress": set(),

@@ -147,11 +147,12 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
     return frame
 
 
-def plan_json(plan: Plan) -> dict[str, Any]:
-    """What `plan --json` ends with."""
+def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
+    """What `plan --json` ends with; `page` is where it can be looked at."""
     header = plan.header
     return {
         "plan_file": str(plan.path),
+        "review_file": None if page is None else str(page),
         "plan_id": header.plan_id,
         "seal": header.seal,
         "operation": header.operation,

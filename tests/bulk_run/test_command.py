@@ -12,8 +12,8 @@ from paystack_source.bulk.plan import Plan
 from paystack_source.bulk.runs import Runs
 
 FIELDS = {
-    "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown", "unsent",
-    "requests", "seconds", "results_file",
+    "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
+    "unsent", "requests", "seconds", "results_file",
 }  # fmt: skip
 
 

@@ -1,0 +1,147 @@
+"""The tables that runs leave in the warehouse, and what happens when it is not there."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+
+import duckdb
+import pyarrow as pa
+import pytest
+
+from paystack_source import audit
+from paystack_source.bulk.runs import Runs
+from paystack_source.terminal import run
+from tests.bulk_run.conftest import load_script
+
+HISTORY = """
+    select who, input, before->>'risk_action' as old, "after"->>'risk_action' as new, outcome, finished_at
+    from paystack.write_back_rows join paystack.write_back_runs using (run_id)
+    where customer_code = ? order by finished_at, run_id
+"""
+
+
+def ask(desk, sql, *values):
+    with duckdb.connect(str(desk.folder / "paystack_customers.duckdb"), read_only=True) as connection:
+        return connection.execute(sql, list(values)).fetchall()
+
+
+@pytest.fixture
+def copied(desk, monkeypatch):
+    """A desk with a copy of the customers."""
+    for name in ("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "RUNTIME__LOG_LEVEL"):
+        monkeypatch.delenv(name, raising=False)
+    assert run(load_script("customers").main, ["--quiet"]) == 0
+    return desk
+
+
+def test_who_did_what_to_whom_is_one_query_and_the_copy_is_up_to_date(copied):
+    path = copied.risk_file(10)
+    codes = [c["customer_code"] for c in copied.customers(10)]
+    assert run(load_script("customers").main, ["--quiet", "--refresh-budget", "600"]) == 0
+    denied = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
+    assert (denied.code, denied.json.get("applied")) == (0, 10), denied.err
+    assert not denied.json["warnings"]
+    held = ask(copied, "select distinct risk_action from paystack.customers where customer_code in ?", codes)
+    assert held == [("deny",)]
+    undone = copied.bulk("undo", denied.json["run_id"], "--yes", copy=True)
+    assert (undone.code, undone.json["applied"]) == (0, 10), undone.err
+
+    lines = ask(copied, HISTORY, codes[0])
+    assert [line[2:5] for line in lines] == [("default", "deny", "applied"), ("deny", "default", "applied")]
+    assert lines[0][0]
+    assert lines[0][1] == str(path)
+    counts = ask(
+        copied, "select applied, rejected, undo_of from paystack.write_back_runs order by started_at"
+    )
+    assert counts == [(10, 0, None), (10, 0, denied.json["run_id"])]
+    assert ask(copied, "select count(*), count(distinct id) from paystack.customers") == [(60, 60)]
+    assert ask(copied, "select count(*) from paystack.customers where created_at is null") == [(0,)]
+
+    # Loading again, or the extract running on, changes nothing.
+    for one in Runs():
+        with one.journal() as journal:
+            journal.note_loaded(0, 0.0)
+            assert not dict(journal.returned())
+    assert run(load_script("customers").main, ["--quiet"]) == 0
+    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(20,)]
+
+
+def test_created_customers_are_in_the_copy_at_once(copied):
+    people = [{"email": f"new{n}@example.com", "first_name": f"Ada {n}"} for n in range(3)]
+    said = copied.bulk("run", "create", copied.csv("people.csv", people), "--yes", copy=True)
+    assert said.json["applied"] == 3
+    sql = """select email, first_name, created_at, domain from paystack.customers
+             where email like 'new%' order by 1"""
+    rows = ask(copied, sql)
+    assert [(row[0], row[1], row[3]) for row in rows] == [
+        (f"new{n}@example.com", f"Ada {n}", "test") for n in range(3)
+    ]
+    assert all(row[2].microsecond == 0 for row in rows)
+    assert run(load_script("customers").main, ["--quiet"]) == 0
+    assert ask(copied, "select count(*), count(distinct id) from paystack.customers") == [(63, 63)]
+
+
+def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
+    path = copied.risk_file(5)
+    locked = OSError("Could not set lock on file")
+    real = audit._load_run
+
+    def fail(*_args):
+        raise locked
+
+    monkeypatch.setattr(audit, "_load_run", fail)
+    said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
+    assert (said.code, said.json["applied"]) == (0, 5)
+    assert "could not be updated" in said.json["warnings"][0]
+    assert f"status {said.json['run_id']} --load" in said.err
+
+    # As long as the copy does not know, it is not believed: the next plan reads the customers themselves.
+    again = copied.bulk("plan", "risk-action", path, "--risk-action", "default", copy=True)
+    assert (again.json["to_send"], again.json["noop"]) == (5, 0)
+    assert "read live" in again.err
+
+    monkeypatch.setattr(audit, "_load_run", real)
+    copied.bulk("status", said.json["run_id"], "--load", copy=True)
+    copied.bulk("status", said.json["run_id"], "--load", copy=True)
+    assert ask(copied, "select applied from paystack.write_back_runs") == [(5,)]
+    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(5,)]
+    assert ask(copied, "select count(*) from paystack.customers where risk_action = 'deny'")[0][0] >= 5
+
+
+def test_without_a_copy_the_runs_are_still_recorded(desk):
+    said = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--yes", copy=True)
+    assert said.json["applied"] == 3
+    assert ask(desk, "select applied from paystack.write_back_runs") == [(3,)]
+    tables = ask(desk, "select table_name from duckdb_tables() where schema_name = 'paystack'")
+    assert ("customers",) not in tables
+
+
+HELD = pa.table(
+    {
+        "id": pa.array([1, 2], pa.int64()),
+        "customer_code": ["CUS_1", "CUS_2"],
+        "email": ["a@example.com", "b@example.com"],
+        "first_name": ["Ada", None],
+        "risk_action": ["default", "deny"],
+        "vip": ["yes", None],  # a column that only this copy has
+        "_last_seen_at": pa.array([None, None], pa.timestamp("us", tz="UTC")),
+    }
+)
+NOW = datetime(2026, 11, 23, tzinfo=UTC)
+
+
+def test_partial_answers_are_laid_over_the_held_row():
+    change = {"risk_action": "allow", "first_name": None, "unheard_of": 1, "_last_seen_at": NOW}
+    laid = audit.overlay(HELD, {1: change}).to_pylist()[0]
+    assert laid["risk_action"] == "allow"
+    assert laid["first_name"] is None
+    assert laid["_last_seen_at"] == NOW
+    assert (laid["email"], laid["vip"], laid["customer_code"]) == ("a@example.com", "yes", "CUS_1")
+    assert "unheard_of" not in laid
+
+
+def test_new_customers_are_added_and_unknown_ones_are_not():
+    added = audit.overlay(HELD.slice(0, 0), {7: {"customer_code": "CUS_7", "email": "c@example.com"}, 8: {}})
+    known = {"id": 7, "customer_code": "CUS_7", "email": "c@example.com"}
+    assert added.to_pylist() == [{name: known.get(name) for name in HELD.column_names}]
+    assert added.schema == HELD.schema

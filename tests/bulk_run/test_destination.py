@@ -1,0 +1,73 @@
+"""The dlt destination: rows reach the journaled runner, and dlt's own retries send nothing twice."""
+
+from __future__ import annotations
+
+import dlt
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from paystack_source.bulk.destination import paystack_customers
+from paystack_source.bulk.runs import Runs
+
+
+@pytest.fixture
+def rows(desk, monkeypatch):
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+    people = desk.customers(20)
+    for customer in people:
+        desk.api.edit_customer(customer["customer_code"], risk_action="default")
+    return [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in people]
+
+
+def pipeline(operation="risk-action", **options):
+    return dlt.pipeline("whitelist", destination=paystack_customers(operation, **options))
+
+
+def test_rows_reach_paystack_and_leave_a_run(desk, rows):
+    pipeline().run(rows, table_name="changes")
+    assert {desk.truth(row["customer_code"])["risk_action"] for row in rows} == {"deny"}
+    (made,) = Runs()
+    with made.journal() as journal:
+        assert journal.last_seq == 40
+
+
+def test_a_rejected_row_holds_nothing_up(desk, rows):
+    rows.insert(3, {"customer_code": "CUS_nosuchone0", "risk_action": "deny"})
+    pipeline().run(rows, table_name="changes")
+    assert len(desk.api.write_log()) == 20
+    (made,) = Runs()
+    assert "CUS_nosuchone0" in made.failed_file.read_text("utf-8-sig")
+
+
+def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
+    """Stopped in the middle, the file is handed over again, by this process and by the next."""
+    monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "2")
+    desk.api.configure(faults="reset_after@set_risk_action#5+1")
+    from paystack_source.bulk import destination  # noqa: PLC0415
+
+    judged = []
+    real = destination._judge
+
+    def fail_twice(finished):
+        real(finished)
+        judged.append(finished.run.run_id)
+        if len(judged) < 3:
+            raise destination.StoppedError("the process ends here")
+
+    monkeypatch.setattr(destination, "_judge", fail_twice)
+    whitelist = pipeline()
+    try:
+        whitelist.run(rows, table_name="changes")
+    except PipelineStepFailed:
+        whitelist.load()
+    assert len(judged) >= 3
+    assert len(set(judged)) == 1
+    assert len(desk.api.write_log()) == 20
+    assert desk.api.repeated_writes() == {}
+
+
+def test_bad_rows_fail_the_load_and_send_nothing(desk, rows):
+    with pytest.raises(PipelineStepFailed):
+        pipeline().run([{"customer_code": "CUS_a", "risk_action": "maybe"}], table_name="changes")
+    assert desk.api.write_log() == []

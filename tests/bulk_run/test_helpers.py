@@ -1,0 +1,172 @@
+"""Bulk changes from Python: any frame, a dry run as a frame, results beside the rows, resume and undo."""
+
+from __future__ import annotations
+
+import duckdb
+import pandas as pd
+import polars as pl
+import pyarrow as pa
+import pytest
+
+import paystack_source
+from paystack_source import (
+    BulkResult,
+    ConfigError,
+    RiskAction,
+    bulk_create,
+    bulk_deactivate_authorization,
+    bulk_set_risk_action,
+    bulk_update,
+    bulk_validate,
+)
+from paystack_source.bulk.runs import Runs
+
+
+@pytest.fixture
+def settings(desk):
+    """What every call here takes: no copy, no bar."""
+    return {"copy": False, "progress": False}
+
+
+@pytest.fixture
+def frame(desk):
+    people = desk.customers(6)
+    for customer in people:
+        desk.api.edit_customer(customer["customer_code"], risk_action="default")
+    codes = [c["customer_code"] for c in people]
+    return pd.DataFrame({"customer_code": codes, "score": [0.5] * 6}, index=list("abcdef"))
+
+
+def test_a_dry_run_is_the_plan_as_a_frame_and_sends_nothing(desk, settings, frame):
+    shown = bulk_set_risk_action(frame, RiskAction.DENY, dry_run=True, refresh="live", **settings)
+    assert list(shown["verdict"]) == ["send"] * 6
+    assert set(shown["old_risk_action"]) == {"default"}
+    assert set(shown["new_risk_action"]) == {"deny"}
+    assert shown.attrs["to_send"] == 6
+    assert desk.api.write_log() == []
+    assert not list(Runs())
+
+
+@pytest.mark.parametrize(
+    "kind",
+    [
+        lambda frame: frame,
+        pa.Table.from_pandas,
+        pl.from_pandas,
+        duckdb.from_df,
+        lambda frame: frame.to_dict("records"),
+    ],
+    ids=["pandas", "arrow", "polars", "duckdb", "records"],
+)
+def test_any_frame_will_do(desk, settings, frame, kind):
+    result = bulk_set_risk_action(kind(frame), "allow", **settings)
+    assert isinstance(result, BulkResult)
+    assert result.summary["applied"] == 6
+    assert list(result.results["_status"]) == ["applied"] * 6
+    assert list(result.results["customer_code"]) == list(frame["customer_code"])
+    assert desk.truth(frame["customer_code"].iloc[0])["risk_action"] == "allow"
+
+
+def test_results_keep_the_input_as_it_was(desk, settings, frame):
+    before = frame.copy()
+    result = bulk_set_risk_action(frame, "deny", **settings)
+    pd.testing.assert_frame_equal(frame, before)
+    pd.testing.assert_frame_equal(result.results[list(before.columns)], before)
+    assert list(result.results.columns) == ["customer_code", "score", "_status", "_code", "_message", "_time"]
+    assert "6 applied" in str(result)
+    assert "applied" in result._repr_html_()
+
+
+def test_failed_rows_are_corrected_and_sent_again(desk, settings, frame):
+    good = frame.loc["f", "customer_code"]
+    frame.loc["f", "customer_code"] = "CUS_nosuchone0"
+    result = bulk_set_risk_action(frame, "deny", **settings)
+    assert not result.complete
+    assert list(result.failed.index) == ["f"]
+    again = bulk_set_risk_action(result.failed.assign(customer_code=good), "deny", **settings)
+    assert again.summary["applied"] == again.summary["rows"] == 1
+    assert again.complete
+
+
+def test_a_stopped_run_is_resumed(desk, settings, frame):
+    desk.api.configure(risk_forbidden=True)
+    stopped = bulk_set_risk_action(frame, "deny", **settings)
+    assert stopped.summary["unsent"] == 6
+    assert "cannot modify" in stopped.summary["stopped"]
+    desk.api.configure(risk_forbidden=False)
+    result = stopped.resume()
+    assert (result.run_id, result.summary["applied"]) == (stopped.run_id, 6)
+    assert result.resume().summary["applied"] == 6
+    assert len(desk.api.write_log()) == 6
+
+
+def test_undo_shows_first_and_then_puts_back(desk, settings, frame):
+    result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
+    shown = result.undo(dry_run=True)
+    assert set(shown["new_risk_action"]) == {"default"}
+    undone = result.undo()
+    assert undone.summary["undo_of"] == result.run_id
+    assert {desk.truth(code)["risk_action"] for code in frame["customer_code"]} == {"default"}
+
+
+def test_names_and_phones_are_filled_in_where_they_are_missing(desk, settings, frame):
+    codes = list(frame["customer_code"])
+    for code in codes:
+        desk.api.edit_customer(code, first_name=None, phone=None)
+    desk.api.edit_customer(codes[0], first_name="Kept")
+    people = pd.DataFrame({"customer_code": codes, "first_name": "Ada", "phone": "+2348012345678"})
+    result = bulk_update(people, only_missing=True, refresh="live", **settings)
+    assert result.summary["applied"] == 6
+    assert desk.truth(codes[0])["first_name"] == "Kept"
+    assert desk.truth(codes[1])["first_name"] == "Ada"
+    assert desk.truth(codes[0])["phone"] == "+2348012345678"
+
+
+def test_the_other_operations(desk, settings, frame):
+    made = bulk_create(pd.DataFrame({"email": ["new@example.com"], "first_name": ["Ada"]}), **settings)
+    assert made.summary["applied"] == 1
+    codes = list(frame["customer_code"])
+    identities = pd.DataFrame(
+        {"customer_code": codes[:1], "first_name": "Ada", "last_name": "Obi", "country": "NG",
+         "bank_code": "007", "account_number": "0123456789", "bvn": "22299911177"}
+    )  # fmt: skip
+    checked = bulk_validate(identities, **settings)
+    assert checked.summary["accepted_pending"] == 1
+    assert checked.results["bvn"].iloc[0] == "…77"
+    cards = [
+        (c["customer_code"], a)
+        for c in desk.customers(60)
+        for a in desk.api.authorizations(c["customer_code"])
+    ]
+    owner, code = cards[0]
+    gone = bulk_deactivate_authorization(
+        pd.DataFrame({"authorization_code": [code], "customer_code": [owner]}), **settings
+    )
+    assert gone.summary["applied"] == 1
+    assert code not in desk.api.authorizations(owner)
+
+
+def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
+    with pytest.raises(ConfigError, match="no risk action"):
+        bulk_set_risk_action(frame, "maybe", **settings)
+    with pytest.raises(ConfigError):
+        bulk_set_risk_action(pd.DataFrame({"nothing": [1]}), "deny", **settings)
+    assert desk.api.write_log() == []
+
+
+def test_a_frame_of_customers_serves_as_the_copy(desk, settings, frame):
+    copy = pd.DataFrame(desk.customers(60))
+    result = bulk_set_risk_action(frame, "default", progress=False, copy=copy, refresh="never")
+    assert (result.summary["skipped_noop"], result.summary["requests"]) == (6, 0)
+
+
+def test_a_client_can_be_shared(desk, settings, frame):
+    with desk.client() as client:
+        result = bulk_set_risk_action(frame, "deny", client=client, **settings)
+        assert result.summary["applied"] == 6
+        assert client.fetch(frame["customer_code"].iloc[0]).data["risk_action"] == "deny"
+
+
+def test_the_public_names_are_the_helpers(desk):
+    for name in ("bulk_set_risk_action", "bulk_update", "bulk_create", "bulk_validate"):
+        assert getattr(paystack_source, name).__doc__

@@ -1,0 +1,139 @@
+"""Real processes, killed or interrupted at seeded moments, resumed, and held against the sandbox's truth."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+
+from tests.bulk_run.conftest import ROOT
+
+PATIENCE = 60.0
+
+
+def start(*args):
+    command = [
+        sys.executable,
+        ROOT / "pipelines" / "bulk.py",
+        *map(str, args),
+        "--no-copy",
+        "--json",
+        "--quiet",
+    ]
+    return subprocess.Popen(
+        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+    )
+
+
+def wait_for_writes(api, number, process):
+    deadline = time.monotonic() + PATIENCE
+    while len(api.write_log()) < number and process.poll() is None:
+        assert time.monotonic() < deadline, "nothing is being sent"
+        time.sleep(0.005)
+
+
+def file_for(desk, operation):
+    people = desk.customers(120)
+    if operation == "create":
+        rows = [{"email": f"new{n}@example.com", "first_name": f"Ada {n}"} for n in range(120)]
+    elif operation == "update":
+        rows = [{"customer_code": c["customer_code"], "first_name": f"Ada {n}"} for n, c in enumerate(people)]
+    else:
+        for customer in people:
+            desk.api.edit_customer(customer["customer_code"], risk_action="default")
+        rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in people]
+    return desk.csv("rows.csv", rows)
+
+
+def holds(desk, row):
+    if "email" in row:
+        return any(c["email"] == row["email"] for c in desk.api.customers_truth())
+    held = desk.truth(row["customer_code"])
+    return all(held[name] == row[name] for name in ("first_name", "risk_action") if name in row)
+
+
+@pytest.mark.parametrize(
+    ("operation", "seed"), [("risk-action", 1), ("update", 2), ("create", 3), ("create", 4)]
+)
+def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, operation, seed):
+    rng = random.Random(seed)
+    desk.api.add_customers(60)
+    path = file_for(desk, operation)
+    trouble = "reset_before@writes=0.03,reset_after@writes=0.03,error_after@writes=0.02"
+    desk.api.configure(latency=0.05, faults=trouble)
+    process = start("run", operation, path, "--yes", "--refresh", "never")
+    try:
+        wait_for_writes(desk.api, rng.randint(5, 100), process)
+    finally:
+        process.send_signal(signal.SIGKILL)
+        process.communicate(timeout=PATIENCE)
+    desk.api.configure(latency=0.0, faults="")
+    for _ in range(2):  # the second resume finds nothing left to do
+        said = desk.bulk("resume", "latest", "--yes")
+    lines = desk.results(said)
+    assert len(lines) == 120
+    assert sum(said.json[word] for word in ("applied", "rejected", "unknown", "unsent")) == 120
+    for line in lines:
+        if line["_status"] == "applied":
+            assert holds(desk, line)
+        if line["_status"] in ("rejected", "unsent"):
+            assert not holds(desk, line)
+    if operation == "create":
+        emails = [body["email"] for _, endpoint, _, body in desk.api.write_log() if endpoint == "create"]
+        assert len(emails) == len(set(emails))
+        assert said.json["unsent"] == said.json["rejected"] == 0
+    else:
+        assert said.json["applied"] == 120
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run(desk, number):
+    desk.api.add_customers(60)
+    path = file_for(desk, "risk-action")
+    desk.api.configure(latency=0.15)
+    process = start("run", "risk-action", path, "--yes", "--refresh", "never")
+    wait_for_writes(desk.api, 10, process)
+    process.send_signal(number)
+    out, err = process.communicate(timeout=PATIENCE)
+    assert process.returncode == 130
+    said = json.loads(out.splitlines()[-1])
+    assert said["status"] == "interrupted"
+    assert said["unknown"] == 0
+    assert said["applied"] == len(desk.api.write_log())
+    assert said["unsent"] == 120 - said["applied"] > 0
+    assert f"resume {said['run_id']}" in err
+    assert desk.bulk("resume", said["run_id"], "--yes").json["applied"] == 120
+    assert desk.api.repeated_writes() == {}
+
+
+def test_an_interrupt_does_not_sit_out_a_quota_window(desk):
+    desk.api.configure(limit=20, window_seconds=3600.0)
+    path = file_for(desk, "risk-action")
+    process = start("run", "risk-action", path, "--yes", "--refresh", "never")
+    wait_for_writes(desk.api, 20, process)
+    process.send_signal(signal.SIGINT)
+    out, _ = process.communicate(timeout=PATIENCE)  # the window would take an hour
+    said = json.loads(out.splitlines()[-1])
+    assert (process.returncode, said["applied"], said["unknown"]) == (130, 20, 0)
+
+
+def test_two_processes_cannot_apply_one_plan(desk):
+    desk.api.configure(latency=0.15)
+    plan = desk.bulk("plan", "risk-action", file_for(desk, "risk-action"), "--refresh", "never").json[
+        "plan_file"
+    ]
+    first = start("apply", plan, "--yes")
+    wait_for_writes(desk.api, 5, first)
+    second = desk.bulk("apply", plan, "--yes")
+    assert second.code == 2
+    assert "being applied by another process" in second.err
+    assert desk.bulk("status").json["runs"][0]["applied"] <= 60
+    out, _ = first.communicate(timeout=PATIENCE)
+    assert json.loads(out.splitlines()[-1])["applied"] == 60
+    assert desk.api.repeated_writes() == {}
