@@ -16,19 +16,21 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from paystack_source.details import DetailsReport, fetch_details
-from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
+from paystack_source.history import begin_history
 from paystack_source.place import duckdb_file, forget_other_places
-from paystack_source.source import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
+from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.customers import PaystackClient, Stats
+    from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
 DUCKDB_MEMORY = "200MB"
@@ -127,7 +129,8 @@ def alone(pipeline: Pipeline) -> Iterator[None]:
         forget_other_places(pipeline)
         if pipeline.destination and pipeline.destination.destination_name == "duckdb":
             # An open connection is DuckDB's own lock: without it another process could slip in between two loads.
-            client = stack.enter_context(pipeline.sql_client())
+            client: SqlClientBase[Any] = pipeline.sql_client()
+            stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
             # It would keep four fifths of the machine's memory as cache; a merge needs little.
             client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
         yield
@@ -139,6 +142,7 @@ def copy_customers(  # noqa: PLR0913
     *,
     window: Window | None = None,
     refresh_budget: int = REFRESH_BUDGET,
+    history: bool = False,
     details: int = 0,
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
@@ -151,6 +155,7 @@ def copy_customers(  # noqa: PLR0913
         client: Where from.
         window: Only this stretch of creation time.
         refresh_budget: Requests for reading old customers again.
+        history: Also keep every version of a customer, see `paystack_source.history`.
         details: Customers to fetch for their details at most, see `paystack_source.details`; 0 is off.
         limits: Where a checkpoint ends.
         on_rows: Told how many customers were just read.
@@ -166,6 +171,8 @@ def copy_customers(  # noqa: PLR0913
         if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
             pipeline.normalize()
             pipeline.load()
+        if history:
+            begin_history(pipeline, CUSTOMER_COLUMNS)
         copying = Copying(
             client,
             window=window,
@@ -176,7 +183,7 @@ def copy_customers(  # noqa: PLR0913
         )
         try:
             while not copying.done:
-                pipeline.run(checkpoint(copying))
+                pipeline.run(checkpoint(copying, history=history))
             if copying.failure is not None:
                 raise copying.failure
             report = _close(pipeline, copying)

@@ -17,7 +17,7 @@ import dlt
 import pyarrow as pa
 from dlt.common.configuration.container import Container
 from dlt.common.pipeline import PipelineContext
-from dlt.common.typing import TSecretStrValue
+from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
@@ -25,6 +25,7 @@ from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds
+from paystack_source.history import HISTORY, history_resource
 from paystack_source.warehouse import Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -92,7 +93,7 @@ class Copying:
     on in the background while a load is under way.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # the settings of a run
         self,
         client: PaystackClient,
         *,
@@ -212,7 +213,7 @@ def _lines(entries: list[Entry]) -> pa.Table | None:
     return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
 
 
-def resources(copying: Copying) -> tuple[DltResource, ...]:
+def resources(copying: Copying, *, history: bool = False) -> tuple[DltResource, ...]:
     """The resources over one run of copying."""
 
     @dlt.resource(
@@ -222,17 +223,18 @@ def resources(copying: Copying) -> tuple[DltResource, ...]:
         columns=CUSTOMER_COLUMNS,
     )
     def customers() -> Iterator[pa.Table]:
-        suit("customers", "ledger")
+        suit("customers", "ledger", HISTORY)
         yield from map(storable, copying.take())
 
     found = customers()
-    return found, found | dlt.transformer(lambda _table: _lines(copying.take_entries()), **_LEDGER)
+    lines = found | dlt.transformer(lambda _table: storable(_lines(copying.take_entries())), **_LEDGER)
+    return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
 @dlt.source(name="paystack", section="paystack")
-def checkpoint(copying: Copying) -> Any:  # noqa: ANN401  # dlt wants resources
+def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
     """The next load of a run that is under way."""
-    return resources(copying)
+    return resources(copying, history=history)
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -242,13 +244,22 @@ def ledger_lines(entries: list[Entry]) -> Any:  # noqa: ANN401  # dlt wants reso
     @dlt.resource(**_LEDGER)
     def ledger() -> Iterator[pa.Table | None]:
         suit("ledger")
-        yield _lines(entries)
+        yield storable(_lines(entries))
 
     return ledger
 
 
+def scheduled_interval() -> tuple[datetime, datetime] | tuple[None, None]:
+    """The interval that dlt is told by a scheduler: `DLT_INTERVAL_START` and `_END`, or Airflow's data interval.
+
+    Nothing if there is none, or an empty one, as of a run by hand.
+    """
+    interval = dlt.current.interval()
+    return (None, None) if interval is None or dlt.current.interval.is_empty else (interval.start, interval.end)
+
+
 @dlt.source(name="paystack", section="paystack")
-def paystack_source(  # noqa: PLR0913  # the settings of a source are its arguments
+def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are its arguments
     secret_key: TSecretStrValue | None = None,
     base_url: str | None = None,
     quota: int | None = None,
@@ -256,9 +267,11 @@ def paystack_source(  # noqa: PLR0913  # the settings of a source are its argume
     start: datetime | str | None = None,
     end: datetime | str | None = None,
     refresh_budget: int = REFRESH_BUDGET,
+    history: bool = False,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers."""
     client = PaystackClient(
         secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
     )
-    return resources(Copying(client, window=bounds(start, end), refresh_budget=refresh_budget))
+    copying = Copying(client, window=bounds(start, end), refresh_budget=refresh_budget)
+    return resources(copying, history=history)

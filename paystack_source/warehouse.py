@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Any
 
 import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
-from dlt.destinations.exceptions import DatabaseUndefinedRelation, DestinationUndefinedEntity
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.destinations import as_arrow, reading
 from paystack_source.extract.arrow import SCHEMA
@@ -61,14 +62,14 @@ class Warehouse:
         for some in _batches(sorted(ids), _BATCH):
             rows = self._all(
                 lambda sql, some=some: (  # type: ignore[misc]
-                    f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.id} IN ({_numbers(some)})"
+                    f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.id} IN ({numbers(some)})"
                 )
             )
             found.update(int(row[0]) for row in rows)
         return found
 
     def ids(self, window: Window) -> set[int]:
-        table = self._arrow(
+        table = self.arrow(
             lambda sql: f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}"
         )
         return set() if table is None else set(table.column(0).to_pylist())
@@ -76,9 +77,9 @@ class Warehouse:
     def rows(self, ids: Collection[int]) -> pa.Table:
         tables = []
         for some in _batches(sorted(ids), _BATCH):
-            table = self._arrow(
+            table = self.arrow(
                 lambda sql, some=some: (  # type: ignore[misc]
-                    f"SELECT * FROM {sql.table} WHERE {sql.id} IN ({_numbers(some)})"
+                    f"SELECT * FROM {sql.table} WHERE {sql.id} IN ({numbers(some)})"
                 )
             )
             if table is not None:
@@ -103,33 +104,41 @@ class Warehouse:
             )
         }
 
-    def ask(self, question: Callable[[_Words], str]) -> list[tuple[Any, ...]]:
+    def exists(self) -> bool:
+        """Whether the table is there, be it empty."""
+        return (
+            self._ask(lambda words: f"SELECT COUNT(*) FROM {words.table}", lambda cursor: cursor.fetchall())
+            is not None
+        )
+
+    def ask(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
         """The rows of any other question about this table; none if it is not there."""
         return self._all(question)
 
     # -- how they are asked ---------------------------------------------------------------------------------------
 
-    def _one(self, question: Callable[[_Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
+    def _one(self, question: Callable[[Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
         rows = self._all(question)
         return rows[0][0] if rows else None
 
-    def _all(self, question: Callable[[_Words], str]) -> list[tuple[Any, ...]]:
+    def _all(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
-    def _arrow(self, question: Callable[[_Words], str]) -> pa.Table | None:
+    def arrow(self, question: Callable[[Words], str]) -> pa.Table | None:
+        """The answer to any question about this table as Arrow; `None` if the table is not there."""
         return self._ask(question, lambda cursor: as_arrow(cursor, self._pipeline, self._table))
 
-    def _ask(self, question: Callable[[_Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    def _ask(self, question: Callable[[Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
             with reading(self._pipeline) as client:
-                words = _Words(client, self._table)
+                words = Words(client, self._table)
                 with client.execute_query(question(words)) as cursor:
                     return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 
 
-class _Words:
+class Words:
     """Names and times as one destination writes them."""
 
     def __init__(self, client: SqlClientBase[Any] | LakeReader, table: str) -> None:
@@ -157,8 +166,8 @@ class _Words:
 
     def _time(self, value: datetime) -> str:
         caps = self._client.capabilities
-        write = caps.format_datetime_literal or _GENERIC.format_datetime_literal
-        return str(write(value, 6, not caps.supports_tz_aware_datetime))
+        write: Callable[..., str] | None = caps.format_datetime_literal
+        return str((write or _GENERIC.format_datetime_literal)(value, 6, not caps.supports_tz_aware_datetime))
 
 
 class Remembered:
@@ -199,5 +208,5 @@ def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
         yield items[start : start + size]
 
 
-def _numbers(ids: Iterable[int]) -> str:
+def numbers(ids: Iterable[int]) -> str:
     return ", ".join(str(int(number)) for number in ids) or "NULL"

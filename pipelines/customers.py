@@ -34,6 +34,7 @@ THIS = "python pipelines/customers.py"
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
               help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
+@click.option("--history", is_flag=True, help="Also keep every version of a customer that is seen.")
 @click.option(
     "--details",
     is_flag=True,
@@ -68,6 +69,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             client,
             window=window,
             refresh_budget=chosen["refresh_budget"],
+            history=chosen["history"],
             details=chosen["details_budget"] if chosen["details"] else 0,
             on_rows=progress.advance,
             on_total=lambda total: progress.update(total=total),
@@ -125,7 +127,7 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
     title = "Complete: every customer is here" if report.complete else "NOT proven complete"
-    query = f'python pipelines/query.py "select risk_action, count(*) from {table} group by 1"'
+    query = f'python pipelines/query.py "select risk_action, count(*) from {table} group by 1"'  # noqa: S608  # to paste
     terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] == "duckdb" else [])
 
 

@@ -1,0 +1,181 @@
+"""`--history`: every version of a customer that was seen, fed by the pages that are read anyway.
+
+`customers_history` has the columns of `customers` and, in UTC, `_valid_from` (this version was first seen then)
+and `_valid_to` (another version was seen then; null for the newest). A version is another one when anything but
+`updated_at` differs, or when the customer is no longer shown. Paystack tells no times of its own for edits: the
+rolling re-read finds them, so `_valid_from` is at most one refresh cycle late.
+
+dlt's `scd2` is not used: it exists for databases only, and it compares what a destination may have respelled
+(JSON, times). Here the fingerprint of a version is stored with it, and any destination that can be queried will do.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+import dlt
+import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paystack_source.destinations import LOAD_ID, MERGED, suit
+from paystack_source.extract.arrow import TIME
+from paystack_source.extract.windows import ALWAYS, Window, cut_at
+from paystack_source.warehouse import Warehouse, numbers
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping
+
+    from dlt.extract import DltResource
+
+    from paystack_source.warehouse import Words
+
+HISTORY = "customers_history"
+
+COLUMNS: Mapping[str, Any] = {
+    "_valid_from": {"data_type": "timestamp", "nullable": False},
+    "_valid_to": {"data_type": "timestamp"},
+    "_fingerprint": {"data_type": "text"},
+    **LOAD_ID,
+}
+
+BASELINE_ROWS = 20_000
+FEW = 1_000
+"""Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
+
+_UNSEEN = {"updated_at", "_last_seen_at", "_missing_since"}
+
+
+def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
+    """The table over what `customers` yields; `columns` are the hints of that table."""
+
+    def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
+        if not isinstance(table, pa.Table) or not table.num_rows:
+            return
+        found = changed(table, Warehouse(dlt.current.pipeline(), HISTORY))
+        if found.num_rows:
+            yield found
+
+    return customers | dlt.transformer(versions, **_hints(columns))
+
+
+def begin_history(pipeline: dlt.Pipeline, columns: Mapping[str, Any]) -> None:
+    """Give everyone who was copied before there was a history their first version. Does nothing later on."""
+    if Warehouse(pipeline, HISTORY).exists() or not Warehouse(pipeline).exists():
+        return
+
+    @dlt.resource(**_hints(columns))
+    def first_versions() -> Iterator[pa.Table]:
+        suit(HISTORY)
+        yield from _first_versions(Warehouse(pipeline))
+
+    @dlt.source(name="paystack", section="paystack")
+    def history() -> Any:  # noqa: ANN401  # dlt wants resources
+        return first_versions
+
+    pipeline.run(history())
+
+
+def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
+    return {
+        "name": HISTORY,
+        "primary_key": ("id", "_valid_from"),
+        "write_disposition": MERGED,
+        "columns": {**columns, **COLUMNS},
+    }
+
+
+def changed(table: pa.Table, history: Warehouse) -> pa.Table:
+    """The versions to store: what is new in `table`, and the held versions that end with it.
+
+    Args:
+        table: Customers as they were just read, each once.
+        history: The versions held.
+
+    """
+    seen = _as_versions(table)
+    held = _newest(seen, history)
+    known = dict(zip(held.column("id").to_pylist(), held.column("_fingerprint").to_pylist(), strict=True))
+    pairs = zip(seen.column("id").to_pylist(), seen.column("_fingerprint").to_pylist(), strict=True)
+    fresh = seen.filter(
+        pa.array([known.get(number) != fingerprint for number, fingerprint in pairs], pa.bool_())
+    )
+    replaced = [number for number in fresh.column("id").to_pylist() if number in known]
+    if not replaced:
+        return fresh
+    begin = dict(zip(fresh.column("id").to_pylist(), fresh.column("_valid_from").to_pylist(), strict=True))
+    ended = _open_versions(history, lambda words: f"{words.id} IN ({numbers(replaced)})", "*")
+    ends = pa.array([begin[number] for number in ended.column("id").to_pylist()], TIME)
+    for name in ("_valid_to", "_last_seen_at"):
+        ended = ended.set_column(ended.column_names.index(name), name, ends)
+    ended = ended.drop_columns([name for name in ended.column_names if name.startswith("_dlt")])
+    return pa.concat_tables([_cast(ended), fresh], promote_options="permissive")
+
+
+def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
+    """Ids and fingerprints of the newest versions held, at least of the customers in `seen`."""
+    if seen.num_rows <= FEW:
+        ids = seen.column("id").to_pylist()
+        return _open_versions(history, lambda words: f"{words.id} IN ({numbers(ids)})")
+    created = pc.min_max(seen.column("created_at")).as_py()
+    if created["min"] is None or pc.any(pc.is_null(seen.column("created_at"))).as_py():
+        return _open_versions(history, lambda _words: "1 = 1")
+    span = Window(created["min"], created["max"] + timedelta(seconds=1))
+    return _open_versions(history, lambda words: words.inside(span))
+
+
+def _open_versions(history: Warehouse, where: Callable[[Words], str], what: str = "") -> pa.Table:
+    found = history.arrow(
+        lambda words: (
+            f"SELECT {what or f'{words.id}, {words._fingerprint}'} FROM {words.table}"  # noqa: SLF001  # a column
+            f" WHERE {words._valid_to} IS NULL AND {where(words)}"  # noqa: SLF001
+        )
+    )
+    return _NONE if found is None else found
+
+
+_NONE = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_table()
+
+
+def _first_versions(customers: Warehouse) -> Iterator[pa.Table]:
+    for window in cut_at(ALWAYS, customers.cuts(ALWAYS, BASELINE_ROWS)):
+        held = customers.arrow(
+            lambda words, window=window: f"SELECT * FROM {words.table} WHERE {words.inside(window)}"  # type: ignore[misc]
+        )
+        if held is not None and held.num_rows:
+            held = held.drop_columns([name for name in held.column_names if name.startswith("_dlt")])
+            yield _as_versions(_cast(held))
+
+
+def _as_versions(table: pa.Table) -> pa.Table:
+    """The customers as versions that begin when they were seen."""
+    names = sorted(name for name in table.column_names if name not in _UNSEEN)
+    parts = [f"'{name}=' || " + _sql_text(name, table.schema.field(name).type) for name in names]
+    memory = duckdb.connect()
+    memory.execute("SET TimeZone = 'UTC'")
+    memory.register("customers", table)
+    fingerprints = memory.execute(
+        f"SELECT md5(concat_ws(chr(31), {', '.join(parts)}, 'missing=' || (_missing_since IS NOT NULL)))"
+        " FROM customers"
+    ).to_arrow_table()
+    begin = pc.coalesce(table.column("_missing_since"), table.column("_last_seen_at"))
+    return (
+        table.append_column("_valid_from", begin)
+        .append_column("_valid_to", pa.nulls(table.num_rows, TIME))
+        .append_column("_fingerprint", fingerprints.column(0))
+    )
+
+
+def _sql_text(name: str, kind: pa.DataType) -> str:
+    quoted = '"' + name.replace('"', '""') + '"'
+    return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
+
+
+def _cast(table: pa.Table) -> pa.Table:
+    """Times in UTC and microseconds, whatever the destination made of them."""
+    fields = [
+        pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
