@@ -64,6 +64,7 @@ def environ(checkout, api):
         "HOME": str(checkout.parent),
         "MPLBACKEND": "Agg",
         "NO_COLOR": "1",
+        "PAYSTACK_TRACEBACK": "1",  # so that a failure here says where it came from
         "SOURCES__PAYSTACK__BASE_URL": api.url,
         "SOURCES__PAYSTACK__SECRET_KEY": str(api.secret_key),
         "PAYSTACK_SECRET_KEY": str(api.secret_key),
