@@ -98,7 +98,7 @@ def test_retries_of_a_read_end(connect, clock):
     # Full jitter: each wait lies between 0 and a ceiling that doubles.
     assert len(clock.rests) == ATTEMPTS - 1
     assert all(0 <= rest <= 0.5 * 2**turn for turn, rest in enumerate(clock.rests))
-    assert len(set(clock.rests)) == ATTEMPTS - 1
+    assert not any(rest == 0.5 * 2**turn for turn, rest in enumerate(clock.rests))
 
 
 def test_retries_end_early_when_the_time_is_up(connect, clock):
@@ -259,6 +259,20 @@ def test_a_refused_connection_is_certainly_not_applied_and_tried_again(call, con
     with pytest.raises(Unavailable, match="no connection"):
         call(connect(SimpleNamespace(url=url)))
     assert len(clock.rests) == ATTEMPTS - 1
+
+
+def test_a_request_that_never_left_costs_no_quota(connect, clock):
+    with socket.create_server(("127.0.0.1", 0)) as closed_soon:
+        url = f"http://127.0.0.1:{closed_soon.getsockname()[1]}"
+    with pytest.raises(Unavailable):
+        read(connect(SimpleNamespace(url=url), quota=1))
+    assert max(clock.rests) < 20  # pauses between attempts, no minute for the quota
+
+
+def test_a_request_that_left_costs_quota_even_without_an_answer(connect, clock):
+    with RawServer(CLOSE, GOOD) as server:
+        read(connect(server, quota=1))
+    assert max(clock.rests) > 50
 
 
 def test_a_connection_that_idled_is_not_used_for_a_write(connect, monkeypatch):

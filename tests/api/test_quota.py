@@ -168,6 +168,76 @@ def test_a_429_that_says_nothing_closes_for_a_whole_window():
     assert budget.wait(62.0) == 0
 
 
+def sendable(budget, now):
+    """How many requests may be sent at this moment."""
+    count = 0
+    while budget.wait(now) == 0:
+        budget.charge()
+        count += 1
+    return count
+
+
+def test_a_429_frees_at_its_reset_what_was_answered_before():
+    budget = Budget(10)
+    for _ in range(5):
+        budget.charge()
+        budget.settle(0.0, 1.0)  # would count until 61
+    budget.charge()
+    budget.settle(2.0, 3.0, Reading(10, 0, (8.0, 10.0)), refused=True)
+    assert budget.wait(3.0) == pytest.approx(10.0)
+    assert budget.wait(13.0) == 0
+    for _ in range(10):  # the whole limit, one after another
+        assert budget.wait(13.0) == 0
+        budget.charge()
+        budget.settle(13.0, 13.5)
+    assert budget.wait(14.0) > 50
+
+
+def test_each_answer_narrows_the_end_of_the_window():
+    budget = Budget(2)
+    for late in (40.0, 31.0):  # a slow answer, then a quick one of the same window
+        budget.charge()
+        budget.settle(0.0, 1.0, Reading(2, 1, (29.0, late)))
+    assert budget.wait(1.0) == pytest.approx(31.0)
+
+
+def test_an_answer_of_an_older_window_that_comes_late_changes_nothing():
+    budget = Budget(100)
+    for _ in range(2):
+        budget.charge()
+    budget.settle(60.0, 61.0, Reading(100, 99, (57.0, 59.0)))
+    budget.settle(1.0, 61.5, Reading(100, 0, (0.0, 2.0)))  # sent a minute ago, counted in the window before
+    assert sendable(budget, 64.0) == 99
+
+
+def test_what_others_have_used_is_counted():
+    budget = Budget(100)
+    for remaining in (50, 3, 40):  # in any order: the least is the latest
+        budget.charge()
+        budget.settle(0.0, 1.0, Reading(100, remaining, (29.0, 31.0)))
+    assert sendable(budget, 1.0) == 3
+    assert budget.wait(1.0) == pytest.approx(31.0)
+
+
+def test_without_headers_requests_at_a_time_double():
+    budget, rounds = Budget(600), []
+    for now in range(8):
+        rounds.append(sendable(budget, now))
+        for _ in range(rounds[-1]):
+            budget.settle(now, now + 0.5)
+    assert rounds == [1, 2, 4, 8, 16, 32, 537, 0]
+
+
+def test_after_a_429_what_lies_beyond_goes_one_at_a_time():
+    budget = Budget(100)
+    for _ in range(40):
+        budget.charge()
+        budget.settle(0.0, 0.5)
+    budget.charge()
+    budget.settle(1.0, 1.5, refused=True)
+    assert sendable(budget, 62.0) == 41  # as many as were granted, and one to see
+
+
 def test_what_was_never_sent_costs_nothing():
     budget = Budget(1)
     budget.charge()
