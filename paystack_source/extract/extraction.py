@@ -45,7 +45,6 @@ NARROW_ROWS = 300
 LOOKBACK = timedelta(days=1)
 """Where no totals show late customers, this much of the newest time is read again each run."""
 
-LOOK_AGAIN = 2
 HALF = timedelta(milliseconds=500)
 
 
@@ -157,18 +156,20 @@ class Extraction:
 
     def events(self) -> Iterator[Event]:
         """The whole run. Afterwards `tally.complete` says whether the copy is proven complete."""
+        held = self.held.total()
         if self.bounds is not None:
             yield from self._read_bounds(self.bounds)
         else:
             yield from self._catch_up()
             if self.tally.complete and self.refresh_budget:
-                found = self.tally.rows_new
+                before = self.held.total() + self._pending.added
                 yield from self._refresh()
-                if self._gone or self.tally.rows_new > found:
+                if self._gone or self.held.total() + self._pending.added != before:
                     yield Checkpoint()
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
+        self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
@@ -207,11 +208,7 @@ class Extraction:
 
     def _look(self) -> _Look:
         """The newest page and the total of the whole list, which needs no filter to be true."""
-        page = self.reader.ask(Query(None, None, 1))
-        for _ in range(LOOK_AGAIN):
-            if page.meta.total is not None:
-                break
-            page = self.reader.ask(Query(None, None, 1))  # either meta may come at any time
+        page = self.reader.ask_total(Query(None, None, 1))
         table = self.reader.parse(page).table
         self._check_account(table)
         unknown = self._unknown(table)
@@ -274,7 +271,6 @@ class Extraction:
         """Customers that were seen on a page of the whole list rather than in a window."""
         if table.num_rows:
             self._pending.loose.update(table.column("id").to_pylist())
-            self.tally.rows_new += table.num_rows
             yield from self._rows(table, "new")
 
     def _mark_gone(self) -> Iterator[Event]:
@@ -397,7 +393,6 @@ class Extraction:
             self._gone |= held - result.ids
         new = len(result.ids - held - self._pending.loose)
         self._pending.settle(result.window, new)
-        self.tally.rows_new += new
         self.tally.windows += 1
         if result.proven:
             self._cover(result, len(held))

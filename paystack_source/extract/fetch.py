@@ -19,6 +19,9 @@ Answer = TypeVar("Answer")
 
 START = 8
 CAP = 32
+READY = 256
+"""Answers that may wait to be taken; about 40 KB each."""
+
 _WORTH = 1.15  # doubling must bring at least this much more per second
 _PATIENCE = 16  # epochs before a larger number is tried again
 
@@ -74,10 +77,12 @@ class Fetcher(Generic[Job, Answer]):
         fetch: Callable[[Job], Answer],
         *,
         cap: int = CAP,
+        ready: int = READY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._fetch = fetch
         self._clock = clock
+        self._ready = ready
         self._in_flight = InFlight(cap=cap)
         self._jobs: deque[Job] = deque()
         self._answers: deque[tuple[Job, Answer | BaseException]] = deque()
@@ -126,6 +131,7 @@ class Fetcher(Generic[Job, Answer]):
                     raise LookupError("nothing was asked")
                 self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
             job, answer = self._answers.popleft()
+            self._state.notify()
         if isinstance(answer, BaseException):
             raise answer
         return job, answer
@@ -160,6 +166,10 @@ class Fetcher(Generic[Job, Answer]):
                     self._in_flight.idle()
                 self._employ(spared=1)
                 self._state.notify_all()
+
+    def _may_run(self) -> bool:
+        room = self._running + len(self._answers) < self._ready
+        return bool(self._jobs) and room and self._running < self._in_flight.limit
 
     def _next_job(self) -> Job | None:
         with self._state:

@@ -33,10 +33,11 @@ if TYPE_CHECKING:
 PAGE = 100
 _DOCUMENTED_PAGE = 50
 PAGES_A_BITE = 10
-BUFFER_PAGES = 400
-"""Pages asked for ahead of their use; they wait in memory (about 40 KB each) while a checkpoint is loaded."""
+AHEAD_PAGES = 300
+"""The next window is begun while fewer pages than this are under way."""
 
 PASSES = 3
+ASK_AGAIN = 3
 PASSES_WITHOUT_TOTAL = 4
 _EMPTY = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
 _ROUND = 32  # pages asked for at once where no total says how many there are
@@ -193,6 +194,14 @@ class Reader:
         self.requests += 1
         return self._list(query)
 
+    def ask_total(self, query: Query) -> Page:
+        """One page, asked again a few times if it has no total: either meta may come at any time."""
+        for _ in range(ASK_AGAIN):
+            page = self.ask(query)
+            if page.meta.total is not None:
+                break
+        return page
+
     def parse(self, *pages: Page) -> arrow.Parsed:
         return arrow.parse([page.raw for page in pages], self._now())
 
@@ -231,8 +240,11 @@ class Reader:
         times = self._times_at(
             [Query(*asked, number) for number in range(step + 1, total // length + 1, step)]
         )
+        left = total
         for part in reversed(cut_at(window, times)):
-            yield Reading(part, part.asked(), expected=step * length)
+            expected = min(step * length, left) if part.lo > window.lo else left
+            left -= expected
+            yield Reading(part, part.asked(), expected=expected)
 
     def _times_at(self, probes: list[Query]) -> list[datetime]:
         """The oldest creation time on each of these pages."""
@@ -276,7 +288,7 @@ class Reader:
         under_way: list[Reading] = []
         more = True
         while more or under_way:
-            while more and self._fetcher.pending < BUFFER_PAGES:
+            while more and self._fetcher.pending < AHEAD_PAGES:
                 reading = next(waiting, None)
                 more = reading is not None
                 if reading is not None:
@@ -340,8 +352,7 @@ class Reader:
         """Finish a window that adds up; start another pass over one that does not."""
         while True:
             if reading.knows_totals and reading.total is None:  # a cursor's pages have none
-                self.requests += 1
-                self._note(reading, 1, self._list(Query(*reading.asked, 1)))
+                self._note(reading, 1, self.ask_total(Query(*reading.asked, 1)))
                 yield from self._digest(reading)
             reading.sizes.append(len(reading.walk))
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
