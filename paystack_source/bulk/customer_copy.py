@@ -38,10 +38,18 @@ HELD: Final = (
     "integration",
     "domain",
     "seen_at",
+    "missing_since",
 )
-_TYPES: Final = {"id": "BIGINT", "integration": "BIGINT", "seen_at": "TIMESTAMPTZ"}
+_TYPES: Final = {
+    "id": "BIGINT",
+    "integration": "BIGINT",
+    "seen_at": "TIMESTAMPTZ",
+    "missing_since": "TIMESTAMPTZ",
+}
 # When the extract last saw a row; the first that the copy has.
 _SEEN: Final = ("_last_seen_at", "_last_verified", "_last_verified_at", "seen_at", "last_seen_at")
+
+_MISSING: Final = "_missing_since"
 
 
 class CustomerCopy(Protocol):
@@ -103,7 +111,7 @@ class _FrameCopy:
     def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
         frame = open_table(self.table)
         _check_columns(frame.columns)
-        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_SEEN)]
+        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_SEEN, _MISSING)]
         names = [frame.columns[i] for i in wanted]
         schema = pa.schema([(name, pa.string()) for name in names])
         con.execute(f"CREATE TABLE copied ({', '.join(f'{_quoted(name)} VARCHAR' for name in names)})")
@@ -133,6 +141,8 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
 ) -> CopyInfo:
     seen = next((column for column in _SEEN if column in columns), None)
     source = {column: column for column in HELD if column in columns} | ({"seen_at": seen} if seen else {})
+    if _MISSING in columns:
+        source["missing_since"] = _MISSING
     values = {column: f"NULLIF(CAST({_quoted(name)} AS VARCHAR), '')" for column, name in source.items()}
     picked = ", ".join(
         f"TRY_CAST({values.get(column, 'NULL')} AS {_TYPES.get(column, 'VARCHAR')}) AS {column}"

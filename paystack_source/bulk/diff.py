@@ -36,7 +36,8 @@ if TYPE_CHECKING:
 
 TEXTS: Final = ("first_name", "last_name", "phone", "risk_action")
 _BATCH: Final = 50_000
-_KINDS: Final = {"id": "BIGINT", "seen_at": "TIMESTAMPTZ"}
+_OF_THE_COPY: Final = ("seen_at", "missing_since")  # what only the copy can know
+_KINDS: Final = {"id": "BIGINT", "seen_at": "TIMESTAMPTZ", "missing_since": "TIMESTAMPTZ"}
 _LIVE: Final = pa.schema(
     [
         ("asked", pa.string()),
@@ -140,10 +141,10 @@ class Diff:
     def _needed(self) -> list[str]:
         """Columns of the copy that this plan looks at, so that the rest is never read."""
         fields = [name for name in (*TEXTS, "metadata") if name in self.fields]
-        return ["customer_code", "email", "id", "seen_at", *fields]
+        return ["customer_code", "email", "id", *fields, *_OF_THE_COPY]
 
     def _identify(self) -> None:
-        columns = ", ".join(name for name in self._needed() if name != "seen_at")
+        columns = ", ".join(name for name in self._needed() if name not in _OF_THE_COPY)
         self.con.execute(diff_sql.CURRENT.format(columns=columns))
         self.con.execute(diff_sql.WHO.format(identity=self._identity(), by_email=str("email" in self.has)))
 

@@ -177,7 +177,12 @@ def _notes(diff: Diff) -> str:
         return "WHEN c.customer_code IS NOT NULL THEN 'is a customer already'"
     if name not in COMPARED:
         return ""
-    absent = "WHEN c.customer_code IS NULL THEN 'not in the copy'" if diff.copied else ""
+    absent = (
+        "WHEN c.customer_code IS NULL THEN 'not in the copy' WHEN NOT c.is_live AND b.missing_since IS NOT NULL "
+        "THEN 'not seen at Paystack since ' || strftime(b.missing_since, '%Y-%m-%d')"
+        if diff.copied
+        else ""
+    )
     return f"WHEN {_nothing(diff)} THEN 'nothing to set' WHEN {_done(diff)} THEN 'as wanted already' {absent}"
 
 

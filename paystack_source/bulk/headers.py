@@ -5,7 +5,7 @@ from __future__ import annotations
 import difflib
 import re
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.problems import InputError, Problem
 
@@ -13,6 +13,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paystack_source.bulk.operations import Operation
+
+# What no column is called; it is not shown, because it may be a customer's.
+_DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +41,9 @@ def match_columns(
     `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or
     ambiguous.
     """
+    if any(_DATA.search(name) for name in names):
+        said = "the first line holds data; it must name the columns"
+        raise InputError([Problem(1, "", said)], name=source or "the header")
     found, problems = _find(operation, names)
     ignored = [name for index, name in enumerate(names) if index not in found.values()]
     near = _near(operation, ignored, found)

@@ -88,7 +88,7 @@ def _summary(problems: Sequence[Problem], count: int) -> list[str]:
     if count <= SHOWN:
         return [str(problem) for problem in problems]
     kinds: Counter[tuple[str, str]] = Counter()
-    lines = []
+    lines: list[str] = []
     for problem in problems:
         kind = problem.column, problem.reason
         if kinds[kind] < ALIKE and len(lines) < SHOWN:

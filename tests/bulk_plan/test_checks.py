@@ -232,6 +232,15 @@ def test_a_near_miss_is_suggested(tmp_path):
     assert made.header.input.ignored == ["phnoe", "shop"]
 
 
+@pytest.mark.parametrize("first", ["CUS_abc123", "ada@shop.ng", "+2348012345678", "AUTH_x1"])
+def test_a_file_without_a_header_is_recognised_and_not_quoted(tmp_path, first):
+    path = tmp_path / "in.csv"
+    path.write_text(f"{first},deny\n{first},deny\n")
+    error = problems(tmp_path, "risk-action", path)
+    assert "must name the columns" in str(error)
+    assert first not in str(error)
+
+
 def test_double_headers_are_refused(tmp_path):
     for names in (
         ["email", "E mail", "risk_action"],
