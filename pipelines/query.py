@@ -6,7 +6,6 @@ output, which `pipelines/bulk.py` takes as its input; with --json it is one obje
 
 from __future__ import annotations
 
-import os
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -16,6 +15,7 @@ import click
 import duckdb
 
 from paystack_source.bulk.csvio import write_rows
+from paystack_source.place import duckdb_file
 from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
 
 if TYPE_CHECKING:
@@ -39,7 +39,7 @@ SAMPLE = """
 @options
 def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool) -> int:
     """Ask the DuckDB copy a question in SQL, or see what is there."""
-    path = database or default_database()
+    path = database or duckdb_file()
     if not path.exists():
         raise UsageError(
             f"There is no database {path}.",
@@ -59,12 +59,6 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
     return ExitCode.OK
-
-
-def default_database() -> Path:
-    """The file that dlt's own setting names, else the pipeline's default in the working folder."""
-    named = os.environ.get("DESTINATION__DUCKDB__CREDENTIALS", "").removeprefix("duckdb:///")
-    return Path(named or "paystack_customers.duckdb")
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -1,0 +1,106 @@
+"""`pipelines/query.py`: the copy answers, changes nothing, and gives CSV that bulk reads back as it was."""
+
+import csv
+import importlib.util
+import io
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from paystack_source.bulk.csvio import CsvFile
+from paystack_source.terminal import ExitCode, run
+
+SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "query.py"
+
+
+@pytest.fixture(scope="module")
+def command():
+    spec = importlib.util.spec_from_file_location("query_under_test", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture
+def copy(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS", raising=False)
+    with duckdb.connect("paystack_customers.duckdb") as connection:
+        connection.execute("""
+            create schema paystack;
+            create table paystack._dlt_loads (a int);
+            create table paystack.customers as
+            select 'CUS_' || i as customer_code, 'x' || i || '@example.com' as email, '=SUM(1)' as first_name,
+                   'Òké, "the" 2nd' as last_name, '+23480' || i as phone, 'default' as risk_action,
+                   timestamptz '2026-01-01 08:00:00+00' + to_days(i::int) as created_at
+            from range(60) t(i)
+        """)
+    return tmp_path / "paystack_customers.duckdb"
+
+
+def test_without_a_question_it_shows_what_is_there(command, copy, capsys):
+    assert run(command, []) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "customers" in out
+    assert "60" in out
+    assert "CUS_59" in out
+    assert "_dlt" not in out
+
+
+def test_it_answers_and_says_how_many_more_there_are(command, copy, capsys):
+    assert run(command, ["from paystack.customers order by created_at"]) == ExitCode.OK
+    out, err = capsys.readouterr()
+    assert "CUS_0" in out
+    assert "CUS_59" not in out
+    assert "20 more rows" in err
+
+
+def test_json_ends_with_columns_and_rows(command, copy, capsys):
+    assert run(command, ["select count(*) as n from paystack.customers", "--json"]) == ExitCode.OK
+    assert json.loads(capsys.readouterr().out) == {"columns": ["n"], "rows": [[60]]}
+
+
+def test_csv_is_guarded_for_spreadsheets_and_bulk_reads_it_as_it_was(command, copy, capsys, tmp_path):
+    sql = "select customer_code, first_name, last_name, phone, null as middle from paystack.customers limit 2"
+    assert run(command, ["--csv", sql]) == ExitCode.OK
+    text = capsys.readouterr().out
+    rows = list(csv.reader(io.StringIO(text)))
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    path = tmp_path / "out.csv"
+    path.write_text(text, encoding="utf-8", newline="")
+    chunk = next(iter(CsvFile(path, "utf-8").chunks()))
+    assert [column.to_pylist() for column in chunk.columns] == [
+        ["CUS_0", "CUS_1"],
+        ["=SUM(1)"] * 2,
+        ['Òké, "the" 2nd'] * 2,
+        ["+234800", "+234801"],
+        [""] * 2,
+    ]
+
+
+def test_it_cannot_change_the_copy(command, copy, capsys):
+    assert run(command, ["delete from paystack.customers"]) != ExitCode.OK
+    assert run(command, ["select count(*) as n from paystack.customers", "--json"]) == ExitCode.OK
+    assert "[[60]]" in capsys.readouterr().out
+
+
+@pytest.mark.parametrize("sql", ["select nothing from paystack.customers", "from nowhere", "selec 1"])
+def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
+    assert run(command, [sql]) == ExitCode.USAGE
+    assert "DuckDB cannot answer that" in capsys.readouterr().err
+
+
+def test_no_copy_yet_says_how_to_make_one(command, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("DESTINATION__DUCKDB__CREDENTIALS", raising=False)
+    assert run(command, []) == ExitCode.USAGE
+    assert "pipelines/customers.py" in capsys.readouterr().err
+
+
+def test_it_looks_where_dlt_was_told_to_keep_the_copy(command, copy, tmp_path, monkeypatch, capsys):
+    copy.rename(tmp_path / "elsewhere.duckdb")
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", f"duckdb:///{tmp_path / 'elsewhere.duckdb'}")
+    assert run(command, []) == ExitCode.OK
+    assert "CUS_59" in capsys.readouterr().out
