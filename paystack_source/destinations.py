@@ -24,6 +24,7 @@ from dlt.common.configuration.container import Container
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema.typing import TColumnSchema
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.lake import Answer, LakeReader
@@ -31,7 +32,6 @@ from paystack_source.lake import Answer, LakeReader
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dlt.common.data_types import TDataType
     from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
         TTableFormat,
@@ -43,8 +43,8 @@ MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "upsert"}
 """What a table with a primary key declares; `suit` makes of it what the destination can do."""
 
 LOAD_ID: Mapping[str, TColumnSchema] = {"_dlt_load_id": {"data_type": "text", "nullable": True}}
-"""dlt's own column, which it adds if it is so configured, and then forbids nulls in. Declared like this, runs
-with and without that setting, and other pipelines, can load the same table."""
+"""dlt's own column. It adds it itself if it is so configured, and forbids nulls in it; declared like this,
+tables can be loaded with and without that setting, and by other pipelines. `storable` fills it."""
 
 FileFormat: TypeAlias = Literal["parquet"]
 LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
@@ -68,8 +68,8 @@ class Keeping:
 def suit(*tables: str) -> None:
     """Fit these resources to the destination that they run into: to be called by one of them as it begins.
 
-    Only what is declared as `MERGED` is fitted. Who asks for another write disposition, or a table format, by
-    `apply_hints` or `pipeline.run`, gets that.
+    Who asks for another write disposition than `MERGED`, or for a table format, by `apply_hints` or
+    `pipeline.run`, gets that.
     """
     mean_it(*tables)
     if not Container()[PipelineContext].is_active() or not dlt.current.pipeline().destination:
@@ -77,28 +77,37 @@ def suit(*tables: str) -> None:
     resources = dlt.current.source().resources
     for name in tables:
         resource = resources.get(name)
-        if resource is None or resource.write_disposition != MERGED:
+        if resource is None:
             continue
         asked = resource.compute_table_schema().get("table_format")
         kept = keeping(dlt.current.pipeline(), name, lake_format=asked)
         resource.apply_hints(
-            write_disposition=kept.write_disposition,
+            write_disposition=kept.write_disposition if resource.write_disposition == MERGED else None,
             table_format=kept.table_format,
             file_format=kept.file_format,
         )
 
 
 def storable(rows: pa.Table) -> pa.Table:
-    """The rows as the destination that they run into can hold them: PostgreSQL has no U+0000 in its texts.
+    """The rows as they are loaded: with the id of their load, and as the destination can hold them.
 
-    One such name would fail the whole load, and every later one. It becomes U+FFFD, which stands for it.
-    Anything that is no table is returned as it is.
+    dlt adds the load id only if it is so configured; here every row has it. PostgreSQL has no U+0000 in its
+    texts: one such name would fail the whole load, and every later one. It becomes U+FFFD, which stands for such.
+    Anything that is no table is returned as it is, and so is everything outside of a load.
     """
-    if not isinstance(rows, pa.Table) or not Container()[PipelineContext].is_active():
+    if not isinstance(rows, pa.Table):
+        return rows
+    try:
+        load_id = dlt.current.load_package_state()["load_id"]
+    except CurrentLoadPackageStateNotAvailable:
         return rows
     destination = dlt.current.pipeline().destination
-    if destination is None or not destination.destination_type.endswith((".postgres", ".redshift")):
-        return rows
+    if destination is not None and destination.destination_type.endswith((".postgres", ".redshift")):
+        rows = _without_nul(rows)
+    return rows.append_column("_dlt_load_id", pa.repeat(pa.scalar(load_id, pa.string()), rows.num_rows))
+
+
+def _without_nul(rows: pa.Table) -> pa.Table:
     for place, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
             column = rows.column(place)
@@ -263,17 +272,20 @@ def as_arrow(cursor: DBApiCursor | Answer, pipeline: dlt.Pipeline, table: str) -
     """What a question about `table` came out with, in the types of its columns; JSON stays text."""
     if isinstance(cursor, Answer):
         return cursor.arrow()
-    columns = pipeline.default_schema.tables[table]["columns"]
+    known = pipeline.default_schema.tables.get(table) if _was_loaded(pipeline) else None
+    columns = known["columns"] if known else {}
     cursor.columns_schema = {
-        name: TColumnSchema(name=name, data_type=_read_as(columns.get(name, {})), nullable=True)
-        for name in (each[0] for each in cursor.description)
+        name: _read_as(name, columns.get(name)) for name in (each[0] for each in cursor.description)
     }
     return cursor.arrow()
 
 
-def _read_as(column: TColumnSchema) -> TDataType:
-    kind = column.get("data_type") or "text"
-    return "text" if kind == "json" else kind
+def _read_as(name: str, column: TColumnSchema | None) -> TColumnSchema:
+    kind = column.get("data_type") if column else None
+    found = TColumnSchema(name=name, nullable=True)
+    if kind:
+        found["data_type"] = "text" if kind == "json" else kind
+    return found
 
 
 def _leave_json_alone(client: SqlClientBase[Any]) -> None:

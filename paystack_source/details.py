@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dlt
 import pyarrow as pa
 
-from paystack_source.destinations import LOAD_ID, MERGED, suit
+from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
@@ -119,12 +119,12 @@ def details_resources(
     def details(batch: _Batch) -> pa.Table:
         now = datetime.now(UTC)
         rows = [details_row(due, answer, include, now) for due, answer in batch.pairs]
-        return pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA)
+        return storable(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
     def authorizations(batch: _Batch) -> pa.Table | None:
         now = datetime.now(UTC)
         rows = [row for due, answer in batch.pairs for row in authorization_rows(due, answer, include, now)]
-        return pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA) if rows else None
+        return storable(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
     return (

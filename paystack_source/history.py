@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.destinations import LOAD_ID, MERGED, suit
+from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, Window, cut_at
 from paystack_source.warehouse import Warehouse, numbers
@@ -44,8 +44,6 @@ BASELINE_ROWS = 20_000
 FEW = 1_000
 """Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
 
-_UNSEEN = {"updated_at", "_last_seen_at", "_missing_since"}
-
 
 def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
     """The table over what `customers` yields; `columns` are the hints of that table."""
@@ -53,9 +51,9 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
     def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
         if not isinstance(table, pa.Table) or not table.num_rows:
             return
-        found = changed(table, Warehouse(dlt.current.pipeline(), HISTORY))
+        found = changed(_without_dlt(table), Warehouse(dlt.current.pipeline(), HISTORY))
         if found.num_rows:
-            yield found
+            yield storable(found)
 
     return customers | dlt.transformer(versions, **_hints(columns))
 
@@ -68,7 +66,7 @@ def begin_history(pipeline: dlt.Pipeline, columns: Mapping[str, Any]) -> None:
     @dlt.resource(**_hints(columns))
     def first_versions() -> Iterator[pa.Table]:
         suit(HISTORY)
-        yield from _first_versions(Warehouse(pipeline))
+        yield from map(storable, _first_versions(Warehouse(pipeline)))
 
     @dlt.source(name="paystack", section="paystack")
     def history() -> Any:  # noqa: ANN401  # dlt wants resources
@@ -109,8 +107,7 @@ def changed(table: pa.Table, history: Warehouse) -> pa.Table:
     ends = pa.array([begin[number] for number in ended.column("id").to_pylist()], TIME)
     for name in ("_valid_to", "_last_seen_at"):
         ended = ended.set_column(ended.column_names.index(name), name, ends)
-    ended = ended.drop_columns([name for name in ended.column_names if name.startswith("_dlt")])
-    return pa.concat_tables([_cast(ended), fresh], promote_options="permissive")
+    return pa.concat_tables([_cast(_without_dlt(ended)), fresh], promote_options="permissive")
 
 
 def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
@@ -144,13 +141,12 @@ def _first_versions(customers: Warehouse) -> Iterator[pa.Table]:
             lambda words, window=window: f"SELECT * FROM {words.table} WHERE {words.inside(window)}"  # type: ignore[misc]
         )
         if held is not None and held.num_rows:
-            held = held.drop_columns([name for name in held.column_names if name.startswith("_dlt")])
-            yield _as_versions(_cast(held))
+            yield _as_versions(_cast(_without_dlt(held)))
 
 
 def _as_versions(table: pa.Table) -> pa.Table:
     """The customers as versions that begin when they were seen."""
-    names = sorted(name for name in table.column_names if name not in _UNSEEN)
+    names = sorted(name for name in table.column_names if not name.startswith("_") and name != "updated_at")
     parts = [f"'{name}=' || " + _sql_text(name, table.schema.field(name).type) for name in names]
     memory = duckdb.connect()
     memory.execute("SET TimeZone = 'UTC'")
@@ -170,6 +166,10 @@ def _as_versions(table: pa.Table) -> pa.Table:
 def _sql_text(name: str, kind: pa.DataType) -> str:
     quoted = '"' + name.replace('"', '""') + '"'
     return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
+
+
+def _without_dlt(table: pa.Table) -> pa.Table:
+    return table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
 
 
 def _cast(table: pa.Table) -> pa.Table:

@@ -268,8 +268,11 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     end: datetime | str | None = None,
     refresh_budget: int = REFRESH_BUDGET,
     history: bool = False,
+    allow_external_schedulers: bool = False,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers."""
+    if allow_external_schedulers and start is None and end is None:
+        start, end = scheduled_interval()
     client = PaystackClient(
         secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
     )

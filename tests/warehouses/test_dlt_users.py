@@ -1,0 +1,173 @@
+"""What people who know dlt expect of a source, they find: each habit of theirs has a test."""
+
+import json
+import os
+import subprocess
+import sys
+from datetime import datetime, timedelta
+from pathlib import Path
+
+import dlt
+import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from paystack_source import paystack_source
+from paystack_source.destinations import read_table
+from tests.warehouses.conftest import LAKES
+
+ROOT = Path(__file__).parents[2]
+
+
+@pytest.fixture
+def api(sandbox):
+    return sandbox(customers=250, seed=2)
+
+
+def source(api, **options):
+    return paystack_source(api.secret_key, base_url=api.url, quota=0, **options)
+
+
+def ids(api, keep=lambda _row: True) -> set[int]:
+    return {row["id"] for row in api.customers_truth() if keep(row)}
+
+
+def held_ids(pipeline) -> list[int]:
+    return sorted(read_table(pipeline, columns=["id"])["id"].to_pylist())
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres", *LAKES])
+def test_pipeline_run_of_the_source_is_all_it_takes(kind, api, warehouse, own_machine):
+    pipeline = warehouse(kind).pipeline(own_machine)
+    pipeline.run(source(api))
+    api.add_customers(2)
+    info = pipeline.run(source(api, refresh_budget=0))
+    info.raise_on_failed_jobs()
+    assert held_ids(pipeline) == sorted(ids(api))
+    assert pipeline.last_trace.last_normalize_info.row_counts["customers"] < 20
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres", "parquet"])
+def test_the_dataset_opens(kind, api, warehouse, own_machine):
+    pipeline = warehouse(kind).pipeline(own_machine)
+    pipeline.run(source(api))
+    dataset = pipeline.dataset()
+    assert dataset.customers.df().shape[0] == 250
+    assert dataset.customers.select("id", "email").arrow().num_rows == 250
+    assert dataset.customers.where("risk_action", "eq", "deny").limit(1).fetchall()
+    assert dataset("select count(*) from customers").fetchone() == (250,)
+    assert set(dataset.tables) >= {"customers", "ledger"}
+
+
+def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api).with_resources("customers"))
+    assert held_ids(pipeline) == sorted(ids(api))
+    assert "ledger" not in pipeline.default_schema.tables
+
+    assert next(iter(source(api).customers.add_limit(1))).num_rows == 250
+    assert sum(table.num_rows for table in source(api).with_resources("customers")) == 250
+
+    hinted = source(api)
+    hinted.customers.apply_hints(write_disposition="append")
+    hinted.customers.add_map(lambda table: table.drop_columns(["phone", "metadata"]))
+    other = dlt.pipeline(
+        "other", destination=dlt.destinations.duckdb("other.duckdb"), pipelines_dir=str(own_machine)
+    )
+    other.run(hinted)
+    assert other.default_schema.tables["customers"]["write_disposition"] == "append"
+    assert other.dataset().customers.df()["phone"].isna().all()
+
+
+def test_a_table_format_that_is_asked_for_in_dlts_own_way_is_kept(api, warehouse, own_machine, monkeypatch):
+    pipeline = warehouse("delta").pipeline(own_machine)
+    monkeypatch.delenv("SOURCES__PAYSTACK__TABLE_FORMAT")
+    for _ in range(2):
+        pipeline.run(source(api), table_format="delta")
+    assert pipeline.default_schema.tables["customers"]["table_format"] == "delta"
+    assert held_ids(pipeline) == sorted(ids(api))
+    assert len(list(Path("lake/paystack/customers").glob("_delta_log/*.json"))) >= 2
+
+
+def test_a_destination_may_have_a_name_of_its_own(api, tmp_path, monkeypatch):
+    (tmp_path / ".dlt").mkdir()
+    (tmp_path / ".dlt" / "config.toml").write_text(
+        f"""
+        [destination.lake]
+        destination_type = "filesystem"
+        bucket_url = "{(tmp_path / "named").as_uri()}"
+        table_format = "delta"
+        """
+    )
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", api.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", api.url)
+    done = run(sys.executable, ROOT / "pipelines" / "customers.py", "--destination", "lake", "--json")
+    assert json.loads(done.stdout.splitlines()[-1])["warehouse_total"] == 250
+    assert (tmp_path / "named" / "paystack" / "customers" / "_delta_log").is_dir()
+
+
+def test_a_schema_contract_holds(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api), schema_contract={"columns": "freeze"})
+    columns = set(pipeline.default_schema.tables["customers"]["columns"])
+    api.configure(new_keys=1.0)
+    api.add_customers(1)
+    with pytest.raises(PipelineStepFailed, match="freeze"):
+        pipeline.run(source(api, refresh_budget=0), schema_contract={"columns": "freeze"})
+
+    pipeline.drop_pending_packages()
+    pipeline.run(source(api, refresh_budget=0), schema_contract={"columns": "discard_value"})
+    assert set(pipeline.default_schema.tables["customers"]["columns"]) == columns
+    assert held_ids(pipeline) == sorted(ids(api))
+
+    api.add_customers(1)
+    pipeline.run(source(api, refresh_budget=0))
+    assert set(pipeline.default_schema.tables["customers"]["columns"]) > columns
+
+
+def test_a_scheduler_gives_the_interval(api, warehouse, own_machine, monkeypatch):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    times = sorted(datetime.fromisoformat(row["createdAt"]) for row in api.customers_truth())
+    lo, hi = times[50], times[100] + timedelta(seconds=1)
+
+    def inside(row):
+        return lo <= datetime.fromisoformat(row["createdAt"]) < hi
+
+    monkeypatch.setenv("DLT_INTERVAL_START", lo.isoformat())
+    monkeypatch.setenv("DLT_INTERVAL_END", hi.isoformat())
+    pipeline.run(source(api, allow_external_schedulers=True))
+    assert held_ids(pipeline) == sorted(ids(api, inside))
+
+    by_arguments = warehouse("duckdb").pipeline(own_machine / "other", "by_arguments")
+    by_arguments.run(source(api, start=lo, end=hi.isoformat()))
+    assert held_ids(by_arguments) == sorted(ids(api, inside))
+
+    pipeline.run(source(api))  # nobody asked it to heed the scheduler
+    assert held_ids(pipeline) == sorted(ids(api))
+
+
+def test_dlts_command_line_knows_the_pipeline(api, warehouse, own_machine):
+    place = warehouse("duckdb")
+    pipeline = dlt.pipeline("paystack_customers", destination=place.destination, dataset_name="paystack")
+    pipeline.run(source(api))
+    for command, shown in {
+        "info": "customers",
+        "trace": "customers",
+        "failed-jobs": "No failed jobs found",
+    }.items():
+        done = run(Path(sys.executable).with_name("dlt"), "pipeline", "paystack_customers", command)
+        assert shown in done.stdout, (command, done.stdout)
+        assert api.secret_key not in done.stdout + done.stderr
+
+
+def run(*command: object) -> subprocess.CompletedProcess:
+    done = subprocess.run(
+        list(map(str, command)),
+        env=os.environ,
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr
+    return done
