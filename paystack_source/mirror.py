@@ -6,15 +6,13 @@ memory of what is proven are committed together.
 
 from __future__ import annotations
 
-import contextlib
-import fcntl
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 
+from paystack_source.alone import Alone
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
@@ -24,24 +22,14 @@ from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Li
 from paystack_source.warehouse import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
-    from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.customers import PaystackClient, Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
-DUCKDB_MEMORY = "200MB"
-
-
-class AlreadyRunningError(Exception):
-    """Another run works on the same pipeline."""
-
-    exit_code = 1
-    message = "Another run of this pipeline is under way."
-    advice = "Wait for it to end; it loads what this one would have loaded."
 
 
 @dataclass(slots=True)
@@ -111,37 +99,13 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(name, destination=target, dataset_name=dataset)
 
 
-@contextlib.contextmanager
-def alone(pipeline: Pipeline) -> Iterator[None]:
-    """Keep every other run of this pipeline, and every other writer of a DuckDB file, out for the while.
-
-    Raises:
-        AlreadyRunningError: There is another run with this working folder.
-
-    """
-    folder = Path(pipeline.pipelines_dir)
-    folder.mkdir(parents=True, exist_ok=True)
-    with (folder / f"{pipeline.pipeline_name}.lock").open("w") as lock, contextlib.ExitStack() as stack:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            raise AlreadyRunningError from None
-        forget_other_places(pipeline)
-        if pipeline.destination and pipeline.destination.destination_name == "duckdb":
-            # An open connection is DuckDB's own lock: without it another process could slip in between two loads.
-            client: SqlClientBase[Any] = pipeline.sql_client()
-            stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
-            # It would keep four fifths of the machine's memory as cache; a merge needs little.
-            client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
-        yield
-
-
 def copy_customers(  # noqa: PLR0913
     pipeline: Pipeline,
     client: PaystackClient,
     *,
     window: Window | None = None,
     refresh_budget: int = REFRESH_BUDGET,
+    full_refresh: bool = False,
     history: bool = False,
     details: int = 0,
     limits: Limits | None = None,
@@ -155,6 +119,7 @@ def copy_customers(  # noqa: PLR0913
         client: Where from.
         window: Only this stretch of creation time.
         refresh_budget: Requests for reading old customers again.
+        full_refresh: Read everything again and swap it in once it is proven complete; not before.
         history: Also keep every version of a customer, see `paystack_source.history`.
         details: Customers to fetch for their details at most, see `paystack_source.details`; 0 is off.
         limits: Where a checkpoint ends.
@@ -167,16 +132,21 @@ def copy_customers(  # noqa: PLR0913
 
     """
     started = time.monotonic()
-    with alone(pipeline):
+    with Alone(pipeline) as alone:
+        forget_other_places(pipeline)
         if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
             pipeline.normalize()
             pipeline.load()
         if history:
             begin_history(pipeline, CUSTOMER_COLUMNS)
+        if full_refresh:
+            # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
+            dlt.config["destination.replace_strategy"] = "insert-from-staging"
         copying = Copying(
             client,
             window=window,
             refresh_budget=refresh_budget,
+            anew=full_refresh,
             limits=limits or Limits(),
             on_rows=on_rows,
             on_total=on_total,
@@ -184,6 +154,7 @@ def copy_customers(  # noqa: PLR0913
         try:
             while not copying.done:
                 pipeline.run(checkpoint(copying, history=history))
+                alone.breathe()
             if copying.failure is not None:
                 raise copying.failure
             report = _close(pipeline, copying)

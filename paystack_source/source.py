@@ -21,15 +21,16 @@ from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the an
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
+from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds
 from paystack_source.history import HISTORY, history_resource
-from paystack_source.warehouse import Remembered, Warehouse
+from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
     from dlt.extract import DltResource
@@ -86,6 +87,16 @@ class Limits:
         return rows >= self.rows or (rows >= self.slow_rows and seconds >= self.seconds)
 
 
+class NotCompleteError(Exception):
+    """A full refresh could not be proven complete, so it was not swapped in."""
+
+    exit_code = 5
+    message = "The full refresh could not be proven complete; the copy is as it was."
+    advice = (
+        "Run it again. If it fails again, run without --full-refresh: that names the windows that differ."
+    )
+
+
 class Copying:
     """One run of copying customers, taken in one load or in several.
 
@@ -99,6 +110,7 @@ class Copying:
         *,
         window: Window | None = None,
         refresh_budget: int = REFRESH_BUDGET,
+        anew: bool = False,
         limits: Limits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
@@ -107,8 +119,9 @@ class Copying:
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
         self.window = window
-        self.refresh_budget = refresh_budget
-        self.limits = limits
+        self.refresh_budget = 0 if anew else refresh_budget
+        self.anew = anew
+        self.limits = None if anew else limits
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
@@ -122,7 +135,7 @@ class Copying:
         """Let the reader's threads go; the client is its owner's to close."""
         self._reader.close()
 
-    def take(self) -> Iterator[Any]:
+    def take(self) -> Iterator[Any]:  # noqa: C901  # one story: rows, lines and state in the order dlt needs
         """What the next load stores: tables of customers and ledger lines."""
         state = dlt.current.resource_state("customers")
         extraction = self._extraction(state)
@@ -155,6 +168,8 @@ class Copying:
         yield from _flushed(batch)
         self._remember(state, extraction)
         self.rows_loaded += rows
+        if self.anew and not extraction.tally.complete:
+            raise NotCompleteError  # ends the extraction: dlt drops what it wrote and the table stays as it was
         if self._untaken:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
 
@@ -168,9 +183,11 @@ class Copying:
         if self.extraction is not None:
             self.extraction.loaded()
             return self.extraction
-        coverage = Coverage.load(state.get("coverage", []))
+        coverage = Coverage([] if self.anew else Coverage.load(state.get("coverage", [])))
         active = Container()[PipelineContext].is_active()
         held: Held = Warehouse(dlt.current.pipeline()) if active else Remembered(coverage)
+        if self.anew and isinstance(held, Warehouse):
+            held = Afresh(held)
         self.extraction = Extraction(
             self._reader,
             held,
@@ -219,7 +236,7 @@ def resources(copying: Copying, *, history: bool = False) -> tuple[DltResource, 
     @dlt.resource(
         name="customers",
         primary_key="id",
-        write_disposition=MERGED,
+        write_disposition="replace" if copying.anew else MERGED,
         columns=CUSTOMER_COLUMNS,
     )
     def customers() -> Iterator[pa.Table]:
@@ -255,7 +272,9 @@ def scheduled_interval() -> tuple[datetime, datetime] | tuple[None, None]:
     Nothing if there is none, or an empty one, as of a run by hand.
     """
     interval = dlt.current.interval()
-    return (None, None) if interval is None or dlt.current.interval.is_empty else (interval.start, interval.end)
+    return (
+        (None, None) if interval is None or dlt.current.interval.is_empty else (interval.start, interval.end)
+    )
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -268,13 +287,38 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     end: datetime | str | None = None,
     refresh_budget: int = REFRESH_BUDGET,
     history: bool = False,
+    details: bool = False,
+    include: Collection[str] = (),
     allow_external_schedulers: bool = False,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
-    """Paystack's customers."""
+    """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
+
+    Args:
+        secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
+        base_url: Paystack's, unless a sandbox on this machine is meant; then only with a test key.
+        quota: Requests per 60 s and endpoint; default by the key's mode, 0 for no limit of our own.
+        quota_share: The part of the quota to use, above 0 to 1.
+        start: Only customers created at or after this time; ISO 8601 or datetime, UTC if it has no zone.
+        end: Only customers created before this time.
+        refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
+        history: Also `customers_history`, see `paystack_source.history`.
+        details: Also `customer_details` and `customer_authorizations`, see `paystack_source.details`: of the
+            customers that the destination held before this run, up to the budget named there.
+        include: Fields of the details to keep in clear that are left out or masked otherwise.
+        allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
+
+    Raises:
+        ConfigError: No usable key or setting, or the dataset holds another account's customers.
+        PaystackError: Paystack could not be read; dlt wraps it.
+
+    """
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
     client = PaystackClient(
         secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
     )
     copying = Copying(client, window=bounds(start, end), refresh_budget=refresh_budget)
-    return resources(copying, history=history)
+    more: tuple[DltResource, ...] = ()
+    if details:
+        more = details_resources(lambda: due_details(dlt.current.pipeline(), client, DETAILS_BUDGET), include)
+    return resources(copying, history=history) + more

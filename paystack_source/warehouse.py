@@ -15,7 +15,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.destinations import as_arrow, reading
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.extract.windows import BEGIN, END, moment
+from paystack_source.extract.windows import BEGIN, END, Coverage, moment
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.extract.windows import Coverage, Window
+    from paystack_source.extract.windows import Window
     from paystack_source.lake import LakeReader
 
 TABLE = "customers"
@@ -201,6 +201,17 @@ class Remembered:
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return set()
+
+
+class Afresh(Remembered):
+    """Nobody is held, for reading everything again; but whose customers they are still counts."""
+
+    def __init__(self, warehouse: Warehouse) -> None:
+        super().__init__(Coverage())
+        self._warehouse = warehouse
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        return self._warehouse.accounts()
 
 
 def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:

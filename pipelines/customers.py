@@ -34,6 +34,9 @@ THIS = "python pipelines/customers.py"
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
               help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
+@click.option(
+    "--full-refresh", is_flag=True, help="Read everything again; swapped in only when proven complete."
+)
 @click.option("--history", is_flag=True, help="Also keep every version of a customer that is seen.")
 @click.option(
     "--details",
@@ -69,6 +72,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             client,
             window=window,
             refresh_budget=chosen["refresh_budget"],
+            full_refresh=chosen["full_refresh"],
             history=chosen["history"],
             details=chosen["details_budget"] if chosen["details"] else 0,
             on_rows=progress.advance,

@@ -1,0 +1,181 @@
+"""`--history`, `--details` and `--full-refresh`, each against a sandbox that changes meanwhile."""
+
+from __future__ import annotations
+
+import itertools
+from dataclasses import replace
+
+import msgspec
+import pytest
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.details import fetch_details
+from paystack_source.mirror import copy_customers, open_pipeline
+from paystack_source.source import NotCompleteError, paystack_source
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    return open_pipeline("duckdb", "paystack")
+
+
+@pytest.fixture
+def server(sandbox):
+    return sandbox(customers=320)
+
+
+def client(server):
+    return PaystackClient(server.secret_key, base_url=server.url, quota=0)
+
+
+def ask(pipeline, sql):
+    with pipeline.sql_client() as connection:
+        return connection.execute_sql(sql)
+
+
+def copy(pipeline, server, **options):
+    report = copy_customers(pipeline, client(server), **options)
+    assert report.complete
+    return report
+
+
+def risk_actions(server):
+    return {row["id"]: row["risk_action"] for row in server.customers_truth()}
+
+
+# -- history ---------------------------------------------------------------------------------------------------------
+
+
+def versions(pipeline, number):
+    return ask(
+        pipeline,
+        "select risk_action, _valid_from, _valid_to from paystack.customers_history"
+        f" where id = {int(number)} order by _valid_from",
+    )
+
+
+@pytest.mark.parametrize("from_the_start", [True, False], ids=["from the start", "begun later"])
+def test_history_has_every_version_once(pipeline, server, from_the_start):
+    copy(pipeline, server, history=from_the_start)
+    target = next(row for row in server.customers_truth() if row["risk_action"] == "default")
+    server.edit_customer(target["customer_code"], risk_action="deny")
+    copy(pipeline, server, history=True)
+    copy(pipeline, server, history=True)  # nothing changed: no version
+    server.edit_customer(target["customer_code"], risk_action="default")
+    server.add_customers(3)
+    copy(pipeline, server, history=True)
+
+    seen = versions(pipeline, target["id"])
+    assert [action for action, _, _ in seen] == ["default", "deny", "default"]
+    for (_, _, end), (_, begin, _) in itertools.pairwise(seen):
+        assert end == begin
+    assert seen[-1][2] is None
+    ((total, people, ended),) = ask(
+        pipeline, "select count(*), count(distinct id), count(_valid_to) from paystack.customers_history"
+    )
+    assert (total, people, ended) == (325, 323, 2)
+
+
+def test_history_needs_no_second_read(pipeline, server):
+    alone = copy(pipeline, server).requests
+    again = open_pipeline("duckdb", "other")
+    assert copy(again, server, history=True).requests == alone
+
+
+# -- details ---------------------------------------------------------------------------------------------------------
+
+
+def test_details_are_bounded_and_only_for_new_or_changed_customers(pipeline, server):
+    copy(pipeline, server)
+    assert fetch_details(pipeline, client(server), budget=200) == (200, 120)
+    assert fetch_details(pipeline, client(server), budget=200) == (120, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (0, 0)
+
+    target = next(iter(server.customers_truth()))
+    server.edit_customer(target["customer_code"], first_name="Zainab")
+    report = copy(pipeline, server, details=50)
+    assert (report.details.fetched, report.details.waiting) == (1, 0)
+
+
+def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
+    copy(pipeline, server, details=1000)
+    held = dict(ask(pipeline, "select id, authorizations from paystack.customer_details"))
+    theirs = {row["id"]: len(server.authorizations(row["customer_code"])) for row in server.customers_truth()}
+    assert held == theirs
+    assert sum(theirs.values()) > 0
+    ((rows, codes, signatures, cards),) = ask(
+        pipeline,
+        "select count(*), count(authorization_code), count(signature), count(last4)"
+        " from paystack.customer_authorizations",
+    )
+    assert (rows, codes, signatures) == (sum(theirs.values()), 0, 0)
+    assert cards > 0
+    secrets = {
+        code for row in server.customers_truth() for code in server.authorizations(row["customer_code"])
+    }
+    everything = repr(ask(pipeline, "select * from paystack.customer_authorizations")) + repr(
+        ask(pipeline, "select * from paystack.customer_details")
+    )
+    assert not [code for code in secrets if code in everything]
+
+
+def test_credentials_are_kept_when_asked_for_by_name(pipeline, server):
+    copy(pipeline, server)
+    fetch_details(pipeline, client(server), budget=1000, include=("authorization_code",))
+    held = {
+        code for (code,) in ask(pipeline, "select authorization_code from paystack.customer_authorizations")
+    }
+    theirs = {
+        code for row in server.customers_truth() for code in server.authorizations(row["customer_code"])
+    }
+    assert held == theirs
+
+
+# -- full refresh ----------------------------------------------------------------------------------------------------
+
+
+def test_full_refresh_replaces_the_copy(pipeline, server):
+    copy(pipeline, server, refresh_budget=0)
+    edited = [row["customer_code"] for row in server.customers_truth()][:40]
+    for code in edited:
+        server.edit_customer(code, risk_action="deny")
+    ask(pipeline, "insert into paystack.customers (id, customer_code) values (1, 'CUS_left')")
+    report = copy(pipeline, server, full_refresh=True)
+    assert report.rows_loaded == 320
+    assert dict(ask(pipeline, "select id, risk_action from paystack.customers")) == risk_actions(server)
+    assert copy(pipeline, server, refresh_budget=0).requests <= 3
+
+
+class OneMore(PaystackClient):
+    """Paystack says that there is always one customer more than it shows."""
+
+    def list(self, **question):
+        page = super().list(**question)
+        total = None if page.meta.total is None else page.meta.total + 1
+        return replace(page, meta=msgspec.structs.replace(page.meta, total=total))
+
+
+def test_a_full_refresh_that_does_not_add_up_changes_nothing(pipeline, server):
+    copy(pipeline, server, refresh_budget=0)
+    before = ask(pipeline, "select * from paystack.customers order by id")
+    server.edit_customer(next(iter(server.customers_truth()))["customer_code"], first_name="Changed")
+    liar = OneMore(server.secret_key, base_url=server.url, quota=0)
+    with pytest.raises(Exception) as caught:
+        copy_customers(pipeline, liar, full_refresh=True)
+    error = caught.value
+    while error is not None and not isinstance(error, NotCompleteError):
+        error = error.__cause__ or error.__context__
+    assert isinstance(error, NotCompleteError)
+    assert ask(pipeline, "select * from paystack.customers order by id") == before
+    assert copy(pipeline, server, refresh_budget=0).warehouse_total == 320  # and the next run is as usual
+
+
+def test_the_plain_source_gives_history_and_details_too(pipeline, server):
+    for _ in range(2):  # details are of those who were held before the run
+        pipeline.run(
+            paystack_source(server.secret_key, base_url=server.url, quota=0, history=True, details=True)
+        )
+    for table in ("customers", "customers_history", "customer_details"):
+        assert ask(pipeline, f"select count(*) from paystack.{table}") == [(320,)], table
