@@ -7,10 +7,10 @@ JOBS ?= 2
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types lock-check format lock notebook bench clean
+.PHONY: help demo test check lint types lock-check format lock notebook notebooks-refresh bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-11s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them; no account needed
 	@$(BIN)/python pipelines/customers.py --sandbox
@@ -36,6 +36,9 @@ format: $(VENV)/dev.done ## format and apply safe fixes
 
 notebook: $(VENV)/dev.done ## open the notebooks
 	@$(BIN)/jupyter lab notebooks
+
+notebooks-refresh: $(VENV)/dev.done ## run the notebooks on invented customers and keep what they show
+	@$(BIN)/python notebooks/refresh.py
 
 bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 	@$(BIN)/python benchmarks/run.py
