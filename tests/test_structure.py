@@ -23,12 +23,14 @@ MAY_USE = {
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
+    "alone": set(),
     "lake": set(),
     "destinations": {"api", "lake"},
     "warehouse": {"destinations", "extract", "lake"},
     "source": {"api", "destinations", "extract", "settings", "warehouse"},
     "details": {"api", "destinations", "extract", "warehouse"},
-    "mirror": {"api", "details", "destinations", "extract", "source", "warehouse", "place"},
+    "history": {"destinations", "extract", "warehouse"},
+    "mirror": {"alone", "api", "details", "destinations", "extract", "source", "warehouse", "place"},
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
     "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
     # what people see
