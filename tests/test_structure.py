@@ -27,10 +27,8 @@ MAY_USE = {
     "lake": set(),
     "destinations": {"api", "lake"},
     "warehouse": {"destinations", "extract", "lake"},
-    "source": {"api", "destinations", "extract", "settings", "warehouse"},
-    "details": {"api", "destinations", "extract", "warehouse"},
-    "history": {"destinations", "extract", "warehouse"},
-    "mirror": {"alone", "api", "details", "destinations", "extract", "source", "warehouse", "place"},
+    "source": {"api", "destinations", "details", "extract", "history", "settings", "warehouse"},
+    "mirror": {"api", "destinations", "details", "extract", "history", "place", "source", "warehouse"},
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
     "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
     # what people see
