@@ -76,6 +76,10 @@ PRODUCT = Product(
     "product", "paystack-source", "", "customers.py", "paystack_customers.duckdb", "paystack.customers"
 )
 FLOOR = Extractor("floor", "floor (no dlt)", "floor", "floor.py", "floor.duckdb", "customers")
+FLOOR_URLLIB3 = Extractor(
+    "floor_urllib3", "floor over urllib3 (no dlt)", "floor", "floor.py", "floor.duckdb", "customers",
+    ("--urllib3", "--wires", "4"),
+)  # fmt: skip
 NAIVE = Extractor("naive", "requests + pandas", "naive", "naive.py", "naive.duckdb", "customers")
 REST_BEST = Extractor(
     "rest_api_best", "dlt rest_api, at its best", "rest_api", "rest_api.py", "rest_api.duckdb",

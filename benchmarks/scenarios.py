@@ -14,6 +14,7 @@ import duckdb
 from extractors import (
     AIRBYTE,
     FLOOR,
+    FLOOR_URLLIB3,
     NAIVE,
     PRODUCT,
     PYPAYSTACK2,
@@ -51,7 +52,7 @@ class Session:
         shown = ", ".join(f"{k} {v}" for k, v in facts.items() if v not in (None, [], {}))
         state = "" if run.fine else f"  FAILED (exit {run.exit_code}{', timed out' if run.timed_out else ''})"
         print(
-            f"   {peer:14} {run.wall:8.2f} s  {run.peak_mb:7.0f} MB  "
+            f"   {peer:14} {run.wall:8.2f} s  cpu {run.cpu:7.2f} s  {run.peak_mb:7.0f} MB  "
             f"noise {run.foreign_cpu:4.0%}  {shown}{state}",
             flush=True,
         )
@@ -79,7 +80,7 @@ def ideal_seconds(requests, *, latency, quota, in_flight=IN_FLIGHT):
     return full_windows * WINDOW + ceil(last / in_flight) * latency / 1000
 
 
-def side_by_side(session, sandboxes, peers, *, timeout, in_flight=4):
+def side_by_side(session, sandboxes, peers, *, timeout, in_flight=16):
     """Interleaved runs of PEERS, a list of (extractor, sandbox name), against running sandboxes."""
     wanted = [(peer, name) for peer, name in peers if session.wants(peer.name)]
     if not session.quick:
@@ -123,7 +124,13 @@ def cpu(session):
     large, small = (5_000, 1_000) if session.quick else (1_000_000, 100_000)
     peers = [(PRODUCT, "large"), (FLOOR, "large"), (NAIVE, "large")]
     if not session.quick:
-        peers += [(REST_BEST, "large"), (REST, "small"), (PYPAYSTACK2, "small"), (AIRBYTE, "small")]
+        peers += [
+            (FLOOR_URLLIB3, "large"),
+            (REST_BEST, "large"),
+            (REST, "small"),
+            (PYPAYSTACK2, "small"),
+            (AIRBYTE, "small"),
+        ]
     with Server(customers=large, quota=0) as big, Server(customers=small, quota=0) as little:
         side_by_side(session, {"large": big, "small": little}, peers, timeout=900)
 

@@ -1,15 +1,18 @@
 """The floor: the fastest complete copy (12 fields, DuckDB table) that we know how to write in Python, no dlt.
 
-No threads, no event loop, no HTTP library: a handful of keep-alive sockets hold one request each, answers are
-taken in turn, and while one page is parsed the server prepares the next ones. JSON goes straight into structs
+No threads, no event loop, no HTTP library: some keep-alive sockets hold one request each, answers are taken
+in turn, and while one page is parsed the server prepares the next ones. JSON goes straight into structs
 (msgspec), columns go to Arrow, Arrow to DuckDB. It proves, retries and survives nothing: it shows
 what the machine can do, so that the price of everything else can be read off.
+
+With `--urllib3` the same over that library's pool and a few threads: the price of a real HTTP client alone.
 """
 
 import argparse
 import json
 import socket
 import time
+from collections import deque
 from pathlib import Path
 from urllib.parse import urlsplit
 
@@ -97,6 +100,47 @@ class Wire:
         return body
 
 
+def over_sockets(wires):
+    """Takes 1, gives page 1; takes the number of pages, gives all the others in order."""
+    wires[0].ask((yield))
+    pages = yield wires[0].answer()
+    count = len(wires)
+    for page in range(2, min(pages, count + 1) + 1):
+        wires[page % count].ask(page)
+    yield
+    for page in range(2, pages + 1):
+        wire = wires[page % count]
+        body = wire.answer()
+        if page + count <= pages:
+            wire.ask(page + count)
+        yield body
+
+
+def over_urllib3(url, key, threads):
+    """The same over urllib3."""
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the floor itself needs neither
+
+    import urllib3  # noqa: PLC0415
+
+    http = urllib3.PoolManager(maxsize=threads, headers={"Authorization": f"Bearer {key}"}, retries=False)
+
+    def get(page):
+        answer = http.request("GET", f"{url}/customer?perPage={PAGE}&page={page}")
+        if answer.status != 200:
+            raise ConnectionError(str(answer.status))
+        return answer.data
+
+    with ThreadPoolExecutor(threads) as pool:
+        pages = yield get((yield))
+        ahead = deque(pool.submit(get, page) for page in range(2, min(pages, 2 * threads) + 1))
+        yield
+        for page in range(2, pages + 1):
+            body = ahead.popleft().result()
+            if page + 2 * threads <= pages + 1:
+                ahead.append(pool.submit(get, page + 2 * threads - 1))
+            yield body
+
+
 def arrow(rows):
     arrays = [pa.array([getattr(r, name) for r in rows], kind) for name, kind in COLUMNS.items()]
     names = list(COLUMNS)
@@ -114,19 +158,22 @@ def main():
     parser.add_argument("--url", required=True)
     parser.add_argument("--key", required=True)
     parser.add_argument("--out", type=Path, required=True)
-    parser.add_argument("--wires", type=int, default=4, help="connections, so requests in flight")
+    parser.add_argument("--urllib3", action="store_true")
+    parser.add_argument("--wires", type=int, default=16, help="connections, so requests in flight")
     args = parser.parse_args()
     began = time.perf_counter()
     at = urlsplit(args.url)
-    wires = [Wire(at.hostname, at.port, args.key) for _ in range(args.wires)]
     decode = msgspec.json.Decoder(Body).decode
+    if args.urllib3:
+        fetched = over_urllib3(args.url, args.key, args.wires)
+    else:
+        fetched = over_sockets([Wire(at.hostname, at.port, args.key) for _ in range(args.wires)])
 
     base = duckdb.connect(args.out / "floor.duckdb")
-    wires[0].ask(1)
-    first = decode(wires[0].answer())
+    next(fetched)
+    first = decode(fetched.send(1))
     pages = first.meta.pageCount
-    for page in range(2, min(pages, len(wires) + 1) + 1):
-        wires[page % len(wires)].ask(page)
+    fetched.send(pages)
 
     rows, tables, held, total = first.data, [], 0, 0
     made = False
@@ -144,11 +191,7 @@ def main():
             made = True
         tables, held = [], 0
 
-    for page in range(2, pages + 1):
-        wire = wires[page % len(wires)]
-        body = wire.answer()
-        if page + len(wires) <= pages:
-            wire.ask(page + len(wires))
+    for body in fetched:
         rows += decode(body).data
         if len(rows) >= 10 * PAGE:
             tables.append(arrow(rows))
