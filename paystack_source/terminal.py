@@ -201,10 +201,11 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     _quiet_libraries()
     try:
         with _sigterm_interrupts():
-            if isinstance(command, click.Command):
-                code = command.main(args=args, standalone_mode=False)
-            else:
-                code = command()
+            code = (
+                command.main(args=args, standalone_mode=False)
+                if isinstance(command, click.Command)
+                else command()
+            )
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except GeneratorExit:

@@ -29,7 +29,6 @@ MAY_USE = {
     "warehouse": {"destinations", "extract", "lake"},
     "details": {"api", "destinations", "extract", "warehouse"},
     "history": {"destinations", "extract", "warehouse"},
-    "alone": {"api", "place"},
     "source": {"api", "destinations", "details", "extract", "history", "settings", "warehouse"},
     "mirror": {
         "alone",
