@@ -284,13 +284,12 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
     for one in runs:
         with one.journal() as journal:
             found.append(describe(one, one.plan(), journal))
+        found[-1].running = runs.is_busy(one)
     if load:
         for finished in found:
             loaded(finished, terminal, chosen)
-    rows = [
-        (f.run.run_id, f.plan.header.counts.rows, *map(f.counts.get, Outcome), f.stopped or "") for f in found
-    ]
-    terminal.table("Runs, newest first", ("run", "rows", *Outcome, "stopped"), rows)
+    rows = [(f.run.run_id, f.plan.header.counts.rows, *map(f.counts.get, Outcome), f.status) for f in found]
+    terminal.table("Runs, newest first", ("run", "rows", *Outcome, "status"), rows)
     if terminal.json_output:
         terminal.emit_json({"runs": [f.as_json() for f in found]})
     return ExitCode.OK

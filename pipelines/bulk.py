@@ -188,7 +188,11 @@ def status(
         if verify:
             journal.verify()
             terminal.say("The journal's hash chain holds.")
-        finished = conclude(found, made, journal) if refresh else describe(found, made, journal)
+        running = runs.is_busy(found)
+        # A run that was killed has no result files yet.
+        write = refresh or not (running or found.results_file.is_file())
+        finished = conclude(found, made, journal) if write else describe(found, made, journal)
+    finished.running = running
     if refresh or load:
         loaded(finished, terminal, chosen)
     show_finished(finished, terminal, chosen)

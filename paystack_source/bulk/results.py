@@ -27,7 +27,7 @@ from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState,
 from paystack_source.bulk.tables import Table, open_table, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from paystack_source.bulk.journal import Journal
@@ -148,18 +148,16 @@ def write_results(
 
     `source` is the frame, for runs from Python; files are read again from where they were planned.
     """
-    table, missing = _input(plan, source)
+    cells, missing = _cells(run, plan, source)
     found = Tally()
-    columns = [*(table.columns if table else _OWN), *COLUMNS]
-    secret = _secret_positions(plan.header, columns) if table else frozenset[int]()
+    columns = [*cells.columns, *COLUMNS]
 
     def lines(wanted: frozenset[Outcome] | None) -> Iterator[Sequence[str]]:
-        cells = table.rows() if table else map(_own_cells, plan.rows())
-        for values, result in zip(cells, row_results(plan, journal), strict=True):
+        for values, result in zip(cells.rows(), row_results(plan, journal), strict=True):
             if wanted is None:
                 found.add(result)
             if wanted is None or result.outcome in wanted:
-                yield [*_masked(values, secret), *result.cells]
+                yield [*values, *result.cells]
 
     write_table(run.results_file, columns, lines(None))
     _write_or_remove(run.failed_file, columns, lines(FAILED), any(found.counts[o] for o in FAILED))
@@ -185,15 +183,38 @@ def write_summary(run: Run, summary: dict[str, Any]) -> None:
     part.replace(run.summary_file)
 
 
-_OWN: Final = ("row", "key")
+@dataclass(frozen=True, slots=True)
+class _Cells:
+    """The input's own columns as they are written out: without ours of an earlier run, secrets masked."""
+
+    columns: Sequence[str]
+    rows: Callable[[], Iterator[Sequence[str]]]
 
 
-def _own_cells(row: PlanRow) -> tuple[str, ...]:
-    return str(row.row), row.key
+def _cells(run: Run, plan: Plan, source: Any) -> tuple[_Cells, str | None]:  # noqa: ANN401 - any frame
+    """The input's columns if it is still what was planned; else those of earlier results; else the plan's keys."""
+    table, missing = _input(plan, source)
+    if table is not None:
+        secret = masked_columns(plan.header)
+        return _chosen(table, secret), None
+    if run.results_file.is_file():
+        return _chosen(open_table(run.results_file), {}), None
+    own = _Cells(("row", "key"), lambda: ((str(row.row), row.key) for row in plan.rows()))
+    return own, missing
+
+
+def _chosen(table: Table, secret: Collection[str]) -> _Cells:
+    kept = [(place, name in secret) for place, name in enumerate(table.columns) if name not in COLUMNS]
+
+    def rows() -> Iterator[Sequence[str]]:
+        for values in table.rows():
+            yield [masked(values[place], secret=True) if hide else values[place] for place, hide in kept]
+
+    return _Cells([table.columns[place] for place, _ in kept], rows)
 
 
 def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:  # noqa: ANN401 - any frame
-    """The input to copy columns from, if it is still what was planned."""
+    """The input, if it is at hand and still what was planned; else why not."""
     planned = plan.header.input
     if source is None and planned.path is None:
         return None, "the frame is not at hand"
@@ -206,19 +227,6 @@ def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:  # noqa:
     except (OSError, ConfigError):
         return None, "the input file is gone or cannot be read"
     return (table, None) if same else (None, "the input was changed since it was planned")
-
-
-def _secret_positions(header: PlanHeader, columns: Sequence[str]) -> frozenset[int]:
-    names = {header.input.mapping.get(name) for name in OPERATIONS[header.operation].secret_fields}
-    return frozenset(position for position, name in enumerate(columns) if name in names)
-
-
-def _masked(values: Sequence[str], secret: frozenset[int]) -> Iterable[str]:
-    if not secret:
-        return values
-    return [
-        masked(value, secret=True) if position in secret else value for position, value in enumerate(values)
-    ]
 
 
 def masked_columns(header: PlanHeader) -> dict[str, Callable[[Iterable[Any]], list[str]]]:

@@ -67,6 +67,7 @@ class Finished:
     started: datetime
     stopped: str | None = None
     error: Exception | None = None
+    running: bool = False  # by another process, at this moment
     warnings: list[str] = field(default_factory=list)
 
     @property
@@ -82,14 +83,22 @@ class Finished:
             return self.error.exit_code
         return ExitCode.OK if self.complete else ExitCode.ROWS_FAILED
 
+    @property
+    def status(self) -> str:
+        """One word: running, complete, interrupted, stopped (by itself), or incomplete."""
+        if self.running:
+            return "running"
+        if self.stopped:
+            return "interrupted" if self.stopped == INTERRUPTED else "stopped"
+        return "complete" if self.complete else "incomplete"
+
     def as_json(self) -> dict[str, Any]:
         """No personal data: counts, codes, Paystack's redacted messages, line numbers and file names."""
         header = self.plan.header
         return {
             "run_id": self.run.run_id,
             "operation": header.operation,
-            "status": "interrupted" if self.stopped == INTERRUPTED else "stopped" if self.stopped else
-            "complete" if self.complete else "incomplete",
+            "status": self.status,
             "rows": header.counts.rows,
             **{outcome.value: self.counts[outcome] for outcome in Outcome},
             "folded": header.counts.folded,

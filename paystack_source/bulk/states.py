@@ -19,7 +19,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, replace
 from enum import StrEnum
-from typing import Final
+from typing import Any, Final
 
 
 class Outcome(StrEnum):
@@ -126,29 +126,32 @@ _SETTLES: Final[dict[Kind, Phase]] = {
 }
 
 
-def step(state: RowState, event: Event) -> RowState:  # noqa: PLR0911 - a table, read from the top
+def step(state: RowState, event: Event) -> RowState:
     """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
     kind = event.kind
     if kind not in _LEGAL[state.phase]:
         raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
-    said = replace(state, at=event.at, http_status=event.http_status, code=event.code, message=event.message)
+    change: dict[str, Any]
     if kind is Kind.INTENT:
-        return replace(
-            said, phase=Phase.SENDING, sends=state.sends + 1, read=None, since=state.since or event.at
-        )
-    if kind in _SETTLES:
-        return replace(said, phase=_SETTLES[kind], doubts=0)
-    if kind in (Kind.UNKNOWN, Kind.LOST):
-        return replace(said, phase=Phase.DOUBT, lost=state.lost + 1, doubts=state.doubts + 1)
-    if kind is Kind.ABSENT:
-        return replace(said, doubts=0, read=kind)
-    if kind is Kind.UNCLEAR:
-        return replace(said, read=kind)
+        since = event.at if state.since is None else state.since
+        change = {"phase": Phase.SENDING, "sends": state.sends + 1, "read": None, "since": since}
+    elif kind in _SETTLES:
+        change = {"phase": _SETTLES[kind], "doubts": 0, "read": kind if kind is Kind.FOUND else state.read}
+    elif kind in (Kind.UNKNOWN, Kind.LOST):
+        change = {"phase": Phase.DOUBT, "lost": state.lost + 1, "doubts": state.doubts + 1}
+    elif kind is Kind.ABSENT:
+        change = {"doubts": 0, "read": kind}
+    elif kind is Kind.UNCLEAR:
+        change = {"read": kind}
     # Rejected or not sent: words about this send only, so an earlier doubt stays one. A lost request may even
     # arrive after a read-back found nothing, so a row that was ever lost is never called unsent again.
-    if kind is Kind.REJECTED:
-        return replace(said, phase=Phase.DOUBT if state.doubts else Phase.REJECTED)
-    return replace(said, phase=Phase.DOUBT if state.lost else Phase.PLANNED)
+    elif kind is Kind.REJECTED:
+        change = {"phase": Phase.DOUBT if state.doubts else Phase.REJECTED}
+    else:
+        change = {"phase": Phase.DOUBT if state.lost else Phase.PLANNED}
+    return replace(
+        state, at=event.at, http_status=event.http_status, code=event.code, message=event.message, **change
+    )
 
 
 def outcome(state: RowState) -> Outcome:

@@ -17,6 +17,7 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
 from paystack_source.bulk.plan import PlanOptions, make_plan
 from paystack_source.bulk.results import RowResult, row_results
+from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_table
 
@@ -53,9 +54,12 @@ def make_undo(
 ) -> Undo:
     """Plan the undo of a run. Sends no write.
 
-    Raises `ConfigError` if the operation cannot be undone at all, or if no row of this run can.
+    Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
+    way.
     """
     plan = run.plan()
+    with Runs(run.folder.parent).lock(plan):
+        pass  # nobody is applying it now, so what it says it did is all that it did
     operation = OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import itertools
 import random
+import shutil
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from types import SimpleNamespace
@@ -261,8 +262,10 @@ class Simulation:
         self.rows = rows_for(self.operation, self.server, self.number)
         self.path = self.folder / f"{self.operation}-{self.seed}.sqlite"
         self.sessions = 0
-        meta = {"run_id": str(self.seed)}
-        Journal.create(self.path, meta, durable=False).close()
+        empty = self.folder / "empty.sqlite"
+        if not empty.exists():
+            Journal.create(empty, {"run_id": "simulated"}, durable=False).close()
+        shutil.copyfile(empty, self.path)
 
     def session(self) -> Ended | None:
         """One process: opens the journal, runs, ends or dies (None)."""

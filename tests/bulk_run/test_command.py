@@ -56,7 +56,7 @@ def test_failed_rows_can_be_fed_straight_back(desk):
     again = desk.bulk("run", "risk-action", failed, "--risk-action", "allow", "--yes")
     assert (again.code, again.json["rows"], again.json["applied"]) == (0, 2, 2)
     assert desk.results(again)[0]["note"] == "=1+1"
-    assert list(desk.results(again)[0]).count("_status") == 1
+    assert Path(again.json["results_file"]).read_text("utf-8-sig").splitlines()[0].count("_status") == 1
 
 
 def test_a_plan_is_shown_and_sends_nothing_then_is_applied_once(desk):
@@ -315,3 +315,28 @@ def test_an_input_that_changed_meanwhile_leaves_results_without_its_columns(desk
     assert (said.code, said.json["applied"]) == (0, 5)
     assert "changed since it was planned" in said.json["warnings"][0]
     assert list(desk.results(said)[0])[:2] == ["row", "key"]
+
+
+def test_results_keep_their_columns_when_the_input_is_gone_later(desk):
+    path = desk.risk_file(5)
+    desk.api.configure(risk_forbidden=True)
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
+    path.unlink()
+    desk.api.configure(risk_forbidden=False)
+    resumed = desk.bulk("resume", said.json["run_id"], "--yes")
+    assert resumed.json["applied"] == 5
+    assert desk.results(resumed)[0]["note"] == "+234 kept"
+    assert resumed.json["warnings"] == []
+
+
+def test_a_run_that_is_under_way_says_so_and_cannot_be_undone(desk):
+    said = desk.bulk(
+        "run", "risk-action", desk.risk_file(5), "--risk-action", "deny", "--yes", "--refresh", "live"
+    )
+    one = Runs().open("latest")
+    with Runs().lock(one.plan()):
+        assert desk.bulk("status", "latest").json["status"] == "running"
+        assert desk.bulk("status").json["runs"][0]["status"] == "running"
+        for command in ("undo", "resume"):
+            assert desk.bulk(command, said.json["run_id"], "--yes").code == 2
+    assert desk.bulk("status", "latest").json["status"] == "complete"
