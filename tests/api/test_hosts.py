@@ -7,14 +7,17 @@ import threading
 from contextlib import contextmanager
 
 import pytest
+import urllib3.exceptions
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from paystack_source.api import pool as pool_module
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.api.keys import SecretKey
+from paystack_source.api.outcomes import Fault
 from paystack_source.api.pool import PAYSTACK, Wire, check_host
 from tests.api.raw_server import RawServer, ok, reply
 
@@ -276,3 +279,30 @@ def test_no_proxy_is_honoured(monkeypatch):
     assert Wire(PAYSTACK)._pool.proxy is None
     monkeypatch.delenv("no_proxy")
     assert Wire(PAYSTACK)._pool.proxy is not None
+
+
+LOWER = [
+    error
+    for error in vars(urllib3.exceptions).values()
+    if isinstance(error, type)
+    and issubclass(error, urllib3.exceptions.HTTPError)
+    and not issubclass(error, Warning)
+]
+
+
+@pytest.mark.parametrize(
+    "lower", [*LOWER, OSError, TimeoutError, ConnectionResetError], ids=lambda e: e.__name__
+)
+@pytest.mark.parametrize("sent", [False, True])
+def test_each_lower_error_becomes_a_fault_in_our_words(lower, sent, monkeypatch):
+    def fail(*_, **__):
+        pool_module._THREAD.sent = sent
+        raise lower.__new__(lower, "canary")
+
+    wire = Wire("http://127.0.0.1:9")
+    monkeypatch.setattr(wire._pool, "urlopen", fail)
+    fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY))
+    assert isinstance(fault, Fault)
+    assert fault.sent is sent
+    assert fault.reason
+    assert "canary" not in repr(fault)

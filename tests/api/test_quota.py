@@ -193,6 +193,15 @@ def test_a_429_frees_at_its_reset_what_was_answered_before():
     assert budget.wait(14.0) > 50
 
 
+def test_an_answer_without_headers_inside_a_known_window_ends_with_it():
+    budget = Budget(10)
+    for _ in range(2):
+        budget.charge()
+    budget.settle(0.0, 1.0, Reading(10, 9, (29.0, 31.0)))
+    budget.settle(0.0, 2.0)  # lost, but sent in this window or before
+    assert sendable(budget, 32.1) == 10
+
+
 def test_each_answer_narrows_the_end_of_the_window():
     budget = Budget(2)
     for late in (40.0, 31.0):  # a slow answer, then a quick one of the same window
@@ -289,7 +298,7 @@ class HandClock(Clock):
     def __init__(self):
         self.moment = 0.0
         self.moved = threading.Condition()
-        self.resting = 0
+        self.resting = self.rests = 0
 
     def now(self):
         return self.moment
@@ -298,6 +307,7 @@ class HandClock(Clock):
         until = self.moment + seconds
         with self.moved:
             self.resting += 1
+            self.rests += 1
             self.moved.notify_all()
             self.moved.wait_for(lambda: self.moment >= until or wake.is_set(), timeout=20)
             self.resting -= 1
@@ -305,6 +315,10 @@ class HandClock(Clock):
     def wait_for_rest(self):
         with self.moved:
             assert self.moved.wait_for(lambda: self.resting, timeout=20)
+
+    def wait_for_rests(self, count):
+        with self.moved:
+            assert self.moved.wait_for(lambda: self.rests >= count, timeout=20)
 
     def pass_to(self, moment):
         with self.moved:
@@ -360,6 +374,40 @@ def test_an_answer_wakes_who_waits_for_it():
         thread.join(20)
     assert len(got) == 5
     assert clock.resting == 0
+
+
+def test_nobody_overtakes_who_waits():
+    quota = Quota(lambda: Budget(None), HandClock())
+    lane = quota._lane("list")
+    lane.queue.append(threading.Event())  # somebody who was woken and has not run yet
+    late = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
+    late.start()
+    while len(lane.queue) < 2:
+        assert late.is_alive()
+    with lane.lock:
+        lane.queue.popleft()
+        lane.wake_first()
+    late.join(20)
+    assert not lane.queue
+
+
+def test_a_wait_is_told_once_however_often_an_answer_interrupts_it():
+    clock, told = HandClock(), []
+    quota = Quota(lambda: Budget(3, cap=3), clock, lambda *wait: told.append(wait))
+    quota.settle(quota.acquire("list"), Reading(3, 2, (29.0, 31.0)))
+    pending = [quota.acquire("list") for _ in range(2)]
+    waiter = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
+    waiter.start()
+    for count, charge in enumerate(pending, start=1):
+        clock.wait_for_rests(count)
+        quota.settle(charge, Reading(3, 0, (29.0, 31.0)))  # sets its event, which ends the rest
+        with clock.moved:
+            clock.moved.notify_all()
+    clock.wait_for_rests(3)
+    clock.pass_to(31.5)
+    waiter.join(20)
+    assert not waiter.is_alive()
+    assert told == [(31.0, "list", "quota")]
 
 
 def test_endpoints_have_a_quota_each():
