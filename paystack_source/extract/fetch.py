@@ -107,7 +107,7 @@ class Fetcher(Generic[Job, Answer]):
 
     def _employ(self, spared: int = 0) -> None:
         """Wake as many workers as may run and have work; `spared` of them are awake. Holds the lock."""
-        wanted = min(self._in_flight.limit, self._running + len(self._jobs))
+        wanted = min(self._in_flight.limit, self._running + len(self._jobs), self._ready - len(self._answers))
         while len(self._threads) < wanted:
             name = f"paystack-fetch-{len(self._threads)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -131,7 +131,7 @@ class Fetcher(Generic[Job, Answer]):
                     raise LookupError("nothing was asked")
                 self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
             job, answer = self._answers.popleft()
-            self._state.notify()
+            self._employ()
         if isinstance(answer, BaseException):
             raise answer
         return job, answer
@@ -173,7 +173,7 @@ class Fetcher(Generic[Job, Answer]):
 
     def _next_job(self) -> Job | None:
         with self._state:
-            while not self._closed and (not self._jobs or self._running >= self._in_flight.limit):
+            while not self._closed and not self._may_run():
                 self._work_there.wait()
             if self._closed:
                 return None
