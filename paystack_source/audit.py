@@ -103,7 +103,7 @@ _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 
 def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
     """The warehouse copy for the planner, or None if there is none yet."""
-    from paystack_source.bulk.customer_copy import HELD, arrow_copy, duckdb_copy  # noqa: PLC0415
+    from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy  # noqa: PLC0415
 
     if destination == "duckdb":
         path = duckdb_file()
@@ -118,13 +118,14 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
                 return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
         return duckdb_copy(path, dataset=dataset) if there else None
     from paystack_source.destinations import read_table  # noqa: PLC0415
+    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
     pipeline = _extract(destination, dataset)
     if not Warehouse(pipeline).total():
         return None
-    columns = [name for name in (*HELD, "_last_seen_at") if name != "seen_at"]
-    return arrow_copy(read_table(pipeline, "customers", columns), destination=destination)
+    held = read_table(pipeline, "customers", list(CUSTOMER_COLUMNS))
+    return arrow_copy(held, destination=str(destination))
 
 
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
