@@ -38,6 +38,7 @@ AHEAD_PAGES = 300
 
 PASSES = 3
 ASK_AGAIN = 3
+ASK_LONG = 12  # times, once it is known that there are totals at all
 PASSES_WITHOUT_TOTAL = 4
 _EMPTY = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
 _ROUND = 32  # pages asked for at once where no total says how many there are
@@ -180,6 +181,7 @@ class Reader:
         self._now = now or (lambda: datetime.now(UTC))
         self.per_page = PAGE
         self.requests = 0
+        self._gives_totals = False
         self._fetcher: Fetcher[Ticket, Page] = Fetcher(lambda ticket: self._list(ticket.query), cap=in_flight)
 
     def close(self) -> None:
@@ -192,14 +194,17 @@ class Reader:
     def ask(self, query: Query) -> Page:
         """One page, at once."""
         self.requests += 1
-        return self._list(query)
+        page = self._list(query)
+        self._gives_totals = self._gives_totals or page.meta.total is not None
+        return page
 
     def ask_total(self, query: Query) -> Page:
         """One page, asked again a few times if it has no total: either meta may come at any time."""
-        for _ in range(ASK_AGAIN):
+        page = self.ask(query)
+        asked = 1
+        while page.meta.total is None and asked < (ASK_LONG if self._gives_totals else ASK_AGAIN):
             page = self.ask(query)
-            if page.meta.total is not None:
-                break
+            asked += 1
         return page
 
     def parse(self, *pages: Page) -> arrow.Parsed:
