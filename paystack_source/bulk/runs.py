@@ -111,8 +111,9 @@ class Runs:
         shutil.copyfile(plan.path, made.plan_file)
         made.plan_file.chmod(0o600)
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
-        part.rename(run.folder)
+        # The claim first: a run that has no claim may never send anything (see `check_claim`).
         self._claim_file(plan.header.plan_id).write_text(run_id)
+        part.rename(run.folder)
         return run
 
     def open(self, name: str) -> Run:
@@ -149,6 +150,15 @@ class Runs:
         claim = self._claim_file(plan.header.plan_id)
         name = claim.read_text() if claim.is_file() else ""
         return Run(self.root / name) if name and (self.root / name).is_dir() else None
+
+    def check_claim(self, run: Run, plan: Plan) -> None:
+        """Raises `BusyError` if another run has applied this plan since."""
+        holder = self.run_of(plan)
+        if holder is not None and holder.run_id != run.run_id:
+            raise BusyError(
+                f"The plan of this run was applied by run {holder.run_id}.",
+                advice=f"Go on with that one: `bulk.py resume {holder.run_id}`.",
+            )
 
     @contextlib.contextmanager
     def lock(self, plan: Plan) -> Iterator[None]:

@@ -167,7 +167,9 @@ class Session:
         plan = run.plan()
         self.check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         secrets = plan.secrets(self.source) if _has_secrets(plan) else None
-        with self.runs.lock(plan):
+        runs = Runs(run.folder.parent)
+        with runs.lock(plan):
+            runs.check_claim(run, plan)
             return self._run(run, plan, secrets)
 
     def check(self, plan: Plan, max_age: timedelta) -> None:

@@ -5,10 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime
 
 import duckdb
+import pandas as pd
 import pyarrow as pa
 import pytest
 
-from paystack_source import audit
+from paystack_source import audit, bulk_set_risk_action
 from paystack_source.bulk.runs import Runs
 from paystack_source.terminal import run
 from tests.bulk_run.conftest import load_script
@@ -145,3 +146,20 @@ def test_new_customers_are_added_and_unknown_ones_are_not():
     known = {"id": 7, "customer_code": "CUS_7", "email": "c@example.com"}
     assert added.to_pylist() == [{name: known.get(name) for name in HELD.column_names}]
     assert added.schema == HELD.schema
+
+
+def test_a_notebook_that_has_the_file_open_can_go_on(copied):
+    codes = [c["customer_code"] for c in copied.customers(3)]
+    for code in codes:
+        copied.api.edit_customer(code, risk_action="default")
+    frame = pd.DataFrame({"customer_code": codes})
+    with duckdb.connect(str(copied.folder / "paystack_customers.duckdb")) as open_here:
+        result = bulk_set_risk_action(frame, "deny", refresh="live", progress=False)
+        assert result.summary["applied"] == 3
+        assert result.summary["warnings"] == []
+        sql = "select distinct risk_action from paystack.customers where customer_code in ?"
+        assert open_here.execute(sql, [codes]).fetchall() == [("deny",)]
+    with duckdb.connect(str(copied.folder / "paystack_customers.duckdb"), read_only=True):
+        result = bulk_set_risk_action(frame, "allow", progress=False)
+        assert result.summary["applied"] == 3
+        assert "open read-only" in result.summary["warnings"][0]

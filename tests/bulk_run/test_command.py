@@ -340,3 +340,16 @@ def test_a_run_that_is_under_way_says_so_and_cannot_be_undone(desk):
         for command in ("undo", "resume"):
             assert desk.bulk(command, said.json["run_id"], "--yes").code == 2
     assert desk.bulk("status", "latest").json["status"] == "complete"
+
+
+def test_the_stop_rules_can_be_set_on_the_command_line(desk):
+    rows = [{"customer_code": f"CUS_nosuchone{n}"} for n in range(30)]
+    path = desk.csv("canary.csv", rows)
+    common = ["run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "never"]
+    canary = desk.bulk(*common, "--canary", "3", "--canary-max", "50")
+    assert (canary.code, canary.json["rejected"], canary.json["unsent"]) == (3, 3, 27)
+    assert "first 3 rows failed" in canary.json["stopped"]
+    equal = desk.bulk(*common, "--max-equal-rejections", "5")
+    assert "5 equal rejections" in equal.json["stopped"]
+    never = desk.bulk(*common, "--max-equal-rejections", "0")
+    assert (never.json["stopped"], never.json["rejected"]) == (None, 30)

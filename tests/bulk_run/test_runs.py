@@ -1,0 +1,68 @@
+"""Run folders and the locks around a plan."""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+
+import pytest
+
+from paystack_source.bulk.plan import make_plan
+from paystack_source.bulk.runs import BusyError, NoSuchRunError, Runs
+
+NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
+
+
+@pytest.fixture
+def plan(tmp_path):
+    rows = [{"customer_code": "CUS_abcdef", "risk_action": "deny"}]
+    return make_plan("risk-action", rows, out=tmp_path / "one.plan")
+
+
+@pytest.fixture
+def runs(tmp_path):
+    return Runs(tmp_path / "results")
+
+
+def test_a_run_is_found_by_its_id_its_beginning_its_folder_and_as_the_latest(runs, plan):
+    with runs.lock(plan):
+        older = runs.create(plan, {}, now=NOW)
+        newer = runs.create(plan, {}, now=NOW + timedelta(seconds=1))
+    assert [run.run_id for run in runs] == [newer.run_id, older.run_id]
+    for name in (older.run_id, older.run_id[:15], str(older.folder)):
+        assert runs.open(name).run_id == older.run_id
+    assert runs.open("latest").run_id == newer.run_id
+    for name in ("2026", "19990101", "latestish"):
+        with pytest.raises(NoSuchRunError):
+            runs.open(name)
+
+
+def test_the_plan_is_copied_into_the_run(runs, plan):
+    with runs.lock(plan):
+        run = runs.create(plan, {}, now=NOW)
+    plan.path.unlink()
+    assert run.plan().header.seal == plan.header.seal
+
+
+def test_a_lock_is_held_by_one(runs, plan):
+    with runs.lock(plan), pytest.raises(BusyError), runs.lock(plan):
+        pass
+    with runs.lock(plan):
+        pass
+
+
+def test_a_run_that_lost_its_plan_to_another_may_not_go_on(runs, plan):
+    """A kill between making a run and naming it as the plan's leaves a run that nobody applied."""
+    with runs.lock(plan):
+        orphan = runs.create(plan, {}, now=NOW)
+        holder = runs.create(plan, {}, now=NOW + timedelta(seconds=1))
+    runs.check_claim(holder, plan)
+    with pytest.raises(BusyError, match=holder.run_id):
+        runs.check_claim(orphan, plan)
+
+
+def test_an_unfinished_folder_is_no_run(runs, plan):
+    (runs.root / ".20261123-120000-risk-action-abcd.part").mkdir(parents=True)
+    (runs.root / "plans").mkdir()
+    assert list(runs) == []
+    with pytest.raises(NoSuchRunError):
+        runs.open("latest")
