@@ -27,12 +27,11 @@ ODD = [
 
 
 @pytest.fixture
-def api(sandbox, monkeypatch):
+def api(sandbox):
     server = sandbox(customers=260, seed=3)
     codes = [row["customer_code"] for row in server.customers_truth()]
     for code, fields in zip(codes, ODD, strict=False):
         server.edit_customer(code, **fields)
-    monkeypatch.setenv("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
     return server
 
 
