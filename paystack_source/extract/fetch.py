@@ -23,6 +23,7 @@ READY = 256
 """Answers that may wait to be taken; about 40 KB each."""
 
 _WORTH = 1.15  # doubling must bring at least this much more per second
+_WAITING = 0.1  # an answer that takes longer (seconds) was waited for, not worked for: all may wait together
 _PATIENCE = 16  # epochs before a larger number is tried again
 
 
@@ -43,8 +44,12 @@ class InFlight:
         self._since = None
         self._answers = 0
 
-    def answered(self, now: float) -> None:
-        """An answer came while more requests were waiting to be sent."""
+    def answered(self, now: float, took: float = 0.0) -> None:
+        """An answer came, after `took` seconds, while more requests were waiting to be sent."""
+        if took > _WAITING and self._settled < self.cap:
+            self.limit = self._settled = self.cap
+            self._since, self._rest = None, 0
+            return
         if self._since is None:
             self._since, self._answers = now, 0
             return
@@ -153,6 +158,7 @@ class Fetcher(Generic[Job, Answer]):
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
             answer: Answer | BaseException
+            began = self._clock()
             try:
                 answer = self._fetch(job)
             except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
@@ -161,7 +167,8 @@ class Fetcher(Generic[Job, Answer]):
                 self._running -= 1
                 self._answers.append((job, answer))
                 if self._jobs:
-                    self._in_flight.answered(self._clock())
+                    now = self._clock()
+                    self._in_flight.answered(now, now - began)
                 else:
                     self._in_flight.idle()
                 self._employ(spared=1)
