@@ -48,7 +48,7 @@ def find_quota(given: int | str | None = None) -> int | None:
     if value is None or value == "":
         return None
     text = str(value).strip()
-    if not (text.isascii() and text.isdigit()) or isinstance(value, bool):
+    if not (text.isascii() and text.isdigit()):
         raise ConfigError(
             f"The quota is not a whole number: {text[:20]!r}",
             advice=f"Set {QUOTA_NAME} to requests per minute and endpoint, or 0 for no limit of our own.",

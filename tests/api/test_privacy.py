@@ -135,10 +135,19 @@ def test_errors_and_their_tracebacks_show_nothing(operation, answer, client_of):
     assert not found(str(pickle.loads(pickle.dumps(error)).__dict__))
 
 
-def test_an_error_on_a_later_page_does_not_show_the_earlier_rows(client_of):
-    first = ok([ROW] * 3, meta={"next": "abc", "perPage": 3})
-    with RawServer(first, refusal(401)) as server:
+@pytest.mark.parametrize(
+    "metas",
+    [
+        [{"next": "abc", "perPage": 3}, {"next": "def", "perPage": 3}],
+        [{"total": 9, "page": 1, "pageCount": 3, "perPage": 3}] * 2,
+    ],
+    ids=["by cursor", "by number"],
+)
+def test_an_error_on_a_later_page_does_not_show_the_earlier_rows(metas, client_of):
+    pages = [ok([{**ROW, "id": number}], meta=meta) for number, meta in enumerate(metas)]
+    with RawServer(*pages, refusal(401)) as server:
         error = provoke(partial(OPERATIONS["iterate"], client_of(server)))
+    assert len(server.requests) == 3
     assert not found(shown(error))
 
 

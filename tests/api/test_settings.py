@@ -3,6 +3,7 @@
 import json
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 
@@ -33,6 +34,7 @@ def empty_environment(monkeypatch):
 @pytest.fixture
 def look(tmp_path, monkeypatch):
     """`look(secrets=..., config=..., NAME=...)`: what a new process finds in a folder with these files."""
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).parents[2]))
     monkeypatch.setenv("HOME", str(tmp_path / "home"))
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
 
@@ -102,6 +104,11 @@ def test_a_quota_that_is_no_number_is_refused(text, monkeypatch):
         settings.find_quota()
     assert settings.QUOTA_NAME in caught.value.advice
     assert caught.value.exit_code == 2
+
+
+def test_a_quota_of_true_is_a_slip():
+    with pytest.raises(ConfigError, match="whole number"):
+        settings.find_quota(True)
 
 
 @pytest.mark.parametrize(("text", "number"), [("0", 0), (" 60 ", 60), ("600", 600)])
