@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import environments
-from extractors import product_settings
+from extractors import product_python, product_settings
 from harness import ROOT, clean_environment, measure
 
 PEERS = Path(__file__).resolve().parent / "peers"
@@ -36,9 +36,9 @@ class Bulk:
     label: str
     starter: tuple = (ROOT / "pipelines" / "bulk.py",)
 
-    def run(self, server, out, *, quota, timeout, **_):
+    def run(self, server, out, *, quota, timeout, quick):
         command = [
-            sys.executable,
+            product_python(quick=quick),
             *self.starter,
             "run",
             "risk-action",

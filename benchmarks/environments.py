@@ -1,4 +1,7 @@
-"""One environment per peer, built from its pinned requirement file under .benchmark-envs/ (not in git)."""
+"""One environment per peer, built from its pinned requirements under .benchmark-envs/ (not in git).
+
+The product gets one too, with what its users install: a development environment has packages that slow its start.
+"""
 
 import hashlib
 import shutil
@@ -9,13 +12,19 @@ from pathlib import Path
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parent
 ENVIRONMENTS = ROOT / ".benchmark-envs"
+PRODUCT = "product"
 
 
 def python_of(name):
-    """The Python of the environment NAME, which is made or remade when its requirement files have changed."""
-    files = [HERE / f"requirements-{name}.txt"]
-    if (extra := HERE / f"requirements-{name}-no-deps.txt").exists():
-        files.append(extra)
+    """The Python of the environment NAME, which is made or remade when its requirements have changed."""
+    # Every file lists all that is needed, so that nothing is resolved.
+    if name == PRODUCT:
+        installs = [["--require-hashes", "-r", ROOT / "requirements" / "run.txt"], ["--editable", ROOT]]
+        files = [ROOT / "requirements" / "run.txt", ROOT / "pyproject.toml"]
+    else:
+        files = [HERE / f"requirements-{name}.txt", HERE / f"requirements-{name}-no-deps.txt"]
+        files = [file for file in files if file.exists()]
+        installs = [["-r", file] for file in files]
     place = ENVIRONMENTS / name
     python = place / "bin" / "python"
     stamp = place / "requirements.sha256"
@@ -25,19 +34,8 @@ def python_of(name):
     print(f"making the environment {name} ...", file=sys.stderr, flush=True)
     shutil.rmtree(place, ignore_errors=True)
     subprocess.run([sys.executable, "-m", "venv", place], check=True)
-    # Every file lists all that is needed, so nothing is resolved: the second one even must not be.
-    for file in files:
-        install = [
-            python,
-            "-m",
-            "pip",
-            "install",
-            "--quiet",
-            "--disable-pip-version-check",
-            "--no-deps",
-            "-r",
-            file,
-        ]
-        subprocess.run(install, check=True)
+    pip = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "--no-deps"]
+    for install in installs:
+        subprocess.run([*pip, *install], check=True)
     stamp.write_text(wanted)
     return python

@@ -51,11 +51,15 @@ class Extractor:
 class Product(Extractor):
     """`pipelines/customers.py`, run as its users run it."""
 
-    def command(self, *_, **__):
-        return [sys.executable, ROOT / "pipelines" / self.script, "--json", *self.arguments]
+    def command(self, _server, _out, *, quick):
+        return [product_python(quick=quick), ROOT / "pipelines" / self.script, "--json", *self.arguments]
 
     def settings(self, server, out, quota):
         return product_settings(server, out, quota)
+
+
+def product_python(*, quick):
+    return sys.executable if quick else environments.python_of(environments.PRODUCT)
 
 
 def product_settings(server, out, quota):

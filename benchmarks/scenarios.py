@@ -21,6 +21,7 @@ from extractors import (
     REST,
     REST_BEST,
     extract,
+    product_python,
     product_settings,
 )
 from harness import ROOT, Server, clean_environment, measure
@@ -266,7 +267,7 @@ def bulk_plan(session):
         for number in range(session.runs):
             plan = out / f"changes{number}.plan"
             command = [
-                sys.executable,
+                product_python(quick=session.quick),
                 ROOT / "pipelines" / "bulk.py",
                 "plan",
                 "risk-action",
