@@ -20,7 +20,7 @@ def python_of(name):
     # Every file lists all that is needed, so that nothing is resolved.
     if name == PRODUCT:
         installs = [["--require-hashes", "-r", ROOT / "requirements" / "run.txt"], ["--editable", ROOT]]
-        files = [ROOT / "requirements" / "run.txt", ROOT / "pyproject.toml"]
+        files = [ROOT / "requirements" / "run.txt"]
     else:
         files = [HERE / f"requirements-{name}.txt", HERE / f"requirements-{name}-no-deps.txt"]
         files = [file for file in files if file.exists()]
