@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 
     from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
+        TLoaderReplaceStrategy,
         TTableFormat,
         TWriteDispositionConfig,
     )
@@ -167,6 +168,14 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
         file_format="parquet" if parquet else None,
         every_version=False,
     )
+
+
+def swapping(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
+    """How dlt replaces a whole table: by a swap, except for plain files, which it can only delete and write anew."""
+    if _is_lake(pipeline) and not _was_loaded(pipeline):
+        pipeline.sync_destination()
+    plain = _is_lake(pipeline) and keeping(pipeline, table).table_format is None
+    return "truncate-and-insert" if plain else "insert-from-staging"
 
 
 def _keeping_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> Keeping:

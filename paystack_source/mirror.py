@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from paystack_source.alone import Alone
+from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
@@ -133,15 +134,7 @@ def copy_customers(  # noqa: PLR0913
     """
     started = time.monotonic()
     with Alone(pipeline) as alone:
-        forget_other_places(pipeline)
-        if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
-            pipeline.normalize()
-            pipeline.load()
-        if history:
-            begin_history(pipeline, CUSTOMER_COLUMNS)
-        if full_refresh:
-            # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
-            dlt.config["destination.replace_strategy"] = "insert-from-staging"
+        _prepare(pipeline, history=history, full_refresh=full_refresh)
         copying = Copying(
             client,
             window=window,
@@ -165,6 +158,18 @@ def copy_customers(  # noqa: PLR0913
     report.count(client.stats)
     report.seconds = time.monotonic() - started
     return report
+
+
+def _prepare(pipeline: Pipeline, *, history: bool, full_refresh: bool) -> None:
+    forget_other_places(pipeline)
+    if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
+        pipeline.normalize()
+        pipeline.load()
+    if history:
+        begin_history(pipeline, CUSTOMER_COLUMNS)
+    if full_refresh:
+        # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
+        dlt.config["destination.replace_strategy"] = swapping(pipeline)
 
 
 def _close(pipeline: Pipeline, copying: Copying) -> Report:

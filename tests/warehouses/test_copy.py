@@ -2,6 +2,7 @@
 
 import json
 from datetime import datetime
+from operator import itemgetter
 from pathlib import Path
 from typing import Any
 
@@ -9,8 +10,9 @@ import pandas as pd
 import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action
-from paystack_source.destinations import read_table
+from paystack_source.destinations import read_table, reading
 from paystack_source.extract.arrow import SCHEMA
+from paystack_source.lake import LakeReader
 from paystack_source.mirror import Report, copy_customers
 from tests.warehouses.conftest import DATABASES, LAKES, Warehouse
 
@@ -35,9 +37,9 @@ def api(sandbox):
     return server
 
 
-def copy(place: Warehouse, machine: Path, api, budget: int = 0) -> Report:
+def copy(place: Warehouse, machine: Path, api, budget: int = 0, **options: Any) -> Report:
     with PaystackClient(api.secret_key, base_url=api.url, quota=0, read_only=True) as client:
-        return copy_customers(place.pipeline(machine), client, refresh_budget=budget)
+        return copy_customers(place.pipeline(machine), client, refresh_budget=budget, **options)
 
 
 def truth(api) -> dict[int, dict[str, Any]]:
@@ -99,6 +101,47 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     assert {line["kind"] for line in ledger} >= {"first read", "refresh", "count"}
     assert all(line["proven"] for line in ledger)
     assert max(line["rows_held_after"] for line in ledger if line["kind"] == "count") == 263
+
+
+@pytest.mark.parametrize("kind", ["postgres", *LAKES])
+def test_history_details_and_a_full_refresh(kind, sandbox, warehouse, tmp_path):
+    place, here, api = warehouse(kind), tmp_path / "here", sandbox(customers=120, seed=9)
+    assert copy(place, here, api, history=True, details=15).complete
+    edited = next(row for row in api.customers_truth() if row["risk_action"] == "default")
+    api.edit_customer(edited["customer_code"], risk_action="deny")
+    there = tmp_path / "there"
+    assert copy(place, there, api, budget=60, history=True, details=15).complete
+
+    pipeline = place.pipeline(there)
+    versions: dict[int, list[dict[str, Any]]] = {}
+    for version in sorted(
+        read_table(pipeline, "customers_history").to_pylist(), key=itemgetter("_valid_from")
+    ):
+        versions.setdefault(version["id"], []).append(version)
+    assert versions.keys() == truth(api).keys()
+    before, after = versions.pop(edited["id"])
+    assert (before["risk_action"], after["risk_action"]) == ("default", "deny")
+    assert (before["_valid_to"], after["_valid_to"]) == (after["_valid_from"], None)
+    assert {(len(some), some[0]["_valid_to"]) for some in versions.values()} == {(1, None)}
+
+    details = read_table(pipeline, "customer_details").to_pylist()
+    assert len({row["id"] for row in details}) == len(details) >= 15
+    cards = read_table(pipeline, "customer_authorizations")
+    assert cards.num_rows
+    assert cards["authorization_code"].null_count == cards["signature"].null_count == cards.num_rows
+
+    assert copy(place, there, api, full_refresh=True).complete
+    assert_same(held(place, there), truth(api))
+    assert rows_stored(pipeline) == 120
+
+
+def rows_stored(pipeline) -> int:
+    """Rows of the table as they lie there, every version."""
+    with reading(pipeline) as client:
+        name = client.make_qualified_table_name("customers")
+        name = '"every version of customers"' if isinstance(client, LakeReader) else name
+        with client.execute_query(f"select count(*) from {name}") as answer:
+            return answer.fetchall()[0][0]
 
 
 @pytest.mark.parametrize("kind", DATABASES + LAKES)
