@@ -13,7 +13,7 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from paystack_source.destinations import as_arrow, reading
+from paystack_source.destinations import as_arrow, client_of, reading
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END, Coverage, moment
 
@@ -38,6 +38,7 @@ class Warehouse:
     def __init__(self, pipeline: Pipeline, table: str = TABLE) -> None:
         self._pipeline = pipeline
         self._table = table
+        self._client: SqlClientBase[Any] | None = None
 
     # -- the questions of a run -----------------------------------------------------------------------------------
 
@@ -130,7 +131,8 @@ class Warehouse:
 
     def _ask(self, question: Callable[[Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
-            with reading(self._pipeline) as client:
+            self._client = self._client or client_of(self._pipeline)
+            with reading(self._pipeline, self._client) as client:
                 words = Words(client, self._table)
                 with client.execute_query(question(words)) as cursor:
                     return take(cursor)

@@ -11,14 +11,14 @@ The stream can be put down between any two events and taken up again: the caller
 from __future__ import annotations
 
 import uuid
-from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.extract import arrow
+from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, entry_of
 from paystack_source.extract.reader import PAGE, FiltersIgnoredError, Query, Reader, Reading, Result
 from paystack_source.extract.search import differing
@@ -46,64 +46,6 @@ LOOKBACK = timedelta(days=1)
 """Where no totals show late customers, this much of the newest time is read again each run."""
 
 HALF = timedelta(milliseconds=500)
-
-
-class Rows(NamedTuple):
-    """Customers to store, each once between two loads. `kind` says why they were read."""
-
-    table: pa.Table
-    kind: str
-
-
-class Checkpoint(NamedTuple):
-    """A step is done: once everything is loaded, `held` is asked whether it adds up."""
-
-
-Event = Rows | Entry | Checkpoint
-
-
-@dataclass(slots=True)
-class Pending:
-    """What was given out and is not in the warehouse yet."""
-
-    emitted: set[int] = field(default_factory=set)
-    loose: set[int] = field(default_factory=set)
-    deltas: dict[Window, int] = field(default_factory=dict)
-    marked: int = 0
-
-    @property
-    def added(self) -> int:
-        return len(self.loose) + sum(self.deltas.values()) - self.marked
-
-    def settle(self, window: Window, delta: int) -> None:
-        self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
-        self.deltas[window] = delta
-
-
-@dataclass(slots=True)
-class Tally:
-    """What the run came to."""
-
-    rows_seen: int = 0
-    rows_new: int = 0
-    rows_missing: int = 0
-    rows_refreshed: int = 0
-    windows: int = 0
-    unproven: list[Entry] = field(default_factory=list)
-    api_total: int | None = None
-    complete: bool = False
-
-
-class _Look(NamedTuple):
-    total: int | None
-    table: pa.Table  # the newest page
-    unknown: pa.Table  # those of it that are not held
-    held: int
-
-    @property
-    def missing(self) -> int | None:
-        """How many customers the API has that are neither held nor on this page."""
-        return None if self.total is None else self.total - self.held - self.unknown.num_rows
 
 
 class Extraction:
@@ -206,7 +148,7 @@ class Extraction:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> _Look:
+    def _look(self) -> Look:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(Query(None, None, 1))
         table = self.reader.parse(page).table
@@ -220,7 +162,7 @@ class Extraction:
                 advice="Check that the key is of the account whose copy this is, or use another dataset.",
             )
         self.tally.api_total = total
-        return _Look(total, table, unknown, held)
+        return Look(total, table, unknown, held)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page that are not held, each once."""
@@ -245,11 +187,11 @@ class Extraction:
                 advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
             )
 
-    def _adds_up(self, look: _Look) -> bool:
+    def _adds_up(self, look: Look) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
         return look.missing is not None and look.missing + len(self._gone) == 0
 
-    def _complete(self, look: _Look) -> Iterator[Event]:
+    def _complete(self, look: Look) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
         yield from self._mark_gone()
@@ -290,7 +232,7 @@ class Extraction:
 
     # -- explaining what is missing -------------------------------------------------------------------------------
 
-    def _top(self, look: _Look) -> Iterator[Event]:
+    def _top(self, look: Look) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
         wanted = look.unknown.num_rows + (look.missing or 0)
         pages = -(-wanted // max(look.table.num_rows, 1))
@@ -305,14 +247,14 @@ class Extraction:
         if unknown.num_rows == wanted and all(page.meta.total in (None, look.total) for page in found):
             yield from self._complete(look._replace(unknown=unknown))
 
-    def _gaps(self, look: _Look) -> Iterator[Event]:
+    def _gaps(self, _look: Look) -> Iterator[Event]:
         """Windows that were never proven."""
         if self.filters_ignored:
             return
         now = self._now()
         yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(now))), "first read")
 
-    def _disagreeing(self, look: _Look) -> Iterator[Event]:
+    def _disagreeing(self, _look: Look) -> Iterator[Event]:
         """Windows of which the warehouse holds another number of customers than was proven."""
         items = list(self.coverage)
         if self.filters_ignored or not items:
@@ -327,7 +269,7 @@ class Extraction:
             self.coverage.drop(window)
         yield from self._windowed(wrong, "repair")
 
-    def _searched(self, look: _Look) -> Iterator[Event]:
+    def _searched(self, _look: Look) -> Iterator[Event]:
         """Windows in which the API now counts otherwise: customers that came late with an old date, or are gone."""
         items = list(self.coverage)
         if self.filters_ignored or not items:
@@ -352,7 +294,7 @@ class Extraction:
         parts = cut_at(window, cuts)
         return list(differing(parts, self.held.count(parts), self._count))
 
-    def _whole(self, look: _Look) -> Iterator[Event]:
+    def _whole(self, look: Look) -> Iterator[Event]:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
@@ -462,7 +404,7 @@ class Extraction:
         self._entries += 1
         return self._entries
 
-    def _count_entry(self, look: _Look, *, proven: bool) -> Entry:
+    def _count_entry(self, look: Look, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
         missing = look.missing
         entry = Entry(

@@ -10,6 +10,7 @@ from __future__ import annotations
 from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
+from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.api.errors import ConfigError
@@ -209,7 +210,7 @@ def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
     """
     cuts = sorted({second(time) + timedelta(seconds=1) for time in times})
     edges = [window.lo, *(cut for cut in cuts if window.lo < cut < window.hi), window.hi]
-    return [Window(lo, hi) for lo, hi in zip(edges, edges[1:], strict=False)]
+    return [Window(lo, hi) for lo, hi in pairwise(edges)]
 
 
 def second(value: datetime) -> datetime:

@@ -13,7 +13,8 @@ import pyarrow as pa
 
 from paystack_source.api.errors import Rejected
 from paystack_source.api.records import Page, PageMeta
-from paystack_source.extract.extraction import Checkpoint, Extraction, Rows
+from paystack_source.extract.events import Checkpoint, Rows
+from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window

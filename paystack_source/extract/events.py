@@ -1,0 +1,71 @@
+"""What a run of copying says and remembers: its events, what is given out and not loaded yet, and its sums."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, NamedTuple
+
+from paystack_source.extract.ledger import Entry
+
+if TYPE_CHECKING:
+    import pyarrow as pa
+
+    from paystack_source.extract.windows import Window
+
+
+class Rows(NamedTuple):
+    """Customers to store, each once between two loads. `kind` says why they were read."""
+
+    table: pa.Table
+    kind: str
+
+
+class Checkpoint(NamedTuple):
+    """A step is done: once everything is loaded, `held` is asked whether it adds up."""
+
+
+Event = Rows | Entry | Checkpoint
+
+
+@dataclass(slots=True)
+class Pending:
+    """What was given out and is not in the warehouse yet."""
+
+    emitted: set[int] = field(default_factory=set)
+    loose: set[int] = field(default_factory=set)
+    deltas: dict[Window, int] = field(default_factory=dict)
+    marked: int = 0
+
+    @property
+    def added(self) -> int:
+        return len(self.loose) + sum(self.deltas.values()) - self.marked
+
+    def settle(self, window: Window, delta: int) -> None:
+        self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
+        self.deltas[window] = delta
+
+
+@dataclass(slots=True)
+class Tally:
+    """What the run came to."""
+
+    rows_seen: int = 0
+    rows_new: int = 0
+    rows_missing: int = 0
+    rows_refreshed: int = 0
+    windows: int = 0
+    unproven: list[Entry] = field(default_factory=list)
+    api_total: int | None = None
+    complete: bool = False
+
+
+class Look(NamedTuple):
+    total: int | None
+    table: pa.Table  # the newest page
+    unknown: pa.Table  # those of it that are not held
+    held: int
+
+    @property
+    def missing(self) -> int | None:
+        """How many customers the API has that are neither held nor on this page."""
+        return None if self.total is None else self.total - self.held - self.unknown.num_rows
