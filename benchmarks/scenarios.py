@@ -150,7 +150,7 @@ def quota(session):
             if number:
                 server.rest(WINDOW)
             with folder() as out:
-                run, held = extract(PRODUCT, server, out, timeout=900, quota=LIVE_QUOTA)
+                run, held = extract(PRODUCT, server, out, quick=session.quick, timeout=900, quota=LIVE_QUOTA)
             requests = run.said.get("requests") or 0
             pages = ceil(customers / 100)
             session.note(
@@ -166,12 +166,14 @@ def empty(session):
     """A run that finds nothing new in a large table, start-up included."""
     customers = 5_000 if session.quick else 1_000_000
     with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, held = extract(PRODUCT, server, out, timeout=900)
+        loaded, held = extract(PRODUCT, server, out, quick=session.quick, timeout=900)
         if not loaded.fine:
             session.note("load", loaded)
             return
         for _ in range(session.runs):
-            run, held = extract(PRODUCT, server, out, timeout=120, arguments=["--refresh-budget", "0"])
+            run, held = extract(
+                PRODUCT, server, out, quick=session.quick, timeout=120, arguments=["--refresh-budget", "0"]
+            )
             session.note(
                 "product", run, customers=customers, rows=held.get("rows"), requests=run.said.get("requests")
             )
@@ -181,7 +183,7 @@ def merge(session):
     """100 new customers into a large table on DuckDB, start-up included."""
     customers, new = (5_000, 10) if session.quick else (5_000_000, 100)
     with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, held = extract(PRODUCT, server, out, timeout=1800)
+        loaded, held = extract(PRODUCT, server, out, quick=session.quick, timeout=1800)
         session.note(
             "load", loaded, customers=customers, rows=held.get("rows"), distinct=held.get("distinct")
         )
@@ -190,7 +192,9 @@ def merge(session):
         for number in range(session.runs):
             for one in range(new):
                 server.post("/customer", {"email": f"new{number}x{one}@example.com"})
-            run, held = extract(PRODUCT, server, out, timeout=300, arguments=["--refresh-budget", "0"])
+            run, held = extract(
+                PRODUCT, server, out, quick=session.quick, timeout=300, arguments=["--refresh-budget", "0"]
+            )
             session.note(
                 "product", run, customers=customers, rows=held.get("rows"), distinct=held.get("distinct"),
                 lost=customers + (number + 1) * new - (held.get("distinct") or 0),
@@ -255,7 +259,7 @@ def bulk_plan(session):
     """A plan that changes every customer of a large copy."""
     customers = 5_000 if session.quick else 1_000_000
     with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, _ = extract(PRODUCT, server, out, timeout=900)
+        loaded, _ = extract(PRODUCT, server, out, quick=session.quick, timeout=900)
         if not loaded.fine:
             session.note("load", loaded)
             return
