@@ -15,7 +15,6 @@ import dlt
 from paystack_source.alone import Alone
 from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
-from paystack_source.extract.reader import PAGE
 from paystack_source.extract.windows import BEGIN, END, Window
 from paystack_source.history import begin_history
 from paystack_source.place import duckdb_file, forget_other_places
@@ -199,7 +198,7 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         api_total=total,
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
-        refresh_runs=_runs_to_refresh(whole, copying.refresh_budget),
+        refresh_runs=extraction.refresh_runs(),
         unproven=unproven,
     )
 
@@ -216,7 +215,3 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> No
         entry.rows_held_after = rows
         if entry.proven and rows != entry.rows:
             entry.proven, entry.difference = False, (entry.rows or 0) - rows
-
-
-def _runs_to_refresh(rows: int, budget: int) -> int | None:
-    return -(-rows // (budget * PAGE)) if budget else None

@@ -1,8 +1,8 @@
 """One run of copying customers, as a stream of events; knows neither dlt nor where the rows go.
 
     look      one request: the newest page and how many customers there are
-    explain   while that does not equal what is held: newest pages, unproven windows, windows that the warehouse
-              holds otherwise than recorded, windows found by counting halves, at last the whole list
+    explain   while that does not equal what is held: newest pages, unproven windows, parts of windows found by
+              counting halves, at last the whole list
     refresh   the windows that were verified longest ago are read again, as far as the budget goes
 
 The stream can be put down between any two events and taken up again: the caller decides where a checkpoint ends.
@@ -26,6 +26,8 @@ from paystack_source.extract.windows import (
     ALWAYS,
     BEGIN,
     END,
+    SMALL_ROWS,
+    WINDOW_ROWS,
     Coverage,
     Proven,
     Window,
@@ -123,7 +125,7 @@ class Extraction:
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
         look = self._look()
-        steps = (self._top, self._gaps, self._disagreeing, self._searched)
+        steps = (self._top, self._gaps, self._searched)
         total = None
         for step in (*steps, *steps, self._whole):
             if self._adds_up(look):
@@ -204,7 +206,7 @@ class Extraction:
             seen = arrow.cut(look.unknown, gap).num_rows
             # Those held before came from a run that was cut off: they are the first to be refreshed.
             self.coverage.add(Proven(gap, held + seen, None if held else now))
-        self.coverage.compact()
+        self.coverage.compact(self._readable)
         self.tally.unproven.clear()
         self.tally.complete = True
         yield self._count_entry(look, proven=True)
@@ -254,26 +256,15 @@ class Extraction:
         now = self._now()
         yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(now))), "first read")
 
-    def _disagreeing(self, _look: Look) -> Iterator[Event]:
-        """Windows of which the warehouse holds another number of customers than was proven."""
-        items = list(self.coverage)
-        if self.filters_ignored or not items:
-            return
-        counts = self.held.count([item.window for item in items])
-        wrong = [
-            item.window
-            for item, rows in zip(items, counts, strict=True)
-            if rows != item.rows and item.window not in self._pending.deltas
-        ]
-        for window in wrong:
-            self.coverage.drop(window)
-        yield from self._windowed(wrong, "repair")
-
     def _searched(self, _look: Look) -> Iterator[Event]:
-        """Windows in which the API now counts otherwise: customers that came late with an old date, or are gone."""
-        items = list(self.coverage)
-        if self.filters_ignored or not items:
+        """Parts of proven windows where the API counts otherwise than the warehouse.
+
+        Customers came late with an old date, or are gone, or the warehouse lost some.
+        """
+        if self.filters_ignored:
             return
+        self._recount()
+        items = list(self.coverage)
         try:
             found = list(differing([i.window for i in items], [i.rows for i in items], self._count))
             parts = [part for window in found for part in self._narrowed(window)]
@@ -281,6 +272,13 @@ class Extraction:
             self.filters_ignored = True
             return
         yield from self._windowed(parts, "repair")
+
+    def _recount(self) -> None:
+        """Let the warehouse say how many it holds of each proven window."""
+        items = [i for i in self.coverage if not any(w.overlaps(i.window) for w in self._pending.deltas)]
+        counts = self.held.count([item.window for item in items])
+        for item, rows in zip(items, counts, strict=True):
+            self.coverage.add(Proven(item.window, rows, item.verified_at))
 
     def _count(self, lo: datetime, hi: datetime) -> int:
         # Listed times have whole seconds: half a second off an edge nobody is on it, however it is meant.
@@ -374,7 +372,19 @@ class Extraction:
             self.reader.forget()
             self.filters_ignored = True
         self.tally.rows_refreshed = self.tally.rows_seen - before
-        self.coverage.compact()
+        self.coverage.compact(self._readable)
+
+    @property
+    def _readable(self) -> int:
+        """Customers that one run can read again; a run that reads none again leaves others a moderate window."""
+        return min((self.refresh_budget - 1) * PAGE, WINDOW_ROWS) if self.refresh_budget else SMALL_ROWS
+
+    def refresh_runs(self) -> int | None:
+        """Within how many runs with this budget every customer is read again; `None`: never."""
+        if self.refresh_budget <= 1 or self.filters_ignored:
+            return None
+        cost = sum(item.rows // PAGE + 1 for item in self.coverage)
+        return -(-cost // (self.refresh_budget - 1))
 
     def _oldest(self) -> list[Proven]:
         """The proven windows to read again, the last of them cut to what the budget leaves."""
@@ -383,7 +393,7 @@ class Extraction:
         for item in self.coverage.oldest_first():
             if item.age_key >= self._started:
                 break
-            cost = item.rows // PAGE + 1
+            cost = _pages(item)
             if cost > left:
                 cuts = self.held.cuts(item.window, (left - 1) * PAGE) if left > 1 else []
                 parts = cut_at(item.window, cuts[:1])
@@ -397,6 +407,13 @@ class Extraction:
             chosen.append(item)
             left -= cost
         return chosen
+
+    def refresh_runs(self) -> int | None:
+        """Within how many runs every customer is read again, at this budget; `None` if never."""
+        if not self.refresh_budget:
+            return None
+        # A window that is cut to fit costs a page more, hence the one less a run.
+        return -(-sum(map(_pages, self.coverage)) // max(self.refresh_budget - 1, 1)) + 1
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 
@@ -429,6 +446,11 @@ class Extraction:
         if not proven:
             self.tally.unproven.append(entry)
         return entry
+
+
+def _pages(item: Proven) -> int:
+    """What reading a window costs: its margin may need a page more."""
+    return item.rows // PAGE + 1
 
 
 def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:

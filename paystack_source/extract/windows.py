@@ -156,11 +156,15 @@ class Coverage:
     def inside(self, within: Window) -> list[Proven]:
         return [item for item in self._items if item.window.overlaps(within)]
 
-    def compact(self) -> None:
-        """Join neighbours so that hourly runs do not leave a window each. The older date of the two is kept."""
+    def compact(self, most: int = SMALL_ROWS) -> None:
+        """Join neighbours so that hourly runs do not leave a window each. The older date of the two is kept.
+
+        `most` is how many customers one run can read again: in a larger window, the part that was just read would
+        take the date of the part that was not, and be read once more instead of it, for ever.
+        """
         joined: list[Proven] = []
         for item in self._items:
-            if joined and _may_join(joined[-1], item):
+            if joined and _may_join(joined[-1], item, most):
                 left = joined.pop()
                 older = min(left, item, key=lambda side: side.age_key).verified_at
                 joined.append(Proven(Window(left.window.lo, item.window.hi), left.rows + item.rows, older))
@@ -186,10 +190,10 @@ class Coverage:
         return coverage
 
 
-def _may_join(left: Proven, right: Proven) -> bool:
-    if left.window.hi != right.window.lo:
-        return False
+def _may_join(left: Proven, right: Proven, most: int) -> bool:
     rows = left.rows + right.rows
+    if left.window.hi != right.window.lo or rows > most:
+        return False
     if (left.verified_at is None) != (right.verified_at is None):
         return False
     return rows <= SMALL_ROWS or (

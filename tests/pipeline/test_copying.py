@@ -1,0 +1,180 @@
+"""What a scheduled copy promises, against a sandbox: complete, cheap, unharmed by trouble and kills."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import pytest
+
+from paystack_source.api.customers import PaystackClient
+from paystack_source.extract.windows import Window
+from paystack_source.mirror import copy_customers, open_pipeline
+from paystack_source.source import Limits
+from paystack_source.warehouse import Warehouse
+
+FIELDS = (
+    "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
+    "risk_action", "created_at", "updated_at",
+)  # fmt: skip
+
+
+@pytest.fixture
+def pipeline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    return open_pipeline("duckdb", "paystack")
+
+
+def copy(pipeline, server, **options):
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, read_only=True) as client:
+        return copy_customers(pipeline, client, **({"refresh_budget": 0} | options))
+
+
+def held(pipeline):
+    """The copy, field by field, in the words of the API's list."""
+    with pipeline.sql_client() as client:
+        rows = client.execute_sql(f"select {', '.join(FIELDS)} from paystack.customers")
+    return {row[0]: _spelled(dict(zip(FIELDS, row, strict=True))) for row in rows}
+
+
+def truth(server):
+    found = {}
+    for row in server.customers_truth(as_listed=True):
+        named = {"created_at": row["createdAt"], "updated_at": row["updatedAt"]} | row
+        found[row["id"]] = _spelled({name: named[name] for name in FIELDS})
+    return found
+
+
+def _spelled(row):
+    for name in ("created_at", "updated_at"):
+        value = row[name]
+        row[name] = (datetime.fromisoformat(value) if isinstance(value, str) else value).astimezone(UTC)
+    if isinstance(row["metadata"], str):
+        row["metadata"] = json.loads(row["metadata"])
+    return row
+
+
+def test_the_copy_equals_the_server_field_by_field(pipeline, sandbox):
+    server = sandbox(customers=1200, seed=11)
+    report = copy(pipeline, server, limits=Limits(rows=500, slow_rows=500))
+    assert (report.complete, report.api_total, report.warehouse_total) == (True, 1200, 1200)
+    assert held(pipeline) == truth(server)
+
+
+def test_increments_cost_next_to_nothing(pipeline, sandbox):
+    server = sandbox(customers=1500)
+    copy(pipeline, server)
+    nothing = copy(pipeline, server)
+    assert (nothing.complete, nothing.rows_loaded) == (True, 0)
+    assert nothing.requests <= 3
+    server.add_customers(60)
+    some = copy(pipeline, server)
+    assert (some.complete, some.rows_new) == (True, 60)
+    assert some.requests <= 4
+    assert held(pipeline) == truth(server)
+
+
+def test_late_customers_with_an_old_date_are_found(pipeline, sandbox):
+    server = sandbox(customers=1500)
+    copy(pipeline, server)
+    server.add_customers(3, created_at=datetime.now(UTC) - timedelta(days=200))
+    report = copy(pipeline, server)
+    assert (report.complete, report.rows_new) == (True, 3)
+    assert held(pipeline) == truth(server)
+
+
+def test_edits_of_old_customers_arrive_within_the_stated_number_of_runs(pipeline, sandbox):
+    server = sandbox(customers=1000)
+    copy(pipeline, server)
+    for row in list(server.customers_truth())[::7]:
+        server.edit_customer(row["customer_code"], risk_action="deny", first_name="Ọmọ́")
+    first = copy(pipeline, server, refresh_budget=4)
+    assert first.requests <= 3 + 4 + 1
+    for _ in range(first.refresh_runs + 1):
+        copy(pipeline, server, refresh_budget=4)
+    assert held(pipeline) == truth(server)
+
+
+def test_rows_that_vanish_from_the_copy_come_back(pipeline, sandbox):
+    server = sandbox(customers=900)
+    copy(pipeline, server)
+    with pipeline.sql_client() as client:
+        client.execute_sql("delete from paystack.customers where id % 9 = 0")
+    report = copy(pipeline, server)
+    assert report.complete
+    assert held(pipeline) == truth(server)
+
+
+@pytest.mark.parametrize(
+    "kind", ["error", "html", "cut", "reset_before", "reset_after", "status_false", "not_json", "empty"]
+)
+def test_one_percent_of_trouble_loses_and_doubles_nothing(pipeline, sandbox, kind):
+    server = sandbox(customers=2500, seed=3, faults=f"{kind}=0.01")
+    report = copy(pipeline, server)
+    assert report.complete
+    assert Warehouse(pipeline).total() == 2500
+    with pipeline.sql_client() as client:
+        assert client.execute_sql("select count(distinct id) from paystack.customers") == [(2500,)]
+
+
+def test_a_range_takes_just_its_customers(pipeline, sandbox):
+    server = sandbox(customers=800)
+    times = sorted(row["created_at"] for row in truth(server).values())
+    start, end = times[200], times[600]
+    report = copy(pipeline, server, window=Window(start, end))
+    assert report.complete
+    expected = {number: row for number, row in truth(server).items() if start <= row["created_at"] < end}
+    assert held(pipeline) == expected
+    assert copy(pipeline, server).complete  # and the next plain run takes the rest
+    assert held(pipeline) == truth(server)
+
+
+def test_another_accounts_customers_are_refused(pipeline, sandbox):
+    server = sandbox(customers=50)
+    copy(pipeline, server)
+    with pipeline.sql_client() as client:
+        client.execute_sql("update paystack.customers set integration = 1, domain = 'live'")
+    with pytest.raises(Exception, match="The dataset holds customers of"):
+        copy(pipeline, server)
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sandbox, seed):
+    server = sandbox(customers=1300, seed=seed)
+    rng = random.Random(seed)
+    deadly = [str(rng.randrange(1, 60 * turn)) for turn in range(1, 7)]
+    ended = subprocess.run(
+        [
+            sys.executable,
+            str(Path(__file__).with_name("killing_driver.py")),
+            server.secret_key,
+            server.url,
+            *deadly,
+        ],
+        cwd=tmp_path,
+        env=os.environ
+        | {"DLT_DATA_DIR": str(tmp_path / "dlt"), "PYTHONPATH": str(Path(__file__).parents[2])},
+        capture_output=True,
+        text=True,
+        timeout=200,
+        check=True,
+    )
+    ends = json.loads(ended.stdout.splitlines()[-1])
+    assert ends.count(-signal.SIGKILL) >= 3, ends
+    assert ends[-1] == 0
+    assert set(ends) <= {-signal.SIGKILL, 0}
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    pipeline = open_pipeline("duckdb", "paystack")
+    assert held(pipeline) == truth(server)
+    with pipeline.sql_client() as client:
+        assert client.execute_sql(
+            "select count(*) from paystack.customers_history where _valid_to is null"
+        ) == [(1300,)]
