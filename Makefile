@@ -35,7 +35,7 @@ format: $(VENV)/dev.done ## format and apply safe fixes
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
 notebook: $(VENV)/dev.done ## open the notebooks
-	@$(BIN)/jupyter lab notebooks
+	@$(BIN)/jupyter lab notebooks/customers.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 notebooks-refresh: $(VENV)/dev.done ## run the notebooks on invented customers and keep what they show
 	@$(BIN)/python notebooks/refresh.py
