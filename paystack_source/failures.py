@@ -230,7 +230,9 @@ def _dlt(error: BaseException) -> Failure | None:
             "dlt knows no destination of that name.",
             "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
         )
-    if _is(error, "DestinationConnectionError"):
+    driver = type(error).__module__.partition(".")[0]
+    denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(driver)
+    if _is(error, "DestinationConnectionError") or (denied and _is(error, denied)):
         return Failure(
             ExitCode.UNEXPECTED,
             "WarehouseUnreachable",
