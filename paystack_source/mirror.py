@@ -198,7 +198,7 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         api_total=total,
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
-        refresh_runs=extraction.refresh_runs(),
+        refresh_runs=tally.refresh_runs,
         unproven=unproven,
     )
 

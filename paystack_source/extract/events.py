@@ -56,6 +56,7 @@ class Tally:
     windows: int = 0
     unproven: list[Entry] = field(default_factory=list)
     api_total: int | None = None
+    refresh_runs: int | None = None  # within how many runs every customer is read again
     complete: bool = False
 
 

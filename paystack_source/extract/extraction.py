@@ -21,13 +21,12 @@ from paystack_source.extract import arrow
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, entry_of
 from paystack_source.extract.reader import PAGE, FiltersIgnoredError, Query, Reader, Reading, Result
+from paystack_source.extract.refresh import oldest, readable, runs_to_refresh
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
     ALWAYS,
     BEGIN,
     END,
-    SMALL_ROWS,
-    WINDOW_ROWS,
     Coverage,
     Proven,
     Window,
@@ -113,6 +112,8 @@ class Extraction:
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
+        if not self.filters_ignored:
+            self.tally.refresh_runs = runs_to_refresh(self.coverage, self.refresh_budget)
         self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
@@ -206,7 +207,7 @@ class Extraction:
             seen = arrow.cut(look.unknown, gap).num_rows
             # Those held before came from a run that was cut off: they are the first to be refreshed.
             self.coverage.add(Proven(gap, held + seen, None if held else now))
-        self.coverage.compact(self._readable)
+        self.coverage.compact(readable(self.refresh_budget))
         self.tally.unproven.clear()
         self.tally.complete = True
         yield self._count_entry(look, proven=True)
@@ -365,55 +366,15 @@ class Extraction:
                 yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
             return
         before = self.tally.rows_seen
-        readings = [Reading(item.window, item.window.asked(), item.rows) for item in self._oldest()]
+        chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started)
+        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
             self.reader.forget()
             self.filters_ignored = True
         self.tally.rows_refreshed = self.tally.rows_seen - before
-        self.coverage.compact(self._readable)
-
-    @property
-    def _readable(self) -> int:
-        """Customers that one run can read again; a run that reads none again leaves others a moderate window."""
-        return min((self.refresh_budget - 1) * PAGE, WINDOW_ROWS) if self.refresh_budget else SMALL_ROWS
-
-    def refresh_runs(self) -> int | None:
-        """Within how many runs with this budget every customer is read again; `None`: never."""
-        if self.refresh_budget <= 1 or self.filters_ignored:
-            return None
-        cost = sum(item.rows // PAGE + 1 for item in self.coverage)
-        return -(-cost // (self.refresh_budget - 1))
-
-    def _oldest(self) -> list[Proven]:
-        """The proven windows to read again, the last of them cut to what the budget leaves."""
-        left = self.refresh_budget
-        chosen = []
-        for item in self.coverage.oldest_first():
-            if item.age_key >= self._started:
-                break
-            cost = _pages(item)
-            if cost > left:
-                cuts = self.held.cuts(item.window, (left - 1) * PAGE) if left > 1 else []
-                parts = cut_at(item.window, cuts[:1])
-                if len(parts) < 2:  # noqa: PLR2004
-                    break
-                rows = self.held.count(parts[:1])[0]
-                self.coverage.split(item.window, parts[0].hi, rows)
-                if rows // PAGE < left:
-                    chosen.append(Proven(parts[0], rows, item.verified_at))
-                break
-            chosen.append(item)
-            left -= cost
-        return chosen
-
-    def refresh_runs(self) -> int | None:
-        """Within how many runs every customer is read again, at this budget; `None` if never."""
-        if not self.refresh_budget:
-            return None
-        # A window that is cut to fit costs a page more, hence the one less a run.
-        return -(-sum(map(_pages, self.coverage)) // max(self.refresh_budget - 1, 1)) + 1
+        self.coverage.compact(readable(self.refresh_budget))
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 
@@ -446,11 +407,6 @@ class Extraction:
         if not proven:
             self.tally.unproven.append(entry)
         return entry
-
-
-def _pages(item: Proven) -> int:
-    """What reading a window costs: its margin may need a page more."""
-    return item.rows // PAGE + 1
 
 
 def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:

@@ -96,7 +96,14 @@ class FakeApi:
         del self.customers[number], self.when[number]
 
     def list(
-        self, *, page=None, per_page=100, use_cursor=False, next=None, from_=None, to=None  # noqa: A002
+        self,
+        *,
+        page=None,
+        per_page=100,
+        use_cursor=False,
+        next=None,  # noqa: A002
+        from_=None,
+        to=None,
     ) -> Page:
         with self.lock:
             return self._list(page, per_page, use_cursor, next, from_, to)
@@ -104,14 +111,22 @@ class FakeApi:
     def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
         odd = self.odd
         self.requests += 1
-        if odd.arrive_every and self.requests % odd.arrive_every == 0 and self.requests // odd.arrive_every <= 60:
+        if (
+            odd.arrive_every
+            and self.requests % odd.arrive_every == 0
+            and self.requests // odd.arrive_every <= 60
+        ):
             self.clock.now += timedelta(seconds=1)
             self.add(self.clock.now - timedelta(seconds=self.random.randint(0, odd.late_by)))
         if per_page > odd.cap and odd.over_cap == "refuse" and per_page != 50:
             raise Rejected("perPage is too large")
         size = min(per_page, odd.cap)
         by_cursor = use_cursor and odd.cursors != "none"
-        chosen = self._ordered(None, None) if by_cursor and odd.cursors == "unfiltered" else self._ordered(from_, to)
+        chosen = (
+            self._ordered(None, None)
+            if by_cursor and odd.cursors == "unfiltered"
+            else self._ordered(from_, to)
+        )
         if by_cursor:
             start = chosen.index(int(cursor.removeprefix("at:"))) if cursor else 0
             if odd.short and self.random.random() < odd.short:
@@ -136,8 +151,18 @@ class FakeApi:
         found = [
             n
             for n, at in self.when.items()
-            if (from_ is None or odd.from_ == "ignored" or at > from_ - slack or (at == from_ - slack and odd.from_ == "inclusive"))
-            and (to is None or odd.to == "ignored" or at < to + slack or (at == to + slack and odd.to == "inclusive"))
+            if (
+                from_ is None
+                or odd.from_ == "ignored"
+                or at > from_ - slack
+                or (at == from_ - slack and odd.from_ == "inclusive")
+            )
+            and (
+                to is None
+                or odd.to == "ignored"
+                or at < to + slack
+                or (at == to + slack and odd.to == "inclusive")
+            )
         ]
         if odd.order == "shuffled":
             return sorted(found, key=lambda n: (n * 2654435761) % 2**32)
@@ -152,8 +177,13 @@ class FakeApi:
             cursors.pop("next")
         if not more and odd.end == "repeat":
             cursors["next"] = cursor
-        pages = {"total": len(chosen) + odd.total_off, "skipped": 0, "perPage": size, "page": page or 1,
-                 "pageCount": -(-len(chosen) // size)}
+        pages = {
+            "total": len(chosen) + odd.total_off,
+            "skipped": 0,
+            "perPage": size,
+            "page": page or 1,
+            "pageCount": -(-len(chosen) // size),
+        }
         if odd.numbers_as_text:
             pages = {k: str(v) for k, v in pages.items()}
         kind = odd.meta
@@ -196,7 +226,11 @@ class FakeHeld:
         return set(ids) & self.present.keys()
 
     def ids(self, window: Window) -> set[int]:
-        return {n for n, row in self.present.items() if row["created_at"] is not None and row["created_at"] in window}
+        return {
+            n
+            for n, row in self.present.items()
+            if row["created_at"] is not None and row["created_at"] in window
+        }
 
     def rows(self, ids) -> pa.Table:
         from paystack_source.extract.arrow import SCHEMA
@@ -222,7 +256,9 @@ class Copy:
         self.one_load = one_load
         self.entries: list[Entry] = []
 
-    def run(self, *, refresh_budget: int = 0, bounds: Window | None = None, stop_after: int | None = None) -> Extraction:
+    def run(
+        self, *, refresh_budget: int = 0, bounds: Window | None = None, stop_after: int | None = None
+    ) -> Extraction:
         """One run; `stop_after` so many events it is killed, and what was not loaded is lost."""
         reader = Reader(self.api, now=self.api.clock, in_flight=4, window_rows=self.window_rows)
         extraction = Extraction(

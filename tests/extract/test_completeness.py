@@ -45,7 +45,9 @@ def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load)
 
 @quick
 @given(times, oddities, st.integers(1, 8), st.integers(0, 40), st.booleans())
-def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(created, odd, every, late_by, one_load):
+def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(
+    created, odd, every, late_by, one_load
+):
     odd.arrive_every, odd.late_by, odd.cap = every, late_by, max(odd.cap, 5)
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
     api = FakeApi(created, odd)

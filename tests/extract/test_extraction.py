@@ -1,0 +1,233 @@
+"""What a run costs and what it finds: increments, late customers, vanished ones, refreshes, and honest failure."""
+
+from datetime import timedelta
+
+import pytest
+
+from paystack_source.api.errors import ConfigError
+from paystack_source.extract.extraction import TOP_PAGES
+from paystack_source.extract.windows import BEGIN, Coverage, Window
+from tests.extract.fake import NOON, Copy, FakeApi, Odd
+
+
+def ages(*seconds):
+    return [NOON - timedelta(seconds=age) for age in seconds]
+
+
+def many(number, spread=10_000_000, **odd):
+    """An API with pages of 100 and `number` customers, spread over so many seconds."""
+    step = spread / number
+    return FakeApi(
+        [NOON - timedelta(seconds=int(step * n) + 1) for n in range(number, 0, -1)], Odd(cap=100, **odd)
+    )
+
+
+@pytest.fixture(scope="module")
+def copied():
+    """20,000 customers, half of them of the last day, in windows of 2,000."""
+    old = [NOON - timedelta(seconds=90_000 + 400 * n) for n in range(10_000)]
+    today = [NOON - timedelta(seconds=1 + 8 * n) for n in range(10_000)]
+    copy = Copy(FakeApi(sorted(old + today), Odd(cap=100)), window_rows=2_000)
+    assert copy.run().tally.complete
+    return copy
+
+
+def test_a_first_load_asks_little_more_than_there_are_pages(copied):
+    assert copied.requests <= 200 + 2 * 10 + 3  # a probe and a margin for each window
+    copied.assert_equal()
+
+
+def test_nothing_new_costs_one_request_however_many_are_held(copied):
+    run = copied.run()
+    assert (copied.requests, run.tally.complete, run.tally.rows_seen) == (1, True, 0)
+
+
+@pytest.mark.parametrize(("new", "most"), [(1, 1), (60, 1), (100, 1), (101, 3), (250, 4)])
+def test_new_customers_cost_their_pages(copied, new, most):
+    copied.api.clock.now += timedelta(hours=1)
+    copied.api.add(*(copied.api.clock.now for _ in range(new)))
+    run = copied.run()
+    assert copied.requests <= most
+    assert (run.tally.complete, run.tally.rows_new) == (True, new)
+    copied.assert_equal()
+
+
+def test_more_new_customers_than_the_newest_pages_hold_are_read_as_windows(copied):
+    new = TOP_PAGES * 100 + 500
+    copied.api.clock.now += timedelta(hours=1)
+    copied.api.add(*(copied.api.clock.now - timedelta(seconds=n) for n in range(new)))
+    assert copied.run().tally.complete
+    assert copied.requests <= new // 100 * 1.1 + 8
+    copied.assert_equal()
+
+
+@pytest.mark.parametrize("days", [0.5, 1, 30, 45])
+def test_late_customers_with_an_old_date_are_found_without_reading_everything(copied, days):
+    at = NOON - timedelta(days=days)
+    copied.api.add(at, at, at + timedelta(seconds=3))
+    run = copied.run()
+    assert run.tally.complete
+    assert copied.requests <= 45
+    copied.assert_equal()
+
+
+def test_late_customers_in_many_places_are_all_found(copied):
+    copied.api.add(*(NOON - timedelta(days=2 + 4 * n) for n in range(10)))
+    assert copied.run().tally.complete
+    copied.assert_equal()
+
+
+def test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back():
+    copy = Copy(many(500))
+    copy.run()
+    gone = copy.api.customers[77]
+    when = copy.api.when[77]
+    copy.api.remove(77)
+    run = copy.run()
+    assert (run.tally.complete, run.tally.rows_missing) == (True, 1)
+    assert copy.held.stored[77]["_missing_since"] is not None
+    assert copy.held.stored[77]["email"] == gone["email"]
+    copy.assert_equal()
+    copy.api.customers[77], copy.api.when[77] = gone, when
+    assert copy.run().tally.complete
+    assert copy.held.stored[77]["_missing_since"] is None
+
+
+def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever():
+    copy = Copy(many(500), window_rows=100)
+    copy.run()
+    copy.api.remove(50)
+    copy.api.add(copy.api.when[400])  # the total is as before
+    for _ in range(4):
+        copy.run(refresh_budget=3)
+    copy.assert_equal()
+    assert copy.held.stored[50]["_missing_since"] is not None
+
+
+@pytest.mark.parametrize("one_load", [False, True])
+def test_every_customer_is_read_again_within_the_stated_runs_and_budget(one_load):
+    copy = Copy(many(1_000), window_rows=400, one_load=one_load)
+    copy.run()
+    for number in copy.api.customers:
+        copy.api.customers[number]["risk_action"] = "deny"
+    budget, runs = 3, 0
+    while any(row["risk_action"] != "deny" for row in copy.held.present.values()):
+        copy.api.clock.now += timedelta(hours=1)
+        run = copy.run(refresh_budget=budget)
+        assert run.tally.complete
+        assert copy.requests <= 1 + budget
+        runs += 1
+        assert runs <= run.tally.refresh_runs
+    copy.assert_equal()
+
+
+def test_rows_that_the_warehouse_lost_are_read_again():
+    copy = Copy(many(2_000), window_rows=400)
+    copy.run()
+    for number in range(900, 905):
+        del copy.held.stored[number]
+    run = copy.run()
+    assert run.tally.complete
+    assert copy.requests <= 12  # of twenty pages
+    copy.assert_equal()
+
+
+@pytest.mark.parametrize("off", [-1, 3])
+def test_a_total_that_never_agrees_is_not_called_complete(off):
+    copy = Copy(many(450, total_off=off))
+    run = copy.run()
+    assert not run.tally.complete
+    assert run.tally.unproven[-1].difference == off
+    assert set(copy.held.present) == set(copy.api.customers)  # what there is is kept all the same
+
+
+def test_a_window_whose_pages_lack_customers_is_read_by_cursor():
+    copy = Copy(many(450, drop=0.6))
+    assert copy.run().tally.complete
+    assert any(entry.proof == "cursor" for entry in copy.entries)
+    copy.assert_equal()
+
+
+def test_filters_that_do_not_filter_are_noticed_and_remembered():
+    copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
+    run = copy.run()
+    assert run.tally.complete
+    assert copy.state["filters_ignored"]
+    copy.assert_equal()
+    copy.api.add(NOON)
+    assert copy.run().tally.complete
+    assert copy.requests == 1
+
+
+def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
+    copy = Copy(many(450, total_off=2), window_rows=100)
+    copy.run()
+    wrong = [entry for entry in copy.entries if not entry.proven]
+    assert wrong
+    assert all(entry.difference == 2 for entry in wrong)
+
+
+def test_the_ledger_says_what_was_asked_and_held():
+    copy = Copy(many(450), window_rows=200)
+    run = copy.run()
+    windows = [entry for entry in copy.entries if entry.kind == "first read"]
+    assert sum(entry.rows for entry in windows) == 450
+    assert all(entry.proven and entry.api_total == entry.distinct_ids for entry in windows)
+    assert all(entry.rows_held_before == 0 and entry.run_id == run.run_id for entry in windows)
+    count = copy.entries[-1]
+    assert (count.kind, count.api_total, count.rows, count.proven) == ("count", 450, 450, True)
+    assert sum(entry.requests for entry in copy.entries) <= copy.requests
+
+
+def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
+    copy = Copy(many(1_000), window_rows=200)
+    window = Window(NOON - timedelta(seconds=5_000_000), NOON - timedelta(seconds=2_000_000))
+    assert copy.run(bounds=window).tally.complete
+    assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
+    assert copy.requests <= 8
+    assert copy.run().tally.complete
+    copy.assert_equal()
+
+
+def test_a_range_inside_what_is_proven_leaves_the_rest_proven():
+    copy = Copy(many(1_000), window_rows=10_000)
+    copy.run()
+    window = Window(NOON - timedelta(seconds=5_000_000), NOON - timedelta(seconds=2_000_000))
+    copy.run(bounds=window)
+    coverage = Coverage.load(copy.state["coverage"])
+    assert coverage.rows == 1_000
+    assert coverage.gaps(Window(BEGIN, NOON)) == []
+
+
+def test_another_account_in_the_same_dataset_is_refused_before_anything_is_stored():
+    copy = Copy(many(50))
+    copy.run()
+    copy.api = many(60)
+    for row in copy.api.customers.values():
+        row["integration"] = 8
+    with pytest.raises(ConfigError, match="test integration 7, and this key reads test integration 8"):
+        copy.run()
+    assert len(copy.held.present) == 50
+
+
+def test_an_empty_account_is_complete_and_one_that_lost_everybody_is_not_believed():
+    copy = Copy(many(1))
+    copy.api.remove(1)
+    assert copy.run().tally.complete
+    assert copy.requests == 1
+    copy = Copy(many(5))
+    copy.run()
+    for number in range(1, 6):
+        copy.api.remove(number)
+    with pytest.raises(ConfigError, match="no customer at all"):
+        copy.run()
+
+
+def test_a_second_in_which_thousands_were_imported_is_one_window():
+    burst = [NOON - timedelta(seconds=500)] * 1_500
+    copy = Copy(
+        FakeApi(ages(*range(2_000, 1_000, -1)) + burst + ages(*range(400, 0, -1)), Odd(cap=100)),
+        window_rows=200,
+    )
+    assert copy.run().tally.complete
+    copy.assert_equal()
