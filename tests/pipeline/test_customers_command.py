@@ -1,0 +1,227 @@
+"""`pipelines/customers.py` as a person or a scheduler calls it: what it says, and with which code it ends."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import threading
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from paystack_source.terminal import ExitCode, run
+
+SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "customers.py"
+FIELDS = {
+    "status", "rows_seen", "rows_loaded", "api_total", "warehouse_total", "requests", "retries", "rate_limited",
+    "windows", "seconds",
+}  # fmt: skip
+
+
+@pytest.fixture(scope="module")
+def command():
+    spec = importlib.util.spec_from_file_location("customers_under_test", SCRIPT)
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module.main
+
+
+@pytest.fixture(autouse=True)
+def place(tmp_path, monkeypatch):
+    """An empty folder, and no key but what a test sets."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    for name in ("PAYSTACK_SECRET_KEY", "SOURCES__PAYSTACK__SECRET_KEY", "SOURCES__PAYSTACK__BASE_URL"):
+        monkeypatch.delenv(name, raising=False)
+    return tmp_path
+
+
+@pytest.fixture
+def paystack(sandbox, monkeypatch):
+    """A sandbox that the environment points to, as it would to Paystack."""
+
+    def start(customers=120, **options):
+        server = sandbox(customers=customers, **options)
+        monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", server.secret_key)
+        monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+        return server
+
+    return start
+
+
+def said(capsys):
+    captured = capsys.readouterr()
+    lines = captured.out.splitlines()
+    return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None, captured.err
+
+
+def test_a_run_ends_with_its_summary(command, paystack, capsys):
+    paystack()
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert set(summary) >= FIELDS
+    assert summary["status"] == "complete"
+    assert summary["api_total"] == summary["warehouse_total"] == summary["rows_loaded"] == 120
+    assert "Complete: every customer is here" in talk
+    with duckdb.connect("paystack_customers.duckdb", read_only=True) as copy:
+        assert copy.sql("select count(*) from paystack.customers").fetchone() == (120,)
+        assert copy.sql("select bool_and(proven) from paystack.ledger").fetchone() == (True,)
+
+
+def test_the_sandbox_keeps_its_customers_between_runs(command, monkeypatch, capsys):
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "150")
+    assert run(command, ["--sandbox", "--json"]) == ExitCode.OK
+    assert said(capsys)[0]["rows_loaded"] == 150
+    assert run(command, ["--sandbox", "--json", "--refresh-budget", "0"]) == ExitCode.OK
+    again, _ = said(capsys)
+    assert (again["rows_loaded"], again["requests"] <= 3) == (0, True)
+
+
+def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch, capsys):
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.records import Page
+
+    paystack()
+    asked = PaystackClient.list
+
+    def one_more(self, **question):
+        page = asked(self, **question)
+        import msgspec
+
+        total = None if page.meta.total is None else page.meta.total + 1
+        return Page(page.raw, msgspec.structs.replace(page.meta, total=total), page.params)
+
+    monkeypatch.setattr(PaystackClient, "list", one_more)
+    assert run(command, ["--json"]) == ExitCode.UNPROVEN
+    summary, talk = said(capsys)
+    assert summary["status"] == "incomplete"
+    assert summary["unproven"]
+    assert "NOT" in talk
+
+
+@pytest.mark.parametrize(
+    ("arguments", "key", "code", "words"),
+    [
+        ([], None, ExitCode.USAGE, "key"),
+        ([], "pk_test_" + "a" * 40, ExitCode.USAGE, "public"),
+        ([], "  ", ExitCode.USAGE, "key"),
+        ([], "hello", ExitCode.USAGE, "sk_"),
+        (["--from", "yesterday-ish"], "sk_test_sandbox", ExitCode.USAGE, "time"),
+        (["--from", "2026-02-01", "--to", "2026-01-01"], "sk_test_sandbox", ExitCode.USAGE, "--from"),
+        (["--refresh-budget", "-1"], "sk_test_sandbox", ExitCode.USAGE, "refresh-budget"),
+        (["--no-such-option"], "sk_test_sandbox", ExitCode.USAGE, "no-such-option"),
+        (["--destination", "nowhere"], "sk_test_sandbox", ExitCode.USAGE, "destination"),
+    ],
+)
+def test_bad_usage_sends_nothing(command, paystack, monkeypatch, capsys, arguments, key, code, words):
+    server = paystack()
+    if key is None:
+        monkeypatch.delenv("SOURCES__PAYSTACK__SECRET_KEY")
+    else:
+        monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", key)
+    assert run(command, arguments) == code
+    _, talk = said(capsys)
+    assert words in talk
+    assert "Traceback" not in talk
+    assert server.stats.total == 0
+
+
+def test_a_key_that_paystack_refuses_ends_with_4(command, paystack, monkeypatch, capsys):
+    paystack()
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_wrong_one")
+    assert run(command, ["--json"]) == ExitCode.REFUSED
+    error, talk = said(capsys)
+    assert error["exit_code"] == ExitCode.REFUSED
+    assert "sk_test_wrong_one" not in talk + json.dumps(error)
+    assert "Traceback" not in talk
+
+
+def test_an_unreachable_host_is_named_plainly(command, monkeypatch, capsys):
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_sandbox")
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", f"http://127.0.0.1:{port}")
+    monkeypatch.setattr("paystack_source.api.clock.Clock.rest", lambda *_args, **_more: None, raising=False)
+    assert run(command, []) == ExitCode.UNEXPECTED
+    _, talk = said(capsys)
+    assert "Traceback" not in talk
+    assert "reach" in talk.lower() or "connect" in talk.lower()
+
+
+def test_a_live_key_never_goes_to_another_host(command, paystack, monkeypatch, capsys):
+    server = paystack()
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_live_" + "ab12" * 10)
+    assert run(command, []) == ExitCode.USAGE
+    assert server.stats.total == 0
+    assert "Traceback" not in said(capsys)[1]
+
+
+def test_a_locked_database_is_named_plainly(command, paystack, capsys):
+    paystack()
+    holder = subprocess.Popen(
+        [sys.executable, "-c",
+         "import duckdb,sys; c=duckdb.connect('paystack_customers.duckdb'); print('open',flush=True); sys.stdin.read()"],
+        stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    )  # fmt: skip
+    try:
+        assert holder.stdout.readline().strip() == "open"
+        code = run(command, [])
+    finally:
+        holder.communicate("")
+    assert code in {ExitCode.UNEXPECTED, ExitCode.USAGE}
+    _, talk = said(capsys)
+    assert "Traceback" not in talk
+    assert "another" in talk.lower()
+    assert run(command, []) == ExitCode.OK  # nothing was harmed
+
+
+def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
+    paystack()
+    from paystack_source.alone import Alone
+    from paystack_source.mirror import open_pipeline
+
+    inside, leave = threading.Event(), threading.Event()
+
+    def first():
+        with Alone(open_pipeline("duckdb", "paystack")):
+            inside.set()
+            leave.wait(60)
+
+    thread = threading.Thread(target=first)
+    thread.start()
+    assert inside.wait(60)
+    try:
+        code = run(command, [])
+    finally:
+        leave.set()
+        thread.join()
+    assert code != ExitCode.OK
+    assert "another run" in said(capsys)[1].lower()
+
+
+def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(paystack, place):
+    server = paystack(customers=3000, latency=0.15)
+    process = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--json"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        text=True, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )  # fmt: skip
+    while server.stats.total < 3 and process.poll() is None:
+        threading.Event().wait(0.01)
+    process.send_signal(signal.SIGINT)
+    out, talk = process.communicate(timeout=120)
+    assert process.returncode == ExitCode.INTERRUPTED, talk
+    assert json.loads(out.splitlines()[-1])["exit_code"] == ExitCode.INTERRUPTED
+    assert "Traceback" not in talk
+    server.configure(latency=0.0)
+    done = subprocess.run(
+        [sys.executable, str(SCRIPT), "--json"], cwd=place, capture_output=True, text=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )  # fmt: skip
+    assert json.loads(done.stdout.splitlines()[-1])["warehouse_total"] == 3000
