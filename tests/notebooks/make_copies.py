@@ -47,6 +47,8 @@ def seeded(folder):
             sandbox.edit_customer(person["customer_code"], phone=phone)
         for person in people[10:13]:
             sandbox.edit_customer(person["customer_code"], risk_action="deny")
+        allowed = next(person for person in sandbox.customers_truth() if person["risk_action"] == "allow")
+        sandbox.edit_customer(allowed["customer_code"], risk_action="default")
         sandbox.edit_customer(people[20]["customer_code"], metadata=METADATA)
         sandbox.edit_customer(people[21]["customer_code"], metadata="not an object")
         # The last second of a year in Lagos, and the first of the next one: the same year in UTC.
@@ -84,6 +86,7 @@ def large(folder, original):
                 select * replace (
                     id + 1_000_000_000 * i as id, customer_code || i as customer_code,
                     created_at - i * interval 37 minute as created_at,
+                    case when i = 1 then now() end as _missing_since,
                     case when i % 9 = 0 then email else i || email end as email,
                     case when i % 9 = 0 then phone else phone || i end as phone)
                 from original.paystack.{table},

@@ -99,7 +99,7 @@ def test_decisions_by_month_are_stacked_by_action(seeded, truth):
 
 
 def test_the_history_tells_how_it_changed(seeded, truth, place):
-    """Three customers were denied between the last two copies; versions are compared by hand here."""
+    """Between the last two copies three were denied and one no longer allowed; versions are compared by hand here."""
     database = place / "copies" / "seeded" / "paystack_customers.duckdb"
     with duckdb.connect(str(database), read_only=True) as db:
         versions = db.execute(
@@ -111,6 +111,7 @@ def test_the_history_tells_how_it_changed(seeded, truth, place):
         if customer == same and was != became
     )
     assert changes["default", "deny"] >= 3
+    assert changes["allow", "default"] >= 1
     assert {(row["was"], row["became"]): row["changes"] for row in seeded.frames["changes"]} == changes
     lines = seeded.charts["Allowed and denied customers, as the copies saw them"]["lines"]
     mix = Counter(customer["risk_action"] for customer in truth)
@@ -118,7 +119,10 @@ def test_the_history_tells_how_it_changed(seeded, truth, place):
         "allow": mix["allow"],
         "deny": mix["deny"],
     }
-    assert lines["deny"][-1][1] - lines["deny"][-2][1] == 3
+    assert {action: points[-1][1] - points[-2][1] for action, points in lines.items()} == {
+        "allow": -1,
+        "deny": 3,
+    }
 
 
 def test_without_a_history_it_says_that_no_change_is_recorded(empty):
@@ -276,6 +280,15 @@ def test_of_a_large_copy_only_small_frames_reach_pandas(large, seeded):
     assert len(large.frames["suspects"]) <= 50_000
     assert large.peak_mb < seeded.peak_mb + 400
     assert "the 500 largest groups" in large.text()
+
+
+def test_who_is_no_longer_shown_by_paystack_is_told_apart(large, truth):
+    copied = large.frames["copied"][0]
+    assert copied["no_longer_shown_by_paystack"] == len(truth)
+    assert sum(bars(large.charts["New customers a month"]).values()) == copied["customers"]
+    assert sum(bars(large.charts["Customers by risk action"]).values()) == copied["customers"]
+    lines = large.charts["Allowed and denied customers, as the copies saw them"]["lines"]
+    assert lines["deny"][-1][1] == bars(large.charts["Customers by risk action"])["deny"]
 
 
 def test_large_numbers_are_readable(large):
