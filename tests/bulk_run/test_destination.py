@@ -44,7 +44,7 @@ def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
     """Stopped in the middle, the file is handed over again, by this process and by the next."""
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "2")
     desk.api.configure(faults="reset_after@set_risk_action#5+1")
-    from paystack_source.bulk import destination  # noqa: PLC0415
+    from paystack_source.bulk import destination
 
     judged = []
     real = destination._judge
