@@ -54,7 +54,7 @@ PRODUCT = Bulk("product", "paystack-source")
 ALL = (
     PRODUCT,
     Library("threads", "requests, 32 threads", "naive", "bulk_threads.py"),
-    Library("pypaystack2", "pypaystack2, one by one", "pypaystack2", "bulk_pypaystack2.py"),
+    Library("pypaystack2_sync", "pypaystack2, one by one", "pypaystack2", "bulk_pypaystack2.py"),
     Library(
         "pypaystack2_async",
         "pypaystack2 async, 32 at once",

@@ -28,27 +28,29 @@ def draw():
         for place, figure in enumerate(shown):
             colour = OURS if figure.peer == "product" else FLOOR if figure.peer == "floor" else THEIRS
             low, high = figure.spread
-            axis.barh(
-                place, figure.wall, color=colour, hatch="///" if figure.scaled else None, edgecolor="white",
-                xerr=[[figure.wall - low], [high - figure.wall]],
-                error_kw={"elinewidth": 1, "ecolor": "#333333"},
+            axis.errorbar(
+                figure.wall, place, xerr=[[figure.wall - low], [high - figure.wall]], fmt="o", markersize=8,
+                color=colour, markerfacecolor="white" if figure.scaled else colour, ecolor="#333333", elinewidth=1,
             )  # fmt: skip
             lost = figure.worst("lost")
             note = seconds(figure.wall) + (
                 f", lost {lost / figure.size:.0%} of rows" if lost and figure.size else ""
             )
             axis.annotate(
-                note, (max(high, figure.wall), place), (4, 0), textcoords="offset points", va="center"
+                note, (max(high, figure.wall), place), (8, 0), textcoords="offset points", va="center"
             )
         axis.set_yticks(range(len(shown)), [figure.label for figure in shown])
-        axis.invert_yaxis()
         axis.set_xscale("log")
-        axis.set_xlim(right=max(figure.spread[1] for figure in shown) * 12)
+        walls = [wall for figure in shown for wall in figure.spread]
+        axis.set_xlim(min(walls) / 1.6, max(walls) * 12)
+        axis.set_ylim(len(shown) - 0.4, -0.6)
+        axis.grid(axis="x", color="#DDDDDD", linewidth=0.6)
+        axis.set_axisbelow(True)
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_xlabel("seconds, log scale (median; whisker: min to max)")
         axis.spines[["top", "right"]].set_visible(False)
     if any(figure.scaled for found, _ in panels for figure in found.values()):
-        picture.text(0.995, 0.01, "hatched: scaled from 100,000 customers", ha="right", fontsize=8)
+        picture.text(0.995, 0.01, "hollow: scaled from 100,000 customers", ha="right", fontsize=8)
     picture.tight_layout()
     picture.savefig(store.RESULTS / "plot.svg", metadata={"Date": None})
     plt.close(picture)

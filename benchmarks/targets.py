@@ -71,7 +71,7 @@ def extraction():
 
 def bulk():
     fast, journal = figures("bulk-latency"), figures("bulk-journal")
-    yield from at_least("Bulk, 2,000 risk actions at 50 ms, against", fast, "pypaystack2", 10)
+    yield from at_least("Bulk, 2,000 risk actions at 50 ms, against", fast, "pypaystack2_sync", 10)
     if us := fast.get("product"):
         yield from near_ideal(
             "Bulk at 50 ms, sending (start-up and plan apart)", us, us.median("seconds") or us.wall, 1.3
