@@ -88,13 +88,16 @@ class Limits:
 
 
 class NotCompleteError(Exception):
-    """A full refresh could not be proven complete, so it was not swapped in."""
+    """What was read could not be proven complete, so nothing of this load is kept."""
 
     exit_code = 5
-    message = "The full refresh could not be proven complete; the copy is as it was."
     advice = (
         "Run it again. If it fails again, run without --full-refresh: that names the windows that differ."
     )
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
 
 
 class Copying:
@@ -111,6 +114,7 @@ class Copying:
         window: Window | None = None,
         refresh_budget: int = REFRESH_BUDGET,
         anew: bool = False,
+        allow_incomplete: bool = False,
         limits: Limits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
@@ -121,6 +125,7 @@ class Copying:
         self.window = window
         self.refresh_budget = 0 if anew else refresh_budget
         self.anew = anew
+        self.allow_incomplete = allow_incomplete
         self.limits = None if anew else limits
         self.done = False
         self.failure: BaseException | None = None
@@ -135,7 +140,7 @@ class Copying:
         """Let the reader's threads go; the client is its owner's to close."""
         self._reader.close()
 
-    def take(self) -> Iterator[Any]:  # noqa: C901  # one story: rows, lines and state in the order dlt needs
+    def take(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
         """What the next load stores: tables of customers and ledger lines."""
         state = dlt.current.resource_state("customers")
         extraction = self._extraction(state)
@@ -151,9 +156,8 @@ class Copying:
                         self._on_total(extraction.tally.api_total)
                     if sum(table.num_rows for table in batch) >= BATCH_ROWS:
                         yield _joined(batch)
+                        self._remember(state, extraction)  # only what was yielded: dlt may stop at any yield
                     continue
-                yield from _flushed(batch)
-                self._remember(state, extraction)
                 if isinstance(event, Entry):
                     self._untaken.append(event)
                 reached = self.limits and self.limits.reached(rows, time.monotonic() - started)
@@ -162,16 +166,24 @@ class Copying:
             else:
                 self.done = True
         except (Exception, KeyboardInterrupt) as error:
-            if self.limits is None:
+            if self.limits is None or not (rows or self._untaken):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
         yield from _flushed(batch)
         self._remember(state, extraction)
         self.rows_loaded += rows
-        if self.anew and not extraction.tally.complete:
-            raise NotCompleteError  # ends the extraction: dlt drops what it wrote and the table stays as it was
+        self._insist(extraction)
         if self._untaken:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+
+    def _insist(self, extraction: Extraction) -> None:
+        """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
+        if not self.done or self.failure or extraction.tally.complete:
+            return
+        if self.anew:
+            raise NotCompleteError("The full refresh could not be proven complete; the copy is as it was.")
+        if self.limits is None and not self.allow_incomplete:
+            raise NotCompleteError("The copy could not be proven complete; nothing of this load is kept.")
 
     def take_entries(self) -> list[Entry]:
         """The ledger's lines since the last time."""
@@ -289,6 +301,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     history: bool = False,
     details: bool = False,
     include: Collection[str] = (),
+    allow_incomplete: bool = False,
     allow_external_schedulers: bool = False,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
@@ -305,11 +318,14 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         details: Also `customer_details` and `customer_authorizations`, see `paystack_source.details`: of the
             customers that the destination held before this run, up to the budget named there.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
+        allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
+            is missing. Otherwise such a run fails and loads nothing.
         allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
 
     Raises:
         ConfigError: No usable key or setting, or the dataset holds another account's customers.
         PaystackError: Paystack could not be read; dlt wraps it.
+        NotCompleteError: The copy could not be proven complete; dlt wraps it.
 
     """
     if allow_external_schedulers and start is None and end is None:
@@ -317,7 +333,12 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     client = PaystackClient(
         secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
     )
-    copying = Copying(client, window=bounds(start, end), refresh_budget=refresh_budget)
+    copying = Copying(
+        client,
+        window=bounds(start, end),
+        refresh_budget=refresh_budget,
+        allow_incomplete=allow_incomplete,
+    )
     more: tuple[DltResource, ...] = ()
     if details:
         more = details_resources(lambda: due_details(dlt.current.pipeline(), client, DETAILS_BUDGET), include)
