@@ -96,6 +96,7 @@ def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackCli
             customers = int(os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", DEMO_CUSTOMERS))
             sandbox = stack.enter_context(open_sandbox(customers))
             key, url = sandbox.secret_key, sandbox.url
+            chosen["from"] = sandbox.describe()
 
         def waits(seconds: float, _endpoint: str, reason: str) -> None:
             progress.note(f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})" if seconds >= 1 else "")
@@ -122,11 +123,13 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
         ("where", place),
     ]
+    if "from" in chosen:
+        rows.insert(0, ("from", chosen["from"]))
     if report.details is not None:
         waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
-        rows.insert(3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
+        rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
     if report.rows_missing:
-        rows.insert(3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
+        rows.insert(-3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
     for entry in report.unproven:
         asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
