@@ -110,7 +110,7 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
             decoded = _decode(page)
             customers += decoded
             lengths.append(len(decoded))
-        except (msgspec.ValidationError, UnicodeDecodeError):
+        except (msgspec.DecodeError, UnicodeDecodeError):
             rows, bad = _odd_rows(page)
             odd += rows
             unreadable += bad

@@ -1,0 +1,99 @@
+"""Requests side by side: as many as pay, answers bounded, errors handed over, nothing left running."""
+
+import threading
+from concurrent.futures import ThreadPoolExecutor
+
+import pytest
+
+from paystack_source.extract.fetch import START, Fetcher, InFlight
+
+
+@pytest.fixture
+def fetcher():
+    made = []
+
+    def make(fetch, **options):
+        made.append(Fetcher(fetch, **options))
+        return made[-1]
+
+    yield make
+    for one in made:
+        one.close()
+
+
+def test_every_job_is_answered_once(fetcher):
+    pool = fetcher(lambda job: job * 2)
+    pool.submit(*range(300))
+    assert sorted(pool.take() for _ in range(300)) == [(job, job * 2) for job in range(300)]
+    assert pool.pending == 0
+
+
+def test_an_error_is_handed_over_and_the_others_still_come(fetcher):
+    def fetch(job):
+        if job == 3:
+            raise ValueError("no")
+        return job
+
+    pool = fetcher(fetch)
+    pool.submit(*range(6))
+    found = []
+    for _ in range(6):
+        try:
+            found.append(pool.take()[0])
+        except ValueError:
+            found.append("error")
+    assert sorted(map(str, found)) == ["0", "1", "2", "4", "5", "error"]
+
+
+def test_asking_for_an_answer_to_nothing_is_an_error_not_a_wait(fetcher):
+    with pytest.raises(LookupError):
+        fetcher(lambda job: job).take()
+
+
+def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
+    asked = []
+    pool = fetcher(asked.append, ready=10)
+    pool.submit(*range(100))
+    for _ in range(5):
+        pool.take()
+    while pool._running or pool._may_run():
+        threading.Event().wait(0.001)
+    assert len(asked) == 5 + 10
+
+
+def settled(seconds_each, most_per_second=float("inf")):
+    """The number in flight after many answers of a server with this latency and this ceiling."""
+    limits = InFlight()
+    now = 0.0
+    for _ in range(3_000):
+        rate = min(limits.limit / seconds_each, most_per_second)
+        now += 1 / rate
+        limits.answered(now, limits.limit / rate)
+    return limits.limit
+
+
+def test_a_slow_line_gets_many_at_once_and_a_busy_server_few():
+    assert settled(0.3) == 32
+    assert settled(0.03) == 32
+    assert settled(0.001, most_per_second=1_500) <= 16
+
+
+def test_a_pause_says_nothing_about_the_line():
+    limits = InFlight()
+    for now in range(200):
+        limits.answered(now / 1_000)
+        limits.idle()
+    assert limits.limit == START
+
+
+def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
+    gate = threading.Event()
+    pool = fetcher(lambda job: gate.wait(5) and job)
+    pool.submit(*range(50))
+    with ThreadPoolExecutor(1) as other:
+        forgotten = other.submit(pool.forget)
+        gate.set()
+        forgotten.result(timeout=5)
+    assert pool.pending == 0
+    pool.submit(99)
+    assert pool.take() == (99, 99)
