@@ -5,8 +5,12 @@ import tomllib
 from pathlib import Path
 from typing import Any, get_args
 
+import dlt
+import duckdb
 import pytest
 from dlt.common.destination import Destination
+
+from paystack_source.destinations import keeping
 
 PAGE = Path(__file__).parents[2] / "docs" / "destinations.md"
 EXAMPLES = [tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
@@ -34,3 +38,40 @@ def test_dlt_reads_every_key_of_an_example(name):
 
 def test_the_warehouses_that_the_project_promises_have_an_example():
     assert {"bigquery", "snowflake", "redshift", "databricks", "clickhouse", "motherduck"} <= set(NAMED)
+
+
+def test_the_view_shows_the_newest_row_of_each_customer():
+    (view,) = re.findall(r"```sql\n(.*?)```", PAGE.read_text(), re.DOTALL)
+    with duckdb.connect() as memory:
+        memory.execute(
+            """
+            create table customers as select * from (values
+                (1, 'old', timestamptz '2026-01-01', null::timestamptz, '1795438113.1'),
+                (1, 'new', timestamptz '2026-01-02', null, '1795438113.2'),
+                (2, 'there', timestamptz '2026-01-01', null, '1795438113.1'),
+                (2, 'missing', timestamptz '2026-01-01', timestamptz '2026-01-03', '1795438113.3'),
+                (3, 'same look, first load', timestamptz '2026-01-01', null, '1795438113.1'),
+                (3, 'same look, later load', timestamptz '2026-01-01', null, '1795438113.2')
+            ) as t (id, what, _last_seen_at, _missing_since, _dlt_load_id)
+            """
+        )
+        memory.execute(view)
+        found = memory.execute("select what from customers_now order by id").fetchall()
+    assert found == [("new",), ("missing",), ("same look, later load",)]
+
+
+@pytest.mark.parametrize(
+    ("name", "strategy", "file_format"),
+    [
+        ("bigquery", "upsert", "parquet"),
+        ("snowflake", "upsert", "parquet"),
+        ("databricks", "upsert", "parquet"),
+        ("motherduck", "upsert", "parquet"),
+        ("clickhouse", "delete-insert", "parquet"),
+        ("redshift", "delete-insert", None),
+    ],
+)
+def test_tables_fit_what_a_destination_says_it_can_do(name, strategy, file_format):
+    kept = keeping(dlt.pipeline("not_run_here", destination=name, dataset_name="paystack"))
+    assert kept.write_disposition == {"disposition": "merge", "strategy": strategy}
+    assert (kept.file_format, kept.table_format, kept.every_version) == (file_format, None, False)

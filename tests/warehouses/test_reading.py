@@ -1,5 +1,7 @@
 """What a warehouse holds can be counted and read back, the newest row of each customer, and offline."""
 
+import importlib.util
+import json
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -96,3 +98,30 @@ def test_files_are_parquet_unless_something_else_is_asked_for(warehouse, own_mac
     assert keeping(pipeline).every_version
     with pytest.raises(ConfigError, match="There is no table format 'orc'"):
         keeping(pipeline, lake_format="orc")
+
+
+def test_a_postgres_table_that_was_begun_without_adbc_goes_on_without_it(warehouse, own_machine, monkeypatch):
+    pipeline = warehouse("postgres").pipeline(own_machine)
+    with monkeypatch.context() as without:
+        find = importlib.util.find_spec
+        without.setattr(importlib.util, "find_spec", lambda name: None if "adbc" in name else find(name))
+        without.setenv("DISABLE_ADBC_DETECTION", "true")
+        load(pipeline, [customer(n) for n in range(24)])
+    assert json_type(pipeline) == "jsonb"
+    assert keeping(pipeline).file_format is None
+    assert keeping(pipeline, "another_table").file_format == "parquet"
+
+    load(pipeline, [customer(n) for n in range(12, 36)])
+    assert json_type(pipeline) == "jsonb"
+    held = by_id(read_table(pipeline))
+    assert {n: json.loads(row["metadata"] or "null") for n, row in held.items()} == {
+        n: json.loads(customer(n)["metadata"] or "null") for n in range(36)
+    }
+
+
+def json_type(pipeline) -> str:
+    with pipeline.sql_client() as client:
+        return client.execute_sql(
+            "select data_type from information_schema.columns"
+            " where table_name = 'customers' and column_name = 'metadata' and table_schema = 'paystack'"
+        )[0][0]
