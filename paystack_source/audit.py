@@ -13,7 +13,6 @@ laid over the row that the copy holds, and only where the copy is of the same ac
 from __future__ import annotations
 
 import json
-import os
 import time
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -180,8 +179,6 @@ def _pipeline(destination: str, dataset: str) -> Pipeline:
     """The write-back's own pipeline, in the dataset of the copy."""
     from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
 
-    # The extract's rows say which load brought them, and that column must not be empty.
-    os.environ.setdefault("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
     pipeline = open_pipeline(destination, dataset, name=PIPELINE)
     forget_other_places(pipeline)
     return pipeline
@@ -217,7 +214,7 @@ def _resource(
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
-    from paystack_source.destinations import keeping, mean_it  # noqa: PLC0415
+    from paystack_source.destinations import keeping, mean_it, storable  # noqa: PLC0415
     from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
 
     mean_it(name)
@@ -227,7 +224,7 @@ def _resource(
     )
     hints: Any = {"table_format": kept.table_format, "file_format": kept.file_format, "columns": columns}
     made: DltResource = dlt.resource(
-        iter(tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
+        map(storable, tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
     )
     return made
 

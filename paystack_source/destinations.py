@@ -38,6 +38,7 @@ if TYPE_CHECKING:
         TTableFormat,
         TWriteDispositionConfig,
     )
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.destinations.sql_client import SqlClientBase
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "upsert"}
@@ -221,13 +222,19 @@ def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None
 
 
 def _begun_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
-    """The format of a table that was loaded before, as the schema tells it; `None` for a new one."""
-    if not _was_loaded(pipeline) or table not in pipeline.default_schema.tables:
-        return None
-    known = pipeline.default_schema.tables[table]
-    if not (known.get("x-normalizer") or {}).get("seen-data"):
-        return None
-    return cast("LakeFormat", known.get("table_format") or "parquet")
+    """The format of a table that is there, as the schema tells it or else the files; `None` for a new one."""
+    if _was_loaded(pipeline) and table in pipeline.default_schema.tables:
+        known = pipeline.default_schema.tables[table]
+        if (known.get("x-normalizer") or {}).get("seen-data"):
+            return cast("LakeFormat", known.get("table_format") or "parquet")
+    with pipeline.destination_client() as opened:
+        client = cast("FilesystemClient", opened)
+        folder = client.get_table_dir(table)
+        if client.fs_client.exists(folder + "_delta_log"):
+            return "delta"
+        if client.fs_client.exists(folder + "metadata"):
+            return "iceberg"
+        return "parquet" if client.fs_client.exists(folder) and client.list_table_files(table) else None
 
 
 def _is_lake(pipeline: dlt.Pipeline) -> bool:

@@ -61,7 +61,6 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
     from paystack_source.mirror import copy_customers, open_pipeline  # noqa: PLC0415
 
     window = bounds(chosen["start"], chosen["end"])
-    os.environ.setdefault("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "true")
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
         paystack(chosen, progress) as client,

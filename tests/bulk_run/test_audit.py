@@ -29,8 +29,7 @@ def ask(desk, sql, *values):
 @pytest.fixture
 def copied(desk, monkeypatch):
     """A desk with a copy of the customers."""
-    for name in ("NORMALIZE__PARQUET_NORMALIZER__ADD_DLT_LOAD_ID", "RUNTIME__LOG_LEVEL"):
-        monkeypatch.delenv(name, raising=False)
+    monkeypatch.delenv("RUNTIME__LOG_LEVEL", raising=False)
     assert run(load_script("customers").main, ["--quiet"]) == 0
     return desk
 

@@ -77,11 +77,14 @@ def test_a_new_machine_finds_the_copy(kind, warehouse, tmp_path: Path):
 
 @pytest.mark.parametrize("kind", LAKES)
 def test_a_lake_goes_on_in_the_format_it_was_begun_in(kind, warehouse, own_machine, monkeypatch):
-    pipeline = warehouse(kind).pipeline(own_machine)
+    place = warehouse(kind)
+    pipeline = place.pipeline(own_machine)
     load(pipeline, [customer(1)])
     monkeypatch.delenv("SOURCES__PAYSTACK__TABLE_FORMAT")
     load(pipeline, [customer(2)])
     assert Warehouse(pipeline).total() == 2
+    stranger = place.pipeline(own_machine / "stranger", "another_pipeline")  # its schema knows nothing of it
+    assert (keeping(stranger).table_format or "parquet") == kind
     other = next(each for each in LAKES if each != kind)
     with pytest.raises(ConfigError, match=f"is there as {kind}"):
         keeping(pipeline, lake_format=other)
