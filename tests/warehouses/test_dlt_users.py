@@ -114,7 +114,7 @@ def test_a_schema_contract_holds(api, warehouse, own_machine):
     with pytest.raises(PipelineStepFailed, match="freeze"):
         pipeline.run(source(api, refresh_budget=0), schema_contract={"columns": "freeze"})
 
-    pipeline.drop_pending_packages()
+    pipeline.abort_packages()
     pipeline.run(source(api, refresh_budget=0), schema_contract={"columns": "discard_value"})
     assert set(pipeline.default_schema.tables["customers"]["columns"]) == columns
     assert held_ids(pipeline) == sorted(ids(api))
