@@ -11,6 +11,7 @@ The stream can be put down between any two events and taken up again: the caller
 from __future__ import annotations
 
 import uuid
+from collections import deque
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
@@ -120,7 +121,7 @@ class Extraction:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
         self._check_account(self.reader.parse(self.reader.ask(Query(None, None, 1))).table)
         if not window.empty:
-            yield from self._read([*self.reader.split(window)], "range")
+            yield from self._read(_let_go(deque(self.reader.split(window))), "range")
         self.tally.complete = True
 
     def _catch_up(self) -> Iterator[Event]:
@@ -313,8 +314,8 @@ class Extraction:
     def _windowed(self, windows: list[Window], kind: str) -> Iterator[Event]:
         """Read windows, newest first; the whole list if the API does not filter."""
         try:
-            readings = [part for window in reversed(windows) for part in self.reader.split(window)]
-            yield from self._read(readings, kind)
+            readings = deque(part for window in reversed(windows) for part in self.reader.split(window))
+            yield from self._read(_let_go(readings), kind)
         except FiltersIgnoredError:
             self.reader.forget()
             self.filters_ignored = True
@@ -407,6 +408,12 @@ class Extraction:
         if not proven:
             self.tally.unproven.append(entry)
         return entry
+
+
+def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
+    """Each one once, without keeping it: what was read holds the ids of all its customers."""
+    while readings:
+        yield readings.popleft()
 
 
 def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:

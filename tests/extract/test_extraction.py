@@ -1,11 +1,14 @@
 """What a run costs and what it finds: increments, late customers, vanished ones, refreshes, and honest failure."""
 
+import gc
+import weakref
 from datetime import timedelta
 
 import pytest
 
 from paystack_source.api.errors import ConfigError
-from paystack_source.extract.extraction import TOP_PAGES
+from paystack_source.extract.extraction import TOP_PAGES, Extraction
+from paystack_source.extract.reader import Reading
 from paystack_source.extract.windows import BEGIN, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
@@ -231,3 +234,29 @@ def test_a_second_in_which_thousands_were_imported_is_one_window():
     )
     assert copy.run().tally.complete
     copy.assert_equal()
+
+
+@pytest.mark.parametrize("bounds", [None, Window(BEGIN, NOON)])
+def test_windows_that_were_read_are_let_go(monkeypatch, bounds):
+    alive = weakref.WeakSet()
+    begin = Reading.__init__
+
+    def noted(self, *args, **kwargs):
+        alive.add(self)
+        begin(self, *args, **kwargs)
+
+    monkeypatch.setattr(Reading, "__init__", noted)
+    monkeypatch.setattr("paystack_source.extract.reader.AHEAD_PAGES", 5)
+    holding = []
+    settle = Extraction._settle
+
+    def counted(self, result, kind):
+        gc.collect()
+        holding.append(sum(1 for reading in alive if reading.seen))
+        return settle(self, result, kind)
+
+    monkeypatch.setattr(Extraction, "_settle", counted)
+    copy = Copy(many(2_000), window_rows=100)
+    copy.run(bounds=bounds)
+    assert len(holding) >= 20
+    assert max(holding) <= 8  # the ids of those under way, not of all
