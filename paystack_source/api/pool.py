@@ -254,7 +254,7 @@ def _fault(error: Exception, *, sent: bool) -> Fault:
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (SSLError, "no TLS connection"),
         (NameResolutionError, "the host name cannot be resolved"),
-        (NewConnectionError, "no connection"),
+        (NewConnectionError, "the host could not be reached"),
         (ConnectTimeoutError, "no connection within the time limit"),
         (ReadTimeoutError, "no answer within the time limit"),
         (TimeoutError, "no whole answer within the time limit"),
