@@ -78,7 +78,9 @@ def bulk():
         )
     if us := figures("bulk-quota").get("product"):
         yield from near_ideal("Bulk, 2,000 at 300 ms under the live quota", us, us.wall, 1.1)
-        yield from at_most("Bulk under the live quota: not one 429", us.worst("rate_limited"), 0)
+        # A 429 is sent again: as many requests as rows means that there was none.
+        again = max(run["requests"] - run["rows"] for run in us.runs)
+        yield from at_most("Bulk under the live quota: not one 429", again, 0)
     if "product" in journal and "unsynced" in journal:
         cost = journal["product"].wall / journal["unsynced"].wall - 1
         yield from at_most("Journal: under 10 % of the run", cost, 0.10, f"{cost:+.1%}")
