@@ -79,7 +79,7 @@ _LEDGER_SCHEMA = pa.schema(
 class Limits:
     """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds."""
 
-    rows: int = 250_000
+    rows: int = 100_000
     slow_rows: int = 20_000
     seconds: float = 30.0
 
