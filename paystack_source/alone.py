@@ -74,4 +74,4 @@ class Alone:
             client: SqlClientBase[Any] = self._pipeline.sql_client()
             self._connection.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
             client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
-            client.execute_sql("SET threads = 2")  # each thread needs a share of that memory
+            client.execute_sql("SET threads = 1")  # each thread needs a share of that memory

@@ -77,14 +77,21 @@ _LEDGER_SCHEMA = pa.schema(
 
 @dataclass(slots=True)
 class Limits:
-    """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds."""
+    """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds.
 
-    rows: int = 100_000
+    Each load may be as large as all before it together, so a kill at any moment costs about half of what the run has
+    read, if there was little, and never more than one full load or about `seconds`.
+    """
+
+    rows: int = 240_000
+    first_rows: int = 30_000
     slow_rows: int = 20_000
     seconds: float = 30.0
 
-    def reached(self, rows: int, seconds: float) -> bool:
-        return rows >= self.rows or (rows >= self.slow_rows and seconds >= self.seconds)
+    def reached(self, rows: int, seconds: float, loaded: int) -> bool:
+        """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
+        enough = min(self.rows, max(self.first_rows, loaded))
+        return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
 
 
 class NotCompleteError(Exception):
@@ -160,8 +167,10 @@ class Copying:
                     continue
                 if isinstance(event, Entry):
                     self._untaken.append(event)
-                reached = self.limits and self.limits.reached(rows, time.monotonic() - started)
-                if self.limits and (reached or isinstance(event, Checkpoint)):
+                if self.limits and (
+                    isinstance(event, Checkpoint)
+                    or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
+                ):
                     break
             else:
                 self.done = True

@@ -22,6 +22,7 @@ import pyarrow.compute as pc
 from paystack_source.api.errors import NotFound, Rejected
 from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract import arrow
+from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import Fetcher
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
@@ -35,6 +36,9 @@ _DOCUMENTED_PAGE = 50
 PAGES_A_BITE = 10
 AHEAD_PAGES = 300
 """The next window is begun while fewer pages than this are under way."""
+
+AHEAD_ROWS = 100_000
+"""Customers that may be read before they are taken, about 25 MB: a load need not wait for the API after another."""
 
 PASSES = 3
 ASK_AGAIN = 3
@@ -281,6 +285,8 @@ class Reader:
     def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
         """Read windows, the pages of each side by side, and those of the next window behind them.
 
+        The work is done in a thread of its own, up to `AHEAD_ROWS` ahead of what was taken.
+
         Yields:
             Tables of customers, each customer once per window; after the last of a window, its `Result`.
 
@@ -289,7 +295,9 @@ class Reader:
             PaystackError: A request failed for good.
 
         """
-        waiting = iter(readings)
+        return ahead(self._read(iter(readings)), _rows, AHEAD_ROWS)
+
+    def _read(self, waiting: Iterator[Reading]) -> Iterator[pa.Table | Result]:
         under_way: list[Reading] = []
         more = True
         while more or under_way:
@@ -410,6 +418,10 @@ class Reader:
             read_at=self._now(),
             unreadable=reading.unreadable,
         )
+
+
+def _rows(found: pa.Table | Result) -> int:
+    return 0 if isinstance(found, Result) else found.num_rows
 
 
 def _strays(table: pa.Table, asked: tuple[datetime | None, datetime | None]) -> bool:

@@ -5,7 +5,7 @@ from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
-from paystack_source.extract.fetch import START, Fetcher, InFlight
+from paystack_source.extract.fetch import Fetcher, InFlight
 
 
 @pytest.fixture
@@ -53,6 +53,7 @@ def test_asking_for_an_answer_to_nothing_is_an_error_not_a_wait(fetcher):
 def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     asked = []
     pool = fetcher(asked.append, ready=10)
+    pool._in_flight.limit = 4
     pool.submit(*range(100))
     for _ in range(5):
         pool.take()
@@ -61,29 +62,71 @@ def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     assert len(asked) == 5 + 10
 
 
-def settled(seconds_each, most_per_second=float("inf")):
+def test_a_single_request_is_sent_by_whoever_wants_its_answer(fetcher):
+    by = set()
+    pool = fetcher(lambda _: by.add(threading.current_thread()))
+    pool.submit(1)
+    pool.take()
+    assert by == {threading.current_thread()}
+    assert not pool._threads
+
+
+def test_many_at_once_are_sent_by_others(fetcher):
+    by = set()
+    pool = fetcher(lambda _: by.add(threading.current_thread()))
+    pool._in_flight.limit = 4
+    pool.submit(*range(50))
+    for _ in range(50):
+        pool.take()
+    assert by
+    assert threading.current_thread() not in by
+
+
+def test_going_back_to_one_at_a_time_leaves_nothing_undone(fetcher):
+    pool = fetcher(lambda job: job)
+    pool._in_flight.limit = 4
+    pool.submit(*range(50))
+    taken = [pool.take()[0] for _ in range(5)]
+    pool._in_flight.limit = 1
+    taken += [pool.take()[0] for _ in range(45)]
+    assert sorted(taken) == list(range(50))
+
+
+def settled(seconds_each, most_per_second=float("inf"), limits=None, now=0.0):
     """The number in flight after many answers of a server with this latency and this ceiling."""
-    limits = InFlight()
-    now = 0.0
-    for _ in range(3_000):
+    limits = limits or InFlight()
+    for _ in range(6_000):
         rate = min(limits.limit / seconds_each, most_per_second)
         now += 1 / rate
         limits.answered(now, limits.limit / rate)
-    return limits.limit
+    return limits
 
 
 def test_a_slow_line_gets_many_at_once_and_a_busy_server_few():
-    assert settled(0.3) == 32
-    assert settled(0.03) == 32
-    assert settled(0.001, most_per_second=1_500) <= 16
+    assert settled(0.3).limit == 32
+    assert settled(0.03).limit == 32
+    assert settled(0.0007, most_per_second=1_500)._settled == 1
+
+
+def test_a_line_that_becomes_quick_gets_fewer_again():
+    limits = settled(0.03)
+    assert limits.limit == 32
+    assert settled(0.0007, most_per_second=1_500, limits=limits, now=1e6)._settled == 1
+
+
+def test_one_slow_answer_is_no_slow_line():
+    limits = InFlight()
+    for number in range(100):
+        limits.answered(number / 1_000, 0.5 if number % 4 == 0 else 0.001)
+    assert limits.limit < 32
 
 
 def test_a_pause_says_nothing_about_the_line():
     limits = InFlight()
     for now in range(200):
-        limits.answered(now / 1_000)
+        limits.answered(now / 1_000, 0.001)
         limits.idle()
-    assert limits.limit == START
+    assert limits.limit == 1
 
 
 def test_work_that_is_no_longer_wanted_is_dropped(fetcher):

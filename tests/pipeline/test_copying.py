@@ -178,3 +178,22 @@ def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sand
         assert client.execute_sql(
             "select count(*) from paystack.customers_history where _valid_to is null"
         ) == [(1300,)]
+
+
+def test_loads_grow_with_what_is_safe_already():
+    limits, loads, loaded = Limits(), [], 0
+    while loaded < 2_000_000:
+        rows = 0
+        while not limits.reached(rows, 0.0, loaded):
+            rows += 30_000  # a window
+        loads.append(rows)
+        loaded += rows
+    assert loads[:6] == [30_000, 30_000, 60_000, 120_000, 240_000, 240_000]
+    assert set(loads[4:]) == {240_000}
+
+
+def test_a_slow_load_ends_with_its_time_not_its_size():
+    limits = Limits()
+    assert not limits.reached(19_999, 100.0, 10**6)
+    assert limits.reached(20_000, 30.0, 10**6)
+    assert not limits.reached(20_000, 29.0, 10**6)
