@@ -13,8 +13,11 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-DUCKDB_MEMORY = "150MB"
-"""What DuckDB may hold; left alone it would take four fifths of the machine as cache. A merge needs less."""
+DUCKDB_MEMORY = 120_000_000
+"""Bytes that DuckDB may hold; left alone it would take four fifths of the machine as cache."""
+
+_VECTORS = 12 * 2048  # rows that a merge has in its hands at once, over all columns (measured)
+_COPIES = 6  # it never needed more than so many times the load (measured)
 
 
 class AlreadyRunningError(Exception):
@@ -40,6 +43,7 @@ class Alone:
         self._pipeline = pipeline
         self._lock = contextlib.ExitStack()
         self._connection = contextlib.ExitStack()
+        self._client: SqlClientBase[Any] | None = None
 
     def __enter__(self) -> Self:
         folder = Path(self._pipeline.pipelines_dir)
@@ -68,10 +72,20 @@ class Alone:
         self._connection.close()
         self._connect()
 
+    def make_room(self, rows: int, size: int) -> None:
+        """Before a load of so many rows and bytes: DuckDB merges in memory, and long metadata needs more of it."""
+        self._limit(DUCKDB_MEMORY + min(_VECTORS * size // max(rows, 1), _COPIES * size))
+
     def _connect(self) -> None:
         destination = self._pipeline.destination
         if destination and destination.destination_name == "duckdb":
-            client: SqlClientBase[Any] = self._pipeline.sql_client()
-            self._connection.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
-            client.execute_sql(f"SET memory_limit = '{DUCKDB_MEMORY}'")
-            client.execute_sql("SET threads = 1")  # each thread needs a share of that memory
+            self._client = self._pipeline.sql_client()
+            self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
+            self._client.execute_sql(
+                "SET threads = 1"
+            )  # each needs a share of the memory; the reader has the others
+            self._limit(DUCKDB_MEMORY)
+
+    def _limit(self, size: int) -> None:
+        if self._client is not None:
+            self._client.execute_sql(f"SET memory_limit = '{size}B'")

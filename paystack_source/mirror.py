@@ -142,6 +142,7 @@ def copy_customers(  # noqa: PLR0913
             limits=limits or Limits(),
             on_rows=on_rows,
             on_total=on_total,
+            on_load=alone.make_room,
         )
         try:
             while not copying.done:

@@ -40,6 +40,9 @@ REFRESH_BUDGET = 60
 BATCH_ROWS = 30_000
 """Customers handed to dlt at once: each time costs it 30 ms."""
 
+BATCH_BYTES = 16_000_000
+"""Or so many bytes of them, where they are large."""
+
 CUSTOMER_COLUMNS: dict[str, Any] = {
     "id": {"data_type": "bigint", "nullable": False},
     "customer_code": {"data_type": "text"},
@@ -79,6 +82,7 @@ _LEDGER_SCHEMA = pa.schema(
 class Limits:
     """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds.
 
+    One of so many bytes ends at once, inside a window if need be: a merge has to fit into memory.
     Each load may be as large as all before it together, so a kill at any moment costs about half of what the run has
     read, if there was little, and never more than one full load or about `seconds`.
     """
@@ -87,6 +91,7 @@ class Limits:
     first_rows: int = 30_000
     slow_rows: int = 20_000
     seconds: float = 30.0
+    bytes: int = 100_000_000
 
     def reached(self, rows: int, seconds: float, loaded: int) -> bool:
         """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
@@ -125,9 +130,11 @@ class Copying:
         limits: Limits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
+        on_load: Callable[[int, int], None] | None = None,
     ) -> None:
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
+        self._on_load = on_load or (lambda _rows, _bytes: None)
         self.client = client
         self.window = window
         self.refresh_budget = 0 if anew else refresh_budget
@@ -151,19 +158,19 @@ class Copying:
         """What the next load stores: tables of customers and ledger lines."""
         state = dlt.current.resource_state("customers")
         extraction = self._extraction(state)
-        started, rows = time.monotonic(), 0
-        batch: list[pa.Table] = []
+        started, rows, size = time.monotonic(), 0, 0
+        batch = _Batch()
         try:
             for event in self._events:
                 if isinstance(event, Rows):
-                    batch.append(event.table)
                     rows += event.table.num_rows
-                    self._on_rows(event.table.num_rows)
-                    if extraction.tally.api_total is not None:
-                        self._on_total(extraction.tally.api_total)
-                    if sum(table.num_rows for table in batch) >= BATCH_ROWS:
-                        yield _joined(batch)
+                    size += batch.add(event.table)
+                    self._tell(event.table.num_rows, extraction.tally.api_total)
+                    if batch.full:
+                        yield from batch.emptied()
                         self._remember(state, extraction)  # only what was yielded: dlt may stop at any yield
+                    if self.limits and size >= self.limits.bytes:
+                        break
                     continue
                 if isinstance(event, Entry):
                     self._untaken.append(event)
@@ -178,12 +185,18 @@ class Copying:
             if self.limits is None or not (rows or self._untaken):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
-        yield from _flushed(batch)
+        yield from batch.emptied()
         self._remember(state, extraction)
         self.rows_loaded += rows
+        self._on_load(rows, size)
         self._insist(extraction)
         if self._untaken:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+
+    def _tell(self, rows: int, total: int | None) -> None:
+        self._on_rows(rows)
+        if total is not None:
+            self._on_total(total)
 
     def _insist(self, extraction: Extraction) -> None:
         """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
@@ -226,15 +239,30 @@ class Copying:
             state["filters_ignored"] = True
 
 
-def _flushed(batch: list[pa.Table]) -> Iterator[pa.Table]:
-    if batch:
-        yield _joined(batch)
+class _Batch:
+    """Tables that dlt gets as one."""
 
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self._rows = self._bytes = 0
 
-def _joined(batch: list[pa.Table]) -> pa.Table:
-    table = pa.concat_tables(batch, promote_options="default").combine_chunks()
-    batch.clear()
-    return table
+    def add(self, table: pa.Table) -> int:
+        """Take a table along; its size in bytes."""
+        size: int = table.nbytes
+        self._tables.append(table)
+        self._rows += table.num_rows
+        self._bytes += size
+        return size
+
+    @property
+    def full(self) -> bool:
+        return self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+
+    def emptied(self) -> Iterator[pa.Table]:
+        if self._tables:
+            table = pa.concat_tables(self._tables, promote_options="default").combine_chunks()
+            self._tables, self._rows, self._bytes = [], 0, 0
+            yield table
 
 
 _LEDGER: dict[str, Any] = {

@@ -257,9 +257,17 @@ class Copy:
         self.entries: list[Entry] = []
 
     def run(
-        self, *, refresh_budget: int = 0, bounds: Window | None = None, stop_after: int | None = None
+        self,
+        *,
+        refresh_budget: int = 0,
+        bounds: Window | None = None,
+        stop_after: int | None = None,
+        load_every: int | None = None,
     ) -> Extraction:
-        """One run; `stop_after` so many events it is killed, and what was not loaded is lost."""
+        """One run; `stop_after` so many events it is killed, and what was not loaded is lost.
+
+        `load_every` so many events there is a load, wherever that is.
+        """
         reader = Reader(self.api, now=self.api.clock, in_flight=4, window_rows=self.window_rows)
         extraction = Extraction(
             reader,
@@ -281,7 +289,8 @@ class Copy:
                     self.held.give(event.table)
                 elif isinstance(event, Entry):
                     self.entries.append(event)
-                if isinstance(event, Checkpoint) and not self.one_load:
+                due = load_every and number % load_every == 0
+                if (due or isinstance(event, Checkpoint)) and not self.one_load:
                     self._load(extraction)
             self._load(extraction)
         finally:

@@ -29,32 +29,33 @@ oddities = st.builds(
     slack=st.sampled_from([0, 0, 1, 30]),
     seed=st.integers(0, 9),
 )
+loads = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside a window
 
 
 @quick
-@given(times, oddities, st.booleans())
-def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load):
+@given(times, oddities, st.booleans(), loads)
+def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load, load_every):
     if odd.cap == 1:
         created = created[:25]
-    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load} {load_every}")
     copy = Copy(FakeApi(created, odd), one_load=one_load)
-    run = copy.run()
+    run = copy.run(load_every=load_every)
     assert run.tally.complete
     copy.assert_equal()
 
 
 @quick
-@given(times, oddities, st.integers(1, 8), st.integers(0, 40), st.booleans())
+@given(times, oddities, st.integers(1, 8), st.integers(0, 40), st.booleans(), loads)
 def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(
-    created, odd, every, late_by, one_load
+    created, odd, every, late_by, one_load, load_every
 ):
     odd.arrive_every, odd.late_by, odd.cap = every, late_by, max(odd.cap, 5)
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
     api = FakeApi(created, odd)
     copy = Copy(api, one_load=one_load)
-    copy.run()
+    copy.run(load_every=load_every)
     odd.arrive_every = 0
-    run = copy.run()
+    run = copy.run(load_every=load_every)
     assert run.tally.complete
     copy.assert_equal()
 
@@ -67,7 +68,8 @@ def test_killed_anywhere_and_run_again_it_is_complete(created, odd, kills, data)
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {kills}")
     copy = Copy(FakeApi(created, odd))
     for kill in kills:
-        copy.run(stop_after=kill, refresh_budget=data.draw(st.sampled_from([0, 3, 50])))
-    run = copy.run()
+        budget = data.draw(st.sampled_from([0, 3, 50]))
+        copy.run(stop_after=kill, refresh_budget=budget, load_every=data.draw(loads))
+    run = copy.run(load_every=data.draw(loads))
     assert run.tally.complete
     copy.assert_equal()

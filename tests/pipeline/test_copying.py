@@ -197,3 +197,26 @@ def test_a_slow_load_ends_with_its_time_not_its_size():
     assert not limits.reached(19_999, 100.0, 10**6)
     assert limits.reached(20_000, 30.0, 10**6)
     assert not limits.reached(20_000, 29.0, 10**6)
+
+
+def test_long_metadata_fits_into_memory(pipeline, sandbox):
+    # 72 MB of it: DuckDB merges in memory, and what is enough for short rows is not for these.
+    server = sandbox(customers=1_200, seed=5)
+    for number, row in enumerate(list(server.customers_truth())):
+        server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 10_000})
+    assert copy(pipeline, server).complete
+    for row in list(server.customers_truth())[::2]:
+        server.edit_customer(row["customer_code"], first_name="Adaeze")
+    assert copy(pipeline, server, full_refresh=True).complete
+    assert held(pipeline) == truth(server)
+
+
+def test_a_load_of_many_bytes_ends_inside_a_window(pipeline, sandbox):
+    server = sandbox(customers=3_100, seed=6)
+    limits = Limits(bytes=60_000)
+    report = copy(pipeline, server, limits=limits)
+    assert (report.complete, report.rows_new) == (True, 3_100)
+    assert held(pipeline) == truth(server)
+    with pipeline.sql_client() as client:
+        loads = client.execute_sql("select count(distinct _dlt_load_id) from paystack.customers")[0][0]
+    assert loads > 2
