@@ -78,7 +78,7 @@ class PaystackClient:
         base_url: str | None = None,
         quota: int | None = None,
         quota_share: float = 1.0,
-        max_in_flight: int = 32,
+        max_in_flight: int = 48,
         read_only: bool = False,
         operations: Collection[str] | None = None,
         on_wait: OnWait | None = None,
@@ -155,6 +155,33 @@ class PaystackClient:
         and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, or a plain
         date (UTC). Whether ``to`` is inclusive is not documented; recorded evidence says it is not.
         """
+        return self.begin_list(
+            page=page,
+            per_page=per_page,
+            use_cursor=use_cursor,
+            next=next,
+            previous=previous,
+            from_=from_,
+            to=to,
+        )()
+
+    @sealed
+    def begin_list(  # noqa: PLR0913  # the parameters of the endpoint
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = 100,
+        use_cursor: bool = False,
+        next: str | None = None,  # noqa: A002  # the API's own name
+        previous: str | None = None,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+    ) -> Callable[[], Page]:
+        """As :meth:`list` in two halves: asks, if the quota allows it at once; what is returned gives the page.
+
+        For a thread that has something to do meanwhile, or other pages to ask for. Call what is returned, from the
+        same thread: it waits, asks again where that helps, and raises as :meth:`list` does.
+        """
         _in_range("per_page", per_page, MOST_PER_PAGE)
         if sum((page is not None, next is not None, previous is not None)) > 1 or (
             use_cursor and page is not None
@@ -176,9 +203,14 @@ class PaystackClient:
         if to is not None:
             params["to"] = bound(to, "to", up=True)
         operation = OPERATIONS["list"]
-        _, envelope = self._transport.send(Request(operation, f"{operation.path()}?{urlencode(params)}"))
-        meta = msgspec.json.decode(envelope.meta) if memoryview(envelope.meta) else None
-        return Page(envelope.data, PageMeta.parse(meta), params)
+        finish = self._transport.begin(Request(operation, f"{operation.path()}?{urlencode(params)}"))
+
+        def page_of() -> Page:
+            _, envelope = finish()
+            meta = msgspec.json.decode(envelope.meta) if memoryview(envelope.meta) else None
+            return Page(envelope.data, PageMeta.parse(meta), params)
+
+        return sealed(page_of)
 
     @sealed
     def iterate(

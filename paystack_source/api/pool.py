@@ -1,26 +1,30 @@
 """The wire: one host, a pool of connections, and one exchange at a time on each (urllib3).
 
+An exchange has two halves, so that one thread can have several requests under way: `begin` sends, what it returns waits
+for the answer.
+
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - TLS is verified with the system's certificates; there is no switch. Redirects are not followed.
-- Every connection knows whether anything of the current request has left. That decides whether a write that
-  failed was certainly not applied, whatever the exception is called.
+- A request is sent on a connection that is there, so what fails before has certainly not left. That decides whether a
+  write that failed was certainly not applied, whatever the exception is called.
 - A connection that idled for some seconds is opened anew, since a server that closes it at the same moment
   would leave a write with an unknown outcome.
 """
 
 from __future__ import annotations
 
+import contextlib
+import functools
 import ipaddress
 import logging
 import ssl
-import threading
 import time
 import urllib.request
+from http.client import HTTPException
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
-from urllib3.connection import HTTPConnection, HTTPSConnection
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
@@ -28,61 +32,23 @@ from urllib3.exceptions import (
     HTTPError,
     NameResolutionError,
     NewConnectionError,
-    ProxyError,
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.util import Retry, Timeout, make_headers, parse_url
+from urllib3.util import make_headers, parse_url
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Answer, Fault
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from paystack_source.api.keys import SecretKey
 
 PAYSTACK = "https://api.paystack.co"
-_NO_RETRY = Retry.from_int(False, redirect=False)
+_BROKEN = (HTTPError, HTTPException, OSError)
 _LONGEST_IDLE = 5.0
 _LARGEST_BODY = 64 * 1024 * 1024
-
-
-class _ThreadNotes(threading.local):
-    """What the current request of this thread is doing."""
-
-    sent = False  # something of it has left
-    connecting = False
-
-
-_THREAD = _ThreadNotes()
-
-
-class _Noting:  # a mix-in for urllib3's connections
-    """Notes on the thread whether the request has begun to leave."""
-
-    idle_since: float = 0.0
-    sock: Any
-
-    def connect(self) -> None:
-        _THREAD.connecting = True  # a proxy's CONNECT and the TLS handshake are not the request
-        try:
-            super().connect()  # type: ignore[misc]
-        finally:
-            _THREAD.connecting = False
-
-    def send(self, data: Any) -> None:  # noqa: ANN401  # as in http.client
-        if not _THREAD.connecting:
-            if self.sock is None:
-                self.connect()  # or it would happen below, after the note
-            _THREAD.sent = True
-        super().send(data)  # type: ignore[misc]
-
-
-class _PlainConnection(_Noting, HTTPConnection):
-    pass
-
-
-class _TLSConnection(_Noting, HTTPSConnection):
-    pass
 
 
 class _Fresh:
@@ -101,11 +67,11 @@ class _Fresh:
 
 
 class _PlainPool(_Fresh, HTTPConnectionPool):
-    ConnectionCls = _PlainConnection
+    pass
 
 
 class _TLSPool(_Fresh, HTTPSConnectionPool):
-    ConnectionCls = _TLSConnection
+    pass
 
 
 def check_host(base_url: str, key: SecretKey) -> str:
@@ -152,50 +118,74 @@ class Wire:
     """A pool of connections to one host, which any number of threads may use."""
 
     def __init__(
-        self, base_url: str, *, max_in_flight: int = 32, timeout: tuple[float, float] = (10.0, 60.0)
+        self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
         self._closed = False
-        self._timeout = Timeout(connect=timeout[0], read=timeout[1])
+        self._timeouts = timeout
         self._longest_body = 2 * timeout[1]
         self._pool = _make_pool(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
         if base_url == PAYSTACK:
             self._headers["Accept-Encoding"] = "gzip"
-        _hide_paths()
+        logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
 
     def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
         """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
+        return self.begin(method, target, body, key)()
+
+    def begin(
+        self, method: str, target: str, body: bytes | None, key: SecretKey
+    ) -> Callable[[], Answer | Fault]:
+        """Send once, and return what waits for the answer: to be called once, soon, and from this thread."""
         if self._closed:
             raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        _THREAD.sent = False
+        connection = self._pool._get_conn()  # noqa: SLF001  # the only way to a connection of the pool
+        sent = False
         try:
-            response = self._pool.urlopen(
-                method,
-                target,
-                body=body,
-                headers=headers,
-                retries=_NO_RETRY,
-                redirect=False,
-                assert_same_host=False,
-                timeout=self._timeout,
-                preload_content=False,
-            )
-            try:
-                content = _read(response, time.monotonic() + self._longest_body)
-            except BaseException:
-                response.close()
-                raise
-            finally:
-                response.release_conn()
-        except (HTTPError, OSError) as error:
-            return _fault(error, sent=_THREAD.sent)
+            if connection.is_closed:
+                self._connect(connection)
+            connection.timeout = self._timeouts[1]
+            sent = True
+            with contextlib.suppress(
+                BrokenPipeError, ConnectionResetError
+            ):  # an answer may be there all the same
+                connection.request(method, target, body=body, headers=headers, preload_content=False)
+        except _BROKEN as error:
+            self._give_back(connection, broken=True)
+            return functools.partial(_fault, error, sent=sent, proxied=self._pool.proxy is not None)
+        except BaseException:
+            self._give_back(connection, broken=True)
+            raise
+        return functools.partial(self._end, connection)
+
+    def _connect(self, connection: Any) -> None:  # noqa: ANN401  # plain or TLS
+        connection.timeout = self._timeouts[0]
+        if self._pool.proxy is None:
+            connection.connect()
+        else:
+            self._pool._prepare_proxy(connection)  # noqa: SLF001  # opens the tunnel, which no public name does
+
+    def _end(self, connection: Any) -> Answer | Fault:  # noqa: ANN401
+        whole = False
+        try:
+            response = connection.getresponse()
+            content = _read(response, time.monotonic() + self._longest_body)
+            whole = content is not None
+        except _BROKEN as error:
+            return _fault(error, sent=True)
+        finally:
+            self._give_back(connection, broken=not whole)
         if content is None:
-            response.close()
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
+
+    def _give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
+        if broken:
+            connection.close()
+        self._pool._put_conn(connection)  # noqa: SLF001
 
     def close(self) -> None:
         """Close all connections."""
@@ -241,11 +231,12 @@ def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
     return manager.connection_from_host(host, 443, "https")
 
 
-def _fault(error: Exception, *, sent: bool) -> Fault:
+def _fault(error: Exception, *, sent: bool, proxied: bool = False) -> Fault:
     """A fault in words of our own: the exception's text has the path, and so an email, in it."""
-    if isinstance(error, ProxyError):
+    untrusted = isinstance(error, ssl.SSLError | SSLError)
+    if proxied and not sent and not untrusted:
         return Fault("the proxy cannot be reached or refuses", sent, advice="Check HTTPS_PROXY.")
-    if isinstance(error, SSLError) and not sent and "CERTIFICATE_VERIFY_FAILED" in str(error):
+    if untrusted and not sent and "CERTIFICATE_VERIFY_FAILED" in str(error):
         advice = (
             "The certificate of api.paystack.co is not trusted here. Behind a company proxy, name the "
             "proxy's own certificate in SSL_CERT_FILE; checking cannot be switched off."
@@ -253,31 +244,28 @@ def _fault(error: Exception, *, sent: bool) -> Fault:
         return Fault("the certificate is not trusted", sent, lasting=True, advice=advice)
     kinds: tuple[tuple[type[Exception], str], ...] = (
         (SSLError, "no TLS connection"),
+        (ssl.SSLError, "no TLS connection"),
         (NameResolutionError, "the host name cannot be resolved"),
         (NewConnectionError, "the host could not be reached"),
         (ConnectTimeoutError, "no connection within the time limit"),
         (ReadTimeoutError, "no answer within the time limit"),
-        (TimeoutError, "no whole answer within the time limit"),
+        (
+            TimeoutError,
+            "no whole answer within the time limit" if sent else "no connection within the time limit",
+        ),
         (DecodeError, "the body cannot be decompressed"),
     )
     reason = next((reason for kind, reason in kinds if isinstance(error, kind)), "the connection broke")
     return Fault(reason, sent)
 
 
-class _PathFilter(logging.Filter):
-    """Takes the path, and so an email, out of urllib3's debug lines."""
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        if isinstance(record.args, tuple):
-            record.args = tuple(
-                "/customer…" if isinstance(part, str) and part.startswith("/customer") else part
-                for part in record.args
-            )
-        return True
-
-
-_PATH_FILTER = _PathFilter()
-
-
-def _hide_paths() -> None:
-    logging.getLogger("urllib3.connectionpool").addFilter(_PATH_FILTER)  # adding it twice has no effect
+def _without_path(record: logging.LogRecord) -> bool:
+    """Take the path, and so an email, out of urllib3's lines on headers that it cannot read."""
+    if isinstance(record.args, tuple):
+        record.args = tuple(
+            part.partition("/customer")[0] + "/customer…"
+            if isinstance(part, str) and "/customer" in part
+            else part
+            for part in record.args
+        )
+    return True

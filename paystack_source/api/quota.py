@@ -301,12 +301,11 @@ class Quota:
 
     def acquire(self, endpoint: str) -> Charge:
         """Block until a request may be sent. Ctrl-C ends the wait."""
+        charge = self.acquire_now(endpoint)
+        if charge is not None:
+            return charge
         lane = self._lane(endpoint)
         with lane.lock:
-            now = self._clock.now()
-            if not lane.queue and lane.budget.wait(now) <= 0:
-                lane.budget.charge()
-                return Charge(endpoint, now)
             turn = threading.Event()
             lane.queue.append(turn)
         try:
@@ -317,6 +316,16 @@ class Quota:
                     lane.queue.remove(turn)
                 lane.wake_first()
             raise
+
+    def acquire_now(self, endpoint: str) -> Charge | None:
+        """A charge if a request may be sent at once, else nothing."""
+        lane = self._lane(endpoint)
+        with lane.lock:
+            now = self._clock.now()
+            if lane.queue or lane.budget.wait(now) > 0:
+                return None
+            lane.budget.charge()
+            return Charge(endpoint, now)
 
     def settle(self, charge: Charge, reading: Reading = NOTHING, *, refused: bool = False) -> None:
         """The answer to this request arrived, or never will."""

@@ -6,18 +6,20 @@ This module does the I/O; what an answer means is decided in :mod:`.outcomes`, w
 
 from __future__ import annotations
 
+import functools
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
-from paystack_source.api.quota import NOTHING, OnWait, Quota, read_headers
+from paystack_source.api.quota import NOTHING, Charge, OnWait, Quota, read_headers
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
     from random import Random
 
     from paystack_source.api.clock import Clock
@@ -70,6 +72,13 @@ class Request:
         return f"Request({self.operation.name})"
 
 
+class _Sending(NamedTuple):
+    """A request that has left, and its place in the budget."""
+
+    charge: Charge
+    wait: Callable[[], Answer | Fault]
+
+
 class Transport:
     """Sends requests from any number of threads."""
 
@@ -98,11 +107,26 @@ class Transport:
 
     def send(self, request: Request) -> tuple[int, Envelope]:
         """The HTTP status and envelope of a success. Raises a :class:`PaystackError`."""
+        return self.begin(request)()
+
+    def begin(self, request: Request) -> Callable[[], tuple[int, Envelope]]:
+        """Send it if the quota lets it go at once; what is returned sees it through, as `send` does.
+
+        That is to be called once, soon, and from this thread.
+        """
         self._policy.check(request.operation)
+        charge = self._quota.acquire_now(request.operation.endpoint)
+        sending = None if charge is None else self._begin_exchange(request, charge)
+        return functools.partial(self._see_through, request, sending)
+
+    def _see_through(self, request: Request, sending: _Sending | None) -> tuple[int, Envelope]:
         failures = refusals = 0
         trouble = 0.0
         while True:
-            result, seconds = self._exchange(request)
+            if sending is None:
+                sending = self._begin_exchange(request, self._quota.acquire(request.operation.endpoint))
+            result, seconds = self._end_exchange(request.operation, sending)
+            sending = None
             verdict = judge(request.operation, result, request.values)
             if verdict.envelope is not None and isinstance(result, Answer):
                 return result.status, verdict.envelope
@@ -133,15 +157,24 @@ class Transport:
             self.counters.backed_off += seconds
         return seconds
 
-    def _exchange(self, request: Request) -> tuple[Answer | Fault, float]:
-        """Send once, within the quota. The time it took does not include the wait for the quota."""
-        operation = request.operation
-        charge = self._quota.acquire(operation.endpoint)
+    def _begin_exchange(self, request: Request, charge: Charge) -> _Sending:
+        """Send once, at the expense of this charge."""
         with self._lock:
             self.counters.requests += 1
+        try:
+            return _Sending(
+                charge, self._wire.begin(request.operation.method, request.target, request.body, self._key)
+            )
+        except BaseException:
+            self._quota.settle(charge, NOTHING)
+            raise
+
+    def _end_exchange(self, operation: Operation, sending: _Sending) -> tuple[Answer | Fault, float]:
+        """Wait for the answer. The time it took does not include the wait for the quota."""
+        charge = sending.charge
         result: Answer | Fault | None = None
         try:
-            result = self._wire.exchange(operation.method, request.target, request.body, self._key)
+            result = sending.wait()
         finally:
             refused = False
             if isinstance(result, Answer):

@@ -8,6 +8,7 @@ authorization code.
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
@@ -91,7 +92,7 @@ def fetch_all(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
         except NotFound:
             return {}
 
-    fetcher: Fetcher[Due, dict[str, Any]] = Fetcher(fetch)
+    fetcher: Fetcher[Due, dict[str, Any]] = Fetcher(lambda one: functools.partial(fetch, one))
     try:
         fetcher.submit(*due)
         for _ in due:

@@ -1,17 +1,18 @@
 """Requests side by side: as many in flight as pays, results bounded, answers in the order they arrive.
 
-The number in flight starts at one and doubles while that makes answers come faster, so a slow line gets many. A single
-one needs no other thread: whoever wants the answer sends the request. The quota is not kept here: the client blocks
-until a request fits.
+A server that is near is asked by whoever wants the answers, a few requests ahead and without another thread: there is
+nothing to wait for. A line on which answers are waited for gets threads, twice as many while that makes answers come
+faster. The quota is not kept here: the client blocks until a request fits.
 """
 
 from __future__ import annotations
 
+import functools
 import math
 import threading
 import time
 from collections import deque
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,56 +20,73 @@ if TYPE_CHECKING:
 Job = TypeVar("Job")
 Answer = TypeVar("Answer")
 
-CAP = 32
+CAP = 48
 READY = 256
 """Answers that may wait to be taken; about 40 KB each."""
 
+ALONE = 1
+"""The limit at which no threads are used."""
+
+AHEAD = 4
+"""Requests that are under way without threads."""
+
+_FIRST = 2 * AHEAD  # the least number of threads that could be quicker than none
 _WORTH = 1.5  # twice as many must bring at least this much more per second: threads cost work and memory
-_WAITING = (
-    0.1  # if no answer takes less (seconds), they are waited for, not worked for: all may wait together
-)
+_WAITING = 0.1  # an answer that takes longer (seconds) is waited for, not worked for: all may wait together
 _PATIENCE = 16  # epochs before another number is tried
 
 
 class InFlight:
-    """How many requests may run at once. Pure: told of every answer and the time, it moves `limit`."""
+    """How many threads may ask at once. Pure: told of every answer and the time, it moves `limit`."""
 
     def __init__(self, cap: int = CAP) -> None:
         self.cap = cap
-        self.limit = 1
-        self._settled = 1
+        self.limit = ALONE
+        self._settled = ALONE
         self._best = 0.0
         self._rest = 0
         self._fewer = False
+        self._slow = 0
+        self._slow_at = -math.inf
         self._begin(None)
 
     def _begin(self, now: float | None) -> None:
         self._since = now
         self._answers = 0
         self._spent = 0.0
-        self._quickest = math.inf  # a single answer may be slow because this machine was busy
 
-    def idle(self) -> None:
-        """Nothing was to be sent, or might be: what was measured so far says nothing about the number in flight."""
+    def idle(self, now: float, took: float) -> None:
+        """An answer came, but nothing else was to be sent, or might be: that says nothing of how many pay."""
         self._begin(None)
+        self._note(now, took)
 
-    def answered(self, now: float, took: float) -> None:
-        """An answer came, after `took` seconds, while more requests were waiting to be sent."""
+    def answered(self, now: float, took: float, spent: float) -> None:
+        """An answer came `took` seconds after it was asked for, while more requests were waiting to be sent.
+
+        `spent` of these seconds went into it alone: without threads there is other work between two answers.
+        """
+        self._note(now, took)
         if self._since is None:
-            self._begin(now - took)
+            self._begin(now)
+            if self.limit > ALONE:
+                return  # from here on they come as often as they do side by side
         self._answers += 1
-        self._spent += took
-        self._quickest = min(self._quickest, took)
-        # One at a time is done by whoever takes the answers, who has other work between them.
-        elapsed = self._spent if self.limit == 1 else now - (self._since or 0.0)
+        self._spent += spent
+        elapsed = self._spent if self.limit == ALONE else now - (self._since or 0.0)
         if self._answers < 2 * self.limit or elapsed < 0.05:  # noqa: PLR2004
             return
-        rate, waited = self._answers / elapsed, self._quickest > _WAITING
+        rate = self._answers / elapsed
         self._begin(None)
-        if waited:
+        self._compare(rate)
+
+    def _note(self, now: float, took: float) -> None:
+        """Twice in a row a slow answer, not just all that one stall of this machine held up: the line is slow."""
+        if took <= _WAITING:
+            self._slow = 0
+        elif now - took >= self._slow_at:
+            self._slow, self._slow_at = self._slow + 1, now
+        if self._slow > 1:
             self.limit = self._settled = self.cap
-        else:
-            self._compare(rate)
 
     def _compare(self, rate: float) -> None:
         """Keep a larger number that pays, or a smaller one that loses little; else rest, then try another."""
@@ -76,7 +94,7 @@ class InFlight:
             self._rest -= 1
             if not self._rest:
                 self._best = rate
-                self._fewer = not self._fewer and self._settled > 1
+                self._fewer = not self._fewer and self._settled > ALONE
                 self.limit = self._next()
             return
         if (rate * _WORTH > self._best) if self._fewer else (rate > self._best * _WORTH):
@@ -88,24 +106,37 @@ class InFlight:
             self._rest = _PATIENCE
 
     def _next(self) -> int:
-        return max(1, self._settled // 2) if self._fewer else min(self.cap, self._settled * 2)
+        if self._fewer:
+            return self._settled // 2 if self._settled > _FIRST else ALONE
+        return min(self.cap, max(_FIRST, self._settled * 2))
+
+
+class _Begun(NamedTuple):
+    """A request under way without a thread."""
+
+    job: Any
+    finish: Callable[[], Any]
+    began: float
+    spent: float
 
 
 class Fetcher(Generic[Job, Answer]):
-    """A small pool of threads between a queue of jobs and a queue of answers.
+    """A queue of jobs, a queue of answers, and as many threads between them as pay.
+
+    `begin(job)` asks and returns what waits for the answer; both in one thread.
 
     Threads are daemons: a program that is told to stop does not wait for a request that hangs.
     """
 
     def __init__(
         self,
-        fetch: Callable[[Job], Answer],
+        begin: Callable[[Job], Callable[[], Answer]],
         *,
         cap: int = CAP,
         ready: int = READY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._fetch = fetch
+        self._begin = begin
         self._clock = clock
         self._ready = ready
         self._in_flight = InFlight(cap=cap)
@@ -116,6 +147,7 @@ class Fetcher(Generic[Job, Answer]):
         self._state = threading.Condition(lock)  # an answer is there, or a worker has become free
         self._work_there = threading.Condition(lock)
         self._threads: list[threading.Thread] = []
+        self._under_way: deque[_Begun] = deque()  # by whoever takes; they count as running
         self._running = 0
         self._closed = False
 
@@ -132,7 +164,7 @@ class Fetcher(Generic[Job, Answer]):
 
     def _employ(self, spared: int = 0) -> None:
         """Wake as many workers as may run and have work; `spared` of them are awake. Holds the lock."""
-        if self._in_flight.limit == 1:
+        if self._in_flight.limit == ALONE:
             return  # whoever takes the answers sends the requests
         wanted = min(self._in_flight.limit, self._running + len(self._jobs), self._ready - len(self._answers))
         while len(self._threads) < wanted:
@@ -152,26 +184,41 @@ class Fetcher(Generic[Job, Answer]):
             LookupError: Nothing was asked.
 
         """
+        while True:
+            with self._state:
+                if self._answers:
+                    job, answer = self._answers.popleft()
+                    self._employ()
+                    return job, _given(answer)
+                jobs = self._jobs_alone()
+                if not (jobs or self._under_way):
+                    if not (self._jobs or self._running):
+                        raise LookupError("nothing was asked")
+                    self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
+                    continue
+            self._under_way.extend(map(self._begun, jobs))
+            self._finish(self._under_way.popleft(), spared=0)
+
+    def note(self, took: float) -> None:
+        """A request that was sent past this took so many seconds."""
         with self._state:
-            while not self._answers:
-                if not (self._jobs or self._running):
-                    raise LookupError("nothing was asked")
-                if self._in_flight.limit == 1 and not self._running:
-                    self._running = 1
-                    job = self._jobs.popleft()
-                    break
-                self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
-            else:
-                job, answer = self._answers.popleft()
-                self._employ()
-                return job, _given(answer)
-        self._do(job, spared=0)
-        return self.take()
+            self._in_flight.idle(self._clock(), took)
+
+    def _jobs_alone(self) -> list[Job]:
+        """What whoever takes may begin itself. Holds the lock."""
+        if self._in_flight.limit > ALONE or self._running > len(self._under_way):
+            return []
+        count = min(AHEAD - len(self._under_way), len(self._jobs))
+        self._running += count
+        return [self._jobs.popleft() for _ in range(count)]
 
     def forget(self) -> None:
         """Drop what was not sent yet, and what was answered but not taken; wait for what is in flight."""
         with self._state:
             self._jobs.clear()
+        while self._under_way:
+            self._finish(self._under_way.popleft(), spared=0)
+        with self._state:
             while self._running:
                 self._state.wait(0.5)
             self._answers.clear()
@@ -184,24 +231,33 @@ class Fetcher(Generic[Job, Answer]):
 
     def _work(self) -> None:
         while (job := self._next_job()) is not None:
-            self._do(job, spared=1)
+            self._finish(self._begun(job), spared=1)
 
-    def _do(self, job: Job, *, spared: int) -> None:
-        """Send one request that counts as running, and put its answer to the others."""
-        answer: Answer | BaseException
+    def _begun(self, job: Job) -> _Begun:
         began = self._clock()
+        finish: Callable[[], Answer]
         try:
-            answer = self._fetch(job)
+            finish = self._begin(job)
+        except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
+            finish = functools.partial(_given, error)
+        return _Begun(job, finish, began, self._clock() - began)
+
+    def _finish(self, begun: _Begun, *, spared: int) -> None:
+        """Wait for the answer of a request that counts as running, and put it to the others."""
+        answer: Answer | BaseException
+        waited = self._clock()
+        try:
+            answer = begun.finish()
         except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
             answer = error
         with self._state:
             self._running -= 1
-            self._answers.append((job, answer))
+            self._answers.append((begun.job, answer))
+            now = self._clock()
             if self._jobs and self._room():
-                now = self._clock()
-                self._in_flight.answered(now, now - began)
+                self._in_flight.answered(now, now - begun.began, begun.spent + now - waited)
             else:
-                self._in_flight.idle()
+                self._in_flight.idle(now, now - begun.began)
             self._employ(spared)
             self._state.notify_all()
 
@@ -210,7 +266,7 @@ class Fetcher(Generic[Job, Answer]):
         return self._running + len(self._answers) < self._ready
 
     def _may_run(self) -> bool:
-        return bool(self._jobs) and self._room() and self._running < self._in_flight.limit > 1
+        return bool(self._jobs) and self._room() and self._running < self._in_flight.limit > ALONE
 
     def _next_job(self) -> Job | None:
         with self._state:

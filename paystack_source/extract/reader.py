@@ -12,7 +12,9 @@ an empty page, is.
 
 from __future__ import annotations
 
+import functools
 import itertools
+import time
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, NamedTuple, Protocol
 
@@ -23,7 +25,7 @@ from paystack_source.api.errors import NotFound, Rejected
 from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract import arrow
 from paystack_source.extract.ahead import ahead
-from paystack_source.extract.fetch import Fetcher
+from paystack_source.extract.fetch import CAP, Fetcher
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
@@ -49,7 +51,7 @@ _ROUND = 32  # pages asked for at once where no total says how many there are
 
 
 class Lister(Protocol):
-    """The one operation needed of `PaystackClient`."""
+    """What is needed of `PaystackClient`: the one operation, at once or in two halves."""
 
     def list(  # noqa: PLR0913
         self,
@@ -61,6 +63,15 @@ class Lister(Protocol):
         from_: datetime | str | None = None,
         to: datetime | str | None = None,
     ) -> Page: ...
+
+    def begin_list(
+        self,
+        *,
+        page: int | None = None,
+        per_page: int = PAGE,
+        from_: datetime | str | None = None,
+        to: datetime | str | None = None,
+    ) -> Callable[[], Page]: ...
 
 
 class Query(NamedTuple):
@@ -177,7 +188,7 @@ class Reader:
         client: Lister,
         *,
         now: Callable[[], datetime] | None = None,
-        in_flight: int = 32,
+        in_flight: int = CAP,
         window_rows: int = WINDOW_ROWS,
     ) -> None:
         self._client = client
@@ -186,7 +197,9 @@ class Reader:
         self.per_page = PAGE
         self.requests = 0
         self._gives_totals = False
-        self._fetcher: Fetcher[Ticket, Page] = Fetcher(lambda ticket: self._list(ticket.query), cap=in_flight)
+        self._fetcher: Fetcher[Ticket, Page] = Fetcher(
+            lambda ticket: self._begin(ticket.query), cap=in_flight
+        )
 
     def close(self) -> None:
         self._fetcher.close()
@@ -198,7 +211,9 @@ class Reader:
     def ask(self, query: Query) -> Page:
         """One page, at once."""
         self.requests += 1
+        began = time.monotonic()
         page = self._list(query)
+        self._fetcher.note(time.monotonic() - began)
         self._gives_totals = self._gives_totals or page.meta.total is not None
         return page
 
@@ -215,9 +230,16 @@ class Reader:
         return arrow.parse([page.raw for page in pages], self._now())
 
     def _list(self, query: Query) -> Page:
+        return self._begin(query)()
+
+    def _begin(self, query: Query) -> Callable[[], Page]:
         per_page = self.per_page
+        waiting = self._client.begin_list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+        return functools.partial(self._page, query, per_page, waiting)
+
+    def _page(self, query: Query, per_page: int, waiting: Callable[[], Page]) -> Page:
         try:
-            return self._client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+            return waiting()
         except NotFound:
             raise
         except Rejected:

@@ -13,7 +13,6 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from paystack_source.api import pool as pool_module
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.api.keys import SecretKey
@@ -293,16 +292,24 @@ LOWER = [
 @pytest.mark.parametrize(
     "lower", [*LOWER, OSError, TimeoutError, ConnectionResetError], ids=lambda e: e.__name__
 )
-@pytest.mark.parametrize("sent", [False, True])
-def test_each_lower_error_becomes_a_fault_in_our_words(lower, sent, monkeypatch):
+@pytest.mark.parametrize("broken", ["connect", "request", "getresponse"])
+def test_each_lower_error_becomes_a_fault_in_our_words(lower, broken, monkeypatch):
     def fail(*_, **__):
-        pool_module._THREAD.sent = sent
         raise lower.__new__(lower, "canary")
 
+    class Connection:
+        is_closed = True
+        connect = request = getresponse = close = staticmethod(lambda *_, **__: None)
+
+    for name in ("request", "getresponse") if broken == "request" else (broken,):
+        monkeypatch.setattr(Connection, name, staticmethod(fail))
     wire = Wire("http://127.0.0.1:9")
-    monkeypatch.setattr(wire._pool, "urlopen", fail)
+    given_back = []
+    monkeypatch.setattr(wire._pool, "_get_conn", Connection)
+    monkeypatch.setattr(wire._pool, "_put_conn", given_back.append)
     fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY))
     assert isinstance(fault, Fault)
-    assert fault.sent is sent
+    assert fault.sent is (broken != "connect")
     assert fault.reason
     assert "canary" not in repr(fault)
+    assert len(given_back) == 1

@@ -162,7 +162,7 @@ def test_a_bug_or_an_interrupt_inside_shows_nothing(operation, problem, client_o
 
     with RawServer(ok()) as server:
         client = client_of(server)
-        monkeypatch.setattr(client._wire._pool, "urlopen", fail)
+        monkeypatch.setattr(client._wire._pool, "_get_conn", fail)
         error = provoke(partial(operation, client))
     assert type(error) is problem
     assert not found(shown(error))
@@ -225,7 +225,16 @@ def test_logs_at_debug_show_nothing(client_of, caplog):
         provoke(partial(OPERATIONS["fetch"], client_of(server)))
     text = "\n".join(record.getMessage() for record in caplog.records)
     assert "fetch: 200 in" in text  # our own lines
-    assert "/customer…" in text  # urllib3's
+    assert not found(text)
+
+
+def test_a_header_that_cannot_be_read_shows_no_path(client_of, caplog):
+    whole = ok(ROW)
+    head, body = whole.split(b"\r\n\r\n", 1)
+    with RawServer(head + b"\r\nno colon here\r\n\r\n" + body) as server:
+        OPERATIONS["fetch"](client_of(server))
+    text = "\n".join(record.getMessage() for record in caplog.records)
+    assert "/customer…" in text
     assert not found(text)
 
 

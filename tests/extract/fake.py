@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -107,6 +108,9 @@ class FakeApi:
     ) -> Page:
         with self.lock:
             return self._list(page, per_page, use_cursor, next, from_, to)
+
+    def begin_list(self, **question):
+        return functools.partial(self.list, **question)
 
     def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
         odd = self.odd

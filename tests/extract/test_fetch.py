@@ -2,10 +2,11 @@
 
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 
 import pytest
 
-from paystack_source.extract.fetch import Fetcher, InFlight
+from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
 
 
 @pytest.fixture
@@ -13,7 +14,7 @@ def fetcher():
     made = []
 
     def make(fetch, **options):
-        made.append(Fetcher(fetch, **options))
+        made.append(Fetcher(lambda job: partial(fetch, job), **options))
         return made[-1]
 
     yield make
@@ -53,7 +54,7 @@ def test_asking_for_an_answer_to_nothing_is_an_error_not_a_wait(fetcher):
 def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     asked = []
     pool = fetcher(asked.append, ready=10)
-    pool._in_flight.limit = 4
+    pool._in_flight.limit = 8
     pool.submit(*range(100))
     for _ in range(5):
         pool.take()
@@ -62,19 +63,47 @@ def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     assert len(asked) == 5 + 10
 
 
-def test_a_single_request_is_sent_by_whoever_wants_its_answer(fetcher):
+def test_a_near_server_is_asked_by_whoever_wants_the_answers(fetcher):
     by = set()
     pool = fetcher(lambda _: by.add(threading.current_thread()))
-    pool.submit(1)
-    pool.take()
+    pool.submit(*range(9))
+    for _ in range(9):
+        pool.take()
     assert by == {threading.current_thread()}
     assert not pool._threads
+
+
+def test_and_a_few_requests_ahead():
+    under_way, most = [], 0
+
+    def begin(job):
+        nonlocal most
+        under_way.append(job)
+        most = max(most, len(under_way))
+        return partial(under_way.remove, job)
+
+    pool = Fetcher(begin)
+    pool.submit(*range(50))
+    assert sorted(pool.take()[0] for _ in range(50)) == list(range(50))
+    assert most == AHEAD
+    assert pool.pending == 0
+
+
+def test_a_request_that_cannot_be_begun_is_an_answer_too():
+    def begin(job):
+        raise ValueError(job)
+
+    pool = Fetcher(begin)
+    pool.submit(1, 2)
+    for job in (1, 2):
+        with pytest.raises(ValueError, match=str(job)):
+            pool.take()
 
 
 def test_many_at_once_are_sent_by_others(fetcher):
     by = set()
     pool = fetcher(lambda _: by.add(threading.current_thread()))
-    pool._in_flight.limit = 4
+    pool._in_flight.limit = 8
     pool.submit(*range(50))
     for _ in range(50):
         pool.take()
@@ -82,12 +111,13 @@ def test_many_at_once_are_sent_by_others(fetcher):
     assert threading.current_thread() not in by
 
 
-def test_going_back_to_one_at_a_time_leaves_nothing_undone(fetcher):
+@pytest.mark.parametrize(("before", "after"), [(8, ALONE), (ALONE, 8)])
+def test_another_number_in_flight_leaves_nothing_undone(fetcher, before, after):
     pool = fetcher(lambda job: job)
-    pool._in_flight.limit = 4
+    pool._in_flight.limit = before
     pool.submit(*range(50))
     taken = [pool.take()[0] for _ in range(5)]
-    pool._in_flight.limit = 1
+    pool._in_flight.limit = after
     taken += [pool.take()[0] for _ in range(45)]
     assert sorted(taken) == list(range(50))
 
@@ -96,37 +126,48 @@ def settled(seconds_each, most_per_second=float("inf"), limits=None, now=0.0):
     """The number in flight after many answers of a server with this latency and this ceiling."""
     limits = limits or InFlight()
     for _ in range(6_000):
-        rate = min(limits.limit / seconds_each, most_per_second)
+        side_by_side = AHEAD if limits.limit == ALONE else limits.limit
+        rate = min(side_by_side / seconds_each, most_per_second)
         now += 1 / rate
-        limits.answered(now, limits.limit / rate)
+        limits.answered(now, side_by_side / rate, 1 / rate)
     return limits
 
 
-def test_a_slow_line_gets_many_at_once_and_a_busy_server_few():
-    assert settled(0.3).limit == 32
-    assert settled(0.03).limit == 32
-    assert settled(0.0007, most_per_second=1_500)._settled == 1
+def test_a_slow_line_gets_many_at_once_and_a_near_server_no_threads():
+    assert settled(0.3).limit == CAP
+    assert settled(0.03)._settled > CAP / 2
+    assert settled(0.0007, most_per_second=1_500)._settled == ALONE
 
 
 def test_a_line_that_becomes_quick_gets_fewer_again():
-    limits = settled(0.03)
-    assert limits.limit == 32
-    assert settled(0.0007, most_per_second=1_500, limits=limits, now=1e6)._settled == 1
+    limits = settled(0.3)
+    assert limits.limit == CAP
+    assert settled(0.0007, most_per_second=1_500, limits=limits, now=1e6)._settled == ALONE
 
 
-def test_one_slow_answer_is_no_slow_line():
+def test_two_slow_answers_in_a_row_are_a_slow_line():
     limits = InFlight()
-    for number in range(100):
-        limits.answered(number / 1_000, 0.5 if number % 4 == 0 else 0.001)
-    assert limits.limit < 32
+    limits.idle(1.0, 0.3)
+    assert limits.limit == ALONE
+    limits.idle(1.3, 0.3)
+    assert limits.limit == CAP
+
+
+def test_a_stall_of_this_machine_is_no_slow_line():
+    limits = InFlight()
+    for number in range(1, 100):
+        for _ in range(AHEAD):  # all that were under way come late together
+            limits.answered(float(number), 0.5, 0.001)
+        limits.answered(number + 0.1, 0.001, 0.001)
+    assert limits.limit < CAP
 
 
 def test_a_pause_says_nothing_about_the_line():
     limits = InFlight()
-    for now in range(200):
-        limits.answered(now / 1_000, 0.001)
-        limits.idle()
-    assert limits.limit == 1
+    for number in range(200):
+        limits.answered(number / 1_000, 0.001, 0.001)
+        limits.idle(number / 1_000, 0.001)
+    assert limits.limit == ALONE
 
 
 def test_work_that_is_no_longer_wanted_is_dropped(fetcher):

@@ -88,16 +88,16 @@ def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch,
     from paystack_source.api.records import Page
 
     paystack()
-    asked = PaystackClient.list
+    asked = PaystackClient.begin_list
 
     def one_more(self, **question):
-        page = asked(self, **question)
         import msgspec
 
+        page = asked(self, **question)()
         total = None if page.meta.total is None else page.meta.total + 1
-        return Page(page.raw, msgspec.structs.replace(page.meta, total=total), page.params)
+        return lambda: Page(page.raw, msgspec.structs.replace(page.meta, total=total), page.params)
 
-    monkeypatch.setattr(PaystackClient, "list", one_more)
+    monkeypatch.setattr(PaystackClient, "begin_list", one_more)
     assert run(command, ["--json"]) == ExitCode.UNPROVEN
     summary, talk = said(capsys)
     assert summary["status"] == "incomplete"

@@ -151,10 +151,15 @@ def test_full_refresh_replaces_the_copy(pipeline, server):
 class OneMore(PaystackClient):
     """Paystack says that there is always one customer more than it shows."""
 
-    def list(self, **question):
-        page = super().list(**question)
-        total = None if page.meta.total is None else page.meta.total + 1
-        return replace(page, meta=msgspec.structs.replace(page.meta, total=total))
+    def begin_list(self, **question):
+        finish = super().begin_list(**question)
+
+        def page():
+            shown = finish()
+            total = None if shown.meta.total is None else shown.meta.total + 1
+            return replace(shown, meta=msgspec.structs.replace(shown.meta, total=total))
+
+        return page
 
 
 def test_a_full_refresh_that_does_not_add_up_changes_nothing(pipeline, server):
