@@ -21,7 +21,8 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.extract import arrow
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, entry_of
-from paystack_source.extract.reader import PAGE, FiltersIgnoredError, Query, Reader, Reading, Result
+from paystack_source.extract.reader import FiltersIgnoredError, Reader
+from paystack_source.extract.reading import PAGE, Query, Reading, Result
 from paystack_source.extract.refresh import oldest, readable, runs_to_refresh
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from paystack_source.extract.reader import Result
+    from paystack_source.extract.reading import Result
     from paystack_source.extract.windows import Window
 
 

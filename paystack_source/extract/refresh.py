@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from paystack_source.extract.reader import PAGE
+from paystack_source.extract.reading import PAGE
 from paystack_source.extract.windows import SMALL_ROWS, WINDOW_ROWS, Coverage, Proven, cut_at
 
 if TYPE_CHECKING:

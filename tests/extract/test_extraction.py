@@ -8,7 +8,7 @@ import pytest
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.extract.extraction import TOP_PAGES, Extraction
-from paystack_source.extract.reader import Reading
+from paystack_source.extract.reading import Reading
 from paystack_source.extract.windows import BEGIN, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 

@@ -1,0 +1,112 @@
+"""A window while its pages come in, and what came of it (no I/O).
+
+A reading knows which pages to ask for next, which ids it saw in which pass, and whether the API counts as many.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    from paystack_source.api.records import Page
+    from paystack_source.extract.windows import Window
+
+PAGE = 100
+_ROUND = 32  # pages asked for at once where no total says how many there are
+
+
+class Query(NamedTuple):
+    """One page of one question."""
+
+    from_: datetime | None
+    to: datetime | None
+    page: int
+
+
+class Result(NamedTuple):
+    """What reading one window came to."""
+
+    window: Window
+    asked: tuple[datetime | None, datetime | None]
+    proven: bool
+    total: int | None
+    """What the API said the question has; `None` if it never says."""
+    distinct: int
+    """Distinct customers that the question gave."""
+    ids: set[int]
+    """Those that lie in the window."""
+    requests: int
+    how: str
+    read_at: datetime
+    unreadable: int = 0
+
+    @property
+    def difference(self) -> int:
+        """How many customers the API says there are beyond those it showed."""
+        return 0 if self.total is None else self.total - self.distinct
+
+
+class Reading:
+    """A window while its pages come in."""
+
+    def __init__(
+        self, window: Window, asked: tuple[datetime | None, datetime | None], expected: int | None = None
+    ) -> None:
+        self.window = window
+        self.asked = asked
+        self.expected = expected
+        self.requests = 0
+        self.unreadable = 0
+        self.seen: set[int] = set()  # distinct ids of all passes
+        self.inside: set[int] = set()  # those of them that lie in the window
+        self.raw: list[tuple[int, Page]] = []  # in, not digested
+        self.outstanding = 0
+        self.passes: list[str] = []
+        self.sizes: list[int] = []  # distinct ids of each finished pass
+        self.knows_totals = False
+        self.stray = False
+        self.start_pass("pages")
+
+    def start_pass(self, how: str) -> None:
+        self.passes.append(how)
+        # The first pass needs no set of its own: what it saw is all that was seen.
+        self.walk = self.seen if len(self.passes) == 1 else set()
+        self.totals: list[int] = []
+        self.lengths: dict[int, int] = {}
+        self.asked_up_to = 0
+        self.fresh = 0  # ids that were new to this pass since pages were last asked for
+
+    @property
+    def total(self) -> int | None:
+        """The newest total the API gave in this pass."""
+        return self.totals[-1] if self.totals else None
+
+    @property
+    def proven_by(self) -> set[int] | None:
+        """The ids that are as many as the API says they are; it must have said the same all through the pass."""
+        if self.total is None or len(set(self.totals)) > 1:
+            return None
+        return next((ids for ids in (self.seen, self.walk) if len(ids) == self.total), None)
+
+    def agreed_by(self) -> set[int] | None:
+        """Without totals: all ids, if two passes saw every one of them."""
+        return self.seen if self.sizes.count(len(self.seen)) > 1 else None
+
+    def next_pages(self) -> range:
+        """The pages to ask for now that all that were asked are in; none at the end."""
+        start = self.asked_up_to + 1
+        total = self.total
+        if not self.lengths:
+            planned = -(-self.expected // PAGE) if self.expected and len(self.passes) == 1 else 1
+            return range(start, start + max(planned, 1))
+        if total is not None:
+            if len(self.walk) >= total or len(self.seen) == total:
+                return range(0)
+            last = -(-total // max(*self.lengths.values(), 1))
+            if start <= last:
+                return range(start, last + 1)
+        if not self.fresh or not self.lengths[self.asked_up_to]:
+            return range(0)
+        return range(start, start + min(self.asked_up_to, _ROUND))
