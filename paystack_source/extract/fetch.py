@@ -60,18 +60,16 @@ class InFlight:
         self._begin(None)
         self._note(now, took)
 
-    def answered(self, now: float, took: float, spent: float) -> None:
-        """An answer came `took` seconds after it was asked for, while more requests were waiting to be sent.
-
-        `spent` of these seconds went into it alone: without threads there is other work between two answers.
-        """
+    def answered(self, now: float, took: float) -> None:
+        """An answer came, and somebody was at it for `took` seconds, while more requests were waiting to be sent."""
         self._note(now, took)
         if self._since is None:
             self._begin(now)
             if self.limit > ALONE:
                 return  # from here on they come as often as they do side by side
         self._answers += 1
-        self._spent += spent
+        self._spent += took
+        # Without threads there is other work between two answers.
         elapsed = self._spent if self.limit == ALONE else now - (self._since or 0.0)
         if self._answers < 2 * self.limit or elapsed < 0.05:  # noqa: PLR2004
             return
@@ -116,8 +114,7 @@ class _Begun(NamedTuple):
 
     job: Any
     finish: Callable[[], Any]
-    began: float
-    spent: float
+    took: float
 
 
 class Fetcher(Generic[Job, Answer]):
@@ -240,7 +237,7 @@ class Fetcher(Generic[Job, Answer]):
             finish = self._begin(job)
         except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
             finish = functools.partial(_given, error)
-        return _Begun(job, finish, began, self._clock() - began)
+        return _Begun(job, finish, self._clock() - began)
 
     def _finish(self, begun: _Begun, *, spared: int) -> None:
         """Wait for the answer of a request that counts as running, and put it to the others."""
@@ -254,10 +251,11 @@ class Fetcher(Generic[Job, Answer]):
             self._running -= 1
             self._answers.append((begun.job, answer))
             now = self._clock()
+            took = begun.took + now - waited
             if self._jobs and self._room():
-                self._in_flight.answered(now, now - begun.began, begun.spent + now - waited)
+                self._in_flight.answered(now, took)
             else:
-                self._in_flight.idle(now, now - begun.began)
+                self._in_flight.idle(now, took)
             self._employ(spared)
             self._state.notify_all()
 

@@ -129,7 +129,7 @@ def settled(seconds_each, most_per_second=float("inf"), limits=None, now=0.0):
         side_by_side = AHEAD if limits.limit == ALONE else limits.limit
         rate = min(side_by_side / seconds_each, most_per_second)
         now += 1 / rate
-        limits.answered(now, side_by_side / rate, 1 / rate)
+        limits.answered(now, 1 / rate if limits.limit == ALONE else side_by_side / rate)
     return limits
 
 
@@ -157,15 +157,15 @@ def test_a_stall_of_this_machine_is_no_slow_line():
     limits = InFlight()
     for number in range(1, 100):
         for _ in range(AHEAD):  # all that were under way come late together
-            limits.answered(float(number), 0.5, 0.001)
-        limits.answered(number + 0.1, 0.001, 0.001)
+            limits.answered(float(number), 0.5)
+        limits.answered(number + 0.1, 0.001)
     assert limits.limit < CAP
 
 
 def test_a_pause_says_nothing_about_the_line():
     limits = InFlight()
     for number in range(200):
-        limits.answered(number / 1_000, 0.001, 0.001)
+        limits.answered(number / 1_000, 0.001)
         limits.idle(number / 1_000, 0.001)
     assert limits.limit == ALONE
 
