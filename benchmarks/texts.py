@@ -83,8 +83,8 @@ FOOT = """\
   scenario. A full run takes about an hour and builds the peers' environments under `.benchmark-envs/`.
 - Every time is wall time of a whole process, from start to exit, imports included. Runs of all peers are
   interleaved. The last five runs of each peer count.
-- All peers pull the same local sandbox, which is a process of its own and was read once before. The rows they end with are counted
-  in their DuckDB files by the benchmark, not by them.
+- All peers pull the same local sandbox, a process of its own that was read once before. The rows they end
+  with are counted in their DuckDB files by the benchmark, not by them.
 - Memory is the peak of the whole process tree. Noise is the share of the machine that was busy with
   something else in the worst run; above a tenth, a figure should be measured again.
 - The peers are treated well: the naive loop has a session and pages of 100, `rest_api` is told its

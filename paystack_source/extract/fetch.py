@@ -33,6 +33,7 @@ AHEAD = 4
 _FIRST = 2 * AHEAD  # the least number of threads that could be quicker than none
 _WORTH = 1.5  # twice as many must bring at least this much more per second: threads cost work and memory
 _WAITING = 0.1  # an answer that takes longer (seconds) is waited for, not worked for: all may wait together
+_NEAR = 300.0  # answers per second without threads; where there are more, threads are in each other's way
 _PATIENCE = 16  # epochs before another number is tried
 
 
@@ -106,6 +107,8 @@ class InFlight:
     def _next(self) -> int:
         if self._fewer:
             return self._settled // 2 if self._settled > _FIRST else ALONE
+        if self._settled == ALONE and self._best > _NEAR:
+            return ALONE
         return min(self.cap, max(_FIRST, self._settled * 2))
 
 

@@ -139,6 +139,14 @@ def test_a_slow_line_gets_many_at_once_and_a_near_server_no_threads():
     assert settled(0.0007, most_per_second=1_500)._settled == ALONE
 
 
+def test_a_near_server_is_never_asked_by_threads_not_even_to_try():
+    limits, now = InFlight(), 0.0
+    for _ in range(10_000):
+        now += 0.001
+        limits.answered(now, 0.001)
+        assert limits.limit == ALONE
+
+
 def test_a_line_that_becomes_quick_gets_fewer_again():
     limits = settled(0.3)
     assert limits.limit == CAP
