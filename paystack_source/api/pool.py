@@ -29,6 +29,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
+    EmptyPoolError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
@@ -131,18 +132,26 @@ class Wire:
 
     def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
         """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
-        return self.begin(method, target, body, key)()
+        wait = self.begin(method, target, body, key)
+        assert wait is not None  # noqa: S101  # only with `at_once`
+        return wait()
 
     def begin(
-        self, method: str, target: str, body: bytes | None, key: SecretKey
-    ) -> Callable[[], Answer | Fault]:
-        """Send once, and return what waits for the answer: to be called once, soon, and from this thread."""
+        self, method: str, target: str, body: bytes | None, key: SecretKey, *, at_once: bool = False
+    ) -> Callable[[], Answer | Fault] | None:
+        """Send once, and return what waits for the answer: to be called once, soon, and from this thread.
+
+        Waits for a connection to become free; `at_once` it does not, and returns nothing.
+        """
         if self._closed:
             raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._pool._get_conn()  # noqa: SLF001  # the only way to a connection of the pool
+        try:
+            connection = self._pool._get_conn(0 if at_once else None)  # noqa: SLF001  # the only way to one
+        except EmptyPoolError:
+            return None
         sent = False
         try:
             if connection.is_closed:

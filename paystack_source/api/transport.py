@@ -10,7 +10,7 @@ import functools
 import logging
 import threading
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 
@@ -72,11 +72,21 @@ class Request:
         return f"Request({self.operation.name})"
 
 
-class _Sending(NamedTuple):
-    """A request that has left, and its place in the budget."""
+@dataclass(slots=True, eq=False)
+class _Sending:
+    """A request that has left, its place in the budget, and what came of it once that was read."""
 
+    operation: Operation
     charge: Charge
     wait: Callable[[], Answer | Fault]
+    came: tuple[Answer | Fault, float] | None = None
+
+
+class _Mine(threading.local):
+    """What this thread has under way."""
+
+    def __init__(self) -> None:
+        self.under_way: list[_Sending] = []
 
 
 class Transport:
@@ -103,6 +113,7 @@ class Transport:
         self._retry = retry
         self._on_wait = on_wait
         self._lock = threading.Lock()
+        self._mine = _Mine()
         self.counters = Counters()
 
     def send(self, request: Request) -> tuple[int, Envelope]:
@@ -124,8 +135,9 @@ class Transport:
         trouble = 0.0
         while True:
             if sending is None:
+                self._land()
                 sending = self._begin_exchange(request, self._quota.acquire(request.operation.endpoint))
-            result, seconds = self._end_exchange(request.operation, sending)
+            result, seconds = self._end_exchange(sending)
             sending = None
             verdict = judge(request.operation, result, request.values)
             if verdict.envelope is not None and isinstance(result, Answer):
@@ -149,6 +161,7 @@ class Transport:
         raise verdict.error
 
     def _back_off(self, operation: Operation, failures: int) -> float:
+        self._land()
         seconds = self._retry.pause(failures, self._random)
         if self._on_wait is not None:
             self._on_wait(seconds, operation.endpoint, "backoff")
@@ -157,22 +170,39 @@ class Transport:
             self.counters.backed_off += seconds
         return seconds
 
+    def _land(self) -> None:
+        """Before this thread waits for anything but an answer: read all that it has under way.
+
+        Answers free connections and tell the quota; a thread that waited for either and held them would wait for ever.
+        """
+        while self._mine.under_way:
+            self._end_exchange(self._mine.under_way[0])
+
     def _begin_exchange(self, request: Request, charge: Charge) -> _Sending:
         """Send once, at the expense of this charge."""
         with self._lock:
             self.counters.requests += 1
+        what = (request.operation.method, request.target, request.body, self._key)
         try:
-            return _Sending(
-                charge, self._wire.begin(request.operation.method, request.target, request.body, self._key)
-            )
+            wait = self._wire.begin(*what, at_once=True)
+            if wait is None:
+                self._land()
+                wait = self._wire.begin(*what)
         except BaseException:
             self._quota.settle(charge, NOTHING)
             raise
+        assert wait is not None  # noqa: S101  # only with `at_once`
+        sending = _Sending(request.operation, charge, wait)
+        self._mine.under_way.append(sending)
+        return sending
 
-    def _end_exchange(self, operation: Operation, sending: _Sending) -> tuple[Answer | Fault, float]:
+    def _end_exchange(self, sending: _Sending) -> tuple[Answer | Fault, float]:
         """Wait for the answer. The time it took does not include the wait for the quota."""
+        if sending.came is not None:
+            return sending.came
+        self._mine.under_way.remove(sending)
         charge = sending.charge
-        result: Answer | Fault | None = None
+        result: Answer | Fault = Fault("interrupted", sent=True)
         try:
             result = sending.wait()
         finally:
@@ -181,18 +211,18 @@ class Transport:
                 refused = result.status == 429  # noqa: PLR2004
                 reading = read_headers(result.headers, self._clock.wall())
                 self._quota.settle(charge, reading, refused=refused)
-            elif result is not None and not result.sent:
+            elif not result.sent:
                 self._quota.release(charge)
             else:
                 self._quota.settle(charge, NOTHING)
             if refused:
                 with self._lock:
                     self.counters.rate_limited += 1
-        seconds = self._clock.now() - charge.sent
+            sending.came = (result, self._clock.now() - charge.sent)
         if log.isEnabledFor(logging.DEBUG):
             what = result.status if isinstance(result, Answer) else result.reason
-            log.debug("%s: %s in %.0f ms", operation.name, what, seconds * 1000)
-        return result, seconds
+            log.debug("%s: %s in %.0f ms", sending.operation.name, what, sending.came[1] * 1000)
+        return sending.came
 
 
 def encode(fields: dict[str, Any], operation: Operation) -> bytes:

@@ -305,7 +305,7 @@ def test_each_lower_error_becomes_a_fault_in_our_words(lower, broken, monkeypatc
         monkeypatch.setattr(Connection, name, staticmethod(fail))
     wire = Wire("http://127.0.0.1:9")
     given_back = []
-    monkeypatch.setattr(wire._pool, "_get_conn", Connection)
+    monkeypatch.setattr(wire._pool, "_get_conn", lambda _timeout: Connection())
     monkeypatch.setattr(wire._pool, "_put_conn", given_back.append)
     fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY))
     assert isinstance(fault, Fault)
