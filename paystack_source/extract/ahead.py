@@ -5,12 +5,13 @@ While a load is under way, the reader goes on: fetched pages become tables, and 
 
 from __future__ import annotations
 
+import contextlib
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Generator, Iterator
 
 Item = TypeVar("Item")
 
@@ -28,13 +29,14 @@ class _Belt(Generic[Item]):
         self._error: BaseException | None = None
         self._left = False
 
-    def fill(self, items: Iterator[Item]) -> None:
+    def fill(self, items: Generator[Item]) -> None:
         """Work: make items until there are no more, or nobody takes them any longer."""
         error = None
         try:
-            for item in items:
-                if not self._put(item):
-                    break
+            with contextlib.closing(items):  # in this thread, which has requests under way
+                for item in items:
+                    if not self._put(item):
+                        break
         except BaseException as raised:  # noqa: BLE001  # handed to whoever takes
             error = raised
         with self._moved:
@@ -72,7 +74,7 @@ class _Belt(Generic[Item]):
             self._moved.notify()
 
 
-def ahead(items: Iterator[Item], size: Callable[[Item], int], most: int) -> Iterator[Item]:
+def ahead(items: Generator[Item], size: Callable[[Item], int], most: int) -> Iterator[Item]:
     """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.
 
     Errors come out where they would have, after all that was made before them. Whoever stops taking ends the work

@@ -318,7 +318,6 @@ class Extraction:
             readings = deque(part for window in reversed(windows) for part in self.reader.split(window))
             yield from self._read(_let_go(readings), kind)
         except FiltersIgnoredError:
-            self.reader.forget()
             self.filters_ignored = True
 
     def _read(self, readings: Iterable[Reading], kind: str) -> Iterator[Event]:
@@ -373,7 +372,6 @@ class Extraction:
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
-            self.reader.forget()
             self.filters_ignored = True
         self.tally.rows_refreshed = self.tally.rows_seen - before
         self.coverage.compact(readable(self.refresh_budget))

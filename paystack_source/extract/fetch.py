@@ -213,7 +213,10 @@ class Fetcher(Generic[Job, Answer]):
         return [self._jobs.popleft() for _ in range(count)]
 
     def forget(self) -> None:
-        """Drop what was not sent yet, and what was answered but not taken; wait for what is in flight."""
+        """Drop what was not sent yet, and what was answered but not taken; wait for what is in flight.
+
+        To be called by the thread that takes: it alone can finish what it began.
+        """
         with self._state:
             self._jobs.clear()
         while self._under_way:

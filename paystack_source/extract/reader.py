@@ -30,7 +30,7 @@ from paystack_source.extract.reading import PAGE, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
     import pyarrow as pa
 
@@ -107,10 +107,6 @@ class Reader:
 
     def close(self) -> None:
         self._fetcher.close()
-
-    def forget(self) -> None:
-        """Drop all readings under way."""
-        self._fetcher.forget()
 
     def ask(self, query: Query) -> Page:
         """One page, at once."""
@@ -191,8 +187,11 @@ class Reader:
         """Pages side by side, in any order; only between readings."""
         self.requests += len(queries)
         nobody = Reading(ALWAYS, (None, None))
-        self._fetcher.submit(*(Ticket(query, nobody) for query in queries))
-        return [self._fetcher.take()[1] for _ in queries]
+        try:
+            self._fetcher.submit(*(Ticket(query, nobody) for query in queries))
+            return [self._fetcher.take()[1] for _ in queries]
+        finally:
+            self._fetcher.forget()
 
     def count(self, from_: datetime | None, to: datetime | None) -> int:
         """How many customers the API counts between two moments.
@@ -223,7 +222,13 @@ class Reader:
         """
         return ahead(self._read(iter(readings)), _size, AHEAD_BYTES)
 
-    def _read(self, waiting: Iterator[Reading]) -> Iterator[pa.Table | Result]:
+    def _read(self, waiting: Iterator[Reading]) -> Generator[pa.Table | Result]:
+        try:
+            yield from self._read_on(waiting)
+        finally:
+            self._fetcher.forget()
+
+    def _read_on(self, waiting: Iterator[Reading]) -> Iterator[pa.Table | Result]:
         under_way: list[Reading] = []
         more = True
         while more or under_way:
