@@ -146,7 +146,9 @@ def test_what_was_written_back_shows_in_the_copy_and_in_tables_of_its_own(kind, 
     place, here = warehouse(kind), tmp_path / "here"
     copy(place, here, api)
     before = held(place, here)
-    unedited = [row for row in before.values() if row["updated_at"] == row["created_at"]]  # not in this very second
+    unedited = [
+        row for row in before.values() if row["updated_at"] == row["created_at"]
+    ]  # not in this very second
     chosen = [row for row in unedited if row["risk_action"] == "default"][:12]
     frame = pd.DataFrame({"customer_code": [row["customer_code"] for row in chosen]})
     with PaystackClient(api.secret_key, base_url=api.url, quota=0) as client:
