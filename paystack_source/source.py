@@ -24,7 +24,7 @@ from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.windows import Coverage, Window, bounds
+from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
@@ -228,15 +228,15 @@ class Copying:
             coverage,
             bounds=self.window,
             refresh_budget=self.refresh_budget,
-            filters_ignored=bool(state.get("filters_ignored")),
+            filters_ignored_at=moment(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
         self._events = self.extraction.events()
         return self.extraction
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
         state["coverage"] = extraction.coverage.dump()
-        if extraction.filters_ignored:
-            state["filters_ignored"] = True
+        noticed = extraction.filters_ignored_at
+        state["filters_ignored_at"] = stamp(noticed) if noticed else None
 
 
 class _Batch:

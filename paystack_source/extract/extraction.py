@@ -48,6 +48,9 @@ NARROW_ROWS = 300
 LOOKBACK = timedelta(days=1)
 """Where no totals show late customers, this much of the newest time is read again each run."""
 
+TRY_FILTERS_AGAIN = timedelta(days=7)
+"""Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
+
 HALF = timedelta(milliseconds=500)
 
 
@@ -60,7 +63,7 @@ class Extraction:
         coverage: What earlier runs proved; changed in place as windows are proven.
         bounds: Read just this window, whatever was proven before.
         refresh_budget: Requests for reading old windows again, on top of what new customers cost.
-        filters_ignored: An earlier run found that the API does not filter by time.
+        filters_ignored_at: When an earlier run found that the API does not filter by time; believed for a week.
         now: The clock, in UTC.
         run_id: Names the run in the ledger.
 
@@ -74,7 +77,7 @@ class Extraction:
         *,
         bounds: Window | None = None,
         refresh_budget: int = 0,
-        filters_ignored: bool = False,
+        filters_ignored_at: datetime | None = None,
         now: Callable[[], datetime] | None = None,
         run_id: str | None = None,
     ) -> None:
@@ -83,17 +86,27 @@ class Extraction:
         self.coverage = coverage
         self.bounds = bounds
         self.refresh_budget = refresh_budget
-        self.filters_ignored = filters_ignored
         self.run_id = run_id or uuid.uuid4().hex[:12]
         self.tally = Tally()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
+        self.filters_ignored_at = filters_ignored_at
+        if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
+            self.filters_ignored_at = None
         self._entries = 0
         self._pending = Pending()
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._accounts: set[tuple[str | None, int | None]] | None = None
 
     # -- the run --------------------------------------------------------------------------------------------------
+
+    @property
+    def filters_ignored(self) -> bool:
+        """Whether windows are no use, because the API does not filter by time."""
+        return self.filters_ignored_at is not None
+
+    def _filters_are_ignored(self) -> None:
+        self.filters_ignored_at = self.filters_ignored_at or self._now()
 
     def loaded(self) -> None:
         """The caller loaded everything given so far: `held` shows it from now on."""
@@ -146,7 +159,8 @@ class Extraction:
                 look = self._look()
         if self._adds_up(look):
             # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
-            self.filters_ignored = self.filters_ignored or look.total == total
+            if look.total == total:
+                self._filters_are_ignored()
             yield from self._complete(look)
         else:
             yield self._count_entry(look, proven=False)
@@ -272,7 +286,7 @@ class Extraction:
             found = list(differing([i.window for i in items], [i.rows for i in items], self._count))
             parts = [part for window in found for part in self._narrowed(window)]
         except FiltersIgnoredError:
-            self.filters_ignored = True
+            self._filters_are_ignored()
             return
         yield from self._windowed(parts, "repair")
 
@@ -318,7 +332,7 @@ class Extraction:
             readings = deque(part for window in reversed(windows) for part in self.reader.split(window))
             yield from self._read(_let_go(readings), kind)
         except FiltersIgnoredError:
-            self.filters_ignored = True
+            self._filters_are_ignored()
 
     def _read(self, readings: Iterable[Reading], kind: str) -> Iterator[Event]:
         for found in self.reader.read(readings):
@@ -372,7 +386,7 @@ class Extraction:
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
-            self.filters_ignored = True
+            self._filters_are_ignored()
         self.tally.rows_refreshed = self.tally.rows_seen - before
         self.coverage.compact(readable(self.refresh_budget))
 

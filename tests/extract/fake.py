@@ -279,7 +279,7 @@ class Copy:
             Coverage.load(self.state.get("coverage", [])),
             bounds=bounds,
             refresh_budget=refresh_budget,
-            filters_ignored=bool(self.state.get("filters_ignored")),
+            filters_ignored_at=self.state.get("filters_ignored_at"),
             now=self.api.clock,
         )
         before = self.api.requests
@@ -305,7 +305,10 @@ class Copy:
     def _load(self, extraction: Extraction) -> None:
         self.held.load()
         extraction.loaded()
-        self.state = {"coverage": extraction.coverage.dump(), "filters_ignored": extraction.filters_ignored}
+        self.state = {
+            "coverage": extraction.coverage.dump(),
+            "filters_ignored_at": extraction.filters_ignored_at,
+        }
 
     def assert_equal(self) -> None:
         """The warehouse holds what the API holds, field by field."""

@@ -155,11 +155,24 @@ def test_filters_that_do_not_filter_are_noticed_and_remembered():
     copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
     run = copy.run()
     assert run.tally.complete
-    assert copy.state["filters_ignored"]
+    assert copy.state["filters_ignored_at"]
     copy.assert_equal()
     copy.api.add(NOON)
     assert copy.run().tally.complete
     assert copy.requests == 1
+
+
+def test_filters_that_did_not_filter_are_tried_again_after_a_week():
+    copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
+    copy.run()
+    copy.api.odd = Odd(cap=100)
+    for days in (6, 8):
+        copy.api.clock.now = NOON + timedelta(days=days)
+        copy.api.add(NOON - timedelta(days=100 + days))
+        assert copy.run().tally.complete
+        assert ("whole list" in {entry.kind for entry in copy.entries}) == (days == 6)
+    assert copy.state["filters_ignored_at"] is None
+    copy.assert_equal()
 
 
 def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
