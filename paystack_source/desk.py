@@ -6,8 +6,6 @@ Between the command line, which parses, and `paystack_source.bulk`, which works 
 from __future__ import annotations
 
 import contextlib
-import time
-from collections import deque
 from dataclasses import dataclass, field
 from datetime import timedelta
 from functools import cached_property
@@ -22,8 +20,8 @@ from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
 from paystack_source.bulk.problems import SHOWN, InputError, write_problems
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, describe, reach, whose
-from paystack_source.bulk.states import Kind, Outcome
+from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
+from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.words import (
     CHANGES,
     REASONS,
@@ -43,15 +41,12 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.perform import Done
-    from paystack_source.bulk.states import RowState
     from paystack_source.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
 MOST_REASONS = 12
 MOST_CHANGES = 10
-SETTLED = (Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND)
 
 
 @dataclass
@@ -181,20 +176,15 @@ class Desk:
         )
         age = None if chosen["max_age"] is None else timedelta(hours=chosen["max_age"])
         with self.terminal.progress(title, total=made.header.counts.to_send, unit="rows") as progress:
-            recent: deque[float] = deque()
-            allowed = self.per_minute
-
-            def on_done(done: Done, _state: RowState | None) -> None:
-                if done.event is not None and done.event.kind in SETTLED:
-                    progress.advance()
-                if allowed:
-                    recent.append(time.monotonic())
-                    while recent[0] < recent[-1] - 60:
-                        recent.popleft()
-                    progress.quota(len(recent), allowed)
-
             self.waits.append(progress)
-            yield Session(self.client, Runs(), rules, self.clock, on_done, age)
+            yield Session(
+                self.client,
+                Runs(),
+                rules,
+                self.clock,
+                follow(progress, self.client, made.header.operation),
+                age,
+            )
 
     def close(self, finished: Finished) -> int:
         """Load what is known into the warehouse, show it, and say how it went."""

@@ -174,9 +174,9 @@ class Progress:
             )
         )
 
-    def quota(self, used: int, allowed: int) -> None:
-        """Requests used of those allowed in the present window."""
-        self._change(lambda now: replace(now, quota=(used, allowed)))
+    def quota(self, use: tuple[int, int] | None) -> None:
+        """Requests used of those allowed in the present window; None where nothing limits them."""
+        self._change(lambda now: replace(now, quota=use))
 
     def note(self, text: str = "") -> None:
         """What it is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""

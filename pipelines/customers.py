@@ -67,6 +67,11 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
         terminal.progress("Reading customers", unit="customers") as progress,
         paystack(chosen, progress) as client,
     ):
+
+        def read(rows: int) -> None:
+            progress.advance(rows)
+            progress.quota(client.quota_use("list"))
+
         pipeline = open_pipeline(chosen["destination"], chosen["dataset"])
         report = copy_customers(
             pipeline,
@@ -76,7 +81,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             full_refresh=chosen["full_refresh"],
             history=chosen["history"],
             details=chosen["details_budget"] if chosen["details"] else 0,
-            on_rows=progress.advance,
+            on_rows=read,
             on_total=lambda total: progress.update(total=total),
         )
     place = str(pipeline.destination_client().config)

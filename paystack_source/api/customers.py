@@ -122,6 +122,14 @@ class PaystackClient:
         waited = self._quota.waited_seconds + counted.backed_off
         return Stats(counted.requests, counted.retries, counted.rate_limited, waited)
 
+    def quota_use(self, operation: str) -> tuple[int, int] | None:
+        """Requests of this client that count in the endpoint's present 60 s, and how many may (with the share).
+
+        None without a limit of our own. Operations: list, fetch, create, update, validate, set_risk_action,
+        deactivate_authorization.
+        """
+        return self._quota.use(OPERATIONS[operation].endpoint)
+
     def close(self) -> None:
         """Close the connections. The client cannot be used afterwards."""
         self._wire.close()

@@ -146,6 +146,11 @@ class Budget:
         """Until when a 429 closed this endpoint."""
         return self._blocked
 
+    def use(self, now: float) -> tuple[int, int] | None:
+        """How many of our requests count now, and how many may; None without a limit of our own."""
+        self._expire(now)
+        return (self._answered() + self._in_flight, self._allowed()) if self._limited else None
+
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent: 0 for at once, infinity if only a pending answer can tell."""
         self._expire(now)
@@ -298,6 +303,12 @@ class Quota:
     def waited_seconds(self) -> float:
         """Seconds in which somebody was first in line and waiting, over all endpoints."""
         return self._waited
+
+    def use(self, endpoint: str) -> tuple[int, int] | None:
+        """How many of our requests to it count now, and how many may; None without a limit of our own."""
+        lane = self._lane(endpoint)
+        with lane.lock:
+            return lane.budget.use(self._clock.now())
 
     def acquire(self, endpoint: str) -> Charge:
         """Block until a request may be sent. Ctrl-C ends the wait."""

@@ -21,7 +21,7 @@ from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import PlanOptions, make_plan
 from paystack_source.bulk.results import COLUMNS, FAILED, masked_columns, row_results
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, reach, whose
+from paystack_source.bulk.session import Finished, Session, follow, reach, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import open_table
 from paystack_source.bulk.undo import make_undo
@@ -33,9 +33,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.perform import Done
     from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.states import RowState
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
@@ -187,11 +185,7 @@ def _run(
     title, number = OPERATIONS[plan.header.operation].title, plan.header.counts.to_send
     shown = Progress.here if settings.get("progress", True) else Silent
     with shown(title, total=number, unit="rows") as progress:
-
-        def on_done(done: Done, _state: RowState | None) -> None:
-            if done.event is not None:
-                progress.advance()
-
+        on_done = follow(progress, client, plan.header.operation)
         session = Session(client, runs, rules, clock, on_done, source=source)
         finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
     problem = _load(finished, settings)

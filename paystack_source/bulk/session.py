@@ -36,8 +36,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.perform import Done, Job, StoppableClock
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.states import RowState
+    from paystack_source.progress import Progress
 
 COMMAND: Final = "python pipelines/bulk.py"
+_SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 
@@ -299,6 +301,20 @@ def reach(operation: str | None) -> set[str]:
 def host_of(client: PaystackClient) -> str:
     """`paystack`, or `loopback` for a sandbox."""
     return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
+
+
+def follow(
+    progress: Progress, client: PaystackClient, operation: str
+) -> Callable[[Done, RowState | None], None]:
+    """A session's `on_done` that shows each row once it is settled, and how much of the quota is used."""
+    endpoint = OPERATIONS[operation].endpoint
+
+    def on_done(done: Done, _state: RowState | None) -> None:
+        if done.event is not None and done.event.kind in _SETTLED:
+            progress.advance()
+        progress.quota(client.quota_use(endpoint))
+
+    return on_done
 
 
 @contextlib.contextmanager

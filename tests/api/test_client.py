@@ -128,6 +128,16 @@ class TestAgainstTheSandbox:
         assert client.stats.waited_seconds > 0
         assert {wait[1:] for wait in waits} == {("list", "quota")}
 
+    def test_how_much_of_the_quota_is_used(self, sandbox):
+        server = sandbox(customers=5)
+        with PaystackClient(server.secret_key, base_url=server.url, quota_share=0.5) as client:
+            for number in range(3):
+                assert client.quota_use("list") == (number, 50)
+                client.list(per_page=1)
+            assert client.quota_use("fetch") == (0, 50)
+        with PaystackClient(server.secret_key, base_url=server.url, quota=0) as client:
+            assert client.quota_use("list") is None
+
     def test_many_threads_share_one_client(self, sandbox):
         server = sandbox(customers=100, latency=0.005)
         with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=6) as client:
