@@ -220,6 +220,10 @@ class PaystackClient:
 
         return sealed(page_of)
 
+    def abandon(self) -> None:
+        """Do without the answers to all that this thread began (:meth:`begin_list`) and did not ask for yet."""
+        self._transport.abandon()
+
     @sealed
     def iterate(
         self, *, from_: datetime | str | None = None, to: datetime | str | None = None, per_page: int = 100

@@ -1,7 +1,7 @@
 """The wire: one host, a pool of connections, and one exchange at a time on each (urllib3).
 
-An exchange has two halves, so that one thread can have several requests under way: `begin` sends, what it returns waits
-for the answer.
+An exchange has two halves, so that one thread can have several requests under way: `begin` sends, and what it returns
+waits for the answer or does without it.
 
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - TLS is verified with the system's certificates; there is no switch. Redirects are not followed.
@@ -14,14 +14,13 @@ for the answer.
 from __future__ import annotations
 
 import contextlib
-import functools
 import ipaddress
 import logging
 import ssl
 import time
 import urllib.request
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
 from urllib.parse import urlsplit
 
 import urllib3
@@ -42,8 +41,6 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Answer, Fault
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paystack_source.api.keys import SecretKey
 
 PAYSTACK = "https://api.paystack.co"
@@ -115,6 +112,18 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class Exchange(Protocol):
+    """A request that was sent. One of the two is to be called, once, soon, and from the thread that sent it."""
+
+    def end(self) -> Answer | Fault:
+        """Wait for the answer."""
+        ...
+
+    def drop(self) -> None:
+        """Do without it."""
+        ...
+
+
 class Wire:
     """A pool of connections to one host, which any number of threads may use."""
 
@@ -132,14 +141,14 @@ class Wire:
 
     def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
         """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
-        wait = self.begin(method, target, body, key)
-        assert wait is not None  # noqa: S101  # only with `at_once`
-        return wait()
+        exchange = self.begin(method, target, body, key)
+        assert exchange is not None  # noqa: S101  # only with `at_once`
+        return exchange.end()
 
     def begin(
         self, method: str, target: str, body: bytes | None, key: SecretKey, *, at_once: bool = False
-    ) -> Callable[[], Answer | Fault] | None:
-        """Send once, and return what waits for the answer: to be called once, soon, and from this thread.
+    ) -> Exchange | None:
+        """Send once. What goes wrong on the way is told at the end.
 
         Waits for a connection to become free; `at_once` it does not, and returns nothing.
         """
@@ -163,12 +172,12 @@ class Wire:
             ):  # an answer may be there all the same
                 connection.request(method, target, body=body, headers=headers, preload_content=False)
         except _BROKEN as error:
-            self._give_back(connection, broken=True)
-            return functools.partial(_fault, error, sent=sent, proxied=self._pool.proxy is not None)
+            self.give_back(connection, broken=True)
+            return _Failed(_fault(error, sent=sent, proxied=self._pool.proxy is not None))
         except BaseException:
-            self._give_back(connection, broken=True)
+            self.give_back(connection, broken=True)
             raise
-        return functools.partial(self._end, connection)
+        return _UnderWay(self, connection)
 
     def _connect(self, connection: Any) -> None:  # noqa: ANN401  # plain or TLS
         connection.timeout = self._timeouts[0]
@@ -177,7 +186,8 @@ class Wire:
         else:
             self._pool._prepare_proxy(connection)  # noqa: SLF001  # opens the tunnel, which no public name does
 
-    def _end(self, connection: Any) -> Answer | Fault:  # noqa: ANN401
+    def end(self, connection: Any) -> Answer | Fault:  # noqa: ANN401
+        """Wait for the answer on this connection."""
         whole = False
         try:
             response = connection.getresponse()
@@ -186,12 +196,13 @@ class Wire:
         except _BROKEN as error:
             return _fault(error, sent=True)
         finally:
-            self._give_back(connection, broken=not whole)
+            self.give_back(connection, broken=not whole)
         if content is None:
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
 
-    def _give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
+    def give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
+        """Nothing more is to come on this connection, or nothing that anybody wants."""
         if broken:
             connection.close()
         self._pool._put_conn(connection)  # noqa: SLF001
@@ -200,6 +211,27 @@ class Wire:
         """Close all connections."""
         self._closed = True
         self._pool.close()
+
+
+class _Failed(NamedTuple):
+    fault: Fault
+
+    def end(self) -> Fault:
+        return self.fault
+
+    def drop(self) -> None:
+        pass
+
+
+class _UnderWay(NamedTuple):
+    wire: Wire
+    connection: Any
+
+    def end(self) -> Answer | Fault:
+        return self.wire.end(self.connection)
+
+    def drop(self) -> None:
+        self.wire.give_back(self.connection, broken=True)
 
 
 def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:

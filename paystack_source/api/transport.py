@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.operations import Operation, Policy
-    from paystack_source.api.pool import Wire
+    from paystack_source.api.pool import Exchange, Wire
 
 log = logging.getLogger("paystack_source")
 
@@ -78,7 +78,7 @@ class _Sending:
 
     operation: Operation
     charge: Charge
-    wait: Callable[[], Answer | Fault]
+    exchange: Exchange
     came: tuple[Answer | Fault, float] | None = None
 
 
@@ -178,21 +178,29 @@ class Transport:
         while self._mine.under_way:
             self._end_exchange(self._mine.under_way[0])
 
+    def abandon(self) -> None:
+        """Do without all that this thread has under way. What is asked for all the same is sent again."""
+        while self._mine.under_way:
+            sending = self._mine.under_way.pop()
+            sending.exchange.drop()
+            sending.came = (Fault("abandoned", sent=True), 0.0)
+            self._quota.settle(sending.charge, NOTHING)
+
     def _begin_exchange(self, request: Request, charge: Charge) -> _Sending:
         """Send once, at the expense of this charge."""
         with self._lock:
             self.counters.requests += 1
         what = (request.operation.method, request.target, request.body, self._key)
         try:
-            wait = self._wire.begin(*what, at_once=True)
-            if wait is None:
+            exchange = self._wire.begin(*what, at_once=True)
+            if exchange is None:
                 self._land()
-                wait = self._wire.begin(*what)
+                exchange = self._wire.begin(*what)
         except BaseException:
             self._quota.settle(charge, NOTHING)
             raise
-        assert wait is not None  # noqa: S101  # only with `at_once`
-        sending = _Sending(request.operation, charge, wait)
+        assert exchange is not None  # noqa: S101  # only with `at_once`
+        sending = _Sending(request.operation, charge, exchange)
         self._mine.under_way.append(sending)
         return sending
 
@@ -204,7 +212,7 @@ class Transport:
         charge = sending.charge
         result: Answer | Fault = Fault("interrupted", sent=True)
         try:
-            result = sending.wait()
+            result = sending.exchange.end()
         finally:
             refused = False
             if isinstance(result, Answer):

@@ -118,12 +118,14 @@ class _Begun(NamedTuple):
     job: Any
     finish: Callable[[], Any]
     took: float
+    answers: deque[tuple[Any, Any]]  # where its answer goes
 
 
 class Fetcher(Generic[Job, Answer]):
     """A queue of jobs, a queue of answers, and as many threads between them as pay.
 
-    `begin(job)` asks and returns what waits for the answer; both in one thread.
+    `begin(job)` asks and returns what waits for the answer; both in one thread. `abandon()` does without all answers
+    that the thread began and did not wait for.
 
     Threads are daemons: a program that is told to stop does not wait for a request that hangs.
     """
@@ -132,11 +134,13 @@ class Fetcher(Generic[Job, Answer]):
         self,
         begin: Callable[[Job], Callable[[], Answer]],
         *,
+        abandon: Callable[[], None] = lambda: None,
         cap: int = CAP,
         ready: int = READY,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._begin = begin
+        self._abandon = abandon
         self._clock = clock
         self._ready = ready
         self._in_flight = InFlight(cap=cap)
@@ -196,7 +200,7 @@ class Fetcher(Generic[Job, Answer]):
                         raise LookupError("nothing was asked")
                     self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
                     continue
-            self._under_way.extend(map(self._begun, jobs))
+            self._under_way.extend(self._begun(job, self._answers) for job in jobs)
             self._finish(self._under_way.popleft(), spared=0)
 
     def note(self, took: float) -> None:
@@ -213,18 +217,16 @@ class Fetcher(Generic[Job, Answer]):
         return [self._jobs.popleft() for _ in range(count)]
 
     def forget(self) -> None:
-        """Drop what was not sent yet, and what was answered but not taken; wait for what is in flight.
+        """Drop what was not sent yet, and every answer that was not taken, whether it came or not.
 
-        To be called by the thread that takes: it alone can finish what it began.
+        To be called by the thread that takes: it alone can let go what it began.
         """
         with self._state:
             self._jobs.clear()
-        while self._under_way:
-            self._finish(self._under_way.popleft(), spared=0)
-        with self._state:
-            while self._running:
-                self._state.wait(0.5)
-            self._answers.clear()
+            self._answers = deque()  # what still comes goes where nobody takes it
+            self._running -= len(self._under_way)
+        self._under_way.clear()
+        self._abandon()
 
     def close(self) -> None:
         with self._state:
@@ -233,17 +235,17 @@ class Fetcher(Generic[Job, Answer]):
             self._work_there.notify_all()
 
     def _work(self) -> None:
-        while (job := self._next_job()) is not None:
-            self._finish(self._begun(job), spared=1)
+        while (found := self._next_job()) is not None:
+            self._finish(self._begun(*found), spared=1)
 
-    def _begun(self, job: Job) -> _Begun:
+    def _begun(self, job: Job, answers: deque[tuple[Job, Answer | BaseException]]) -> _Begun:
         began = self._clock()
         finish: Callable[[], Answer]
         try:
             finish = self._begin(job)
         except BaseException as error:  # noqa: BLE001  # handed to whoever takes the answer
             finish = functools.partial(_given, error)
-        return _Begun(job, finish, self._clock() - began)
+        return _Begun(job, finish, self._clock() - began, answers)
 
     def _finish(self, begun: _Begun, *, spared: int) -> None:
         """Wait for the answer of a request that counts as running, and put it to the others."""
@@ -255,7 +257,7 @@ class Fetcher(Generic[Job, Answer]):
             answer = error
         with self._state:
             self._running -= 1
-            self._answers.append((begun.job, answer))
+            begun.answers.append((begun.job, answer))
             now = self._clock()
             took = begun.took + now - waited
             if self._jobs and self._room():
@@ -272,14 +274,14 @@ class Fetcher(Generic[Job, Answer]):
     def _may_run(self) -> bool:
         return bool(self._jobs) and self._room() and self._running < self._in_flight.limit > ALONE
 
-    def _next_job(self) -> Job | None:
+    def _next_job(self) -> tuple[Job, deque[tuple[Job, Answer | BaseException]]] | None:
         with self._state:
             while not self._closed and not self._may_run():
                 self._work_there.wait()
             if self._closed:
                 return None
             self._running += 1
-            return self._jobs.popleft()
+            return self._jobs.popleft(), self._answers
 
 
 def _given(answer: Answer | BaseException) -> Answer:

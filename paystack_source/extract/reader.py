@@ -72,6 +72,8 @@ class Lister(Protocol):
         to: datetime | str | None = None,
     ) -> Callable[[], Page]: ...
 
+    def abandon(self) -> None: ...
+
 
 class Ticket(NamedTuple):
     """A query and the window that wants its answer."""
@@ -102,7 +104,7 @@ class Reader:
         self.requests = 0
         self._gives_totals = False
         self._fetcher: Fetcher[Ticket, Page] = Fetcher(
-            lambda ticket: self._begin(ticket.query), cap=in_flight
+            lambda ticket: self._begin(ticket.query), abandon=client.abandon, cap=in_flight
         )
 
     def close(self) -> None:

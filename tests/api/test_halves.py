@@ -10,20 +10,42 @@ from paystack_source.api.customers import PaystackClient
 @pytest.mark.parametrize("connections", [1, 2, 8])
 def test_requests_under_way_share_few_connections(sandbox, connections):
     server = sandbox(customers=600)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=connections) as client:
+        assert len(five_pages(client)) == 500
+
+
+@pytest.mark.parametrize("refused", [2, 6])
+def test_a_429_among_requests_under_way_is_waited_out(refused, sandbox):
+    server = sandbox(customers=600, limit=100, window_seconds=0.5, faults=f"limited@list#{refused}")
+    with PaystackClient(server.secret_key, base_url=server.url, window=0.5) as client:
+        client.list()  # from here on the headers tell what is left, so that five may go at once
+        assert len(five_pages(client)) == 500
+        assert client.stats.rate_limited == 1
+
+
+def test_what_was_abandoned_holds_no_connection_and_no_quota(sandbox):
+    server = sandbox(customers=600)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=100, max_in_flight=1) as client:
+        finish = client.begin_list(page=1)
+        client.abandon()
+        assert client.quota_use("list") == (1, 100)  # it was sent, and may count
+        assert len(five_pages(client)) == 500
+        assert len(finish().rows) == 100  # asked again
+
+
+def five_pages(client):
+    """The ids on pages that were all begun before the first was asked for; fails if that never ends."""
     numbers = []
 
     def ask():
-        with PaystackClient(
-            server.secret_key, base_url=server.url, quota=0, max_in_flight=connections
-        ) as client:
-            waiting = [client.begin_list(page=page, per_page=100) for page in range(1, 6)]
-            numbers.extend(row["id"] for finish in waiting for row in finish().rows)
+        waiting = [client.begin_list(page=page, per_page=100) for page in range(1, 6)]
+        numbers.extend(row["id"] for finish in waiting for row in finish().rows)
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
     asking.join(30)
-    assert not asking.is_alive(), "it waits for a connection that only it could give back"
-    assert len(set(numbers)) == 500
+    assert not asking.is_alive(), "it waits for what only it could give back"
+    return set(numbers)
 
 
 def test_what_the_quota_does_not_let_go_yet_is_sent_later(sandbox):

@@ -112,6 +112,8 @@ class FakeApi:
     def begin_list(self, **question):
         return functools.partial(self.list, **question)
 
+    def abandon(self) -> None: ...
+
     def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
         odd = self.odd
         self.requests += 1

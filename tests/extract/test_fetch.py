@@ -1,7 +1,6 @@
 """Requests side by side: as many as pay, answers bounded, errors handed over, nothing left running."""
 
 import threading
-from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 
 import pytest
@@ -180,12 +179,11 @@ def test_a_pause_says_nothing_about_the_line():
 
 def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
     gate = threading.Event()
-    pool = fetcher(lambda job: gate.wait(5) and job)
-    pool.submit(*range(50))
-    with ThreadPoolExecutor(1) as other:
-        forgotten = other.submit(pool.forget)
-        gate.set()
-        forgotten.result(timeout=5)
-    assert pool.pending == 0
-    pool.submit(99)
-    assert pool.take() == (99, 99)
+    pool = fetcher(lambda job: job == 99 or (gate.wait(5) and job))
+    for limit in (ALONE, CAP):
+        pool._in_flight.limit = limit
+        pool.submit(*range(50))
+        pool.forget()  # does not wait for what is under way
+        pool.submit(99)
+        assert pool.take() == (99, True)
+    gate.set()
