@@ -67,6 +67,7 @@ class Checker:
         self.table = table
         self.match = match
         self.defaults = {c.name: c.default for c in operation.columns if c.default} | defaults
+        self._given = defaults
         self.problems: list[Problem] = []
         self.count = 0
         self.rows = 0
@@ -159,6 +160,10 @@ class Checker:
             if index in batch.numbers and column.kind in ("phone", "digits", "text"):
                 self._numeric.add(self.table.columns[index])
         blank = pc.equal(text, "")
+        if index is not None and column.name in self._given:
+            other = pc.not_equal(pc.utf8_lower(text), self._given[column.name])
+            said = f"is not the {self._given[column.name]!r} given for all rows; leave the column or the option out"
+            self._bad(batch, column, pc.and_(other, pc.invert(blank)), skip, said, text)
         default = self.defaults.get(column.name)
         if default is not None:
             text, blank = pc.if_else(blank, default, text), pa.array(np.full(batch.size, False))

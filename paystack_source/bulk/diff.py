@@ -163,8 +163,9 @@ class Diff:
         *,
         stale_before: datetime | None = None,
         as_of: datetime | None = None,
+        most: int | None = None,
     ) -> list[str]:
-        """What to ask Paystack for, each customer once.
+        """What to ask Paystack for, each customer once; `most` of them, if there are more.
 
         "needed": customers without whose present state the plan cannot be made; "stale": also those that the
         copy lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every
@@ -180,6 +181,7 @@ class Diff:
             "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
             "LEFT JOIN base b ON b.customer_code = w.code "
             f"WHERE NOT i.blank AND key IS NOT NULL AND ({' OR '.join(wanted)}) ORDER BY 1"
+            + ("" if most is None else f" LIMIT {most:d}")
         )
         rows = self.con.execute(query, [stale_before, as_of] if which == "stale" else []).fetchall()
         return [row[0] for row in rows]

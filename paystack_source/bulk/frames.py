@@ -147,7 +147,9 @@ class BulkResult:
 def apply_frame(
     operation: str, source: Frame, planning: dict[str, Any], settings: Settings, *, dry_run: bool
 ) -> BulkResult | pd.DataFrame:
-    """Plan; return the plan as a frame, or apply it."""
+    """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
+    if unknown := settings.keys() - Settings.__annotations__.keys():
+        raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
     held = _held(source)
     with _talk(settings, None if dry_run else operation) as talk, contextlib.ExitStack() as stack:
         client = talk[0]

@@ -44,10 +44,11 @@ _FEW: Final = 10  # so few rows are no large share of anything
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to plan.
 
-    `refresh`: "live" reads every touched customer from Paystack, "never" none, "auto" those whose copy is
-    older than `refresh_after_hours` or missing, if that takes at most `refresh_limit` requests. `key_mode`,
-    `account` and `host` are taken from the client and the copy where they are not given. `guard_rows` and
-    `guard_share` lower or raise the thresholds of the operation.
+    `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
+    copy to compare with and that takes at most `refresh_limit` requests (default: a minute of quota); else those
+    whose copy is older than `refresh_after_hours` or missing, within the same limit. `key_mode`, `account` and
+    `host` are taken from the client and the copy where they are not given. `guard_rows` and `guard_share` lower
+    or raise the thresholds of the operation.
     """
 
     risk_action: str | None = None
@@ -55,7 +56,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     metadata: Literal["merge", "replace"] = "merge"
     refresh: Literal["auto", "live", "never"] = "auto"
     refresh_after_hours: float = 24.0
-    refresh_limit: int = 600
+    refresh_limit: int | None = None
     sheet: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -163,27 +164,32 @@ class Planner:
             )
         if how == "never" or client is None or self.operation.name == "deactivate-authorization":
             return
-        keys = self._keys(diff, about)
+        keys = self._keys(diff, about, client.mode)
         if keys:
             self.refreshed = diff.add_live(self._watched(fetch_all(client, keys, on_progress=self.on_fetch)))
 
-    def _keys(self, diff: Diff, about: CopyInfo | None) -> list[str]:
+    def _keys(self, diff: Diff, about: CopyInfo | None, mode: Literal["live", "test"]) -> list[str]:
         if self.options.refresh == "live":
             return diff.to_fetch("all")
+        most = self.options.refresh_limit
+        if most is None:
+            most = int(self._per_minute(mode)) or QUOTA_BY_MODE[mode]
         keys: list[str] = []
         if about is not None and self.operation.name in COMPARED:
+            keys = diff.to_fetch("all", most=most + 1)
+            if len(keys) <= most:
+                return keys
             cutoff = self.now - timedelta(hours=self.options.refresh_after_hours)
             keys = diff.to_fetch("stale", stale_before=cutoff, as_of=about.as_of)
-            if len(keys) > self.options.refresh_limit:
-                self.warnings.append(
-                    f"{len(keys):,} customers are not in the copy or were last seen more than "
-                    f"{self.options.refresh_after_hours:g} hours ago; --refresh live reads them first, in "
-                    f"about {self._minutes(len(keys)):.0f} minutes."
-                )
-                keys = []
+            old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
+            self.warnings.append(
+                f"Rows are compared with the copy, not with Paystack itself{old}. What was changed there since is not "
+                f"known; --refresh live reads it first, in about {self._minutes(self.rows, mode):.0f} minutes."
+            )
+            keys = [] if old else keys
         if not keys:
             keys = diff.to_fetch("needed")
-        return keys if len(keys) <= self.options.refresh_limit else []
+        return keys if len(keys) <= most else []
 
     def _watched(
         self, found: Iterator[tuple[str, dict[str, Any] | None]]
@@ -320,9 +326,6 @@ class Planner:
         blank = self.rows - diff.filled()
         if blank:
             yield f"{blank:,} blank rows are left out."
-        if self.given and "risk_action" in self.match.columns:
-            name = self.table.columns[self.match.columns["risk_action"]]
-            yield f"The column {name!r} wins over --risk-action."
         if not counts.to_send:
             yield "There is nothing to send."
 

@@ -282,10 +282,18 @@ def test_missing_columns(tmp_path, name, row, said):
 def test_risk_action_from_the_option_fills_blanks_only(tmp_path):
     made = plan(tmp_path, "risk-action", frame({"customer_code": "CUS_1"}), risk_action="Allow")
     assert [row.new for row in made.rows()] == [{"risk_action": "allow"}]
-    source = frame({"customer_code": "CUS_1", "action": ""}, {"customer_code": "CUS_2", "action": "deny"})
+    source = frame({"customer_code": "CUS_1", "action": ""}, {"customer_code": "CUS_2", "action": "ALLOW"})
     made = plan(tmp_path, "risk-action", source, risk_action="allow")
-    assert [row.new["risk_action"] for row in made.rows()] == ["allow", "deny"]
-    assert any("wins" in text for text in made.header.warnings)
+    assert [row.new["risk_action"] for row in made.rows()] == ["allow", "allow"]
+
+
+def test_a_risk_action_that_contradicts_the_option_is_refused(tmp_path):
+    source = frame(
+        {"customer_code": "CUS_1", "action": "allow"}, {"customer_code": "CUS_2", "action": "deny"}
+    )
+    ((row, column, reason),) = reasons(tmp_path, "risk-action", source, risk_action="allow")
+    assert (row, column) == (2, "action")
+    assert "leave the column or the option out" in reason
 
 
 @pytest.mark.parametrize(

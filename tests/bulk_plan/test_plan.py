@@ -289,12 +289,10 @@ def test_an_email_is_resolved_by_a_read_where_an_update_needs_the_code(tmp_path)
         plan(tmp_path, "update", source, client=client, refresh="never")
 
 
-def test_an_old_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
+def test_the_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
     old = NOW - dt.timedelta(hours=30)
     client = Reader(*COPY)
-    plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=client)
-    assert client.asked == []
-    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY, as_of=old), client=client)
+    made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=client)
     assert client.asked == ["CUS_0001"]
     assert made.header.refreshed == 1
     made = plan(
@@ -306,7 +304,7 @@ def test_an_old_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
         refresh_limit=1,
     )
     assert len(client.asked) == 1
-    assert any("2 customers" in text and "--refresh live" in text for text in made.header.warnings)
+    assert any("2 are not in it" in text and "--refresh live" in text for text in made.header.warnings)
     made = plan(
         tmp_path,
         "risk-action",
@@ -322,8 +320,10 @@ def test_rows_say_themselves_when_they_were_seen(tmp_path):
     seen = [(NOW - dt.timedelta(hours=h)).isoformat() for h in (1, 100)]
     copy = arrow_copy([customer(1, _last_seen_at=seen[0]), customer(2, _last_seen_at=seen[1])])
     client = Reader(*COPY)
-    made = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy, client=client)
+    denied = deny("CUS_0001", "CUS_0002")
+    made = plan(tmp_path, "risk-action", denied, copy=copy, client=client, refresh_limit=1)
     assert client.asked == ["CUS_0002"]
+    assert any("compared with the copy" in text for text in made.header.warnings)
     assert made.header.copy.as_of == NOW - dt.timedelta(hours=1)
 
 
