@@ -19,7 +19,7 @@ from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import PlanOptions, make_plan
-from paystack_source.bulk.results import COLUMNS, FAILED, masked_columns, row_results
+from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import Finished, Session, follow, reach, whose
 from paystack_source.bulk.states import Outcome
@@ -92,9 +92,13 @@ class BulkResult:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The rejected and unknown rows as they came in, to be corrected and given to the helper again."""
+        """The rejected rows as they came in, to be corrected and given to the helper again.
+
+        With the unknown ones where a repeat is harmless; those of a create or a check are for `resume`.
+        """
         found = self._with_outcomes(_as_pandas(self._source))
-        return found[found["_status"].isin([outcome.value for outcome in FAILED])]
+        again = may_be_fed_back(self._finished.plan.header.operation)
+        return found[found["_status"].isin([outcome.value for outcome in again])]
 
     @property
     def complete(self) -> bool:

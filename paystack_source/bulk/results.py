@@ -5,8 +5,9 @@
     _message  why, in words
     _time     when it was known (UTC)
 
-`results.csv` has every row; `failed.csv` the rejected and unknown ones, `unsent.csv` those that were not
-sent: both can be given to `bulk.py` again as they are, because our columns are ignored on reading. Secret
+`results.csv` has every row; `failed.csv` the rejected ones, and the unknown ones where a repeat is harmless;
+`unsent.csv` those that were not sent: both can be given to `bulk.py` again as they are, because our
+columns are ignored on reading. Unknown rows that may not be sent twice are in `unknown.csv`. Secret
 columns (BVN, account number, authorization code) are masked: they rest nowhere in clear.
 """
 
@@ -37,6 +38,11 @@ if TYPE_CHECKING:
 
 COLUMNS: Final = ("_status", "_code", "_message", "_time")
 FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
+
+
+def may_be_fed_back(operation: str) -> frozenset[Outcome]:
+    """The failed rows that may be corrected and sent again: an unknown create or check may have had its effect."""
+    return FAILED if OPERATIONS[operation].repeatable else frozenset({Outcome.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
@@ -144,7 +150,7 @@ def write_results(
     journal: Journal,
     source: Any = None,  # noqa: ANN401 - any frame
 ) -> tuple[Tally, str | None]:
-    """Writes the three files; returns the tally, and why the input's own columns are missing if they are.
+    """Writes the files; returns the tally, and why the input's own columns are missing if they are.
 
     `source` is the frame, for runs from Python; files are read again from where they were planned.
     """
@@ -160,9 +166,13 @@ def write_results(
                 yield [*values, *result.cells]
 
     write_table(run.results_file, columns, lines(None))
-    _write_or_remove(run.failed_file, columns, lines(FAILED), any(found.counts[o] for o in FAILED))
-    unsent = frozenset({Outcome.UNSENT})
-    _write_or_remove(run.unsent_file, columns, lines(unsent), bool(found.counts[Outcome.UNSENT]))
+    failed = may_be_fed_back(plan.header.operation)
+    for path, wanted in (
+        (run.failed_file, failed),
+        (run.unknown_file, FAILED - failed),
+        (run.unsent_file, frozenset({Outcome.UNSENT})),
+    ):
+        _write_or_remove(path, columns, lines(wanted), any(found.counts[o] for o in wanted))
     return found, missing
 
 

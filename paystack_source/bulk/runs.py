@@ -70,6 +70,10 @@ class Run:
         return self.folder / "failed.csv"
 
     @property
+    def unknown_file(self) -> Path:
+        return self.folder / "unknown.csv"
+
+    @property
     def unsent_file(self) -> Path:
         return self.folder / "unsent.csv"
 

@@ -40,6 +40,7 @@ if TYPE_CHECKING:
 
 COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
+_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 
@@ -115,6 +116,7 @@ class Finished:
             "stopped": self.stopped,
             "results_file": _path(self.run.results_file),
             "failed_file": _path(self.run.failed_file),
+            "unknown_file": _path(self.run.unknown_file),
             "unsent_file": _path(self.run.unsent_file),
             "reasons": [
                 {
@@ -209,6 +211,7 @@ class Session:
                 KeyboardInterrupt
             ) as stop:  # the second one: what was under way is in doubt, and noted as such
                 stop.advice = f"Go on with: {COMMAND} resume {run.run_id}"  # type: ignore[attr-defined]
+                stop.details = {"run_id": run.run_id}  # type: ignore[attr-defined]
                 raise
             finally:
                 workers.close()
@@ -319,7 +322,7 @@ def follow(
 
 @contextlib.contextmanager
 def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM): finish what is under way and stop.
+    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
 
     Second: stop at once; the journal knows the rest.
     """
@@ -331,7 +334,7 @@ def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
         for number in signals:
             signal.signal(number, signal.default_int_handler)
 
-    signals = (signal.SIGINT, signal.SIGTERM)
+    signals = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
     if threading.current_thread() is not threading.main_thread():
         yield
         return

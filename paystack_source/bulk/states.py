@@ -176,6 +176,6 @@ def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
         return Action.SEND
     if state.phase is not Phase.DOUBT:
         return Action.NOTHING
-    if state.read is None and readable:
-        return Action.READ_BACK
+    if readable and (state.read is None or not repeatable):
+        return Action.READ_BACK  # what cannot be sent again is looked for again: a read may lag behind
     return Action.SEND if repeatable else Action.NOTHING

@@ -37,6 +37,23 @@ def frame(desk):
     return pd.DataFrame({"customer_code": codes, "score": [0.5] * 6}, index=list("abcdef"))
 
 
+def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, frame):
+    with pytest.raises(TypeError, match="dryrun"):
+        bulk_set_risk_action(frame, "deny", dryrun=True, **settings)
+    assert desk.api.write_log() == []
+
+
+def test_a_create_whose_answer_was_lost_is_not_fed_back_but_found_by_a_later_resume(desk, settings):
+    desk.api.configure(faults="reset_after@create#1", read_lag=3600)
+    new = pd.DataFrame({"email": ["ada@example.com", "not..ok@example.com"], "first_name": ["Ada", "Obi"]})
+    result = bulk_create(new, **settings)
+    (lost,) = result.results[result.results["_status"] == "unknown"].index
+    assert lost not in result.failed.index
+    desk.api.configure(faults=(), read_lag=0)
+    assert result.resume().summary["unknown"] == 0
+    assert len([email for _, what, email, _ in desk.api.write_log() if what == "create"]) == 2
+
+
 def test_a_dry_run_is_the_plan_as_a_frame_and_sends_nothing(desk, settings, frame):
     shown = bulk_set_risk_action(frame, RiskAction.DENY, dry_run=True, refresh="live", **settings)
     assert list(shown["verdict"]) == ["send"] * 6

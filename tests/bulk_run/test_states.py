@@ -76,10 +76,9 @@ def test_the_first_send_and_the_last_word_are_kept():
 @pytest.mark.parametrize("readable", [True, False])
 def test_doubts_are_read_back_first_and_unrepeatable_rows_are_never_sent_again(repeatable, readable):
     doubt = after(Kind.INTENT, Kind.LOST)
-    again = Action.SEND if repeatable else Action.NOTHING
-    assert next_action(doubt, repeatable=repeatable, readable=readable) is (
-        Action.READ_BACK if readable else again
-    )
+    look = Action.READ_BACK if readable else Action.NOTHING
+    again = Action.SEND if repeatable else look
+    assert next_action(doubt, repeatable=repeatable, readable=readable) is (look if readable else again)
     for verdict in (Kind.ABSENT, Kind.UNCLEAR):
         read = step(doubt, Event(1, verdict, 9.0))
         assert next_action(read, repeatable=repeatable, readable=readable) is again
