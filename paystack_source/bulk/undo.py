@@ -1,8 +1,9 @@
 """The way back: the values that a run replaced, as an input for a plan of their own.
 
 An undo is no special power. It writes a table of customers and the values they had, which is then planned
-(so it is compared with what holds now, shown and confirmed) and applied like any other. Only rows that were
-applied are in it, and only where the plan knew what was there before; the rest is listed with the reason.
+(so it is compared with what Paystack holds now, shown and confirmed) and applied like any other. Only rows
+that were applied are in it, only where the plan knew what was there before, and only where Paystack still
+holds what the run wrote: what somebody changed since is theirs. The rest is listed with the reason.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import msgspec
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
 from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.readback import same
 from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.states import Outcome
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.runs import Run
 
+Reason = tuple[str, str, str]  # line, status, why it stays
 _NAMED = ("customer_code", "email")
 
 
@@ -65,35 +69,48 @@ def make_undo(
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
     columns = (*_NAMED, *operation.undoable)
     source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
-    reasons: list[tuple[str, str, str]] = []
+    changed: dict[int, str] = {}
 
-    def lines() -> Iterator[list[str]]:
-        with run.journal() as journal:
-            for result in row_results(plan, journal):
-                reason = why_not(result, operation)
-                if reason is None:
-                    yield _line(result, columns)
-                elif reason:
-                    reasons.append((str(result.row.line), result.outcome.value, reason))
-
-    rows = write_table(source, columns, lines())
-    if reasons:
-        write_table(left, ("line", "_status", "reason"), reasons)
-    if not rows:
-        raise ConfigError(
-            "No row of this run can be undone.",
-            advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
+    def planned() -> Undo:
+        reasons: list[Reason] = []
+        rows = write_table(
+            source, columns, (_line(result, columns) for result in _undoable(run, plan, changed, reasons))
         )
-    base = options or PlanOptions()
-    made = make_plan(
-        operation,
-        source,
-        out=out or run.folder / "undo.plan",
-        options=_undo_options(base, run),
-        copy=copy,
-        client=client,
-    )
-    return Undo(made, rows, len(reasons), left if reasons else None)
+        if reasons:
+            write_table(left, ("line", "_status", "reason"), reasons)
+        if not rows:
+            raise ConfigError(
+                "No row of this run can be undone.",
+                advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
+            )
+        made = make_plan(
+            operation,
+            source,
+            out=out or run.folder / "undo.plan",
+            options=_undo_options(options or PlanOptions(), run, live=client is not None),
+            copy=copy,
+            client=client,
+        )
+        return Undo(made, rows, len(reasons), left if reasons else None)
+
+    undo = planned()
+    for result, now in zip(_undoable(run, plan, changed, []), undo.plan.rows(), strict=True):
+        if now.verdict == "send" and (names := _changed_since(result, now)):
+            changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
+    return planned() if changed else undo
+
+
+def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[Reason]) -> Iterator[RowResult]:
+    """The rows that can be taken back; of the others, the reason is added to `reasons`."""
+    operation = OPERATIONS[plan.header.operation]
+    with run.journal() as journal:
+        for result in row_results(plan, journal):
+            reason = why_not(result, operation)
+            reason = changed.get(result.row.row) if reason is None else reason
+            if reason is None:
+                yield result
+            elif reason:
+                reasons.append((str(result.row.line), result.outcome.value, reason))
 
 
 def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
@@ -117,6 +134,12 @@ def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR
     return None
 
 
+def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
+    """The fields that no longer hold what the run wrote."""
+    held = now.old or {}
+    return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
+
+
 def _line(result: RowResult, columns: tuple[str, ...]) -> list[str]:
     row = result.row
     old = row.old or {}
@@ -130,5 +153,8 @@ def _cell(value: object) -> str:
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
-def _undo_options(base: PlanOptions, run: Run) -> PlanOptions:
-    return msgspec.structs.replace(base, metadata="replace", undo_of=run.run_id, only_missing=False)
+def _undo_options(base: PlanOptions, run: Run, *, live: bool) -> PlanOptions:
+    refresh = "live" if live and base.refresh == "auto" else base.refresh
+    return msgspec.structs.replace(
+        base, metadata="replace", undo_of=run.run_id, only_missing=False, refresh=refresh
+    )

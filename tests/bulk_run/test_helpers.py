@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import duckdb
 import pandas as pd
 import polars as pl
@@ -124,6 +126,23 @@ def test_undo_shows_first_and_then_puts_back(desk, settings, frame):
     undone = result.undo()
     assert undone.summary["undo_of"] == result.run_id
     assert {desk.truth(code)["risk_action"] for code in frame["customer_code"]} == {"default"}
+
+
+def test_undo_leaves_alone_what_somebody_changed_since(desk, settings, frame):
+    result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
+    theirs, done_already, *others = frame["customer_code"]
+    desk.api.edit_customer(theirs, risk_action="allow")
+    desk.api.edit_customer(done_already, risk_action="default")
+    undone = result.undo()
+    assert (undone.summary["applied"], undone.summary["skipped_noop"]) == (4, 1)
+    assert desk.truth(theirs)["risk_action"] == "allow"
+    assert {desk.truth(code)["risk_action"] for code in others} == {"default"}
+    (left,) = Path("paystack_results").glob(f"{result.run_id}/undo_left.csv")
+    assert "changed by somebody else" in left.read_text()
+    for code in (done_already, *others):
+        desk.api.edit_customer(code, risk_action="allow")
+    with pytest.raises(ConfigError, match="No row"):
+        result.undo()
 
 
 def test_names_and_phones_are_filled_in_where_they_are_missing(desk, settings, frame):
