@@ -230,6 +230,7 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
             progress.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
 
     with contextlib.ExitStack() as stack:
+        stack.push(lambda _kind, error, _trace: _advise(error, chosen))
         key, url = None, None
         if chosen["sandbox"]:
             from paystack_source.sandbox.demo import open_sandbox  # noqa: PLC0415
@@ -244,6 +245,17 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
             )
         )
         yield Desk(terminal, chosen, client, clock, waits)
+
+
+def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
+    """What to do after an interruption: the same command again would make a new plan and a new run of it."""
+    if not isinstance(stop, KeyboardInterrupt):
+        return
+    run_id = getattr(stop, "details", {}).get("run_id")
+    if run_id:
+        stop.advice = f"Go on with: {COMMAND} resume {run_id}{suffix(chosen)}"  # type: ignore[attr-defined]
+    elif not getattr(stop, "advice", ""):
+        stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
 
 
 def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:

@@ -99,7 +99,10 @@ class Failure:
 def explain(error: BaseException) -> Failure:
     """Says what `error`, or the first known thing in its chain of causes, means for the user."""
     chain = list(_chain(error))
-    for reader in (_interrupted, _ours, _usage, _locked, _disk, _dlt, _memory, _file):
+    interrupted = _interrupted(chain)
+    if interrupted is not None:
+        return interrupted
+    for reader in (_ours, _usage, _locked, _disk, _dlt, _memory, _file):
         for link in chain:
             failure = reader(link)
             if failure is not None:
@@ -134,18 +137,23 @@ def _is(error: BaseException, *names: str) -> bool:
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
-def _interrupted(error: BaseException) -> Failure | None:
-    if not (
-        isinstance(error, KeyboardInterrupt)
-        or (_is(error, "Abort") and type(error).__module__.startswith("click"))
-    ):
+def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
+    """The innermost that carries advice speaks: it was nearest to the work, click's own `Abort` is farthest."""
+    stops = [
+        link
+        for link in chain
+        if isinstance(link, KeyboardInterrupt)
+        or (_is(link, "Abort") and type(link).__module__.startswith("click"))
+    ]
+    if not stops:
         return None
+    stop = next((link for link in reversed(stops) if getattr(link, "advice", "")), stops[0])
     advice = (
-        getattr(error, "advice", "")
+        getattr(stop, "advice", "")
         or "Nothing is lost: run the same command again and it continues where it stopped."
     )
-    message = getattr(error, "message", "") or "Interrupted."
-    return Failure(ExitCode.INTERRUPTED, "Interrupted", message, advice, dict(getattr(error, "details", {})))
+    message = getattr(stop, "message", "") or "Interrupted."
+    return Failure(ExitCode.INTERRUPTED, "Interrupted", message, advice, dict(getattr(stop, "details", {})))
 
 
 def _ours(error: BaseException) -> Failure | None:

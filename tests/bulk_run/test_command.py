@@ -353,3 +353,34 @@ def test_the_stop_rules_can_be_set_on_the_command_line(desk):
     assert "5 equal rejections" in equal.json["stopped"]
     never = desk.bulk(*common, "--max-equal-rejections", "0")
     assert (never.json["stopped"], never.json["rejected"]) == (None, 30)
+
+
+def interrupted(**carried):
+    """A second Ctrl-C, wherever it is put."""
+    stop = KeyboardInterrupt()
+    for name, value in carried.items():
+        setattr(stop, name, value)
+
+    def interrupt(*_args, **_more):
+        raise stop
+
+    return interrupt
+
+
+def test_an_interrupted_run_is_gone_on_with_by_its_name(desk, monkeypatch):
+    stop = interrupted(advice="Go on with: python pipelines/bulk.py resume RUN", details={"run_id": "RUN"})
+    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", stop)
+    said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
+    assert (said.code, said.json["status"]) == (130, "interrupted")
+    run_id = Runs().open("latest").run_id
+    assert f"resume {said.json['run_id']} --no-copy" in said.json["advice"]
+    assert said.json["run_id"] in {"RUN", run_id}
+
+
+@pytest.mark.parametrize("where", ["paystack_source.desk.make_plan", "paystack_source.desk.loaded"])
+def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, monkeypatch, where):
+    path = desk.risk_file(2)
+    monkeypatch.setattr(where, interrupted())
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
+    assert said.code == 130
+    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status"

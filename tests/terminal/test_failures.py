@@ -117,6 +117,16 @@ def test_each_known_end_has_its_name_and_code(error, name, code):
     assert "hunter2" not in f"{failure.message}{failure.advice}"
 
 
+def test_an_interruption_says_what_the_run_inside_says_and_not_what_click_would():
+    stop = KeyboardInterrupt()
+    stop.advice, stop.details = "Go on with: resume RUN", {"run_id": "RUN"}
+    for outer in (click.Abort(), KeyboardInterrupt(), PipelineStepFailed(stop)):
+        shown = explain(raised_from(outer, stop)).as_json()
+        assert shown["advice"] == "Go on with: resume RUN"
+        assert (shown["run_id"], shown["status"], shown["exit_code"]) == ("RUN", "interrupted", 130)
+    assert "same command again" in explain(raised_from(click.Abort(), KeyboardInterrupt())).advice
+
+
 def test_the_text_of_an_unknown_error_is_never_shown():
     failure = explain(PipelineStepFailed(ValueError(f"bad row {CANARY}")))
     assert failure.exit_code == ExitCode.UNEXPECTED
