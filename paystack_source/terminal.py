@@ -52,7 +52,17 @@ if TYPE_CHECKING:
 
     from paystack_source.progress import Clock
 
-__all__ = ["CommandError", "ExitCode", "Progress", "Terminal", "UsageError", "clean", "options", "run"]
+__all__ = [
+    "CommandError",
+    "ExitCode",
+    "Progress",
+    "Terminal",
+    "UsageError",
+    "clean",
+    "examples",
+    "options",
+    "run",
+]
 
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
@@ -169,6 +179,11 @@ class Terminal:
         with console.capture() as drawn:  # Rich would exit by itself when the reader has left
             console.print(what, soft_wrap=isinstance(what, Text))
         _write(stream, drawn.get())
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's --help: lines to paste, each unwrapped."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

@@ -21,7 +21,7 @@ from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
 from paystack_source.desk import desk, loaded, show_finished, show_runs
-from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -58,7 +58,8 @@ planning = together(
     ),
     click.option(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
-        help="Whether to read the touched customers from Paystack while planning.",
+        help="Which of the touched customers to read from Paystack while planning: live: all; never: none; "
+        "auto: those whose present values the copy lacks, if they fit in a minute of quota.",
     ),
     click.option("--sheet", help="Excel: which sheet."),
     click.option("--encoding", help="CSV: if it is not what was found."),
@@ -78,11 +79,19 @@ applying = together(
         "--max-equal-rejections", type=click.IntRange(0), default=20, show_default=True,
         help="Stop after so many equal rejections in a row; 0: never.",
     ),
-    click.option("--max-age", type=click.FloatRange(0), default=None, metavar="HOURS", help="Of the plan."),
+    click.option(
+        "--max-age", type=click.FloatRange(0), default=None, metavar="HOURS",
+        help="How old the plan may be; default: 24, for resume 168 (7 days).",
+    ),
 )  # fmt: skip
 
 
-@click.group()
+@click.group(
+    epilog=examples(
+        f"{COMMAND} run risk-action customers.csv --risk-action allow --sandbox",
+        f"{COMMAND} plan --help",
+    )
+)
 def main() -> None:
     """Change many Paystack customers from a file: planned first, applied once, resumable, mostly reversible.
 
@@ -90,7 +99,12 @@ def main() -> None:
     """
 
 
-@main.command()
+@main.command(
+    epilog=examples(
+        f"{COMMAND} plan risk-action customers.csv --risk-action allow",
+        f"{COMMAND} plan update names.csv --only-missing --out names.plan",
+    )
+)
 @click.argument("operation", type=click.Choice(list(OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
@@ -103,7 +117,9 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
         return here.finish_plan(made)
 
 
-@main.command()
+@main.command(
+    epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
+)
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
 @together(applying, where, sharing, sandboxed, options)
 def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
@@ -115,7 +131,13 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
         return here.go(made)
 
 
-@main.command(name="run")
+@main.command(
+    name="run",
+    epilog=examples(
+        f"{COMMAND} run risk-action customers.csv --risk-action deny",
+        f"{COMMAND} run create people.csv --canary 20 --yes",
+    ),
+)
 @click.argument("operation", type=click.Choice(list(OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @together(planning, applying, where, sharing, sandboxed, options)
@@ -128,7 +150,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
         return code
 
 
-@main.command()
+@main.command(epilog=examples(f"{COMMAND} review names.plan --out names.html"))
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to; default: beside the plan.")
 @click.option("--show-personal", is_flag=True, help="Names, emails and phones in clear.")
@@ -140,7 +162,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
     return ExitCode.OK
 
 
-@main.command()
+@main.command(epilog=examples(f"{COMMAND} resume latest"))
 @click.argument("name", metavar="RUN")
 @together(applying, where, sharing, sandboxed, options)
 def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
@@ -159,7 +181,7 @@ def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
         return here.close(finished)
 
 
-@main.command()
+@main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the warehouse has not got yet.")
@@ -199,7 +221,7 @@ def status(
     return ExitCode.OK
 
 
-@main.command()
+@main.command(epilog=examples(f"{COMMAND} undo latest --plan-only", f"{COMMAND} undo latest"))
 @click.argument("name", metavar="RUN")
 @click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")

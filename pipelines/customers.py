@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.terminal import ExitCode, Terminal, options, run
+from paystack_source.terminal import ExitCode, Terminal, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -27,7 +27,13 @@ if TYPE_CHECKING:
 THIS = "python pipelines/customers.py"
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        f"{THIS} --sandbox",
+        f"{THIS} --from 2026-01-01 --to 2026-02-01",
+        f"{THIS} --destination postgres --refresh-budget 600 --json",
+    )
+)
 @click.option("--sandbox", is_flag=True, help="A local Paystack with invented customers; no account.")
 @click.option("--destination", default="duckdb", show_default=True, help="Where to, as dlt calls it.")
 @click.option("--dataset", default="paystack", show_default=True, help="Dataset (schema) of the copy.")

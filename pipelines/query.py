@@ -16,11 +16,12 @@ import duckdb
 
 from paystack_source.bulk.csvio import write_rows
 from paystack_source.place import duckdb_file
-from paystack_source.terminal import ExitCode, Terminal, UsageError, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+THIS = "python pipelines/query.py"
 MOST_SHOWN = 40
 OVERVIEW = """
     select table_name as "table", estimated_size as rows, column_count as columns from duckdb_tables()
@@ -32,7 +33,12 @@ SAMPLE = """
 """
 
 
-@click.command()
+@click.command(
+    epilog=examples(
+        f'{THIS} "select risk_action, count(*) from paystack.customers group by 1"',  # noqa: S608  # to paste
+        f'{THIS} --csv "select customer_code from paystack.customers limit 40" > customers.csv',  # noqa: S608  # to paste
+    )
+)
 @click.argument("sql", required=False)
 @click.option("--database", type=click.Path(path_type=Path), help="DuckDB file. Default: the pipeline's own.")
 @click.option("--csv", "as_csv", is_flag=True, help="All rows as CSV on standard output.")

@@ -49,6 +49,11 @@ def cell(text):
     return " ".join(str(text).split()).replace("|", "\\|")
 
 
+def examples_of(command):
+    """The lines to paste that end a command's help."""
+    return [line.strip() for line in (command.epilog or "").splitlines() if line.startswith("  ")]
+
+
 def section(name, command):
     context = click.Context(command, info_name=name)
     arguments = [param for param in command.params if isinstance(param, click.Argument)]
@@ -61,6 +66,8 @@ def section(name, command):
         record = param.get_help_record(context) if isinstance(param, click.Option) else None
         if record:
             yield f"| `{cell(record[0])}` | {cell(record[1])} |"
+    shown = "\n".join(examples_of(command))
+    yield f"\n```text\n{shown}\n```" if shown else ""
 
 
 def page():

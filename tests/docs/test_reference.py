@@ -2,6 +2,7 @@
 
 import ast
 import re
+import shlex
 
 import click
 import pytest
@@ -82,6 +83,25 @@ def test_every_option_has_a_help_text():
         if isinstance(param, click.Option) and not param.help
     ]
     assert not bare
+
+
+def with_groups():
+    """Every command, and the groups they are in."""
+    for script in reference.scripts():
+        yield f"python pipelines/{script.name}", reference.command_of(script)
+    yield from reference.all_commands()
+
+
+def test_every_help_ends_with_examples_of_its_own_that_can_be_typed_like_this():
+    for name, command in with_groups():
+        shown = command.get_help(click.Context(command, info_name=name, terminal_width=80))
+        typed = [line.strip() for line in shown.splitlines() if f"{line.strip()} ".startswith(f"{name} ")]
+        assert typed == reference.examples_of(command), name
+        assert typed, name
+        for line in typed:
+            words = shlex.split(line.removeprefix(name).partition(" > ")[0])
+            if not isinstance(command, click.Group):
+                command.make_context(name, words)
 
 
 def test_every_option_named_in_a_document_exists():
