@@ -24,7 +24,9 @@ from paystack_source.bulk.session import COMMAND, Finished, Session, describe, f
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.words import (
     CHANGES,
+    HEADINGS,
     REASONS,
+    mode,
     next_commands,
     plan_changes,
     plan_facts,
@@ -211,8 +213,11 @@ class Desk:
         if not self.chosen.get("review"):
             self.write_review(made, page)
         follow = [f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}"]
+        title = "Planned; nothing was sent"
+        if not made.header.counts.to_send:
+            title, follow = "Planned; there is nothing to send", []
         facts = [*plan_facts(made), ("page", page)]
-        self.terminal.finish("Planned; nothing was sent", facts, plan_json(made, page), follow)
+        self.terminal.finish(title, facts, plan_json(made, page), follow)
         return ExitCode.OK
 
 
@@ -274,10 +279,18 @@ def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]
         terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
-    title = "Interrupted" if finished.exit_code == ExitCode.INTERRUPTED else "Done"
-    if finished.stopped and title == "Done":
-        title = "Stopped"
-    terminal.finish(title, run_facts(finished), finished.as_json(), next_commands(finished, suffix(chosen)))
+    more = suffix(chosen)
+    title = HEADINGS[state(finished)]
+    terminal.finish(title, run_facts(finished, more), finished.as_json(), next_commands(finished, more))
+
+
+def state(finished: Finished) -> str:
+    """`Finished.status`, or `killed`: a session began that nobody ended, and nobody is at it."""
+    if finished.status in {"running", "complete"}:
+        return finished.status
+    with finished.run.journal() as journal:
+        sessions = journal.sessions()
+    return finished.status if sessions and sessions[-1].ended else "killed"
 
 
 def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
@@ -290,11 +303,19 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
     if load:
         for finished in found:
             loaded(finished, terminal, chosen)
-    rows = [(f.run.run_id, f.plan.header.counts.rows, *map(f.counts.get, Outcome), f.status) for f in found]
-    terminal.table("Runs, newest first", ("run", "rows", *Outcome, "status"), rows)
+    rows = [
+        (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
+        for f in found
+    ]
+    terminal.table("Runs, newest first", ("run", "account", "rows", *Outcome, "status"), rows)
     if terminal.json_output:
         terminal.emit_json({"runs": [f.as_json() for f in found]})
     return ExitCode.OK
+
+
+def _account(finished: Finished) -> str:
+    header = finished.plan.header
+    return f"{mode(header)} {header.account or ''}".rstrip()
 
 
 def suffix(chosen: dict[str, Any]) -> str:

@@ -32,10 +32,9 @@ def plan_facts(plan: Plan) -> Facts:
     """What a plan is about, as label and value."""
     header = plan.header
     counts = header.counts
-    mode = "LIVE" if header.key_mode == "live" else header.key_mode or "unknown"
     facts: Facts = [
         ("operation", OPERATIONS[header.operation].title),
-        ("account", f"{mode}, integration {header.account or UNKNOWN}"),
+        ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}"),
         ("already as wanted", f"{counts.noop:,} (not sent)"),
@@ -56,6 +55,11 @@ def plan_facts(plan: Plan) -> Facts:
     if header.undo_of:
         facts.insert(1, ("takes back", header.undo_of))
     return facts
+
+
+def mode(header: PlanHeader) -> str:
+    """`test`, or `LIVE` in capitals."""
+    return "LIVE" if header.key_mode == "live" else header.key_mode or "unknown"
 
 
 def _copy(header: PlanHeader) -> str:
@@ -181,15 +185,34 @@ _LABELS: Final = {
     Outcome.UNSENT: "not sent",
 }
 
+# While another process is at it, what has no outcome yet is no failure.
+_RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
-def run_facts(finished: Finished) -> Facts:
-    """How a run stands, as label and value."""
+HEADINGS: Final = {
+    "running": "Running: another process is at it now",
+    "killed": "Killed: resume it",
+    "interrupted": "Interrupted",
+    "stopped": "Stopped",
+    "incomplete": "Incomplete",
+    "complete": "Complete",
+}
+
+
+def labels(finished: Finished) -> dict[Outcome, str]:
+    """What each outcome is called."""
+    return _RUNNING_LABELS if finished.running else _LABELS
+
+
+def run_facts(finished: Finished, suffix: str = "") -> Facts:
+    """How a run stands, as label and value, and the way back if there is one; for `suffix` see `next_commands`."""
+    header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
-        ("operation", OPERATIONS[finished.plan.header.operation].title),
-        ("rows", f"{finished.plan.header.counts.rows:,}"),
+        ("operation", OPERATIONS[header.operation].title),
+        ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
+        ("rows", f"{header.counts.rows:,}"),
     ]
-    facts += [(_LABELS[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
+    facts += [(names[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
     facts += [("requests", f"{finished.requests:,}"), ("time", minutes(finished.seconds / 60))]
@@ -200,7 +223,17 @@ def run_facts(finished: Finished) -> Facts:
     ):
         if path.is_file():
             facts.append((label, path))
+    if _undoable(finished):
+        facts.append(("to take it back", f"{COMMAND} undo {finished.run.run_id}{suffix}"))
     return facts
+
+
+def _undoable(finished: Finished) -> bool:
+    """Whether there is something to take back, and it is not itself the taking back."""
+    header = finished.plan.header
+    known = header.counts.to_send > header.counts.unknown_old
+    undoable = OPERATIONS[header.operation].undoable and known and not header.undo_of
+    return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
 
 
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
@@ -208,8 +241,15 @@ REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
     """Rows grouped by why, with one example line each."""
+    names = labels(finished)
     lines: list[tuple[object, ...]] = [
-        (f"{group.rows:,}", _LABELS[group.outcome], group.code, group.message, group.example_line)
+        (
+            f"{group.rows:,}",
+            names[group.outcome],
+            group.code,
+            "" if finished.running and group.outcome is Outcome.UNKNOWN else group.message,
+            group.example_line,
+        )
         for group in finished.reasons[:most]
     ]
     left = len(finished.reasons) - most
@@ -217,7 +257,12 @@ def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
 
 
 def next_commands(finished: Finished, suffix: str = "") -> list[str]:
-    """What to type next, most urgent first; `suffix` repeats switches that matter, such as ` --sandbox`."""
+    """What to type next, most urgent first: nothing after a success, for people type what they are offered.
+
+    `suffix` repeats switches that matter, such as ` --sandbox`.
+    """
+    if finished.running:
+        return []
     run, counts = finished.run, finished.counts
     operation = OPERATIONS[finished.plan.header.operation]
     commands = []
@@ -229,9 +274,6 @@ def next_commands(finished: Finished, suffix: str = "") -> list[str]:
         )
     if counts[Outcome.ACCEPTED_PENDING]:
         commands.append(f"{COMMAND} status {run.run_id} --refresh{suffix}")
-    known = finished.plan.header.counts.to_send > finished.plan.header.counts.unknown_old
-    if counts[Outcome.APPLIED] and operation.undoable and known:
-        commands.append(f"{COMMAND} undo {run.run_id}{suffix}")
     return commands
 
 

@@ -10,6 +10,7 @@ import pytest
 
 from paystack_source.bulk.plan import Plan
 from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.states import Event, Kind
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -384,3 +385,51 @@ def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, mo
     said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
     assert said.code == 130
     assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status"
+
+
+def test_after_a_success_nothing_is_offered_to_be_typed_and_the_way_back_is_in_the_table(desk):
+    deny = ["--risk-action", "deny", "--refresh", "live", "--yes"]
+    said = desk.bulk("run", "risk-action", desk.risk_file(3), *deny)
+    assert "Next:" not in said.err
+    assert "Complete" in said.err.splitlines()
+    assert f"to take it back  python pipelines/bulk.py undo {said.json['run_id']} --no-copy" in said.err
+    assert "account" in said.err
+    undone = desk.bulk("undo", said.json["run_id"], "--yes")
+    assert undone.json["applied"] == 3
+    assert "Next:" not in undone.err
+    assert "to take it back" not in undone.err
+
+
+def test_a_plan_with_nothing_to_send_offers_no_apply(desk):
+    path = desk.risk_file(3)
+    said = desk.bulk("plan", "risk-action", path, "--risk-action", "default", "--refresh", "live")
+    assert said.json["to_send"] == 0
+    assert "Next:" not in said.err
+    assert "nothing to send" in said.err
+
+
+def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monkeypatch):
+    path = desk.risk_file(3, extra=1)
+    run = ["run", "risk-action", path, "--risk-action", "deny", "--yes"]
+    assert "Incomplete" in desk.bulk(*run).err.splitlines()
+
+    def killed(self):
+        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        raise SystemExit(9)
+
+    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", killed)
+    assert desk.bulk(*run).code == 9
+    one = Runs().open("latest")
+    with Runs().lock(one.plan()):
+        shown = desk.bulk("status", one.run_id).err
+        assert "Running: another process is at it now" in shown
+        assert "under way" in shown
+        assert "killed" not in shown
+        assert "Next:" not in shown
+    shown = desk.bulk("status", one.run_id).err
+    assert "Killed: resume it" in shown.splitlines()
+    assert f"resume {one.run_id}" in shown
+    listed = desk.bulk("status").err
+    assert "killed" in listed
+    assert "incomplete" in listed
+    assert "test" in listed
