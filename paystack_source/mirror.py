@@ -15,7 +15,7 @@ import dlt
 from paystack_source.alone import Alone
 from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
-from paystack_source.extract.windows import BEGIN, END, Window
+from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
 from paystack_source.place import duckdb_file, forget_other_places
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
@@ -23,6 +23,7 @@ from paystack_source.warehouse import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from datetime import datetime
 
     from dlt.pipeline.pipeline import Pipeline
 
@@ -37,6 +38,11 @@ class Report:
     """What a run came to."""
 
     complete: bool = False
+    window: Window | None = None
+    """The range that was asked for; None for all customers."""
+    key_mode: str | None = None
+    account: int | None = None
+    """The integration whose customers the warehouse holds; None if their rows do not say."""
     rows_seen: int = 0
     rows_new: int = 0
     rows_missing: int = 0
@@ -59,10 +65,34 @@ class Report:
         self.requests, self.retries = stats.requests, stats.retries
         self.rate_limited, self.waited_seconds = stats.rate_limited, stats.waited_seconds
 
+    @property
+    def whom(self) -> str:
+        """Which customers the run was about, after "every customer" or a number of them."""
+        start, end = self._range
+        if start and end:
+            return f" created from {_short(start)} to {_short(end)}"
+        if start:
+            return f" created from {_short(start)} on"
+        return f" created before {_short(end)}" if end else ""
+
+    @property
+    def _range(self) -> tuple[datetime | None, datetime | None]:
+        """The ends that were given."""
+        window = self.window or ALWAYS
+        return (
+            window.lo if window.lo > BEGIN else None,
+            window.hi if window.hi < END else None,
+        )
+
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` ends with."""
+        start, end = self._range
         return {
             "status": "complete" if self.complete else "incomplete",
+            "key_mode": self.key_mode,
+            "account": self.account,
+            "from": start.isoformat() if start else None,
+            "to": end.isoformat() if end else None,
             "rows_seen": self.rows_seen,
             "rows_new": self.rows_new,
             "rows_refreshed": self.rows_refreshed,
@@ -88,6 +118,15 @@ class Report:
             "seconds": round(self.seconds, 2),
             **({"details": self.details._asdict()} if self.details else {}),
         }
+
+
+def _short(when: datetime) -> str:
+    """The day, and the time of day if it is not its beginning."""
+    return (
+        f"{when:%Y-%m-%d}"
+        if when == when.replace(hour=0, minute=0, second=0)
+        else f"{when:%Y-%m-%d %H:%M:%S}"
+    )
 
 
 def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
@@ -155,6 +194,7 @@ def copy_customers(  # noqa: PLR0913
                 report.details = fetch_details(pipeline, client, budget=details)
         finally:
             copying.close()
+    report.key_mode = client.mode
     report.count(client.stats)
     report.seconds = time.monotonic() - started
     return report
@@ -188,9 +228,12 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         _check_entries(warehouse, whole, copying.entries)
         pipeline.run(ledger_lines(copying.entries))
     wrong = [entry for entry in copying.entries if not entry.proven and entry not in tally.unproven]
+    numbers = {number for _, number in warehouse.accounts() if number is not None}
     unproven = tally.unproven + ([] if tally.complete and not wrong else wrong)
     return Report(
         complete=tally.complete and not unproven and total in (None, whole),
+        window=copying.window,
+        account=numbers.pop() if len(numbers) == 1 else None,
         rows_seen=tally.rows_seen,
         rows_new=tally.rows_new,
         rows_missing=tally.rows_missing,

@@ -124,7 +124,11 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
     """The closing table."""
     table = f"{chosen['dataset']}.customers"
     rows: list[tuple[str, object]] = [
-        ("customers", f"{report.warehouse_total:,} in {table}; Paystack counts {number(report.api_total)}"),
+        ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
+        (
+            "customers",
+            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack counts {number(report.api_total)}",
+        ),
         ("new", f"{report.rows_new:,}"),
         ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
         (
@@ -145,7 +149,7 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
     for entry in report.unproven:
         asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
-    title = "Complete: every customer is here" if report.complete else "NOT proven complete"
+    title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
     query = f'python pipelines/query.py "select risk_action, count(*) from {table} group by 1"'  # noqa: S608  # to paste
     terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] == "duckdb" else [])
 

@@ -74,6 +74,47 @@ def test_a_run_ends_with_its_summary(command, paystack, capsys):
         assert copy.sql("select bool_and(proven) from paystack.ledger").fetchone() == (True,)
 
 
+def test_a_run_says_whose_customers_they_are(command, paystack, capsys):
+    server = paystack()
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    number = next(iter(server.customers_truth()))["integration"]
+    assert (summary["key_mode"], summary["account"]) == ("test", number)
+    assert f"test, integration {number}" in talk
+
+
+def test_whose_customers_they_are_may_be_unknown(command, paystack, capsys):
+    paystack(customers=0)
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert (summary["key_mode"], summary["account"]) == ("test", None)
+    assert "test, integration (unknown)" in talk
+
+
+@pytest.mark.parametrize(
+    ("asked", "words", "start", "end"),
+    [
+        (
+            ["--from", "2020-01-01", "--to", "2030-01-01T12:00Z"],
+            "customer created from 2020-01-01 to 2030-01-01 12:00:00 is here",
+            "2020-01-01T00:00:00+00:00",
+            "2030-01-01T12:00:00+00:00",
+        ),
+        (["--from", "2020-01-01"], "customer created from 2020-01-01 on is here", "2020-01-01T00:00:00+00:00", None),
+        (["--to", "2030-01-01"], "customer created before 2030-01-01 is here", None, "2030-01-01T00:00:00+00:00"),
+        ([], "customer is here", None, None),
+    ],
+)  # fmt: skip
+def test_a_range_is_called_complete_as_a_range(command, paystack, capsys, asked, words, start, end):
+    paystack(customers=20)
+    assert run(command, [*asked, "--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert f"Complete: every {words}" in talk
+    assert (summary["from"], summary["to"]) == (start, end)
+    if asked:
+        assert f"20 created {words.removeprefix('customer created ').removesuffix(' is here')} in" in talk
+
+
 def test_the_sandbox_keeps_its_customers_between_runs(command, monkeypatch, capsys):
     monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "150")
     assert run(command, ["--sandbox", "--json"]) == ExitCode.OK
