@@ -11,7 +11,7 @@ customer's data.
       destination, an optional part not installed     2 USAGE
     database file in use, disk full, file not usable,
       warehouse not reachable, out of memory          1 UNEXPECTED
-    Ctrl-C, SIGTERM                                   130 INTERRUPTED
+    Ctrl-C, SIGTERM, SIGHUP                           130 INTERRUPTED
     anything else                                     1 UNEXPECTED
 """
 

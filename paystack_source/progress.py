@@ -6,10 +6,13 @@ may call `advance`, `quota` and `note` at once.
 
 from __future__ import annotations
 
+import contextlib
+import errno
+import os
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol, Self
 
@@ -19,10 +22,11 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-__all__ = ["Clock", "Progress", "Silent", "Snapshot", "line"]
+__all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
 Clock = Callable[[], float]
 
+_GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
 PLAIN_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
 
@@ -216,14 +220,15 @@ class PlainView:
 
     def _write(self, text: str) -> None:
         self._shown_at = self._clock()
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with reader_may_leave(self._stream):
+            self._stream.write(text + "\n")
 
 
 class LiveView:
     """A bar and the line, redrawn in place a few times a second; the last state stays on the screen."""
 
     def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
         self._now = Snapshot("", "")
         self._over = False
         console = Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False)
@@ -244,7 +249,8 @@ class LiveView:
             self._live.transient = True
         else:
             self._now, self._over = now, True
-        self._live.stop()
+        with reader_may_leave(self._stream):
+            self._live.stop()
 
     def _draw(self) -> Table:
         now = self._now
@@ -299,3 +305,16 @@ def in_notebook() -> bool:
     get_ipython = getattr(shell, "get_ipython", None)
     current = get_ipython() if get_ipython else None
     return type(current).__name__ == "ZMQInteractiveShell"
+
+
+@contextlib.contextmanager
+def reader_may_leave(stream: IO[str]) -> Iterator[None]:
+    """`… | head -1` or a closed terminal ends our output early; the job was done all the same, its exit code stands."""
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

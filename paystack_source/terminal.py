@@ -20,7 +20,6 @@ A pipeline is a click command that gets a `Terminal` from `options` and is start
 from __future__ import annotations
 
 import contextlib
-import errno
 import functools
 import json
 import os
@@ -45,7 +44,7 @@ from paystack_source.failures import (
     explain,
     masked_traceback,
 )
-from paystack_source.progress import Progress, Silent
+from paystack_source.progress import Progress, Silent, reader_may_leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -61,6 +60,7 @@ __all__ = [
     "clean",
     "examples",
     "options",
+    "reader_may_leave",
     "run",
 ]
 
@@ -176,9 +176,10 @@ class Terminal:
         console = Console(
             file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width
         )
-        with console.capture() as drawn:  # Rich would exit by itself when the reader has left
-            console.print(what, soft_wrap=isinstance(what, Text))
-        _write(stream, drawn.get())
+        with reader_may_leave(stream):
+            with console.capture() as drawn:  # Rich would exit by itself when the reader has left
+                console.print(what, soft_wrap=isinstance(what, Text))
+            stream.write(drawn.get())
 
 
 def examples(*lines: str) -> str:
@@ -215,7 +216,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     terminal = Terminal(json_output="--json" in args)
     _quiet_libraries()
     try:
-        with _sigterm_interrupts():
+        with _signals_interrupt():
             code = (
                 command.main(args=args, standalone_mode=False)
                 if isinstance(command, click.Command)
@@ -252,8 +253,8 @@ def _quiet_libraries() -> None:
 
 
 @contextlib.contextmanager
-def _sigterm_interrupts() -> Iterator[None]:
-    """A scheduler's SIGTERM ends a run as Ctrl-C does: what is in flight is finished, exit 130, resumable."""
+def _signals_interrupt() -> Iterator[None]:
+    """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
@@ -261,11 +262,18 @@ def _sigterm_interrupts() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    before = signal.signal(signal.SIGTERM, interrupt)
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # What is ignored stays so: `nohup` asks for it.
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in wanted
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
     try:
         yield
     finally:
-        signal.signal(signal.SIGTERM, before)
+        for number, handler in before.items():
+            signal.signal(number, handler)
 
 
 def _is_tty(stream: IO[str]) -> bool:
@@ -275,19 +283,6 @@ def _is_tty(stream: IO[str]) -> bool:
         return False
 
 
-@contextlib.contextmanager
-def _reader_may_leave(stream: IO[str]) -> Iterator[None]:
-    """`… | head -1` closes our output early; the job was done all the same, so its exit code stands."""
-    try:
-        yield
-        stream.flush()
-    except OSError as error:
-        if error.errno != errno.EPIPE:
-            raise
-        with contextlib.suppress(OSError, ValueError):
-            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
-
-
 def _write(stream: IO[str], text: str) -> None:
-    with _reader_may_leave(stream):
+    with reader_may_leave(stream):
         stream.write(text)

@@ -99,10 +99,11 @@ def test_a_traceback_is_shown_on_request_and_masked(how, capsys, monkeypatch):
     assert "amina.bello" not in err
 
 
-def test_sigterm_is_handled_only_while_a_command_runs():
-    before = signal.getsignal(signal.SIGTERM)
-    run(job, ["--quiet"])
-    assert signal.getsignal(signal.SIGTERM) is before
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_signals_are_handled_only_while_a_command_runs(number):
+    before = signal.getsignal(number)
+    assert run(lambda: os.kill(os.getpid(), number)) == ExitCode.INTERRUPTED
+    assert signal.getsignal(number) is before
 
 
 def test_help_is_data_and_exits_0(capsys):
@@ -187,6 +188,50 @@ def test_a_reader_that_leaves_early_does_not_change_the_outcome():
         err = child.stderr.read().decode()
     assert child.wait() == 3
     assert err == "done\n"
+
+
+HANGING = textwrap.dedent("""
+    import fcntl, sys, termios, time, click
+    from paystack_source.terminal import options, run
+    fcntl.ioctl(0, termios.TIOCSCTTY, 0)
+    @click.command()
+    @options
+    def job(terminal):
+        terminal.say("about to read")
+        with terminal.progress("Reading customers", total=3, unit="customers") as progress:
+            while True:
+                progress.advance(1)
+                time.sleep(0.01)
+    sys.exit(run(job, ["--json"]))
+""")
+
+
+def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(tmp_path):
+    answer = tmp_path / "answer.json"
+    leader, follower = pty.openpty()
+    with answer.open("w") as out:
+        child = subprocess.Popen(
+            [sys.executable, "-c", HANGING],
+            stdin=follower,
+            stdout=out,
+            stderr=follower,
+            start_new_session=True,
+        )
+    os.close(follower)
+    while b"customers" not in os.read(leader, 65536):
+        pass
+    os.close(leader)
+    assert child.wait(60) == ExitCode.INTERRUPTED
+    assert last_line(answer.read_text())["status"] == "interrupted"
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
+def test_a_signal_that_is_ignored_stays_so(number):
+    before = signal.signal(number, signal.SIG_IGN)
+    try:
+        assert run(lambda: os.kill(os.getpid(), number)) == ExitCode.OK
+    finally:
+        signal.signal(number, before)
 
 
 def on_a_tty(program, env):
