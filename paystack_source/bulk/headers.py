@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 # What no column is called; it is not shown, because it may be a customer's.
 _DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
+_SHOWN: Final = 12
+_LONGEST: Final = 40
 
 
 @dataclass(frozen=True, slots=True)
@@ -43,7 +45,8 @@ def match_columns(
     """
     if any(_DATA.search(name) for name in names):
         said = "the first line holds data; it must name the columns"
-        raise InputError([Problem(1, "", said)], name=source or "the header")
+        advice = "Put a line with the columns' names above the data (docs/bulk-input.md)."
+        raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
     found, problems = _find(operation, names)
     ignored = [name for index, name in enumerate(names) if index not in found.values()]
     near = _near(operation, ignored, found)
@@ -66,9 +69,21 @@ def match_columns(
         hints = "".join(_hint(near, name) for name in fields)
         problems.append(Problem(None, "", f"nothing to set: give {either(fields)}{hints}"))
     if problems:
-        raise InputError(problems, name=source or "the header")
+        raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
     warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
     return Match(found, ignored, warnings)
+
+
+def _advice(names: list[str], missing: list[str]) -> str:
+    """What to do about a header: the columns that are there, and the option that stands in for one."""
+    seen = ", ".join(repr(name.strip()[:_LONGEST]) for name in names[:_SHOWN])
+    more = f" and {len(names) - _SHOWN} more" if len(names) > _SHOWN else ""
+    advice = f"The columns are {seen}{more}. " if names else ""
+    if "risk_action" in missing:
+        advice += "For all rows alike give --risk-action allow, deny or default; else add"
+    else:
+        advice += "Rename or add"
+    return f"{advice} the columns (docs/bulk-input.md) and plan again."
 
 
 def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:

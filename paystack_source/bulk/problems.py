@@ -68,13 +68,18 @@ class InputError(ConfigError):
     default_advice = "Correct the cells named above and plan again."
 
     def __init__(
-        self, problems: Sequence[Problem], *, count: int | None = None, name: str = "the input"
+        self,
+        problems: Sequence[Problem],
+        *,
+        count: int | None = None,
+        name: str = "the input",
+        advice: str | None = None,
     ) -> None:
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
         self.name = name
         title = f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"
-        super().__init__("\n  ".join([title, *_summary(self.problems, self.count)]))
+        super().__init__("\n  ".join([title, *_summary(self.problems, self.count)]), advice=advice)
 
     def __str__(self) -> str:
         return f"{self.message}\n{self.advice}"

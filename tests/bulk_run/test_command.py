@@ -411,7 +411,8 @@ def test_a_plan_with_nothing_to_send_offers_no_apply(desk):
 def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monkeypatch):
     path = desk.risk_file(3, extra=1)
     run = ["run", "risk-action", path, "--risk-action", "deny", "--yes"]
-    assert "Incomplete" in desk.bulk(*run).err.splitlines()
+    first = desk.bulk(*run)
+    assert "Incomplete" in first.err.splitlines()
 
     def killed(self):
         self._journal.append([Event(1, Kind.INTENT, 0.0)])
@@ -419,7 +420,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
 
     monkeypatch.setattr("paystack_source.bulk.session.Runner.run", killed)
     assert desk.bulk(*run).code == 9
-    one = Runs().open("latest")
+    (one,) = [found for found in Runs() if found.run_id != first.json["run_id"]]
     with Runs().lock(one.plan()):
         shown = desk.bulk("status", one.run_id).err
         assert "Running: another process is at it now" in shown
@@ -433,3 +434,20 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
     assert "killed" in listed
     assert "incomplete" in listed
     assert "test" in listed
+
+
+def test_a_missing_risk_action_is_asked_for_by_its_option_and_the_columns_are_named(desk):
+    said = desk.bulk("plan", "risk-action", desk.risk_file(2))
+    assert said.code == 2
+    assert "--risk-action allow, deny or default" in said.json["advice"]
+    assert "'customer_code', 'note'" in said.json["advice"]
+    assert "cells" not in said.json["advice"]
+
+
+def test_a_first_line_that_holds_data_is_not_repeated(desk):
+    path = desk.folder / "bare.csv"
+    path.write_text("CUS_abcdefgh,Amina\nCUS_abcdefgi,Bello\n")
+    said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny")
+    assert said.code == 2
+    assert "names above the data" in said.json["advice"]
+    assert "Amina" not in said.err + said.out
