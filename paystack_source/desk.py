@@ -38,7 +38,7 @@ from paystack_source.bulk.words import (
 from paystack_source.terminal import ExitCode, Terminal, UsageError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
@@ -87,9 +87,16 @@ class Desk:
             )
         target = out or Runs().new_plan_file(operation, file)
         try:
-            made = make_plan(
-                operation, file, out=target, options=self.plan_options(), copy=copy, client=self.client
-            )
+            with self.reading() as on_fetch:
+                made = make_plan(
+                    operation,
+                    file,
+                    out=target,
+                    options=self.plan_options(),
+                    copy=copy,
+                    client=self.client,
+                    on_fetch=on_fetch,
+                )
         except InputError as error:
             if error.count > SHOWN:
                 listed = write_problems(error, target.with_suffix(".problems.csv"))
@@ -167,6 +174,13 @@ class Desk:
             raise UsageError("Not confirmed; nothing was sent.")
 
     @contextlib.contextmanager
+    def reading(self) -> Iterator[Callable[[int], None]]:
+        """What to tell how many customers a plan has read from Paystack."""
+        with self.terminal.progress("Comparing", unit="customers read") as progress:
+            self.waits.append(progress)
+            yield lambda count: progress.update(done=count)
+
+    @contextlib.contextmanager
     def session(self, made: Plan) -> Iterator[Session]:
         """A session with a progress display."""
         chosen = self.chosen
@@ -186,6 +200,7 @@ class Desk:
                 self.clock,
                 follow(progress, self.client, made.header.operation),
                 age,
+                chosen["recheck"],
             )
 
     def close(self, finished: Finished) -> int:

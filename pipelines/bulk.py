@@ -80,6 +80,11 @@ applying = together(
         help="Stop after so many equal rejections in a row; 0: never.",
     ),
     click.option(
+        "--recheck/--no-recheck", default=None,
+        help="Read each customer before changing it, and leave alone who was changed since the plan; "
+        "default: apply does, the others once the plan is 5 minutes old.",
+    ),
+    click.option(
         "--max-age", type=click.FloatRange(0), default=None, metavar="HOURS",
         help="How old the plan may be; default: 24, for resume 168 (7 days).",
     ),
@@ -127,6 +132,7 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
     if not file.is_file():
         raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
     made = Plan.open(file)
+    chosen["recheck"] = chosen["recheck"] is not False
     with desk(terminal, chosen, made.header.operation) as here:
         return here.go(made)
 
@@ -230,7 +236,15 @@ def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **
     """Plan and apply the way back of RUN: the values that it replaced."""
     found = Runs().open(name)
     with desk(terminal, chosen, found.plan().header.operation) as here:
-        made = make_undo(found, out=out, copy=here.copy(), client=here.client, options=here.plan_options())
+        with here.reading() as on_fetch:
+            made = make_undo(
+                found,
+                out=out,
+                copy=here.copy(),
+                client=here.client,
+                options=here.plan_options(),
+                on_fetch=on_fetch,
+            )
         if made.not_undoable:
             terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")
         if not plan_only:

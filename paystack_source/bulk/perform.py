@@ -22,6 +22,7 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
+from paystack_source.bulk.readback import same
 from paystack_source.bulk.states import Action, Event, Kind
 
 if TYPE_CHECKING:
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
 DIFFERENT: Final = "different_value"
+DRIFTED: Final = "drifted"
 
 # What the journal may keep of an answer until the warehouse has it: a customer's own columns only.
 CUSTOMER_KEYS: Final = (
@@ -98,16 +100,21 @@ class StoppableClock(Clock):
 class Performer:
     """Performs jobs against Paystack."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
         operation: Operation,
         client: PaystackClient,
         secrets: Callable[[PlanRow], Mapping[str, Any]],
         *,
+        recheck: bool = False,
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`secrets` gives a row's secret fields, in clear, for the one moment they are needed."""
+        """`secrets` gives a row's secret fields, in clear, for the one moment they are needed.
+
+        `recheck`: read each customer first, and leave alone who was changed since the plan.
+        """
+        self._recheck = recheck
         self._operation = operation
         self._client = client
         self._secrets = secrets
@@ -131,6 +138,11 @@ class Performer:
     ) -> tuple[Event, dict[str, Any] | None, Exception | None]:
         row = job.row
         try:
+            if self._recheck and not job.doubtful and (names := self._drifted(row)):
+                said = (
+                    f"{', '.join(names)}: changed at Paystack since the plan, so nothing was sent; plan again"
+                )
+                return Event(row.row, Kind.REJECTED, self._now(), None, DRIFTED, said), None, None
             body = {**row.body, **self._secrets(row)}
             reply = self._operation.call(self._client, row.key, body)
         except AccessError as error:
@@ -151,6 +163,19 @@ class Performer:
         except Exception as error:  # noqa: BLE001 - a bug: the row may have been sent, and no other row may follow
             return self._event(job, Kind.UNKNOWN, error), None, error
         return self._answered(job, reply)
+
+    def _drifted(self, row: PlanRow) -> list[str]:
+        """The fields that hold neither what the plan saw nor what it wants; none where it saw nothing."""
+        if not row.old:
+            return []
+        held = self._client.fetch(row.customer_code or row.key).data or {}
+        return [
+            name
+            for name, wanted in row.new.items()
+            if name in row.old
+            and not same(row.old[name], held.get(name))
+            and not same(wanted, held.get(name))
+        ]
 
     def _answered(self, job: Job, reply: Reply) -> tuple[Event, dict[str, Any] | None, Exception | None]:
         data = reply.data or {}

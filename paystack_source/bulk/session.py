@@ -42,6 +42,7 @@ COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
 _STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
+RECHECK_AFTER: Final = timedelta(minutes=5)
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 
 
@@ -146,6 +147,9 @@ class Session:
     clock: StoppableClock | None = None
     on_done: Callable[[Done, RowState | None], None] | None = None
     max_age: timedelta | None = None
+    recheck: bool | None = (
+        None  # read each customer before changing it; None: if the plan is not new any more
+    )
     source: Any = None  # the frame, for runs from Python
     now: Callable[[], float] = time.time
 
@@ -195,7 +199,14 @@ class Session:
 
     def _run(self, run: Run, plan: Plan, secrets: Callable[..., dict[str, str]] | None) -> Finished:
         operation = OPERATIONS[plan.header.operation]
-        performer = Performer(operation, self.client, secrets or (lambda _row: {}), now=self.now)
+        old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
+        performer = Performer(
+            operation,
+            self.client,
+            secrets or (lambda _row: {}),
+            recheck=old if self.recheck is None else self.recheck,
+            now=self.now,
+        )
         workers: ThreadWorkers[Job, Done] = ThreadWorkers(performer)
         with contextlib.closing(run.journal()) as journal:
             rows = (row for row in plan.rows() if row.verdict == "send")

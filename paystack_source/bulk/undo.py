@@ -24,7 +24,7 @@ from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
@@ -48,15 +48,16 @@ class Undo:
     left: Path | None
 
 
-def make_undo(
+def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     run: Run,
     *,
     out: Path | None = None,
     copy: CustomerCopy | None = None,
     client: PaystackClient | None = None,
     options: PlanOptions | None = None,
+    on_fetch: Callable[[int], None] | None = None,
 ) -> Undo:
-    """Plan the undo of a run. Sends no write.
+    """Plan the undo of a run. Sends no write; `on_fetch` hears how many customers were read.
 
     Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
     way.
@@ -90,6 +91,7 @@ def make_undo(
             options=_undo_options(options or PlanOptions(), run, live=client is not None),
             copy=copy,
             client=client,
+            on_fetch=on_fetch,
         )
         return Undo(made, rows, len(reasons), left if reasons else None)
 

@@ -400,6 +400,29 @@ def test_after_a_success_nothing_is_offered_to_be_typed_and_the_way_back_is_in_t
     assert "to take it back" not in undone.err
 
 
+def test_who_was_changed_since_the_plan_is_left_alone(desk):
+    deny = ["--risk-action", "deny", "--refresh", "live"]
+    made = desk.bulk("plan", "risk-action", desk.risk_file(4), *deny).json["plan_file"]
+    theirs, same, *others = (customer["customer_code"] for customer in desk.customers(4))
+    desk.api.edit_customer(theirs, risk_action="allow")
+    desk.api.edit_customer(same, risk_action="deny")
+    said = desk.bulk("apply", made, "--yes")
+    assert (said.code, said.json["applied"], said.json["rejected"]) == (3, 3, 1)
+    assert [reason["code"] for reason in said.json["reasons"] if reason["outcome"] == "rejected"] == [
+        "drifted"
+    ]
+    assert desk.truth(theirs)["risk_action"] == "allow"
+    assert {desk.truth(code)["risk_action"] for code in (same, *others)} == {"deny"}
+
+
+def test_a_saved_plan_is_sent_as_it_is_if_so_asked(desk):
+    deny = ["--risk-action", "deny", "--refresh", "live"]
+    made = desk.bulk("plan", "risk-action", desk.risk_file(2), *deny).json["plan_file"]
+    for customer in desk.customers(2):
+        desk.api.edit_customer(customer["customer_code"], risk_action="allow")
+    assert desk.bulk("apply", made, "--yes", "--no-recheck").json["applied"] == 2
+
+
 def test_a_plan_with_nothing_to_send_offers_no_apply(desk):
     path = desk.risk_file(3)
     said = desk.bulk("plan", "risk-action", path, "--risk-action", "default", "--refresh", "live")
