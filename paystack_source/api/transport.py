@@ -46,7 +46,11 @@ class RetryPolicy:
 
     def pause(self, failures: int, random: Random) -> float:
         """Seconds to wait after that many failures."""
-        return random.uniform(0.0, min(self.ceiling, self.first * 2.0 ** (failures - 1)))
+        return random.uniform(0.0, self.longest(failures))
+
+    def longest(self, failures: int) -> float:
+        """The longest that such a wait can be."""
+        return min(self.ceiling, self.first * 2.0 ** (failures - 1))
 
 
 @dataclass(slots=True)
@@ -156,15 +160,18 @@ class Transport:
             with self._lock:
                 self.counters.retries += 1
             if verdict.again is Again.BACKOFF:
-                trouble += self._back_off(request.operation, failures)
+                trouble += self._back_off(
+                    request.operation, self._retry.pause(failures, self._random), "backoff"
+                )
+            elif refusals > 1:  # what the last refusal said of the window's end was wrong
+                self._back_off(request.operation, self._retry.longest(refusals), "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error
 
-    def _back_off(self, operation: Operation, failures: int) -> float:
+    def _back_off(self, operation: Operation, seconds: float, reason: str) -> float:
         self._land()
-        seconds = self._retry.pause(failures, self._random)
         if self._on_wait is not None:
-            self._on_wait(seconds, operation.endpoint, "backoff")
+            self._on_wait(seconds, operation.endpoint, reason)
         self._clock.rest(seconds, threading.Event())
         with self._lock:
             self.counters.backed_off += seconds
@@ -205,11 +212,11 @@ class Transport:
         return sending
 
     def _end_exchange(self, sending: _Sending) -> tuple[Answer | Fault, float]:
-        """Wait for the answer. The time it took does not include the wait for the quota."""
+        """Wait for the answer; with the seconds that were spent waiting."""
         if sending.came is not None:
             return sending.came
         self._mine.under_way.remove(sending)
-        charge = sending.charge
+        charge, began = sending.charge, self._clock.now()
         result: Answer | Fault = Fault("interrupted", sent=True)
         try:
             result = sending.exchange.end()
@@ -226,7 +233,7 @@ class Transport:
             if refused:
                 with self._lock:
                     self.counters.rate_limited += 1
-            sending.came = (result, self._clock.now() - charge.sent)
+            sending.came = (result, self._clock.now() - began)
         if log.isEnabledFor(logging.DEBUG):
             what = result.status if isinstance(result, Answer) else result.reason
             log.debug("%s: %s in %.0f ms", sending.operation.name, what, sending.came[1] * 1000)
