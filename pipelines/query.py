@@ -16,12 +16,13 @@ import duckdb
 
 from paystack_source.bulk.csvio import write_rows
 from paystack_source.place import duckdb_file
-from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, reader_may_leave, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 THIS = "python pipelines/query.py"
+MAKE_ONE = "Make a copy: python pipelines/customers.py (try it with --sandbox)."
 MOST_SHOWN = 40
 OVERVIEW = """
     select table_name as "table", estimated_size as rows, column_count as columns from duckdb_tables()
@@ -49,9 +50,9 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     if not path.exists():
         raise UsageError(
             f"There is no database {path}.",
-            "Make one: python pipelines/customers.py (try it with --sandbox).",
+            MAKE_ONE,
         )
-    with duckdb.connect(str(path), read_only=True) as connection:
+    with opened(path) as connection:
         try:
             if sql:
                 columns, rows = answer(connection, sql)
@@ -61,10 +62,32 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 columns, rows = answer(connection, SAMPLE)
                 show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
-            raise UsageError(f"DuckDB cannot answer that: {str(error).splitlines()[0]}") from error
+            raise UsageError(
+                f"DuckDB cannot answer that: {str(error).splitlines()[0]}", advice(error, sql)
+            ) from error
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
     return ExitCode.OK
+
+
+def opened(path: Path) -> duckdb.DuckDBPyConnection:
+    """The file, for reading; looked at first, as DuckDB would fetch an extension for what it takes for another kind."""
+    start = b""
+    if path.is_file():
+        with path.open("rb") as file:
+            start = file.read(12)
+    if start[8:] != b"DUCK":
+        raise UsageError(f"{path} is no DuckDB file.", MAKE_ONE)
+    return duckdb.connect(str(path), read_only=True)
+
+
+def advice(error: duckdb.Error, sql: str | None) -> str:
+    """What to do about a question that cannot be answered."""
+    if "Table with name" not in str(error):
+        return ""
+    if not sql:
+        return f"It holds no copy of the customers. {MAKE_ONE}"
+    return f"The customers are in paystack.customers; {THIS} shows what else there is."
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -79,7 +102,8 @@ def show(
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
-        write_rows(sys.stdout, columns, ([text(cell) for cell in row] for row in rows))
+        with reader_may_leave(sys.stdout):
+            write_rows(sys.stdout, columns, ([text(cell) for cell in row] for row in rows))
         return
     terminal.table(title, columns, [[when(cell) for cell in row] for row in rows[:MOST_SHOWN]])
     if len(rows) > MOST_SHOWN:

@@ -4,6 +4,9 @@ import csv
 import importlib.util
 import io
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
 import duckdb
@@ -90,6 +93,40 @@ def test_it_cannot_change_the_copy(command, copy, capsys):
 def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert run(command, [sql]) == ExitCode.USAGE
     assert "DuckDB cannot answer that" in capsys.readouterr().err
+
+
+def test_a_table_that_is_not_there_leads_to_the_one_that_is(command, copy, capsys):
+    assert run(command, ["from customers"]) == ExitCode.USAGE
+    assert "paystack.customers" in capsys.readouterr().err.splitlines()[1]
+
+
+def test_a_database_without_a_copy_says_how_to_make_one(command, tmp_path, capsys):
+    with duckdb.connect(str(tmp_path / "other.duckdb")) as other:
+        other.execute("create table t as select 1")
+    assert run(command, ["--database", str(tmp_path / "other.duckdb")]) == ExitCode.USAGE
+    assert "pipelines/customers.py" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["customers.csv", "."])
+def test_what_is_no_database_is_bad_usage(command, tmp_path, name, capsys):
+    (tmp_path / "customers.csv").write_text("customer_code\nCUS_1\n" * 1000)
+    assert run(command, ["--database", str(tmp_path / name)]) == ExitCode.USAGE
+    err = capsys.readouterr().err
+    assert "is no DuckDB file" in err
+    assert "pipelines/customers.py" in err
+
+
+@pytest.mark.parametrize("question", [["select range from range(200000)"], []])
+def test_a_reader_of_the_csv_may_leave_early(copy, question):
+    child = subprocess.Popen(
+        [sys.executable, str(SCRIPT), "--csv", *question], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )  # fmt: skip
+    child.stdout.readline()
+    child.stdout.close()
+    with child.stderr:
+        assert child.stderr.read() == b""
+    assert child.wait() == ExitCode.OK
 
 
 def test_no_copy_yet_says_how_to_make_one(command, tmp_path, monkeypatch, capsys):
