@@ -25,7 +25,13 @@ class AlreadyRunningError(Exception):
 
     exit_code = 1
     message = "Another run of this pipeline is under way."
-    advice = "Wait for it to end; it loads what this one would have loaded."
+
+    def __init__(self, folder: Path) -> None:
+        super().__init__(self.message)
+        self.advice = (
+            "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
+            f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
+        )
 
 
 class Alone:
@@ -53,7 +59,7 @@ class Alone:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise AlreadyRunningError from None
+            raise AlreadyRunningError(folder) from None
         try:
             self._connect()
         except BaseException:

@@ -244,7 +244,10 @@ def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
         leave.set()
         thread.join()
     assert code != ExitCode.OK
-    assert "another run" in said(capsys)[1].lower()
+    _, talk = said(capsys)
+    assert "another run" in talk.lower()
+    assert "give each a DLT_DATA_DIR of its own" in talk
+    assert f"both use {place / 'dlt'}" in talk
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(paystack, place):
