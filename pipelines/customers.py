@@ -160,7 +160,9 @@ def number(value: int | None) -> str:
 
 
 def horizon(report: Report) -> str:
-    """Within how many runs every customer is read again."""
+    """Within how many runs every customer is read again; a range leaves the others alone."""
+    if report.window is not None:
+        return ""
     if not report.refresh_runs:
         return "; --refresh-budget is 0: edits of old customers are not seen"
     return f"; every customer within {report.refresh_runs:,} runs"
