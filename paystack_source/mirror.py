@@ -6,8 +6,10 @@ memory of what is proven are committed together.
 
 from __future__ import annotations
 
+import shutil
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -138,6 +140,24 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(name, destination=target, dataset_name=dataset)
 
 
+def leave_nothing_behind(pipeline: Pipeline) -> None:
+    """Let no customer stay in dlt's folder or in the staging dataset once a load is done, nor those of older loads.
+
+    dlt keeps both unless told otherwise. What its configuration says of it, for all pipelines or for this one, wins.
+    """
+    name, keeps = pipeline.pipeline_name, "load.delete_completed_jobs"
+    for setting in (keeps, "load.truncate_staging_dataset"):
+        if all(dlt.config.get(path) is None for path in (setting, f"{name}.{setting}")):
+            dlt.config[f"{name}.{setting}"] = True
+    said = dlt.config.get(f"{name}.{keeps}", bool)
+    if dlt.config.get(keeps, bool) if said is None else said:
+        # dlt itself never looks at older packages again, nor at the failed jobs of one that was given up.
+        for package in {
+            job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
+        }:
+            shutil.rmtree(package, ignore_errors=True)
+
+
 def copy_customers(  # noqa: PLR0913
     pipeline: Pipeline,
     client: PaystackClient,
@@ -202,6 +222,7 @@ def copy_customers(  # noqa: PLR0913
 
 def _prepare(pipeline: Pipeline, *, history: bool, full_refresh: bool) -> None:
     forget_other_places(pipeline)
+    leave_nothing_behind(pipeline)
     if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
         pipeline.normalize()
         pipeline.load()

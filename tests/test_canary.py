@@ -165,3 +165,49 @@ def test_bank_details_and_cards_pass_through_a_bulk_run_and_rest_nowhere(workpla
     )
 
     assert workplace.found([*SECRETS, *cards], "checks.csv", "bad.csv", "cards.csv") == []
+
+
+# --- customers: in the copy, and nowhere else ---------------------------------------------------------
+
+
+def staged(folder):
+    """Rows per table of the staging dataset, without dlt's own tables."""
+    with duckdb.connect(str(folder / "paystack_customers.duckdb"), read_only=True) as connection:
+        tables = connection.execute(
+            "select table_name from duckdb_tables() where schema_name = 'paystack_staging'"
+        ).fetchall()
+        return {
+            name: connection.execute(f'select count(*) from paystack_staging."{name}"').fetchone()[0]
+            for (name,) in tables
+            if not name.startswith("_dlt")
+        }
+
+
+def test_no_customer_stays_in_dlts_folder_or_in_staging(workplace, sandbox):
+    api = sandbox(customers=40, secret_keys=(KEY,))
+    people = list(api.customers_truth())
+    personal = [person[name] for person in people for name in ("email", "customer_code")]
+    dlt = workplace.folder / "dlt"
+    # What a dlt that was told nothing leaves, as an earlier version of this project did.
+    told = {"LOAD__DELETE_COMPLETED_JOBS": "false", "LOAD__TRUNCATE_STAGING_DATASET": "false"}
+    workplace.environ |= told
+    assert workplace.run(api.url, "customers.py", "--history", "--details").returncode == 0
+    assert search(dlt, personal)
+    assert staged(workplace.folder)["customers"] == 40
+
+    for name in told:
+        del workplace.environ[name]
+    for more in ((), ("--full-refresh",)):
+        api.add_customers(5)
+        people = list(api.customers_truth())
+        personal = [person[name] for person in people for name in ("email", "customer_code")]
+        assert workplace.run(api.url, "customers.py", "--history", "--details", *more).returncode == 0
+        assert not search(dlt, personal)
+        assert not any(staged(workplace.folder).values())
+
+    rows = [f"{person['customer_code']},Changedcanary" for person in people[:5]]
+    (workplace.folder / "names.csv").write_text("\n".join(["customer_code,first_name", *rows]) + "\n")
+    assert workplace.run(api.url, "bulk.py", "run", "update", "names.csv", "--yes").returncode == 0
+    assert staged(workplace.folder)["write_back_rows"] == 0
+    assert not any(staged(workplace.folder).values())
+    assert not search(dlt, [*personal, "Changedcanary"])

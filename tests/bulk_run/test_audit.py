@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime
+from pathlib import Path
 
 import duckdb
 import pandas as pd
@@ -13,6 +15,7 @@ from paystack_source import audit, bulk_set_risk_action
 from paystack_source.bulk.runs import Runs
 from paystack_source.terminal import run
 from tests.bulk_run.conftest import load_script
+from tests.canary import search
 
 HISTORY = """
     select who, input, before->>'risk_action' as old, "after"->>'risk_action' as new, outcome, finished_at
@@ -106,6 +109,24 @@ def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
     assert ask(copied, "select applied from paystack.write_back_runs") == [(5,)]
     assert ask(copied, "select count(*) from paystack.write_back_rows") == [(5,)]
     assert ask(copied, "select count(*) from paystack.customers where risk_action = 'deny'")[0][0] >= 5
+
+
+def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch):
+    path = copied.risk_file(5)
+
+    def fail(*_args, **_more):
+        raise OSError("gone")
+
+    with monkeypatch.context() as broken:
+        broken.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", fail)
+        said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
+    assert "could not be updated" in said.json["warnings"][0]
+    codes = [customer["customer_code"] for customer in copied.customers(5)]
+    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / audit.PIPELINE
+    assert search(folder, codes)
+    copied.bulk("status", said.json["run_id"], "--load", copy=True)
+    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(5,)]
+    assert not search(folder, codes)
 
 
 def test_without_a_copy_the_runs_are_still_recorded(desk):
