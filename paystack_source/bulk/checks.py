@@ -32,7 +32,18 @@ KEPT: Final = 100_000
 
 _CONTROL: Final = r"[\x00-\x1f\x7f]"
 _ATOM: Final = r'[^\s\pZ\pC@<>()\[\],;:\\"]'
-_SPREADSHEET_NUMBER: Final = r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$"
+_NUMBERS: Final = (
+    (
+        r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$",
+        "was shortened by a spreadsheet, digits are lost; store it as text",
+    ),
+    (  # pandas writes a column of numbers with a gap in it like this
+        r"^[+-]?[0-9]+\.0{1,2}$",
+        "was read as a number and got a .0, zeros in front may be lost; read the column as text (dtype=str)",
+    ),
+)
+"""Identifiers that went through a number on their way here."""
+
 _SHAPES: Final[dict[str, tuple[str, str]]] = {
     "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
     "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
@@ -199,12 +210,12 @@ class Checker:
             return text
         if self._as_held and kind in ("phone", "name"):
             return text
-        damaged = pa.array(np.full(batch.size, False))
-        if kind in ("phone", "digits", "id"):
-            damaged = pc.match_substring_regex(text, _SPREADSHEET_NUMBER)
-            reason = "was shortened by a spreadsheet, digits are lost; store it as text"
-            self._bad(batch, column, damaged, ~judged, reason, text)
-        rest = ~judged | damaged.to_numpy(zero_copy_only=False)
+        rest = ~judged
+        if kind in ("phone", "digits", "id") or column.name == "bank_code":
+            for pattern, reason in _NUMBERS:
+                damaged = pc.match_substring_regex(text, pattern)
+                self._bad(batch, column, damaged, rest, reason, text)
+                rest = rest | damaged.to_numpy(zero_copy_only=False)
         if kind in _SHAPES:
             pattern, reason = _SHAPES[kind]
             bad = pc.invert(pc.match_substring_regex(text, pattern))

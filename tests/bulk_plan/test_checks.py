@@ -5,6 +5,8 @@ import csv
 import numpy as np
 import pandas as pd
 import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import OPERATIONS, operation
@@ -193,6 +195,40 @@ def test_damaged_numbers_are_reported_and_not_repaired(tmp_path):
     found = reasons(tmp_path, "update", source)
     assert [(row, column) for row, column, _ in found] == [(2, "phone")] * len(found)
     assert "digits are lost" in found[0][2]
+
+
+@pytest.mark.parametrize(
+    ("operation", "good"),
+    [("update", {"customer_code": "CUS_1", "phone": ""}), ("validate", identity())],
+)
+@pytest.mark.parametrize("column", ["phone", "bank_code", "account_number", "bvn"])
+def test_numbers_that_pandas_wrote_with_a_point_are_refused(tmp_path, operation, good, column):
+    """`read_csv` makes floats of numbers as soon as one is missing, `to_csv` writes them with `.0`."""
+    if column not in good:
+        return
+    codes = [{"customer_code": f"CUS_{n}"} for n in (1, 2)]
+    source = tmp_path / "in.csv"
+    pd.DataFrame([good | codes[0], good | codes[1] | {column: 8030000001.0}]).to_csv(source, index=False)
+    ((_, name, reason),) = reasons(tmp_path, operation, source)
+    assert name == column
+    assert "read the column as text" in reason
+
+
+@settings(deadline=None, max_examples=25)  # each plans twice
+@given(number=st.from_regex(r"\+?[0-9]{7,15}", fullmatch=True), zeros=st.sampled_from([".0", ".00"]))
+def test_no_phone_with_a_decimal_point_is_sent(tmp_path_factory, number, zeros):
+    folder = tmp_path_factory.mktemp("in")
+    rows = [{"customer_code": "CUS_1", "phone": number}, {"customer_code": "CUS_2", "phone": number + zeros}]
+    assert [(row, name) for row, name, _ in reasons(folder, "update", frame(*rows))] == [(2, "phone")]
+    (row,) = plan(folder, "update", frame(rows[0])).rows()
+    assert row.new == {"phone": number}
+
+
+def test_points_between_groups_are_a_spelling(tmp_path):
+    source = frame(
+        *({"customer_code": f"CUS_{n}", "phone": p} for n, p in enumerate(("0803.555.0000", "803.000")))
+    )
+    assert plan(tmp_path, "update", source).header.counts.to_send == 2
 
 
 def test_damaged_numbers_elsewhere_do_not_matter(tmp_path):
