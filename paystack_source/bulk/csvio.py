@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.problems import InputError, Problem
 
 if TYPE_CHECKING:
@@ -63,6 +64,8 @@ def scan(path: Path, encoding: str | None = None) -> Scan:
 
     A byte order mark, else strict UTF-8, else Windows-1252 with a warning.
     """
+    if encoding is not None:
+        _known(encoding)
     digest = hashlib.sha256()
     decoder: codecs.IncrementalDecoder | None = None
     found = encoding
@@ -98,6 +101,16 @@ def scan(path: Path, encoding: str | None = None) -> Scan:
     )
 
 
+def _known(encoding: str) -> None:
+    try:
+        "".encode(encoding)  # knows hex and zip as well, but refuses them: they are not for text
+    except (LookupError, ValueError):
+        raise ConfigError(
+            f"There is no text encoding {encoding!r}",
+            advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: it is found by itself.",
+        ) from None
+
+
 def _by_mark(head: bytes) -> str | None:
     if head.startswith(codecs.BOM_UTF8):
         return "utf-8-sig"
@@ -123,6 +136,11 @@ class CsvFile:
     def __init__(self, path: Path, encoding: str, delimiter: str | None = None) -> None:
         self.path = path
         self.encoding = encoding
+        if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
+            raise ConfigError(
+                f"{delimiter!r} cannot separate cells",
+                advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: it is found by itself.",
+            )
         with self._open() as file:
             self._skip = _declared(file.readline())
         self.delimiter = delimiter or self._skip or self._sniff()

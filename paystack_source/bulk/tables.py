@@ -28,7 +28,7 @@ from paystack_source.bulk.problems import InputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-__all__ = ["Table", "TextBatch", "open_table", "write_table"]
+__all__ = ["Table", "TextBatch", "arrow_table", "open_table", "write_table"]
 
 _ROWS: Final = 65_536
 _CHUNK: Final = 1 << 20
@@ -286,23 +286,27 @@ def _frame_reader(source: Any) -> tuple[list[str], Callable[[], Iterator[TextBat
         return _pandas_reader(source)
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
         return _records_reader(source)
-    table = _arrow_table(source)
+    table = arrow_table(source)
     return table.column_names, lambda: _text_batches(table.to_batches(max_chunksize=_ROWS))
 
 
-def _arrow_table(source: Any) -> pa.Table:
+def arrow_table(source: Any) -> pa.Table:
+    """The Arrow table that `source` is or can be turned into. Raises `ConfigError` if it is none."""
     if isinstance(source, pa.Table):
         return source
     if isinstance(source, pa.RecordBatch):
         return pa.Table.from_batches([source])
     if isinstance(source, pa.RecordBatchReader):
         return source.read_all()
-    for method in ("__arrow_c_stream__", "__arrow_c_array__"):
-        if hasattr(source, method):
-            return pa.table(source)
+    try:
+        for method in ("__arrow_c_stream__", "__arrow_c_array__"):
+            if hasattr(source, method):
+                return pa.table(source)
+    except (pa.ArrowException, TypeError, ValueError):  # one column without a name: a Series, an Arrow array
+        pass
     raise ConfigError(
         f"A {type(source).__name__} is no table",
-        advice="Give a path, or a pandas, Arrow, polars or DuckDB frame.",
+        advice='Give a frame with named columns, e.g. frame[["customer_code"]], or a path.',
     )
 
 

@@ -32,6 +32,43 @@ def lines(table):
     return [line for batch in table.batches() for line in (batch.lines or [])]
 
 
+@pytest.mark.parametrize(
+    "option",
+    [
+        *({"encoding": name} for name in ("klingon", "hex", "", "undefined", "utf-8\0")),
+        *({"delimiter": text} for text in ("ab", "", "\\t", "\n", '"', "\0")),
+    ],
+)
+def test_an_encoding_or_separator_that_is_none_is_named(tmp_path, option):
+    path = write(tmp_path / "in.csv", NAMES)
+    with pytest.raises(ConfigError, match="leave it out") as error:
+        open_table(path, **option)
+    assert repr(*option.values()) in error.value.message
+
+
+CODES = ["CUS_a", "CUS_b"]
+
+
+@pytest.mark.parametrize(
+    "column",
+    [
+        pd.Series(CODES),
+        pd.Series(CODES, dtype="string"),
+        pd.Series([1, 2], name="id"),
+        pd.Index(CODES),
+        pa.array(CODES),
+        pa.chunked_array([CODES]),
+        pl.Series("customer_code", CODES),
+        np.array(CODES),
+        CODES,
+    ],
+    ids=lambda column: f"{type(column).__module__}.{type(column).__name__}",
+)
+def test_a_column_alone_is_no_frame(column):
+    with pytest.raises(ConfigError, match=r'frame\[\["customer_code"\]\]'):
+        open_table(column)
+
+
 NAMES = "customer_code,first_name\nCUS_a,Zoë\nCUS_b,Ọlá\n"
 
 
