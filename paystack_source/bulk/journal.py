@@ -19,7 +19,17 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from paystack_source.bulk.states import PLANNED, Event, Kind, Outcome, Phase, RowState, outcome, step
+from paystack_source.bulk.states import (
+    PLANNED,
+    Event,
+    IllegalEventError,
+    Kind,
+    Outcome,
+    Phase,
+    RowState,
+    outcome,
+    step,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -66,6 +76,22 @@ class SessionNote(NamedTuple):
 
 class JournalError(RuntimeError):
     """The journal is not one of ours, is of a newer version, or was edited."""
+
+    exit_code = 1
+    advice = "Keep the folder as it is, and use the version that made it."
+
+    def __init__(self, message: str) -> None:
+        super().__init__(message)
+        self.message = message
+
+
+class EditedJournalError(JournalError):
+    """What the journal says is not what was written: it can no longer say what was sent."""
+
+    advice = (
+        "Do not resume or undo this run, and keep its folder. Paystack alone knows what was applied: "
+        "plan the input again with --refresh live, which compares each row with it."
+    )
 
 
 class Journal:
@@ -153,18 +179,29 @@ class Journal:
             yield Event(number, Kind(kind), at, http_status, code, message)
 
     def verify(self) -> None:
-        """Recompute hash chain and states. Raises `JournalError` at the first line that does not fit."""
+        """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""
         chain = self._seed()
         folded: dict[int, RowState] = {}
+        seq = 0
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
-        for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
-            event = Event(row, Kind(kind), at, http_status, code, message)
-            chain = _link(chain, event)
-            if chain != written:
-                raise JournalError(f"the journal was edited at or before its line {seq}")
-            folded[row] = step(folded.get(row, PLANNED), event)
-        if folded != dict(self.states()):
-            raise JournalError("the journal's states are not what its events add up to")
+        try:
+            for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
+                event = Event(row, Kind(kind), at, http_status, code, message)
+                chain = _link(chain, event)
+                if chain != written:
+                    raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
+                folded[row] = step(folded.get(row, PLANNED), event)
+            fits = folded == dict(self.states())
+        except (
+            IllegalEventError,
+            ValueError,
+            sqlite3.DatabaseError,
+        ):  # no such kind, no such order, no such page
+            raise EditedJournalError(
+                f"The journal was edited or damaged at or after its line {seq}."
+            ) from None
+        if not fits:
+            raise EditedJournalError("The journal was edited: its states are not what its events add up to.")
 
     # --- what is told to it
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import sqlite3
 import stat
 from pathlib import Path
 
@@ -198,6 +199,28 @@ def test_status_lists_runs_newest_first_and_shows_one(desk):
     one = desk.bulk("status", second[:24], "--verify")
     assert (one.json["run_id"], one.json["applied"]) == (second, 3)
     assert desk.bulk("status", "latest").json["run_id"] == second
+
+
+def test_a_journal_that_was_edited_says_what_to_do(desk):
+    run_id = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes").json[
+        "run_id"
+    ]
+    with sqlite3.connect(Path("paystack_results") / run_id / "journal.sqlite") as journal:
+        journal.executescript("DROP TRIGGER events_stay; UPDATE events SET message = 'fine'")
+    journal.close()
+    said = desk.bulk("status", run_id, "--verify")
+    assert (said.code, said.json["error"]) == (1, "EditedJournalError")
+    assert "edited" in said.json["message"]
+    assert "Do not resume" in said.json["advice"]
+    assert "--refresh live" in said.json["advice"]
+
+
+def test_an_option_that_cannot_be_is_bad_usage(desk):
+    path = desk.risk_file(2)
+    for option, value in (("--encoding", "klingon"), ("--delimiter", "ab")):
+        said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", option, value)
+        assert (said.code, said.json["error"]) == (2, "ConfigError")
+        assert value in said.json["message"]
 
 
 def test_identity_verdicts_are_settled_later(desk):
