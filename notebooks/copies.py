@@ -15,6 +15,9 @@ from pathlib import Path
 
 import duckdb
 
+ROOT = Path(__file__).resolve().parent.parent
+"""The repository: where the pipelines are run, with `.dlt/secrets.toml`, the copy and the results."""
+
 NAME = "paystack_customers.duckdb"
 STATE = "paystack_sandbox.sqlite"
 UNTIL = datetime(2026, 11, 20, tzinfo=UTC)  # the same customers at each refresh, if the clock is past it

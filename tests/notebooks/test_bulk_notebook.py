@@ -1,9 +1,15 @@
 """notebooks/bulk_risk_actions.ipynb, run from scratch: what it shows is what happened in the sandbox it started."""
 
+import os
 import re
+import shutil
+import subprocess
+import sys
 
+import nbformat
 import pytest
 
+from paystack_source.sandbox import Sandbox
 from tests.notebooks import running
 
 
@@ -77,6 +83,50 @@ def test_every_step_shows_in_the_warehouse(bulk):
 def test_the_story_of_one_customer_is_one_query(bulk):
     story = [(row["outcome"], row["was"], row["became"]) for row in bulk.frames["story"]]
     assert story == [("applied", "default", "deny"), ("skipped_noop", "deny", "deny")]
+
+
+def test_without_the_demo_it_works_in_the_repository_and_keeps_its_runs(place, tmp_path):
+    """As somebody with an account of their own runs it: started in `notebooks`, key and copy are in the folder above."""
+    repository, made = tmp_path / "repository", running.copies(place) / "seeded"
+    shutil.copytree(running.NOTEBOOKS, repository / "notebooks")
+    shutil.copy(made / "paystack_customers.duckdb", repository)
+    shutil.copy(made / "paystack_sandbox.sqlite", tmp_path / "state.sqlite")
+    notebook = nbformat.read(running.NOTEBOOKS / "bulk_risk_actions.ipynb", nbformat.NO_CONVERT)
+    code = [cell.source for cell in notebook.cells if cell.cell_type == "code"]
+    (demo,) = (source for source in code if source.startswith("# DEMO: delete this cell"))
+    code.remove(demo)
+    environment = {name: value for name, value in os.environ.items() if not re.search("PAYSTACK|DLT", name)}
+    environment["DLT_DATA_DIR"] = str(tmp_path / "dlt")
+
+    def run(*, send):
+        done = subprocess.run(
+            [sys.executable, "-c", "\n".join(code).replace("SEND = False", f"SEND = {send}")],
+            cwd=repository / "notebooks",
+            env=environment | {"PYTHONPATH": f"{running.ROOT}:{repository / 'notebooks'}"},
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+        return done.stderr
+
+    with Sandbox(state=tmp_path / "state.sqlite", limit=0) as api:
+        (repository / ".dlt").mkdir()
+        (repository / ".dlt" / "secrets.toml").write_text(
+            f'[sources.paystack]\nsecret_key = "{api.secret_key}"\nbase_url = "{api.url}"\n'
+        )
+        before = list(api.customers_truth())
+        assert "Nothing was sent" in run(send=False)
+        assert list(api.customers_truth()) == before
+        said = run(send=True)
+        after = list(api.customers_truth())
+    # The part with the mistakes stops it: it is the demo's alone, and denies nobody here.
+    assert "name 'client' is not defined" in said
+    changed = [
+        new for old, new in zip(before, after, strict=True) if old["risk_action"] != new["risk_action"]
+    ]
+    assert {person["risk_action"] for person in changed} == {"allow"}
+    (kept,) = (repository / "paystack_results").glob("*-risk-action-*")
+    assert {"journal.sqlite", "results.csv"} <= {file.name for file in kept.iterdir()}
 
 
 def test_nothing_is_said_on_standard_error(bulk):
