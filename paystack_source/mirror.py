@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from paystack_source.alone import Alone
+from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
@@ -186,10 +187,16 @@ def copy_customers(  # noqa: PLR0913
         on_total: Told how many there are.
 
     Raises:
+        ConfigError: A window together with `full_refresh`, or the dataset holds another account's customers.
         PaystackError: Paystack could not be read; what was read before is loaded.
         AlreadyRunningError: Another run is under way.
 
     """
+    if full_refresh and window is not None:
+        raise ConfigError(
+            "A full refresh reads everybody, so that it can be swapped in: it takes no range",
+            advice="Leave --from and --to out, or --full-refresh.",
+        )
     started = time.monotonic()
     with Alone(pipeline) as alone:
         _prepare(pipeline, history=history, full_refresh=full_refresh)

@@ -133,7 +133,8 @@ class Extraction:
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
-        self._check_account(self.reader.parse(self.reader.ask(Query(None, None, 1))).table)
+        page = self.reader.ask(Query(None, None, 1))
+        self._check_account(self.reader.parse(page).table, page.meta.total)
         if not window.empty:
             yield from self._read(_let_go(deque(self.reader.split(window))), "range")
         self.tally.complete = True
@@ -171,27 +172,26 @@ class Extraction:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(Query(None, None, 1))
         table = self.reader.parse(page).table
-        self._check_account(table)
-        unknown = self._unknown(table)
         total = page.meta.total
-        held = self.held.total() + self._pending.added
-        if total == 0 and held:
-            raise ConfigError(
-                f"Paystack shows no customer at all for this key, and the dataset holds {held:,}",
-                advice="Check that the key is of the account whose copy this is, or use another dataset.",
-            )
+        self._check_account(table, total)
+        unknown = self._unknown(table)
         self.tally.api_total = total
-        return Look(total, table, unknown, held)
+        return Look(total, table, unknown, self.held.total() + self._pending.added)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page that are not held, each once."""
         ids = set(table.column("id").to_pylist())
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
-    def _check_account(self, table: pa.Table) -> None:
-        """Refuse to mix accounts, or live and test data, in one dataset."""
+    def _check_account(self, table: pa.Table, total: int | None) -> None:
+        """Refuse to mix accounts, or live and test data, in one dataset, and to take an empty one for this one."""
         if self._accounts is None:
             self._accounts = self.held.accounts()
+        if not table.num_rows and not total and (self._accounts or self.held.total()):
+            raise ConfigError(
+                "Paystack shows no customer at all for this key, and the dataset is not empty",
+                advice="Check that the key is of the account whose copy this is, or use another dataset.",
+            )
         here = {
             (row["domain"], row["integration"])
             for row in table.select(["domain", "integration"])

@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import replace
+from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import ConfigError
 from paystack_source.details import fetch_details
+from paystack_source.extract.windows import END, Window
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import NotCompleteError, paystack_source
 
@@ -175,6 +178,22 @@ def test_a_full_refresh_that_does_not_add_up_changes_nothing(pipeline, server):
     assert isinstance(error, NotCompleteError)
     assert ask(pipeline, "select * from paystack.customers order by id") == before
     assert copy(pipeline, server, refresh_budget=0).warehouse_total == 320  # and the next run is as usual
+
+
+def test_a_full_refresh_takes_no_range(pipeline, server):
+    copy(pipeline, server, refresh_budget=0)
+    with pytest.raises(ConfigError, match="takes no range"):
+        copy_customers(
+            pipeline, client(server), window=Window(datetime(2026, 1, 1, tzinfo=UTC), END), full_refresh=True
+        )
+    assert ask(pipeline, "select count(*) from paystack.customers") == [(320,)]
+
+
+def test_a_full_refresh_is_not_made_from_an_account_that_shows_nobody(pipeline, server, sandbox):
+    copy(pipeline, server, refresh_budget=0)
+    with pytest.raises(Exception, match="no customer at all"):
+        copy_customers(pipeline, client(sandbox(customers=0)), full_refresh=True)
+    assert ask(pipeline, "select count(*) from paystack.customers") == [(320,)]
 
 
 def test_the_plain_source_gives_history_and_details_too(pipeline, server):
