@@ -8,6 +8,8 @@ from typing import TYPE_CHECKING, NamedTuple
 from paystack_source.extract.ledger import Entry
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     import pyarrow as pa
 
     from paystack_source.extract.windows import Window
@@ -32,13 +34,18 @@ class Pending:
     """What was given out and is not in the warehouse yet."""
 
     emitted: set[int] = field(default_factory=set)
-    loose: set[int] = field(default_factory=set)
-    deltas: dict[Window, int] = field(default_factory=dict)
-    marked: int = 0
+    loose: dict[int, datetime | None] = field(default_factory=dict)  # new, of no window; and when created
+    deltas: dict[Window, int] = field(default_factory=dict)  # how many of a window are new
 
     @property
     def added(self) -> int:
-        return len(self.loose) + sum(self.deltas.values()) - self.marked
+        return len(self.loose) + sum(self.deltas.values())
+
+    def inside(self, window: Window) -> int:
+        """How many of those added lie in the window; windows that only overlap it do not count."""
+        return sum(delta for part, delta in self.deltas.items() if window.contains(part)) + sum(
+            at in window for at in self.loose.values() if at
+        )
 
     def settle(self, window: Window, delta: int) -> None:
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}

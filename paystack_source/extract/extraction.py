@@ -20,7 +20,7 @@ import pyarrow as pa
 from paystack_source.api.errors import ConfigError
 from paystack_source.extract import arrow
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
-from paystack_source.extract.ledger import Entry, Held, entry_of
+from paystack_source.extract.ledger import Entry, Held, Present, entry_of
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import PAGE, Query, Reading, Result
 from paystack_source.extract.refresh import oldest, readable, runs_to_refresh
@@ -82,7 +82,7 @@ class Extraction:
         run_id: str | None = None,
     ) -> None:
         self.reader = reader
-        self.held = held
+        self.held = Present(held)
         self.coverage = coverage
         self.bounds = bounds
         self.refresh_budget = refresh_budget
@@ -95,6 +95,7 @@ class Extraction:
             self.filters_ignored_at = None
         self._entries = 0
         self._pending = Pending()
+        self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._accounts: set[tuple[str | None, int | None]] | None = None
 
@@ -111,6 +112,7 @@ class Extraction:
     def loaded(self) -> None:
         """The caller loaded everything given so far: `held` shows it from now on."""
         self._pending = Pending()
+        self.held.marked.clear()
 
     def events(self) -> Iterator[Event]:
         """The whole run. Afterwards `tally.complete` says whether the copy is proven complete."""
@@ -136,7 +138,7 @@ class Extraction:
         page = self.reader.ask(Query(None, None, 1))
         self._check_account(self.reader.parse(page).table, page.meta.total)
         if not window.empty:
-            yield from self._read(_let_go(deque(self.reader.split(window))), "range")
+            yield from self._read(self.reader.split(window), "range")
         self.tally.complete = True
 
     def _catch_up(self) -> Iterator[Event]:
@@ -231,7 +233,7 @@ class Extraction:
     def _loose(self, table: pa.Table) -> Iterator[Event]:
         """Customers that were seen on a page of the whole list rather than in a window."""
         if table.num_rows:
-            self._pending.loose.update(table.column("id").to_pylist())
+            self._pending.loose.update(_created(table))
             yield from self._rows(table, "new")
 
     def _mark_gone(self) -> Iterator[Event]:
@@ -239,7 +241,7 @@ class Extraction:
         if self._gone:
             marked = arrow.missing_since(self.held.rows(self._gone), self._now())
             self.tally.rows_missing += marked.num_rows
-            self._pending.marked += marked.num_rows
+            self.held.marked.update(_created(marked))
             self._gone.clear()
             yield from self._rows(marked, "missing")
 
@@ -295,7 +297,8 @@ class Extraction:
         items = [i for i in self.coverage if not any(w.overlaps(i.window) for w in self._pending.deltas)]
         counts = self.held.count([item.window for item in items])
         for item, rows in zip(items, counts, strict=True):
-            self.coverage.add(Proven(item.window, rows, item.verified_at))
+            loose = sum(at in item.window for at in self._pending.loose.values() if at)
+            self.coverage.add(Proven(item.window, rows + loose, item.verified_at))
 
     def _count(self, lo: datetime, hi: datetime) -> int:
         # Listed times have whole seconds: half a second off an edge nobody is on it, however it is meant.
@@ -329,13 +332,17 @@ class Extraction:
     def _windowed(self, windows: list[Window], kind: str) -> Iterator[Event]:
         """Read windows, newest first; the whole list if the API does not filter."""
         try:
-            readings = deque(part for window in reversed(windows) for part in self.reader.split(window))
-            yield from self._read(_let_go(readings), kind)
+            yield from self._read(
+                (part for window in reversed(windows) for part in self.reader.split(window)), kind
+            )
         except FiltersIgnoredError:
             self._filters_are_ignored()
 
     def _read(self, readings: Iterable[Reading], kind: str) -> Iterator[Event]:
-        for found in self.reader.read(readings):
+        waiting = deque(readings)
+        windows = [reading.window for reading in waiting]
+        self._before = dict(zip(windows, self.held.count(windows), strict=True))
+        for found in self.reader.read(_let_go(waiting)):
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
@@ -347,22 +354,23 @@ class Extraction:
         self._gone -= result.ids
         if result.proven:
             self._gone |= held - result.ids
-        new = len(result.ids - held - self._pending.loose)
+        new = len(result.ids - held - self._pending.loose.keys())
         self._pending.settle(result.window, new)
         self.tally.windows += 1
         if result.proven:
-            self._cover(result, len(held))
-        entry = entry_of(result, run_id=self.run_id, number=self._number(), kind=kind, held_before=len(held))
+            self._cover(result)
+        before = self._before[result.window]
+        entry = entry_of(result, run_id=self.run_id, number=self._number(), kind=kind, held_before=before)
         if not result.proven:
             self.tally.unproven.append(entry)
         yield entry
 
-    def _cover(self, result: Result, held: int) -> None:
+    def _cover(self, result: Result) -> None:
         window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
-            # A part of a proven window was mended.
-            rows = around.rows + len(result.ids) - held
+            # A part of a proven window was mended; some of it may be loaded already.
+            rows = self.held.count([around.window])[0] + self._pending.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
         for edge in (window.lo, window.hi):
@@ -427,6 +435,11 @@ def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
     """Each one once, without keeping it: what was read holds the ids of all its customers."""
     while readings:
         yield readings.popleft()
+
+
+def _created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
+    """Who these customers are, and when they were created."""
+    return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)
 
 
 def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:

@@ -45,6 +45,45 @@ class Held(Protocol):
         """Whose customers these are: domain (test or live) and integration."""
 
 
+class Present:
+    """What the warehouse holds without those who were marked as missing since the last load."""
+
+    def __init__(self, held: Held) -> None:
+        self._held = held
+        self.marked: dict[int, datetime | None] = {}  # and when they were created
+
+    def total(self) -> int:
+        return self._held.total() - len(self.marked)
+
+    def count(self, windows: Sequence[Window]) -> list[int]:
+        """Customers in each of these windows."""
+        counts = self._held.count(windows)
+        return [
+            rows - sum(at in window for at in self.marked.values() if at)
+            for window, rows in zip(windows, counts, strict=True)
+        ]
+
+    def known(self, ids: Collection[int]) -> set[int]:
+        """Those of `ids` that are held."""
+        return self._held.known(ids) - self.marked.keys()
+
+    def ids(self, window: Window) -> set[int]:
+        """Everyone in the window."""
+        return self._held.ids(window) - self.marked.keys()
+
+    def rows(self, ids: Collection[int]) -> pa.Table:
+        """The customers with these ids, in the columns of the table."""
+        return self._held.rows(ids)
+
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        """The creation times of every `rows`-th customer of the window, oldest first."""
+        return self._held.cuts(window, rows)
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        """Whose customers these are."""
+        return self._held.accounts()
+
+
 @dataclass(slots=True)
 class Entry:
     """One line of the ledger. Times are in UTC, `None` where a window has no edge.

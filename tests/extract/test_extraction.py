@@ -96,6 +96,35 @@ def test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back():
     assert copy.held.stored[77]["_missing_since"] is None
 
 
+@pytest.mark.parametrize("one_load", [False, True])
+def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run_is_marked_once(one_load):
+    copy = Copy(many(2_000), window_rows=2_000, one_load=one_load)
+    copy.run()
+    copy.api.remove(77)
+    copy.api.clock.now += timedelta(hours=1)
+    run = copy.run(refresh_budget=50)
+    assert (run.tally.complete, run.tally.rows_missing, run.tally.unproven) == (True, 1, [])
+    assert "refresh" in {entry.kind for entry in copy.entries}
+    assert Coverage.load(copy.state["coverage"]).rows == 1_999
+    assert copy.run(refresh_budget=50).tally.complete
+    copy.assert_equal()
+
+
+@pytest.mark.parametrize("load_every", [None, 1, 2])
+def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkeypatch, load_every):
+    monkeypatch.setattr("paystack_source.extract.extraction.NARROW_ROWS", 10)
+    copy = Copy(many(200), window_rows=1_000)
+    copy.run()
+    for number in range(60, 130):
+        del copy.held.stored[number]
+    assert copy.run(load_every=load_every).tally.complete
+    assert Coverage.load(copy.state["coverage"]).rows == 200
+    mended = [entry for entry in copy.entries if entry.kind == "repair"]
+    assert mended
+    assert sum(entry.rows - entry.rows_held_before for entry in mended) == 70
+    copy.assert_equal()
+
+
 def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever():
     copy = Copy(many(500), window_rows=100)
     copy.run()
