@@ -60,6 +60,7 @@ class Report:
     waited_seconds: float = 0.0
     seconds: float = 0.0
     refresh_runs: int | None = None
+    filters_ignored: bool = False
     unproven: list[Entry] = field(default_factory=list)
     details: DetailsReport | None = None
 
@@ -104,6 +105,8 @@ class Report:
             "api_total": self.api_total,
             "warehouse_total": self.warehouse_total,
             "windows": self.windows,
+            "refresh_runs": self.refresh_runs,
+            "filters_ignored": self.filters_ignored,
             "unproven": [
                 {
                     "from": entry.window_from,
@@ -271,6 +274,7 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
         refresh_runs=tally.refresh_runs,
+        filters_ignored=tally.filters_ignored,
         unproven=unproven,
     )
 

@@ -163,9 +163,11 @@ def horizon(report: Report) -> str:
     """Within how many runs every customer is read again; a range leaves the others alone."""
     if report.window is not None:
         return ""
-    if not report.refresh_runs:
-        return "; --refresh-budget is 0: edits of old customers are not seen"
-    return f"; every customer within {report.refresh_runs:,} runs"
+    if report.refresh_runs:
+        return f"; every customer within {report.refresh_runs:,} runs"
+    if report.filters_ignored:
+        return "; Paystack does not filter by time here: old customers are read again only by --full-refresh"
+    return "; --refresh-budget does not reach everybody: edits of old customers may not be seen"
 
 
 if __name__ == "__main__":

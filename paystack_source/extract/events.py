@@ -63,7 +63,8 @@ class Tally:
     windows: int = 0
     unproven: list[Entry] = field(default_factory=list)
     api_total: int | None = None
-    refresh_runs: int | None = None  # within how many runs every customer is read again
+    refresh_runs: int | None = None  # within how many runs every customer is read again; `None` if never
+    filters_ignored: bool = False
     complete: bool = False
 
 

@@ -22,7 +22,7 @@ from paystack_source.extract import arrow
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, entry_of
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import PAGE, Query, Reading, Result
+from paystack_source.extract.reading import PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import oldest, readable, runs_to_refresh
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
@@ -94,6 +94,7 @@ class Extraction:
         if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
             self.filters_ignored_at = None
         self._entries = 0
+        self._uncounted = False  # a search ended early because the API gave no total
         self._pending = Pending()
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
@@ -129,8 +130,11 @@ class Extraction:
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
+        self.tally.filters_ignored = self.filters_ignored
         if not self.filters_ignored:
             self.tally.refresh_runs = runs_to_refresh(self.coverage, self.refresh_budget)
+        elif self._whole_fits:
+            self.tally.refresh_runs = 1
         self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
@@ -162,7 +166,7 @@ class Extraction:
                 look = self._look()
         if self._adds_up(look):
             # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
-            if look.total == total:
+            if look.total == total and not self._uncounted:
                 self._filters_are_ignored()
             yield from self._complete(look)
         else:
@@ -290,6 +294,9 @@ class Extraction:
         except FiltersIgnoredError:
             self._filters_are_ignored()
             return
+        except NoTotalError:
+            self._uncounted = True
+            return
         yield from self._windowed(parts, "repair")
 
     def _recount(self) -> None:
@@ -385,7 +392,7 @@ class Extraction:
     def _refresh(self) -> Iterator[Event]:
         """Read again what was verified longest ago, as far as the budget goes."""
         if self.filters_ignored:
-            if (self.tally.api_total or 0) <= self.refresh_budget * PAGE:
+            if self._whole_fits:
                 yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
             return
         before = self.tally.rows_seen
@@ -397,6 +404,10 @@ class Extraction:
             self._filters_are_ignored()
         self.tally.rows_refreshed = self.tally.rows_seen - before
         self.coverage.compact(readable(self.refresh_budget))
+
+    @property
+    def _whole_fits(self) -> bool:
+        return (self.tally.api_total or 0) <= self.refresh_budget * PAGE
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 

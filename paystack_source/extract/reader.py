@@ -26,7 +26,7 @@ from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract import arrow
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import CAP, Fetcher
-from paystack_source.extract.reading import PAGE, Query, Reading, Result
+from paystack_source.extract.reading import PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
@@ -199,12 +199,15 @@ class Reader:
         """How many customers the API counts between two moments.
 
         Raises:
-            FiltersIgnoredError: It answers with customers of other times, or without a total.
+            FiltersIgnoredError: It answers with customers of other times.
+            NoTotalError: It answers without a total.
 
         """
-        page = self.ask(Query(from_, to, 1))
-        if page.meta.total is None or _strays(self.parse(page).table, (from_, to)):
+        page = self.ask_total(Query(from_, to, 1))
+        if _strays(self.parse(page).table, (from_, to)):
             raise FiltersIgnoredError
+        if page.meta.total is None:
+            raise NoTotalError
         return page.meta.total
 
     # -- reading ------------------------------------------------------------------------------------------------

@@ -17,6 +17,10 @@ PAGE = 100
 _ROUND = 32  # pages asked for at once where no total says how many there are
 
 
+class NoTotalError(Exception):
+    """The API does not say how many customers a question has, however often it is asked."""
+
+
 class Query(NamedTuple):
     """One page of one question."""
 

@@ -7,6 +7,7 @@ from datetime import timedelta
 import pytest
 
 from paystack_source.api.errors import ConfigError
+from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract.extraction import TOP_PAGES, Extraction
 from paystack_source.extract.reading import Reading
 from paystack_source.extract.windows import BEGIN, Coverage, Window
@@ -183,12 +184,51 @@ def test_a_window_whose_pages_lack_customers_is_read_by_cursor():
 def test_filters_that_do_not_filter_are_noticed_and_remembered():
     copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
     run = copy.run()
-    assert run.tally.complete
+    assert (run.tally.complete, run.tally.filters_ignored, run.tally.refresh_runs) == (True, True, None)
     assert copy.state["filters_ignored_at"]
     copy.assert_equal()
     copy.api.add(NOON)
     assert copy.run().tally.complete
     assert copy.requests == 1
+
+
+def test_an_answer_without_a_total_is_asked_for_again_and_is_no_sign_of_a_filter_that_does_not_filter(copied):
+    meta, left = copied.api._meta, [3]  # of the answers that come without a total
+
+    def sometimes(*args):
+        found = meta(*args)
+        if copied.api.requests > first + 3 and left[0]:
+            left[0] -= 1
+            del found["total"]
+        return found
+
+    first = copied.api.requests
+    copied.api._meta = sometimes
+    copied.api.add(NOON - timedelta(days=20))
+    run = copied.run()
+    copied.api._meta = meta
+    assert left == [0]
+    assert (run.tally.complete, run.tally.filters_ignored) == (True, False)
+    assert copied.requests <= 45
+    copied.assert_equal()
+
+
+def test_counts_that_never_come_are_no_sign_of_a_filter_that_does_not_filter():
+    copy = Copy(many(700), window_rows=100)
+    copy.run()
+    copy.api.add(NOON - timedelta(days=20))
+    answer = copy.api._list
+
+    def uncounted(page, per_page, use_cursor, cursor, from_, to):
+        found = answer(page, per_page, use_cursor, cursor, from_, to)
+        if from_ is None and to is None:
+            return found
+        return Page(raw=found.raw, meta=PageMeta(), params={})
+
+    copy.api._list = uncounted
+    run = copy.run()
+    assert (run.tally.complete, run.tally.filters_ignored) == (True, False)
+    copy.assert_equal()
 
 
 def test_filters_that_did_not_filter_are_tried_again_after_a_week():
