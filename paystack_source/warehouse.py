@@ -97,6 +97,17 @@ class Warehouse:
         )
         return [moment(row[0]) for row in found]
 
+    def most_at_once(self) -> int:
+        return int(
+            self._one(
+                lambda sql: (
+                    f"SELECT MAX(alike) FROM (SELECT COUNT(*) AS alike FROM {sql.table}"
+                    f" WHERE {sql.present} AND {sql.created_at} IS NOT NULL GROUP BY {sql.created_at}) AS counted"
+                )
+            )
+            or 0
+        )
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
             (row[0], row[1])
@@ -200,6 +211,9 @@ class Remembered:
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         del window, rows
         return []
+
+    def most_at_once(self) -> int:
+        return 0
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return set()

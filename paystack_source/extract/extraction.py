@@ -22,8 +22,8 @@ from paystack_source.extract import arrow
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, entry_of
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import PAGE, NoTotalError, Query, Reading, Result
-from paystack_source.extract.refresh import oldest, readable, runs_to_refresh
+from paystack_source.extract.reading import NoTotalError, Query, Reading, Result
+from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
     ALWAYS,
@@ -93,6 +93,8 @@ class Extraction:
         self.filters_ignored_at = filters_ignored_at
         if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
             self.filters_ignored_at = None
+        self._cost = Cost()
+        self._stuck = False  # more customers in one second than the budget can read again
         self._entries = 0
         self._uncounted = False  # a search ended early because the API gave no total
         self._pending = Pending()
@@ -131,9 +133,11 @@ class Extraction:
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
         self.tally.filters_ignored = self.filters_ignored
-        if not self.filters_ignored:
-            self.tally.refresh_runs = runs_to_refresh(self.coverage, self.refresh_budget)
-        elif self._whole_fits:
+        if not (self.filters_ignored or self._stuck):
+            self.tally.refresh_runs = runs_to_refresh(
+                self.coverage, self.held, self.refresh_budget, self._cost
+            )
+        elif self.filters_ignored and self._whole_fits:
             self.tally.refresh_runs = 1
         self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
@@ -182,6 +186,7 @@ class Extraction:
         self._check_account(table, total)
         unknown = self._unknown(table)
         self.tally.api_total = total
+        self._cost = Cost.seen(table.num_rows, total)
         return Look(total, table, unknown, self.held.total() + self._pending.added)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
@@ -229,7 +234,7 @@ class Extraction:
             seen = arrow.cut(look.unknown, gap).num_rows
             # Those held before came from a run that was cut off: they are the first to be refreshed.
             self.coverage.add(Proven(gap, held + seen, None if held else now))
-        self.coverage.compact(readable(self.refresh_budget))
+        self.coverage.compact(readable(self.refresh_budget, self._cost))
         self.tally.unproven.clear()
         self.tally.complete = True
         yield self._count_entry(look, proven=True)
@@ -396,18 +401,19 @@ class Extraction:
                 yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
             return
         before = self.tally.rows_seen
-        chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started)
-        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
+        chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started, self._cost)
+        self._stuck = chosen.stuck
+        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen.items]
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
             self._filters_are_ignored()
         self.tally.rows_refreshed = self.tally.rows_seen - before
-        self.coverage.compact(readable(self.refresh_budget))
+        self.coverage.compact(readable(self.refresh_budget, self._cost))
 
     @property
     def _whole_fits(self) -> bool:
-        return (self.tally.api_total or 0) <= self.refresh_budget * PAGE
+        return self._cost.of(self.tally.api_total or self.held.total()) <= self.refresh_budget
 
     # -- the ledger -----------------------------------------------------------------------------------------------
 

@@ -41,6 +41,9 @@ class Held(Protocol):
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         """The creation times of every `rows`-th customer of the window, oldest first."""
 
+    def most_at_once(self) -> int:
+        """How many customers share one creation time at most."""
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """Whose customers these are: domain (test or live) and integration."""
 
@@ -78,6 +81,10 @@ class Present:
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         """The creation times of every `rows`-th customer of the window, oldest first."""
         return self._held.cuts(window, rows)
+
+    def most_at_once(self) -> int:
+        """How many customers share one creation time at most."""
+        return self._held.most_at_once()
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """Whose customers these are."""

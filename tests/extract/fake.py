@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -246,6 +247,9 @@ class FakeHeld:
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         times = sorted(self.stored[n]["created_at"] for n in self.ids(window))
         return times[rows - 1 :: rows]
+
+    def most_at_once(self) -> int:
+        return max(Counter(row["created_at"] for row in self.present.values()).values(), default=0)
 
     def accounts(self) -> set:
         return {(row["domain"], row["integration"]) for row in self.stored.values()}

@@ -154,6 +154,55 @@ def test_every_customer_is_read_again_within_the_stated_runs_and_budget(one_load
     copy.assert_equal()
 
 
+def read_again(copy, budget, runs):
+    """Deny everybody, and let so many runs read again; how many customers are as they were before."""
+    copy.run()
+    for number in copy.api.customers:
+        copy.api.customers[number]["risk_action"] = "deny"
+    for _ in range(runs):
+        copy.api.clock.now += timedelta(hours=1)
+        run = copy.run(refresh_budget=budget)
+        assert run.tally.complete
+        assert copy.requests <= 1 + budget
+    copy.stated = run.tally.refresh_runs
+    return sum(row["risk_action"] != "deny" for row in copy.held.present.values())
+
+
+@pytest.mark.parametrize("first", [0, 700])
+def test_more_customers_in_one_second_than_the_budget_reads_do_not_keep_others_from_being_read(first):
+    crowd = [NOON - timedelta(seconds=50_000)] * 1_200
+    before = [NOON - timedelta(seconds=50_000 + 97 * n) for n in range(first, 0, -1)]
+    after = [NOON - timedelta(seconds=50 * n) for n in range(900, 0, -1)]
+    copy = Copy(FakeApi(before + crowd + after, Odd(cap=100)), window_rows=10_000)
+    assert read_again(copy, budget=10, runs=5) == 1_200
+    assert copy.stated is None
+
+
+def test_many_crowded_seconds_do_not_keep_others_from_being_read():
+    crowds = [NOON - timedelta(seconds=10_000 * n) for n in range(5, 0, -1) for _ in range(250)]
+    others = [NOON - timedelta(seconds=n) for n in range(40, 0, -1)]
+    copy = Copy(FakeApi(crowds + others, Odd(cap=100)), window_rows=300)
+    assert read_again(copy, budget=2, runs=8) == 5 * 250
+    assert copy.stated is None
+
+
+def test_seconds_that_just_fit_the_budget_are_read_again_within_the_stated_runs():
+    crowds = [NOON - timedelta(seconds=10_000 * n) for n in range(6, 0, -1) for _ in range(560)]
+    copy = Copy(FakeApi(crowds, Odd(cap=100)), window_rows=10_000)
+    copy.run()
+    runs = copy.run(refresh_budget=10).tally.refresh_runs
+    assert runs <= 12
+    assert read_again(copy, budget=10, runs=runs) == 0
+
+
+def test_the_budget_holds_where_pages_are_shorter_than_was_asked_for():
+    copy = Copy(many(1_000, over_cap="clamp"), window_rows=400)
+    copy.api.odd.cap = 50
+    copy.run()
+    runs = copy.run(refresh_budget=6).tally.refresh_runs
+    assert read_again(copy, budget=6, runs=runs) == 0
+
+
 def test_rows_that_the_warehouse_lost_are_read_again():
     copy = Copy(many(2_000), window_rows=400)
     copy.run()
