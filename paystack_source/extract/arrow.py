@@ -282,6 +282,12 @@ def cut(table: pa.Table, window: Window) -> pa.Table:
     return table.filter(pc.fill_null(inside, fill_value=True))
 
 
+def undated(table: pa.Table) -> set[int]:
+    """The ids of customers without a creation time."""
+    times = table.column("created_at")
+    return set(table.filter(times.is_null()).column("id").to_pylist()) if times.null_count else set()
+
+
 def unseen(table: pa.Table, seen: set[int]) -> pa.Table:
     """The customers whose id is not in `seen`, each once; `seen` then holds them as well."""
     ids = table.column("id").to_pylist()

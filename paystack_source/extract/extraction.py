@@ -17,10 +17,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.extract import arrow
+from paystack_source.extract.account import check_account, nobody
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
-from paystack_source.extract.ledger import Entry, Held, Present, entry_of
+from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
@@ -100,6 +100,7 @@ class Extraction:
         self._pending = Pending()
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
+        self._undated: set[int] = set()  # without a creation time
         self._accounts: set[tuple[str | None, int | None]] | None = None
 
     # -- the run --------------------------------------------------------------------------------------------------
@@ -195,27 +196,11 @@ class Extraction:
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
     def _check_account(self, table: pa.Table, total: int | None) -> None:
-        """Refuse to mix accounts, or live and test data, in one dataset, and to take an empty one for this one."""
         if self._accounts is None:
             self._accounts = self.held.accounts()
         if not table.num_rows and not total and (self._accounts or self.held.total()):
-            raise ConfigError(
-                "Paystack shows no customer at all for this key, and the dataset is not empty",
-                advice="Check that the key is of the account whose copy this is, or use another dataset.",
-            )
-        here = {
-            (row["domain"], row["integration"])
-            for row in table.select(["domain", "integration"])
-            .group_by(["domain", "integration"])
-            .aggregate([])
-            .to_pylist()
-        }
-        if here and self._accounts and not here & self._accounts:
-            theirs, ours = (_account_name(accounts) for accounts in (self._accounts, here))
-            raise ConfigError(
-                f"The dataset holds customers of {theirs}, and this key reads {ours}",
-                advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
-            )
+            raise nobody()
+        check_account(self._accounts, table)
 
     def _adds_up(self, look: Look) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
@@ -225,13 +210,13 @@ class Extraction:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
         yield from self._mark_gone()
-        now = self._now()
+        now, times = self._now(), dict(_created(look.unknown)).values()
         for item in list(self.coverage):
-            if late := arrow.cut(look.unknown, item.window).num_rows:
+            if late := sum(at in item.window for at in times if at):
                 self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
         gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
-            seen = arrow.cut(look.unknown, gap).num_rows
+            seen = sum(at in gap for at in times if at)
             # Those held before came from a run that was cut off: they are the first to be refreshed.
             self.coverage.add(Proven(gap, held + seen, None if held else now))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
@@ -358,10 +343,20 @@ class Extraction:
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
+                self._note_undated(found)
                 yield from self._rows(found, kind)
+
+    def _note_undated(self, table: pa.Table) -> None:
+        """Customers without a creation time are of no window, whichever shows them."""
+        ids = arrow.undated(table)
+        if ids:
+            self._undated |= ids
+            self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Book a window that was read, and note who is held but no longer there."""
+        if not result.window.contains(ALWAYS):
+            result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
         self._gone -= result.ids
         if result.proven:
@@ -390,7 +385,7 @@ class Extraction:
                 if edge in item.window and edge != item.window.lo:
                     older = self.held.count([Window(item.window.lo, edge)])[0]
                     self.coverage.split(item.window, edge, older)
-        self.coverage.add(Proven(window, len(result.ids), result.read_at))
+        self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
 
     # -- refreshing -----------------------------------------------------------------------------------------------
 
@@ -423,25 +418,9 @@ class Extraction:
 
     def _count_entry(self, look: Look, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        missing = look.missing
-        entry = Entry(
-            entry_id=f"{self.run_id}-{self._number()}",
-            run_id=self.run_id,
-            kind="count",
-            window_from=None,
-            window_to=None,
-            asked_from=None,
-            asked_to=None,
-            api_total=look.total,
-            distinct_ids=look.held + look.unknown.num_rows,
-            rows=look.held + look.unknown.num_rows,
-            rows_held_before=look.held,
-            rows_held_after=None if self._pending.emitted else look.held,
-            requests=1,
-            proof="total",
-            proven=proven,
-            difference=0 if missing is None else missing,
-            verified_at=self._now(),
+        after = None if self._pending.emitted else look.held
+        entry = count_entry(
+            look, run_id=self.run_id, number=self._number(), held_after=after, proven=proven, at=self._now()
         )
         if not proven:
             self.tally.unproven.append(entry)
@@ -457,7 +436,3 @@ def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
 def _created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
     """Who these customers are, and when they were created."""
     return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)
-
-
-def _account_name(accounts: set[tuple[str | None, int | None]]) -> str:
-    return " and ".join(sorted(f"{domain or 'unknown'} integration {number}" for domain, number in accounts))

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from paystack_source.extract.events import Look
     from paystack_source.extract.reading import Result
     from paystack_source.extract.windows import Window
 
@@ -168,4 +169,29 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
         proven=result.proven,
         difference=result.difference,
         verified_at=result.read_at,
+    )
+
+
+def count_entry(  # noqa: PLR0913  # a line has many columns
+    look: Look, *, run_id: str, number: int, held_after: int | None, proven: bool, at: datetime
+) -> Entry:
+    """The line that compares the whole table with the API's total."""
+    return Entry(
+        entry_id=f"{run_id}-{number}",
+        run_id=run_id,
+        kind="count",
+        window_from=None,
+        window_to=None,
+        asked_from=None,
+        asked_to=None,
+        api_total=look.total,
+        distinct_ids=look.held + look.unknown.num_rows,
+        rows=look.held + look.unknown.num_rows,
+        rows_held_before=look.held,
+        rows_held_after=held_after,
+        requests=1,
+        proof="total",
+        proven=proven,
+        difference=look.missing or 0,
+        verified_at=at,
     )

@@ -19,7 +19,7 @@ from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.windows import Coverage, Window
+from paystack_source.extract.windows import ALWAYS, Coverage, Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
@@ -84,6 +84,7 @@ class FakeApi:
     def __post_init__(self) -> None:
         self.customers = {n: customer(n, at) for n, at in enumerate(self.created, 1)}
         self.when = dict(enumerate(self.created, 1))
+        self.undated: set[int] = set()  # shown to every question
         self.requests = 0
         self.random = Random(self.odd.seed)
         self.lock = threading.Lock()
@@ -93,6 +94,11 @@ class FakeApi:
             number = len(self.customers) + 1
             self.customers[number] = customer(number, at, **fields)
             self.when[number] = at
+
+    def undate(self, *numbers: int) -> None:
+        self.undated.update(numbers)
+        for number in numbers:
+            self.customers[number]["createdAt"] = None
 
     def remove(self, number: int) -> None:
         del self.customers[number], self.when[number]
@@ -171,6 +177,7 @@ class FakeApi:
                 or (at == to + slack and odd.to == "inclusive")
             )
         ]
+        found += self.undated - set(found)
         if odd.order == "shuffled":
             return sorted(found, key=lambda n: (n * 2654435761) % 2**32)
         return sorted(found, key=lambda n: (self.when[n], n), reverse=odd.order == "newest")
@@ -236,7 +243,7 @@ class FakeHeld:
         return {
             n
             for n, row in self.present.items()
-            if row["created_at"] is not None and row["created_at"] in window
+            if window.contains(ALWAYS) or (row["created_at"] is not None and row["created_at"] in window)
         }
 
     def rows(self, ids) -> pa.Table:
@@ -245,7 +252,7 @@ class FakeHeld:
         return pa.Table.from_pylist([self.stored[n] for n in sorted(ids)], schema=SCHEMA)
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
-        times = sorted(self.stored[n]["created_at"] for n in self.ids(window))
+        times = sorted(at for n in self.ids(window) if (at := self.stored[n]["created_at"]))
         return times[rows - 1 :: rows]
 
     def most_at_once(self) -> int:
@@ -323,5 +330,5 @@ class Copy:
             there = self.api.customers[n]
             assert row["email"] == there["email"]
             assert row["risk_action"] == there["risk_action"]
-            assert row["created_at"] == self.api.when[n]
+            assert row["created_at"] == (self.api.when[n] if there["createdAt"] else None)
             assert msgspec.json.decode(row["metadata"]) == there["metadata"]

@@ -10,7 +10,7 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract.extraction import TOP_PAGES, Extraction
 from paystack_source.extract.reading import Reading
-from paystack_source.extract.windows import BEGIN, Coverage, Window
+from paystack_source.extract.windows import BEGIN, END, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
 
@@ -299,6 +299,31 @@ def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
     wrong = [entry for entry in copy.entries if not entry.proven]
     assert wrong
     assert all(entry.difference == 2 for entry in wrong)
+
+
+def assert_entries_hold(copy):
+    """The warehouse holds of each window that was read what its line says."""
+    for entry in copy.entries:
+        if entry.kind != "count":
+            window = Window(entry.window_from or BEGIN, entry.window_to or END)
+            assert (entry.proven, entry.rows) == (True, len(copy.held.ids(window)))
+
+
+@pytest.mark.parametrize("one_load", [False, True])
+def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(one_load):
+    copy = Copy(many(900), window_rows=200, one_load=one_load)
+    copy.api.undate(3, 400, 899)
+    for _ in range(3):
+        run = copy.run(refresh_budget=50)
+        assert (run.tally.complete, run.tally.unproven, run.tally.rows_missing) == (True, [], 0)
+        assert Coverage.load(copy.state["coverage"]).rows == 897
+        assert_entries_hold(copy)
+        copy.assert_equal()
+        copy.api.clock.now += timedelta(hours=1)
+    assert "refresh" in {entry.kind for entry in copy.entries}
+    copy.api.add(NOON + timedelta(minutes=5), NOON - timedelta(days=50))
+    assert copy.run().tally.complete
+    copy.assert_equal()
 
 
 def test_the_ledger_says_what_was_asked_and_held():
