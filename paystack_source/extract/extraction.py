@@ -21,6 +21,7 @@ from paystack_source.extract import arrow
 from paystack_source.extract.account import check_account, nobody
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
+from paystack_source.extract.ranges import margin_for, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
@@ -145,9 +146,19 @@ class Extraction:
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
         page = self.reader.ask(Query(None, None, 1))
-        self._check_account(self.reader.parse(page).table, page.meta.total)
+        shown = self.reader.parse(page).table
+        self._check_account(shown, page.meta.total)
         if not window.empty:
-            yield from self._read(self.reader.split(window), "range")
+            margin = None if self.filters_ignored else margin_for(self.reader, shown)
+            try:
+                yield from self._read(readings_for(self.reader, window, margin), "range")
+            except FiltersIgnoredError:
+                self._filters_are_ignored()
+                yield from self._read(readings_for(self.reader, window, None), "range")
+        if self._gone:
+            entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
+            self.tally.unproven.append(entry)
+            yield entry
         self.tally.complete = True
 
     def _catch_up(self) -> Iterator[Event]:

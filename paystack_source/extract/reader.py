@@ -31,6 +31,7 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_R
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+    from datetime import timedelta
 
     import pyarrow as pa
 
@@ -154,13 +155,14 @@ class Reader:
 
     # -- cutting ------------------------------------------------------------------------------------------------
 
-    def split(self, window: Window) -> Iterator[Reading]:
+    def split(self, window: Window, margin: timedelta = MARGIN) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
 
         Page p of the question gives the creation time at that rank: one request finds each cut. The cuts need only
-        be roughly right, as each window is counted by itself afterwards.
+        be roughly right, as each window is counted by itself afterwards. With more `margin` than usual, more
+        customers than there are in a window are to be expected.
         """
-        asked = window.asked()
+        asked = window.asked(margin)
         first = self.ask(Query(*asked, 1))
         reading = Reading(window, asked)
         self._note(reading, 1, first)
@@ -177,7 +179,7 @@ class Reader:
         for part in reversed(cut_at(window, times)):
             expected = min(step * length, left) if part.lo > window.lo else left
             left -= expected
-            yield Reading(part, part.asked(), expected=expected)
+            yield Reading(part, part.asked(margin), expected=expected if margin == MARGIN else None)
 
     def _times_at(self, probes: list[Query]) -> list[datetime]:
         """The oldest creation time on each of these pages."""

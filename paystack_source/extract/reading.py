@@ -71,6 +71,7 @@ class Reading:
         self.sizes: list[int] = []  # distinct ids of each finished pass
         self.knows_totals = False
         self.stray = False
+        self.strict = False  # customers outside of what was asked: not to be believed
         self.start_pass("pages")
 
     def start_pass(self, how: str) -> None:
@@ -90,12 +91,14 @@ class Reading:
     @property
     def proven_by(self) -> set[int] | None:
         """The ids that are as many as the API says they are; it must have said the same all through the pass."""
-        if self.total is None or len(set(self.totals)) > 1:
+        if self.total is None or len(set(self.totals)) > 1 or (self.strict and self.stray):
             return None
         return next((ids for ids in (self.seen, self.walk) if len(ids) == self.total), None)
 
     def agreed_by(self) -> set[int] | None:
         """Without totals: all ids, if two passes saw every one of them."""
+        if self.strict and self.stray:
+            return None
         return self.seen if self.sizes.count(len(self.seen)) > 1 else None
 
     def next_pages(self) -> range:

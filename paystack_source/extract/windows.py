@@ -62,11 +62,11 @@ class Window:
         """What both windows share; may be empty."""
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
-    def asked(self) -> tuple[datetime | None, datetime | None]:
+    def asked(self, margin: timedelta = MARGIN) -> tuple[datetime | None, datetime | None]:
         """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
         return (
-            None if self.lo <= BEGIN else self.lo - MARGIN,
-            None if self.hi >= END else self.hi + MARGIN,
+            None if self.lo <= BEGIN else self.lo - margin,
+            None if self.hi >= END else self.hi + margin,
         )
 
     def halves(self) -> tuple[Window, Window] | None:

@@ -57,6 +57,7 @@ class Odd:
     cursors: str = "combine"  # unfiltered, none
     short: float = 0.0  # share of cursor pages that hold fewer customers than they could
     drop: float = 0.0  # share of numbered pages that lack a customer
+    shift: int = 0  # from and to are taken for so many seconds earlier
     slack: int = 0  # customers this many seconds outside of from and to are shown as well
     total_off: int = 0
     arrive_every: int = 0  # a new customer after so many requests
@@ -159,6 +160,9 @@ class FakeApi:
     def _ordered(self, from_, to) -> list[int]:
         odd = self.odd
         slack = timedelta(seconds=odd.slack)
+        from_, to = (None if at is None else at - timedelta(seconds=odd.shift) for at in (from_, to))
+        if from_ is not None and odd.from_ == "day":
+            from_ = from_.replace(hour=0, minute=0, second=0, microsecond=0)
         if to is not None and odd.to == "day":
             to = to.replace(hour=0, minute=0, second=0, microsecond=0)
         found = [
@@ -168,7 +172,7 @@ class FakeApi:
                 from_ is None
                 or odd.from_ == "ignored"
                 or at > from_ - slack
-                or (at == from_ - slack and odd.from_ == "inclusive")
+                or (at == from_ - slack and odd.from_ in {"inclusive", "day"})
             )
             and (
                 to is None

@@ -343,9 +343,51 @@ def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
     window = Window(NOON - timedelta(seconds=5_000_000), NOON - timedelta(seconds=2_000_000))
     assert copy.run(bounds=window).tally.complete
     assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
-    assert copy.requests <= 8
+    assert copy.requests <= 9
     assert copy.run().tally.complete
     copy.assert_equal()
+
+
+@pytest.mark.parametrize(
+    "odd",
+    [
+        {"to": "day"},
+        {"from_": "day", "to": "day"},
+        {"shift": 3_600},
+        {"shift": -3_600},
+        {"slack": 30},
+        {"to": "ignored"},
+        {"from_": "ignored", "to": "ignored"},
+        {"meta": "cursor_only", "shift": 3_600},
+    ],
+    ids=str,
+)
+@pytest.mark.parametrize("ends", [(300_000, 150_000), (None, 150_000), (300_000, None)], ids=str)
+def test_a_range_is_whole_whatever_the_api_makes_of_from_and_to(odd, ends):
+    copy = Copy(many(1_000, spread=600_000, **odd), window_rows=100)
+    lo, hi = (None if age is None else NOON - timedelta(seconds=age) for age in ends)
+    window = Window(lo or BEGIN, hi or END)
+    assert copy.run(bounds=window).tally.complete
+    assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
+
+
+def test_a_range_that_does_not_show_who_is_held_in_it_is_not_called_complete():
+    copy = Copy(many(1_000))
+    copy.run()
+    copy.api.remove(500)
+    window = Window(NOON - timedelta(seconds=9_000_000), NOON - timedelta(seconds=1_000_000))
+    run = copy.run(bounds=window)
+    assert not run.tally.complete
+    assert [entry.difference for entry in run.tally.unproven] == [-1]
+
+
+def test_a_range_whose_answers_begin_to_stray_is_not_called_complete(monkeypatch):
+    monkeypatch.setattr(
+        "paystack_source.extract.extraction.margin_for", lambda _reader, _shown: timedelta(seconds=1)
+    )
+    copy = Copy(many(1_000, spread=600_000, shift=3_600), window_rows=1_000)
+    run = copy.run(bounds=Window(NOON - timedelta(seconds=300_000), NOON - timedelta(seconds=150_000)))
+    assert not run.tally.complete
 
 
 def test_a_range_inside_what_is_proven_leaves_the_rest_proven():
