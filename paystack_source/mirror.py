@@ -34,6 +34,7 @@ if TYPE_CHECKING:
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
+_NO_RANGE = "Leave --from and --to out, or --full-refresh."
 
 
 @dataclass(slots=True)
@@ -196,10 +197,7 @@ def copy_customers(  # noqa: PLR0913
 
     """
     if full_refresh and window is not None:
-        raise ConfigError(
-            "A full refresh reads everybody, so that it can be swapped in: it takes no range",
-            advice="Leave --from and --to out, or --full-refresh.",
-        )
+        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
     started = time.monotonic()
     with Alone(pipeline) as alone:
         _prepare(pipeline, history=history, full_refresh=full_refresh)
