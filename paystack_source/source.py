@@ -9,9 +9,11 @@ line. What is proven is remembered in the resource's state, which dlt commits to
 
 from __future__ import annotations
 
+import functools
 import time
+from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 import pyarrow as pa
@@ -29,10 +31,14 @@ from paystack_source.history import HISTORY, history_resource
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
+    from collections.abc import Callable, Collection, Generator, Iterator
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from dlt.extract import DltResource
+
+    from paystack_source.extract.details import Fetched
+    from paystack_source.extract.events import Event
 
 REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
@@ -148,20 +154,22 @@ class Copying:
         self._untaken: list[Entry] = []
         self.extraction: Extraction | None = None
         self._reader = Reader(client)
-        self._events: Iterator[Any] = iter(())
+        self._events: Generator[Event] | None = None
 
     def close(self) -> None:
-        """Let the reader's threads go; the client is its owner's to close."""
+        """Stop reading and let the reader's threads go; the client is its owner's to close."""
         self._reader.close()
+        if self._events is not None:
+            self._events.close()
 
     def take(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
         """What the next load stores: tables of customers and ledger lines."""
         state = dlt.current.resource_state("customers")
-        extraction = self._extraction(state)
+        extraction, events = self._begun(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch()
         try:
-            for event in self._events:
+            for event in events:
                 if isinstance(event, Rows):
                     rows += event.table.num_rows
                     size += batch.add(event.table)
@@ -213,10 +221,10 @@ class Copying:
         self.entries += entries
         return entries
 
-    def _extraction(self, state: dict[str, Any]) -> Extraction:
-        if self.extraction is not None:
+    def _begun(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Event]]:
+        if self.extraction is not None and self._events is not None:
             self.extraction.loaded()
-            return self.extraction
+            return self.extraction, self._events
         coverage = Coverage([] if self.anew else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
         held: Held = Warehouse(pipeline) if pipeline else Remembered(coverage)
@@ -230,8 +238,8 @@ class Copying:
             refresh_budget=self.refresh_budget,
             filters_ignored_at=moment(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
-        self._events = self.extraction.events()
-        return self.extraction
+        self._events = cast("Generator[Event]", self.extraction.events())
+        return self.extraction, self._events
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
         state["coverage"] = extraction.coverage.dump()
@@ -279,28 +287,36 @@ def _lines(entries: list[Entry]) -> pa.Table | None:
     return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
 
 
-def resources(copying: Copying, *, history: bool = False) -> tuple[DltResource, ...]:
-    """The resources over one run of copying."""
+def resources(
+    begin: Callable[[], AbstractContextManager[Copying]], *, anew: bool = False, history: bool = False
+) -> tuple[DltResource, ...]:
+    """The resources over a run of copying; `begin` gives it each time that dlt begins to extract."""
+    copying: Copying | None = None
 
     @dlt.resource(
         name="customers",
         primary_key="id",
-        write_disposition="replace" if copying.anew else MERGED,
+        write_disposition="replace" if anew else MERGED,
         columns=CUSTOMER_COLUMNS,
     )
     def customers() -> Iterator[pa.Table]:
+        nonlocal copying
         suit("customers", "ledger", HISTORY)
-        yield from map(storable, copying.take())
+        with begin() as copying:
+            yield from map(storable, copying.take())
+
+    def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # only when it comes matters
+        return storable(_lines(copying.take_entries() if copying else []))
 
     found = customers()
-    lines = found | dlt.transformer(lambda _table: storable(_lines(copying.take_entries())), **_LEDGER)
+    lines = found | dlt.transformer(entries, **_LEDGER)
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
 @dlt.source(name="paystack", section="paystack")
 def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
     """The next load of a run that is under way."""
-    return resources(copying, history=history)
+    return resources(lambda: nullcontext(copying), anew=copying.anew, history=history)
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -367,16 +383,32 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
-    client = PaystackClient(
+    window = bounds(start, end)
+    # Settings are checked here, but connections are a run's: the source may be run again, and in another pipeline.
+    with PaystackClient(
         secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
-    )
-    copying = Copying(
-        client,
-        window=bounds(start, end),
-        refresh_budget=refresh_budget,
-        allow_incomplete=allow_incomplete,
-    )
-    more: tuple[DltResource, ...] = ()
-    if details:
-        more = details_resources(lambda: due_details(dlt.current.pipeline(), client, DETAILS_BUDGET), include)
-    return resources(copying, history=history) + more
+    ) as checked:
+        connect = functools.partial(
+            PaystackClient,
+            checked.key,
+            base_url=checked.base_url,
+            quota=quota,
+            quota_share=quota_share,
+            read_only=True,
+        )
+
+    @contextmanager
+    def begin() -> Iterator[Copying]:
+        with connect() as client:
+            copying = Copying(
+                client, window=window, refresh_budget=refresh_budget, allow_incomplete=allow_incomplete
+            )
+            with closing(copying):
+                yield copying
+
+    def due() -> Iterator[Fetched]:
+        with connect() as client:
+            yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)
+
+    more = details_resources(due, include) if details else ()
+    return resources(begin, history=history) + more

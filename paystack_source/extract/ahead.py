@@ -67,22 +67,27 @@ class _Belt(Generic[Item]):
         if self._error is not None:
             raise self._error
 
-    def leave(self) -> None:
-        """Nothing more will be taken."""
+    def leave(self) -> bool:
+        """Nothing more will be taken. Whether there is still work under way."""
         with self._moved:
             self._left = True
             self._moved.notify()
+            return not self._ended
 
 
-def ahead(items: Generator[Item], size: Callable[[Item], int], most: int) -> Iterator[Item]:
+def ahead(
+    items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
+) -> Iterator[Item]:
     """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.
 
     Errors come out where they would have, after all that was made before them. Whoever stops taking ends the work
-    at its next item; the thread is a daemon, so nobody waits for it.
+    at its next item, and `stop` is called, to end what the next item would take; the thread is a daemon, so nobody
+    waits for it.
     """
     belt: _Belt[Item] = _Belt(size, most)
     threading.Thread(target=belt.fill, args=(items,), name="paystack-reader", daemon=True).start()
     try:
         yield from belt.take()
     finally:
-        belt.leave()
+        if belt.leave():
+            stop()

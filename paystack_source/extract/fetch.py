@@ -37,6 +37,10 @@ _NEAR = 300.0  # answers per second without threads; where there are more, threa
 _PATIENCE = 16  # epochs before another number is tried
 
 
+class ClosedError(Exception):
+    """Nothing more is asked here."""
+
+
 class InFlight:
     """How many threads may ask at once. Pure: told of every answer and the time, it moves `limit`."""
 
@@ -161,8 +165,14 @@ class Fetcher(Generic[Job, Answer]):
         with self._state:
             return len(self._jobs) + self._running + len(self._answers)
 
+    def check(self) -> None:
+        """Raise a `ClosedError` once this is closed."""
+        if self._closed:
+            raise ClosedError
+
     def submit(self, *jobs: Job) -> None:
         with self._state:
+            self.check()
             self._jobs.extend(jobs)
             self._employ()
 
@@ -186,10 +196,12 @@ class Fetcher(Generic[Job, Answer]):
         Raises:
             Exception: What the request ended with; later answers can still be taken.
             LookupError: Nothing was asked.
+            ClosedError: It was closed, maybe while this waited for an answer.
 
         """
         while True:
             with self._state:
+                self.check()
                 if self._answers:
                     job, answer = self._answers.popleft()
                     self._employ()
@@ -229,10 +241,12 @@ class Fetcher(Generic[Job, Answer]):
         self._abandon()
 
     def close(self) -> None:
+        """Ask nothing more, from any thread. What is under way ends by itself, and nobody gets it."""
         with self._state:
             self._closed = True
             self._jobs.clear()
             self._work_there.notify_all()
+            self._state.notify_all()
 
     def _work(self) -> None:
         while (found := self._next_job()) is not None:

@@ -109,6 +109,7 @@ class Reader:
         )
 
     def close(self) -> None:
+        """Ask nothing more: whatever would have to raises a `ClosedError`."""
         self._fetcher.close()
 
     def ask(self, query: Query) -> Page:
@@ -136,6 +137,7 @@ class Reader:
         return self._begin(query)()
 
     def _begin(self, query: Query) -> Callable[[], Page]:
+        self._fetcher.check()
         per_page = self.per_page
         waiting = self._client.begin_list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
         return functools.partial(self._page, query, per_page, waiting)
@@ -217,7 +219,8 @@ class Reader:
     def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
         """Read windows, the pages of each side by side, and those of the next window behind them.
 
-        The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of what was taken.
+        The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of what was taken. Whoever does not take
+        all closes the reader.
 
         Yields:
             Tables of customers, each customer once per window; after the last of a window, its `Result`.
@@ -227,7 +230,7 @@ class Reader:
             PaystackError: A request failed for good.
 
         """
-        return ahead(self._read(iter(readings)), _size, AHEAD_BYTES)
+        return ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
 
     def _read(self, waiting: Iterator[Reading]) -> Generator[pa.Table | Result]:
         try:
@@ -324,6 +327,7 @@ class Reader:
         used: set[str] = set()
         from_, to = reading.asked
         for number in itertools.count(1):
+            self._fetcher.check()
             try:
                 page = self._client.list(
                     per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to

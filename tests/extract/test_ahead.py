@@ -94,3 +94,30 @@ def test_the_work_ends_when_nobody_takes_any_longer():
     taking.close()
     drained()
     assert closed.wait(5)
+
+
+def test_whoever_leaves_early_stops_what_the_next_item_would_take():
+    stopped = threading.Event()
+
+    def items():
+        yield 0
+        assert stopped.wait(5)
+
+    taking = ahead(items(), lambda _: 1, 5, stopped.set)
+    assert next(taking) == 0
+    taking.close()
+    assert stopped.is_set()
+    drained()
+
+
+def test_what_ended_by_itself_is_not_stopped():
+    def items():
+        yield 0
+        raise ValueError
+
+    stopped = threading.Event()
+    taking = ahead(items(), lambda _: 1, 5, stopped.set)
+    assert next(taking) == 0
+    with pytest.raises(ValueError):  # noqa: PT011  # its own
+        next(taking)
+    assert not stopped.is_set()

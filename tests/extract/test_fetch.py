@@ -5,7 +5,7 @@ from functools import partial
 
 import pytest
 
-from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
+from paystack_source.extract.fetch import AHEAD, ALONE, CAP, ClosedError, Fetcher, InFlight
 
 
 @pytest.fixture
@@ -187,3 +187,37 @@ def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
         pool.submit(99)
         assert pool.take() == (99, True)
     gate.set()
+
+
+@pytest.mark.parametrize("limit", [ALONE, CAP])
+def test_closing_ends_the_wait_for_an_answer_and_asks_nothing_more(fetcher, limit):
+    asked, gate, began, ended = [], threading.Event(), threading.Event(), []
+
+    def fetch(job):
+        asked.append(job)
+        began.set()
+        gate.wait(5)
+
+    def take():
+        with pytest.raises(ClosedError):
+            pool.take()
+        ended.append(True)
+
+    pool = fetcher(fetch)
+    pool._in_flight.limit = limit
+    pool.submit(*range(200))
+    taking = threading.Thread(target=take)
+    taking.start()
+    assert began.wait(5)
+    pool.close()
+    if limit == ALONE:  # it is at the request itself
+        gate.set()
+    taking.join(5)
+    gate.set()
+    for thread in pool._threads:
+        thread.join(5)
+        assert not thread.is_alive()
+    assert ended
+    assert len(asked) <= limit
+    with pytest.raises(ClosedError):
+        pool.submit(1)
