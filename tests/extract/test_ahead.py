@@ -118,6 +118,6 @@ def test_what_ended_by_itself_is_not_stopped():
     stopped = threading.Event()
     taking = ahead(items(), lambda _: 1, 5, stopped.set)
     assert next(taking) == 0
-    with pytest.raises(ValueError):  # noqa: PT011  # its own
+    with pytest.raises(ValueError):
         next(taking)
     assert not stopped.is_set()
