@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
+import pyarrow.parquet as pq
+
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from types import TracebackType
 
     from dlt.destinations.sql_client import SqlClientBase
@@ -50,6 +54,7 @@ class Alone:
         self._lock = contextlib.ExitStack()
         self._connection = contextlib.ExitStack()
         self._client: SqlClientBase[Any] | None = None
+        self._settings: list[tuple[str, Any]] = []  # as they were
 
     def __enter__(self) -> Self:
         folder = Path(self._pipeline.pipelines_dir)
@@ -70,6 +75,9 @@ class Alone:
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
+        with contextlib.suppress(Exception):  # a database that broke; what broke it is what is to be told
+            for name, value in self._settings:
+                self._set(name, value)
         self._connection.close()
         self._lock.close()
 
@@ -80,18 +88,47 @@ class Alone:
 
     def make_room(self, rows: int, size: int) -> None:
         """Before a load of so many rows and bytes: DuckDB merges in memory, and long metadata needs more of it."""
-        self._limit(DUCKDB_MEMORY + min(_VECTORS * size // max(rows, 1), _COPIES * size))
+        self._limit(DUCKDB_MEMORY + _room(rows, size))
+
+    def make_room_for_pending(self) -> None:
+        """The same before a load that another run left behind."""
+        if self._client is not None:
+            self._limit(DUCKDB_MEMORY + max((_room(*load) for load in _pending(self._pipeline)), default=0))
 
     def _connect(self) -> None:
         destination = self._pipeline.destination
         if destination and destination.destination_name == "duckdb":
             self._client = self._pipeline.sql_client()
             self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
-            self._client.execute_sql(
-                "SET threads = 1"
-            )  # each needs a share of the memory; the reader has the others
+            # They are the whole process's: somebody else's connection to this file has them as well.
+            self._settings = self._settings or [
+                (name, self._client.execute_sql(f"SELECT current_setting('{name}')")[0][0])  # type: ignore[index]
+                for name in ("threads", "memory_limit")
+            ]
+            self._set("threads", 1)  # each needs a share of the memory; the reader has the others
             self._limit(DUCKDB_MEMORY)
 
     def _limit(self, size: int) -> None:
+        self._set("memory_limit", f"{size}B")
+
+    def _set(self, name: str, value: Any) -> None:  # noqa: ANN401  # as the setting wants it
         if self._client is not None:
-            self._client.execute_sql(f"SET memory_limit = '{size}B'")
+            self._client.execute_sql(f"SET {name} = '{value}'")
+
+
+def _room(rows: int, size: int) -> int:
+    return min(_VECTORS * size // max(rows, 1), _COPIES * size)
+
+
+def _pending(pipeline: Pipeline) -> Iterator[tuple[int, int]]:
+    """Rows and bytes, as Arrow counts them, of each table that waits in a package."""
+    for package in pipeline.list_normalized_load_packages():
+        rows: Counter[str] = Counter()
+        size: Counter[str] = Counter()
+        jobs = pipeline.get_load_package_info(package).jobs
+        for job in (job for state in jobs.values() for job in state if job.file_path.endswith(".parquet")):
+            # Read, since the files themselves are compressed and hold what is repeated once.
+            for batch in pq.ParquetFile(job.file_path).iter_batches(2048):
+                rows[job.job_file_info.table_name] += batch.num_rows
+                size[job.job_file_info.table_name] += batch.nbytes
+        yield from ((rows[table], size[table]) for table in rows)

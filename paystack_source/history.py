@@ -58,15 +58,26 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
     return customers | dlt.transformer(versions, **_hints(columns))
 
 
-def begin_history(pipeline: dlt.Pipeline, columns: Mapping[str, Any]) -> None:
-    """Give everyone who was copied before there was a history their first version. Does nothing later on."""
+def begin_history(
+    pipeline: dlt.Pipeline,
+    columns: Mapping[str, Any],
+    on_load: Callable[[int, int], None] = lambda _rows, _bytes: None,
+) -> None:
+    """Give everyone who was copied before there was a history their first version. Does nothing later on.
+
+    `on_load` is told how many rows and bytes are about to be loaded.
+    """
     if Warehouse(pipeline, HISTORY).exists() or not Warehouse(pipeline).exists():
         return
 
     @dlt.resource(**_hints(columns))
     def first_versions() -> Iterator[pa.Table]:
         suit(HISTORY)
-        yield from map(storable, _first_versions(Warehouse(pipeline)))
+        rows = size = 0
+        for versions in map(storable, _first_versions(Warehouse(pipeline))):
+            rows, size = rows + versions.num_rows, size + versions.nbytes
+            yield versions
+        on_load(rows, size)
 
     @dlt.source(name="paystack", section="paystack")
     def history() -> Any:  # noqa: ANN401  # dlt wants resources

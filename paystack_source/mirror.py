@@ -65,10 +65,12 @@ class Report:
     unproven: list[Entry] = field(default_factory=list)
     details: DetailsReport | None = None
 
-    def count(self, stats: Stats) -> None:
-        """What the run cost."""
-        self.requests, self.retries = stats.requests, stats.retries
-        self.rate_limited, self.waited_seconds = stats.rate_limited, stats.waited_seconds
+    def count(self, before: Stats, after: Stats) -> None:
+        """What the run cost: what its client did meanwhile."""
+        self.requests = after.requests - before.requests
+        self.retries = after.retries - before.retries
+        self.rate_limited = after.rate_limited - before.rate_limited
+        self.waited_seconds = after.waited_seconds - before.waited_seconds
 
     @property
     def whom(self) -> str:
@@ -198,9 +200,9 @@ def copy_customers(  # noqa: PLR0913
     """
     if full_refresh and window is not None:
         raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
-    started = time.monotonic()
+    started, before = time.monotonic(), client.stats
     with Alone(pipeline) as alone:
-        _prepare(pipeline, history=history, full_refresh=full_refresh)
+        _prepare(pipeline, alone, history=history, full_refresh=full_refresh)
         copying = Copying(
             client,
             window=window,
@@ -223,19 +225,22 @@ def copy_customers(  # noqa: PLR0913
         finally:
             copying.close()
     report.key_mode = client.mode
-    report.count(client.stats)
+    report.count(before, client.stats)
     report.seconds = time.monotonic() - started
     return report
 
 
-def _prepare(pipeline: Pipeline, *, history: bool, full_refresh: bool) -> None:
+def _prepare(pipeline: Pipeline, alone: Alone, *, history: bool, full_refresh: bool) -> None:
     forget_other_places(pipeline)
     leave_nothing_behind(pipeline)
     if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
         pipeline.normalize()
+        alone.make_room_for_pending()
         pipeline.load()
+        alone.breathe()
     if history:
-        begin_history(pipeline, CUSTOMER_COLUMNS)
+        begin_history(pipeline, CUSTOMER_COLUMNS, alone.make_room)
+        alone.breathe()
     if full_refresh:
         # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
         dlt.config["destination.replace_strategy"] = swapping(pipeline)

@@ -13,7 +13,7 @@ import signal
 import sys
 import threading
 from functools import wraps
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.load import Load
@@ -22,6 +22,9 @@ from dlt.pipeline.pipeline import Pipeline
 from paystack_source.api.customers import PaystackClient
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 
 def count_steps(deadly: int) -> None:
@@ -33,19 +36,21 @@ def count_steps(deadly: int) -> None:
             if next(steps) == deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
 
-    def counted(owner: Any, name: str) -> None:
-        method = getattr(owner, name)
-
-        @wraps(method)
-        def with_steps(*args: Any, **kwargs: Any) -> Any:
+    def with_steps(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        def stepping(*args: Any, **kwargs: Any) -> Any:
             step()
-            answer = method(*args, **kwargs)
+            answer = function(*args, **kwargs)
             step()
             return answer
 
-        setattr(owner, name, with_steps)
+        return stepping
 
-    counted(PaystackClient, "list")
+    def counted(owner: Any, name: str) -> None:
+        setattr(owner, name, with_steps(getattr(owner, name)))
+
+    begin = PaystackClient.begin_list
+    PaystackClient.begin_list = lambda *args, **options: with_steps(begin(*args, **options))  # type: ignore[method-assign]
     counted(DuckDbSqlClient, "execute_query")
     counted(Load, "complete_package")
     for stage in ("extract", "normalize", "load"):

@@ -10,10 +10,15 @@ import subprocess
 import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from unittest.mock import Mock
 
+import duckdb
 import pytest
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import Unavailable
+from paystack_source.api.transport import RetryPolicy
 from paystack_source.extract.windows import Window
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
@@ -199,16 +204,71 @@ def test_a_slow_load_ends_with_its_time_not_its_size():
     assert not limits.reached(20_000, 29.0, 10**6)
 
 
-def test_long_metadata_fits_into_memory(pipeline, sandbox):
-    # 72 MB of it: DuckDB merges in memory, and what is enough for short rows is not for these.
+@pytest.fixture
+def wordy(sandbox):
+    # 72 MB of metadata: DuckDB merges in memory, and what is enough for short rows is not for these.
     server = sandbox(customers=1_200, seed=5)
     for number, row in enumerate(list(server.customers_truth())):
         server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 10_000})
+    return server
+
+
+def test_long_metadata_fits_into_memory(pipeline, wordy):
+    server = wordy
     assert copy(pipeline, server).complete
     for row in list(server.customers_truth())[::2]:
         server.edit_customer(row["customer_code"], first_name="Adaeze")
     assert copy(pipeline, server, full_refresh=True).complete
+    assert copy(pipeline, server, history=True).complete
     assert held(pipeline) == truth(server)
+
+
+def test_long_metadata_of_a_run_that_was_killed_before_its_load_fits_as_well(pipeline, wordy, monkeypatch):
+    with monkeypatch.context() as killed:
+        killed.setattr(Pipeline, "load", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            copy(pipeline, wordy)
+    pipeline = open_pipeline("duckdb", "paystack")
+    assert pipeline.has_pending_data
+    report = copy(pipeline, wordy)
+    assert (report.complete, report.rows_loaded) == (True, 0)
+    assert held(pipeline) == truth(wordy)
+
+
+def test_what_was_read_before_an_error_is_loaded(pipeline, sandbox):
+    server = sandbox(customers=1_000, faults="blocked@list#8+10000")
+    once = RetryPolicy(attempts=1)
+    with (
+        PaystackClient(server.secret_key, base_url=server.url, quota=0, retry=once) as client,
+        pytest.raises(Unavailable),
+    ):
+        copy_customers(pipeline, client, refresh_budget=0)
+    before = Warehouse(pipeline).total()
+    assert 0 < before < 1_000
+    server.configure(faults="")
+    assert copy(pipeline, server).rows_new == 1_000 - before
+    assert held(pipeline) == truth(server)
+
+
+def test_a_run_counts_its_own_requests(pipeline, sandbox):
+    server = sandbox(customers=300)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0) as client:
+        first = copy_customers(pipeline, client, refresh_budget=0)
+        assert first.requests == server.stats.total
+        again = copy_customers(pipeline, client, refresh_budget=0)
+        assert first.requests + again.requests == server.stats.total
+
+
+def test_a_users_own_connection_has_its_settings_back_after_a_run(pipeline, sandbox):
+    settings = "select current_setting('threads'), current_setting('memory_limit')"
+    server = sandbox(customers=50)
+    copy(pipeline, server)
+    with duckdb.connect("paystack_customers.duckdb") as own:
+        own.execute("set threads = 3")
+        own.execute("set memory_limit = '1.0 GiB'")
+        before = own.execute(settings).fetchall()
+        copy(pipeline, server)
+        assert own.execute(settings).fetchall() == before
 
 
 def test_a_load_of_many_bytes_ends_inside_a_window(pipeline, sandbox):
