@@ -17,6 +17,7 @@ import contextlib
 import ipaddress
 import logging
 import ssl
+import threading
 import time
 import urllib.request
 from http.client import HTTPException
@@ -28,7 +29,6 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
-    EmptyPoolError,
     HTTPError,
     NameResolutionError,
     NewConnectionError,
@@ -131,6 +131,8 @@ class Wire:
         self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
         self._closed = False
+        self._free = max_in_flight
+        self._room = threading.Condition()  # a connection is free, or there will be none any more
         self._timeouts = timeout
         self._longest_body = 2 * timeout[1]
         self._pool = _make_pool(base_url, max_in_flight)
@@ -152,14 +154,11 @@ class Wire:
 
         Waits for a connection to become free; `at_once` it does not, and returns nothing.
         """
-        if self._closed:
-            raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        try:
-            connection = self._pool._get_conn(0 if at_once else None)  # noqa: SLF001  # the only way to one
-        except EmptyPoolError:
+        connection = self._connection(at_once=at_once)
+        if connection is None:
             return None
         sent = False
         try:
@@ -178,6 +177,18 @@ class Wire:
             self.give_back(connection, broken=True)
             raise
         return _UnderWay(self, connection)
+
+    def _connection(self, *, at_once: bool) -> Any:  # noqa: ANN401
+        with self._room:
+            while not (self._free or self._closed or at_once):
+                self._room.wait()
+            if self._closed:
+                raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
+            if not self._free:
+                return None
+            connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
+            self._free -= 1
+            return connection
 
     def _connect(self, connection: Any) -> None:  # noqa: ANN401  # plain or TLS
         connection.timeout = self._timeouts[0]
@@ -205,12 +216,17 @@ class Wire:
         """Nothing more is to come on this connection, or nothing that anybody wants."""
         if broken:
             connection.close()
-        self._pool._put_conn(connection)  # noqa: SLF001
+        with self._room:
+            self._pool._put_conn(connection)  # noqa: SLF001
+            self._free += 1
+            self._room.notify()
 
     def close(self) -> None:
-        """Close all connections."""
-        self._closed = True
-        self._pool.close()
+        """Close all connections, those in use once they are given back. Whoever waits for one is told."""
+        with self._room:
+            self._closed = True
+            self._pool.close()
+            self._room.notify_all()
 
 
 class _Failed(NamedTuple):

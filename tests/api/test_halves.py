@@ -3,8 +3,10 @@
 import threading
 
 import pytest
+from urllib3.connection import HTTPConnection
 
 from paystack_source.api.customers import PaystackClient
+from paystack_source.api.errors import ConfigError
 
 
 @pytest.mark.parametrize("connections", [1, 2, 8])
@@ -55,3 +57,48 @@ def test_what_the_quota_does_not_let_go_yet_is_sent_later(sandbox):
         assert client.stats.requests == 1  # the first goes alone, to learn what others have used
         assert len(first().rows) == len(second().rows) == 100
         assert client.stats.requests == 2
+
+
+def test_closing_tells_those_who_wait_for_a_connection(sandbox):
+    server = sandbox(customers=50)
+    client = PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1)
+    told, waiting = [], threading.Barrier(3)
+    wire_begin = client._wire.begin
+
+    def begin(*what, at_once=False):
+        if not at_once:
+            waiting.wait(5)
+        return wire_begin(*what, at_once=at_once)
+
+    def ask():
+        with pytest.raises(ConfigError, match="This client was closed"):
+            client.list()
+        told.append(True)
+
+    finish = client.begin_list()  # it has the only connection
+    client._wire.begin = begin
+    threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
+    for thread in threads:
+        thread.start()
+    waiting.wait(5)
+    client.close()
+    for thread in threads:
+        thread.join(5)
+    assert told == [True, True]
+    assert len(finish().rows) == 50  # what was under way comes to its end
+    with pytest.raises(ConfigError, match="This client was closed"):
+        client.list()
+
+
+def test_an_interrupted_request_gives_its_connection_back(sandbox, monkeypatch):
+    server = sandbox(customers=50)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
+        with monkeypatch.context() as interrupted:
+            interrupted.setattr(HTTPConnection, "request", _interrupt)
+            with pytest.raises(KeyboardInterrupt):
+                client.list()
+        assert len(five_pages(client)) == 50
+
+
+def _interrupt(*_args, **_options):
+    raise KeyboardInterrupt
