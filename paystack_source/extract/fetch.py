@@ -24,6 +24,9 @@ CAP = 48
 READY = 256
 """Answers that may wait to be taken; about 40 KB each."""
 
+READY_BYTES = 20_000_000
+"""Or so many bytes of them, where they are large."""
+
 ALONE = 1
 """The limit at which no threads are used."""
 
@@ -116,40 +119,51 @@ class InFlight:
         return min(self.cap, max(_FIRST, self._settled * 2))
 
 
+class _Answers(deque[tuple[Any, Any]]):
+    """Answers that wait to be taken, and their size."""
+
+    size = 0
+
+
 class _Begun(NamedTuple):
     """A request under way without a thread."""
 
     job: Any
     finish: Callable[[], Any]
     took: float
-    answers: deque[tuple[Any, Any]]  # where its answer goes
+    answers: _Answers  # where its answer goes
 
 
 class Fetcher(Generic[Job, Answer]):
     """A queue of jobs, a queue of answers, and as many threads between them as pay.
 
     `begin(job)` asks and returns what waits for the answer; both in one thread. `abandon()` does without all answers
-    that the thread began and did not wait for.
+    that the thread began and did not wait for. `size(answer)` is its bytes.
 
     Threads are daemons: a program that is told to stop does not wait for a request that hangs.
     """
 
-    def __init__(
+    def __init__(  # noqa: PLR0913  # how it asks, and its bounds
         self,
         begin: Callable[[Job], Callable[[], Answer]],
         *,
         abandon: Callable[[], None] = lambda: None,
+        size: Callable[[Answer], int] = lambda _: 0,
         cap: int = CAP,
         ready: int = READY,
+        ready_bytes: int = READY_BYTES,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._begin = begin
         self._abandon = abandon
         self._clock = clock
+        self._size = size
+        self._usual = 0  # the size of the newest answer; those under way may be as large
         self._ready = ready
+        self._ready_bytes = ready_bytes
         self._in_flight = InFlight(cap=cap)
         self._jobs: deque[Job] = deque()
-        self._answers: deque[tuple[Job, Answer | BaseException]] = deque()
+        self._answers = _Answers()
         # Two conditions on one lock: an answer must wake whoever takes it, not every idle worker as well.
         lock = threading.RLock()
         self._state = threading.Condition(lock)  # an answer is there, or a worker has become free
@@ -180,7 +194,7 @@ class Fetcher(Generic[Job, Answer]):
         """Wake as many workers as may run and have work; `spared` of them are awake. Holds the lock."""
         if self._in_flight.limit == ALONE:
             return  # whoever takes the answers sends the requests
-        wanted = min(self._in_flight.limit, self._running + len(self._jobs), self._ready - len(self._answers))
+        wanted = min(self._in_flight.limit, self._running + len(self._jobs), self._places())
         while len(self._threads) < wanted:
             name = f"paystack-fetch-{len(self._threads)}"
             thread = threading.Thread(target=self._work, name=name, daemon=True)
@@ -204,6 +218,7 @@ class Fetcher(Generic[Job, Answer]):
                 self.check()
                 if self._answers:
                     job, answer = self._answers.popleft()
+                    self._answers.size -= self._bytes(answer)
                     self._employ()
                     return job, _given(answer)
                 jobs = self._jobs_alone()
@@ -235,7 +250,7 @@ class Fetcher(Generic[Job, Answer]):
         """
         with self._state:
             self._jobs.clear()
-            self._answers = deque()  # what still comes goes where nobody takes it
+            self._answers = _Answers()  # what still comes goes where nobody takes it
             self._running -= len(self._under_way)
         self._under_way.clear()
         self._abandon()
@@ -252,7 +267,7 @@ class Fetcher(Generic[Job, Answer]):
         while (found := self._next_job()) is not None:
             self._finish(self._begun(*found), spared=1)
 
-    def _begun(self, job: Job, answers: deque[tuple[Job, Answer | BaseException]]) -> _Begun:
+    def _begun(self, job: Job, answers: _Answers) -> _Begun:
         began = self._clock()
         finish: Callable[[], Answer]
         try:
@@ -272,6 +287,8 @@ class Fetcher(Generic[Job, Answer]):
         with self._state:
             self._running -= 1
             begun.answers.append((begun.job, answer))
+            self._usual = self._bytes(answer)
+            begun.answers.size += self._usual
             now = self._clock()
             took = begun.took + now - waited
             if self._jobs and self._room():
@@ -283,12 +300,22 @@ class Fetcher(Generic[Job, Answer]):
 
     def _room(self) -> bool:
         """Whether answers are taken as fast as they come; otherwise it is not the line that is slow."""
-        return self._running + len(self._answers) < self._ready
+        return self._running < self._places()
+
+    def _places(self) -> int:
+        """How many may run, so that there is room for what they bring."""
+        places = self._ready - len(self._answers)
+        if self._usual:
+            places = min(places, math.ceil((self._ready_bytes - self._answers.size) / self._usual))
+        return places
+
+    def _bytes(self, answer: Answer | BaseException) -> int:
+        return 0 if isinstance(answer, BaseException) else self._size(answer)
 
     def _may_run(self) -> bool:
         return bool(self._jobs) and self._room() and self._running < self._in_flight.limit > ALONE
 
-    def _next_job(self) -> tuple[Job, deque[tuple[Job, Answer | BaseException]]] | None:
+    def _next_job(self) -> tuple[Job, _Answers] | None:
         with self._state:
             while not self._closed and not self._may_run():
                 self._work_there.wait()

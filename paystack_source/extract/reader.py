@@ -105,7 +105,10 @@ class Reader:
         self.requests = 0
         self._gives_totals = False
         self._fetcher: Fetcher[Ticket, Page] = Fetcher(
-            lambda ticket: self._begin(ticket.query), abandon=client.abandon, cap=in_flight
+            lambda ticket: self._begin(ticket.query),
+            abandon=client.abandon,
+            size=lambda page: memoryview(page.raw).nbytes,
+            cap=in_flight,
         )
 
     def close(self) -> None:

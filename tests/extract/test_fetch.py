@@ -62,6 +62,25 @@ def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     assert len(asked) == 5 + 10
 
 
+def test_and_large_ones_stop_it_sooner(fetcher):
+    asked = []
+
+    def fetch(job):
+        asked.append(job)
+        return 10
+
+    pool = fetcher(fetch, size=lambda answer: answer, ready_bytes=50)
+    pool._in_flight.limit = 8
+    pool.submit(0)
+    assert pool.take() == (0, 10)  # so large they are
+    pool.submit(*range(100))
+    while pool._running or pool._may_run():
+        threading.Event().wait(0.001)
+    assert len(asked) == 1 + 5
+    assert sorted(pool.take()[0] for _ in range(100)) == list(range(100))
+    assert pool._answers.size == 0
+
+
 def test_a_near_server_is_asked_by_whoever_wants_the_answers(fetcher):
     by = set()
     pool = fetcher(lambda _: by.add(threading.current_thread()))
@@ -187,6 +206,41 @@ def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
         pool.submit(99)
         assert pool.take() == (99, True)
     gate.set()
+
+
+def test_an_answer_that_comes_after_it_was_forgotten_is_nobodys(fetcher):
+    gate = threading.Event()
+    pool = fetcher(lambda job: job == 99 or gate.wait(5))
+    pool._in_flight.limit = 8
+    pool.submit(*range(4))
+    while pool._running < 4:
+        threading.Event().wait(0.001)
+    pool.forget()
+    gate.set()
+    while pool._running:
+        threading.Event().wait(0.001)
+    pool.submit(99)
+    assert pool.take() == (99, True)
+    assert pool.pending == 0
+
+
+def test_no_request_is_sent_by_whoever_takes_while_threads_are_at_theirs(fetcher):
+    gate, by = threading.Event(), []
+
+    def fetch(job):
+        by.append(threading.current_thread())
+        return gate.wait(5)
+
+    pool = fetcher(fetch)
+    pool._in_flight.limit = 2
+    pool.submit(1, 2, 3)
+    while len(by) < 2:
+        threading.Event().wait(0.001)
+    pool._in_flight.limit = ALONE
+    assert not pool._jobs_alone()
+    gate.set()
+    assert [pool.take()[1] for _ in range(3)] == [True] * 3
+    assert threading.current_thread() not in by[:2]
 
 
 @pytest.mark.parametrize("limit", [ALONE, CAP])
