@@ -23,7 +23,7 @@ from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_bac
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import Finished, Session, follow, reach, whose
 from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.tables import arrow_table, open_table
 from paystack_source.bulk.undo import make_undo
 from paystack_source.bulk.words import plan_frame
 from paystack_source.progress import Progress, Silent
@@ -273,7 +273,7 @@ def _held(source: Frame) -> Frame:
     if isinstance(source, str | os.PathLike | pd.DataFrame | pa.Table | list):
         return source.copy() if isinstance(source, pd.DataFrame) else source
     if hasattr(source, "__arrow_c_stream__"):
-        return pa.table(source)
+        return arrow_table(source)
     return source
 
 

@@ -345,7 +345,8 @@ def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
         for number in signals:
             signal.signal(number, signal.default_int_handler)
 
-    signals = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    signals = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]  # under nohup
     if threading.current_thread() is not threading.main_thread():
         yield
         return

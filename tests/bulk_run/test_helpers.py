@@ -45,6 +45,14 @@ def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, f
     assert desk.api.write_log() == []
 
 
+def test_a_column_is_no_frame_and_the_error_says_what_is(desk, settings, frame):
+    for column in (frame["customer_code"], pa.array(frame["customer_code"])):
+        with pytest.raises(ConfigError) as error:
+            bulk_set_risk_action(column, "deny", **settings)
+        assert '[["customer_code"]]' in error.value.advice
+    assert desk.api.write_log() == []
+
+
 def test_a_create_whose_answer_was_lost_is_not_fed_back_but_found_by_a_later_resume(desk, settings):
     desk.api.configure(faults="reset_after@create#1", read_lag=3600)
     new = pd.DataFrame({"email": ["ada@example.com", "not..ok@example.com"], "first_name": ["Ada", "Obi"]})
