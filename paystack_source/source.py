@@ -383,32 +383,28 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
-    window = bounds(start, end)
+    limits: dict[str, Any] = {"quota": quota, "quota_share": quota_share, "read_only": True}
     # Settings are checked here, but connections are a run's: the source may be run again, and in another pipeline.
-    with PaystackClient(
-        secret_key, base_url=base_url, quota=quota, quota_share=quota_share, read_only=True
-    ) as checked:
-        connect = functools.partial(
-            PaystackClient,
-            checked.key,
-            base_url=checked.base_url,
-            quota=quota,
-            quota_share=quota_share,
-            read_only=True,
-        )
-
-    @contextmanager
-    def begin() -> Iterator[Copying]:
-        with connect() as client:
-            copying = Copying(
-                client, window=window, refresh_budget=refresh_budget, allow_incomplete=allow_incomplete
-            )
-            with closing(copying):
-                yield copying
-
-    def due() -> Iterator[Fetched]:
-        with connect() as client:
-            yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)
-
-    more = details_resources(due, include) if details else ()
+    with PaystackClient(secret_key, base_url=base_url, **limits) as checked:
+        connect = functools.partial(PaystackClient, checked.key, base_url=checked.base_url, **limits)
+    begin = functools.partial(
+        _begin,
+        connect,
+        window=bounds(start, end),
+        refresh_budget=refresh_budget,
+        allow_incomplete=allow_incomplete,
+    )
+    more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(begin, history=history) + more
+
+
+@contextmanager
+def _begin(connect: Callable[[], PaystackClient], **settings: Any) -> Iterator[Copying]:  # noqa: ANN401  # of `Copying`
+    """A run of its own, which closes what it opened however it ends."""
+    with connect() as client, closing(Copying(client, **settings)) as copying:
+        yield copying
+
+
+def _due(connect: Callable[[], PaystackClient]) -> Iterator[Fetched]:
+    with connect() as client:
+        yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)
