@@ -5,6 +5,7 @@ No state, no journal; any thread may call it.
 
 from __future__ import annotations
 
+import re
 import threading
 import time
 from dataclasses import dataclass
@@ -22,7 +23,7 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.bulk.readback import same
+from paystack_source.bulk.readback import born_before, same
 from paystack_source.bulk.states import Action, Event, Kind
 
 if TYPE_CHECKING:
@@ -37,6 +38,7 @@ ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
 DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
+EXISTS: Final = "exists"
 
 # What the journal may keep of an answer until the warehouse has it: a customer's own columns only.
 CUSTOMER_KEYS: Final = (
@@ -44,6 +46,7 @@ CUSTOMER_KEYS: Final = (
     "integration", "risk_action", "createdAt", "updatedAt",
 )  # fmt: skip
 
+_TEXTS: Final = ("first_name", "last_name", "phone", "risk_action")
 _SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
 
 
@@ -72,6 +75,14 @@ class Done:
     seconds: float
     customer: dict[str, Any] | None = None
     halt: Exception | None = None
+
+
+def _other(wanted: object, answered: object) -> bool:
+    """Whether an answer shows another text than was sent, and not just another spelling of it."""
+    if wanted is None or not isinstance(answered, str | None):
+        return False
+    asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
+    return asked != shown
 
 
 class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
@@ -182,9 +193,14 @@ class Performer:
         kind, code = Kind.APPLIED, None
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = Kind.PENDING
-        elif data.get("risk_action", wanted := job.row.new.get("risk_action")) != wanted and wanted:
+        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in _TEXTS):
             kind, code = Kind.UNKNOWN, DIFFERENT
-        event = Event(job.row.row, kind, self._now(), reply.status, code, reply.message)
+        said = reply.message
+        if self._operation.endpoint == "create" and born_before(
+            data, datetime.fromtimestamp(self._now(), UTC)
+        ):
+            code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
+        event = Event(job.row.row, kind, self._now(), reply.status, code, said)
         return event, {key: data[key] for key in CUSTOMER_KEYS if key in data} or None, None
 
     def _read_back(self, job: Job) -> tuple[Event | None, dict[str, Any] | None, Exception | None]:

@@ -7,7 +7,7 @@ row that was accepted and gets its verdict later. Where a read cannot tell, they
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from datetime import datetime, timedelta
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Literal
 
 import msgspec
@@ -72,11 +72,16 @@ def customer_appeared(
         held = client.fetch(row.key).data
     except NotFound:
         return "not_applied"
-    born = _time((held or {}).get("createdAt") or (held or {}).get("created_at"))
-    if held is None or born is None or since is None or born < since - _SKEW:
+    if held is None or since is None or born_before(held, since) is not False:
         return "unknown"
     wanted = {name: value for name, value in row.new.items() if name != "email"}
     return "applied" if all(same(value, held.get(name)) for name, value in wanted.items()) else "unknown"
+
+
+def born_before(customer: Mapping[str, Any], moment: datetime) -> bool | None:
+    """Whether the customer was there before, give or take what clocks differ; None if they do not say."""
+    born = _time(customer.get("createdAt") or customer.get("created_at"))
+    return None if born is None else born < moment - _SKEW
 
 
 def authorization_gone(
@@ -118,6 +123,7 @@ def identity_verdict(client: PaystackClient, row: PlanRow) -> Verdict:
 
 def _time(text: object) -> datetime | None:
     try:
-        return datetime.fromisoformat(text) if isinstance(text, str) else None
+        found = datetime.fromisoformat(text) if isinstance(text, str) else None
     except ValueError:
         return None
+    return found.replace(tzinfo=UTC) if found is not None and found.tzinfo is None else found

@@ -96,7 +96,7 @@ def _message(result: RowResult) -> str:
         return result.row.note or "already as wanted"
     if result.outcome is Outcome.UNKNOWN:
         if state.read is Kind.ABSENT:
-            return "the answer was lost; a later read did not find the change"
+            return "the answer was lost or showed something else; a later read did not find the change"
         if state.read is Kind.UNCLEAR or state.phase is Phase.DOUBT:
             said = f" ({state.message})" if state.message else ""
             return f"the answer was lost; check by hand before sending it again{said}"

@@ -446,6 +446,28 @@ def test_a_saved_plan_is_sent_as_it_is_if_so_asked(desk):
     assert desk.bulk("apply", made, "--yes", "--no-recheck").json["applied"] == 2
 
 
+def test_a_success_that_shows_another_value_is_not_called_applied(desk):
+    desk.api.configure(clearing="ignored")
+    code, other = (customer["customer_code"] for customer in desk.customers(2))
+    desk.api.edit_customer(code, phone="0803", first_name="Ada")
+    rows = [
+        {"customer_code": code, "phone": "<clear>"},
+        {"customer_code": other, "phone": "+234 803 000 0000"},
+    ]
+    said = desk.bulk("run", "update", desk.csv("clear.csv", rows), "--yes", "--refresh", "live")
+    assert (said.code, said.json["unknown"], said.json["applied"]) == (3, 1, 1)
+
+
+def test_a_create_of_somebody_who_is_there_says_so(desk):
+    (known,) = desk.customers(1)
+    path = desk.csv("people.csv", [{"email": known["email"]}, {"email": "new.person@example.com"}])
+    said = desk.bulk("run", "create", path, "--yes")
+    assert [(row["_status"], row["_code"]) for row in desk.results(said)] == [
+        ("applied", "exists"),
+        ("applied", ""),
+    ]
+
+
 def test_a_plan_with_nothing_to_send_offers_no_apply(desk):
     path = desk.risk_file(3)
     said = desk.bulk("plan", "risk-action", path, "--risk-action", "default", "--refresh", "live")
