@@ -123,7 +123,15 @@ def test_a_429_is_sent_again_after_the_reset(call, connect, clock):
         assert call(client).data == CUSTOMER
     assert len(server.requests) == 3
     assert client.stats.rate_limited == 2
-    assert [round(rest) for rest in clock.rests] == [18, 18]  # a second more, for the server's rounding
+    # A second more, for the server's rounding; of the second wait a part is for being refused twice in a row.
+    assert [round(rest) for rest in clock.rests] == [18, 1, 17]
+
+
+def test_refusals_that_say_to_come_back_at_once_are_waited_out_longer_each_time(connect, clock):
+    limited = refusal(429, "Rate limit exceeded!").replace(b"\r\n\r\n", b"\r\nretry-after: 0\r\n\r\n", 1)
+    with RawServer(*[limited] * 5, GOOD) as server:
+        assert read(connect(server)).data == CUSTOMER
+    assert sum(clock.rests) > 15
 
 
 @pytest.mark.parametrize("call", [read, write])

@@ -100,10 +100,11 @@ def test_a_traceback_is_shown_on_request_and_masked(how, capsys, monkeypatch):
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
-def test_signals_are_handled_only_while_a_command_runs(number):
-    before = signal.getsignal(number)
+def test_signals_are_handled_only_while_a_command_runs(number, request):
+    before = signal.signal(number, signal.SIG_DFL)  # under nohup it would be ignored
+    request.addfinalizer(lambda: signal.signal(number, before))
     assert run(lambda: os.kill(os.getpid(), number)) == ExitCode.INTERRUPTED
-    assert signal.getsignal(number) is before
+    assert signal.getsignal(number) is signal.SIG_DFL
 
 
 def test_help_is_data_and_exits_0(capsys):
@@ -191,7 +192,8 @@ def test_a_reader_that_leaves_early_does_not_change_the_outcome():
 
 
 HANGING = textwrap.dedent("""
-    import fcntl, sys, termios, time, click
+    import fcntl, signal, sys, termios, time, click
+    signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as if these tests were not run under nohup
     from paystack_source.terminal import options, run
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     @click.command()
