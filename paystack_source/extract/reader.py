@@ -152,7 +152,7 @@ class Reader:
             raise
         except Rejected:
             if query.page > 1:
-                return _EMPTY  # past the end; if it was not, the count will say so
+                return _EMPTY  # past the end, as a rule
             if per_page != PAGE:
                 raise
         self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
@@ -276,6 +276,7 @@ class Reader:
 
     def _note(self, reading: Reading, number: int, page: Page) -> None:
         reading.requests += 1
+        reading.refused = reading.refused or page is _EMPTY
         reading.raw.append((number, page))
         reading.asked_up_to = max(reading.asked_up_to, number)
         if page.meta.total is not None:

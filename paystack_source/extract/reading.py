@@ -71,6 +71,7 @@ class Reading:
         self.sizes: list[int] = []  # distinct ids of each finished pass
         self.knows_totals = False
         self.stray = False
+        self.refused = False  # a page past the first was refused: it may be past the end, or too deep
         self.strict = False  # customers outside of what was asked: not to be believed
         self.start_pass("pages")
 
@@ -96,10 +97,11 @@ class Reading:
         return next((ids for ids in (self.seen, self.walk) if len(ids) == self.total), None)
 
     def agreed_by(self) -> set[int] | None:
-        """Without totals: all ids, if two passes saw every one of them."""
+        """Without totals: all ids, if two passes saw every one of them, and not all were cut short by a refusal."""
         if self.strict and self.stray:
             return None
-        return self.seen if self.sizes.count(len(self.seen)) > 1 else None
+        whole = [how for how, size in zip(self.passes, self.sizes, strict=False) if size == len(self.seen)]
+        return self.seen if len(whole) > 1 and not (self.refused and "cursor" not in whole) else None
 
     def next_pages(self) -> range:
         """The pages to ask for now that all that were asked are in; none at the end."""

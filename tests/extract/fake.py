@@ -63,6 +63,7 @@ class Odd:
     arrive_every: int = 0  # a new customer after so many requests
     late_by: int = 0  # created so many seconds before it arrives, at most
     page_ignored: bool = False
+    deepest: int = 0  # pages beyond this one are refused
     seed: int = 0
 
 
@@ -134,6 +135,8 @@ class FakeApi:
             self.add(self.clock.now - timedelta(seconds=self.random.randint(0, odd.late_by)))
         if per_page > odd.cap and odd.over_cap == "refuse" and per_page != 50:
             raise Rejected("perPage is too large")
+        if odd.deepest and (page or 1) > odd.deepest:
+            raise Rejected("page is too large")
         size = min(per_page, odd.cap)
         by_cursor = use_cursor and odd.cursors != "none"
         chosen = (

@@ -293,6 +293,14 @@ def test_filters_that_did_not_filter_are_tried_again_after_a_week():
     copy.assert_equal()
 
 
+def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
+    copy = Copy(many(700, meta="cursor_only", cursors="none", deepest=3), one_load=True)
+    assert not copy.run().tally.complete
+    copy = Copy(many(700, meta="cursor_only", deepest=3), one_load=True)
+    assert copy.run().tally.complete
+    copy.assert_equal()
+
+
 def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
     copy = Copy(many(450, total_off=2), window_rows=100)
     copy.run()
