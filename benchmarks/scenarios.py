@@ -28,7 +28,8 @@ from harness import ROOT, Server, clean_environment, measure
 from store import Book
 
 LIVE_QUOTA, WINDOW = 600, 60
-IN_FLIGHT = 48
+IN_FLIGHT = 48  # of a copy
+BULK_IN_FLIGHT = 32
 
 
 @dataclass
@@ -231,7 +232,7 @@ def bulk_side_by_side(session, server, peers, *, quota, delay, timeout):
             session.note(
                 peer.name, run, rows=rows, done=done, lost=rows - done, seconds=run.said.get("seconds"),
                 requests=run.said.get("requests"), rate_limited=run.said.get("rate_limited"),
-                ideal=round(ideal_seconds(rows, latency=delay, quota=quota), 2),
+                ideal=round(ideal_seconds(rows, latency=delay, quota=quota, in_flight=BULK_IN_FLIGHT), 2),
             )  # fmt: skip
 
 
