@@ -346,7 +346,9 @@ def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
             signal.signal(number, signal.default_int_handler)
 
     known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-    signals = [number for number in known if signal.getsignal(number) != signal.SIG_IGN]  # under nohup
+    signals = [
+        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    ]
     if threading.current_thread() is not threading.main_thread():
         yield
         return
