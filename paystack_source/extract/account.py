@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 from paystack_source.api.errors import ConfigError
@@ -9,33 +10,42 @@ from paystack_source.api.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
+    from paystack_source.extract.ledger import Present
+
 Accounts = set[tuple[str | None, int | None]]
 """Domain (test or live) and integration."""
 
 
-def check_account(held: Accounts, shown: pa.Table) -> None:
-    """Compare whose customers are held with whose the API shows.
+class Account:
+    """Whose customers are held."""
 
-    Raises:
-        ConfigError: They are others.
+    def __init__(self, held: Present) -> None:
+        self._held = held
 
-    """
-    whose = shown.select(["domain", "integration"]).group_by(["domain", "integration"]).aggregate([])
-    here = {(row["domain"], row["integration"]) for row in whose.to_pylist()}
-    if here and held and not here & held:
-        theirs, ours = (_name(accounts) for accounts in (held, here))
-        raise ConfigError(
-            f"The dataset holds customers of {theirs}, and this key reads {ours}",
-            advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
-        )
+    @functools.cached_property
+    def _accounts(self) -> Accounts:
+        return self._held.accounts()
 
+    def check(self, shown: pa.Table, total: int | None) -> None:
+        """Compare whose customers are held with whose the API shows, and counts.
 
-def nobody() -> ConfigError:
-    """The API shows no customer, and some are held."""
-    return ConfigError(
-        "Paystack shows no customer at all for this key, and the dataset is not empty",
-        advice="Check that the key is of the account whose copy this is, or use another dataset.",
-    )
+        Raises:
+            ConfigError: They are others, or nobody is shown where some are held.
+
+        """
+        if not shown.num_rows and not total and (self._accounts or self._held.total()):
+            raise ConfigError(
+                "Paystack shows no customer at all for this key, and the dataset is not empty",
+                advice="Check that the key is of the account whose copy this is, or use another dataset.",
+            )
+        whose = shown.select(["domain", "integration"]).group_by(["domain", "integration"]).aggregate([])
+        here = {(row["domain"], row["integration"]) for row in whose.to_pylist()}
+        if here and self._accounts and not here & self._accounts:
+            theirs, ours = (_name(accounts) for accounts in (self._accounts, here))
+            raise ConfigError(
+                f"The dataset holds customers of {theirs}, and this key reads {ours}",
+                advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
+            )
 
 
 def _name(accounts: Accounts) -> str:

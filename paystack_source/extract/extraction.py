@@ -18,9 +18,10 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from paystack_source.extract import arrow
-from paystack_source.extract.account import check_account, nobody
+from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
+from paystack_source.extract.newest import TOP_PAGES, Newest, down_to, pages_with
 from paystack_source.extract.ranges import margin_for, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NoTotalError, Query, Reading, Result
@@ -40,14 +41,11 @@ from paystack_source.extract.windows import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-TOP_PAGES = 20
-"""New customers on this many of the newest pages are looked for there; more are read as a window."""
-
 NARROW_ROWS = 300
 """A window that does not add up is searched down to parts of this size."""
 
 LOOKBACK = timedelta(days=1)
-"""Where no totals show late customers, this much of the newest time is read again each run."""
+"""Where no totals show late customers, this much of the newest time is read again, if anything is."""
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
 """Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
@@ -102,7 +100,8 @@ class Extraction:
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
-        self._accounts: set[tuple[str | None, int | None]] | None = None
+        self._newest = Newest()
+        self._account = Account(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -147,7 +146,7 @@ class Extraction:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
         page = self.reader.ask(Query(None, None, 1))
         shown = self.reader.parse(page).table
-        self._check_account(shown, page.meta.total)
+        self._account.check(shown, page.meta.total)
         if not window.empty:
             margin = None if self.filters_ignored else margin_for(self.reader, shown)
             try:
@@ -171,7 +170,7 @@ class Extraction:
                 yield from self._complete(look)
                 return
             if look.total is None:
-                yield from self._without_totals()
+                yield from self._without_totals(look)
                 return
             before, total = self._entries, look.total
             yield from step(look)
@@ -195,23 +194,18 @@ class Extraction:
         page = self.reader.ask_total(Query(None, None, 1))
         table = self.reader.parse(page).table
         total = page.meta.total
-        self._check_account(table, total)
+        self._account.check(table, total)
+        self._newest.note(table)
         unknown = self._unknown(table)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total)
         return Look(total, table, unknown, self.held.total() + self._pending.added)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
-        """The customers of a page that are not held, each once."""
+        """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
         ids = set(table.column("id").to_pylist())
+        self._gone -= ids
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
-
-    def _check_account(self, table: pa.Table, total: int | None) -> None:
-        if self._accounts is None:
-            self._accounts = self.held.accounts()
-        if not table.num_rows and not total and (self._accounts or self.held.total()):
-            raise nobody()
-        check_account(self._accounts, table)
 
     def _adds_up(self, look: Look) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
@@ -225,7 +219,7 @@ class Extraction:
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
                 self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
-        gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
+        gaps = self.coverage.gaps(Window(BEGIN, self._newest.end(now, look.total)))
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
             seen = sum(at in gap for at in times if at)
             # Those held before came from a run that was cut off: they are the first to be refreshed.
@@ -259,14 +253,14 @@ class Extraction:
     # -- explaining what is missing -------------------------------------------------------------------------------
 
     def _top(self, look: Look) -> Iterator[Event]:
-        """A moderate number of new customers: the next newest pages."""
-        wanted = look.unknown.num_rows + (look.missing or 0)
-        pages = -(-wanted // max(look.table.num_rows, 1))
-        if look.missing is None or look.missing < 0 or not self.coverage or pages > TOP_PAGES:
+        """A moderate number of new customers: the next newest pages, or the last ones of a list that ends with them."""
+        if look.total is None or look.missing is None or look.missing < 0 or not self.coverage:
             return
-        found = self.reader.ask_all([Query(None, None, number) for number in range(2, pages + 1)])
-        if not found:
+        wanted = look.unknown.num_rows + look.missing + len(self._gone)
+        pages = pages_with(look.table, wanted, look.total)
+        if not pages or len(pages) > TOP_PAGES:
             return
+        found = self.reader.ask_all([Query(None, None, number) for number in pages])
         unknown = self._unknown(
             pa.concat_tables([look.table, self.reader.parse(*found).table], promote_options="default")
         )
@@ -324,14 +318,19 @@ class Extraction:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
-    def _without_totals(self) -> Iterator[Event]:
+    def _without_totals(self, look: Look) -> Iterator[Event]:
         """An API that never says how many there are: walk the newest day, at first the whole list, twice.
 
-        Without a total no mistake of a filter would show, so there is no upper bound, and a wide lower one.
+        Without a total no mistake of a filter would show, so there is no upper bound, and a wide lower one. A run that
+        reads nothing again takes the newest pages for the whole truth, if they reach down to those held.
         """
-        known = not self.coverage.gaps(Window(BEGIN, self.coverage.until)) and not self.filters_ignored
-        lo = self.coverage.until - LOOKBACK if self.coverage and known else BEGIN
-        window = Window(lo, END)
+        until = self.coverage.until
+        known = bool(self.coverage) and not self.coverage.gaps(Window(BEGIN, until))
+        newest = down_to(self.reader, look.table, until) if known and not self.refresh_budget else None
+        if newest is not None:
+            yield from self._complete(look._replace(unknown=self._unknown(newest)))
+            return
+        window = Window(until - LOOKBACK if known and not self.filters_ignored else BEGIN, END)
         yield from self._read([Reading(window, window.asked())], "first read")
         self.tally.complete = True
 
@@ -354,6 +353,7 @@ class Extraction:
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
+                self._newest.note(found)
                 self._note_undated(found)
                 yield from self._rows(found, kind)
 
@@ -384,7 +384,7 @@ class Extraction:
         yield entry
 
     def _cover(self, result: Result) -> None:
-        window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
+        window = result.window.clip(Window(BEGIN, self._newest.end(result.read_at, result.total)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
             # A part of a proven window was mended; some of it may be loaded already.

@@ -190,7 +190,7 @@ def count_entry(  # noqa: PLR0913  # a line has many columns
         rows_held_before=look.held,
         rows_held_after=held_after,
         requests=1,
-        proof="total",
+        proof="total" if look.total is not None else "newest pages",
         proven=proven,
         difference=look.missing or 0,
         verified_at=at,

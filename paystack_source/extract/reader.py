@@ -44,10 +44,11 @@ AHEAD_BYTES = 20_000_000
 """Customers that may be read before they are taken, 60,000 as a rule: no load waits for the API after another."""
 
 PASSES = 3
-ASK_AGAIN = 3
+ASK_AGAIN = 2
 ASK_LONG = 12  # times, once it is known that there are totals at all
 PASSES_WITHOUT_TOTAL = 4
-_EMPTY = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
+REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
+"""Stands for a page past the first that was refused: it is past the end, as a rule, or too deep."""
 
 
 class Lister(Protocol):
@@ -152,7 +153,7 @@ class Reader:
             raise
         except Rejected:
             if query.page > 1:
-                return _EMPTY  # past the end, as a rule
+                return REFUSED
             if per_page != PAGE:
                 raise
         self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
@@ -276,7 +277,7 @@ class Reader:
 
     def _note(self, reading: Reading, number: int, page: Page) -> None:
         reading.requests += 1
-        reading.refused = reading.refused or page is _EMPTY
+        reading.refused = reading.refused or page is REFUSED
         reading.raw.append((number, page))
         reading.asked_up_to = max(reading.asked_up_to, number)
         if page.meta.total is not None:

@@ -2,7 +2,7 @@
 
 from datetime import timedelta
 
-from hypothesis import HealthCheck, given, note, settings
+from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
@@ -32,6 +32,13 @@ oddities = st.builds(
 loads = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside a window
 
 
+# A window shows nobody, its cursor somebody, and the whole list everybody.
+@example(
+    [NOON - timedelta(seconds=1)] * 5,
+    Odd(to="day", cap=3, meta="flips", cursors="unfiltered", short=0.5, seed=4),
+    False,
+    None,
+)
 @quick
 @given(times, oddities, st.booleans(), loads)
 def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load, load_every):

@@ -8,7 +8,8 @@ import pytest
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.api.records import Page, PageMeta
-from paystack_source.extract.extraction import TOP_PAGES, Extraction
+from paystack_source.extract.extraction import Extraction
+from paystack_source.extract.newest import TOP_PAGES
 from paystack_source.extract.reading import Reading
 from paystack_source.extract.windows import BEGIN, END, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
@@ -54,6 +55,59 @@ def test_new_customers_cost_their_pages(copied, new, most):
     assert copied.requests <= most
     assert (run.tally.complete, run.tally.rows_new) == (True, new)
     copied.assert_equal()
+
+
+@pytest.mark.parametrize("new", [0, 60])
+@pytest.mark.parametrize("odd", [{"meta": "cursor_only"}, {"order": "oldest"}], ids=str)
+def test_new_customers_cost_little_where_no_total_is_named_or_the_list_ends_with_them(odd, new):
+    copy = Copy(many(6_000, spread=100_000, **odd), window_rows=2_000)
+    copy.api.clock.now += timedelta(hours=2)  # this machine's clock is ahead
+    assert copy.run().tally.complete
+    copy.api.add(*(NOON + timedelta(seconds=n) for n in range(new)))
+    run = copy.run()
+    assert copy.requests <= (4 if new else 3)
+    assert (run.tally.complete, run.tally.rows_new) == (True, new)
+    copy.assert_equal()
+
+
+def test_more_new_customers_than_a_page_holds_are_found_without_a_total_and_a_right_clock():
+    copy = Copy(many(3_000, meta="cursor_only"))
+    copy.api.clock.now += timedelta(hours=2)
+    copy.run()
+    copy.api.add(*(NOON + timedelta(seconds=n) for n in range(450)))
+    assert copy.run().tally.complete
+    assert copy.requests <= 8
+    copy.assert_equal()
+
+
+def test_without_totals_a_customer_who_is_seconds_late_is_found_behind_the_first_page():
+    copy = Copy(many(1_000, spread=100, meta="cursor_only"))
+    copy.run()
+    copy.api.add(NOON - timedelta(seconds=30))
+    assert copy.run().tally.rows_new == 1
+
+
+def test_without_totals_customers_who_come_late_are_found_where_something_is_read_again():
+    copy = Copy(many(3_000, spread=30_000, meta="cursor_only"))
+    copy.run()
+    copy.api.add(NOON - timedelta(hours=3), NOON - timedelta(seconds=30))
+    assert copy.run().tally.rows_new == 1
+    assert copy.run(refresh_budget=9).tally.rows_new == 1
+    copy.assert_equal()
+
+
+@pytest.mark.parametrize(
+    ("spread", "odd"),
+    [(100_000, {"order": "shuffled"}), (40, {"page_ignored": True}), (40, {"deepest": 1})],
+    ids=str,
+)
+def test_newest_pages_that_are_in_no_order_or_do_not_reach_the_held_ones_are_not_believed(spread, odd):
+    copy = Copy(many(500, spread=spread, meta="cursor_only"))
+    copy.run()
+    copy.api.odd = Odd(cap=100, meta="cursor_only", **odd)
+    copy.api.add(*(NOON + timedelta(seconds=n % 9) for n in range(150)))
+    assert copy.run().tally.complete
+    copy.assert_equal()
 
 
 def test_more_new_customers_than_the_newest_pages_hold_are_read_as_windows(copied):
