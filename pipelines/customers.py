@@ -127,7 +127,7 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
         (
             "customers",
-            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack counts {number(report.api_total)}",
+            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack {counts(report.api_total)}",
         ),
         ("new", f"{report.rows_new:,}"),
         ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
@@ -135,7 +135,7 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
             "requests",
             f"{report.requests:,} ({report.retries:,} retries, {report.rate_limited:,} over the quota)",
         ),
-        ("proven", f"{report.windows:,} windows, each counted against Paystack's total"),
+        ("proven", proof(report)),
         ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
         ("where", place),
     ]
@@ -154,9 +154,17 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
     terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] == "duckdb" else [])
 
 
-def number(value: int | None) -> str:
-    """A count, or that there is none."""
-    return "nothing" if value is None else f"{value:,}"
+def counts(total: int | None) -> str:
+    """What Paystack says of how many there are."""
+    return "names no total" if total is None else f"counts {total:,}"
+
+
+def proof(report: Report) -> str:
+    """What the run proved, and how."""
+    windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
+    if report.api_total is None:
+        return f"{windows}, by reading in ways that agree: Paystack names no total to count against"
+    return f"{windows}, {'' if report.windows == 1 else 'each '}counted against Paystack's total"
 
 
 def horizon(report: Report) -> str:

@@ -24,7 +24,7 @@ from paystack_source.extract.ledger import Entry, Held, Present, count_entry, en
 from paystack_source.extract.newest import TOP_PAGES, Newest, down_to, pages_with
 from paystack_source.extract.ranges import margin_for, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import NoTotalError, Query, Reading, Result
+from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
@@ -144,7 +144,7 @@ class Extraction:
 
     def _read_bounds(self, bounds: Window) -> Iterator[Event]:
         window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
-        page = self.reader.ask(Query(None, None, 1))
+        page = self.reader.ask(NEWEST)
         shown = self.reader.parse(page).table
         self._account.check(shown, page.meta.total)
         if not window.empty:
@@ -191,14 +191,14 @@ class Extraction:
 
     def _look(self) -> Look:
         """The newest page and the total of the whole list, which needs no filter to be true."""
-        page = self.reader.ask_total(Query(None, None, 1))
+        page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
         total = page.meta.total
         self._account.check(table, total)
         self._newest.note(table)
         unknown = self._unknown(table)
         self.tally.api_total = total
-        self._cost = Cost.seen(table.num_rows, total)
+        self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         return Look(total, table, unknown, self.held.total() + self._pending.added)
 
     def _unknown(self, table: pa.Table) -> pa.Table:

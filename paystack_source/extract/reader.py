@@ -12,6 +12,7 @@ an empty page, is.
 
 from __future__ import annotations
 
+import dataclasses
 import functools
 import itertools
 import time
@@ -26,7 +27,7 @@ from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract import arrow
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import CAP, Fetcher
-from paystack_source.extract.reading import PAGE, NoTotalError, Query, Reading, Result
+from paystack_source.extract.reading import NEWEST, PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
@@ -104,7 +105,7 @@ class Reader:
         self._now = now or (lambda: datetime.now(UTC))
         self.per_page = PAGE
         self.requests = 0
-        self._gives_totals = False
+        self.totals_on_pages = False
         self._fetcher: Fetcher[Ticket, Page] = Fetcher(
             lambda ticket: self._begin(ticket.query),
             abandon=client.abandon,
@@ -122,15 +123,22 @@ class Reader:
         began = time.monotonic()
         page = self._list(query)
         self._fetcher.note(time.monotonic() - began)
-        self._gives_totals = self._gives_totals or page.meta.total is not None
+        self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
         return page
 
     def ask_total(self, query: Query) -> Page:
-        """One page, asked again a few times if it has no total: either meta may come at any time."""
+        """One page, asked again a few times if it has no total: either meta may come at any time.
+
+        Of the whole list the first page by cursor may have it instead. With filters it is not to be trusted: a cursor
+        need not keep to them.
+        """
         page = self.ask(query)
         asked = 1
-        while page.meta.total is None and asked < (ASK_LONG if self._gives_totals else ASK_AGAIN):
-            page = self.ask(query)
+        while page.meta.total is None and asked < (ASK_LONG if self.totals_on_pages else ASK_AGAIN):
+            if query == NEWEST and asked == 1 and (other := self._by_cursor((None, None), None)):
+                page = dataclasses.replace(page, meta=other.meta)
+            else:
+                page = self.ask(query)
             asked += 1
         return page
 
@@ -330,16 +338,10 @@ class Reader:
         """One pass along the cursor: to its end, to one that comes back, or until nothing new comes."""
         cursor: str | None = None
         used: set[str] = set()
-        from_, to = reading.asked
         for number in itertools.count(1):
-            self._fetcher.check()
-            try:
-                page = self._client.list(
-                    per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to
-                )
-            except Rejected:
-                break  # no cursors here, or not this one
-            self.requests += 1
+            page = self._by_cursor(reading.asked, cursor)
+            if page is None:
+                break
             self._note(reading, number, page)
             cursor = page.meta.next
             at_end = cursor is None or cursor in used
@@ -349,6 +351,16 @@ class Reader:
                 if at_end or not reading.fresh:
                     break
             used.add(cursor or "")
+
+    def _by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
+        """The page at a cursor, or the first one; nothing if there are no cursors here, or not this one."""
+        self._fetcher.check()
+        self.requests += 1
+        from_, to = asked
+        try:
+            return self._client.list(per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to)
+        except Rejected:
+            return None
 
     def _result(self, reading: Reading, ids: set[int] | None) -> Result:
         total = reading.total

@@ -29,6 +29,10 @@ class Query(NamedTuple):
     page: int
 
 
+NEWEST = Query(None, None, 1)
+"""The first page of the whole list."""
+
+
 class Result(NamedTuple):
     """What reading one window came to."""
 

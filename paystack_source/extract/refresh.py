@@ -35,10 +35,10 @@ class Cost(NamedTuple):
     walks: int = 1
 
     @classmethod
-    def seen(cls, shown: int, total: int | None) -> Cost:
-        """As the first page of the list shows it."""
+    def seen(cls, shown: int, total: int | None, *, on_pages: bool) -> Cost:
+        """As the first page of the list shows it; with the total on pages, or else by cursor only, or never."""
         short = shown and (total is None or total > shown)
-        return cls(shown if short else PAGE, _WITHOUT_TOTALS if total is None else 1)
+        return cls(shown if short else PAGE, 1 if on_pages else _WITHOUT_TOTALS)
 
     def of(self, rows: int) -> int:
         """Requests for so many customers; one more may have come."""

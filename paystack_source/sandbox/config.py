@@ -53,6 +53,7 @@ class SandboxConfig:
     to_bound: Literal["exclusive", "inclusive", "ignored"] = "exclusive"
     window_slack: float = 0.0  # rows this far outside from/to are served as well
     meta_of_other_mode: bool = False
+    no_totals: bool = False  # cursor meta in both modes
     null_cursor_text: bool = False  # "null" instead of null
     empty_cursor: bool = False  # "" instead of null
     no_next_key: bool = False  # the key is missing instead of null

@@ -71,7 +71,7 @@ class Lists:
         rows = self._store.rows(bottom, top)
         if rows and config.dropped_rows and self._random.random() < config.dropped_rows:
             rows.pop(self._random.randrange(len(rows)))
-        if config.meta_of_other_mode:
+        if config.meta_of_other_mode or config.no_totals:
             return rows, self._cursor_meta(ask, config, low, bottom, top, high)
         total = max(0, high - low + config.total_off)
         return rows, {
@@ -96,7 +96,7 @@ class Lists:
             bottom = self._random.randrange(bottom + 1, top)
         rows = self._store.rows(bottom, top)
         meta = self._cursor_meta(ask, config, low, bottom, top, high)
-        if config.meta_of_other_mode:
+        if config.meta_of_other_mode and not config.no_totals:
             total = max(0, high - low + config.total_off)
             meta = {
                 "total": total,

@@ -58,7 +58,7 @@ def test_new_customers_cost_their_pages(copied, new, most):
 
 
 @pytest.mark.parametrize("new", [0, 60])
-@pytest.mark.parametrize("odd", [{"meta": "cursor_only"}, {"order": "oldest"}], ids=str)
+@pytest.mark.parametrize("odd", [{"meta": "cursor_only"}, {"meta": "other"}, {"order": "oldest"}], ids=str)
 def test_new_customers_cost_little_where_no_total_is_named_or_the_list_ends_with_them(odd, new):
     copy = Copy(many(6_000, spread=100_000, **odd), window_rows=2_000)
     copy.api.clock.now += timedelta(hours=2)  # this machine's clock is ahead
@@ -67,6 +67,7 @@ def test_new_customers_cost_little_where_no_total_is_named_or_the_list_ends_with
     run = copy.run()
     assert copy.requests <= (4 if new else 3)
     assert (run.tally.complete, run.tally.rows_new) == (True, new)
+    assert run.tally.api_total == (None if odd.get("meta") == "cursor_only" else 6_000 + new)
     copy.assert_equal()
 
 
@@ -192,17 +193,18 @@ def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever(
 
 
 @pytest.mark.parametrize("one_load", [False, True])
-def test_every_customer_is_read_again_within_the_stated_runs_and_budget(one_load):
-    copy = Copy(many(1_000), window_rows=400, one_load=one_load)
+@pytest.mark.parametrize(("meta", "look", "budget"), [("documented", 1, 3), ("other", 2, 9)])
+def test_every_customer_is_read_again_within_the_stated_runs_and_budget(one_load, meta, look, budget):
+    copy = Copy(many(1_000, meta=meta), window_rows=400, one_load=one_load)
     copy.run()
     for number in copy.api.customers:
         copy.api.customers[number]["risk_action"] = "deny"
-    budget, runs = 3, 0
+    runs = 0
     while any(row["risk_action"] != "deny" for row in copy.held.present.values()):
         copy.api.clock.now += timedelta(hours=1)
         run = copy.run(refresh_budget=budget)
         assert run.tally.complete
-        assert copy.requests <= 1 + budget
+        assert copy.requests <= look + budget
         runs += 1
         assert runs <= run.tally.refresh_runs
     copy.assert_equal()

@@ -50,6 +50,7 @@ def copied(sandbox, *, customers=1_150, window_rows=300, runs=1, **switches):
         {"meta_of_other_mode": True},
         {"meta_of_other_mode": True, "null_cursor_text": True},
         {"meta_of_other_mode": True, "repeated_cursor": True, "short_pages": 0.5},
+        {"no_totals": True, "short_pages": 0.3},
         {"empty_cursor": True, "dropped_rows": 0.2},
         {"no_next_key": True, "dropped_rows": 0.2},
         {"repeated_cursor": True, "dropped_rows": 0.2, "short_pages": 0.3},

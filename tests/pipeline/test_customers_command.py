@@ -91,6 +91,15 @@ def test_whose_customers_they_are_may_be_unknown(command, paystack, capsys):
     assert "test, integration (unknown)" in talk
 
 
+def test_a_summary_claims_no_total_where_none_is_named(command, paystack, capsys):
+    paystack(no_totals=True)
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert (summary["status"], summary["api_total"], summary["rows_loaded"]) == ("complete", None, 120)
+    assert "Paystack names no total" in talk
+    assert "counted against Paystack's total" not in talk
+
+
 @pytest.mark.parametrize(
     ("asked", "words", "start", "end"),
     [

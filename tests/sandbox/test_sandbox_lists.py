@@ -260,6 +260,12 @@ def test_meta_of_the_other_mode(call):
     assert ask.list(use_cursor="true", perPage=10).meta["total"] == 15
 
 
+def test_no_totals_in_either_mode(call):
+    ask = call(15, no_totals=True)
+    for query in ({}, {"use_cursor": "true"}):
+        assert set(ask.list(perPage=10, **query).meta) == {"next", "previous", "perPage"}
+
+
 def test_per_page_as_string(call):
     ask = call(5, per_page_as_string=True)
     assert ask.list().meta["perPage"] == "50"
