@@ -84,6 +84,10 @@ FLOOR_URLLIB3 = Extractor(
     "floor_urllib3", "floor over urllib3 (no dlt)", "floor", "floor.py", "floor.duckdb", "customers",
     ("--urllib3", "--wires", "4"),
 )  # fmt: skip
+FLOOR_DLT = Extractor(
+    "floor_dlt", "floor with dlt, one load", "product", "floor.py", "floor.duckdb", "paystack.customers",
+    ("--dlt",),
+)  # fmt: skip
 NAIVE = Extractor("naive", "requests + pandas", "naive", "naive.py", "naive.duckdb", "customers")
 REST_BEST = Extractor(
     "rest_api_best", "dlt rest_api, at its best", "rest_api", "rest_api.py", "rest_api.duckdb",

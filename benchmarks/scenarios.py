@@ -14,6 +14,7 @@ import duckdb
 from extractors import (
     AIRBYTE,
     FLOOR,
+    FLOOR_DLT,
     FLOOR_URLLIB3,
     NAIVE,
     PRODUCT,
@@ -131,6 +132,7 @@ def cpu(session):
     if not session.quick:
         peers += [
             (FLOOR_URLLIB3, "large"),
+            (FLOOR_DLT, "large"),
             (REST_BEST, "large"),
             (REST, "small"),
             (PYPAYSTACK2, "small"),

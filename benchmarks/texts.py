@@ -21,6 +21,10 @@ SCENARIOS = {
 ## CPU-bound: 1,000,000 customers, no latency, no quota
 
 What each way costs in work. The sandbox has one core to itself, the reader the other.
+
+The floor is bare sockets and one `insert` after another. Two more rows say what of the distance to it is
+nobody's to save: the same over a kept HTTP library, and the same into one dlt load that appends. The product
+has both, and loads in a chain of merges, so that a kill loses little and nothing is ever there twice.
 """,
     "latency": """\
 ## Latency-bound: 20,000 customers, 300 ms an answer, no quota
