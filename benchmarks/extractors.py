@@ -84,9 +84,9 @@ FLOOR_URLLIB3 = Extractor(
     "floor_urllib3", "floor over urllib3 (no dlt)", "floor", "floor.py", "floor.duckdb", "customers",
     ("--urllib3", "--wires", "4"),
 )  # fmt: skip
-FLOOR_DLT = Extractor(
-    "floor_dlt", "floor with dlt, one load", "product", "floor.py", "floor.duckdb", "paystack.customers",
-    ("--dlt",),
+FLOOR_KEPT = Extractor(
+    "floor_kept", "floor over urllib3 and dlt", "product", "floor.py", "floor.duckdb", "paystack.customers",
+    ("--urllib3", "--wires", "4", "--dlt"),
 )  # fmt: skip
 NAIVE = Extractor("naive", "requests + pandas", "naive", "naive.py", "naive.duckdb", "customers")
 REST_BEST = Extractor(

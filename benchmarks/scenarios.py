@@ -14,7 +14,7 @@ import duckdb
 from extractors import (
     AIRBYTE,
     FLOOR,
-    FLOOR_DLT,
+    FLOOR_KEPT,
     FLOOR_URLLIB3,
     NAIVE,
     PRODUCT,
@@ -132,7 +132,7 @@ def cpu(session):
     if not session.quick:
         peers += [
             (FLOOR_URLLIB3, "large"),
-            (FLOOR_DLT, "large"),
+            (FLOOR_KEPT, "large"),
             (REST_BEST, "large"),
             (REST, "small"),
             (PYPAYSTACK2, "small"),

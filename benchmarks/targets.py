@@ -46,6 +46,10 @@ def extraction():
     if us and floor:
         factor = us.wall / floor.wall
         yield from at_most("CPU-bound: at most 1.5 times the floor", factor, 1.5, f"{factor:.2f}x")
+    if us and (floor := cpu.get("floor_kept")):
+        factor = us.wall / floor.wall
+        what = "CPU-bound: at most 1.5 times the floor over the same libraries (urllib3, dlt)"
+        yield from at_most(what, factor, 1.5, f"{factor:.2f}x")
     for peer, least in (("rest_api_best", 4), ("rest_api", 15), ("naive", 1.5)):
         yield from at_least("CPU-bound, against", cpu, peer, least)
     if us:

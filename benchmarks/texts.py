@@ -22,9 +22,9 @@ SCENARIOS = {
 
 What each way costs in work. The sandbox has one core to itself, the reader the other.
 
-The floor is bare sockets and one `insert` after another. Two more rows say what of the distance to it is
-nobody's to save: the same over a kept HTTP library, and the same into one dlt load that appends. The product
-has both, and loads in a chain of merges, so that a kill loses little and nothing is ever there twice.
+The floor is bare sockets and one `insert` after another. Two more rows say how much of the distance to it the
+libraries are that the product is built on: the same over urllib3, and over urllib3 into one dlt load that only
+appends. What is left is the product's own: quota, proof, and a chain of merges, so that a kill loses little.
 """,
     "latency": """\
 ## Latency-bound: 20,000 customers, 300 ms an answer, no quota
