@@ -321,9 +321,10 @@ def _read_as(name: str, column: TColumnSchema | None) -> TColumnSchema:
 
 def _leave_json_alone(client: SqlClientBase[Any]) -> None:
     """The driver would decode JSON, and it would come out spelled otherwise; it is wanted as it is."""
-    from psycopg2.extras import register_default_json  # noqa: PLC0415  # there only with PostgreSQL
+    from psycopg2 import extras  # noqa: PLC0415  # there only with PostgreSQL
 
-    register_default_json(client.native_connection, loads=str)
+    for leave in (extras.register_default_json, extras.register_default_jsonb):
+        leave(client.native_connection, loads=str)
 
 
 def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequence[str] = ()) -> pa.Table:
@@ -332,11 +333,8 @@ def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequen
     On a new machine call `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is
     no such table.
     """
-    if not _is_lake(pipeline):
-        relation = pipeline.dataset()[table]
-        return cast("pa.Table", (relation.select(*columns) if columns else relation).arrow())
-    with LakeReader(pipeline) as lake:
-        wanted = ", ".join(lake.escape_column_name(name) for name in columns) or "*"
-        name = lake.make_qualified_table_name(table)
-        with lake.execute_query(f"select {wanted} from {name}") as answer:  # noqa: S608  # names, quoted
-            return answer.arrow()
+    with reading(pipeline) as client:
+        wanted = ", ".join(client.escape_column_name(name) for name in columns) or "*"
+        name = client.make_qualified_table_name(table)
+        with client.execute_query(f"select {wanted} from {name}") as cursor:  # noqa: S608  # names, quoted
+            return as_arrow(cursor, pipeline, table)

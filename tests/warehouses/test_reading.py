@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import keeping, read_table
@@ -62,6 +63,8 @@ def test_what_is_read_back_is_what_was_loaded(kind, warehouse, own_machine):
     load(pipeline, rows)
     assert by_id(read_table(pipeline)) == {row["id"]: row for row in rows}
     assert read_table(pipeline, columns=["email"]).column_names == ["email"]
+    with pytest.raises(DestinationUndefinedEntity):
+        read_table(pipeline, "nothing_like_it")
 
 
 @pytest.mark.parametrize("kind", ["postgres", "iceberg-s3"])
@@ -116,10 +119,10 @@ def test_a_postgres_table_that_was_begun_without_adbc_goes_on_without_it(warehou
 
     load(pipeline, [customer(n) for n in range(12, 36)])
     assert json_type(pipeline) == "jsonb"
-    held = by_id(read_table(pipeline))
-    assert {n: json.loads(row["metadata"] or "null") for n, row in held.items()} == {
-        n: json.loads(customer(n)["metadata"] or "null") for n in range(36)
-    }
+    for found in (read_table(pipeline), Warehouse(pipeline).rows(range(36))):
+        assert {n: json.loads(row["metadata"] or "null") for n, row in by_id(found).items()} == {
+            n: json.loads(customer(n)["metadata"] or "null") for n in range(36)
+        }
 
 
 def json_type(pipeline) -> str:
