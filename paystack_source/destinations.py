@@ -25,6 +25,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.lake import Answer, LakeReader
@@ -179,10 +180,28 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     )
 
 
+def mend(pipeline: dlt.Pipeline) -> None:
+    """Learn what the destination knows of the pipeline, and make anew what somebody dropped there since.
+
+    dlt never looks again whether a table or column that it made is there; each load would fail.
+    """
+    if not _was_loaded(pipeline):
+        pipeline.sync_destination()
+    if not _was_loaded(pipeline):
+        return
+    wanted = {
+        str(table["name"]): len([column for column in table["columns"].values() if "data_type" in column])
+        for table in pipeline.default_schema.data_tables(seen_data_only=True)
+    }
+    with pipeline.destination_client() as client:
+        if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
+            there = client.get_storage_tables(wanted)
+            if any(len(columns) < wanted[name] for name, columns in there):
+                client.update_stored_schema(force=True)
+
+
 def swapping(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
     """How dlt replaces a whole table: by a swap, except for plain files, which it can only delete and write anew."""
-    if _is_lake(pipeline) and not _was_loaded(pipeline):
-        pipeline.sync_destination()
     plain = _is_lake(pipeline) and keeping(pipeline, table).table_format is None
     return "truncate-and-insert" if plain else "insert-from-staging"
 

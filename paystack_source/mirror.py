@@ -16,7 +16,7 @@ import dlt
 
 from paystack_source.alone import Alone
 from paystack_source.api.errors import ConfigError
-from paystack_source.destinations import swapping
+from paystack_source.destinations import mend, swapping
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
@@ -233,6 +233,7 @@ def copy_customers(  # noqa: PLR0913
 def _prepare(pipeline: Pipeline, alone: Alone, *, history: bool, full_refresh: bool) -> None:
     forget_other_places(pipeline)
     leave_nothing_behind(pipeline)
+    mend(pipeline)
     if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
         pipeline.normalize()
         alone.make_room_for_pending()

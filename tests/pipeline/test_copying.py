@@ -117,6 +117,18 @@ def test_rows_that_vanish_from_the_copy_come_back(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
+def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
+    server = sandbox(customers=250)
+    copy(pipeline, server, history=True)
+    with pipeline.sql_client() as client:
+        client.execute_sql("drop table paystack.customers")
+        client.execute_sql("alter table paystack.customers_history drop column phone")
+    server.add_customers(1)
+    report = copy(open_pipeline("duckdb", "paystack"), server, history=True)
+    assert (report.complete, report.warehouse_total) == (True, 251)
+    assert held(pipeline) == truth(server)
+
+
 @pytest.mark.parametrize(
     "kind", ["error", "html", "cut", "reset_before", "reset_after", "status_false", "not_json", "empty"]
 )
