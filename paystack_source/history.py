@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
 from paystack_source.extract.arrow import TIME
-from paystack_source.extract.windows import ALWAYS, Window, cut_at
+from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
 from paystack_source.warehouse import Warehouse, numbers
 
 if TYPE_CHECKING:
@@ -41,6 +41,8 @@ COLUMNS: Mapping[str, Any] = {
 }
 
 BASELINE_ROWS = 20_000
+_BEHIND = "history_behind"
+
 FEW = 1_000
 """Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
 
@@ -63,27 +65,44 @@ def begin_history(
     columns: Mapping[str, Any],
     on_load: Callable[[int, int], None] = lambda _rows, _bytes: None,
 ) -> None:
-    """Give everyone who was copied before there was a history their first version. Does nothing later on.
+    """Give everyone the version that the copy holds, where loads without a history left it behind.
 
+    That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
     `on_load` is told how many rows and bytes are about to be loaded.
     """
-    if Warehouse(pipeline, HISTORY).exists() or not Warehouse(pipeline).exists():
+    customers, history = Warehouse(pipeline), Warehouse(pipeline, HISTORY)
+    if not customers.exists() or (history.exists() and not _is_behind(pipeline)):
         return
 
     @dlt.resource(**_hints(columns))
-    def first_versions() -> Iterator[pa.Table]:
+    def versions_of_the_copy() -> Iterator[pa.Table]:
         suit(HISTORY)
         rows = size = 0
-        for versions in map(storable, _first_versions(Warehouse(pipeline))):
+        for versions in map(storable, _versions_held(customers, history)):
             rows, size = rows + versions.num_rows, size + versions.nbytes
             yield versions
+        note_history(with_it=True)
         on_load(rows, size)
 
     @dlt.source(name="paystack", section="paystack")
-    def history() -> Any:  # noqa: ANN401  # dlt wants resources
-        return first_versions
+    def history_of_the_copy() -> Any:  # noqa: ANN401  # dlt wants resources
+        return versions_of_the_copy
 
-    pipeline.run(history())
+    pipeline.run(history_of_the_copy())
+
+
+def note_history(*, with_it: bool) -> None:
+    """Remember, together with the rows of this load, whether the history has them: without it, it stays behind."""
+    state = dlt.current.resource_state("customers")
+    if with_it:
+        state.pop(_BEHIND, None)
+    else:
+        state[_BEHIND] = True
+
+
+def _is_behind(pipeline: dlt.Pipeline) -> bool:
+    resources = pipeline.state.get("sources", {}).get("paystack", {}).get("resources", {})
+    return bool(resources.get("customers", {}).get(_BEHIND))
 
 
 def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
@@ -146,13 +165,20 @@ def _open_versions(history: Warehouse, where: Callable[[Words], str], what: str 
 _NONE = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_table()
 
 
-def _first_versions(customers: Warehouse) -> Iterator[pa.Table]:
+def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Table]:
     for window in cut_at(ALWAYS, customers.cuts(ALWAYS, BASELINE_ROWS)):
         held = customers.arrow(
-            lambda words, window=window: f"SELECT * FROM {words.table} WHERE {words.inside(window)}"  # type: ignore[misc]
+            lambda words, window=window: (  # type: ignore[misc]
+                f"SELECT * FROM {words.table} WHERE {words.inside(window)}"
+                + (
+                    f" OR {words.created_at} IS NULL" if window.lo == BEGIN else ""
+                )  # of no window: with the first
+            )
         )
         if held is not None and held.num_rows:
-            yield _as_versions(_cast(_without_dlt(held)))
+            versions = changed(_cast(_without_dlt(held)), history)
+            if versions.num_rows:
+                yield versions
 
 
 def _as_versions(table: pa.Table) -> pa.Table:

@@ -27,7 +27,7 @@ from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
-from paystack_source.history import HISTORY, history_resource
+from paystack_source.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -303,7 +303,10 @@ def resources(
         nonlocal copying
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
-            yield from map(storable, copying.take())
+            for table in map(storable, copying.take()):
+                if not history and len(table):
+                    note_history(with_it=False)
+                yield table
 
     def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # only when it comes matters
         return storable(_lines(copying.take_entries() if copying else []))

@@ -81,6 +81,22 @@ def test_history_has_every_version_once(pipeline, server, from_the_start):
     assert (total, people, ended) == (325, 323, 2)
 
 
+def test_what_was_loaded_without_a_history_gets_into_it_once_it_is_asked_for_again(pipeline, server):
+    copy(pipeline, server, history=True)
+    target = next(row for row in server.customers_truth() if row["risk_action"] == "default")
+    server.edit_customer(target["customer_code"], risk_action="deny")
+    server.add_customers(3)
+    copy(pipeline, server)
+    server.edit_customer(target["customer_code"], risk_action="allow")
+    copy(pipeline, server, history=True)
+    assert copy(pipeline, server, history=True, refresh_budget=0).requests == 1
+
+    assert [action for action, _, _ in versions(pipeline, target["id"])] == ["default", "deny", "allow"]
+    assert ask(
+        pipeline, "select count(*), count(distinct id), count(_valid_to) from paystack.customers_history"
+    ) == [(325, 323, 2)]
+
+
 def test_history_needs_no_second_read(pipeline, server):
     alone = copy(pipeline, server).requests
     again = open_pipeline("duckdb", "other")
