@@ -7,10 +7,11 @@ customer's data.
     what                                             exit code
     -----------------------------------------------  ---------
     an error of this package (`exit_code` attribute)  its own (see paystack_source/api/errors.py)
-    bad command line, missing setting, no such
-      destination, an optional part not installed     2 USAGE
+    bad command line, missing or unusable setting,
+      no such destination, an optional part not installed     2 USAGE
     database file in use, disk full, file not usable,
-      warehouse not reachable, out of memory          1 UNEXPECTED
+      warehouse not reachable or refusing, out of
+      memory                                          1 UNEXPECTED
     Ctrl-C, SIGTERM, SIGHUP                           130 INTERRUPTED
     anything else                                     1 UNEXPECTED
 """
@@ -102,7 +103,7 @@ def explain(error: BaseException) -> Failure:
     interrupted = _interrupted(chain)
     if interrupted is not None:
         return interrupted
-    for reader in (_ours, _usage, _locked, _disk, _dlt, _memory, _file):
+    for reader in (_ours, _usage, _locked, _disk, _dlt, _warehouse, _memory, _file):
         for link in chain:
             failure = reader(link)
             if failure is not None:
@@ -215,14 +216,22 @@ def _disk(error: BaseException) -> Failure | None:
 
 
 def _dlt(error: BaseException) -> Failure | None:
-    """What dlt complains of: settings and destinations; names of settings are shown, values never."""
+    """What dlt complains of before it begins; names of settings are shown, values never."""
     if _is(error, "ConfigFieldMissingException"):
-        names = ", ".join(_settings(getattr(error, "traces", {})))
+        names = ", ".join(dict.fromkeys(_settings(getattr(error, "traces", {}))))
         return Failure(
             ExitCode.USAGE,
             "SettingMissing",
             f"A setting is missing: {names or 'dlt does not say which'}.",
             "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
+        )
+    unusable = _unusable(error)
+    if unusable:
+        return Failure(
+            ExitCode.USAGE,
+            "SettingUnusable",
+            f"A setting cannot be used as it is written: {unusable}.",
+            "Correct it; its value is not shown, as it may be a secret (docs/configuration.md).",
         )
     if _is(error, "MissingDependencyException"):
         return Failure(
@@ -238,6 +247,25 @@ def _dlt(error: BaseException) -> Failure | None:
             "dlt knows no destination of that name.",
             "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
         )
+    return None
+
+
+def _warehouse(error: BaseException) -> Failure | None:
+    """What a destination complains of, or its driver."""
+    if _is(error, "InsufficientPrivilege"):
+        return Failure(
+            ExitCode.UNEXPECTED,
+            "WarehouseRefused",
+            "The warehouse does not let this user do what a run needs.",
+            "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
+        )
+    if _is(error, "DestinationConnectionError") and _of_duckdb(getattr(error, "inner_exc", None)):
+        return Failure(
+            ExitCode.UNEXPECTED,
+            "WarehouseUnreachable",
+            "The DuckDB file could not be opened.",
+            "Check that its folder is there and may be written, and that it is one of DuckDB's; --traceback shows why.",
+        )
     driver = type(error).__module__.partition(".")[0]
     denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(driver)
     if _is(error, "DestinationConnectionError") or (denied and _is(error, denied)):
@@ -248,6 +276,22 @@ def _dlt(error: BaseException) -> Failure | None:
             "Check that it runs and its credentials are right; --traceback shows its own words.",
         )
     return None
+
+
+def _unusable(error: BaseException) -> str:
+    """Which setting of dlt's cannot be read, without its value; nothing if the error is another one."""
+    if _is(error, "TomlProviderReadException"):
+        return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
+    if _is(error, "InvalidNativeValue"):
+        kind = getattr(getattr(error, "spec", None), "__name__", "")
+        return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
+    if _is(error, "ConfigValueCannotBeCoercedException"):
+        return str(getattr(error, "field_name", "") or "dlt does not say which")
+    return ""
+
+
+def _of_duckdb(error: object) -> bool:
+    return type(error).__module__.partition(".")[0] in {"duckdb", "_duckdb"}
 
 
 def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.terminal import ExitCode, Terminal, examples, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -105,7 +105,7 @@ def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackCli
         if chosen["sandbox"]:
             from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
 
-            customers = int(os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", DEMO_CUSTOMERS))
+            customers = sandbox_customers(DEMO_CUSTOMERS)
             sandbox = stack.enter_context(open_sandbox(customers))
             key, url = sandbox.secret_key, sandbox.url
             chosen["from"] = sandbox.describe()
@@ -118,6 +118,16 @@ def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackCli
                 key, base_url=url, quota_share=chosen["quota_share"], read_only=True, on_wait=waits
             )
         )
+
+
+def sandbox_customers(default: int) -> int:
+    """How many customers a new sandbox has."""
+    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip() or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(
+            "PAYSTACK_SANDBOX_CUSTOMERS is not a whole number.", "Set it to one, or leave it out."
+        )
+    return int(text)
 
 
 def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any]) -> None:

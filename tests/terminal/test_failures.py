@@ -163,14 +163,53 @@ def test_a_traceback_masks_what_has_the_shape_of_a_secret(secret):
     assert "test_failures.py" in shown
 
 
-def test_a_missing_setting_is_named_as_it_is_written_in_the_environment(tmp_path, monkeypatch):
+def settings_failure(tmp_path, monkeypatch, **environment):
+    """What comes of opening a PostgreSQL that is set up like this."""
     dlt = pytest.importorskip("dlt")
     for name in [name for name in os.environ if name.startswith("DESTINATION__")]:
         monkeypatch.delenv(name)
+    for name, value in environment.items():
+        monkeypatch.setenv(f"DESTINATION__POSTGRES__CREDENTIALS{name}", value)
     monkeypatch.chdir(tmp_path)
     pipeline = dlt.pipeline("x", destination="postgres", dataset_name="d", pipelines_dir=str(tmp_path))
     with pytest.raises(Exception) as caught:
         pipeline.destination_client()
-    failure = explain(caught.value)
+    return explain(caught.value)
+
+
+def test_a_missing_setting_is_named_as_it_is_written_in_the_environment(tmp_path, monkeypatch):
+    failure = settings_failure(tmp_path, monkeypatch)
     assert failure.error == "SettingMissing"
     assert "DESTINATION__POSTGRES__CREDENTIALS__PASSWORD" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("environment", "named"),
+    [
+        ({"": "hunter2"}, "PostgresCredentials"),
+        (
+            {
+                "__HOST": "h",
+                "__DATABASE": "d",
+                "__USERNAME": "u",
+                "__PASSWORD": "hunter2",
+                "__PORT": "hunter2",
+            },
+            "port",
+        ),
+    ],
+)
+def test_a_setting_that_cannot_be_read_is_named_without_its_value(tmp_path, monkeypatch, environment, named):
+    failure = settings_failure(tmp_path, monkeypatch, **environment)
+    assert (failure.error, failure.exit_code) == ("SettingUnusable", ExitCode.USAGE)
+    assert named in failure.message
+    assert "hunter2" not in str(failure)
+
+
+def test_a_file_of_settings_that_is_no_toml_is_named():
+    error = named("TomlProviderReadException")("secret_key = sk_test_hunter2")
+    error.full_paths = ["/srv/.dlt/secrets.toml"]
+    failure = explain(PipelineStepFailed(error))
+    assert (failure.error, failure.exit_code) == ("SettingUnusable", ExitCode.USAGE)
+    assert "/srv/.dlt/secrets.toml" in failure.message
+    assert "hunter2" not in str(failure)

@@ -24,6 +24,20 @@ def test_postgres_that_lets_nobody_in(wrong, sandbox, postgres, own_machine):
     assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
 
 
+def test_postgres_that_lets_its_user_make_nothing(sandbox, postgres, own_machine):
+    postgres.execute(f"create role looker login password '{PASSWORD}'")
+    place = dlt.destinations.postgres(f"postgresql://looker:{PASSWORD}@127.0.0.1:{postgres.port}/postgres")
+    failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
+    assert (failure.error, failure.exit_code) == ("WarehouseRefused", 1)
+
+
+def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
+    place = dlt.destinations.duckdb(str(own_machine / "nowhere" / "copy.duckdb"))
+    failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
+    assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
+    assert "DuckDB" in failure.message
+
+
 def test_a_bucket_that_lets_nobody_in(sandbox, s3, own_machine):
     place = dlt.destinations.filesystem(
         "s3://ready", credentials=s3.credentials() | {"aws_secret_access_key": PASSWORD}
