@@ -19,6 +19,7 @@ A pipeline is a click command that gets a `Terminal` from `options` and is start
 
 from __future__ import annotations
 
+import _thread
 import contextlib
 import functools
 import json
@@ -64,6 +65,7 @@ __all__ = [
     "run",
 ]
 
+_MOMENT = 0.05
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -247,17 +249,36 @@ def clean_lines(text: str) -> str:
 
 
 def _quiet_libraries() -> None:
-    """Log and telemetry of dlt are off unless the user asked: what matters is said here, once."""
+    """Log and telemetry of dlt are off unless the user asked: what matters is said here, once.
+
+    Signals are ours as well: dlt keeps a Ctrl-C back while it loads, and forgets it if the load then ends.
+    """
+    os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
 
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable."""
+    """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable.
+
+    Python throws an interrupt away that it raised where nothing can be raised (in a `__del__`, or a callback of the
+    garbage collector or of an import): it comes again a moment later.
+    """
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
+
+    def again() -> None:
+        time.sleep(_MOMENT)
+        if sys.unraisablehook is unraisable:  # the command still runs
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            _thread.start_new_thread(again, ())  # not `threading`: its locks may be held here
+        else:
+            hook(lost)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -269,9 +290,11 @@ def _signals_interrupt() -> Iterator[None]:
         for number in wanted
         if signal.getsignal(number) != signal.SIG_IGN
     }
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         yield
     finally:
+        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 import textwrap
+import threading
 
 import click
 import pytest
@@ -234,6 +235,53 @@ def test_a_signal_that_is_ignored_stays_so(number):
         assert run(lambda: os.kill(os.getpid(), number)) == ExitCode.OK
     finally:
         signal.signal(number, before)
+
+
+class Leaving:
+    def __init__(self, number):
+        self.number = number
+
+    def __del__(self):
+        os.kill(os.getpid(), self.number)
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_interrupt_is_not_lost_where_nothing_can_be_raised(number, capsys):
+    def command():
+        Leaving(number)
+        threading.Event().wait(20)
+
+    assert run(command) == ExitCode.INTERRUPTED
+    assert "Exception ignored" not in capsys.readouterr().err
+
+
+LOADING = textwrap.dedent("""
+    import os, signal, sys
+    from paystack_source.terminal import run
+
+    def command():
+        import dlt
+
+        @dlt.destination
+        def there(items, table):
+            os.kill(os.getpid(), signal.SIGINT)
+
+        dlt.pipeline("interrupted", destination=there, pipelines_dir=sys.argv[1]).run([{"id": 1}], table_name="rows")
+
+    sys.exit(run(command, []))
+""")
+
+
+def test_an_interrupt_while_dlt_loads_is_not_forgotten_once_it_has_loaded(tmp_path):
+    plain = {name: value for name, value in os.environ.items() if not name.startswith("RUNTIME__")}
+    done = subprocess.run(
+        [sys.executable, "-c", LOADING, str(tmp_path)],
+        env=plain,
+        cwd=tmp_path,
+        capture_output=True,
+        check=False,
+    )
+    assert done.returncode == ExitCode.INTERRUPTED, done.stderr
 
 
 def on_a_tty(program, env):
