@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
     from paystack_source.api.errors import (
         AccessError,
+        ClosedError,
         ConfigError,
         KeyRefused,
         NotFound,
@@ -41,6 +42,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessError",
     "BulkResult",
+    "ClosedError",
     "ConfigError",
     "IdentificationType",
     "KeyRefused",

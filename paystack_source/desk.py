@@ -15,7 +15,6 @@ from paystack_source import audit, settings
 from paystack_source.api.errors import PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
 from paystack_source.bulk.problems import SHOWN, InputError, write_problems
 from paystack_source.bulk.review import write_review
@@ -58,7 +57,6 @@ class Desk:
     terminal: Terminal
     chosen: dict[str, Any]
     client: PaystackClient
-    clock: StoppableClock
 
     waits: list[Progress] = field(default_factory=list)
     """Where waits for the quota are shown, once there is a display."""
@@ -197,7 +195,6 @@ class Desk:
                 self.client,
                 Runs(),
                 rules,
-                self.clock,
                 follow(progress, self.client, made.header.operation),
                 age,
                 chosen["recheck"],
@@ -241,7 +238,6 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
     """The client for this command: of Paystack or a sandbox, and for the reads and `writes` only."""
     from paystack_source.api.customers import PaystackClient  # noqa: PLC0415  --help need not wait for it
 
-    clock = StoppableClock()
     waits: list[Progress] = []
 
     def on_wait(seconds: float, _endpoint: str, reason: str) -> None:
@@ -260,11 +256,9 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
         share = chosen.get("quota_share", 1.0)
         client = stack.enter_context(
-            PaystackClient(
-                key, base_url=url, quota_share=share, clock=clock, operations=reach(writes), on_wait=on_wait
-            )
+            PaystackClient(key, base_url=url, quota_share=share, operations=reach(writes), on_wait=on_wait)
         )
-        yield Desk(terminal, chosen, client, clock, waits)
+        yield Desk(terminal, chosen, client, waits)
 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:

@@ -9,6 +9,11 @@ if TYPE_CHECKING:
     from threading import Event
 
 
+LOOK = 0.5
+"""Seconds after which whoever waits looks up, though nobody woke it. Python runs a signal's handler only when the main
+thread moves, and a signal that was handed to another thread, or came just before the wait, does not move it."""
+
+
 class Clock:
     """The system's clocks. Subclass it to run the client under simulated time."""
 
@@ -21,5 +26,5 @@ class Clock:
         return time.time()
 
     def rest(self, seconds: float, wake: Event) -> None:
-        """Sleep for this long, or until ``wake`` is set, whichever comes first. Ctrl-C interrupts it."""
-        wake.wait(seconds)
+        """Sleep for this long, or until ``wake`` is set, or for :data:`LOOK`: whoever has to wait longer asks again."""
+        wake.wait(min(seconds, LOOK))

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import copy
 import functools
 from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
@@ -131,8 +132,18 @@ class PaystackClient:
         return self._quota.use(OPERATIONS[operation].endpoint)
 
     def close(self) -> None:
-        """Close the connections. The client cannot be used afterwards."""
+        """Close the connections, and send nothing more: whoever waits to send gets a ``ClosedError``."""
         self._wire.close()
+
+    def until(self, check: Callable[[], None]) -> Self:
+        """Give this client to work that may be stopped: with its quota, connections and counts, and an end of its own.
+
+        ``check`` is called before anything is sent, and twice a second while a call waits to send; what it raises ends
+        the call. Once it raises, no request leaves any more.
+        """
+        other = copy.copy(self)
+        other._transport = self._transport.until(check)  # noqa: SLF001  # of this class
+        return other
 
     def __enter__(self) -> Self:
         return self

@@ -2,6 +2,7 @@
 
     PaystackError                 base of everything below
     |-- ConfigError               exit 2  fix the call or the settings; nothing was sent
+    |   `-- ClosedError                   the client was closed
     |-- AccessError               exit 4  stop: the next request would be refused as well
     |   |-- KeyRefused                    401: give another key
     |   `-- PermissionRefused             403: ask Paystack, or fix the IP allow-list
@@ -69,6 +70,12 @@ class ConfigError(PaystackError):
 
     exit_code = 2
     default_advice = "Correct it and run again; nothing was sent."
+
+
+class ClosedError(ConfigError):
+    """The client was closed, or whoever uses it has stopped: this request was certainly not applied."""
+
+    default_advice = "Make a new client, or close it later."
 
 
 class AccessError(PaystackError):

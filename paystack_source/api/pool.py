@@ -37,11 +37,13 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.api.clock import LOOK
+from paystack_source.api.errors import ClosedError, ConfigError
 from paystack_source.api.outcomes import Answer, Fault
 
 if TYPE_CHECKING:
     from paystack_source.api.keys import SecretKey
+    from paystack_source.api.quota import Check
 
 PAYSTACK = "https://api.paystack.co"
 _BROKEN = (HTTPError, HTTPException, OSError)
@@ -143,21 +145,33 @@ class Wire:
 
     def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
         """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
-        exchange = self.begin(method, target, body, key)
+        exchange = self.begin(method, target, body, key, check=self.check)
         assert exchange is not None  # noqa: S101  # only with `at_once`
         return exchange.end()
 
-    def begin(
-        self, method: str, target: str, body: bytes | None, key: SecretKey, *, at_once: bool = False
+    def check(self) -> None:
+        """Raise a :class:`ClosedError` once this is closed."""
+        if self._closed:
+            raise ClosedError("This client was closed")
+
+    def begin(  # noqa: PLR0913  # a request, and how to wait
+        self,
+        method: str,
+        target: str,
+        body: bytes | None,
+        key: SecretKey,
+        *,
+        check: Check,
+        at_once: bool = False,
     ) -> Exchange | None:
-        """Send once. What goes wrong on the way is told at the end.
+        """Send once, unless `check` raises. What goes wrong on the way is told at the end.
 
         Waits for a connection to become free; `at_once` it does not, and returns nothing.
         """
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._connection(at_once=at_once)
+        connection = self._connection(check, at_once=at_once)
         if connection is None:
             return None
         sent = False
@@ -165,6 +179,7 @@ class Wire:
             if connection.is_closed:
                 self._connect(connection)
             connection.timeout = self._timeouts[1]
+            check()
             sent = True
             with contextlib.suppress(
                 BrokenPipeError, ConnectionResetError
@@ -178,14 +193,14 @@ class Wire:
             raise
         return _UnderWay(self, connection)
 
-    def _connection(self, *, at_once: bool) -> Any:  # noqa: ANN401
+    def _connection(self, check: Check, *, at_once: bool) -> Any:  # noqa: ANN401
         with self._room:
-            while not (self._free or self._closed or at_once):
-                self._room.wait()
-            if self._closed:
-                raise ConfigError("This client was closed", advice="Make a new one, or close it later.")
-            if not self._free:
-                return None
+            check()
+            while not self._free:
+                if at_once:
+                    return None
+                self._room.wait(LOOK)
+                check()
             connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
             self._free -= 1
             return connection

@@ -23,6 +23,8 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
+from paystack_source.api.clock import LOOK
+
 if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
 
@@ -280,6 +282,8 @@ class _Lane:
 
 
 OnWait = Callable[[float, str, str], None]
+Check = Callable[[], None]
+"""Whether to go on; raises if not."""
 
 
 class Quota:
@@ -310,8 +314,8 @@ class Quota:
         with lane.lock:
             return lane.budget.use(self._clock.now())
 
-    def acquire(self, endpoint: str) -> Charge:
-        """Block until a request may be sent. Ctrl-C ends the wait."""
+    def acquire(self, endpoint: str, check: Check = lambda: None) -> Charge:
+        """Block until a request may be sent. Ctrl-C ends the wait, and so does whatever ``check`` raises."""
         charge = self.acquire_now(endpoint)
         if charge is not None:
             return charge
@@ -320,7 +324,7 @@ class Quota:
             turn = threading.Event()
             lane.queue.append(turn)
         try:
-            return self._queue_up(lane, endpoint, turn)
+            return self._queue_up(lane, endpoint, turn, check)
         except BaseException:
             with lane.lock:
                 if turn in lane.queue:
@@ -359,9 +363,10 @@ class Quota:
                 lane = self._lanes.setdefault(endpoint, _Lane(self._make_budget()))
         return lane
 
-    def _queue_up(self, lane: _Lane, endpoint: str, turn: threading.Event) -> Charge:
+    def _queue_up(self, lane: _Lane, endpoint: str, turn: threading.Event, check: Check) -> Charge:
         told = -math.inf
         while True:
+            check()
             with lane.lock:
                 turn.clear()
                 now = self._clock.now()
@@ -374,7 +379,7 @@ class Quota:
                     return Charge(endpoint, now)
                 reason = "rate_limited" if now < lane.budget.blocked else "quota"
             if seconds == math.inf:
-                turn.wait()
+                turn.wait(LOOK)
                 continue
             if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
                 told = now + seconds

@@ -6,6 +6,7 @@ This module does the I/O; what an answer means is decided in :mod:`.outcomes`, w
 
 from __future__ import annotations
 
+import copy
 import functools
 import logging
 import threading
@@ -16,7 +17,7 @@ import msgspec
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
-from paystack_source.api.quota import NOTHING, Charge, OnWait, Quota, read_headers
+from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -118,7 +119,18 @@ class Transport:
         self._on_wait = on_wait
         self._lock = threading.Lock()
         self._mine = _Mine()
+        self._checks: tuple[Check, ...] = (wire.check,)
         self.counters = Counters()
+
+    def until(self, check: Check) -> Transport:
+        """The same transport, which asks `check` as well before it sends, and while it waits to send."""
+        other = copy.copy(self)
+        other._checks = (*self._checks, check)  # noqa: SLF001  # of this class
+        return other
+
+    def _check(self) -> None:
+        for check in self._checks:
+            check()
 
     def send(self, request: Request) -> tuple[int, Envelope]:
         """The HTTP status and envelope of a success. Raises a :class:`PaystackError`."""
@@ -130,6 +142,7 @@ class Transport:
         That is to be called once, soon, and from this thread.
         """
         self._policy.check(request.operation)
+        self._check()
         charge = self._quota.acquire_now(request.operation.endpoint)
         sending = None if charge is None else self._begin_exchange(request, charge)
         return functools.partial(self._see_through, request, sending)
@@ -140,7 +153,8 @@ class Transport:
         while True:
             if sending is None:
                 self._land()
-                sending = self._begin_exchange(request, self._quota.acquire(request.operation.endpoint))
+                charge = self._quota.acquire(request.operation.endpoint, self._check)
+                sending = self._begin_exchange(request, charge)
             result, seconds = self._end_exchange(sending)
             sending = None
             verdict = judge(request.operation, result, request.values)
@@ -172,7 +186,10 @@ class Transport:
         self._land()
         if self._on_wait is not None:
             self._on_wait(seconds, operation.endpoint, reason)
-        self._clock.rest(seconds, threading.Event())
+        end = self._clock.now() + seconds
+        while (left := end - self._clock.now()) > 0:
+            self._clock.rest(left, threading.Event())
+            self._check()
         with self._lock:
             self.counters.backed_off += seconds
         return seconds
@@ -199,10 +216,10 @@ class Transport:
             self.counters.requests += 1
         what = (request.operation.method, request.target, request.body, self._key)
         try:
-            exchange = self._wire.begin(*what, at_once=True)
+            exchange = self._wire.begin(*what, check=self._check, at_once=True)
             if exchange is None:
                 self._land()
-                exchange = self._wire.begin(*what)
+                exchange = self._wire.begin(*what, check=self._check)
         except BaseException:
             self._quota.settle(charge, NOTHING)
             raise

@@ -17,7 +17,6 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import StoppableClock
 from paystack_source.bulk.plan import PlanOptions, make_plan
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
@@ -37,9 +36,6 @@ if TYPE_CHECKING:
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
-
-Talk: TypeAlias = tuple[PaystackClient, StoppableClock | None]
-"""Whom to talk to, and the clock that ends its waits, if it is ours."""
 
 
 class Settings(TypedDict, total=False):
@@ -107,8 +103,8 @@ class BulkResult:
 
     def resume(self) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
-        with _talk(self._settings, self._finished.plan.header.operation) as talk:
-            return _run(self._finished.plan, self._source, self._settings, talk, resumed=self)
+        with _talk(self._settings, self._finished.plan.header.operation) as client:
+            return _run(self._finished.plan, self._source, self._settings, client, resumed=self)
 
     @overload
     def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
@@ -120,15 +116,14 @@ class BulkResult:
         Raises `ConfigError` if nothing can be taken back.
         """
         settings = self._settings
-        with _talk(settings, self._finished.plan.header.operation) as talk:
-            client = talk[0]
+        with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
             copy, refresh = _compared(settings, client, account)
             options = PlanOptions(account=account, refresh=refresh)
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
-            return _run(made.plan, made.plan.header.input.path, settings, talk)
+            return _run(made.plan, made.plan.header.input.path, settings, client)
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
         with self._finished.run.journal() as journal:
@@ -155,8 +150,7 @@ def apply_frame(
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
     held = _held(source)
-    with _talk(settings, None if dry_run else operation) as talk, contextlib.ExitStack() as stack:
-        client = talk[0]
+    with _talk(settings, None if dry_run else operation) as client, contextlib.ExitStack() as stack:
         runs = Runs(settings.get("results_folder"))
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
@@ -171,7 +165,7 @@ def apply_frame(
         plan = make_plan(operation, held, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
-        result = _run(plan, held, settings, talk)
+        result = _run(plan, held, settings, client)
         plan.path.unlink(missing_ok=True)  # the run's folder has it
         return result
 
@@ -180,10 +174,9 @@ def _run(
     plan: Plan,
     source: Frame,
     settings: Settings,
-    talk: Talk,
+    client: PaystackClient,
     resumed: BulkResult | None = None,
 ) -> BulkResult:
-    client, clock = talk
     if resumed is None:
         _confirmed(plan, client, settings)
     rules = StopRules(canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0))
@@ -192,7 +185,7 @@ def _run(
     shown = Progress.here if settings.get("progress", True) else Silent
     with shown(title, total=number, unit="rows") as progress:
         on_done = follow(progress, client, plan.header.operation)
-        session = Session(client, runs, rules, clock, on_done, source=source)
+        session = Session(client, runs, rules, on_done, source=source)
         finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
     problem = _load(finished, settings)
     if problem:
@@ -216,22 +209,20 @@ def _confirmed(plan: Plan, client: PaystackClient, settings: Settings) -> None:
 
 
 @contextlib.contextmanager
-def _talk(settings: Settings, operation: str | None) -> Iterator[Talk]:
-    """The caller's client, or one of our own whose waits end when the run is stopped."""
+def _talk(settings: Settings, operation: str | None) -> Iterator[PaystackClient]:
+    """The caller's client, or one of our own."""
     given = settings.get("client")
     if given is not None:
-        yield given, None
+        yield given
         return
-    clock = StoppableClock()
     share = settings.get("quota_share", 1.0)
     with PaystackClient(
         settings.get("secret_key"),
         base_url=settings.get("base_url"),
         quota_share=share,
-        clock=clock,
         operations=reach(operation),
     ) as client:
-        yield client, clock
+        yield client
 
 
 def _compared(

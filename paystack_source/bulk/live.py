@@ -6,7 +6,8 @@ from concurrent.futures import FIRST_COMPLETED, Future, ThreadPoolExecutor, wait
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import NotFound
+from paystack_source.api.clock import LOOK
+from paystack_source.api.errors import ClosedError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -28,10 +29,17 @@ def fetch_all(
 
     Raises what the client raises, except `NotFound`.
     """
+    stopped = False
+
+    def check() -> None:
+        if stopped:
+            raise ClosedError("Reading was stopped")
+
+    asking = client.until(check)
 
     def fetch(key: str) -> Found:
         try:
-            return key, client.fetch(key).data
+            return key, asking.fetch(key).data
         except NotFound:
             return key, None
 
@@ -41,7 +49,7 @@ def fetch_all(
         try:
             running: set[Future[Found]] = {pool.submit(fetch, key) for key in islice(todo, threads * _AHEAD)}
             while running:
-                done, running = wait(running, return_when=FIRST_COMPLETED)
+                done, running = wait(running, LOOK, FIRST_COMPLETED)
                 running |= {pool.submit(fetch, key) for key in islice(todo, len(done))}
                 for future in done:
                     done_count += 1
@@ -49,4 +57,5 @@ def fetch_all(
                 if on_progress is not None:
                     on_progress(done_count)
         finally:
+            stopped = True  # whoever waits for the quota is not waited for
             pool.shutdown(wait=True, cancel_futures=True)

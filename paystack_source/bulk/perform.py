@@ -6,15 +6,14 @@ No state, no journal; any thread may call it.
 from __future__ import annotations
 
 import re
-import threading
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.clock import Clock
 from paystack_source.api.errors import (
     AccessError,
+    ClosedError,
     ConfigError,
     NotFound,
     OutcomeUnknown,
@@ -85,29 +84,6 @@ def _other(wanted: object, answered: object) -> bool:
     return asked != shown
 
 
-class StopWaiting(Exception):  # noqa: N818 - a signal, not an error
-    """Raised out of a wait for quota or a retry when the run is stopped: that request was not sent."""
-
-
-class StoppableClock(Clock):
-    """The client's clock, whose waits end when the run is stopped: Ctrl-C does not sit out a quota window.
-
-    The client only waits where nothing was sent or where it is certain that nothing was applied.
-    """
-
-    def __init__(self) -> None:
-        self.stopped = threading.Event()
-
-    def rest(self, seconds: float, wake: threading.Event) -> None:
-        """Sleep, looking twice a second whether to stop. Raises `StopWaiting`."""
-        end = self.now() + seconds
-        while (left := end - self.now()) > 0 and not self.stopped.is_set():
-            if wake.wait(min(left, 0.5)):
-                return
-        if self.stopped.is_set():
-            raise StopWaiting
-
-
 class Performer:
     """Performs jobs against Paystack."""
 
@@ -117,17 +93,20 @@ class Performer:
         client: PaystackClient,
         secrets: Callable[[PlanRow], Mapping[str, Any]],
         *,
+        reader: PaystackClient | None = None,
         recheck: bool = False,
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
         """`secrets` gives a row's secret fields, in clear, for the one moment they are needed.
 
+        `reader` reads back, if that may go on when sending may not.
         `recheck`: read each customer first, and leave alone who was changed since the plan.
         """
         self._recheck = recheck
         self._operation = operation
         self._client = client
+        self._reader = reader or client
         self._secrets = secrets
         self._now = now
         self._timer = timer
@@ -158,7 +137,7 @@ class Performer:
             reply = self._operation.call(self._client, row.key, body)
         except AccessError as error:
             return self._event(job, Kind.NOT_SENT, error), None, error
-        except (RateLimited, Unavailable, StopWaiting) as error:
+        except (RateLimited, Unavailable, ClosedError) as error:  # the last: it was stopped before it left
             return self._event(job, Kind.NOT_SENT, error), None, None
         except NotFound as error:
             if self._operation.absent_means_done and job.doubtful:
@@ -209,10 +188,10 @@ class Performer:
         if read_back is None:
             return self._event(job, Kind.UNCLEAR), None, None
         try:
-            seen = read_back(self._client, job.row, self._secrets(job.row), since)
+            seen = read_back(self._reader, job.row, self._secrets(job.row), since)
         except AccessError as error:
             return None, None, error
-        except (PaystackError, StopWaiting):
+        except PaystackError:
             return None, None, None
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error

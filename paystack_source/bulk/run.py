@@ -13,7 +13,7 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.api.errors import PaystackError
+from paystack_source.api.errors import ClosedError, PaystackError
 from paystack_source.bulk.circuit import Circuit, StopRules, ahead, in_flight
 from paystack_source.bulk.perform import Job
 from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
@@ -71,11 +71,18 @@ class Runner:
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: Ended | None = None
+        self._silent = False
 
     def stop(self, reason: str = INTERRUPTED) -> None:
         """Start nothing more; what is under way is finished. Safe from a signal handler or another thread."""
+        self._silent = self._silent or reason == INTERRUPTED
         if self._ended is None:
             self._ended = Ended(reason)
+
+    def check(self, action: Action) -> None:
+        """Raise a `ClosedError` where nothing more is to leave for this; any thread may ask."""
+        if not self._may(action):
+            raise ClosedError("The run was stopped")
 
     def run(self) -> Ended:
         """Until nothing is left to do or something stops it.
@@ -150,8 +157,7 @@ class Runner:
         """After a stop nothing is sent; doubts are read back unless a person or Paystack wants silence."""
         if self._ended is None:
             return True
-        wants_silence = self._ended.error is not None or self._ended.reason == INTERRUPTED
-        return action is Action.READ_BACK and not wants_silence
+        return action is Action.READ_BACK and not self._silent and self._ended.error is None
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
         """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""

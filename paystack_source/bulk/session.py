@@ -22,7 +22,7 @@ from paystack_source.bulk.perform import Performer
 from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
 from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
-from paystack_source.bulk.states import Event, Kind, Outcome, Phase
+from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
 from paystack_source.bulk.workers import ThreadWorkers
 from paystack_source.failures import ExitCode
 
@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.circuit import StopRules
     from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.perform import Done, Job, StoppableClock
+    from paystack_source.bulk.perform import Done, Job
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.states import RowState
     from paystack_source.progress import Progress
@@ -136,15 +136,11 @@ def _path(path: Path) -> str | None:
 
 @dataclass(slots=True)
 class Session:
-    """What a session needs besides its plan.
-
-    `clock` is the one that `client` was made with, so that a stop ends waits.
-    """
+    """What a session needs besides its plan."""
 
     client: PaystackClient
     runs: Runs
     rules: StopRules | None = None
-    clock: StoppableClock | None = None
     on_done: Callable[[Done, RowState | None], None] | None = None
     max_age: timedelta | None = None
     recheck: bool | None = (
@@ -202,8 +198,9 @@ class Session:
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         performer = Performer(
             operation,
-            self.client,
+            self.client.until(lambda: runner.check(Action.SEND)),
             secrets or (lambda _row: {}),
+            reader=self.client.until(lambda: runner.check(Action.READ_BACK)),
             recheck=old if self.recheck is None else self.recheck,
             now=self.now,
         )
@@ -216,7 +213,7 @@ class Session:
             before, started = self.client.stats.requests, self.now()
             number = journal.begin_session(started, who=_who(), host=socket.gethostname())
             try:
-                with stopping(runner, self.clock):
+                with stopping(runner):
                     ended = runner.run()
             except (
                 KeyboardInterrupt
@@ -225,6 +222,7 @@ class Session:
                 stop.details = {"run_id": run.run_id}  # type: ignore[attr-defined]
                 raise
             finally:
+                runner.stop()  # also the workers, if something broke
                 workers.close()
             requests = self.client.stats.requests - before
             journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
@@ -332,7 +330,7 @@ def follow(
 
 
 @contextlib.contextmanager
-def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
+def stopping(runner: Runner) -> Iterator[None]:
     """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
 
     Second: stop at once; the journal knows the rest.
@@ -340,8 +338,6 @@ def stopping(runner: Runner, clock: StoppableClock | None) -> Iterator[None]:
 
     def first(_number: int, _frame: object) -> None:
         runner.stop(INTERRUPTED)
-        if clock is not None:
-            clock.stopped.set()
         for number in signals:
             signal.signal(number, signal.default_int_handler)
 

@@ -5,9 +5,12 @@ Swapped for a deterministic one in simulations.
 
 from __future__ import annotations
 
+import contextlib
 import queue
 import threading
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+from paystack_source.api.clock import LOOK
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -61,12 +64,10 @@ class ThreadWorkers(Generic[Job, Done]):
             thread.start()
 
     def wait(self) -> list[Done]:
-        found = [self._done.get()]
-        while True:
-            try:
-                found.append(self._done.get_nowait())
-            except queue.Empty:
-                break
+        found: list[Done | BaseException] = []
+        while not found or not self._done.empty():
+            with contextlib.suppress(queue.Empty):
+                found.append(self._done.get(timeout=LOOK))
         self._busy -= len(found)
         for item in found:
             if isinstance(item, BaseException):  # `perform` turns errors into values, so this is a bug in it

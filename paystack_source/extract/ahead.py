@@ -10,6 +10,8 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
+from paystack_source.api.clock import LOOK
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
 
@@ -57,7 +59,7 @@ class _Belt(Generic[Item]):
         while True:
             with self._moved:
                 while not self._items and not self._ended:
-                    self._moved.wait(0.5)  # a timeout lets Ctrl-C through on every platform
+                    self._moved.wait(LOOK)
                 if not self._items:
                     break
                 item = self._items.popleft()

@@ -88,11 +88,12 @@ def fetch_all(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
 
     def fetch(one: Due) -> dict[str, Any]:
         try:
-            return client.fetch(one.code).data or {}
+            return asking.fetch(one.code).data or {}
         except NotFound:
             return {}
 
     fetcher: Fetcher[Due, dict[str, Any]] = Fetcher(lambda one: functools.partial(fetch, one))
+    asking = client.until(fetcher.check)
     try:
         fetcher.submit(*due)
         for _ in due:

@@ -14,6 +14,9 @@ import time
 from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
+from paystack_source.api.clock import LOOK
+from paystack_source.api.errors import ClosedError
+
 if TYPE_CHECKING:
     from collections.abc import Callable
 
@@ -38,10 +41,6 @@ _WORTH = 1.5  # twice as many must bring at least this much more per second: thr
 _WAITING = 0.1  # an answer that takes longer (seconds) is waited for, not worked for: all may wait together
 _NEAR = 300.0  # answers per second without threads; where there are more, threads are in each other's way
 _PATIENCE = 16  # epochs before another number is tried
-
-
-class ClosedError(Exception):
-    """Nothing more is asked here."""
 
 
 class InFlight:
@@ -182,7 +181,7 @@ class Fetcher(Generic[Job, Answer]):
     def check(self) -> None:
         """Raise a `ClosedError` once this is closed."""
         if self._closed:
-            raise ClosedError
+            raise ClosedError("Reading was stopped")
 
     def submit(self, *jobs: Job) -> None:
         with self._state:
@@ -225,7 +224,7 @@ class Fetcher(Generic[Job, Answer]):
                 if not (jobs or self._under_way):
                     if not (self._jobs or self._running):
                         raise LookupError("nothing was asked")
-                    self._state.wait(0.5)  # a timeout lets Ctrl-C through on every platform
+                    self._state.wait(LOOK)
                     continue
             self._under_way.extend(self._begun(job, self._answers) for job in jobs)
             self._finish(self._under_way.popleft(), spared=0)

@@ -17,7 +17,7 @@ import functools
 import itertools
 import time
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol
+from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 
 import msgspec
 import pyarrow.compute as pc
@@ -77,6 +77,8 @@ class Lister(Protocol):
 
     def abandon(self) -> None: ...
 
+    def until(self, check: Callable[[], None]) -> Self: ...
+
 
 class Ticket(NamedTuple):
     """A query and the window that wants its answer."""
@@ -100,7 +102,6 @@ class Reader:
         in_flight: int = CAP,
         window_rows: int = WINDOW_ROWS,
     ) -> None:
-        self._client = client
         self._window_rows = window_rows
         self._now = now or (lambda: datetime.now(UTC))
         self.per_page = PAGE
@@ -112,6 +113,7 @@ class Reader:
             size=lambda page: memoryview(page.raw).nbytes,
             cap=in_flight,
         )
+        self._client = client.until(self._fetcher.check)
 
     def close(self) -> None:
         """Ask nothing more: whatever would have to raises a `ClosedError`."""
@@ -149,7 +151,6 @@ class Reader:
         return self._begin(query)()
 
     def _begin(self, query: Query) -> Callable[[], Page]:
-        self._fetcher.check()
         per_page = self.per_page
         waiting = self._client.begin_list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
         return functools.partial(self._page, query, per_page, waiting)
@@ -354,7 +355,6 @@ class Reader:
 
     def _by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
         """The page at a cursor, or the first one; nothing if there are no cursors here, or not this one."""
-        self._fetcher.check()
         self.requests += 1
         from_, to = asked
         try:

@@ -65,10 +65,10 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
     told, waiting = [], threading.Barrier(3)
     wire_begin = client._wire.begin
 
-    def begin(*what, at_once=False):
+    def begin(*what, at_once=False, **how):
         if not at_once:
             waiting.wait(5)
-        return wire_begin(*what, at_once=at_once)
+        return wire_begin(*what, at_once=at_once, **how)
 
     def ask():
         with pytest.raises(ConfigError, match="This client was closed"):

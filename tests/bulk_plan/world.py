@@ -44,6 +44,9 @@ class Reader:
         self.key = SimpleNamespace(fingerprint=f"print-{mode}")
         self._lock = threading.Lock()
 
+    def until(self, _check):
+        return self
+
     def fetch(self, key):
         with self._lock:
             self.asked.append(key)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from pathlib import Path
 
 import duckdb
@@ -14,6 +15,7 @@ import paystack_source
 from paystack_source import (
     BulkResult,
     ConfigError,
+    PaystackClient,
     RiskAction,
     bulk_create,
     bulk_deactivate_authorization,
@@ -21,6 +23,7 @@ from paystack_source import (
     bulk_update,
     bulk_validate,
 )
+from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk.runs import Runs
 
 
@@ -214,3 +217,41 @@ def test_a_client_can_be_shared(desk, settings, frame):
 def test_the_public_names_are_the_helpers(desk):
     for name in ("bulk_set_risk_action", "bulk_update", "bulk_create", "bulk_validate"):
         assert getattr(paystack_source, name).__doc__
+
+
+@pytest.fixture
+def hourly(desk):
+    """The caller's own client, which may send 20 requests an hour."""
+    key, url = desk.api.secret_key, desk.api.url
+    with PaystackClient(key, base_url=url, quota=20, window=3600.0) as client:
+        yield client
+
+
+def in_time(work):
+    """What this returns, if it does not sit out a quota window."""
+    given = []
+    thread = threading.Thread(target=lambda: given.append(work()), daemon=True)
+    thread.start()
+    thread.join(60)
+    assert not thread.is_alive()
+    return given[0]
+
+
+def test_a_run_that_stops_sends_nothing_that_queued_for_its_callers_quota(settings, hourly):
+    frame = pd.DataFrame({"customer_code": [f"CUS_nosuchone{n}" for n in range(100)]})
+    result = in_time(lambda: bulk_set_risk_action(frame, "deny", client=hourly, refresh="never", **settings))
+    assert "in a row" in result.summary["stopped"]
+    assert (result.summary["rejected"], result.summary["unsent"]) == (20, 80)
+    assert hourly.quota_use("set_risk_action") == (20, 20)
+    assert not hourly._quota._lane("set_risk_action").queue
+
+
+def test_planning_that_is_left_does_not_sit_out_a_quota_window(desk, hourly):
+    def read():
+        reading = fetch_all(hourly, [customer["customer_code"] for customer in desk.customers(60)])
+        for _ in range(20):
+            next(reading)
+        reading.close()
+
+    in_time(read)
+    assert hourly.quota_use("fetch") == (20, 20)

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 import pytest
 
 from paystack_source.api.errors import (
+    ClosedError,
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -21,7 +22,7 @@ from paystack_source.api.errors import (
 from paystack_source.bulk.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Job, Performer, StoppableClock, StopWaiting
+from paystack_source.bulk.perform import Job, Performer
 from paystack_source.bulk.plan_file import PlanRow
 from paystack_source.bulk.run import INTERRUPTED, Runner
 from paystack_source.bulk.states import Action, Kind, Outcome, outcome
@@ -264,20 +265,10 @@ def test_threads_work_side_by_side_within_the_width():
     assert most[0] == 8
 
 
-def test_waits_end_when_the_run_is_stopped():
-    clock = StoppableClock()
-    clock.stopped.set()
-    with pytest.raises(StopWaiting):
-        clock.rest(3600, threading.Event())
-    woken = threading.Event()
-    woken.set()
-    StoppableClock().rest(3600, woken)
-
-
 def test_a_row_that_waited_for_quota_when_the_run_stopped_was_not_sent():
     class Waiting(Scripted):
         def set_risk_action(self, _key, _risk_action):
-            raise StopWaiting
+            raise ClosedError("The run was stopped")
 
     done = Performer(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
     assert done.event.kind is Kind.NOT_SENT

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
+from types import SimpleNamespace
 
 import msgspec
 import pyarrow as pa
@@ -122,6 +123,13 @@ class FakeApi:
         return functools.partial(self.list, **question)
 
     def abandon(self) -> None: ...
+
+    def until(self, check):
+        return SimpleNamespace(
+            list=lambda **question: check() or self.list(**question),
+            begin_list=lambda **question: check() or self.begin_list(**question),
+            abandon=self.abandon,
+        )
 
     def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
         odd = self.odd

@@ -5,7 +5,8 @@ from functools import partial
 
 import pytest
 
-from paystack_source.extract.fetch import AHEAD, ALONE, CAP, ClosedError, Fetcher, InFlight
+from paystack_source.api.errors import ClosedError
+from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
 
 
 @pytest.fixture

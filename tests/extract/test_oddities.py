@@ -18,7 +18,7 @@ class Server:
         self.sandbox = sandbox
         self.client = PaystackClient(sandbox.secret_key, base_url=sandbox.url, quota=0, read_only=True)
         self.list, self.begin_list = self.client.list, self.client.begin_list
-        self.abandon = self.client.abandon
+        self.abandon, self.until = self.client.abandon, self.client.until
         self.clock = None
 
     @property

@@ -1,0 +1,127 @@
+"""A signal that another thread was handed, as any may be, is heard by a main thread that waits."""
+
+import signal
+import sys
+import threading
+from functools import partial
+
+import pytest
+
+from paystack_source.api.clock import Clock
+from paystack_source.api.customers import PaystackClient
+from paystack_source.api.quota import Budget, Quota
+from paystack_source.bulk.live import fetch_all
+from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.extract.ahead import ahead
+from paystack_source.extract.fetch import Fetcher
+
+LONG = 5
+
+
+class Heard:
+    """`wait` is what another thread does while the main thread waits for it."""
+
+    def __init__(self):
+        self.event = threading.Event()
+        self.main = threading.main_thread().ident
+
+    def wait(self, *_):
+        same, before = 0, None
+        while same < 20:
+            now = self.place()
+            same = same + 1 if now == before and "start" not in now else 0
+            before = now
+            threading.Event().wait(0.001)
+        signal.pthread_kill(threading.get_ident(), signal.SIGINT)
+        self.in_time = self.event.wait(LONG)
+        return self.in_time
+
+    def place(self):
+        """Where the main thread is, from the innermost function outwards."""
+        frame, names = sys._current_frames()[self.main], []
+        names.append(frame.f_lasti)
+        while frame is not None:
+            names.append(frame.f_code.co_name)
+            frame = frame.f_back
+        return names
+
+    def beside(self, then):
+        """Does so in a thread of its own, and then what ends the main thread's wait."""
+
+        def both():
+            self.wait()
+            then()
+
+        threading.Thread(target=both, daemon=True).start()
+
+
+@pytest.fixture
+def heard():
+    made = Heard()
+    before = signal.signal(signal.SIGINT, lambda *_: made.event.set())
+    yield made
+    signal.signal(signal.SIGINT, before)
+    assert made.in_time
+
+
+def workers(heard):
+    made = ThreadWorkers(heard.wait)
+    made.start(1, width=1)
+    assert made.wait() == [True]
+    made.close()
+
+
+def fetcher(heard):
+    made = Fetcher(lambda job: partial(heard.wait, job))
+    made._in_flight.limit = 8
+    made.submit(1)
+    assert made.take() == (1, True)
+    made.close()
+
+
+def reader(heard):
+    def items():
+        yield heard.wait()
+
+    assert list(ahead(items(), lambda _: 1, 10)) == [True]
+
+
+def planning(heard):
+    class Client:
+        def until(self, _check):
+            return self
+
+        def fetch(self, _key):
+            heard.wait()
+            return self
+
+        data = None
+
+    assert list(fetch_all(Client(), ["CUS_1"])) == [("CUS_1", None)]
+
+
+def quota(heard):
+    made = Quota(lambda: Budget(600), Clock())
+    alone = made.acquire("list")  # the next one may go once its answer is there
+    heard.beside(lambda: made.settle(alone))
+    made.acquire("list")
+
+
+def clock(heard):
+    wake = threading.Event()
+    heard.beside(wake.set)
+    while not wake.is_set():
+        Clock().rest(10 * LONG, wake)
+
+
+@pytest.mark.parametrize("waits", [workers, fetcher, reader, planning, quota, clock])
+def test_a_signal_that_another_thread_was_handed_is_heard(waits, heard):
+    waits(heard)
+
+
+def test_so_it_is_while_all_connections_are_taken(heard, sandbox):
+    server = sandbox(customers=10)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
+        taken = client._wire._connection(lambda: None, at_once=True)
+        heard.beside(lambda: client._wire.give_back(taken, broken=True))
+        assert len(client.list().rows) == 10
