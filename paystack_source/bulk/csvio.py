@@ -8,6 +8,7 @@ again. `+2348012345678` is written as `'+2348012345678` and read as it was; so i
 from __future__ import annotations
 
 import codecs
+import contextlib
 import csv
 import hashlib
 import io
@@ -141,7 +142,8 @@ class CsvFile:
                 f"{delimiter!r} cannot separate cells",
                 advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: it is found by itself.",
             )
-        with self._open() as file:
+        self._skip: str | None = None
+        with contextlib.suppress(UnicodeError), self._open() as file:  # reading the header says what is wrong
             self._skip = _declared(file.readline())
         self.delimiter = delimiter or self._skip or self._sniff()
         header = next(self._records(), None)
@@ -214,7 +216,7 @@ class CsvFile:
                 ) from None
             except UnicodeError:
                 raise InputError(
-                    [Problem(before + start, "", f"is not {self.encoding}; save the file as UTF-8")],
+                    [Problem(None, "", f"is not {self.encoding} throughout; save the file as UTF-8")],
                     name=self.path.name,
                 ) from None
 

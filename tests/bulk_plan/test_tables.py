@@ -110,6 +110,16 @@ def test_utf16_without_mark_is_refused_with_advice(tmp_path):
         open_table(write(tmp_path / "in.csv", NAMES.encode("utf-16-le")))
 
 
+@pytest.mark.parametrize("rows", [1, 50_000])
+@pytest.mark.parametrize(
+    ("mark", "forced"), [(b"", "utf-8"), (codecs.BOM_UTF8, None)], ids=["an option", "a mark"]
+)
+def test_bytes_that_the_encoding_does_not_know_are_an_error_of_the_input(tmp_path, rows, mark, forced):
+    content = mark + b"first_name\n" + b"Ada\n" * rows + "Zo\u00eb\n".encode("cp1252")
+    with pytest.raises(InputError, match=r"is not utf-8.* throughout; save the file as UTF-8"):
+        list(open_table(write(tmp_path / "in.csv", content), encoding=forced).batches())
+
+
 def test_an_encoding_can_be_forced(tmp_path):
     table = open_table(write(tmp_path / "in.csv", "n\nЖ\n".encode("koi8-r")), encoding="koi8-r")
     assert list(table.rows()) == [("Ж",)]
