@@ -118,8 +118,8 @@ class BulkResult:
         settings = self._settings
         with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
-            copy, refresh = _compared(settings, client, account)
-            options = PlanOptions(account=account, refresh=refresh)
+            copy, _ = _compared(settings, client, account)
+            options = PlanOptions(account=account)
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)

@@ -16,7 +16,7 @@ import msgspec
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
-from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.readback import same
 from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import Runs
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
+    from paystack_source.bulk.planner import PlanOptions
     from paystack_source.bulk.runs import Run
 
 Reason = tuple[str, str, str]  # line, status, why it stays
@@ -52,9 +53,9 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     run: Run,
     *,
     out: Path | None = None,
+    client: PaystackClient,
+    options: PlanOptions,
     copy: CustomerCopy | None = None,
-    client: PaystackClient | None = None,
-    options: PlanOptions | None = None,
     on_fetch: Callable[[int], None] | None = None,
 ) -> Undo:
     """Plan the undo of a run. Sends no write; `on_fetch` hears how many customers were read.
@@ -69,6 +70,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
     columns = (*_NAMED, *operation.undoable)
+    how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
     source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
     changed: dict[int, str] = {}
 
@@ -88,18 +90,21 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
             operation,
             source,
             out=out or run.folder / "undo.plan",
-            options=_undo_options(options or PlanOptions(), run, live=client is not None),
+            options=how,
             copy=copy,
             client=client,
             on_fetch=on_fetch,
         )
         return Undo(made, rows, len(reasons), left if reasons else None)
 
-    undo = planned()
-    for result, now in zip(_undoable(run, plan, changed, []), undo.plan.rows(), strict=True):
-        if now.verdict == "send" and (names := _changed_since(result, now)):
-            changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
-    return planned() if changed else undo
+    while True:  # each plan reads anew, so each is compared
+        undo = planned()
+        left_out = len(changed)
+        for result, now in zip(_undoable(run, plan, changed.copy(), []), undo.plan.rows(), strict=True):
+            if now.verdict == "send" and (names := _changed_since(result, now)):
+                changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
+        if len(changed) == left_out:
+            return undo
 
 
 def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[Reason]) -> Iterator[RowResult]:
@@ -153,10 +158,3 @@ def _cell(value: object) -> str:
     if value in (None, "") or value == {}:
         return CLEAR
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
-
-
-def _undo_options(base: PlanOptions, run: Run, *, live: bool) -> PlanOptions:
-    refresh = "live" if live and base.refresh == "auto" else base.refresh
-    return msgspec.structs.replace(
-        base, metadata="replace", undo_of=run.run_id, only_missing=False, refresh=refresh
-    )

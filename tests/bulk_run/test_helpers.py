@@ -24,6 +24,7 @@ from paystack_source import (
     bulk_validate,
 )
 from paystack_source.bulk.live import fetch_all
+from paystack_source.bulk import undo as undo_module
 from paystack_source.bulk.runs import Runs
 
 
@@ -154,6 +155,32 @@ def test_undo_leaves_alone_what_somebody_changed_since(desk, settings, frame):
         desk.api.edit_customer(code, risk_action="allow")
     with pytest.raises(ConfigError, match="No row"):
         result.undo()
+
+
+def test_undo_compares_whatever_the_run_compared_with(desk, settings, frame):
+    copy = pd.DataFrame(desk.customers(60))
+    result = bulk_set_risk_action(frame, "deny", progress=False, copy=copy, refresh="never")
+    theirs = frame["customer_code"].iloc[0]
+    desk.api.edit_customer(theirs, risk_action="allow")
+    assert result.undo().summary["applied"] == 5
+    assert desk.truth(theirs)["risk_action"] == "allow"
+
+
+def test_undo_leaves_alone_what_is_changed_while_it_plans(desk, settings, frame, monkeypatch):
+    result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
+    first, second, *others = frame["customer_code"]
+    desk.api.edit_customer(first, risk_action="allow")
+    plan = undo_module.make_plan
+
+    def slowly(*args, **options):
+        made = plan(*args, **options)
+        desk.api.edit_customer(second, risk_action="allow")
+        return made
+
+    monkeypatch.setattr(undo_module, "make_plan", slowly)
+    assert result.undo().summary["applied"] == 4
+    assert {desk.truth(code)["risk_action"] for code in (first, second)} == {"allow"}
+    assert {desk.truth(code)["risk_action"] for code in others} == {"default"}
 
 
 def test_names_and_phones_are_filled_in_where_they_are_missing(desk, settings, frame):
