@@ -150,29 +150,21 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
     return None
 
 
-def behind(runs: Iterable[Run], account: int | None, mode: str) -> list[Run]:
-    """The runs on this account that the warehouse has not heard all of: the copy lacks what they changed."""
-    found = []
-    for run in runs:
-        with run.journal() as journal:
-            about = journal.meta
-            of_account = about["key_mode"] == mode and (
-                about["account"] in (account, None) or account is None
-            )
-            if of_account and journal.loaded_seq != journal.last_seq:
-                found.append(run)
-    return found
-
-
 def catch_up(
     runs: Iterable[Run], account: int | None, mode: str, destination: str, dataset: str
 ) -> str | None:
-    """Load the runs on this account that the copy does not know of; None, or in words why not.
+    """Load what the copy does not know of the runs on this account; None, or in words why not.
 
     To be called before the copy is believed: a row that an unloaded run changed would look as it was
     before.
     """
-    return load(behind(runs, account, mode), destination, dataset)
+    return load((run for run in runs if _is_on(run, account, mode)), destination, dataset)
+
+
+def _is_on(run: Run, account: int | None, mode: str) -> bool:
+    with run.journal() as journal:
+        about = journal.meta
+    return about["key_mode"] == mode and (about["account"] in (account, None) or account is None)
 
 
 def _pipeline(destination: str, dataset: str) -> Pipeline:
@@ -363,12 +355,7 @@ def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Tabl
         if number not in rows and not change.get("customer_code"):
             continue  # changed, but not in the copy, and too little known to add it
         row = rows.setdefault(number, {"id": number})
-        row.update(
-            {name: value for name, value in change.items() if name in held.column_names and value is not None}
-        )
-        row.update(
-            {name: None for name, value in change.items() if name in held.column_names and value is None}
-        )
+        row.update({name: value for name, value in change.items() if name in held.column_names})
     return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
 
 

@@ -12,7 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paystack_source import audit, settings
-from paystack_source.api.errors import PaystackError
+from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
@@ -34,6 +34,7 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
+from paystack_source.failures import explain
 from paystack_source.terminal import ExitCode, Terminal, UsageError
 
 if TYPE_CHECKING:
@@ -262,13 +263,10 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
-    """What to do after an interruption: the same command again would make a new plan and a new run of it."""
-    if not isinstance(stop, KeyboardInterrupt):
-        return
-    run_id = getattr(stop, "details", {}).get("run_id")
-    if run_id:
-        stop.advice = f"Go on with: {COMMAND} resume {run_id}{suffix(chosen)}"  # type: ignore[attr-defined]
-    elif not getattr(stop, "advice", ""):
+    """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
+    if "run_id" in getattr(stop, "details", {}):
+        stop.advice += suffix(chosen)  # type: ignore[union-attr]
+    elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
         stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
 
 
@@ -306,8 +304,12 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
     """All runs, newest first."""
     found = []
     for one in runs:
-        with one.journal() as journal:
-            found.append(describe(one, one.plan(), journal))
+        try:
+            with one.journal() as journal:
+                found.append(describe(one, one.plan(), journal))
+        except (ConfigError, OSError) as error:  # one damaged folder must not hide the others
+            terminal.warn(f"{one.run_id}: {explain(error).message}")
+            continue
         found[-1].running = runs.is_busy(one)
     if load:
         for finished in found:

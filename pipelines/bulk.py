@@ -217,8 +217,8 @@ def status(
             journal.verify()
             terminal.say("The journal's hash chain holds.")
         running = runs.is_busy(found)
-        # A run that was killed has no result files yet.
-        write = refresh or not (running or found.results_file.is_file())
+        # A session that was killed left no summary, and results of an earlier one at most.
+        write = refresh or not (running or found.summary_file.is_file())
         finished = conclude(found, made, journal) if write else describe(found, made, journal)
     finished.running = running
     if refresh or load:

@@ -112,7 +112,9 @@ class Journal:
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
         except sqlite3.DatabaseError as error:
-            raise JournalError(f"{path.name} is not a journal of a bulk run ({error})") from None
+            raise JournalError(
+                f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
+            ) from None
         if found != FORMAT:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {FORMAT}")
         last = self._db.execute("SELECT chain FROM events ORDER BY seq DESC LIMIT 1").fetchone()

@@ -81,6 +81,11 @@ class Run:
     def summary_file(self) -> Path:
         return self.folder / "summary.json"
 
+    def withdraw(self) -> None:
+        """Takes back what an earlier session said of the rows; the summary is written last, and says it is said anew."""
+        for path in (self.summary_file, self.failed_file, self.unknown_file, self.unsent_file):
+            path.unlink(missing_ok=True)
+
     def plan(self) -> Plan:
         """The plan that this run applies; its seal is checked again."""
         return Plan.open(self.plan_file)
@@ -91,7 +96,8 @@ class Run:
             return Journal(self.journal_file)
         except JournalError as error:
             raise NoSuchRunError(
-                f"{self.run_id} cannot be read: {error}", advice="See `bulk.py status` for the runs."
+                f"The run {self.run_id} cannot be read: {error}",
+                advice="Put back its files, or move its folder elsewhere.",
             ) from None
 
 

@@ -24,7 +24,7 @@ from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
 from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
 from paystack_source.bulk.workers import ThreadWorkers
-from paystack_source.failures import ExitCode
+from paystack_source.failures import ExitCode, explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -48,6 +48,20 @@ MAX_AGE_RESUMED: Final = timedelta(days=7)
 
 class AppliedError(ConfigError):
     """The plan was applied before; a plan is good for one run."""
+
+
+class BrokenOffError(RuntimeError):
+    """A session that a full disk or a bug ended. Its journal has what was done: to plan anew could do it twice."""
+
+    def __init__(self, run: Run, error: Exception) -> None:
+        failure = explain(error)
+        self.message, self.exit_code = failure.message, failure.exit_code
+        self.advice, self.details = _way_on(run)
+        super().__init__(f"{self.message} {self.advice}")
+
+
+def _way_on(run: Run) -> tuple[str, dict[str, str]]:
+    return f"Go on with: {COMMAND} resume {run.run_id}", {"run_id": run.run_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -210,23 +224,23 @@ class Session:
             runner = Runner(
                 operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=self.on_done
             )
+            run.withdraw()
             before, started = self.client.stats.requests, self.now()
             number = journal.begin_session(started, who=_who(), host=socket.gethostname())
             try:
                 with stopping(runner):
                     ended = runner.run()
-            except (
-                KeyboardInterrupt
-            ) as stop:  # the second one: what was under way is in doubt, and noted as such
-                stop.advice = f"Go on with: {COMMAND} resume {run.run_id}"  # type: ignore[attr-defined]
-                stop.details = {"run_id": run.run_id}  # type: ignore[attr-defined]
+                requests = self.client.stats.requests - before
+                journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
+                return conclude(run, plan, journal, ended, source=self.source)
+            except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
+                stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
                 raise
+            except Exception as error:
+                raise BrokenOffError(run, error) from error
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
-            requests = self.client.stats.requests - before
-            journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
-            return conclude(run, plan, journal, ended, source=self.source)
 
 
 def conclude(

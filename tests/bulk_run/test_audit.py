@@ -183,3 +183,13 @@ def test_a_notebook_that_has_the_file_open_can_go_on(copied):
         result = bulk_set_risk_action(frame, "allow", progress=False)
         assert result.summary["applied"] == 3
         assert "open read-only" in result.summary["warnings"][0]
+
+
+def test_a_damaged_run_is_named_and_customers_are_read_live(copied):
+    deny = ["risk-action", copied.risk_file(2), "--risk-action", "deny"]
+    said = copied.bulk("run", *deny, "--yes", copy=True)
+    (copied.folder / "paystack_results" / said.json["run_id"] / "journal.sqlite").write_bytes(b"")
+    planned = copied.bulk("plan", *deny, copy=True)
+    assert planned.code == 0
+    assert said.json["run_id"] in planned.err
+    assert "customers are read live" in planned.err

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import json
 import sqlite3
 import stat
@@ -519,3 +520,50 @@ def test_a_first_line_that_holds_data_is_not_repeated(desk):
     assert said.code == 2
     assert "names above the data" in said.json["advice"]
     assert "Amina" not in said.err + said.out
+
+
+@pytest.mark.parametrize("where", ["Runner.run", "write_results"])
+def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(desk, monkeypatch, where):
+    def full(*_args):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(f"paystack_source.bulk.session.{where}", full)
+        said = desk.bulk("run", "create", desk.csv("new.csv", [{"email": "new@example.com"}]), "--yes")
+    assert (said.code, said.json["message"]) == (1, "The disk is full.")
+    run_id = Runs().open("latest").run_id
+    assert said.json["run_id"] == run_id
+    assert said.json["advice"] == f"Go on with: python pipelines/bulk.py resume {run_id} --no-copy"
+    assert desk.bulk("resume", run_id, "--yes").json["applied"] == 1
+    assert len(desk.api.write_log()) == 1
+
+
+def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monkeypatch):
+    path = desk.risk_file(3)
+    desk.api.configure(risk_forbidden=True)
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
+    assert len(desk.results(said, "unsent_file")) == 3
+
+    def killed(self):
+        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        raise SystemExit(9)
+
+    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", killed)
+    assert desk.bulk("resume", "latest", "--yes").code == 9
+    assert not Path(said.json["unsent_file"]).exists()
+    shown = desk.bulk("status", "latest")
+    assert (shown.json["unknown"], shown.json["unsent"]) == (1, 2)
+    assert [row["_status"] for row in desk.results(shown)] == ["unknown", "unsent", "unsent"]
+    assert len(desk.results(shown, "unsent_file")) == 2
+
+
+@pytest.mark.parametrize("damaged", ["journal.sqlite", "plan.plan"])
+def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk, damaged):
+    path = desk.risk_file(2)
+    deny = ["risk-action", path, "--risk-action", "deny"]
+    good, bad = (desk.bulk("run", *deny, "--yes").json["run_id"] for _ in range(2))
+    (Path("paystack_results") / bad / damaged).write_bytes(b"")
+    listed = desk.bulk("status")
+    assert [one["run_id"] for one in listed.json["runs"]] == [good]
+    assert bad in listed.err
+    assert desk.bulk("plan", *deny).code == 0
