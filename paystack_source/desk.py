@@ -15,12 +15,14 @@ from paystack_source import audit, settings
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan, PlanOptions, make_plan
-from paystack_source.bulk.problems import SHOWN, InputError, write_problems
+from paystack_source.bulk.plan import Plan, make_plan
+from paystack_source.bulk.planner import PlanOptions
+from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
 from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.tables import write_problems
 from paystack_source.bulk.words import (
     CHANGES,
     HEADINGS,
@@ -98,7 +100,8 @@ class Desk:
                 )
         except InputError as error:
             if error.count > SHOWN:
-                listed = write_problems(error, target.with_suffix(".problems.csv"))
+                listed = target.with_suffix(".problems.csv")
+                write_problems(error, listed)
                 error.advice = f"{error.advice} {listed} lists them."
             raise
         if self.chosen.get("review"):

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.bulk.headers import Match
+    from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.tables import Table, TextBatch
 
 KEPT: Final = 100_000
@@ -336,16 +337,11 @@ def _all_blank(cells: list[pa.Array], size: int) -> pa.Array:
     return blank
 
 
-def secret_reader(operation: Operation, table: Table, match: Match) -> Callable[[int], dict[str, str]]:
-    """Reads the secret columns into memory; returns a function from row number to the values of that row."""
-    held: dict[str, list[pa.Array]] = {name: [] for name in operation.secret_fields if name in match.columns}
+def secret_reader(table: Table, places: dict[str, int]) -> Callable[[PlanRow], dict[str, str]]:
+    """Reads the columns at these places into memory; returns a function from a row to its values."""
+    held: dict[str, list[pa.Array]] = {name: [] for name in places}
     for batch in table.batches():
-        for name, parts in held.items():
-            parts.append(pc.utf8_trim_whitespace(batch.columns[match.columns[name]]))
+        for name, place in places.items():
+            held[name].append(pc.utf8_trim_whitespace(batch.columns[place]))
     columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
-
-    def of_row(row: int) -> dict[str, str]:
-        values = {name: column[row - 1].as_py() for name, column in columns.items()}
-        return {name: value for name, value in values.items() if value}
-
-    return of_row
+    return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}

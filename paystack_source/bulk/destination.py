@@ -17,18 +17,18 @@ docs/decisions/write-back-destination.md.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import logging
-import re
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError, PaystackError
-from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.plan import make_plan
+from paystack_source.bulk.planner import PlanOptions
 from paystack_source.bulk.runs import Run, Runs
 from paystack_source.bulk.session import Finished, Session, whose
 
@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dlt.common.destination import Destination
+
+    from paystack_source.bulk.plan import Plan
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
@@ -97,9 +99,15 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     try:
         run = Run(runs.root / run_id_of(path, operation))
         session = Session(own, runs, source=path)
-        finished = (
-            session.resume(run) if run.folder.is_dir() else _first(session, path, run, planning, approved)
-        )
+        if run.folder.is_dir():
+            finished = session.resume(run)
+        else:
+            plan = _plan(session, path, operation, planning)
+            with contextlib.ExitStack() as stack:
+                stack.callback(plan.path.unlink, missing_ok=True)  # the run's folder has it
+                if not approved:
+                    _refuse_guarded(plan)
+                finished = session.apply(plan, run_id=run.run_id)
     except ConfigError as error:
         raise DestinationTerminalException(str(error)) from None
     finally:
@@ -108,21 +116,19 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     _judge(finished)
 
 
-def _first(session: Session, path: Path, run: Run, planning: dict[str, Any], approved: bool) -> Finished:
-    operation = OPERATIONS[_operation_of(run)]
+def _plan(session: Session, path: Path, operation: str, planning: dict[str, Any]) -> Plan:
     options = PlanOptions(account=whose(session.client).integration, **planning)
-    out = session.runs.new_plan_file(operation.name, path)
-    plan = make_plan(operation, path, out=out, options=options, client=session.client)
-    try:
-        guard = plan.header.guard
-        if session.client.mode == "live" and guard.needed and not approved:
-            raise ConfigError(
-                f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-                advice="Look at them first, then give approved=True.",
-            )
-        return session.apply(plan, run_id=run.run_id)
-    finally:
-        out.unlink(missing_ok=True)
+    out = session.runs.new_plan_file(operation, path)
+    return make_plan(operation, path, out=out, options=options, client=session.client)
+
+
+def _refuse_guarded(plan: Plan) -> None:
+    guard = plan.header.guard
+    if guard.needed:
+        raise ConfigError(
+            f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
+            advice="Look at them first, then give approved=True.",
+        )
 
 
 def run_id_of(path: Path, operation: str) -> str:
@@ -137,11 +143,6 @@ def run_id_of(path: Path, operation: str) -> str:
     except (ValueError, OverflowError):
         loaded = datetime.fromtimestamp(0, UTC)
     return f"{loaded:%Y%m%d-%H%M%S}-{operation}-{digest.hexdigest()[:_HASHED]}"
-
-
-def _operation_of(run: Run) -> str:
-    found = re.match(r"\d{8}-\d{6}-(.+)-[0-9a-f]+$", run.run_id)
-    return found[1] if found else ""
 
 
 def _judge(finished: Finished) -> None:

@@ -17,7 +17,9 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import PlanOptions, make_plan
+from paystack_source.bulk.plan import make_plan
+from paystack_source.bulk.planner import PlanOptions
+from paystack_source.bulk.problems import masked
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import Finished, Session, follow, reach, whose
@@ -83,8 +85,10 @@ class BulkResult:
         Secrets are masked.
         """
         frame = _as_pandas(self._source)
-        hidden = masked_columns(self._finished.plan.header)
-        return self._with_outcomes(frame.assign(**{name: hidden[name](frame[name]) for name in hidden}))
+        hidden = masked_columns(self._finished.plan)
+        return self._with_outcomes(
+            frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
+        )
 
     @property
     def failed(self) -> pd.DataFrame:

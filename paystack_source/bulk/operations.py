@@ -7,8 +7,8 @@ documented is said beside the field that depends on it. How a row is read back i
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, replace
+from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -17,10 +17,10 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import readback
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+
     from paystack_source.api.customers import PaystackClient
     from paystack_source.api.records import Reply
-
-__all__ = ["CLEAR", "IDENTIFIERS", "OPERATIONS", "Column", "Guard", "Operation", "operation"]
 
 CLEAR: Final = "<clear>"
 """What a cell holds to empty a field; a blank cell leaves the field as it is."""
@@ -65,18 +65,14 @@ class Guard:
     when: tuple[str, str] | None = None
 
 
-Call = Callable[["PaystackClient", str, Mapping[str, Any]], "Reply"]
-
-
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True)
 class Operation:
     """All that is particular to one operation.
 
-    `endpoint` is the operation's name in `api/operations.py` and its quota bucket. `key_kinds`: what Paystack
-    takes in the request to name the customer. `call(client, key, body)` sends one row, where `body` is the
-    row's `body` plus its secret fields. `repeatable`: sending the same row twice does no harm.
-    `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back` tells
-    whether a row whose answer was lost was applied; `settle` tells the verdict of a row that was only
+    `endpoint` is the operation's name in `api/operations.py`, the client's method and its quota bucket.
+    `identifier_required`: the request names the customer. `repeatable`: sending the same row twice does no
+    harm. `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back`
+    tells whether a row whose answer was lost was applied; `settle` tells the verdict of a row that was only
     accepted.
     """
 
@@ -85,8 +81,6 @@ class Operation:
     endpoint: str
     columns: tuple[Column, ...]
     identifiers: tuple[str, ...]
-    key_kinds: tuple[str, ...]
-    call: Call
     repeatable: bool
     guards: tuple[Guard, ...]
     read_back: readback.ReadBack | None = None
@@ -95,12 +89,17 @@ class Operation:
     undo_reason: str = ""
     accepted_pending: bool = False
     absent_means_done: bool = False
-    needs_live_confirm: bool = False
     identifier_required: bool = True
-    by_column: Mapping[str, Column] = field(init=False, repr=False, compare=False)
 
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "by_column", MappingProxyType({c.name: c for c in self.columns}))
+    @cached_property
+    def by_column(self) -> dict[str, Column]:
+        return {column.name: column for column in self.columns}
+
+    def call(self, client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
+        """Sends one row; `body` is the row's `body` plus its secret fields."""
+        method = getattr(client, self.endpoint)
+        reply: Reply = method(key, **body) if self.identifier_required else method(**body)
+        return reply
 
     @property
     def request(self) -> str:
@@ -182,26 +181,6 @@ def _required(column: Column) -> Column:
     return replace(column, required=True, clearable=False)
 
 
-def _risk_action(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-    return client.set_risk_action(key, body["risk_action"])
-
-
-def _update(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-    return client.update(key, **body)
-
-
-def _create(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-    return client.create(key, **body)
-
-
-def _validate(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-    return client.validate(key, **body)
-
-
-def _deactivate(client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:  # noqa: ARG001 - one shape for all
-    return client.deactivate_authorization(body["authorization_code"])
-
-
 _RISK: Final = Operation(
     name="risk-action",
     title="Set risk actions",
@@ -219,8 +198,6 @@ _RISK: Final = Operation(
         ),
     ),
     identifiers=IDENTIFIERS,
-    key_kinds=("customer_code", "email"),
-    call=_risk_action,
     repeatable=True,  # it sets a state
     read_back=readback.fields_hold,
     undoable=("risk_action",),
@@ -236,8 +213,6 @@ _UPDATE: Final = Operation(
     endpoint="update",
     columns=(*_NAMED, *_PROFILE),
     identifiers=IDENTIFIERS,
-    key_kinds=("customer_code",),  # documented for the code only
-    call=_update,
     repeatable=True,
     read_back=readback.fields_hold,
     undoable=("first_name", "last_name", "phone", "metadata"),
@@ -250,8 +225,6 @@ _CREATE: Final = Operation(
     endpoint="create",
     columns=(_required(_EMAIL), *(replace(column, clearable=False) for column in _PROFILE)),
     identifiers=("email",),
-    key_kinds=("email",),
-    call=_create,
     # Seven code bases rely on "a known email answers with the existing customer"; Paystack does not document
     # it.
     repeatable=False,
@@ -318,13 +291,10 @@ _VALIDATE: Final = Operation(
         Column("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
     ),
     identifiers=IDENTIFIERS,
-    key_kinds=("customer_code", "email"),
-    call=_validate,
     repeatable=False,  # each one is an enquiry at the bank
     settle=readback.identity_verdict,
     undo_reason="An identity check is an enquiry; there is nothing to take back.",
     accepted_pending=True,
-    needs_live_confirm=True,
     guards=(Guard(rows=200, share=0.05, what="identity checks"),),
 )
 
@@ -346,13 +316,10 @@ _DEACTIVATE: Final = Operation(
     ),
     identifiers=IDENTIFIERS,
     identifier_required=False,  # named only so that an unknown outcome can be read back
-    key_kinds=("customer_code", "email"),
-    call=_deactivate,
     repeatable=True,
     absent_means_done=True,
     read_back=readback.authorization_gone,
     undo_reason="A deactivated authorization cannot be activated again; the customer has to pay once more.",
-    needs_live_confirm=True,
     guards=(Guard(rows=100, share=0.01, what="deactivations"),),
 )
 
@@ -362,10 +329,8 @@ OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
 """Every bulk operation by the name it has on the command line."""
 
 
-def operation(name: str | Operation) -> Operation:
+def operation(name: str) -> Operation:
     """The operation of this name (`_` may stand for `-`). Raises `ConfigError` if there is none."""
-    if isinstance(name, Operation):
-        return name
     try:
         return OPERATIONS[name.replace("_", "-")]
     except KeyError:

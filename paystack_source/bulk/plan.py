@@ -19,30 +19,11 @@ from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import seal
 from paystack_source.bulk.checks import secret_reader
 from paystack_source.bulk.diff import open_database
-from paystack_source.bulk.headers import Match
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan_file import (
-    Confirmation,
-    CopyInfo,
-    Counts,
-    InputInfo,
-    PlanHeader,
-    PlanRow,
-    PlanWriter,
-    read_rows,
-    read_sealed,
-)
+from paystack_source.bulk.plan_file import PlanHeader, PlanRow, PlanWriter, read_rows, read_sealed
 from paystack_source.bulk.planner import Planner, PlanOptions
-from paystack_source.bulk.problems import (
-    EditedPlan,
-    InputChanged,
-    InputError,
-    PlanError,
-    Problem,
-    StalePlan,
-    WrongAccount,
-)
+from paystack_source.bulk.problems import InputChanged, StalePlan, WrongAccount
 from paystack_source.bulk.tables import open_table
 
 if TYPE_CHECKING:
@@ -50,26 +31,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.operations import Operation
-
-__all__ = [
-    "Confirmation",
-    "CopyInfo",
-    "Counts",
-    "EditedPlan",
-    "InputChanged",
-    "InputError",
-    "InputInfo",
-    "Plan",
-    "PlanError",
-    "PlanHeader",
-    "PlanOptions",
-    "PlanRow",
-    "Problem",
-    "StalePlan",
-    "WrongAccount",
-    "make_plan",
-]
+    from paystack_source.bulk.tables import Table
 
 MAX_AGE: Final = timedelta(hours=24)
 """How old a plan may be when it is applied, unless the caller says otherwise."""
@@ -96,19 +58,15 @@ class Plan:
         """The rows in input order, in bounded memory."""
         return read_rows(self.path, self._identity)
 
-    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401
-        """Reads the secret fields again from the input (the planned path if `source` is None).
+    def input(self, source: Any = None) -> Table:  # noqa: ANN401 - any frame
+        """The input that was planned: `source`, or if that is None the planned file.
 
-        Returns a function of a row. Raises `InputChanged` if the input is not the one that was planned.
+        Raises `InputChanged` if it is not at hand or not what was planned.
         """
-        operation = OPERATIONS[self.header.operation]
         about = self.header.input
-        if not set(operation.secret_fields) & set(about.mapping):
-            return lambda _row: {}
         if source is None and about.path is None:
             raise InputChanged(
-                "This plan was made from a frame, and its secret fields are not in it",
-                advice="Give the same frame again.",
+                "This plan was made from a frame, which is not at hand", advice="Give the same frame again."
             )
         try:
             table = open_table(
@@ -119,17 +77,24 @@ class Plan:
             )
         except FileNotFoundError:
             raise InputChanged(
-                "The input file of this plan is gone; its secret fields are read from it",
-                advice="Put it back, or plan again.",
+                "The input file of this plan is gone", advice="Put it back, or plan again."
             ) from None
         if table.columns != about.columns or not seal.matches(about.digest, table.sha256()):
             raise InputChanged(
-                f"{table.name} is not the input that was planned",
+                f"{table.name} was changed since it was planned",
                 advice="Put the file back as it was, or plan again.",
             )
-        places = {name: about.columns.index(column) for name, column in about.mapping.items()}
-        of_row = secret_reader(operation, table, Match(places, [], []))
-        return lambda row: of_row(row.row)
+        return table
+
+    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
+        """Reads the secret fields again from the `input`; returns a function of a row."""
+        about = self.header.input
+        names = set(OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
+        if not names:
+            return lambda _row: {}
+        return secret_reader(
+            self.input(source), {name: about.columns.index(about.mapping[name]) for name in names}
+        )
 
     def check_applicable(  # noqa: PLR0913 - everything that must agree
         self,
@@ -180,7 +145,7 @@ class Plan:
 
 
 def make_plan(  # noqa: PLR0913 - what is planned, against what, when
-    operation: str | Operation,
+    operation: str,
     source: Any,  # noqa: ANN401 - any kind of table
     *,
     out: str | Path,

@@ -11,8 +11,6 @@ ConfigError (exit 2: nothing was sent)
 
 from __future__ import annotations
 
-import csv
-import os
 from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
@@ -21,19 +19,6 @@ from paystack_source.api.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
-    from pathlib import Path
-
-__all__ = [
-    "EditedPlan",
-    "InputChanged",
-    "InputError",
-    "PlanError",
-    "Problem",
-    "StalePlan",
-    "WrongAccount",
-    "masked",
-    "write_problems",
-]
 
 SHOWN: Final = 20
 ALIKE: Final = 5
@@ -136,14 +121,3 @@ def masked(value: object, *, secret: bool = False) -> str:
         name, _, domain = text.rpartition("@")
         return f"{name[:1]}…@{domain[:1]}…"
     return f"{text[:1]}…{text[-1:]}" if len(text) > 3 else "…"  # noqa: PLR2004
-
-
-def write_problems(error: InputError, path: Path) -> Path:
-    """Writes the problems as CSV (line, row, column, reason, value masked), readable by the owner only."""
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["line", "row", "column", "reason", "value"])
-        for problem in error.problems:
-            writer.writerow([problem.line, problem.row, problem.column, problem.reason, problem.value])
-    return path

@@ -14,25 +14,23 @@ columns (BVN, account number, authorization code) are masked: they rest nowhere 
 from __future__ import annotations
 
 import json
-import os
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.errors import ConfigError
-from paystack_source.bulk import seal
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.problems import masked
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
-from paystack_source.bulk.tables import Table, open_table, write_table
+from paystack_source.bulk.tables import Table, open_table, private_file, write_table
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
     from pathlib import Path
 
     from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.plan import Plan, PlanHeader
+    from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.runs import Run
 
@@ -185,12 +183,8 @@ def _write_or_remove(path: Path, columns: Sequence[str], rows: Iterable[Sequence
 
 def write_summary(run: Run, summary: dict[str, Any]) -> None:
     """`summary.json`: the object that `--json` prints, with the reasons."""
-    part = run.summary_file.with_suffix(".part")
-    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(handle, "w", encoding="utf-8") as file:
-        json.dump(summary, file, ensure_ascii=False, indent=2, default=str)
-        file.write("\n")
-    part.replace(run.summary_file)
+    with private_file(run.summary_file) as file:
+        file.write(json.dumps(summary, ensure_ascii=False, indent=2, default=str).encode() + b"\n")
 
 
 @dataclass(frozen=True, slots=True)
@@ -203,12 +197,12 @@ class _Cells:
 
 def _cells(run: Run, plan: Plan, source: Any) -> tuple[_Cells, str | None]:  # noqa: ANN401 - any frame
     """The input's columns if it is still what was planned; else those of earlier results; else the plan's keys."""
-    table, missing = _input(plan, source)
-    if table is not None:
-        secret = masked_columns(plan.header)
-        return _chosen(table, secret), None
+    try:
+        return _chosen(plan.input(source), masked_columns(plan)), None
+    except (OSError, ConfigError) as error:
+        missing = str(getattr(error, "message", "the input file cannot be read"))
     if run.results_file.is_file():
-        return _chosen(open_table(run.results_file), {}), None
+        return _chosen(open_table(run.results_file), set()), None
     own = _Cells(("row", "key"), lambda: ((str(row.row), row.key) for row in plan.rows()))
     return own, missing
 
@@ -223,27 +217,7 @@ def _chosen(table: Table, secret: Collection[str]) -> _Cells:
     return _Cells([table.columns[place] for place, _ in kept], rows)
 
 
-def _input(plan: Plan, source: Any) -> tuple[Table | None, str | None]:  # noqa: ANN401 - any frame
-    """The input, if it is at hand and still what was planned; else why not."""
-    planned = plan.header.input
-    if source is None and planned.path is None:
-        return None, "the frame is not at hand"
-    try:
-        table = open_table(
-            planned.path if source is None else source,
-            encoding=planned.encoding, delimiter=planned.delimiter, sheet=planned.sheet,
-        )  # fmt: skip
-        same = table.columns == planned.columns and seal.matches(planned.digest, table.sha256())
-    except (OSError, ConfigError):
-        return None, "the input file is gone or cannot be read"
-    return (table, None) if same else (None, "the input was changed since it was planned")
-
-
-def masked_columns(header: PlanHeader) -> dict[str, Callable[[Iterable[Any]], list[str]]]:
-    """For each of the input's secret columns, what masks it."""
-    names = (header.input.mapping.get(name) for name in OPERATIONS[header.operation].secret_fields)
-    return {name: _mask_all for name in names if name is not None}
-
-
-def _mask_all(values: Iterable[Any]) -> list[str]:
-    return [masked(value, secret=True) for value in values]
+def masked_columns(plan: Plan) -> set[str]:
+    """The input's secret columns."""
+    header = plan.header
+    return {header.input.mapping.get(name, "") for name in OPERATIONS[header.operation].secret_fields} - {""}

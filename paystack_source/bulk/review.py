@@ -9,7 +9,6 @@ from __future__ import annotations
 import base64
 import hashlib
 import html
-import os
 import re
 import shlex
 from collections import Counter
@@ -23,6 +22,7 @@ import msgspec
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.problems import masked
 from paystack_source.bulk.readback import same
+from paystack_source.bulk.tables import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,8 +30,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanHeader, PlanRow
-
-__all__ = ["SHOWN", "render_review", "write_review"]
 
 SHOWN: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
@@ -54,11 +52,8 @@ def write_review(
     For the arguments see `render_review`.
     """
     path = Path(path)
-    text = render_review(plan, show_personal=show_personal, command=command, rows=rows)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "w", encoding="utf-8") as file:
-        file.write(text)
+    with private_file(path) as file:
+        file.write(render_review(plan, show_personal=show_personal, command=command, rows=rows).encode())
     return path
 
 

@@ -82,7 +82,7 @@ class Run:
         return self.folder / "summary.json"
 
     def withdraw(self) -> None:
-        """Takes back what an earlier session said of the rows; the summary is written last, and says it is said anew."""
+        """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
         for path in (self.summary_file, self.failed_file, self.unknown_file, self.unsent_file):
             path.unlink(missing_ok=True)
 

@@ -12,7 +12,7 @@ import signal
 import socket
 import threading
 import time
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.perform import Done, Job
     from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.states import RowState
     from paystack_source.progress import Progress
 
@@ -133,15 +134,9 @@ class Finished:
             "failed_file": _path(self.run.failed_file),
             "unknown_file": _path(self.run.unknown_file),
             "unsent_file": _path(self.run.unsent_file),
-            "reasons": [
-                {
-                    "outcome": group.outcome.value, "code": group.code, "message": group.message,
-                    "rows": group.rows, "example_line": group.example_line,
-                }
-                for group in self.reasons
-            ],
+            "reasons": [asdict(group) for group in self.reasons],
             "warnings": self.warnings,
-        }  # fmt: skip
+        }
 
 
 def _path(path: Path) -> str | None:
@@ -166,7 +161,7 @@ class Session:
     def apply(self, plan: Plan, *, run_id: str | None = None) -> Finished:
         """Start a run of `plan`. Raises `PlanError`, `BusyError`, `AppliedError`; then nothing was sent."""
         self.check(plan, MAX_AGE if self.max_age is None else self.max_age)
-        secrets = plan.secrets(self.source) if _has_secrets(plan) else None
+        secrets = plan.secrets(self.source)
         with self.runs.lock(plan):
             before = self.runs.run_of(plan)
             if before is not None:
@@ -184,7 +179,7 @@ class Session:
         """
         plan = run.plan()
         self.check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
-        secrets = plan.secrets(self.source) if _has_secrets(plan) else None
+        secrets = plan.secrets(self.source)
         runs = Runs(run.folder.parent)
         with runs.lock(plan):
             runs.check_claim(run, plan)
@@ -207,13 +202,13 @@ class Session:
             max_age=max_age,
         )
 
-    def _run(self, run: Run, plan: Plan, secrets: Callable[..., dict[str, str]] | None) -> Finished:
+    def _run(self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]]) -> Finished:
         operation = OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         performer = Performer(
             operation,
             self.client.until(lambda: runner.check(Action.SEND)),
-            secrets or (lambda _row: {}),
+            secrets,
             reader=self.client.until(lambda: runner.check(Action.READ_BACK)),
             recheck=old if self.recheck is None else self.recheck,
             now=self.now,
@@ -255,7 +250,7 @@ def conclude(
     found, missing = write_results(run, plan, journal, source)
     finished = describe(run, plan, journal, found, ended)
     if missing:
-        finished.warnings.append(f"The result files have no input columns: {missing}.")
+        finished.warnings.append(f"The result files have no input columns. {missing}.")
     write_summary(run, finished.as_json())
     if ended is not None and ended.error is not None and not isinstance(ended.error, PaystackError):
         raise ended.error
@@ -368,10 +363,6 @@ def stopping(runner: Runner) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
-
-
-def _has_secrets(plan: Plan) -> bool:
-    return bool(OPERATIONS[plan.header.operation].secret_fields)
 
 
 def _meta(plan: Plan) -> dict[str, Any]:

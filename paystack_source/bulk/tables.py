@@ -9,12 +9,14 @@ CSV.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import io
 import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,8 +29,6 @@ from paystack_source.bulk.problems import InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
-
-__all__ = ["Table", "TextBatch", "arrow_table", "open_table", "write_table"]
 
 _ROWS: Final = 65_536
 _CHUNK: Final = 1 << 20
@@ -108,27 +108,39 @@ def open_table(
     return _open_frame(source)
 
 
-def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows as CSV (formula guard on, BOM so that Excel sees UTF-8) or, by suffix, Parquet.
-
-    Returns how many rows. The file is readable by its owner only, and appears complete or not at all.
-    `open_table` reads back exactly what was written.
-    """
-    path = Path(path)
+@contextlib.contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that only its owner can read, and that appears complete, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            with os.fdopen(descriptor, "wb") as binary:
-                count = _write_parquet(binary, columns, rows)
-        else:
-            with os.fdopen(descriptor, "w", encoding="utf-8-sig", newline="") as text:
-                count = csvio.write_rows(text, columns, rows)
+        with os.fdopen(descriptor, "w+b") as file:
+            yield file
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
-    return count
+
+
+def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Writes text rows as CSV (formula guard on, BOM so that Excel sees UTF-8) or, by suffix, Parquet.
+
+    Returns how many rows, in a `private_file`.
+    `open_table` reads back exactly what was written.
+    """
+    path = Path(path)
+    with private_file(path) as file:
+        if path.suffix.lower() in (".parquet", ".pq"):
+            return _write_parquet(file, columns, rows)
+        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
+            return csvio.write_rows(text, columns, rows)
+
+
+def write_problems(error: InputError, path: Path) -> None:
+    """What is wrong with an input, as CSV; the values in it are masked."""
+    rows = ([p.line, p.row, p.column, p.reason, p.value] for p in error.problems)
+    columns = ("line", "row", "column", "reason", "value")
+    write_table(path, columns, ([str("" if cell is None else cell) for cell in row] for row in rows))
 
 
 def _write_parquet(file: Any, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:

@@ -87,7 +87,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
                 advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
             )
         made = make_plan(
-            operation,
+            operation.name,
             source,
             out=out or run.folder / "undo.plan",
             options=how,

@@ -10,6 +10,8 @@ import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
+import msgspec
+
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.session import COMMAND
 from paystack_source.bulk.states import Outcome
@@ -19,7 +21,8 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan import Plan, PlanHeader, PlanRow
+    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan_file import PlanHeader, PlanRow
     from paystack_source.bulk.session import Finished
 
 UNKNOWN: Final = "(unknown)"
@@ -160,13 +163,7 @@ def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
         "plan_id": header.plan_id,
         "seal": header.seal,
         "operation": header.operation,
-        "rows": header.counts.rows,
-        "to_send": header.counts.to_send,
-        "noop": header.counts.noop,
-        "folded": header.counts.folded,
-        "drifted": header.counts.drifted,
-        "unknown_old": header.counts.unknown_old,
-        "requests": header.counts.requests,
+        **msgspec.to_builtins(header.counts),
         "minutes": header.minutes,
         "account": header.account,
         "key_mode": header.key_mode,

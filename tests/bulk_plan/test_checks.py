@@ -10,8 +10,8 @@ from hypothesis import strategies as st
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import OPERATIONS, operation
-from paystack_source.bulk.plan import InputError
-from paystack_source.bulk.problems import write_problems
+from paystack_source.bulk.problems import InputError
+from paystack_source.bulk.tables import write_problems
 
 from .world import copy_of, customer, frame, plan
 
@@ -63,7 +63,8 @@ def test_long_lists_are_cut_in_words_and_whole_as_csv(tmp_path):
     )
     assert str(error).count("is not a customer code") == 5  # what else is wrong must be seen too
     assert "… and 45 more" in str(error)
-    path = write_problems(error, tmp_path / "problems.csv")
+    path = tmp_path / "problems.csv"
+    write_problems(error, path)
     with path.open(encoding="utf-8-sig", newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["row"] for row in rows] == [str(i) for i in range(1, 51)]

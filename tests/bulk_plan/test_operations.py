@@ -12,8 +12,8 @@ from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import NotFound
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan_file import PlanRow
-from paystack_source.bulk.reference import bulk_input_page
 
+from .reference import bulk_input_page
 from .world import NOW, Reader, customer
 
 ROOT = Path(__file__).parents[2]
@@ -171,7 +171,7 @@ def test_reads_other_than_a_missing_customer_go_up():
 
 def test_the_page_of_columns_is_in_step():
     page = (ROOT / "docs/bulk-input.md").read_text()
-    assert page == bulk_input_page(page), "run: python -m paystack_source.bulk.reference docs/bulk-input.md"
+    assert page == bulk_input_page(page), "run: python -m tests.bulk_plan.reference docs/bulk-input.md"
     for operation in OPERATIONS.values():
         for column in operation.columns:
             assert f"`{column.name}`" in page

@@ -11,8 +11,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.bulk import seal
-from paystack_source.bulk.plan import EditedPlan, Plan, StalePlan
+from paystack_source.bulk.plan import Plan
 from paystack_source.bulk.plan_file import FORMAT
+from paystack_source.bulk.problems import EditedPlan, StalePlan
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.tables import write_table
 from tests.canary import search

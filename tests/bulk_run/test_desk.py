@@ -9,7 +9,7 @@ import pytest
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.frames import _confirmed
-from paystack_source.bulk.plan import Confirmation, Counts
+from paystack_source.bulk.plan_file import Confirmation, Counts
 from paystack_source.desk import Desk
 from paystack_source.terminal import UsageError
 

@@ -1,6 +1,6 @@
 """Writes the tables of `docs/bulk-input.md` from the table of operations; a test keeps the two in step.
 
-python -m paystack_source.bulk.reference docs/bulk-input.md
+python -m tests.bulk_plan.reference docs/bulk-input.md
 """
 
 from __future__ import annotations
