@@ -1,8 +1,8 @@
 """Makes and opens plans: what would be sent, to whom, what was there before, and what it takes to confirm it.
 
-plan = make_plan("risk-action", "customers.csv", out="customers.plan",
-copy=duckdb_copy("paystack_customers.duckdb")) plan.header.counts        rows, to_send, noop, folded, drifted
-for row in plan.rows():   old and new values of each row
+plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
+plan.header.counts        # rows, to_send, noop, folded, drifted
+plan.rows()               # old and new values of each row
 """
 
 from __future__ import annotations
@@ -16,25 +16,28 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.api.errors import ConfigError
-from paystack_source.bulk import seal
 from paystack_source.bulk.checks import secret_reader
 from paystack_source.bulk.diff import open_database
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan_file import PlanHeader, PlanRow, PlanWriter, read_rows, read_sealed
+from paystack_source.bulk.plan_file import (
+    PlanHeader,
+    PlanRow,
+    PlanWriter,
+    digest_fits,
+    read_rows,
+    read_sealed,
+)
 from paystack_source.bulk.planner import Planner, PlanOptions
 from paystack_source.bulk.problems import InputChanged, StalePlan, WrongAccount
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.tables import open_table, private_file
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.tables import Table
-
-MAX_AGE: Final = timedelta(hours=24)
-"""How old a plan may be when it is applied, unless the caller says otherwise."""
 
 _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
@@ -79,7 +82,7 @@ class Plan:
             raise InputChanged(
                 "The input file of this plan is gone", advice="Put it back, or plan again."
             ) from None
-        if table.columns != about.columns or not seal.matches(about.digest, table.sha256()):
+        if table.columns != about.columns or not digest_fits(about.digest, table.sha256()):
             raise InputChanged(
                 f"{table.name} was changed since it was planned",
                 advice="Put the file back as it was, or plan again.",
@@ -102,9 +105,9 @@ class Plan:
         *,
         account: int | None,
         key_mode: str,
-        max_age: timedelta = MAX_AGE,
-        key_fingerprint: str | None = None,
-        host: str | None = None,
+        max_age: timedelta,
+        key_fingerprint: str | None,
+        host: str,
     ) -> None:
         """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
 
@@ -123,10 +126,10 @@ class Plan:
                 f"The plan was made for {header.key_mode} mode, the key is a {key_mode} key",
                 advice="Use the other key, or plan again with this one.",
             )
-        if host is not None and header.host is not None and header.host != host:
+        if header.host is not None and header.host != host:
             places = {"paystack": "Paystack", "loopback": "a local sandbox"}
             raise WrongAccount(
-                f"The plan was made against {places[header.host]}, not {places.get(host, host)}",
+                f"The plan was made against {places[header.host]}, not {places[host]}",
                 advice="Plan again.",
             )
         if account is not None and header.account is not None:
@@ -149,42 +152,42 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     source: Any,  # noqa: ANN401 - any kind of table
     *,
     out: str | Path,
-    options: PlanOptions | Mapping[str, Any] | None = None,
+    options: PlanOptions | None = None,
     copy: CustomerCopy | None = None,
     client: PaystackClient | None = None,
-    now: Callable[[], datetime] | None = None,
-    plan_id: str | None = None,
+    now: datetime | None = None,
     on_fetch: Callable[[int], None] | None = None,
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
     with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
-    `client`; `on_fetch` hears how many customers were read. `now` gives the time (UTC).
+    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC).
     """
-    chosen = options if isinstance(options, PlanOptions) else _options(options or {})
+    chosen = _checked(options or PlanOptions())
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     planner = Planner(
         find_operation(operation),
         open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet),
         chosen,
-        now=(now or (lambda: datetime.now(UTC)))().astimezone(UTC),
-        plan_id=plan_id,
+        now=now or datetime.now(UTC),
         on_fetch=on_fetch,
     )
     # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
     with (
         tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
         closing(open_database(Path(folder))) as con,
-        PlanWriter(path) as writer,
+        private_file(path) as file,
+        PlanWriter(file) as writer,
     ):
         planner.run(con, writer, copy, client)
     return Plan.open(path)
 
 
-def _options(values: Mapping[str, Any]) -> PlanOptions:
+def _checked(options: PlanOptions) -> PlanOptions:
+    """From Python an option may be anything. Raises `ConfigError` for what it cannot be."""
     try:
-        return msgspec.convert(dict(values), PlanOptions, strict=False)
+        return msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
     except msgspec.ValidationError as error:
         raise ConfigError(f"An option of the plan is wrong: {error}") from None

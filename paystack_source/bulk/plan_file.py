@@ -9,7 +9,9 @@ again from the input.
 from __future__ import annotations
 
 import hashlib
+import hmac
 import os
+import secrets
 import stat
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
@@ -23,18 +25,19 @@ from paystack_source.bulk.problems import EditedPlan, StalePlan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
     from pathlib import Path
-    from types import TracebackType
 
 FORMAT: Final = 1
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
+_COST: Final = {"n": 2**14, "r": 8, "p": 1}  # about 50 ms and 16 MB a guess
+_SALT_BYTES: Final = 16
 
 
 class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
     """Which input was planned.
 
-    `digest` is `sha256:…`, or `scrypt:…` where the rows hold secrets (see `seal.py`).
+    `digest` is what `digest_of` makes of it.
     """
 
     path: str | None
@@ -137,11 +140,6 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
         """The request's fields, without the secret ones."""
         return self.new
 
-    @property
-    def secret_fields(self) -> tuple[str, ...]:
-        """The fields that must be filled in from the input before the row can be sent."""
-        return tuple(self.secrets)
-
 
 SCHEMA: Final = pa.schema(
     [
@@ -163,40 +161,22 @@ SCHEMA: Final = pa.schema(
 
 
 class PlanWriter:
-    """Writes rows as they come and the header at the end.
+    """Writes rows as they come, then the header and the seal, into an open file."""
 
-    The file appears, sealed and complete, or not at all.
-    """
-
-    def __init__(self, path: Path) -> None:
-        self.path = path
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self._part = path.with_name(f".{path.name}.{os.getpid()}.part")
-        descriptor = os.open(self._part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
-        self._file: BinaryIO = os.fdopen(descriptor, "w+b")
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
         # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
         # into. No statistics: they would repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
-            self._file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
+            file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
 
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
-    ) -> None:
-        self._writer.is_open = False  # given up: its clean-up must not write to the closed file
-        self._file.close()
-        self._part.unlink(missing_ok=True)
-
-    def write(self, rows: pa.RecordBatch | pa.Table) -> None:
+    def write(self, rows: pa.RecordBatch) -> None:
         """Appends rows that have the columns of `SCHEMA`."""
-        table = pa.Table.from_batches([rows]) if isinstance(rows, pa.RecordBatch) else rows
-        self._writer.write_table(table.cast(SCHEMA), row_group_size=65_536)
+        self._writer.write_table(pa.Table.from_batches([rows]).cast(SCHEMA), row_group_size=65_536)
 
-    def close(self, header: PlanHeader) -> PlanHeader:
-        """Writes the header, seals, moves the file into place; returns the header with its seal."""
+    def close(self, header: PlanHeader) -> None:
+        """Writes the header, and seals."""
         text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
         self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
         self._writer.close()
@@ -205,8 +185,12 @@ class PlanWriter:
         self._file.write(seal.encode())
         self._file.flush()
         os.fsync(self._file.fileno())
-        self._part.replace(self.path)
-        return msgspec.structs.replace(header, seal=seal)
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.is_open = False  # given up: its clean-up must not write to the closed file
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:
@@ -274,7 +258,7 @@ def read_sealed(path: Path) -> tuple[PlanHeader, tuple[int, int, int, int]]:
     return msgspec.structs.replace(header, seal=seal), identity
 
 
-def read_rows(path: Path, identity: tuple[int, int, int, int], *, batch: int = 4_096) -> Iterator[PlanRow]:
+def read_rows(path: Path, identity: tuple[int, int, int, int]) -> Iterator[PlanRow]:
     """The rows in input order, a batch in memory at a time.
 
     Raises `EditedPlan` if the file is not the one checked.
@@ -283,7 +267,7 @@ def read_rows(path: Path, identity: tuple[int, int, int, int], *, batch: int = 4
     with path.open("rb") as file:
         if _identity(file) != identity:
             raise EditedPlan(f"{path.name} was changed since it was opened.", advice="Open it again.")
-        for part in pq.ParquetFile(file).iter_batches(batch_size=batch):
+        for part in pq.ParquetFile(file).iter_batches(batch_size=4_096):
             for item in part.to_pylist():
                 old, secrets = item["old"], item["secrets"]
                 item["old"] = None if old is None else decode(old)
@@ -291,3 +275,34 @@ def read_rows(path: Path, identity: tuple[int, int, int, int], *, batch: int = 4
                 item["secrets"] = {} if secrets is None else decode(secrets)
                 item["note"] = item["note"] or ""
                 yield PlanRow(**item)
+
+
+# -- the digest of the input ---------------------------------------------------------------------------------
+
+
+def digest_of(sha256: str, *, hides: bool) -> str:
+    """What the plan keeps of an input with this hash: `sha256:…`, or `scrypt:salt:…` if its rows hold secrets.
+
+    A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known,
+    its plain hash lets a graphics card try all eleven-digit numbers in seconds.
+    """
+    if not hides:
+        return f"sha256:{sha256}"
+    salt = secrets.token_bytes(_SALT_BYTES)
+    return f"scrypt:{salt.hex()}:{_slow(sha256, salt)}"
+
+
+def digest_fits(digest: str, sha256: str) -> bool:
+    """Whether an input with this hash is the one that `digest` was made from."""
+    kind, _, rest = digest.partition(":")
+    if kind == "sha256":
+        return hmac.compare_digest(rest, sha256)
+    salt, _, kept = rest.partition(":")
+    try:
+        return kind == "scrypt" and hmac.compare_digest(kept, _slow(sha256, bytes.fromhex(salt)))
+    except ValueError:
+        return False
+
+
+def _slow(sha256: str, salt: bytes) -> str:
+    return hashlib.scrypt(bytes.fromhex(sha256), salt=salt, dklen=32, **_COST).hex()

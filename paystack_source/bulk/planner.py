@@ -9,20 +9,26 @@ import secrets
 from datetime import datetime, timedelta
 from importlib import metadata
 from typing import TYPE_CHECKING, Any, Final, Literal
-from urllib.parse import urlsplit
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.api.errors import ConfigError
-from paystack_source.bulk import seal
 from paystack_source.bulk.checks import KEPT, Checker
 from paystack_source.bulk.diff import Diff
 from paystack_source.bulk.diff_sql import COMPARED
 from paystack_source.bulk.headers import match_columns
 from paystack_source.bulk.live import fetch_all
-from paystack_source.bulk.plan_file import SCHEMA, Confirmation, CopyInfo, Counts, InputInfo, PlanHeader
+from paystack_source.bulk.plan_file import (
+    SCHEMA,
+    Confirmation,
+    CopyInfo,
+    Counts,
+    InputInfo,
+    PlanHeader,
+    digest_of,
+)
 from paystack_source.bulk.problems import InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
 
@@ -38,6 +44,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.tables import Table
 
 _HASH_KEY_BYTES: Final = 32
+_FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
 _FEW: Final = 10  # so few rows are no large share of anything
 
 
@@ -45,18 +52,14 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     """How to plan.
 
     `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
-    copy to compare with and that takes at most `refresh_limit` requests (default: a minute of quota); else those
-    whose copy is older than `refresh_after_hours` or missing, within the same limit. `key_mode`, `account` and
-    `host` are taken from the client and the copy where they are not given. `guard_rows` and `guard_share` lower
-    or raise the thresholds of the operation.
+    copy to compare with and a minute of quota suffices; else those whose copy is old or missing, within the same
+    limit. `key_mode` and `account` are taken from the client and the copy where they are not given.
     """
 
     risk_action: str | None = None
     only_missing: bool = False
     metadata: Literal["merge", "replace"] = "merge"
     refresh: Literal["auto", "live", "never"] = "auto"
-    refresh_after_hours: float = 24.0
-    refresh_limit: int | None = None
     sheet: str | None = None
     encoding: str | None = None
     delimiter: str | None = None
@@ -64,30 +67,26 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     quota_share: float = 1.0
     key_mode: Literal["live", "test"] | None = None
     account: int | None = None
-    host: Literal["paystack", "loopback"] | None = None
-    guard_rows: int | None = None
-    guard_share: float | None = None
     undo_of: str | None = None
 
 
 class Planner:
     """One planning run. `run` does it all; the other methods are its steps."""
 
-    def __init__(  # noqa: PLR0913 - what is planned, and when
+    def __init__(
         self,
         operation: Operation,
         table: Table,
         options: PlanOptions,
         *,
         now: datetime,
-        plan_id: str | None = None,
         on_fetch: Callable[[int], None] | None = None,
     ) -> None:
         self.operation = operation
         self.table = table
         self.options = options
         self.now = now
-        self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.plan_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.on_fetch = on_fetch
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []
@@ -106,7 +105,7 @@ class Planner:
         writer: PlanWriter,
         copy: CustomerCopy | None,
         client: PaystackClient | None,
-    ) -> PlanHeader:
+    ) -> None:
         """Writes the plan. Raises `InputError` with everything that is wrong, and then writes nothing."""
         mode = client.mode if client is not None else self.options.key_mode
         about = None if copy is None else copy.attach(con, mode)
@@ -122,7 +121,7 @@ class Planner:
         self._raise()
         counts, guarded = self._write(diff, writer)
         self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(diff, about, counts)]
-        return writer.close(self._header(client, mode, about, counts, guarded))
+        writer.close(self._header(client, mode, about, counts, guarded))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -171,16 +170,13 @@ class Planner:
     def _keys(self, diff: Diff, about: CopyInfo | None, mode: Literal["live", "test"]) -> list[str]:
         if self.options.refresh == "live":
             return diff.to_fetch("all")
-        most = self.options.refresh_limit
-        if most is None:
-            most = int(self._per_minute(mode)) or QUOTA_BY_MODE[mode]
+        most = int(self._per_minute(mode)) or QUOTA_BY_MODE[mode]
         keys: list[str] = []
         if about is not None and self.operation.name in COMPARED:
             keys = diff.to_fetch("all", most=most + 1)
             if len(keys) <= most:
                 return keys
-            cutoff = self.now - timedelta(hours=self.options.refresh_after_hours)
-            keys = diff.to_fetch("stale", stale_before=cutoff, as_of=about.as_of)
+            keys = diff.to_fetch("stale", stale_before=self.now - _FRESH, as_of=about.as_of)
             old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
             self.warnings.append(
                 f"Rows are compared with the copy, not with Paystack itself{old}. What was changed there since is not "
@@ -250,7 +246,7 @@ class Planner:
             account=self.account,
             key_mode=mode,
             key_fingerprint=None if client is None else client.key.fingerprint,
-            host=self.options.host if client is None else _host(client.base_url),
+            host=None if client is None else host_of(client),
             input=self._input(),
             copy=about,
             refreshed=self.refreshed,
@@ -266,7 +262,7 @@ class Planner:
         table = self.table
         return InputInfo(
             path=None if table.path is None else str(table.path.resolve()),
-            digest=seal.digest_of(
+            digest=digest_of(
                 table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.match.columns))
             ),
             rows=self.rows,
@@ -279,11 +275,11 @@ class Planner:
             sheet=table.sheet,
         )
 
-    def _per_minute(self, mode: Literal["live", "test"] | None = None) -> float:
+    def _per_minute(self, mode: Literal["live", "test"] | None) -> float:
         limit = self.options.quota if self.options.quota is not None else QUOTA_BY_MODE[mode or "live"]
         return limit * self.options.quota_share
 
-    def _minutes(self, requests: int, mode: Literal["live", "test"] | None = None) -> float:
+    def _minutes(self, requests: int, mode: Literal["live", "test"] | None) -> float:
         speed = self._per_minute(mode)
         return requests / speed if speed else 0.0
 
@@ -293,13 +289,11 @@ class Planner:
         """A live key above a threshold wants the number of rows typed; an unknown mode is taken for live."""
         reasons = []
         for guard, rows in zip(self.operation.guards, guarded, strict=True):
-            most = guard.rows if self.options.guard_rows is None else self.options.guard_rows
-            share = guard.share if self.options.guard_share is None else self.options.guard_share
-            if rows > most:
-                reasons.append(f"{rows:,} {guard.what} are more than {most:,}")
-            if about is not None and about.customers and rows > _FEW and rows / about.customers > share:
+            if rows > guard.rows:
+                reasons.append(f"{rows:,} {guard.what} are more than {guard.rows:,}")
+            if about is not None and about.customers and rows > _FEW and rows / about.customers > guard.share:
                 part = f"{rows / about.customers:.1%} of all {about.customers:,} customers"
-                reasons.append(f"{rows:,} {guard.what} are {part}, more than {share:.0%}")
+                reasons.append(f"{rows:,} {guard.what} are {part}, more than {guard.share:.0%}")
         live = mode != "test"
         return Confirmation(needed=live and bool(reasons), reasons=reasons, phrase=str(counts.to_send))
 
@@ -310,11 +304,11 @@ class Planner:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
             yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."
         if about is not None and compared and not self.refreshed:
-            age = None if about.as_of is None else (self.now - about.as_of).total_seconds() / 3600
-            if age is None:
+            if about.as_of is None:
                 yield "How old the copy is, is not known."
-            elif age > self.options.refresh_after_hours:
-                yield f"The copy is {age:,.0f} hours old; --refresh live compares with Paystack itself."
+            elif (age := self.now - about.as_of) > _FRESH:
+                hours = age.total_seconds() / 3600
+                yield f"The copy is {hours:,.0f} hours old; --refresh live compares with Paystack itself."
         if counts.drifted:
             yield f"{counts.drifted:,} rows differ at Paystack from the copy; they are marked as drifted."
         cleared = diff.cleared()
@@ -355,9 +349,9 @@ def _same_account(one: int | None, other: int | None) -> int | None:
     return one if one is not None else other
 
 
-def _host(base_url: str) -> Literal["paystack", "loopback"]:
-    name = urlsplit(base_url).hostname or ""
-    return "loopback" if name in ("localhost", "::1") or name.startswith("127.") else "paystack"
+def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
+    """`loopback` for a sandbox."""
+    return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
 
 
 def _told(options: PlanOptions) -> dict[str, Any]:

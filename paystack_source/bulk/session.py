@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Performer
+from paystack_source.bulk.planner import host_of
 from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
 from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
@@ -317,11 +318,6 @@ def reach(operation: str | None) -> set[str]:
     To be given to `PaystackClient(operations=…)`.
     """
     return {"list", "fetch"} | ({OPERATIONS[operation].endpoint} if operation else set())
-
-
-def host_of(client: PaystackClient) -> str:
-    """`paystack`, or `loopback` for a sandbox."""
-    return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
 
 
 def follow(

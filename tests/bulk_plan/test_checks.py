@@ -186,7 +186,7 @@ def test_a_good_identity_row(tmp_path):
         "country": "GH",
         "bank_code": "058",
     }
-    assert row.secret_fields == ("account_number", "bvn")
+    assert list(row.secrets) == ["account_number", "bvn"]
 
 
 def test_damaged_numbers_are_reported_and_not_repaired(tmp_path):

@@ -302,7 +302,7 @@ def test_the_copy_is_refreshed_by_itself_if_that_is_cheap(tmp_path):
         deny("CUS_0001", "CUS_0002"),
         copy=copy_of(*COPY, as_of=old),
         client=client,
-        refresh_limit=1,
+        quota=1,
     )
     assert len(client.asked) == 1
     assert any("2 are not in it" in text and "--refresh live" in text for text in made.header.warnings)
@@ -322,7 +322,7 @@ def test_rows_say_themselves_when_they_were_seen(tmp_path):
     copy = arrow_copy([customer(1, _last_seen_at=seen[0]), customer(2, _last_seen_at=seen[1])])
     client = Reader(*COPY)
     denied = deny("CUS_0001", "CUS_0002")
-    made = plan(tmp_path, "risk-action", denied, copy=copy, client=client, refresh_limit=1)
+    made = plan(tmp_path, "risk-action", denied, copy=copy, client=client, quota=1)
     assert client.asked == ["CUS_0002"]
     assert any("compared with the copy" in text for text in made.header.warnings)
     assert made.header.copy.as_of == NOW - dt.timedelta(hours=1)
@@ -446,13 +446,6 @@ def test_a_large_share_of_all_customers_wants_it_too(tmp_path):
     guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live").header.guard
     assert guard.needed
     assert "7.5% of all 200 customers" in guard.reasons[0]
-    guard = plan(
-        tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live", guard_share=0.5
-    ).header.guard
-    assert not guard.needed
-    assert plan(
-        tmp_path, "risk-action", many(15), copy=copy, key_mode="live", guard_rows=14
-    ).header.guard.needed
 
 
 def test_rows_that_need_nothing_do_not_count(tmp_path):

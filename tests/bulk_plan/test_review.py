@@ -279,7 +279,8 @@ def test_where_it_would_go_is_plain(tmp_path, mode, host, said):
         "risk-action",
         frame({"customer_code": "CUS_1", "risk_action": "deny"}),
         key_mode=mode,
-        host=host,
+        client=Reader(mode=mode) if host else None,
+        refresh="never",
     )
     assert said in render_review(made)
 

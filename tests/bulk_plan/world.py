@@ -9,6 +9,7 @@ import pyarrow as pa
 from paystack_source.api.errors import NotFound
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.plan import make_plan
+from paystack_source.bulk.planner import PlanOptions
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 
@@ -65,7 +66,13 @@ def frame(*rows):
 def plan(folder, operation, source, *, copy=None, client=None, now=NOW, **options):
     options.setdefault("key_mode", "test")
     return make_plan(
-        operation, source, out=folder / "it.plan", options=options, copy=copy, client=client, now=lambda: now
+        operation,
+        source,
+        out=folder / "it.plan",
+        options=PlanOptions(**options),
+        copy=copy,
+        client=client,
+        now=now,
     )
 
 

@@ -49,6 +49,18 @@ def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, f
     assert desk.api.write_log() == []
 
 
+@pytest.mark.parametrize(
+    "option",
+    [{"metadata": "Replace"}, {"only_missing": "no"}, {"refresh": "Live"}],
+    ids=lambda o: next(iter(o)),
+)
+def test_a_value_that_an_option_cannot_have_is_refused(desk, settings, option):
+    people = pd.DataFrame({"customer_code": ["CUS_abc"], "metadata": ['{"a": 1}']})
+    with pytest.raises(ConfigError, match="option"):
+        bulk_update(people, **settings, **option)
+    assert desk.api.write_log() == []
+
+
 def test_a_column_is_no_frame_and_the_error_says_what_is(desk, settings, frame):
     for column in (frame["customer_code"], pa.array(frame["customer_code"])):
         with pytest.raises(ConfigError) as error:
