@@ -127,8 +127,8 @@ class Checker:
         """
         cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
         empty = _all_blank(cells, batch.size)
-        for problem in batch.problems:
-            self._note(problem)
+        self.problems += batch.problems[: max(0, KEPT - len(self.problems))]
+        self.count += len(batch.problems)
         staged: dict[str, pa.Array] = {
             "row": pa.array(range(batch.first_row, batch.first_row + batch.size), pa.int64()),
             "line": pa.array(self._lines(batch), pa.int64()),
@@ -280,7 +280,8 @@ class Checker:
                     none &= staged[name].is_null().to_numpy(zero_copy_only=False)
             given = [n for n in self.operation.identifiers if n in self.match.columns]
             if not any(self.operation.by_column[n].required for n in given):
-                self._rows(batch, none & ~skip, f"names no customer: {either(given)} is blank")
+                where = np.flatnonzero(none & ~skip).tolist()
+                self._add(batch, where, None, f"names no customer: {either(given)} is blank")
         index = self.match.columns.get("account_number")
         if index is not None and "f_country" in staged:
             text = pc.utf8_trim_whitespace(batch.columns[index])
@@ -298,36 +299,26 @@ class Checker:
         if len(where):
             self._add(batch, where.tolist(), column, reason, text)
 
-    def _add(self, batch: TextBatch, where: list[int], column: Column, reason: str, text: pa.Array) -> None:
-        index = self.match.columns.get(column.name)
-        name = column.name if index is None else self.table.columns[index]
-        for position in where:
-            if len(self.problems) >= KEPT:
-                break
-            shown = (
-                masked(text[position].as_py(), secret=column.secret)
-                if column.personal or column.secret
-                else None
-            )
-            self._keep(batch, position, name, reason, text[position].as_py()[:40] if shown is None else shown)
-        self.count += len(where)
+    def _add(  # where, what, why
+        self,
+        batch: TextBatch,
+        where: list[int],
+        column: Column | None,
+        reason: str,
+        text: pa.Array | None = None,
+    ) -> None:
+        """Notes `reason` for cells of a column, or for whole rows."""
         self._wrong.update(where)
-
-    def _rows(self, batch: TextBatch, mask: Any, reason: str) -> None:
-        where = np.flatnonzero(mask).tolist()
-        for position in where[: KEPT - len(self.problems)]:
-            self._keep(batch, position, "", reason, "")
         self.count += len(where)
-        self._wrong.update(where)
-
-    def _keep(self, batch: TextBatch, position: int, column: str, reason: str, value: str) -> None:
-        line = batch.lines[position] if batch.lines is not None else None
-        self.problems.append(Problem(line, column, reason, value, batch.first_row + position))
-
-    def _note(self, problem: Problem) -> None:
-        if len(self.problems) < KEPT:
-            self.problems.append(problem)
-        self.count += 1
+        index = None if column is None else self.match.columns.get(column.name)
+        name = self.table.columns[index] if index is not None else column.name if column is not None else ""
+        for position in where[: max(0, KEPT - len(self.problems))]:
+            value = "" if text is None else text[position].as_py()
+            if column is not None:
+                hidden = column.personal or column.secret
+                value = masked(value, secret=column.secret) if hidden else value[:40]
+            line = None if batch.lines is None else batch.lines[position]
+            self.problems.append(Problem(line, name, reason, value, batch.first_row + position))
 
 
 def _all_blank(cells: list[pa.Array], size: int) -> pa.Array:

@@ -10,8 +10,6 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
-import hashlib
-import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
@@ -34,17 +32,15 @@ _DELIMITERS: Final = ",;\t|"
 _CHUNK: Final = 1 << 20
 # Windows-1252 leaves these undefined; Latin-1 gives them a (control) meaning instead of failing.
 _UNDEFINED: Final = tuple(b"\x81\x8d\x8f\x90\x9d")
+_MARKS: Final = (
+    (codecs.BOM_UTF8, "utf-8-sig"),
+    (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
+    (codecs.BOM_UTF32_BE, "utf-32"),
+    (codecs.BOM_UTF16_LE, "utf-16"),
+    (codecs.BOM_UTF16_BE, "utf-16"),
+)
 _ROWS: Final = 50_000
 MAX_CELL: Final = 1_000_000
-
-
-@dataclass(frozen=True, slots=True)
-class Scan:
-    """What one pass over the bytes tells: their hash, how they are encoded, and what to warn about."""
-
-    sha256: str
-    encoding: str
-    warning: str = ""
 
 
 def guard(text: str) -> str:
@@ -60,49 +56,35 @@ def unguard(column: pa.Array) -> pa.Array:
     return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
 
 
-def scan(path: Path, encoding: str | None = None) -> Scan:
-    """Hashes the file and finds its encoding.
-
-    A byte order mark, else strict UTF-8, else Windows-1252 with a warning.
-    """
-    if encoding is not None:
-        _known(encoding)
-    digest = hashlib.sha256()
-    decoder: codecs.IncrementalDecoder | None = None
-    found = encoding
+def find_encoding(path: Path) -> tuple[str, str]:
+    """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
+    utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")("strict")
     undefined = False
     with path.open("rb") as file:
-        head = file.read(_CHUNK)
-        if found is None:
-            found = _by_mark(head)
-        if found is None:
-            if head[:1024].count(0) > len(head[:1024]) // 8:
-                raise InputError(
-                    [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=path.name
-                )
-            decoder = codecs.getincrementaldecoder("utf-8")("strict")
-        data = head
+        data = file.read(_CHUNK)
+        for mark, encoding in _MARKS:
+            if data.startswith(mark):
+                return encoding, ""
+        if data[:1024].count(0) > len(data[:1024]) // 8:
+            raise InputError(
+                [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=path.name
+            )
         while data:
-            digest.update(data)
-            if decoder is not None:
+            if utf8 is not None:
                 try:
-                    decoder.decode(data)
+                    utf8.decode(data)
                 except UnicodeDecodeError:
-                    decoder = None
+                    utf8 = None
             undefined = undefined or any(byte in data for byte in _UNDEFINED)
             data = file.read(_CHUNK)
-    if found is not None:
-        return Scan(digest.hexdigest(), found)
-    if decoder is not None and not decoder.getstate()[0]:
-        return Scan(digest.hexdigest(), "utf-8")
-    return Scan(
-        digest.hexdigest(),
-        "latin-1" if undefined else "cp1252",
-        f"{path.name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8.",
-    )
+    if utf8 is not None and not utf8.getstate()[0]:
+        return "utf-8", ""
+    said = f"{path.name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8."
+    return "latin-1" if undefined else "cp1252", said
 
 
-def _known(encoding: str) -> None:
+def check_encoding(encoding: str) -> None:
+    """Raises `ConfigError` for an encoding that does not exist."""
     try:
         "".encode(encoding)  # knows hex and zip as well, but refuses them: they are not for text
     except (LookupError, ValueError):
@@ -110,16 +92,6 @@ def _known(encoding: str) -> None:
             f"There is no text encoding {encoding!r}",
             advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: it is found by itself.",
         ) from None
-
-
-def _by_mark(head: bytes) -> str | None:
-    if head.startswith(codecs.BOM_UTF8):
-        return "utf-8-sig"
-    if head.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
-        return "utf-32"
-    if head.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
-        return "utf-16"
-    return None
 
 
 @dataclass(slots=True)
@@ -149,7 +121,7 @@ class CsvFile:
         header = next(self._records(), None)
         if header is None:
             raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=path.name)
-        self.columns = [_unguarded(cell) for cell in header[1]]
+        self.columns: list[str] = unguard(pa.array(header[1], pa.string())).to_pylist()
 
     def chunks(self) -> Iterator[Chunk]:
         """The data rows. Raises `InputError` where quotes are broken: nothing after them can be trusted."""
@@ -227,10 +199,6 @@ def _declared(first: str) -> str | None:
     return match[1] if match else None
 
 
-def _unguarded(text: str) -> str:
-    return text[1:] if re.match(_GUARDED, text) else text
-
-
 def _columns(rows: list[list[str]], width: int) -> list[pa.Array]:
     cells = zip(*rows, strict=True) if rows else [() for _ in range(width)]
     return [unguard(pa.array(column, pa.string())) for column in cells]
@@ -249,10 +217,3 @@ def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str
         writer.writerow([guard(cell) for cell in row])
         count += 1
     return count
-
-
-def rows_text(columns: Sequence[str], rows: Iterable[Sequence[str]]) -> str:
-    """A whole guarded CSV as text, for small tables."""
-    buffer = io.StringIO(newline="")
-    write_rows(buffer, columns, rows)
-    return buffer.getvalue()

@@ -7,10 +7,10 @@ Everything ends in the view `held` with the columns of `HELD`; a column that the
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
@@ -24,42 +24,25 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-__all__ = ["HELD", "CustomerCopy", "arrow_copy", "duckdb_copy"]
-
-HELD: Final = (
-    "customer_code",
-    "email",
-    "id",
-    "first_name",
-    "last_name",
-    "phone",
-    "metadata",
-    "risk_action",
-    "integration",
-    "domain",
-    "seen_at",
-    "missing_since",
-)
-_TYPES: Final = {
+HELD: Final = {
+    **dict.fromkeys(("customer_code", "email"), "VARCHAR"),
     "id": "BIGINT",
+    **dict.fromkeys(("first_name", "last_name", "phone", "metadata", "risk_action"), "VARCHAR"),
     "integration": "BIGINT",
-    "seen_at": "TIMESTAMPTZ",
-    "missing_since": "TIMESTAMPTZ",
+    "domain": "VARCHAR",
+    **dict.fromkeys(("seen_at", "missing_since"), "TIMESTAMPTZ"),
 }
-# When the extract last saw a row; the first that the copy has.
-_SEEN: Final = ("_last_seen_at", "_last_verified", "_last_verified_at", "seen_at", "last_seen_at")
+# What the extract notes of each row.
+_OURS: Final = {"seen_at": "_last_seen_at", "missing_since": "_missing_since"}
 
-_MISSING: Final = "_missing_since"
+CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
+"""Makes the view `held` in a DuckDB, with the customers of this key mode only, and says what the copy is."""
 
 
-class CustomerCopy(Protocol):
-    """Something that can show the copy to DuckDB. Build one with `duckdb_copy` or `arrow_copy`."""
-
-    def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        """Makes the view `held` in `con`, with the customers of key mode `mode` only.
-
-        Says what the copy is.
-        """
+def no_copy(con: DuckDBPyConnection) -> None:
+    """The view `held` where there is nothing to compare with."""
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in HELD.items())
+    con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
 
 
 def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "customers") -> CustomerCopy:
@@ -70,7 +53,22 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
             f"There is no copy at {path}",
             advice="Run the extract first (python pipelines/customers.py), or plan without a copy.",
         )
-    return _DuckDBCopy(path, dataset, table)
+
+    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
+        name = f"copied.{_quoted(dataset)}.{_quoted(table)}"
+        con.execute(f"ATTACH {_text(str(path))} AS copied (READ_ONLY)")
+        try:
+            columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
+        except duckdb.CatalogException:
+            raise ConfigError(
+                f"{path.name} has no table {dataset}.{table}",
+                advice="Run the extract into it first, or name the dataset it is in.",
+            ) from None
+        _check_columns(columns)
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written)
+
+    return attach
 
 
 def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
@@ -78,40 +76,11 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
 
     `as_of` says how old it is (UTC) where it has no `_last_seen_at`.
     """
-    return _FrameCopy(table, as_of, destination)
 
-
-@dataclass(frozen=True, slots=True)
-class _DuckDBCopy:
-    path: Path
-    dataset: str
-    table: str
-
-    def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        name = f"copied.{_quoted(self.dataset)}.{_quoted(self.table)}"
-        con.execute(f"ATTACH {_text(str(self.path))} AS copied (READ_ONLY)")
-        try:
-            columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
-        except duckdb.CatalogException:
-            raise ConfigError(
-                f"{self.path.name} has no table {self.dataset}.{self.table}",
-                advice="Run the extract into it first, or name the dataset it is in.",
-            ) from None
-        written = datetime.fromtimestamp(self.path.stat().st_mtime, UTC)
-        _check_columns(columns)
-        return _make_view(con, name, columns, mode, f"duckdb:{self.path.name}", written)
-
-
-@dataclass(frozen=True, slots=True)
-class _FrameCopy:
-    table: Any
-    as_of: datetime | None
-    destination: str
-
-    def attach(self, con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        frame = open_table(self.table)
+    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
+        frame = open_table(table)
         _check_columns(frame.columns)
-        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_SEEN, _MISSING)]
+        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_OURS.values())]
         names = [frame.columns[i] for i in wanted]
         schema = pa.schema([(name, pa.string()) for name in names])
         con.execute(f"CREATE TABLE copied ({', '.join(f'{_quoted(name)} VARCHAR' for name in names)})")
@@ -120,7 +89,9 @@ class _FrameCopy:
             con.register("part", part)
             con.execute("INSERT INTO copied SELECT * FROM part")
             con.unregister("part")
-        return _make_view(con, "copied", names, mode, self.destination, self.as_of)
+        return _make_view(con, "copied", names, mode, destination, as_of)
+
+    return attach
 
 
 def _check_columns(columns: Sequence[str]) -> None:
@@ -139,14 +110,10 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
     destination: str,
     as_of: datetime | None,
 ) -> CopyInfo:
-    seen = next((column for column in _SEEN if column in columns), None)
-    source = {column: column for column in HELD if column in columns} | ({"seen_at": seen} if seen else {})
-    if _MISSING in columns:
-        source["missing_since"] = _MISSING
+    source = {held: ours for held in HELD if (ours := _OURS.get(held, held)) in columns}
     values = {column: f"NULLIF(CAST({_quoted(name)} AS VARCHAR), '')" for column, name in source.items()}
     picked = ", ".join(
-        f"TRY_CAST({values.get(column, 'NULL')} AS {_TYPES.get(column, 'VARCHAR')}) AS {column}"
-        for column in HELD
+        f"TRY_CAST({values.get(column, 'NULL')} AS {kind}) AS {column}" for column, kind in HELD.items()
     )
     where = f" WHERE domain IS NULL OR domain = {_text(mode)}" if mode and "domain" in columns else ""
     con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")

@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 TEXTS: Final = ("first_name", "last_name", "phone", "risk_action")
 _BATCH: Final = 50_000
 _OF_THE_COPY: Final = ("seen_at", "missing_since")  # what only the copy can know
-_KINDS: Final = {"id": "BIGINT", "seen_at": "TIMESTAMPTZ", "missing_since": "TIMESTAMPTZ"}
 _LIVE: Final = pa.schema(
     [
         ("asked", pa.string()),
@@ -95,9 +94,7 @@ class Diff:
 
     def create(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
-        kinds = {pa.int64(): "BIGINT", pa.bool_(): "BOOLEAN"}
-        columns = ", ".join(f'"{field.name}" {kinds.get(field.type, "VARCHAR")}' for field in schema)
-        self.con.execute(f"CREATE TABLE input ({columns})")
+        self._create("input", schema)
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             if name not in schema.names:
                 self.con.execute(f"ALTER TABLE input ADD COLUMN {name} {kind}")
@@ -117,25 +114,17 @@ class Diff:
             wanted.append("lower(email) IN (SELECT lower(email) FROM input)")
         if "id" in self.has:
             wanted.append("id IN (SELECT id FROM input)")
-        source = "held" if self.copied else "(SELECT CAST(NULL AS VARCHAR) AS customer_code) AS nothing"
-        columns = (
-            ", ".join(self._needed())
-            if self.copied
-            else ", ".join(
-                f"CAST(NULL AS {_KINDS.get(name, 'VARCHAR')}) AS {name}" for name in self._needed()
-            )
+        columns = ", ".join(self._needed())
+        self.con.execute(
+            f"CREATE TABLE base AS SELECT {columns} FROM held WHERE {' OR '.join(wanted) or 'false'}"
         )
-        where = f"({' OR '.join(wanted)})" if wanted and self.copied else "false"
-        self.con.execute(f"CREATE TABLE base AS SELECT {columns} FROM {source} WHERE {where}")
         doubled = self._one("SELECT count(customer_code) - count(DISTINCT customer_code) FROM base")[0]
         if doubled:  # a copy that is no table of ours may hold a customer twice
             self.con.execute(
                 "CREATE OR REPLACE TABLE base AS SELECT * FROM base "
                 "QUALIFY row_number() OVER (PARTITION BY customer_code ORDER BY seen_at DESC NULLS LAST) = 1"
             )
-        self.con.execute("CREATE TABLE live (asked VARCHAR)")
-        for item in _LIVE.names[1:]:
-            self.con.execute(f"ALTER TABLE live ADD COLUMN {item} {_KINDS.get(item, 'VARCHAR')}")
+        self._create("live", _LIVE)
         self._identify()
 
     def _needed(self) -> list[str]:
@@ -292,18 +281,8 @@ class Diff:
             rows = self.con.execute(
                 f"SELECT row, line, first_line FROM folded WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
-            yield (
-                count,
-                [
-                    self._problem(
-                        row,
-                        line,
-                        "",
-                        f"asks for something else for the same customer than {self.place} {first}",
-                    )
-                    for row, line, first in rows
-                ],
-            )
+            said = f"asks for something else for the same customer than {self.place}"
+            yield count, [self._problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
     # -- the result ------------------------------------------------------------------------------------------
 
@@ -312,10 +291,7 @@ class Diff:
 
         Yields rows whose metadata cannot be merged into.
         """
-        self.con.execute(
-            "CREATE OR REPLACE TABLE merged "
-            "(row BIGINT, before VARCHAR, after VARCHAR, same BOOLEAN, drifted BOOLEAN)"
-        )
+        self._create("merged", _MERGED)
         if "metadata" not in self.fields:
             return
         how = "replace" if self.operation.name != "update" else "fill" if self.only_missing else self.metadata
@@ -353,6 +329,11 @@ class Diff:
 
     def _problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
         return Problem(line if self.place == "line" else None, column, reason, value, row)
+
+    def _create(self, table: str, schema: pa.Schema) -> None:
+        self.con.register("part", schema.empty_table())
+        self.con.execute(f"CREATE TABLE {table} AS SELECT * FROM part")
+        self.con.unregister("part")
 
     def _append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
         self.con.register("part", rows)

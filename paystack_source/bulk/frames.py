@@ -237,7 +237,7 @@ def _compared(
     if given is False:
         return None, refresh
     if given is not None:
-        return given if hasattr(given, "attach") else arrow_copy(given), refresh
+        return arrow_copy(given), refresh
     from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
 
     copy = audit.find_copy(*_where(settings))

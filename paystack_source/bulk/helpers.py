@@ -114,24 +114,13 @@ def bulk_update(
 
 
 @overload
-def bulk_create(
-    frame: Frame,
-    *,
-    dry_run: Literal[True],
-    **settings: Unpack[Settings],
-) -> pd.DataFrame: ...
+def bulk_create(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Settings]) -> pd.DataFrame: ...
 @overload
 def bulk_create(
-    frame: Frame,
-    *,
-    dry_run: Literal[False] = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
 def bulk_create(
-    frame: Frame,
-    *,
-    dry_run: bool = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
     """Create customers. `frame` has `email` and any of `first_name`, `last_name`, `phone`, `metadata`.
 
@@ -145,24 +134,13 @@ def bulk_create(
 
 
 @overload
-def bulk_validate(
-    frame: Frame,
-    *,
-    dry_run: Literal[True],
-    **settings: Unpack[Settings],
-) -> pd.DataFrame: ...
+def bulk_validate(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Settings]) -> pd.DataFrame: ...
 @overload
 def bulk_validate(
-    frame: Frame,
-    *,
-    dry_run: Literal[False] = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
 def bulk_validate(
-    frame: Frame,
-    *,
-    dry_run: bool = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
     """Ask for identity checks. Rows end as `accepted_pending`: the verdict comes later.
 
@@ -178,23 +156,14 @@ def bulk_validate(
 
 @overload
 def bulk_deactivate_authorization(
-    frame: Frame,
-    *,
-    dry_run: Literal[True],
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Settings]
 ) -> pd.DataFrame: ...
 @overload
 def bulk_deactivate_authorization(
-    frame: Frame,
-    *,
-    dry_run: Literal[False] = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
 def bulk_deactivate_authorization(
-    frame: Frame,
-    *,
-    dry_run: bool = False,
-    **settings: Unpack[Settings],
+    frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
     """Make saved cards and accounts unusable. It cannot be undone.
 

@@ -140,18 +140,10 @@ _ID: Final = Column(
     length=(1, 18),
 )
 _FIRST: Final = Column(
-    "first_name",
-    "name",
-    "First name.",
-    aliases=("first", "given_name", "forename"),
-    clearable=True,
+    "first_name", "name", "First name.", aliases=("first", "given_name", "forename"), clearable=True
 )
 _LAST: Final = Column(
-    "last_name",
-    "name",
-    "Last name.",
-    aliases=("last", "surname", "family_name"),
-    clearable=True,
+    "last_name", "name", "Last name.", aliases=("last", "surname", "family_name"), clearable=True
 )
 _PHONE: Final = Column(
     "phone",

@@ -16,6 +16,7 @@ import pyarrow.compute as pc
 
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.checks import KEPT, Checker
+from paystack_source.bulk.customer_copy import no_copy
 from paystack_source.bulk.diff import Diff
 from paystack_source.bulk.diff_sql import COMPARED
 from paystack_source.bulk.headers import match_columns
@@ -108,7 +109,11 @@ class Planner:
     ) -> None:
         """Writes the plan. Raises `InputError` with everything that is wrong, and then writes nothing."""
         mode = client.mode if client is not None else self.options.key_mode
-        about = None if copy is None else copy.attach(con, mode)
+        about = None
+        if copy is None:
+            no_copy(con)
+        else:
+            about = copy(con, mode)
         if about is not None:
             self.account = _same_account(self.account, about.account)
         diff = self._diff(con, copied=about is not None)

@@ -31,7 +31,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 _ROWS: Final = 65_536
-_CHUNK: Final = 1 << 20
 Format = Literal["csv", "parquet", "excel", "frame"]
 
 
@@ -62,24 +61,15 @@ class Table:
     name: str
     format: Format
     columns: list[str]
-    _read: Callable[[], Iterator[TextBatch]]
-    _hash: Callable[[], str]
+    batches: Callable[[], Iterator[TextBatch]]
+    """The rows in order, a batch in memory at a time. Raises `InputError` for a file that cannot be cut into rows."""
+    sha256: Callable[[], str]
+    """Hash of the file's bytes, or of a frame's columns and text."""
     path: Path | None = None
     encoding: str | None = None
     delimiter: str | None = None
     sheet: str | None = None
     warnings: list[str] = field(default_factory=list)
-
-    def batches(self) -> Iterator[TextBatch]:
-        """The rows in order, a batch in memory at a time.
-
-        Raises `InputError` for a file that cannot be cut into rows.
-        """
-        return self._read()
-
-    def sha256(self) -> str:
-        """Hash of the file's bytes, or of a frame's columns and text."""
-        return self._hash()
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """The rows as tuples of text, for writing them out again."""
@@ -181,16 +171,17 @@ def _kind(path: Path) -> Format:
 
 
 def _file_hash(path: Path) -> str:
-    digest = hashlib.sha256()
     with path.open("rb") as file:
-        while data := file.read(_CHUNK):
-            digest.update(data)
-    return digest.hexdigest()
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _open_csv(path: Path, encoding: str | None, delimiter: str | None) -> Table:
-    found = csvio.scan(path, encoding)
-    file = csvio.CsvFile(path, found.encoding, delimiter)
+    warning = ""
+    if encoding is None:
+        encoding, warning = csvio.find_encoding(path)
+    else:
+        csvio.check_encoding(encoding)
+    file = csvio.CsvFile(path, encoding, delimiter)
 
     def read() -> Iterator[TextBatch]:
         row = 1
@@ -205,9 +196,9 @@ def _open_csv(path: Path, encoding: str | None, delimiter: str | None) -> Table:
         read,
         lambda: _file_hash(path),
         path=path,
-        encoding=found.encoding,
+        encoding=encoding,
         delimiter=file.delimiter,
-        warnings=[found.warning] if found.warning else [],
+        warnings=[warning] if warning else [],
     )
 
 
@@ -252,13 +243,8 @@ def _open_excel(path: Path, sheet: str | None) -> Table:
     def read() -> Iterator[TextBatch]:
         for begin in range(0, len(rows), _ROWS):
             part = rows[begin : begin + _ROWS]
-            batch = TextBatch(begin + 1, len(part), [], [line for line, _ in part])
-            for index in range(len(columns)):
-                values = [row[index] for _, row in part]
-                texts, bad = values_text(values, SPREADSHEET_EXACT)
-                batch.columns.append(texts)
-                _note(batch, index, bad, any(isinstance(v, int | float) for v in values))
-            yield batch
+            cells = (_sheet_text([row[index] for _, row in part]) for index in range(len(columns)))
+            yield _batch(begin + 1, len(part), cells, [line for line, _ in part])
 
     table = Table(path.name, "excel", columns, read, lambda: _file_hash(path), path=path, sheet=name)
     if sheet is None and len(book.sheet_names) > 1:
@@ -266,11 +252,26 @@ def _open_excel(path: Path, sheet: str | None) -> Table:
     return table
 
 
-def _note(batch: TextBatch, index: int, bad: Bad, numbers: bool) -> None:
-    if bad:
-        batch.bad[index] = bad
-    if numbers:
-        batch.numbers.add(index)
+def _sheet_text(values: list[Any]) -> tuple[pa.Array, Bad, bool]:
+    texts, bad = values_text(values, SPREADSHEET_EXACT)
+    return texts, bad, any(isinstance(value, int | float) for value in values)
+
+
+def _batch(
+    first_row: int,
+    size: int,
+    cells: Iterable[tuple[pa.Array, Bad, bool]],
+    lines: list[int] | None = None,
+) -> TextBatch:
+    """A batch of each column's text, damaged cells, and whether its cells were numbers."""
+    batch = TextBatch(first_row, size, [], lines)
+    for index, (texts, bad, numbers) in enumerate(cells):
+        batch.columns.append(texts)
+        if bad:
+            batch.bad[index] = bad
+        if numbers:
+            batch.numbers.add(index)
+    return batch
 
 
 def _text_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[TextBatch]:
@@ -278,12 +279,7 @@ def _text_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[TextBatch]:
     for source in batches:
         for begin in range(0, source.num_rows, _ROWS):
             part = source.slice(begin, _ROWS)
-            batch = TextBatch(row, part.num_rows, [])
-            for index, column in enumerate(part.columns):
-                texts, bad, numbers = column_text(column)
-                batch.columns.append(texts)
-                _note(batch, index, bad, numbers)
-            yield batch
+            yield _batch(row, part.num_rows, map(column_text, part.columns))
             row += part.num_rows
 
 
@@ -328,12 +324,8 @@ def _pandas_reader(frame: Any) -> tuple[list[str], Callable[[], Iterator[TextBat
     def read() -> Iterator[TextBatch]:
         for begin in range(0, len(frame), _ROWS):
             part = frame.iloc[begin : begin + _ROWS]
-            batch = TextBatch(begin + 1, len(part), [])
-            for index in range(len(columns)):
-                texts, bad, numbers = _series_text(part.iloc[:, index])
-                batch.columns.append(texts)
-                _note(batch, index, bad, numbers)
-            yield batch
+            cells = (_series_text(part.iloc[:, index]) for index in range(len(columns)))
+            yield _batch(begin + 1, len(part), cells)
 
     return columns, read
 
@@ -357,12 +349,8 @@ def _records_reader(records: list[dict[str, Any]]) -> tuple[list[str], Callable[
     def read() -> Iterator[TextBatch]:
         for begin in range(0, len(records), _ROWS):
             part = records[begin : begin + _ROWS]
-            batch = TextBatch(begin + 1, len(part), [])
-            for index, name in enumerate(columns):
-                texts, bad = values_text([record.get(name) for record in part])
-                batch.columns.append(texts)
-                _note(batch, index, bad, False)
-            yield batch
+            cells = ((*values_text([record.get(name) for record in part]), False) for name in columns)
+            yield _batch(begin + 1, len(part), cells)
 
     return columns, read
 
