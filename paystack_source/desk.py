@@ -36,7 +36,6 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
-from paystack_source.failures import explain
 from paystack_source.terminal import ExitCode, Terminal, UsageError
 
 if TYPE_CHECKING:
@@ -310,8 +309,8 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         try:
             with one.journal() as journal:
                 found.append(describe(one, one.plan(), journal))
-        except (ConfigError, OSError) as error:  # one damaged folder must not hide the others
-            terminal.warn(f"{one.run_id}: {explain(error).message}")
+        except ConfigError as error:  # one damaged folder must not hide the others
+            terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
         found[-1].running = runs.is_busy(one)
     if load:

@@ -12,7 +12,6 @@ from paystack_source.bulk.states import Kind
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
 MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
-AHEAD: Final = 8
 # What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided
 # by this only queues inside the process.
 REQUEST_CPU_SECONDS: Final = 0.0015
@@ -105,8 +104,3 @@ def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
     if latency is None:
         return most // 2
     return max(MIN_IN_FLIGHT, min(most, math.ceil(latency / REQUEST_CPU_SECONDS)))
-
-
-def ahead(*, repeatable: bool) -> int:
-    """How many rows are journaled beyond those under way, so that no worker waits for the disk."""
-    return AHEAD if repeatable else 0

@@ -111,13 +111,15 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
+            known = found == FORMAT
+            query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
+            last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
-        if found != FORMAT:
+        if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {FORMAT}")
-        last = self._db.execute("SELECT chain FROM events ORDER BY seq DESC LIMIT 1").fetchone()
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
 

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from paystack_source.bulk.readback import canonical
+from paystack_source.bulk.readback import canonical, same
 
 ADVICE: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
@@ -43,10 +43,8 @@ def apply(asked: str, held: str | None, how: str) -> tuple[str, str, bool]:
 
 
 def equal(one: str | None, other: str | None) -> bool:
-    """Whether two stored values mean the same; null, "" and {} are all "nothing there"."""
-    first, second = _decoded(one), _decoded(other)
-    nothing: tuple[object, ...] = (None, "", {}, "{}")
-    return canonical(first) == canonical(second) or (first in nothing and second in nothing)
+    """Whether two stored values mean the same."""
+    return same(_decoded(one), _decoded(other))
 
 
 def _object(present: object) -> dict[str, Any]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
@@ -27,14 +27,15 @@ Settle = Callable[["PaystackClient", "PlanRow"], Verdict]
 _SKEW = timedelta(minutes=2)
 
 
+EMPTY: Final[tuple[object, ...]] = (None, "", {}, "{}")
+
+
 def same(wanted: object, held: object) -> bool:
     """Whether Paystack holds what was asked for.
 
-    Null, "" and {} are all "empty"; objects compare without key order.
+    What is `EMPTY` is alike; objects compare without key order.
     """
-    if wanted in (None, "") or wanted == {}:
-        return held in (None, "") or held in ({}, "{}")
-    return canonical(wanted) == canonical(held)
+    return canonical(wanted) == canonical(held) or (wanted in EMPTY and held in EMPTY)
 
 
 def canonical(value: object) -> bytes:

@@ -15,6 +15,7 @@ from __future__ import annotations
 
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
@@ -26,9 +27,6 @@ from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState,
 from paystack_source.bulk.tables import Table, open_table, private_file, write_table
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-    from pathlib import Path
-
     from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
@@ -57,7 +55,19 @@ class RowResult:
 
     @property
     def message(self) -> str:
-        return _message(self)
+        state = self.state
+        if self.outcome is Outcome.SKIPPED_NOOP:
+            return self.row.note or "already as wanted"
+        if self.outcome is Outcome.UNKNOWN:
+            if state.read is Kind.ABSENT:
+                return "the answer was lost or showed something else; a later read did not find the change"
+            if state.read is Kind.UNCLEAR or state.phase is Phase.DOUBT:
+                said = f" ({state.message})" if state.message else ""
+                return f"the answer was lost; check by hand before sending it again{said}"
+            return "was being sent when the run was killed; resume the run"
+        if self.outcome is Outcome.APPLIED and state.read is Kind.FOUND:
+            return "applied (the answer was lost; read back)"
+        return state.message or ""
 
     @property
     def time(self) -> str:
@@ -86,22 +96,6 @@ def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
             yield RowResult(row, Outcome.SKIPPED_NOOP, PLANNED)
         else:
             yield RowResult(row, outcome(own), own)
-
-
-def _message(result: RowResult) -> str:
-    state = result.state
-    if result.outcome is Outcome.SKIPPED_NOOP:
-        return result.row.note or "already as wanted"
-    if result.outcome is Outcome.UNKNOWN:
-        if state.read is Kind.ABSENT:
-            return "the answer was lost or showed something else; a later read did not find the change"
-        if state.read is Kind.UNCLEAR or state.phase is Phase.DOUBT:
-            said = f" ({state.message})" if state.message else ""
-            return f"the answer was lost; check by hand before sending it again{said}"
-        return "was being sent when the run was killed; resume the run"
-    if result.outcome is Outcome.APPLIED and state.read is Kind.FOUND:
-        return "applied (the answer was lost; read back)"
-    return state.message or ""
 
 
 @dataclass(slots=True)
@@ -152,12 +146,12 @@ def write_results(
 
     `source` is the frame, for runs from Python; files are read again from where they were planned.
     """
-    cells, missing = _cells(run, plan, source)
+    names, rows, missing = _cells(run, plan, source)
     found = Tally()
-    columns = [*cells.columns, *COLUMNS]
+    columns = [*names, *COLUMNS]
 
     def lines(wanted: frozenset[Outcome] | None) -> Iterator[Sequence[str]]:
-        for values, result in zip(cells.rows(), row_results(plan, journal), strict=True):
+        for values, result in zip(rows(), row_results(plan, journal), strict=True):
             if wanted is None:
                 found.add(result)
             if wanted is None or result.outcome in wanted:
@@ -170,15 +164,11 @@ def write_results(
         (run.unknown_file, FAILED - failed),
         (run.unsent_file, frozenset({Outcome.UNSENT})),
     ):
-        _write_or_remove(path, columns, lines(wanted), any(found.counts[o] for o in wanted))
+        if any(found.counts[outcome] for outcome in wanted):
+            write_table(path, columns, lines(wanted))
+        else:
+            path.unlink(missing_ok=True)
     return found, missing
-
-
-def _write_or_remove(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]], wanted: bool) -> None:
-    if wanted:
-        write_table(path, columns, rows)
-    else:
-        path.unlink(missing_ok=True)
 
 
 def write_summary(run: Run, summary: dict[str, Any]) -> None:
@@ -187,34 +177,32 @@ def write_summary(run: Run, summary: dict[str, Any]) -> None:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2, default=str).encode() + b"\n")
 
 
-@dataclass(frozen=True, slots=True)
-class _Cells:
-    """The input's own columns as they are written out: without ours of an earlier run, secrets masked."""
-
-    columns: Sequence[str]
-    rows: Callable[[], Iterator[Sequence[str]]]
+_Rows = Callable[[], Iterator[Sequence[str]]]
 
 
-def _cells(run: Run, plan: Plan, source: Any) -> tuple[_Cells, str | None]:  # noqa: ANN401 - any frame
-    """The input's columns if it is still what was planned; else those of earlier results; else the plan's keys."""
+def _cells(run: Run, plan: Plan, source: Any) -> tuple[list[str], _Rows, str | None]:  # noqa: ANN401 - any frame
+    """The input's columns as they are written out, and why they are missing if they are.
+
+    Those of the input if it is still what was planned; else those of earlier results; else the plan's keys.
+    """
     try:
-        return _chosen(plan.input(source), masked_columns(plan)), None
+        return *_chosen(plan.input(source), masked_columns(plan)), None
     except (OSError, ConfigError) as error:
-        missing = str(getattr(error, "message", "the input file cannot be read"))
+        missing = str(getattr(error, "message", "The input file cannot be read"))
     if run.results_file.is_file():
-        return _chosen(open_table(run.results_file), set()), None
-    own = _Cells(("row", "key"), lambda: ((str(row.row), row.key) for row in plan.rows()))
-    return own, missing
+        return *_chosen(open_table(run.results_file), set()), None
+    return ["row", "key"], lambda: ((str(row.row), row.key) for row in plan.rows()), missing
 
 
-def _chosen(table: Table, secret: Collection[str]) -> _Cells:
+def _chosen(table: Table, secret: set[str]) -> tuple[list[str], _Rows]:
+    """A table without the columns that an earlier run added, its secret ones masked."""
     kept = [(place, name in secret) for place, name in enumerate(table.columns) if name not in COLUMNS]
 
     def rows() -> Iterator[Sequence[str]]:
         for values in table.rows():
             yield [masked(values[place], secret=True) if hide else values[place] for place, hide in kept]
 
-    return _Cells([table.columns[place] for place, _ in kept], rows)
+    return [table.columns[place] for place, _ in kept], rows
 
 
 def masked_columns(plan: Plan) -> set[str]:

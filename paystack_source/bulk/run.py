@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
 from paystack_source.api.errors import ClosedError, PaystackError
-from paystack_source.bulk.circuit import Circuit, StopRules, ahead, in_flight
+from paystack_source.bulk.circuit import Circuit, StopRules, in_flight
 from paystack_source.bulk.perform import Job
 from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
 
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.workers import Workers
 
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
+_AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
 
 
@@ -122,7 +123,7 @@ class Runner:
 
     def _choose(self) -> Iterator[Job]:
         """The jobs to start now: fresh rows while there are any, then those that need another look."""
-        room = self._width + ahead(repeatable=self._operation.repeatable) - self._workers.busy
+        room = self._width + (_AHEAD if self._operation.repeatable else 0) - self._workers.busy
         holding = self._circuit.holding
         if holding is not None:
             room = min(room, holding - self._workers.busy)

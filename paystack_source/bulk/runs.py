@@ -19,7 +19,6 @@ import os
 import re
 import secrets
 import shutil
-from dataclasses import dataclass
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
@@ -43,43 +42,19 @@ class NoSuchRunError(ConfigError):
     """There is no run of that name here."""
 
 
-@dataclass(frozen=True, slots=True)
 class Run:
     """One run's folder."""
 
-    folder: Path
-
-    @property
-    def run_id(self) -> str:
-        return self.folder.name
-
-    @property
-    def plan_file(self) -> Path:
-        return self.folder / "plan.plan"
-
-    @property
-    def journal_file(self) -> Path:
-        return self.folder / "journal.sqlite"
-
-    @property
-    def results_file(self) -> Path:
-        return self.folder / "results.csv"
-
-    @property
-    def failed_file(self) -> Path:
-        return self.folder / "failed.csv"
-
-    @property
-    def unknown_file(self) -> Path:
-        return self.folder / "unknown.csv"
-
-    @property
-    def unsent_file(self) -> Path:
-        return self.folder / "unsent.csv"
-
-    @property
-    def summary_file(self) -> Path:
-        return self.folder / "summary.json"
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run_id = folder.name
+        self.plan_file = folder / "plan.plan"
+        self.journal_file = folder / "journal.sqlite"
+        self.results_file = folder / "results.csv"
+        self.failed_file = folder / "failed.csv"
+        self.unknown_file = folder / "unknown.csv"
+        self.unsent_file = folder / "unsent.csv"
+        self.summary_file = folder / "summary.json"
 
     def withdraw(self) -> None:
         """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
@@ -88,17 +63,23 @@ class Run:
 
     def plan(self) -> Plan:
         """The plan that this run applies; its seal is checked again."""
-        return Plan.open(self.plan_file)
+        try:
+            return Plan.open(self.plan_file)
+        except FileNotFoundError:
+            raise self._damaged("there is no plan in it") from None
 
     def journal(self) -> Journal:
         """Its journal, open. Raises `NoSuchRunError` if the folder holds none that can be read."""
         try:
             return Journal(self.journal_file)
         except JournalError as error:
-            raise NoSuchRunError(
-                f"The run {self.run_id} cannot be read: {error}",
-                advice="Put back its files, or move its folder elsewhere.",
-            ) from None
+            raise self._damaged(str(error)) from None
+
+    def _damaged(self, why: str) -> NoSuchRunError:
+        return NoSuchRunError(
+            f"The run {self.run_id} cannot be read: {why}",
+            advice="Put its files back, or move its folder elsewhere.",
+        )
 
 
 class Runs:

@@ -17,7 +17,7 @@ import msgspec
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
 from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.readback import same
+from paystack_source.bulk.readback import EMPTY, same
 from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.states import Outcome
@@ -44,7 +44,6 @@ class Undo:
     """A plan for the way back, and what has none. `left` is a CSV of line and reason, if there is any."""
 
     plan: Plan
-    rows: int
     not_undoable: int
     left: Path | None
 
@@ -95,7 +94,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
             client=client,
             on_fetch=on_fetch,
         )
-        return Undo(made, rows, len(reasons), left if reasons else None)
+        return Undo(made, len(reasons), left if reasons else None)
 
     while True:  # each plan reads anew, so each is compared
         undo = planned()
@@ -155,6 +154,6 @@ def _line(result: RowResult, columns: tuple[str, ...]) -> list[str]:
 
 
 def _cell(value: object) -> str:
-    if value in (None, "") or value == {}:
+    if value in EMPTY:
         return CLEAR
     return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)

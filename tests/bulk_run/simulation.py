@@ -154,16 +154,16 @@ class FakePaystack:
     def validate(self, key: str, **_fields: Any) -> SimpleNamespace:
         return self._write(key, self._known(key), lambda: {"_http": 202})
 
-    def deactivate_authorization(self, code: str) -> SimpleNamespace:
+    def deactivate_authorization(self, authorization_code: str) -> SimpleNamespace:
         def check() -> Any:
-            gone = not self.authorizations.get(code, ("", False))[1]
+            gone = not self.authorizations.get(authorization_code, ("", False))[1]
             return NotFound("Authorization code not found.", http_status=404) if gone else None
 
         def effect() -> dict[str, Any]:
-            self.authorizations[code] = (self.authorizations[code][0], False)
+            self.authorizations[authorization_code] = (self.authorizations[authorization_code][0], False)
             return {}
 
-        return self._write(code, check, effect)
+        return self._write(authorization_code, check, effect)
 
 
 class ShakyJournal(Journal):

@@ -267,7 +267,7 @@ def test_threads_work_side_by_side_within_the_width():
 
 def test_a_row_that_waited_for_quota_when_the_run_stopped_was_not_sent():
     class Waiting(Scripted):
-        def set_risk_action(self, _key, _risk_action):
+        def set_risk_action(self, _key, risk_action):
             raise ClosedError("The run was stopped")
 
     done = Performer(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
