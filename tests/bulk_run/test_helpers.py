@@ -23,8 +23,8 @@ from paystack_source import (
     bulk_update,
     bulk_validate,
 )
-from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk import undo as undo_module
+from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk.runs import Runs
 
 
