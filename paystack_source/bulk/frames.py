@@ -162,6 +162,7 @@ def apply_frame(
         else:
             name = Path(held).stem if isinstance(held, str | os.PathLike) else "frame"
             out = runs.new_plan_file(operation, Path(name))
+            stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
         account = whose(client).integration
         copy, refresh = _compared(settings, client, account)
         share = settings.get("quota_share", 1.0)
@@ -169,9 +170,7 @@ def apply_frame(
         plan = make_plan(operation, held, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
-        result = _run(plan, held, settings, client)
-        plan.path.unlink(missing_ok=True)  # the run's folder has it
-        return result
+        return _run(plan, held, settings, client)
 
 
 def _run(

@@ -34,6 +34,10 @@ def settings(desk):
     return {"copy": False, "progress": False}
 
 
+def interrupted(*_args):
+    raise KeyboardInterrupt
+
+
 @pytest.fixture
 def frame(desk):
     people = desk.customers(6)
@@ -238,6 +242,13 @@ def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
     with pytest.raises(ConfigError):
         bulk_set_risk_action(pd.DataFrame({"nothing": [1]}), "deny", **settings)
     assert desk.api.write_log() == []
+
+
+def test_a_run_that_was_not_started_leaves_no_plan_behind(desk, settings, frame, monkeypatch):
+    monkeypatch.setattr("paystack_source.bulk.frames._confirmed", interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        bulk_set_risk_action(frame, "deny", **settings)
+    assert not list(Path("paystack_results").rglob("*.plan"))
 
 
 def test_a_frame_of_customers_serves_as_the_copy(desk, settings, frame):
