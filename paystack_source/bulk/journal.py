@@ -24,10 +24,8 @@ from paystack_source.bulk.states import (
     Event,
     IllegalEventError,
     Kind,
-    Outcome,
     Phase,
     RowState,
-    outcome,
     step,
 )
 
@@ -165,22 +163,6 @@ class Journal:
         """Every row that has events, in row order, streaming."""
         for row, *rest in self._db.execute(f"SELECT row, {_STATE_COLUMNS} FROM state ORDER BY row"):  # noqa: S608
             yield row, _state(rest)
-
-    def counts(self) -> dict[Outcome, int]:
-        """Rows by outcome, of those that have events."""
-        counts = dict.fromkeys(Outcome, 0)
-        for phase, number in self._db.execute("SELECT phase, count(*) FROM state GROUP BY phase"):
-            counts[outcome(RowState(phase=Phase(phase)))] += number
-        return counts
-
-    def events(self, row: int | None = None) -> Iterator[Event]:
-        """The events in the order in which they were written."""
-        where = "" if row is None else "WHERE row = ?"
-        query = f"SELECT row, kind, at, http_status, code, message FROM events {where} ORDER BY seq"  # noqa: S608
-        for number, kind, at, http_status, code, message in self._db.execute(
-            query, () if row is None else (row,)
-        ):
-            yield Event(number, Kind(kind), at, http_status, code, message)
 
     def verify(self) -> None:
         """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""

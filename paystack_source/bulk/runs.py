@@ -118,16 +118,14 @@ class Runs:
         what = "several runs begin with" if found else "there is no run"
         raise NoSuchRunError(f"{what} {name} in {self.root}", advice="See `bulk.py status` for the runs.")
 
-    def new_plan_file(self, operation: str, source: Path, *, now: datetime | None = None) -> Path:
+    def new_plan_file(self, operation: str, source: Path) -> Path:
         """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""
         folder = self.root / "plans"
-        _private_folder(self.root)
-        _private_folder(folder)
+        for path in (self.root, folder):
+            _private_folder(path)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", source.stem)[:40].strip("-") or "input"
-        return (
-            folder
-            / f"{stem}-{operation}-{now or datetime.now(UTC):%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
-        )
+        now = datetime.now(UTC)
+        return folder / f"{stem}-{operation}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
 
     def __iter__(self) -> Iterator[Run]:
         """Newest first."""
