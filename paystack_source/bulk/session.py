@@ -58,7 +58,8 @@ class BrokenOffError(RuntimeError):
     def __init__(self, run: Run, error: Exception) -> None:
         failure = explain(error)
         self.message, self.exit_code = failure.message, failure.exit_code
-        self.advice, self.details = _way_on(run)
+        self.advice, about = _way_on(run)
+        self.details = {"error": failure.error, **about}  # --json names what broke, not that it broke
         super().__init__(f"{self.message} {self.advice}")
 
 
