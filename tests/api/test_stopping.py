@@ -8,6 +8,7 @@ from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
+from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.reading import Query, Reading
 from paystack_source.extract.windows import ALWAYS
@@ -150,6 +151,8 @@ def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
 
         def late(connection):
             connect(connection)
+            while not server._open:
+                threading.Event().wait(0.001)
             if how == "stopped":
                 stop.stopped = True
             else:
@@ -188,13 +191,16 @@ def test_a_copy_that_is_stopped_reads_nothing_more_with_its_callers_client(kind,
     assert server.stats.total == 1
 
 
-def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits):
+def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, monkeypatch):
+    monkeypatch.setattr(InFlight, "limit", property(lambda _: 8, lambda *_: None), raising=False)
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
         taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
+        assert waits.resting.acquire(timeout=20)
         threads = [t for t in threading.enumerate() if t.name.startswith("paystack-fetch")]
+        assert len(threads) == 8
         taking.close()
         waits.look.set()
         for thread in threads:
