@@ -260,7 +260,6 @@ class Fetcher(Generic[Job, Answer]):
             self._closed = True
             self._jobs.clear()
             self._work_there.notify_all()
-            self._state.notify_all()
 
     def _work(self) -> None:
         while (found := self._next_job()) is not None:

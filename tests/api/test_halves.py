@@ -6,7 +6,9 @@ import pytest
 from urllib3.connection import HTTPConnection
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
+from paystack_source.api.errors import ConfigError, Rejected
+from paystack_source.api.transport import RetryPolicy
+from tests.api.raw_server import RawServer, ok, refusal
 
 
 @pytest.mark.parametrize("connections", [1, 2, 8])
@@ -90,14 +92,53 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
         client.list()
 
 
-def test_an_interrupted_request_gives_its_connection_back(sandbox, monkeypatch):
+def test_an_interrupted_request_gives_its_connection_back_and_nobody_waits_for_its_answer(
+    sandbox, monkeypatch
+):
     server = sandbox(customers=50)
-    with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
+    with PaystackClient(server.secret_key, base_url=server.url, quota=100, max_in_flight=1) as client:
         with monkeypatch.context() as interrupted:
             interrupted.setattr(HTTPConnection, "request", _interrupt)
             with pytest.raises(KeyboardInterrupt):
                 client.list()
+        assert client.quota_use("list") == (1, 100)  # it may have left
         assert len(five_pages(client)) == 50
+
+
+def test_an_answer_that_lay_unread_was_no_trouble(clock, connect):
+    with RawServer(refusal(500, type="api_error"), ok([])) as server:
+        client = connect(server, retry=RetryPolicy(patience=10.0))
+        finish = client.begin_list()
+        clock.moment += 60.0  # other work
+        assert finish().rows == []
+
+
+def test_whoever_waits_to_try_again_holds_no_answer_unread(clock, connect):
+    held = []
+    with RawServer(refusal(500, type="api_error"), ok([])) as server:
+        client = connect(server)
+        clock.rest = lambda seconds, _wake: (
+            held.append(connections - client._wire._free) or clock.pass_by(seconds)
+        )
+        connections = client._wire._free
+        first, second = client.begin_list(), client.begin_list()
+        assert connections - client._wire._free == 2
+        assert first().rows == second().rows == []
+    assert held == [0]
+
+
+@pytest.mark.parametrize("broken", [BrokenPipeError, ConnectionResetError])
+def test_an_answer_that_came_before_all_was_sent_counts(broken, connect, monkeypatch):
+    whole = HTTPConnection.request
+
+    def cut(*what, **how):
+        whole(*what, **how)
+        raise broken
+
+    monkeypatch.setattr(HTTPConnection, "request", cut)
+    with RawServer(refusal(400, "too large")) as server, pytest.raises(Rejected, match="too large"):
+        connect(server).update("CUS_1", metadata={"note": "x" * 1000})
+    assert len(server.requests) == 1
 
 
 def _interrupt(*_args, **_options):

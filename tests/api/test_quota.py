@@ -292,6 +292,11 @@ class TestHeaders:
         assert read_headers({"x-ratelimit-limit": "0", "x-ratelimit-reset": "1"}, EPOCH).limit is None
 
 
+@pytest.fixture(autouse=True)
+def nobody_looks_up_unasked(monkeypatch):
+    monkeypatch.setattr("paystack_source.api.quota.LOOK", 60.0)
+
+
 class HandClock(Clock):
     """Time passes when the test says so; `resting` counts the threads that sleep on it."""
 
@@ -374,6 +379,18 @@ def test_an_answer_wakes_who_waits_for_it():
         thread.join(20)
     assert len(got) == 5
     assert clock.resting == 0
+
+
+def test_a_request_that_was_never_sent_makes_room_for_who_waits():
+    quota = Quota(lambda: Budget(600), HandClock())
+    alone, got = quota.acquire("list"), []
+    waiter = threading.Thread(target=lambda: got.append(quota.acquire("list")), daemon=True)
+    waiter.start()
+    while not quota._lane("list").queue:
+        pass
+    quota.release(alone)
+    waiter.join(20)
+    assert len(got) == 1
 
 
 def test_nobody_overtakes_who_waits():

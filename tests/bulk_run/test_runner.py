@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import random
+import signal
 import threading
 import time
 from types import SimpleNamespace
@@ -25,6 +27,7 @@ from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Job, Performer
 from paystack_source.bulk.plan_file import PlanRow
 from paystack_source.bulk.run import INTERRUPTED, Runner
+from paystack_source.bulk.session import stopping
 from paystack_source.bulk.states import Action, Kind, Outcome, outcome
 from paystack_source.bulk.workers import ThreadWorkers
 from tests.bulk_run.simulation import OneThread, World
@@ -272,3 +275,32 @@ def test_a_row_that_waited_for_quota_when_the_run_stopped_was_not_sent():
 
     done = Performer(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
     assert done.event.kind is Kind.NOT_SENT
+
+
+def test_a_hang_up_that_nohup_ignores_stays_ignored_and_ctrl_c_does_not():
+    """In the background of a script Ctrl-C is ignored as well, but `kill -INT` is meant."""
+    before = {number: signal.signal(number, signal.SIG_IGN) for number in (signal.SIGHUP, signal.SIGINT)}
+    runner = Runner(RISK, [], None, None)
+    try:
+        with stopping(runner):
+            os.kill(os.getpid(), signal.SIGHUP)
+            runner.check(Action.SEND)
+            os.kill(os.getpid(), signal.SIGINT)
+            with pytest.raises(ClosedError):
+                runner.check(Action.SEND)
+            os.kill(os.getpid(), signal.SIGHUP)  # no second Ctrl-C either
+        assert signal.getsignal(signal.SIGHUP) is signal.getsignal(signal.SIGINT) is signal.SIG_IGN
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def test_ctrl_c_ends_the_reading_back_after_a_run_that_stopped_by_itself():
+    runner = Runner(RISK, [], None, None)
+    runner.stop("the canary failed")
+    runner.check(Action.READ_BACK)
+    with pytest.raises(ClosedError):
+        runner.check(Action.SEND)
+    runner.stop(INTERRUPTED)
+    with pytest.raises(ClosedError):
+        runner.check(Action.READ_BACK)

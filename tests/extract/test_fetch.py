@@ -1,12 +1,16 @@
 """Requests side by side: as many as pay, answers bounded, errors handed over, nothing left running."""
 
 import threading
+from datetime import UTC, datetime, timedelta
 from functools import partial
 
 import pytest
 
-from paystack_source.api.errors import ClosedError
+from paystack_source.api.errors import ClosedError, Unavailable
 from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.reading import Query
+from tests.extract.fake import FakeApi
 
 
 @pytest.fixture
@@ -276,3 +280,33 @@ def test_closing_ends_the_wait_for_an_answer_and_asks_nothing_more(fetcher, limi
     assert len(asked) <= limit
     with pytest.raises(ClosedError):
         pool.submit(1)
+
+
+def test_closing_lets_idle_threads_go(fetcher):
+    pool = fetcher(lambda job: job)
+    pool._in_flight.limit = 8
+    pool.submit(*range(20))
+    for _ in range(20):
+        pool.take()
+    pool.close()
+    for thread in pool._threads:
+        thread.join(5)
+        assert not thread.is_alive()
+
+
+def test_pages_that_were_asked_for_together_are_forgotten_together():
+    api, broken = FakeApi([datetime(2026, 1, 1, tzinfo=UTC) + timedelta(hours=n) for n in range(500)]), [2]
+
+    def begin(api_list=api.list, **question):
+        if question["page"] in broken:
+            broken.remove(question["page"])
+            raise Unavailable("no")
+        return partial(api_list, **question)
+
+    api.begin_list = begin
+    reader = Reader(api)
+    queries = [Query(None, None, page) for page in (1, 2, 3, 4, 5)]
+    with pytest.raises(Unavailable):
+        reader.ask_all(queries)
+    (page,) = reader.ask_all(queries[4:])
+    assert page.meta.page == 5
