@@ -292,3 +292,17 @@ def test_a_load_of_many_bytes_ends_inside_a_window(pipeline, sandbox):
     with pipeline.sql_client() as client:
         loads = client.execute_sql("select count(distinct _dlt_load_id) from paystack.customers")[0][0]
     assert loads > 2
+
+
+def test_duckdb_gives_its_memory_back_between_loads(pipeline, sandbox):
+    """It does so when nobody is connected any more; then its settings are those it begins with."""
+    server, seen = sandbox(customers=1_200, seed=6), []
+
+    def look(_rows):
+        with pipeline.sql_client() as client:
+            seen.append(client.execute_sql("select current_setting('default_order')")[0][0])
+            client.execute_sql("set default_order = 'DESC'")
+
+    copy(pipeline, server, limits=Limits(bytes=60_000), on_rows=look)
+    assert seen[0] == "ASCENDING"
+    assert seen.count("ASCENDING") > 1
