@@ -10,8 +10,6 @@ from random import Random
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
-import msgspec
-
 from paystack_source import settings
 from paystack_source.api.clock import Clock
 from paystack_source.api.errors import ConfigError, Unavailable
@@ -226,8 +224,7 @@ class PaystackClient:
 
         def page_of() -> Page:
             _, envelope = finish()
-            meta = msgspec.json.decode(envelope.meta) if memoryview(envelope.meta) else None
-            return Page(envelope.data, PageMeta.parse(meta), params)
+            return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
 
         return sealed(page_of)
 

@@ -29,7 +29,7 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.api.records import starts_with
+from paystack_source.api.records import record, starts_with
 from paystack_source.api.redact import redact
 
 if TYPE_CHECKING:
@@ -231,6 +231,6 @@ def _error(  # noqa: PLR0913  # all that an error tells
 
 
 def _next_step(meta: msgspec.Raw) -> object:
-    decoded = msgspec.json.decode(meta) if memoryview(meta) else None
+    decoded = record(meta) or {}
     # The docs' text says next_step; their sample and every recorded answer say nextStep.
-    return decoded.get("nextStep", decoded.get("next_step")) if isinstance(decoded, dict) else None
+    return decoded.get("nextStep", decoded.get("next_step"))

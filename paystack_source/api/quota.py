@@ -31,6 +31,7 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 60.0
 _EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration
 _LONGEST_RESET = 600.0
+_LONGEST_NUMBER = 18  # digits; Python refuses to read some thousands of them
 _TELL_AGAIN = 1.0
 _ENOUGH_TRUST = 64
 
@@ -68,7 +69,9 @@ def read_headers(headers: Mapping[str, str], wall: float) -> Reading:
 
 
 def _whole(text: str | None) -> int | None:
-    return int(text) if text is not None and text.isascii() and text.isdigit() else None
+    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
+        return None
+    return int(text)
 
 
 def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[float, float] | None:
@@ -96,7 +99,7 @@ def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[fl
 def _date(text: str | None) -> float | None:
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
-    except ValueError:
+    except (ValueError, OverflowError):
         return None
 
 

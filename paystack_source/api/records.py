@@ -75,8 +75,11 @@ class PageMeta(msgspec.Struct, frozen=True):
         )
 
 
+_LONGEST_NUMBER = 18  # digits; Python refuses to read some thousands of them
+
+
 def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit():
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
@@ -173,7 +176,7 @@ def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:
 
 
 def record(data: msgspec.Raw) -> dict[str, Any] | None:
-    """The ``data`` object of an answer, or None if there is none or it is not an object."""
+    """An object of an answer, ``data`` or ``meta``, or None if there is none or it is not an object."""
     if not starts_with(data, b"{"):
         return None
     try:

@@ -339,6 +339,7 @@ class TestRecords:
             ),
             ({"next": "abc", "previous": "null", "perPage": 49}, PageMeta(next="abc", per_page=49)),
             ({"next": "null", "previous": ""}, PageMeta()),
+            ({"total": "9" * 5000}, PageMeta()),
             ({"next": 7, "total": -1, "page": True, "perPage": "5.5", "pageCount": "٣"}, PageMeta()),
             ({"per_page": 10, "page_count": 2}, PageMeta(per_page=10, page_count=2)),
         ],
@@ -359,6 +360,15 @@ class TestRecords:
         row = {"id": 2**70, "x": 1e400 if False else 1.5, "metadata": "{}", "new": [None, {"a": True}]}
         with RawServer(ok([row])) as server:
             assert connect(server).list().rows == [row]
+
+    def test_a_meta_that_nothing_can_hold_is_none(self, connect):
+        meta = b'"status": true, "data": [], "meta": {"total": 5, "odd": 1e400}'
+        refused = b'"status": false, "message": "No", "meta": {"nextStep": "x", "odd": 1e400}'
+        with RawServer(reply(200, b"{%s}" % meta), reply(400, b"{%s}" % refused)) as server:
+            client = connect(server)
+            assert client.list().meta == PageMeta()
+            with pytest.raises(Rejected, match="No"):
+                client.list()
 
     @pytest.mark.parametrize(
         ("moment", "up", "text"),

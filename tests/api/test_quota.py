@@ -17,6 +17,7 @@ RANDOM = st.integers(0, 2**32).map(Random)
 ROUNDINGS = st.sampled_from([math.ceil, math.floor, round])
 LATENCIES = st.sampled_from([(0.001, 0.01), (0.02, 0.3), (0.1, 1.0), (0.01, 9.0)])  # one way, seconds
 WINDOWS = 5
+LATE = "Mon, 01 Jan 99999999999 00:00:00 GMT"
 
 
 def uniform(bounds, random):
@@ -279,7 +280,9 @@ class TestHeaders:
         both = {"x-ratelimit-reset": "9", "retry-after": "5"}
         assert read_headers(both, EPOCH).ends == (8.0, 10.0)
 
-    @pytest.mark.parametrize("text", ["", "soon", "-5", "nan", "inf", "1e400", "٣", "<configure>", "9" * 400])
+    @pytest.mark.parametrize(
+        "text", ["", "soon", "-5", "nan", "inf", "1e400", "٣", "<configure>", "9" * 400, "9" * 5000, LATE]
+    )
     def test_nonsense_is_no_reading(self, text):
         names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after", "date")
         reading = read_headers(dict.fromkeys(names, text), EPOCH)
