@@ -255,18 +255,16 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
     tally = extraction.tally
     warehouse = Warehouse(pipeline)
     whole = warehouse.total()
-    total = tally.api_total
-    if copying.window is not None:
-        total = sum(entry.rows or 0 for entry in copying.entries)
-        whole = warehouse.count([copying.window])[0]
+    if extraction.bounds is not None:
+        whole = warehouse.count([extraction.bounds])[0]
+    wrong = []
     if copying.rows_loaded:
-        _check_entries(warehouse, whole, copying.entries)
+        wrong = _check_entries(warehouse, whole, copying.entries)
         pipeline.run(ledger_lines(copying.entries))
-    wrong = [entry for entry in copying.entries if not entry.proven and entry not in tally.unproven]
     numbers = {number for _, number in warehouse.accounts() if number is not None}
-    unproven = tally.unproven + ([] if tally.complete and not wrong else wrong)
+    unproven = tally.unproven + wrong
     return Report(
-        complete=tally.complete and not unproven and total in (None, whole),
+        complete=tally.complete and not unproven and tally.api_total in {None, whole},
         window=copying.window,
         account=numbers.pop() if len(numbers) == 1 else None,
         rows_seen=tally.rows_seen,
@@ -274,7 +272,7 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
         rows_missing=tally.rows_missing,
         rows_refreshed=tally.rows_refreshed,
         rows_loaded=copying.rows_loaded,
-        api_total=total,
+        api_total=tally.api_total,
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
         refresh_runs=tally.refresh_runs,
@@ -283,15 +281,21 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
     )
 
 
-def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> None:
-    """Fill in what the warehouse holds of each window after loading; a window it holds otherwise is not proven."""
+def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> list[Entry]:
+    """Fill in what the warehouse holds of each window after loading; those of which it lacks some are not proven.
+
+    It may hold more: of those who came since the window was read.
+    """
     last: dict[Window, Entry] = {}
     for entry in entries:
         if entry.kind == "count":
             entry.rows_held_after = whole
         else:
             last[Window(entry.window_from or BEGIN, entry.window_to or END)] = entry
+    wrong = []
     for entry, rows in zip(last.values(), warehouse.count(list(last)), strict=True):
         entry.rows_held_after = rows
-        if entry.proven and rows != entry.rows:
+        if entry.proven and rows < (entry.rows or 0):
             entry.proven, entry.difference = False, (entry.rows or 0) - rows
+            wrong.append(entry)
+    return wrong

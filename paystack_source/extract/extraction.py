@@ -21,12 +21,12 @@ from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
-from paystack_source.extract.newest import TOP_PAGES, Newest, down_to, pages_with
-from paystack_source.extract.ranges import margin_for, not_shown, readings_for
+from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
+from paystack_source.extract.ranges import margins, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
-from paystack_source.extract.search import differing
+from paystack_source.extract.search import between_seconds, differing, narrowed
 from paystack_source.extract.windows import (
     ALWAYS,
     BEGIN,
@@ -34,23 +34,14 @@ from paystack_source.extract.windows import (
     Coverage,
     Proven,
     Window,
-    cut_at,
     frozen_end,
 )
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-NARROW_ROWS = 300
-"""A window that does not add up is searched down to parts of this size."""
-
-LOOKBACK = timedelta(days=1)
-"""Where no totals show late customers, this much of the newest time is read again, if anything is."""
-
 TRY_FILTERS_AGAIN = timedelta(days=7)
 """Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
-
-HALF = timedelta(milliseconds=500)
 
 
 class Extraction:
@@ -83,12 +74,12 @@ class Extraction:
         self.reader = reader
         self.held = Present(held)
         self.coverage = coverage
-        self.bounds = bounds
         self.refresh_budget = refresh_budget
         self.run_id = run_id or uuid.uuid4().hex[:12]
         self.tally = Tally()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
+        self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
         self.filters_ignored_at = filters_ignored_at
         if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
             self.filters_ignored_at = None
@@ -142,23 +133,35 @@ class Extraction:
             self.tally.refresh_runs = 1
         self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
-    def _read_bounds(self, bounds: Window) -> Iterator[Event]:
-        window = Window(bounds.lo, min(bounds.hi, frozen_end(self._now())))
+    def _read_bounds(self, window: Window) -> Iterator[Event]:
         page = self.reader.ask(NEWEST)
         shown = self.reader.parse(page).table
         self._account.check(shown, page.meta.total)
-        if not window.empty:
-            margin = None if self.filters_ignored else margin_for(self.reader, shown)
-            try:
-                yield from self._read(readings_for(self.reader, window, margin), "range")
-            except FiltersIgnoredError:
-                self._filters_are_ignored()
-                yield from self._read(readings_for(self.reader, window, None), "range")
+        if window.empty:
+            self.tally.api_total = 0
+        else:
+            widths = [None] if self.filters_ignored else margins(self.reader, shown)
+            yield from self._read_range(window, widths)
         if self._gone:
             entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
+
+    def _read_range(self, window: Window, widths: list[timedelta | None]) -> Iterator[Event]:
+        """Ask with the first of these margins, and with the next one if the answers stray all the same."""
+        found = []
+        try:
+            for event in self._read(readings_for(self.reader, window, widths[0]), "range"):
+                found += [event] if isinstance(event, Entry) else []
+                yield event
+        except FiltersIgnoredError:
+            if widths[1] is None:
+                self._filters_are_ignored()
+            self.tally.unproven.clear()
+            yield from self._read_range(window, widths[1:])
+        else:
+            self.tally.api_total = sum(entry.rows or 0 for entry in found)
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
@@ -204,6 +207,8 @@ class Extraction:
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
         ids = set(table.column("id").to_pylist())
+        if self._gone & ids - arrow.undated(table):
+            self._filters_are_ignored()  # their window does not show who is there
         self._gone -= ids
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
@@ -303,16 +308,11 @@ class Extraction:
             self.coverage.add(Proven(item.window, rows + loose, item.verified_at))
 
     def _count(self, lo: datetime, hi: datetime) -> int:
-        # Listed times have whole seconds: half a second off an edge nobody is on it, however it is meant.
-        return self.reader.count(None if lo <= BEGIN else lo - HALF, hi - HALF)
+        return self.reader.count(*between_seconds(lo, hi))
 
     def _narrowed(self, window: Window) -> list[Window]:
-        """The parts of a window that differ, if that is cheaper than reading all of it."""
-        cuts = [] if window in self._pending.deltas else self.held.cuts(window, NARROW_ROWS)
-        if len(cuts) < 4:  # noqa: PLR2004  # a page or two more than the search would take
-            return [window]
-        parts = cut_at(window, cuts)
-        return list(differing(parts, self.held.count(parts), self._count))
+        """The parts of a window that differ; all of it if its customers are not in the warehouse yet."""
+        return [window] if window in self._pending.deltas else narrowed(window, self.held, self._count)
 
     def _whole(self, look: Look) -> Iterator[Event]:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
@@ -371,7 +371,7 @@ class Extraction:
         held = self.held.ids(result.window)
         self._gone -= result.ids
         if result.proven:
-            self._gone |= held - result.ids
+            self._gone |= held - result.ids - self._undated
         new = len(result.ids - held - self._pending.loose.keys())
         self._pending.settle(result.window, new)
         self.tally.windows += 1

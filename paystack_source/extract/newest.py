@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 TOP_PAGES = 20
 """New customers on this many of the newest pages are looked for there; more are read as a window."""
 
+LOOKBACK = timedelta(days=1)
+"""Where no totals show late customers, this much of the newest time is read again, if anything is."""
+
 LATE = timedelta(minutes=1)
 """How much older than the newest ones of the last run a new customer may be, to be found without a total."""
 
@@ -86,14 +89,17 @@ def down_to(reader: Reader, first: pa.Table, until: datetime) -> pa.Table | None
     Args:
         reader: Asks for more pages.
         first: The first page.
-        until: The creation time of the newest customer of the last run.
+        until: The end of the second of the newest customer of the last run.
 
     Returns:
         All customers created since, less a minute, and some older ones; `None` if the list is not sorted by creation
-        time, or there are too many.
+        time, if it begins with nobody as new, or there are too many.
 
     """
     table = first
+    newest = pc.max(table.column("created_at")).as_py()
+    if newest is None or frozen_end(newest) < until:
+        return None
     for number in range(2, TOP_PAGES + 2):
         if order_of(table) is not Order.NEWEST_FIRST:
             return None

@@ -1,11 +1,12 @@
 """How wide to ask for a range so that none of it is missed: no total of the whole list would show it.
 
 An API may read times in another zone, or take the day of them only. So customers whose time is known are asked for
-first: with a second to spare, then with a day; where neither shows them, filters are not used.
+first: with a second to spare, then with two days; where neither shows them, filters are not used.
 """
 
 from __future__ import annotations
 
+import itertools
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
@@ -23,32 +24,37 @@ if TYPE_CHECKING:
 
     from paystack_source.extract.reader import Reader
 
-DAY = timedelta(days=1)
+WIDE = timedelta(days=2)
+"""More than a day cut off and the largest difference between time zones."""
 
 
-def margin_for(reader: Reader, shown: pa.Table) -> timedelta | None:
-    """How far to ask past both edges of a range; `None` if filters are no use.
+def margins(reader: Reader, shown: pa.Table) -> list[timedelta | None]:
+    """How far to ask past both edges of a range, and how far after that if answers stray; `None`: without filters.
 
     Args:
-        reader: Asks; a request for each margin that is tried.
+        reader: Asks; a request or two for each margin that is tried.
         shown: Customers of the list, as it shows them without a filter.
 
     """
-    return next((margin for margin in (MARGIN, DAY) if _honest(reader, shown, margin)), None)
+    widths = (MARGIN, WIDE)
+    return [*itertools.dropwhile(lambda margin: not _honest(reader, shown, margin), widths), None]
 
 
 def _honest(reader: Reader, shown: pa.Table, margin: timedelta) -> bool:
-    at = pc.min(shown.column("created_at")).as_py()
-    if at is None:
-        return True
-    page = reader.ask(Query(at - margin, at + margin, 1))
-    found = reader.parse(page).table
-    times = [time for time in found.column("created_at").to_pylist() if time is not None]
-    if not times or any(abs(time - at) > 2 * margin for time in times):
+    """Whether a question shows customers of one time, and nobody of a time that it rules out."""
+    dated = shown.filter(shown.column("created_at").is_valid())
+    if not dated.num_rows:
         return False
-    wanted = shown.filter(pc.equal(shown.column("created_at"), at)).column("id").to_pylist()
-    more = (page.meta.total or 0) > found.num_rows  # they may be on another page
-    return more or set(wanted) <= set(found.column("id").to_pylist())
+    times = dated.column("created_at")
+    # Of more customers than a page holds, a filtered list begins with the one that the whole list begins with.
+    for wanted in (dated.filter(pc.equal(times, pc.min(times))), dated.slice(0, 1)):
+        at = wanted.column("created_at")[0].as_py()
+        found = reader.parse(reader.ask(Query(at - margin, at + margin, 1))).table
+        if any(time and abs(time - at) > 2 * margin for time in found.column("created_at").to_pylist()):
+            return False
+        if set(wanted.column("id").to_pylist()) <= set(found.column("id").to_pylist()):
+            return True
+    return False
 
 
 def readings_for(reader: Reader, window: Window, margin: timedelta | None) -> Iterator[Reading]:

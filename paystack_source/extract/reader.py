@@ -3,8 +3,8 @@
 A window is asked with a margin on both sides, so the server's own idea of an edge cannot cost a customer. Its pages
 are read side by side, the customers deduplicated by id and cut back to the window. It is proven when the distinct ids
 of what was *asked* are as many as the API says the question has. If they are not, it is read again by cursor, then by
-pages once more; ids are kept between the passes, since customers are never deleted. An API that gives no total is
-walked twice by independent ways that must agree.
+pages once more; ids are kept between the passes, and count together while the total stays the same. An API that gives
+no total is walked twice by independent ways that must agree.
 
 Neither the order of customers nor the length of a page is trusted. A short page is not the end; only enough ids, or
 an empty page, is.
@@ -286,12 +286,11 @@ class Reader:
 
     def _note(self, reading: Reading, number: int, page: Page) -> None:
         reading.requests += 1
-        reading.refused = reading.refused or page is REFUSED
+        reading.cut_short = reading.cut_short or page is REFUSED
         reading.raw.append((number, page))
         reading.asked_up_to = max(reading.asked_up_to, number)
         if page.meta.total is not None:
-            reading.totals.append(page.meta.total)
-            reading.knows_totals = True
+            reading.name(page.meta.total)
 
     def _digest(self, reading: Reading) -> Iterator[pa.Table]:
         """The new customers of the pages at hand, cut to the window."""
@@ -302,7 +301,8 @@ class Reader:
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
         reading.stray = reading.stray or _strays(table, reading.asked)
-        if reading.stray and reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE):
+        far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
+        if reading.stray and (reading.strict or far):
             raise FiltersIgnoredError
         before = len(reading.walk)
         if reading.walk is not reading.seen:
@@ -322,7 +322,7 @@ class Reader:
             if reading.knows_totals and reading.total is None:  # a cursor's pages have none
                 self._note(reading, 1, self.ask_total(Query(*reading.asked, 1)))
                 yield from self._digest(reading)
-            reading.sizes.append(len(reading.walk))
+            reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
@@ -338,10 +338,12 @@ class Reader:
     def _follow_cursor(self, reading: Reading) -> Iterator[pa.Table]:
         """One pass along the cursor: to its end, to one that comes back, or until nothing new comes."""
         cursor: str | None = None
+        reading.cut_short = True
         used: set[str] = set()
         for number in itertools.count(1):
             page = self._by_cursor(reading.asked, cursor)
             if page is None:
+                yield from self._digest(reading)
                 break
             self._note(reading, number, page)
             cursor = page.meta.next
@@ -349,7 +351,10 @@ class Reader:
             if at_end or len(reading.raw) >= PAGES_A_BITE:
                 reading.fresh = 0
                 yield from self._digest(reading)
-                if at_end or not reading.fresh:
+                if at_end:
+                    reading.cut_short = False
+                    break
+                if not reading.fresh:
                     break
             used.add(cursor or "")
 

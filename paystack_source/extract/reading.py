@@ -72,10 +72,9 @@ class Reading:
         self.raw: list[tuple[int, Page]] = []  # in, not digested
         self.outstanding = 0
         self.passes: list[str] = []
-        self.sizes: list[int] = []  # distinct ids of each finished pass
-        self.knows_totals = False
+        self.finished: list[tuple[int, bool]] = []  # each pass: its distinct ids; whether it was cut short
+        self.named: set[int] = set()  # the totals of all passes
         self.stray = False
-        self.refused = False  # a page past the first was refused: it may be past the end, or too deep
         self.strict = False  # customers outside of what was asked: not to be believed
         self.start_pass("pages")
 
@@ -86,6 +85,7 @@ class Reading:
         self.totals: list[int] = []
         self.lengths: dict[int, int] = {}
         self.asked_up_to = 0
+        self.cut_short = False  # by a page that was refused (past the end, or too deep), or a cursor
         self.fresh = 0  # ids that were new to this pass since pages were last asked for
 
     @property
@@ -94,18 +94,36 @@ class Reading:
         return self.totals[-1] if self.totals else None
 
     @property
+    def knows_totals(self) -> bool:
+        """Whether the API named a total in any pass."""
+        return bool(self.named)
+
+    @property
     def proven_by(self) -> set[int] | None:
         """The ids that are as many as the API says they are; it must have said the same all through the pass."""
-        if self.total is None or len(set(self.totals)) > 1 or (self.strict and self.stray):
+        if self.total is None or len(set(self.totals)) > 1:
             return None
-        return next((ids for ids in (self.seen, self.walk) if len(ids) == self.total), None)
+        return self._counted
+
+    @property
+    def _counted(self) -> set[int] | None:
+        """As many ids as the newest total; those of all passes only if all had the same one: one may be gone since."""
+        among = (self.walk, self.seen) if len(self.named) == 1 else (self.walk,)
+        return next((ids for ids in among if len(ids) == self.total), None)
+
+    def name(self, total: int) -> None:
+        """The API names a total."""
+        self.totals.append(total)
+        self.named.add(total)
 
     def agreed_by(self) -> set[int] | None:
-        """Without totals: all ids, if two passes saw every one of them, and not all were cut short by a refusal."""
-        if self.strict and self.stray:
-            return None
-        whole = [how for how, size in zip(self.passes, self.sizes, strict=False) if size == len(self.seen)]
-        return self.seen if len(whole) > 1 and not (self.refused and "cursor" not in whole) else None
+        """Without totals: all ids, if two passes saw every one of them, and not all were cut short."""
+        whole = [cut_short for size, cut_short in self.finished if size == len(self.seen)]
+        return self.seen if len(whole) > 1 and not all(whole) else None
+
+    def finish_pass(self) -> None:
+        """All pages of this pass are in."""
+        self.finished.append((len(self.walk), self.cut_short))
 
     def next_pages(self) -> range:
         """The pages to ask for now that all that were asked are in; none at the end."""
@@ -115,7 +133,7 @@ class Reading:
             planned = -(-self.expected // PAGE) if self.expected and len(self.passes) == 1 else 1
             return range(start, start + max(planned, 1))
         if total is not None:
-            if len(self.walk) >= total or len(self.seen) == total:
+            if len(self.walk) >= total or self._counted is not None:
                 return range(0)
             last = -(-total // max(*self.lengths.values(), 1))
             if start <= last:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 import pytest
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.api.errors import ConfigError, Rejected
 from paystack_source.api.records import Page, PageMeta
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.newest import TOP_PAGES
@@ -97,6 +97,16 @@ def test_without_totals_customers_who_come_late_are_found_where_something_is_rea
     copy.assert_equal()
 
 
+def test_many_customers_of_one_second_are_not_taken_for_the_newest():
+    copy = Copy(FakeApi(ages(*[9_000] * 30), Odd(cap=100, order="oldest")))
+    copy.run()  # with a total, so until this machine's now
+    copy.api.odd.meta = "cursor_only"
+    copy.api.odd.cap = 25
+    copy.api.add(NOON - timedelta(seconds=8_000))
+    assert copy.run().tally.complete
+    copy.assert_equal()
+
+
 @pytest.mark.parametrize(
     ("spread", "odd"),
     [(100_000, {"order": "shuffled"}), (40, {"page_ignored": True}), (40, {"deepest": 1})],
@@ -152,6 +162,25 @@ def test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back():
     assert copy.held.stored[77]["_missing_since"] is None
 
 
+@pytest.mark.parametrize("at", range(1, 11))
+def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
+    copy = Copy(many(60, spread=60, meta="total_only"))
+    copy.api.odd.cap = 7
+    copy.run()
+    copy.api.clock.now += timedelta(hours=1)
+    answer, before = copy.api._list, copy.api.requests
+
+    def vanishing(*question):
+        if copy.api.requests == before + at:
+            copy.api.remove(45)
+        return answer(*question)
+
+    copy.api._list = vanishing
+    copy.run(refresh_budget=50)
+    copy.run(refresh_budget=50)
+    copy.assert_equal()
+
+
 @pytest.mark.parametrize("one_load", [False, True])
 def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run_is_marked_once(one_load):
     copy = Copy(many(2_000), window_rows=2_000, one_load=one_load)
@@ -168,7 +197,7 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
 
 @pytest.mark.parametrize("load_every", [None, 1, 2])
 def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkeypatch, load_every):
-    monkeypatch.setattr("paystack_source.extract.extraction.NARROW_ROWS", 10)
+    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
     copy = Copy(many(200), window_rows=1_000)
     copy.run()
     for number in range(60, 130):
@@ -336,6 +365,26 @@ def test_counts_that_never_come_are_no_sign_of_a_filter_that_does_not_filter():
     copy.assert_equal()
 
 
+def test_a_window_that_does_not_show_who_is_listed_is_not_leant_on():
+    copy = Copy(FakeApi(ages(3_251), Odd(shift=90_000)))
+    copy.run()
+    copy.api.clock.now += timedelta(hours=1)
+    copy.api.customers[1]["risk_action"] = "deny"
+    assert copy.run(refresh_budget=9).tally.filters_ignored
+    assert copy.run(refresh_budget=9).tally.complete
+    copy.assert_equal()
+
+
+def test_a_customer_who_loses_the_creation_time_is_no_sign_of_a_filter_that_does_not_filter():
+    copy = Copy(many(900), window_rows=200)
+    copy.run()
+    copy.api.undate(3, 400)
+    copy.api.clock.now += timedelta(hours=1)
+    run = copy.run(refresh_budget=50)
+    assert (run.tally.complete, run.tally.filters_ignored, run.tally.rows_missing) == (True, False, 0)
+    copy.assert_equal()
+
+
 def test_filters_that_did_not_filter_are_tried_again_after_a_week():
     copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
     copy.run()
@@ -355,6 +404,20 @@ def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
     copy = Copy(many(700, meta="cursor_only", deepest=3), one_load=True)
     assert copy.run().tally.complete
     copy.assert_equal()
+
+
+@pytest.mark.parametrize("pages", [3, 10])
+def test_a_cursor_that_is_refused_half_way_proves_nothing_beside_pages_that_are(pages):
+    copy = Copy(many(1_200, meta="cursor_only", deepest=pages), one_load=True)
+    answer = copy.api._list
+
+    def shallow(page, per_page, use_cursor, cursor, from_, to):
+        if cursor == f"at:{1_200 - 100 * pages}":
+            raise Rejected("too deep")
+        return answer(page, per_page, use_cursor, cursor, from_, to)
+
+    copy.api._list = shallow
+    assert not copy.run().tally.complete
 
 
 def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
@@ -417,6 +480,7 @@ def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
     [
         {"to": "day"},
         {"from_": "day", "to": "day"},
+        {"to": "day", "shift": 50_400},
         {"shift": 3_600},
         {"shift": -3_600},
         {"slack": 30},
@@ -445,13 +509,48 @@ def test_a_range_that_does_not_show_who_is_held_in_it_is_not_called_complete():
     assert [entry.difference for entry in run.tally.unproven] == [-1]
 
 
-def test_a_range_whose_answers_begin_to_stray_is_not_called_complete(monkeypatch):
+@pytest.mark.parametrize("wide", [timedelta(days=2), None])
+def test_a_range_whose_answers_begin_to_stray_is_asked_more_widely(monkeypatch, wide):
     monkeypatch.setattr(
-        "paystack_source.extract.extraction.margin_for", lambda _reader, _shown: timedelta(seconds=1)
+        "paystack_source.extract.extraction.margins",
+        lambda _reader, _shown: [timedelta(seconds=1), wide, None],
     )
-    copy = Copy(many(1_000, spread=600_000, shift=3_600), window_rows=1_000)
-    run = copy.run(bounds=Window(NOON - timedelta(seconds=300_000), NOON - timedelta(seconds=150_000)))
-    assert not run.tally.complete
+    copy = Copy(many(1_000, spread=600_000, shift=3_600), window_rows=100)
+    window = Window(NOON - timedelta(seconds=300_000), NOON - timedelta(seconds=150_000))
+    run = copy.run(bounds=window)
+    inside = {n for n, at in copy.api.when.items() if at in window}
+    assert (run.tally.complete, run.tally.api_total, run.filters_ignored) == (True, len(inside), wide is None)
+    assert set(copy.held.present) == inside
+
+
+def test_a_range_that_begins_to_stray_half_way_counts_its_customers_once():
+    copy = Copy(many(1_500, spread=600_000), window_rows=100)
+    answer = copy.api._list
+
+    def straying(*question):
+        copy.api.odd.slack = 3_600 if copy.api.requests > 30 else 0
+        return answer(*question)
+
+    copy.api._list = straying
+    window = Window(NOON - timedelta(seconds=500_000), NOON - timedelta(seconds=100_000))
+    run = copy.run(bounds=window)
+    assert run.tally.complete
+    assert sum(entry.rows for entry in copy.entries) > run.tally.api_total == len(copy.held.present)
+    assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
+
+
+def test_a_range_is_asked_for_as_far_as_a_crowded_page_tells():
+    api = FakeApi(ages(352_777, 315_841, 262_466, 226_928, 200_688, 97_570, 96_995), Odd(cap=3, shift=90_000))
+    copy = Copy(api)
+    window = Window(NOON - timedelta(seconds=240_955), NOON - timedelta(seconds=226_465))
+    assert copy.run(bounds=window).tally.complete
+    assert set(copy.held.present) == {n for n, at in api.when.items() if at in window} != set()
+
+
+def test_a_range_is_whole_where_the_first_page_shows_nobody_to_try_it_with():
+    copy = Copy(FakeApi(ages(14), Odd(cap=100, to="day", drop=1.0)))
+    assert copy.run(bounds=Window(BEGIN, END)).tally.complete
+    copy.assert_equal()
 
 
 def test_a_range_inside_what_is_proven_leaves_the_rest_proven():

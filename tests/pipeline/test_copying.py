@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import os
 import random
@@ -19,6 +20,8 @@ from dlt.pipeline.pipeline import Pipeline
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import Unavailable
 from paystack_source.api.transport import RetryPolicy
+from paystack_source.extract.extraction import Extraction
+from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Window
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
@@ -93,6 +96,30 @@ def test_late_customers_with_an_old_date_are_found(pipeline, sandbox):
     report = copy(pipeline, server)
     assert (report.complete, report.rows_new) == (True, 3)
     assert held(pipeline) == truth(server)
+
+
+def test_who_comes_into_a_window_that_was_just_read_is_no_sign_of_a_loss(pipeline, sandbox, monkeypatch):
+    server = sandbox(customers=300)
+    look, newest = Extraction._look, max(row["createdAt"] for row in server.customers_truth(as_listed=True))
+    comes = iter([None, newest])  # before the second look, in the second of the newest one
+
+    def looked(extraction):
+        if at := next(comes, None):
+            server.add_customers(1, created_at=at)
+        return look(extraction)
+
+    monkeypatch.setattr(Extraction, "_look", looked)
+    report = copy(pipeline, server)
+    assert (report.complete, report.unproven, report.warehouse_total) == (True, [], 301)
+    assert held(pipeline) == truth(server)
+
+
+def test_windows_that_do_not_add_up_are_no_matter_once_the_whole_list_did(pipeline, sandbox, monkeypatch):
+    monkeypatch.setattr("paystack_source.source.Reader", functools.partial(Reader, window_rows=100))
+    server = sandbox(customers=700, dropped_rows=1.0, cursor_with_filters="ignore", seed=3)
+    report = copy(pipeline, server)
+    assert held(pipeline) == truth(server)
+    assert (report.complete, report.unproven) == (True, [])
 
 
 def test_edits_of_old_customers_arrive_within_the_stated_number_of_runs(pipeline, sandbox):
