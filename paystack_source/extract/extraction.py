@@ -140,7 +140,7 @@ class Extraction:
         if window.empty:
             self.tally.api_total = 0
         else:
-            widths = [None] if self.filters_ignored else margins(self.reader, shown)
+            widths: list[timedelta | None] = [None] if self.filters_ignored else margins(self.reader, shown)
             yield from self._read_range(window, widths)
         if self._gone:
             entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())

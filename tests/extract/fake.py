@@ -87,6 +87,7 @@ class FakeApi:
     def __post_init__(self) -> None:
         self.customers = {n: customer(n, at) for n, at in enumerate(self.created, 1)}
         self.when = dict(enumerate(self.created, 1))
+        self.newest = len(self.customers)
         self.undated: set[int] = set()  # shown to every question
         self.requests = 0
         self.random = Random(self.odd.seed)
@@ -94,7 +95,7 @@ class FakeApi:
 
     def add(self, *created: datetime, **fields: object) -> None:
         for at in created:
-            number = len(self.customers) + 1
+            number = self.newest = self.newest + 1
             self.customers[number] = customer(number, at, **fields)
             self.when[number] = at
 
@@ -319,6 +320,9 @@ class Copy:
                     return extraction
                 if isinstance(event, Rows):
                     self.held.give(event.table)
+                    if event.kind == "missing":
+                        listed = set(event.table.column("id").to_pylist()) & self.api.customers.keys()
+                        assert not listed, "marked as missing though listed"
                 elif isinstance(event, Entry):
                     self.entries.append(event)
                 due = load_every and number % load_every == 0

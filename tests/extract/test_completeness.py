@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
-quick = settings(max_examples=300, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=250, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Seconds before noon: many share one, so that several customers sit on the same second and on the windows' edges.
 times = st.lists(st.integers(1, 400), max_size=120).map(
@@ -27,6 +27,7 @@ oddities = st.builds(
     cursors=st.sampled_from(["combine", "unfiltered", "none"]),
     short=st.sampled_from([0.0, 0.5]),
     slack=st.sampled_from([0, 0, 1, 30]),
+    shift=st.sampled_from([0, 0, 0, 1, 3_600, -3_600, 90_000]),
     seed=st.integers(0, 9),
 )
 loads = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside a window
@@ -79,4 +80,61 @@ def test_killed_anywhere_and_run_again_it_is_complete(created, odd, kills, data)
         copy.run(stop_after=kill, refresh_budget=budget, load_every=data.draw(loads))
     run = copy.run(load_every=data.draw(loads))
     assert run.tally.complete
+    copy.assert_equal()
+
+
+histories = st.lists(
+    st.one_of(
+        st.tuples(st.just("add"), st.lists(st.sampled_from([0, 1, 40, 5_000, 400_000]), max_size=12)),
+        st.tuples(st.sampled_from(["vanish", "back", "edit", "undate"]), st.integers(0, 200)),
+        st.tuples(st.just("pass"), st.sampled_from([1, 3_600, 90_000, 700_000])),
+        st.tuples(st.just("change"), oddities),
+        st.tuples(st.just("run"), st.sampled_from([0, 0, 3, 6, 1_000])),
+    ),
+    max_size=12,
+)
+
+
+@settings(quick, max_examples=150)
+@given(
+    times, oddities, histories, st.sampled_from(["documented", "both", "total_only"]), st.booleans(), loads
+)
+def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_runs_later_all_is_equal(
+    created, odd, history, meta, one_load, load_every
+):
+    api = FakeApi(created[:60], odd)
+    copy = Copy(api, one_load=one_load)
+    gone = {}
+
+    def run(budget):
+        api.odd.meta, api.odd.cap = meta, max(api.odd.cap, 5)
+        return copy.run(refresh_budget=budget, load_every=load_every).tally.complete
+
+    api.add(NOON)
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {history}")
+    for what, value in [*history, ("run", 0)]:
+        listed = sorted(api.customers)
+        if what == "add":
+            api.add(*(api.clock.now - timedelta(seconds=late) for late in value))
+        elif what == "pass":
+            api.clock.now += timedelta(seconds=value)
+        elif what == "change":
+            api.odd = value
+        elif what == "run":
+            assert run(value)
+        elif what == "back":
+            for number in sorted(gone)[:1]:
+                api.customers[number], api.when[number] = gone.pop(number)
+        elif what == "edit":
+            api.customers[listed[value % len(listed)]]["risk_action"] = "deny"
+        elif what == "undate":
+            api.undate(listed[value % len(listed)])
+        elif len(listed) > 1:
+            number = listed[value % len(listed)]
+            api.undated.discard(number)
+            gone[number] = api.customers[number], api.when[number]
+            api.remove(number)
+    for _ in range(3):
+        api.clock.now += timedelta(hours=1)
+        assert run(10_000)
     copy.assert_equal()
