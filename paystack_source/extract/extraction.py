@@ -27,15 +27,7 @@ from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.search import between_seconds, differing, narrowed
-from paystack_source.extract.windows import (
-    ALWAYS,
-    BEGIN,
-    END,
-    Coverage,
-    Proven,
-    Window,
-    frozen_end,
-)
+from paystack_source.extract.windows import ALWAYS, BEGIN, END, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -300,9 +292,9 @@ class Extraction:
         yield from self._windowed(parts, "repair")
 
     def _recount(self) -> None:
-        """Let the warehouse say how many it holds of each proven window."""
+        """Let the warehouse say how many it holds of each proven window, but for those that it does not show."""
         items = [i for i in self.coverage if not any(w.overlaps(i.window) for w in self._pending.deltas)]
-        counts = self.held.count([item.window for item in items])
+        counts = self.held.count([item.window for item in items], self._gone)
         for item, rows in zip(items, counts, strict=True):
             loose = sum(at in item.window for at in self._pending.loose.values() if at)
             self.coverage.add(Proven(item.window, rows + loose, item.verified_at))
@@ -312,7 +304,11 @@ class Extraction:
 
     def _narrowed(self, window: Window) -> list[Window]:
         """The parts of a window that differ; all of it if its customers are not in the warehouse yet."""
-        return [window] if window in self._pending.deltas else narrowed(window, self.held, self._count)
+        return (
+            [window]
+            if window in self._pending.deltas
+            else narrowed(window, self.held, self._gone, self._count)
+        )
 
     def _whole(self, look: Look) -> Iterator[Event]:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""

@@ -59,12 +59,14 @@ class Present:
     def total(self) -> int:
         return self._held.total() - len(self.marked)
 
-    def count(self, windows: Sequence[Window]) -> list[int]:
-        """Customers in each of these windows."""
-        counts = self._held.count(windows)
+    def count(self, windows: Sequence[Window], but: Collection[int] = ()) -> list[int]:
+        """Customers in each of these windows, but for some."""
+        hidden = list(self.marked.values())
+        if but:
+            hidden += self._held.rows(but).column("created_at").to_pylist()
         return [
-            rows - sum(at in window for at in self.marked.values() if at)
-            for window, rows in zip(windows, counts, strict=True)
+            rows - sum(at in window for at in hidden if at)
+            for window, rows in zip(windows, self._held.count(windows), strict=True)
         ]
 
     def known(self, ids: Collection[int]) -> set[int]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from paystack_source.extract.windows import BEGIN, cut_at
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterator, Sequence
     from datetime import datetime
 
     from paystack_source.extract.ledger import Present
@@ -26,13 +26,15 @@ def between_seconds(lo: datetime, hi: datetime) -> tuple[datetime | None, dateti
     return (None if lo <= BEGIN else lo - _HALF), hi - _HALF
 
 
-def narrowed(window: Window, held: Present, count: Callable[[datetime, datetime], int]) -> list[Window]:
-    """The parts of a window that differ, if that is cheaper than reading all of it."""
+def narrowed(
+    window: Window, held: Present, but: Collection[int], count: Callable[[datetime, datetime], int]
+) -> list[Window]:
+    """The parts of a window that differ from what is held `but` for some, if that is cheaper than reading all of it."""
     cuts = held.cuts(window, NARROW_ROWS)
     if len(cuts) < _FEW:
         return [window]
     parts = cut_at(window, cuts)
-    return list(differing(parts, held.count(parts), count))
+    return list(differing(parts, held.count(parts, but), count))
 
 
 def differing(
