@@ -202,7 +202,7 @@ def _locked(error: BaseException) -> Failure | None:
 
 def _disk(error: BaseException) -> Failure | None:
     full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = _is(error, "IOException", "OutOfMemoryException", "OperationalError") and re.search(
+    said = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError") and re.search(
         r"No space left on device|disk is full|Disk quota exceeded", str(error)
     )
     if not (full or said):
@@ -259,20 +259,25 @@ def _warehouse(error: BaseException) -> Failure | None:
             "The warehouse does not let this user do what a run needs.",
             "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
         )
-    if _is(error, "DestinationConnectionError") and _of_duckdb(getattr(error, "inner_exc", None)):
+    inner = getattr(error, "inner_exc", None)
+    if _is(error, "DestinationConnectionError") and type(inner).__module__ in {"duckdb", "_duckdb"}:
+        path = re.search(r'"([^"]+)"', str(inner))
         return Failure(
             ExitCode.UNEXPECTED,
             "WarehouseUnreachable",
-            "The DuckDB file could not be opened.",
-            "Check that its folder is there and may be written, and that it is one of DuckDB's; --traceback shows why.",
+            f"The DuckDB file {path[1] if path else ''} could not be opened.".replace("  ", " "),
+            "Check that its folder is there and may be written, and that it is one of DuckDB's; "
+            "DESTINATION__DUCKDB__CREDENTIALS names another.",
         )
     driver = type(error).__module__.partition(".")[0]
     denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(driver)
-    if _is(error, "DestinationConnectionError") or (denied and _is(error, denied)):
+    # What deltalake and pyarrow say of a store: an OSError without a number.
+    stores = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
+    if _is(error, "DestinationConnectionError") or (denied and _is(error, denied)) or stores:
         return Failure(
             ExitCode.UNEXPECTED,
             "WarehouseUnreachable",
-            "The warehouse could not be opened.",
+            "The warehouse could not be reached, or lets nobody in.",
             "Check that it runs and its credentials are right; --traceback shows its own words.",
         )
     return None
@@ -288,10 +293,6 @@ def _unusable(error: BaseException) -> str:
     if _is(error, "ConfigValueCannotBeCoercedException"):
         return str(getattr(error, "field_name", "") or "dlt does not say which")
     return ""
-
-
-def _of_duckdb(error: object) -> bool:
-    return type(error).__module__.partition(".")[0] in {"duckdb", "_duckdb"}
 
 
 def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:

@@ -79,6 +79,7 @@ def test_a_lock_is_named_with_file_and_process_even_inside_dlt():
     [
         OSError(errno.ENOSPC, "No space left on device"),
         named("IOException")("Could not write file: No space left on device"),
+        named("DeltaError")("Generic LocalFileSystem error: No space left on device (os error 28)"),
     ],
 )
 def test_a_full_disk_is_said_so(error):
@@ -97,6 +98,11 @@ def test_a_full_disk_is_said_so(error):
         (named("UnknownDestinationModule")("nowhere"), "NoSuchDestination", ExitCode.USAGE),
         (
             named("DestinationConnectionError")("password=hunter2"),
+            "WarehouseUnreachable",
+            ExitCode.UNEXPECTED,
+        ),
+        (
+            OSError("Generic S3 error\nError performing PUT http://hunter2"),
             "WarehouseUnreachable",
             ExitCode.UNEXPECTED,
         ),
