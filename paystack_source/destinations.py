@@ -69,9 +69,30 @@ class Keeping:
 
 
 def active_pipeline() -> dlt.Pipeline | None:
-    """The pipeline that is running. `dlt.current.pipeline()` makes one up if there is none, and takes 20 ms."""
+    """The pipeline that is running, if it has a destination.
+
+    `dlt.current.pipeline()` makes one up if there is none, and takes 20 ms.
+    """
     context = Container()[PipelineContext]
-    return cast("dlt.Pipeline", context.pipeline()) if context.is_active() else None
+    pipeline = cast("dlt.Pipeline", context.pipeline()) if context.is_active() else None
+    return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
+
+
+def emptied(table: str) -> bool:
+    """Whether the load that is being extracted begins by emptying this table: nobody is held then.
+
+    The write disposition `replace` does that, and `pipeline.run(..., refresh=...)`. All of it is there until then,
+    so whoever asks the destination what it holds would take only what is new, and the rest would be gone.
+    """
+    try:
+        state = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return False
+    gone = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
+    if any(each["name"] == table for each in gone):
+        return True
+    resource = dlt.current.source().resources.get(table)
+    return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 
 
 def suit(*tables: str) -> None:
@@ -82,7 +103,7 @@ def suit(*tables: str) -> None:
     """
     mean_it(*tables)
     pipeline = active_pipeline()
-    if pipeline is None or not pipeline.destination:
+    if pipeline is None:
         return
     resources = dlt.current.source().resources
     for name in tables:

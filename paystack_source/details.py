@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dlt
 import pyarrow as pa
 
-from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
+from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
@@ -164,7 +164,7 @@ def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
 def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
-    known = _has_table(pipeline, DETAILS)
+    known = _has_table(pipeline, DETAILS) and not emptied(DETAILS)
 
     def stale(words: Any) -> str:  # noqa: ANN401
         details = words.named(DETAILS) if known else None

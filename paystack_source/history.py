@@ -19,7 +19,7 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.destinations import LOAD_ID, MERGED, storable, suit
+from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
 from paystack_source.warehouse import Warehouse, numbers
@@ -153,6 +153,8 @@ def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
 
 
 def _open_versions(history: Warehouse, where: Callable[[Words], str], what: str = "") -> pa.Table:
+    if emptied(HISTORY):
+        return _NONE
     found = history.arrow(
         lambda words: (
             f"SELECT {what or f'{words.id}, {words._fingerprint}'} FROM {words.table}"  # noqa: SLF001  # a column

@@ -20,7 +20,7 @@ import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.destinations import LOAD_ID, MERGED, active_pipeline, storable, suit
+from paystack_source.destinations import LOAD_ID, MERGED, active_pipeline, emptied, storable, suit
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
@@ -143,7 +143,7 @@ class Copying:
         self._on_load = on_load or (lambda _rows, _bytes: None)
         self.client = client
         self.window = window
-        self.refresh_budget = 0 if anew else refresh_budget
+        self.refresh_budget = refresh_budget
         self.anew = anew
         self.allow_incomplete = allow_incomplete
         self.limits = None if anew else limits
@@ -225,17 +225,19 @@ class Copying:
         if self.extraction is not None and self._events is not None:
             self.extraction.loaded()
             return self.extraction, self._events
-        coverage = Coverage([] if self.anew else Coverage.load(state.get("coverage", [])))
+        anew = self.anew or emptied("customers")
+        coverage = Coverage([] if anew else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
-        held: Held = Warehouse(pipeline) if pipeline else Remembered(coverage)
-        if self.anew and isinstance(held, Warehouse):
+        # A copy of what was recorded: the extraction adds to its own what it proves.
+        held: Held = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
+        if anew and isinstance(held, Warehouse):
             held = Afresh(held)
         self.extraction = Extraction(
             self._reader,
             held,
             coverage,
             bounds=self.window,
-            refresh_budget=self.refresh_budget,
+            refresh_budget=0 if anew else self.refresh_budget,
             filters_ignored_at=moment(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
         self._events = cast("Generator[Event]", self.extraction.events())

@@ -78,6 +78,28 @@ def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine)
     assert other.dataset().customers.df()["phone"].isna().all()
 
 
+@pytest.mark.parametrize(
+    "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
+)
+def test_who_has_tables_emptied_before_a_load_gets_everybody_anew(how, api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    for _ in range(2):
+        pipeline.run(source(api, history=True, details=True))
+    api.add_customers(2)
+    for _ in range(2):
+        pipeline.run(source(api, history=True, details=True), **how)
+        assert held_ids(pipeline) == sorted(ids(api))
+        for table in ("customers_history", "customer_details"):
+            assert read_table(pipeline, table).num_rows in {250, 252}, table
+
+
+def test_without_a_destination_it_can_be_extracted_and_without_a_pipeline_read(api, own_machine):
+    assert sum(table.num_rows for table in source(api).customers) == 250
+    pipeline = dlt.pipeline("nowhere", pipelines_dir=str(own_machine))
+    pipeline.extract(source(api))
+    assert pipeline.list_extracted_load_packages()
+
+
 def test_a_table_format_that_is_asked_for_in_dlts_own_way_is_kept(api, warehouse, own_machine, monkeypatch):
     pipeline = warehouse("delta").pipeline(own_machine)
     monkeypatch.delenv("SOURCES__PAYSTACK__TABLE_FORMAT")
