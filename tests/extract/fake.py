@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import threading
+from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass, field
@@ -232,6 +233,8 @@ class FakeHeld:
     def __init__(self) -> None:
         self.stored: dict[int, dict] = {}
         self.loading: dict[int, dict] = {}
+        self.loads = 0
+        self._sorted_at: tuple[int, int] | None = None
 
     def give(self, table: pa.Table) -> None:
         for row in table.to_pylist():
@@ -241,10 +244,25 @@ class FakeHeld:
     def load(self) -> None:
         self.stored |= self.loading
         self.loading = {}
+        self.loads += 1
 
     @property
     def present(self) -> dict[int, dict]:
-        return {n: row for n, row in self.stored.items() if row["_missing_since"] is None}
+        self._sort()
+        return self._present
+
+    def _sort(self) -> None:
+        """Once a load, and when a test took rows away: thousands of questions are asked in between."""
+        now = (self.loads, len(self.stored))
+        if self._sorted_at != now:
+            self._present = {n: row for n, row in self.stored.items() if row["_missing_since"] is None}
+            self._dated = sorted((at, n) for n, row in self._present.items() if (at := row["created_at"]))
+            self._sorted_at = now
+
+    def _inside(self, window: Window) -> list[tuple[datetime, int]]:
+        self._sort()
+        first, end = (bisect_left(self._dated, (at, 0)) for at in (window.lo, window.hi))
+        return self._dated[first:end]
 
     def total(self) -> int:
         return len(self.present)
@@ -256,11 +274,7 @@ class FakeHeld:
         return set(ids) & self.present.keys()
 
     def ids(self, window: Window) -> set[int]:
-        return {
-            n
-            for n, row in self.present.items()
-            if window.contains(ALWAYS) or (row["created_at"] is not None and row["created_at"] in window)
-        }
+        return set(self.present) if window.contains(ALWAYS) else {n for _, n in self._inside(window)}
 
     def rows(self, ids) -> pa.Table:
         from paystack_source.extract.arrow import SCHEMA
@@ -268,8 +282,7 @@ class FakeHeld:
         return pa.Table.from_pylist([self.stored[n] for n in sorted(ids)], schema=SCHEMA)
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
-        times = sorted(at for n in self.ids(window) if (at := self.stored[n]["created_at"]))
-        return times[rows - 1 :: rows]
+        return [at for at, _ in self._inside(window)][rows - 1 :: rows]
 
     def most_at_once(self) -> int:
         return max(Counter(row["created_at"] for row in self.present.values()).values(), default=0)
