@@ -63,10 +63,3 @@ def test_a_copy_moved_to_another_file_starts_there_from_nothing(machine, sandbox
         assert done.returncode == 0, done.stderr
         assert len(held(tmp_path / "one" / name)) == 30
     assert not (tmp_path / "one" / "paystack_customers.duckdb").exists()
-
-
-def test_the_summary_of_a_sandbox_run_says_that_its_quota_is_not_paystacks(machine):
-    done = machine("one", "customers.py", "--sandbox", PAYSTACK_SANDBOX_CUSTOMERS="30")
-    assert done.returncode == 0, done.stderr
-    assert "sandbox at http://127.0.0.1" in done.stderr
-    assert "(Paystack: 100 per 60 s with a test key)" in done.stderr

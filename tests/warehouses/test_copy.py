@@ -67,7 +67,7 @@ def assert_same(got: dict[int, dict[str, Any]], wanted: dict[int, dict[str, Any]
         assert {column: got[number][column] for column in row} == row
 
 
-@pytest.mark.parametrize("kind", [*DATABASES, *LAKES, "parquet-s3", "delta-s3"])
+@pytest.mark.parametrize("kind", [*DATABASES, "parquet-s3", "delta-s3", "iceberg"])
 def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path):
     place, here = warehouse(kind), tmp_path / "here"
     first = copy(place, here, api, history=True, details=15)
@@ -80,9 +80,9 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     edited = next(row for row in api.customers_truth() if row["risk_action"] == "default")
     api.edit_customer(edited["customer_code"], risk_action="deny", metadata={"edited": True})
     second = copy(place, there, api, history=True)
-    assert (second.complete, second.rows_new, second.requests <= 4) == (True, 3, True)
+    assert (second.complete, second.rows_new, second.requests) == (True, 3, 1)
     third = copy(place, there, api)
-    assert (third.complete, third.rows_new, third.requests <= 3) == (True, 0, True)
+    assert (third.complete, third.rows_new, third.requests) == (True, 0, 1)
     assert held(place, there)[edited["id"]]["risk_action"] == "default"
 
     # What was edited is found by the rolling re-read, and so is a key that Paystack begins to send.
