@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import functools
 import gc
-import sys
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -29,31 +27,6 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
 
 def pytest_collection_finish() -> None:
     gc.freeze()  # so that looking for rubbish does not go through all that was imported
-    _remember_type_hints()
-
-
-def _remember_type_hints() -> None:
-    """dlt finds out anew what a type hint means whenever it reads a setting: a fifth of every load of the tests."""
-    module = "dlt.common.configuration.specs.base_configuration"
-    for name in ("extract_inner_hint", "is_secret_hint") if module in sys.modules else ():
-        original = getattr(sys.modules[module], name)
-        users = [user for path, user in sys.modules.items() if path.partition(".")[0] == "dlt"]
-        for user in users:
-            if vars(user).get(name) is original:
-                setattr(user, name, _remembered(original))
-
-
-def _remembered(function: Callable[..., Any]) -> Callable[..., Any]:
-    cached = functools.cache(function)
-
-    @functools.wraps(function)
-    def answer(*args: Any, **kwargs: Any) -> Any:
-        try:
-            return cached(*args, **kwargs)
-        except TypeError:  # a hint that cannot be a key
-            return function(*args, **kwargs)
-
-    return answer
 
 
 # What takes longest begins first, so that all workers end at the same time.
