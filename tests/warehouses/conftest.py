@@ -57,6 +57,7 @@ def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     Container()[PluggableRunContext].reload(str(tmp_path))
     _look_often(monkeypatch)
     yield tmp_path / "dlt"
+    Container()[PluggableRunContext].reload(".")  # the working folder, whatever it is
     Container()[PipelineContext].deactivate()
 
 
