@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
-quick = settings(max_examples=800, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 
 # Seconds before noon: many share one, so that several customers sit on the same second and on the windows' edges.
 times = st.lists(st.integers(1, 400), max_size=120).map(
