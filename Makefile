@@ -2,8 +2,8 @@
 VENV := .venv
 BIN  := $(VENV)/bin
 PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check install
-# How many tests run side by side.
-JOBS ?= 2
+# How many tests run side by side: one more than there are cores, as many of them wait for other processes.
+JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
