@@ -59,6 +59,7 @@ __all__ = [
     "Terminal",
     "UsageError",
     "clean",
+    "dataset",
     "examples",
     "options",
     "reader_may_leave",
@@ -187,6 +188,19 @@ class Terminal:
 def examples(*lines: str) -> str:
     """The end of a command's --help: lines to paste, each unwrapped."""
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def dataset(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The option `--dataset`, with this help. Takes names as dlt writes them: others it would change without a word."""
+
+    def checked(_context: click.Context, _option: click.Parameter, value: str) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
+            raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
+        return value
+
+    return click.option(
+        "--dataset", default="paystack", show_default=True, metavar="NAME", callback=checked, help=text
+    )
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

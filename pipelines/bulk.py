@@ -21,7 +21,7 @@ from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
 from paystack_source.desk import desk, loaded, show_finished, show_runs
-from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, dataset, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -46,7 +46,7 @@ where = together(
     click.option(
         "--destination", default="duckdb", show_default=True, help="Where the copy is, as dlt calls it."
     ),
-    click.option("--dataset", default="paystack", show_default=True, help="Dataset of the copy."),
+    dataset("Dataset of the copy."),
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
 planning = together(

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, run
+from paystack_source.terminal import ExitCode, Terminal, UsageError, dataset, examples, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -36,7 +36,7 @@ THIS = "python pipelines/customers.py"
 )
 @click.option("--sandbox", is_flag=True, help="A local Paystack with invented customers; no account.")
 @click.option("--destination", default="duckdb", show_default=True, help="Where to, as dlt calls it.")
-@click.option("--dataset", default="paystack", show_default=True, help="Dataset (schema) of the copy.")
+@dataset("Dataset (schema) of the copy.")
 @click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",

@@ -170,6 +170,8 @@ def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch,
         (["--refresh-budget", "-1"], "sk_test_sandbox", ExitCode.USAGE, "refresh-budget"),
         (["--no-such-option"], "sk_test_sandbox", ExitCode.USAGE, "no-such-option"),
         (["--destination", "nowhere"], "sk_test_sandbox", ExitCode.USAGE, "destination"),
+        (["--dataset", ""], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
+        (["--dataset", "My Data"], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
     ],
 )
 def test_bad_usage_sends_nothing(command, paystack, monkeypatch, capsys, arguments, key, code, words):
