@@ -304,11 +304,9 @@ class Extraction:
 
     def _narrowed(self, window: Window) -> list[Window]:
         """The parts of a window that differ; all of it if its customers are not in the warehouse yet."""
-        return (
-            [window]
-            if window in self._pending.deltas
-            else narrowed(window, self.held, self._gone, self._count)
-        )
+        if window in self._pending.deltas:
+            return [window]
+        return narrowed(window, self.held, self._gone, self._count)
 
     def _whole(self, look: Look) -> Iterator[Event]:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
@@ -322,7 +320,8 @@ class Extraction:
         """
         until = self.coverage.until
         known = bool(self.coverage) and not self.coverage.gaps(Window(BEGIN, until))
-        newest = down_to(self.reader, look.table, until) if known and not self.refresh_budget else None
+        few = known and not self.refresh_budget and not self._gone  # whom only a total can tell to be gone
+        newest = down_to(self.reader, look.table, until) if few else None
         if newest is not None:
             yield from self._complete(look._replace(unknown=self._unknown(newest)))
             return
