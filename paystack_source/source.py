@@ -22,7 +22,7 @@ from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the an
 from paystack_source.api.customers import PaystackClient
 from paystack_source.destinations import LOAD_ID, MERGED, active_pipeline, emptied, storable, suit
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
-from paystack_source.extract.events import Checkpoint, Rows
+from paystack_source.extract.events import Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
@@ -180,12 +180,8 @@ class Copying:
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
-                if isinstance(event, Entry):
-                    self._untaken.append(event)
-                if self.limits and (
-                    isinstance(event, Checkpoint)
-                    or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
-                ):
+                self._untaken.append(event)
+                if self.limits and self.limits.reached(rows, time.monotonic() - started, self.rows_loaded):
                     break
             else:
                 self.done = True
@@ -258,7 +254,7 @@ class _Batch:
 
     def add(self, table: pa.Table) -> int:
         """Take a table along; its size in bytes."""
-        size: int = table.nbytes
+        size: int = table.get_total_buffer_size()
         self._tables.append(table)
         self._rows += table.num_rows
         self._bytes += size

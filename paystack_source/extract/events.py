@@ -22,11 +22,7 @@ class Rows(NamedTuple):
     kind: str
 
 
-class Checkpoint(NamedTuple):
-    """A step is done: once everything is loaded, `held` is asked whether it adds up."""
-
-
-Event = Rows | Entry | Checkpoint
+Event = Rows | Entry
 
 
 @dataclass(slots=True)

@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
-from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
+from paystack_source.extract.events import Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
 from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
 from paystack_source.extract.ranges import margins, not_shown, readings_for
@@ -112,7 +112,6 @@ class Extraction:
                 before = self.held.total() + self._pending.added
                 yield from self._refresh()
                 if self._gone or self.held.total() + self._pending.added != before:
-                    yield Checkpoint()
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
@@ -172,7 +171,6 @@ class Extraction:
             if self.tally.complete:
                 return
             if self._entries > before:
-                yield Checkpoint()
                 look = self._look()
         if self._adds_up(look):
             # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.

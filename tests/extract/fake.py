@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from paystack_source.api.errors import Rejected
 from paystack_source.api.records import Page, PageMeta
-from paystack_source.extract.events import Checkpoint, Rows
+from paystack_source.extract.events import Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
@@ -294,12 +294,12 @@ class FakeHeld:
 class Copy:
     """Runs against a `FakeApi`; what it keeps between runs is what dlt would keep."""
 
-    def __init__(self, api: FakeApi, *, window_rows: int = 20, one_load: bool = False) -> None:
+    def __init__(self, api: FakeApi, *, window_rows: int = 20, load_every: int | None = None) -> None:
         self.api = api
         self.held = FakeHeld()
         self.state: dict = {}
         self.window_rows = window_rows
-        self.one_load = one_load
+        self.load_every = load_every
         self.entries: list[Entry] = []
 
     def run(
@@ -308,12 +308,8 @@ class Copy:
         refresh_budget: int = 0,
         bounds: Window | None = None,
         stop_after: int | None = None,
-        load_every: int | None = None,
     ) -> Extraction:
-        """One run; `stop_after` so many events it is killed, and what was not loaded is lost.
-
-        `load_every` so many events there is a load, wherever that is.
-        """
+        """One run; `stop_after` so many events it is killed, and what was not loaded is lost."""
         reader = Reader(self.api, now=self.api.clock, in_flight=4, window_rows=self.window_rows)
         extraction = Extraction(
             reader,
@@ -338,8 +334,7 @@ class Copy:
                         assert not listed, "marked as missing though listed"
                 elif isinstance(event, Entry):
                     self.entries.append(event)
-                due = load_every and number % load_every == 0
-                if (due or isinstance(event, Checkpoint)) and not self.one_load:
+                if self.load_every and number % self.load_every == 0:
                     self._load(extraction)
             self._load(extraction)
         finally:

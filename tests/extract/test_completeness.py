@@ -37,33 +37,32 @@ loads = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside
 @example(
     [NOON - timedelta(seconds=1)] * 5,
     Odd(to="day", cap=3, meta="flips", cursors="unfiltered", short=0.5, seed=4),
-    False,
     None,
 )
 @quick
-@given(times, oddities, st.booleans(), loads)
-def test_every_customer_arrives_whatever_the_api_is_like(created, odd, one_load, load_every):
+@given(times, oddities, loads)
+def test_every_customer_arrives_whatever_the_api_is_like(created, odd, load_every):
     if odd.cap == 1:
         created = created[:25]
-    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load} {load_every}")
-    copy = Copy(FakeApi(created, odd), one_load=one_load)
-    run = copy.run(load_every=load_every)
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {load_every}")
+    copy = Copy(FakeApi(created, odd), load_every=load_every)
+    run = copy.run()
     assert run.tally.complete
     copy.assert_equal()
 
 
 @quick
-@given(times, oddities, st.integers(1, 8), st.integers(0, 40), st.booleans(), loads)
+@given(times, oddities, st.integers(1, 8), st.integers(0, 40), loads)
 def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(
-    created, odd, every, late_by, one_load, load_every
+    created, odd, every, late_by, load_every
 ):
     odd.arrive_every, odd.late_by, odd.cap = every, late_by, max(odd.cap, 5)
-    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {one_load}")
+    note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {load_every}")
     api = FakeApi(created, odd)
-    copy = Copy(api, one_load=one_load)
-    copy.run(load_every=load_every)
+    copy = Copy(api, load_every=load_every)
+    copy.run()
     odd.arrive_every = 0
-    run = copy.run(load_every=load_every)
+    run = copy.run()
     assert run.tally.complete
     copy.assert_equal()
 
@@ -77,8 +76,9 @@ def test_killed_anywhere_and_run_again_it_is_complete(created, odd, kills, data)
     copy = Copy(FakeApi(created, odd))
     for kill in kills:
         budget = data.draw(st.sampled_from([0, 3, 50]))
-        copy.run(stop_after=kill, refresh_budget=budget, load_every=data.draw(loads))
-    run = copy.run(load_every=data.draw(loads))
+        copy.load_every = data.draw(loads)
+        copy.run(stop_after=kill, refresh_budget=budget)
+    run = copy.run()
     assert run.tally.complete
     copy.assert_equal()
 
@@ -96,19 +96,17 @@ histories = st.lists(
 
 
 @settings(quick, max_examples=150)
-@given(
-    times, oddities, histories, st.sampled_from(["documented", "both", "total_only"]), st.booleans(), loads
-)
+@given(times, oddities, histories, st.sampled_from(["documented", "both", "total_only"]), loads)
 def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_runs_later_all_is_equal(
-    created, odd, history, meta, one_load, load_every
+    created, odd, history, meta, load_every
 ):
     api = FakeApi(created[:60], odd)
-    copy = Copy(api, one_load=one_load)
+    copy = Copy(api, load_every=load_every)
     gone = {}
 
     def run(budget):
         api.odd.meta, api.odd.cap = meta, max(api.odd.cap, 5)
-        return copy.run(refresh_budget=budget, load_every=load_every).tally.complete
+        return copy.run(refresh_budget=budget).tally.complete
 
     api.add(NOON)
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {history}")

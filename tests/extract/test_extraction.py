@@ -196,9 +196,9 @@ def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
     copy.assert_equal()
 
 
-@pytest.mark.parametrize("one_load", [False, True])
-def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run_is_marked_once(one_load):
-    copy = Copy(many(2_000), window_rows=2_000, one_load=one_load)
+@pytest.mark.parametrize("load_every", [None, 1])
+def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run_is_marked_once(load_every):
+    copy = Copy(many(2_000), window_rows=2_000, load_every=load_every)
     copy.run()
     copy.api.remove(77)
     copy.api.clock.now += timedelta(hours=1)
@@ -213,11 +213,11 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
 @pytest.mark.parametrize("load_every", [None, 1, 2])
 def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkeypatch, load_every):
     monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
-    copy = Copy(many(200), window_rows=1_000)
+    copy = Copy(many(200), window_rows=1_000, load_every=load_every)
     copy.run()
     for number in range(60, 130):
         del copy.held.stored[number]
-    assert copy.run(load_every=load_every).tally.complete
+    assert copy.run().tally.complete
     assert Coverage.load(copy.state["coverage"]).rows == 200
     mended = [entry for entry in copy.entries if entry.kind == "repair"]
     assert mended
@@ -238,10 +238,10 @@ def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever(
     assert copy.held.stored[50]["_missing_since"] is not None
 
 
-@pytest.mark.parametrize("one_load", [False, True])
+@pytest.mark.parametrize("load_every", [None, 1])
 @pytest.mark.parametrize(("meta", "look", "budget"), [("documented", 1, 3), ("other", 2, 9)])
-def test_every_customer_is_read_again_within_the_stated_runs_and_budget(one_load, meta, look, budget):
-    copy = Copy(many(1_000, meta=meta), window_rows=400, one_load=one_load)
+def test_every_customer_is_read_again_within_the_stated_runs_and_budget(load_every, meta, look, budget):
+    copy = Copy(many(1_000, meta=meta), window_rows=400, load_every=load_every)
     copy.run()
     for number in copy.api.customers:
         copy.api.customers[number]["risk_action"] = "deny"
@@ -416,16 +416,16 @@ def test_filters_that_did_not_filter_are_tried_again_after_a_week():
 
 
 def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
-    copy = Copy(many(700, meta="cursor_only", cursors="none", deepest=3), one_load=True)
+    copy = Copy(many(700, meta="cursor_only", cursors="none", deepest=3))
     assert not copy.run().tally.complete
-    copy = Copy(many(700, meta="cursor_only", deepest=3), one_load=True)
+    copy = Copy(many(700, meta="cursor_only", deepest=3))
     assert copy.run().tally.complete
     copy.assert_equal()
 
 
 @pytest.mark.parametrize("pages", [3, 10])
 def test_a_cursor_that_is_refused_half_way_proves_nothing_beside_pages_that_are(pages):
-    copy = Copy(many(1_200, meta="cursor_only", deepest=pages), one_load=True)
+    copy = Copy(many(1_200, meta="cursor_only", deepest=pages))
     answer = copy.api._list
 
     def shallow(page, per_page, use_cursor, cursor, from_, to):
@@ -453,9 +453,9 @@ def assert_entries_hold(copy):
             assert (entry.proven, entry.rows) == (True, len(copy.held.ids(window)))
 
 
-@pytest.mark.parametrize("one_load", [False, True])
-def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(one_load):
-    copy = Copy(many(900), window_rows=200, one_load=one_load)
+@pytest.mark.parametrize("load_every", [None, 1])
+def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(load_every):
+    copy = Copy(many(900), window_rows=200, load_every=load_every)
     copy.api.undate(3, 400, 899)
     for _ in range(3):
         run = copy.run(refresh_budget=50)
