@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow.parquet as pq
+from dlt.destinations.exceptions import DatabaseException
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -83,6 +84,11 @@ class Alone:
 
     def breathe(self) -> None:
         """Between two loads: let DuckDB give its memory back, which it does only when the last connection is gone."""
+        if self._client is not None:
+            # Closing would do the same work, but hold Python's lock meanwhile, so that nobody reads. Where it cannot
+            # be done now, the file's log keeps the rows.
+            with contextlib.suppress(DatabaseException):
+                self._client.execute_sql("CHECKPOINT")
         self._connection.close()
         self._connect()
 

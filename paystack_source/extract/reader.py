@@ -41,8 +41,8 @@ PAGES_A_BITE = 10
 AHEAD_PAGES = 300
 """The next window is begun while fewer pages than this are under way."""
 
-AHEAD_BYTES = 20_000_000
-"""Customers that may be read before they are taken, 60,000 as a rule: no load waits for the API after another."""
+AHEAD_BYTES = 40_000_000
+"""Customers that may be read before they are taken, about one load: reading need not wait while one is under way."""
 
 PASSES = 3
 ASK_AGAIN = 2
@@ -385,7 +385,7 @@ class Reader:
 
 
 def _size(found: pa.Table | Result) -> int:
-    return 0 if isinstance(found, Result) else found.nbytes
+    return 0 if isinstance(found, Result) else int(found.get_total_buffer_size())
 
 
 def _strays(table: pa.Table, asked: tuple[datetime | None, datetime | None]) -> bool:

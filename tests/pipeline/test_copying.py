@@ -312,6 +312,20 @@ def test_a_users_own_connection_has_its_settings_back_after_a_run(pipeline, sand
         assert own.execute(settings).fetchall() == before
 
 
+def test_a_users_own_transaction_does_not_stop_the_loads(pipeline, sandbox):
+    server = sandbox(customers=1_200, seed=6)
+    with duckdb.connect("paystack_customers.duckdb") as own:
+        own.execute("create table notes as select 'before' as words")
+        own.execute("begin")
+        own.execute("update notes set words = 'after'")
+        with pytest.raises(duckdb.TransactionException), own.cursor() as other:
+            other.execute("checkpoint")
+        assert copy(pipeline, server, limits=Limits(bytes=60_000)).complete
+        own.execute("commit")
+        assert own.execute("from notes").fetchall() == [("after",)]
+    assert held(pipeline) == truth(server)
+
+
 def test_a_load_of_many_bytes_ends_inside_a_window(pipeline, sandbox):
     server = sandbox(customers=3_100, seed=6)
     limits = Limits(bytes=60_000)
