@@ -41,8 +41,8 @@ PAGES_A_BITE = 10
 AHEAD_PAGES = 300
 """The next window is begun while fewer pages than this are under way."""
 
-AHEAD_BYTES = 40_000_000
-"""Customers that may be read before they are taken, about one load: reading need not wait while one is under way."""
+AHEAD_BYTES = 30_000_000
+"""Customers that may be read before they are taken, most of a load: reading need not wait while one is under way."""
 
 PASSES = 3
 ASK_AGAIN = 2
