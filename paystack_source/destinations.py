@@ -119,6 +119,14 @@ def suit(*tables: str) -> None:
         )
 
 
+def current_load() -> str | None:
+    """The id of the load that is being extracted; nothing outside of one."""
+    try:
+        return str(dlt.current.load_package_state()["load_id"])
+    except CurrentLoadPackageStateNotAvailable:
+        return None
+
+
 def storable(rows: pa.Table) -> pa.Table:
     """The rows as they are loaded: with the id of their load, and as the destination can hold them.
 
@@ -126,11 +134,8 @@ def storable(rows: pa.Table) -> pa.Table:
     texts: one such name would fail the whole load, and every later one. It becomes U+FFFD, which stands for such.
     Anything that is no table is returned as it is, and so is everything outside of a load.
     """
-    if not isinstance(rows, pa.Table):
-        return rows
-    try:
-        load_id = dlt.current.load_package_state()["load_id"]
-    except CurrentLoadPackageStateNotAvailable:
+    load_id = current_load()
+    if not isinstance(rows, pa.Table) or load_id is None:
         return rows
     pipeline = active_pipeline()
     destination = pipeline.destination if pipeline else None

@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import functools
 import time
+from collections import deque
 from contextlib import closing, contextmanager, nullcontext
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, cast
@@ -20,7 +21,16 @@ import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.destinations import LOAD_ID, MERGED, active_pipeline, emptied, storable, suit
+from paystack_source.api.errors import ConfigError
+from paystack_source.destinations import (
+    LOAD_ID,
+    MERGED,
+    active_pipeline,
+    current_load,
+    emptied,
+    storable,
+    suit,
+)
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.extract.events import Rows
 from paystack_source.extract.extraction import Extraction
@@ -299,6 +309,7 @@ def resources(
     )
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
+        _only_one()
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
             for table in map(storable, copying.take()):
@@ -312,6 +323,21 @@ def resources(
     found = customers()
     lines = found | dlt.transformer(entries, **_LEDGER)
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
+
+
+_LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
+
+
+def _only_one() -> None:
+    """Refuse a second source in one load: an upsert keeps each row of a load, so customers of both would be doubled."""
+    load = current_load()
+    if load in _LOADS:
+        raise ConfigError(
+            "Two Paystack sources in one run of a pipeline would double customers",
+            advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other).",
+        )
+    if load is not None:
+        _LOADS.append(load)
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -377,7 +403,8 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
 
     Raises:
-        ConfigError: No usable key or setting, or the dataset holds another account's customers.
+        ConfigError: No usable key or setting, the dataset holds another account's customers, or another Paystack
+            source runs in the same load; dlt wraps what comes while it runs.
         PaystackError: Paystack could not be read; dlt wraps it.
         NotCompleteError: The copy could not be proven complete; dlt wraps it.
 

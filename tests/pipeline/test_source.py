@@ -54,6 +54,16 @@ def test_a_source_that_is_run_again_reads_again(pipeline, sandbox):
     assert held(one, "customer_details") == 300
 
 
+def test_two_sources_in_one_run_are_refused(pipeline, sandbox):
+    server, one = sandbox(customers=300), pipeline()
+    with pytest.raises(PipelineStepFailed, match="Two Paystack sources"):
+        one.run([source(server, end="2026-01-01"), source(server, start="2025-06-01")])
+    one.run(source(server, end="2026-01-01"))
+    one.run(source(server, start="2025-06-01"))
+    with one.sql_client() as client:
+        assert client.execute_sql("select count(*), count(distinct id) from customers")[0][:] == (300, 300)
+
+
 def test_and_into_another_pipeline_it_brings_everything(pipeline, sandbox):
     server = sandbox(customers=300)
     again = source(server)
