@@ -344,16 +344,20 @@ def client_of(pipeline: dlt.Pipeline) -> SqlClientBase[Any] | None:
     return None if _is_lake(pipeline) else pipeline.sql_client()
 
 
-def as_arrow(cursor: DBApiCursor | Answer, pipeline: dlt.Pipeline, table: str) -> pa.Table:
-    """What a question about `table` came out with, in the types of its columns; JSON stays text."""
+def as_arrow(cursor: DBApiCursor | Answer, columns: Mapping[str, TColumnSchema]) -> pa.Table:
+    """What a question came out with, in the types of these columns; JSON stays text."""
     if isinstance(cursor, Answer):
         return cursor.arrow()
-    known = pipeline.default_schema.tables.get(table) if _was_loaded(pipeline) else None
-    columns = known["columns"] if known else {}
     cursor.columns_schema = {
         name: _read_as(name, columns.get(name)) for name in (each[0] for each in cursor.description)
     }
     return cursor.arrow()
+
+
+def columns_of(pipeline: dlt.Pipeline, table: str) -> Mapping[str, TColumnSchema]:
+    """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
+    known = pipeline.default_schema.tables.get(table) if _was_loaded(pipeline) else None
+    return known["columns"] if known else {}
 
 
 def _read_as(name: str, column: TColumnSchema | None) -> TColumnSchema:
@@ -382,4 +386,4 @@ def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequen
         wanted = ", ".join(client.escape_column_name(name) for name in columns) or "*"
         name = client.make_qualified_table_name(table)
         with client.execute_query(f"select {wanted} from {name}") as cursor:  # noqa: S608  # names, quoted
-            return as_arrow(cursor, pipeline, table)
+            return as_arrow(cursor, columns_of(pipeline, table))

@@ -13,7 +13,7 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from paystack_source.destinations import as_arrow, client_of, reading
+from paystack_source.destinations import as_arrow, client_of, columns_of, reading
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END, Coverage, moment
 
@@ -70,8 +70,9 @@ class Warehouse:
         return found
 
     def ids(self, window: Window) -> set[int]:
-        table = self.arrow(
-            lambda sql: f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}"
+        table = self._ask(
+            lambda sql: f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}",
+            lambda cursor: as_arrow(cursor, {"id": {"data_type": "bigint"}}),
         )
         return set() if table is None else set(table.column(0).to_pylist())
 
@@ -138,7 +139,7 @@ class Warehouse:
 
     def arrow(self, question: Callable[[Words], str]) -> pa.Table | None:
         """The answer to any question about this table as Arrow; `None` if the table is not there."""
-        return self._ask(question, lambda cursor: as_arrow(cursor, self._pipeline, self._table))
+        return self._ask(question, lambda cursor: as_arrow(cursor, columns_of(self._pipeline, self._table)))
 
     def _ask(self, question: Callable[[Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:

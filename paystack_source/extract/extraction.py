@@ -359,13 +359,13 @@ class Extraction:
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Book a window that was read, and note who is held but no longer there."""
-        if not result.window.contains(ALWAYS):
+        if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
-        self._gone -= result.ids
+        self._gone = self._gone - result.ids
         if result.proven:
             self._gone |= held - result.ids - self._undated
-        new = len(result.ids - held - self._pending.loose.keys())
+        new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
         self._pending.settle(result.window, new)
         self.tally.windows += 1
         if result.proven:
@@ -389,7 +389,7 @@ class Extraction:
                 if edge in item.window and edge != item.window.lo:
                     older = self.held.count([Window(item.window.lo, edge)])[0]
                     self.coverage.split(item.window, edge, older)
-        self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
+        self.coverage.add(Proven(window, len(result.ids) - len(result.ids & self._undated), result.read_at))
 
     # -- refreshing -----------------------------------------------------------------------------------------------
 
