@@ -6,7 +6,6 @@ Arrow without a Python object per customer; :attr:`Page.rows` decodes them for p
 
 from __future__ import annotations
 
-import functools
 from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from enum import StrEnum
@@ -144,7 +143,6 @@ def parse_time(text: str) -> datetime:
     return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
 
 
-@functools.lru_cache(maxsize=64)  # every page of a window is asked with the same two
 def bound(moment: datetime | str, name: str, *, up: bool = False) -> str:
     """A ``from`` or ``to`` bound as the API takes it: ``YYYY-MM-DDTHH:MM:SS.mmmZ`` in UTC.
 

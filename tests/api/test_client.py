@@ -5,6 +5,7 @@ import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime, timedelta, timezone
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -385,6 +386,11 @@ class TestRecords:
     )
     def test_bounds(self, moment, up, text):
         assert bound(moment, "from", up=up) == text
+
+    def test_the_hour_that_comes_twice_is_two_bounds(self):
+        first = datetime(2025, 10, 26, 2, 30, tzinfo=ZoneInfo("Europe/Berlin"))
+        assert bound(first, "from") == "2025-10-26T00:30:00.000Z"
+        assert bound(first.replace(fold=1), "from") == "2025-10-26T01:30:00.000Z"
 
     def test_times(self):
         expected = datetime(2016, 3, 29, 20, 3, 9, 584_000, UTC)
