@@ -32,7 +32,7 @@ from paystack_source.destinations import (
     suit,
 )
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
-from paystack_source.extract.events import Rows
+from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
@@ -190,8 +190,12 @@ class Copying:
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
-                self._untaken.append(event)
-                if self.limits and self.limits.reached(rows, time.monotonic() - started, self.rows_loaded):
+                if isinstance(event, Entry):
+                    self._untaken.append(event)
+                if self.limits and (
+                    isinstance(event, Checkpoint)
+                    or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
+                ):
                     break
             else:
                 self.done = True

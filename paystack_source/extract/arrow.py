@@ -304,6 +304,11 @@ def unseen(table: pa.Table, seen: set[int]) -> pa.Table:
     return table.filter(pa.array(keep, pa.bool_()))
 
 
+def created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
+    """Who these customers are, and when they were created."""
+    return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)
+
+
 def without(table: pa.Table, ids: set[int]) -> pa.Table:
     """The customers whose id is not in `ids`."""
     if not ids or ids.isdisjoint(found := table.column("id").to_pylist()):

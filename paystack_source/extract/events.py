@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from paystack_source.extract.ledger import Entry
 
 if TYPE_CHECKING:
+    from collections.abc import Iterable
     from datetime import datetime
 
     import pyarrow as pa
@@ -22,7 +23,11 @@ class Rows(NamedTuple):
     kind: str
 
 
-Event = Rows | Entry
+class Checkpoint(NamedTuple):
+    """What was given so far has to be loaded before it can be compared, where it can be."""
+
+
+Event = Rows | Entry | Checkpoint
 
 
 @dataclass(slots=True)
@@ -32,6 +37,7 @@ class Pending:
     emitted: set[int] = field(default_factory=set)
     loose: dict[int, datetime | None] = field(default_factory=dict)  # new, of no window; and when created
     deltas: dict[Window, int] = field(default_factory=dict)  # how many of a window are new
+    left: set[int] = field(default_factory=set)  # who went while their window was read
 
     @property
     def added(self) -> int:
@@ -43,9 +49,14 @@ class Pending:
             at in window for at in self.loose.values() if at
         )
 
-    def settle(self, window: Window, delta: int) -> None:
+    def touches(self, windows: Iterable[Window]) -> bool:
+        """Whether any of those added by reading windows may lie in these."""
+        return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
+
+    def settle(self, window: Window, delta: int, left: set[int]) -> None:
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
         self.deltas[window] = delta
+        self.left |= left & self.emitted
 
 
 @dataclass(slots=True)

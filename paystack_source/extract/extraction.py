@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
-from paystack_source.extract.events import Event, Look, Pending, Rows, Tally
+from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
 from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
 from paystack_source.extract.ranges import margins, not_shown, readings_for
@@ -30,7 +30,7 @@ from paystack_source.extract.search import between_seconds, differing, narrowed
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
+    from collections.abc import Callable, Generator, Iterable, Iterator
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
 """Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
@@ -112,6 +112,7 @@ class Extraction:
                 before = self.held.total() + self._pending.added
                 yield from self._refresh()
                 if self._gone or self.held.total() + self._pending.added != before:
+                    yield Checkpoint()
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
@@ -156,7 +157,7 @@ class Extraction:
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
-        look = self._look()
+        look = yield from self._look()
         steps = (self._top, self._gaps, self._searched)
         total = None
         for step in (*steps, *steps, self._whole):
@@ -171,7 +172,7 @@ class Extraction:
             if self.tally.complete:
                 return
             if self._entries > before:
-                look = self._look()
+                look = yield from self._look()
         if self._adds_up(look):
             # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
             if look.total == total and not self._uncounted:
@@ -182,17 +183,24 @@ class Extraction:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> Look:
+    def _look(self) -> Generator[Event, None, Look]:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
         total = page.meta.total
         self._account.check(table, total)
         self._newest.note(table)
-        unknown = self._unknown(table)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
-        return Look(total, table, unknown, self.held.total() + self._pending.added)
+        look = self._compared(total, table)
+        if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
+            # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
+            yield Checkpoint()
+            look = self._compared(total, table)
+        return look
+
+    def _compared(self, total: int | None, table: pa.Table) -> Look:
+        return Look(total, table, self._unknown(table), self.held.total() + self._pending.added)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
@@ -210,15 +218,16 @@ class Extraction:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
         yield from self._mark_gone()
-        now, times = self._now(), dict(_created(look.unknown)).values()
+        now, times = self._now(), dict(arrow.created(look.unknown)).values()
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
                 self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
         gaps = self.coverage.gaps(Window(BEGIN, self._newest.end(now, look.total)))
+        if self._pending.touches(gaps):
+            yield Checkpoint()
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
-            seen = sum(at in gap for at in times if at)
-            # Those held before came from a run that was cut off: they are the first to be refreshed.
-            self.coverage.add(Proven(gap, held + seen, None if held else now))
+            # Those held before were never counted by themselves: they are the first to be refreshed.
+            self.coverage.add(Proven(gap, held + self._pending.inside(gap), None if held else now))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
         self.tally.unproven.clear()
         self.tally.complete = True
@@ -227,7 +236,7 @@ class Extraction:
     def _loose(self, table: pa.Table) -> Iterator[Event]:
         """Customers that were seen on a page of the whole list rather than in a window."""
         if table.num_rows:
-            self._pending.loose.update(_created(table))
+            self._pending.loose.update(arrow.created(table))
             yield from self._rows(table, "new")
 
     def _mark_gone(self) -> Iterator[Event]:
@@ -235,7 +244,7 @@ class Extraction:
         if self._gone:
             marked = arrow.missing_since(self.held.rows(self._gone), self._now())
             self.tally.rows_missing += marked.num_rows
-            self.held.marked.update(_created(marked))
+            self.held.marked.update(arrow.created(marked))
             self._gone.clear()
             yield from self._rows(marked, "missing")
 
@@ -366,7 +375,7 @@ class Extraction:
         if result.proven:
             self._gone |= held - result.ids - self._undated
         new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
-        self._pending.settle(result.window, new)
+        self._pending.settle(result.window, new, result.left)
         self.tally.windows += 1
         if result.proven:
             self._cover(result)
@@ -381,7 +390,7 @@ class Extraction:
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
             # A part of a proven window was mended; some of it may be loaded already.
-            rows = self.held.count([around.window])[0] + self._pending.inside(around.window)
+            rows = self.held.count([around.window], self._gone)[0] + self._pending.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
         for edge in (window.lo, window.hi):
@@ -399,6 +408,8 @@ class Extraction:
             if self._whole_fits:
                 yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
             return
+        if self._pending.touches(self.coverage.before(self._started)):
+            yield Checkpoint()  # where windows are cut goes by what is held
         before = self.tally.rows_seen
         chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started, self._cost)
         self._stuck = chosen.stuck
@@ -435,8 +446,3 @@ def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
     """Each one once, without keeping it: what was read holds the ids of all its customers."""
     while readings:
         yield readings.popleft()
-
-
-def _created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
-    """Who these customers are, and when they were created."""
-    return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)

@@ -69,7 +69,7 @@ def readings_for(reader: Reader, window: Window, margin: timedelta | None) -> It
 
 def not_shown(window: Window, customers: int, run_id: str, number: int, at: datetime) -> Entry:
     """The line of a range that did not show so many who are held in it; only a whole run can mark them."""
-    result = Result(window, (None, None), False, None, 0, set(), 0, "held", at)  # proven
+    result = Result(window, (None, None), False, None, 0, set(), set(), 0, "held", at)  # proven
     entry = entry_of(result, run_id=run_id, number=number, kind="range", held_before=None)
     entry.difference = -customers
     return entry

@@ -377,6 +377,7 @@ class Reader:
             total=total,
             distinct=len(found),
             ids=reading.inside if len(found) == len(reading.seen) else reading.inside & found,
+            left=reading.inside - found,
             requests=reading.requests,
             how=reading.passes[-1] if reading.knows_totals else "two walks",
             read_at=self._now(),

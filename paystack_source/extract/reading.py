@@ -45,6 +45,8 @@ class Result(NamedTuple):
     """Distinct customers that the question gave."""
     ids: set[int]
     """Those that lie in the window."""
+    left: set[int]
+    """Those of the window that were shown at first, and no longer when it was proven."""
     requests: int
     how: str
     read_at: datetime

@@ -153,6 +153,10 @@ class Coverage:
     def oldest_first(self) -> list[Proven]:
         return sorted(self._items, key=lambda item: (item.age_key, item.window))
 
+    def before(self, moment: datetime) -> list[Window]:
+        """The windows that were not verified since."""
+        return [item.window for item in self._items if item.age_key < moment]
+
     def inside(self, within: Window) -> list[Proven]:
         return [item for item in self._items if item.window.overlaps(within)]
 

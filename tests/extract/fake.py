@@ -17,7 +17,7 @@ import pyarrow as pa
 
 from paystack_source.api.errors import Rejected
 from paystack_source.api.records import Page, PageMeta
-from paystack_source.extract.events import Rows
+from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
@@ -295,6 +295,7 @@ class Copy:
     """Runs against a `FakeApi`; what it keeps between runs is what dlt would keep."""
 
     def __init__(self, api: FakeApi, *, window_rows: int = 20, load_every: int | None = None) -> None:
+        """Loads where the run asks for it, and after every so many events; 0: one load, whatever the run asks."""
         self.api = api
         self.held = FakeHeld()
         self.state: dict = {}
@@ -334,7 +335,8 @@ class Copy:
                         assert not listed, "marked as missing though listed"
                 elif isinstance(event, Entry):
                     self.entries.append(event)
-                if self.load_every and number % self.load_every == 0:
+                due = self.load_every and number % self.load_every == 0
+                if due or (isinstance(event, Checkpoint) and self.load_every != 0):
                     self._load(extraction)
             self._load(extraction)
         finally:

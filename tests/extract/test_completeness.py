@@ -1,10 +1,12 @@
 """However the API behaves, the copy is complete, and what cannot be proven is not called complete."""
 
 from datetime import timedelta
+from unittest.mock import patch
 
 from hypothesis import HealthCheck, example, given, note, settings
 from hypothesis import strategies as st
 
+from paystack_source.extract.windows import Coverage
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
 quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
@@ -30,7 +32,8 @@ oddities = st.builds(
     shift=st.sampled_from([0, 0, 0, 1, 3_600, -3_600, 90_000]),
     seed=st.integers(0, 9),
 )
-loads = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside a window
+several = st.sampled_from([None, 1, 2, 3, 7])  # after so many events, also inside a window
+loads = several | st.just(0)  # or all in one
 
 
 # A window shows nobody, its cursor somebody, and the whole list everybody.
@@ -136,3 +139,49 @@ def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_r
         api.clock.now += timedelta(hours=1)
         assert run(10_000)
     copy.assert_equal()
+
+
+meanwhile = st.dictionaries(
+    st.integers(1, 40),  # the request before which it happens
+    st.tuples(st.sampled_from(["vanish", "vanish", "late", "new", "edit"]), st.integers(0, 200)),
+    max_size=4,
+)
+
+
+@patch("paystack_source.extract.search.NARROW_ROWS", 10)
+@settings(quick, max_examples=150)
+@given(times, st.sampled_from([5, 100]), st.lists(meanwhile, min_size=1, max_size=3), st.data())
+def test_whatever_happens_while_it_reads_the_numbers_of_a_run_are_those_of_the_copy(created, cap, runs, data):
+    api = FakeApi(created, Odd(cap=cap))
+    api.add(NOON)
+    copy, answer = Copy(api, load_every=data.draw(several)), api._list
+    for plan in [*runs, {}]:
+        began, before = api.requests, copy.held.total()
+        marked = sum(row["_missing_since"] is not None for row in copy.held.stored.values())
+
+        def changing(*question, plan=plan, began=began):
+            happen(api, *plan.pop(api.requests + 1 - began, ("", 0)))
+            return answer(*question)
+
+        api._list = changing
+        tally = copy.run(refresh_budget=data.draw(st.sampled_from([0, 6, 1_000]))).tally
+        assert tally.complete
+        assert tally.api_total == copy.held.total()
+        assert tally.rows_new == copy.held.total() - before + tally.rows_missing
+        assert (
+            sum(row["_missing_since"] is not None for row in copy.held.stored.values())
+            == marked + tally.rows_missing
+        )
+        assert Coverage.load(copy.state["coverage"]).rows == copy.held.total()
+        api.clock.now += timedelta(hours=1)
+
+
+def happen(api, what, value):
+    listed = sorted(api.customers)
+    number = listed[value % len(listed)]
+    if what == "vanish" and len(listed) > 1:
+        api.remove(number)
+    elif what in {"late", "new"}:
+        api.add(api.clock.now - timedelta(seconds=value if what == "late" else 0))
+    elif what == "edit":
+        api.customers[number]["risk_action"] = "deny"

@@ -196,7 +196,67 @@ def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
     copy.assert_equal()
 
 
-@pytest.mark.parametrize("load_every", [None, 1])
+@pytest.mark.parametrize("at", range(1, 16))
+def test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_counted(at):
+    copy = Copy(many(60, spread=60))
+    copy.api.odd.cap = 7
+    answer = copy.api._list
+
+    def vanishing(*question):
+        if copy.api.requests + 1 == at:
+            copy.api.remove(45)
+        return answer(*question)
+
+    copy.api._list = vanishing
+    run = copy.run()
+    if copy.api.requests >= at:
+        assert (run.tally.complete, run.tally.api_total) == (True, 59)
+        copy.assert_equal()
+        assert run.tally.rows_missing == (45 in copy.held.stored)
+
+
+def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
+    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
+    copy = Copy(many(200), window_rows=1_000)
+    copy.run()
+    copy.api.remove(77)
+    assert copy.run().tally.complete
+    assert Coverage.load(copy.state["coverage"]).rows == 199
+
+
+def test_late_customers_whom_a_run_found_count_where_it_cuts_what_to_read_again(monkeypatch):
+    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 100)
+    copy = Copy(many(1_000), window_rows=1_000)
+    copy.run()
+    copy.api.clock.now += timedelta(hours=1)
+    copy.api.add(*(NOON - timedelta(days=300, seconds=n) for n in range(400)))
+    run = copy.run(refresh_budget=4)
+    assert run.tally.complete
+    refreshed = [entry for entry in copy.entries if entry.kind == "refresh"]
+    assert 0 < sum(entry.requests for entry in refreshed) <= 4
+    assert Coverage.load(copy.state["coverage"]).rows == 1_400
+
+
+def test_a_window_that_only_the_total_proved_is_remembered_with_its_customers():
+    copy = Copy(many(60, spread=60, meta="total_only"), window_rows=1_000)
+    copy.api.odd.cap = 5
+    answer = copy.api._list
+
+    def arriving(*question):
+        if copy.api.requests in {5, 11, 17}:
+            copy.api.add(NOON - timedelta(seconds=50))
+        if copy.api.requests in {23, 29}:
+            copy.api.add(NOON)
+        return answer(*question)
+
+    copy.api._list = arriving
+    assert copy.run().tally.complete
+    assert [(entry.kind, entry.proven) for entry in copy.entries] == [("first read", False), ("count", True)]
+    (item,) = Coverage.load(copy.state["coverage"])
+    assert (item.rows, item.verified_at) == (65, None)
+
+
+@pytest.mark.parametrize("load_every", [0, None, 1])
 def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run_is_marked_once(load_every):
     copy = Copy(many(2_000), window_rows=2_000, load_every=load_every)
     copy.run()
@@ -210,7 +270,7 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
     copy.assert_equal()
 
 
-@pytest.mark.parametrize("load_every", [None, 1, 2])
+@pytest.mark.parametrize("load_every", [0, None, 1, 2])
 def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkeypatch, load_every):
     monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
     copy = Copy(many(200), window_rows=1_000, load_every=load_every)
@@ -238,7 +298,7 @@ def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever(
     assert copy.held.stored[50]["_missing_since"] is not None
 
 
-@pytest.mark.parametrize("load_every", [None, 1])
+@pytest.mark.parametrize("load_every", [0, None, 1])
 @pytest.mark.parametrize(("meta", "look", "budget"), [("documented", 1, 3), ("other", 2, 9)])
 def test_every_customer_is_read_again_within_the_stated_runs_and_budget(load_every, meta, look, budget):
     copy = Copy(many(1_000, meta=meta), window_rows=400, load_every=load_every)
@@ -453,7 +513,7 @@ def assert_entries_hold(copy):
             assert (entry.proven, entry.rows) == (True, len(copy.held.ids(window)))
 
 
-@pytest.mark.parametrize("load_every", [None, 1])
+@pytest.mark.parametrize("load_every", [0, None, 1])
 def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(load_every):
     copy = Copy(many(900), window_rows=200, load_every=load_every)
     copy.api.undate(3, 400, 899)
