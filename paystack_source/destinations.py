@@ -189,7 +189,7 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
 
     """
     destination = pipeline.destination
-    if _is_lake(pipeline):
+    if is_lake(pipeline):
         return _keeping_of_files(pipeline, table, lake_format)
     capabilities = destination.capabilities()
     strategies = capabilities.supported_merge_strategies or ()
@@ -228,7 +228,7 @@ def mend(pipeline: dlt.Pipeline) -> None:
 
 def swapping(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
     """How dlt replaces a whole table: by a swap, except for plain files, which it can only delete and write anew."""
-    plain = _is_lake(pipeline) and keeping(pipeline, table).table_format is None
+    plain = is_lake(pipeline) and keeping(pipeline, table).table_format is None
     return "truncate-and-insert" if plain else "insert-from-staging"
 
 
@@ -282,7 +282,8 @@ def _begun_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
         return "parquet" if client.fs_client.exists(folder) and client.list_table_files(table) else None
 
 
-def _is_lake(pipeline: dlt.Pipeline) -> bool:
+def is_lake(pipeline: dlt.Pipeline) -> bool:
+    """Whether the copy is kept in files rather than in a database."""
     return pipeline.destination.destination_type.rpartition(".")[2] == "filesystem"
 
 
@@ -327,7 +328,7 @@ def reading(
     `capabilities`, `execute_query`. A table that is not there raises `DestinationUndefinedEntity`, when it is
     named or when it is asked. `client` is one that `client_of` gave before: to make one takes 30 ms.
     """
-    if _is_lake(pipeline):
+    if is_lake(pipeline):
         if not _was_loaded(pipeline):
             raise DestinationUndefinedEntity(pipeline.dataset_name)
         with LakeReader(pipeline) as lake:
@@ -341,7 +342,7 @@ def reading(
 
 def client_of(pipeline: dlt.Pipeline) -> SqlClientBase[Any] | None:
     """What `reading` asks through, to be used again; nothing for files. It is not connected yet."""
-    return None if _is_lake(pipeline) else pipeline.sql_client()
+    return None if is_lake(pipeline) else pipeline.sql_client()
 
 
 def as_arrow(cursor: DBApiCursor | Answer, columns: Mapping[str, TColumnSchema]) -> pa.Table:

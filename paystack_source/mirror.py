@@ -16,10 +16,11 @@ import dlt
 
 from paystack_source.alone import Alone
 from paystack_source.api.errors import ConfigError
-from paystack_source.destinations import mend, swapping
+from paystack_source.destinations import is_lake, mend, swapping
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
+from paystack_source.pending import begin_anew
 from paystack_source.place import duckdb_file, forget_other_places
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse import Warehouse
@@ -236,6 +237,8 @@ def _prepare(pipeline: Pipeline, alone: Alone, *, history: bool, full_refresh: b
     mend(pipeline)
     if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
         pipeline.normalize()
+        if not is_lake(pipeline):
+            begin_anew(pipeline)
         alone.make_room_for_pending()
         pipeline.load()
         alone.breathe()

@@ -24,6 +24,7 @@ MAY_USE = {
     # what a warehouse holds, in dlt's words
     "place": set(),
     "alone": set(),
+    "pending": set(),
     "lake": set(),
     "destinations": {"api", "lake"},
     "warehouse": {"destinations", "extract", "lake"},
@@ -37,6 +38,7 @@ MAY_USE = {
         "details",
         "extract",
         "history",
+        "pending",
         "place",
         "source",
         "warehouse",

@@ -27,14 +27,20 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
 
-def count_steps(deadly: int) -> None:
-    """Die at step number `deadly`."""
+def count_steps(deadly: int | str) -> None:
+    """Die at step number `deadly`, or after the first statement with that in it."""
     steps, lock = itertools.count(1), threading.Lock()
 
     def step() -> None:
         with lock:
             if next(steps) == deadly:
                 os.kill(os.getpid(), signal.SIGKILL)
+
+    def dying(client: Any, query: Any, *args: Any, **kwargs: Any) -> Any:
+        answer = execute(client, query, *args, **kwargs)
+        if isinstance(deadly, str) and deadly in str(query):
+            os.kill(os.getpid(), signal.SIGKILL)
+        return answer
 
     def with_steps(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -51,13 +57,15 @@ def count_steps(deadly: int) -> None:
 
     begin = PaystackClient.begin_list
     PaystackClient.begin_list = lambda *args, **options: with_steps(begin(*args, **options))  # type: ignore[method-assign]
+    execute = DuckDbSqlClient.execute_sql
+    DuckDbSqlClient.execute_sql = dying  # type: ignore[method-assign]
     counted(DuckDbSqlClient, "execute_query")
     counted(Load, "complete_package")
     for stage in ("extract", "normalize", "load"):
         counted(Pipeline, stage)
 
 
-def run(key: str, url: str, deadly: int) -> None:
+def run(key: str, url: str, deadly: int | str) -> None:
     count_steps(deadly)
     with PaystackClient(key, base_url=url, quota=0, read_only=True) as client:
         pipeline = open_pipeline("duckdb", "paystack")
@@ -69,7 +77,7 @@ def run(key: str, url: str, deadly: int) -> None:
 def main() -> None:
     key, url, *deadly = sys.argv[1:]
     ends = []
-    for number in [*map(int, deadly), sys.maxsize]:
+    for number in [*(int(step) if step.isdigit() else step for step in deadly), sys.maxsize]:
         child = os.fork()
         if not child:
             try:

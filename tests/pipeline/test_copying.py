@@ -191,18 +191,15 @@ def test_another_accounts_customers_are_refused(pipeline, sandbox):
         copy(pipeline, server)
 
 
-@pytest.mark.parametrize("seed", range(3))
-def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sandbox, seed):
-    server = sandbox(customers=1300, seed=seed)
-    rng = random.Random(seed)
-    deadly = [str(rng.randrange(1, 60 * turn)) for turn in range(1, 7)]
+def killed(tmp_path, monkeypatch, server, *deadly):
+    """How runs ended that were killed at these steps, the last one at none; and the pipeline they leave."""
     ended = subprocess.run(
         [
             sys.executable,
             str(Path(__file__).with_name("killing_driver.py")),
             server.secret_key,
             server.url,
-            *deadly,
+            *map(str, deadly),
         ],
         cwd=tmp_path,
         env=os.environ
@@ -212,18 +209,41 @@ def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sand
         timeout=200,
         check=True,
     )
-    ends = json.loads(ended.stdout.splitlines()[-1])
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    return json.loads(ended.stdout.splitlines()[-1]), open_pipeline("duckdb", "paystack")
+
+
+def open_versions(pipeline):
+    with pipeline.sql_client() as client:
+        return client.execute_sql("select count(*) from customers_history where _valid_to is null")[0][0]
+
+
+@pytest.mark.parametrize("seed", range(3))
+def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sandbox, seed):
+    server = sandbox(customers=1300, seed=seed)
+    rng = random.Random(seed)
+    deadly = [rng.randrange(1, 60 * turn) for turn in range(1, 7)]
+    ends, pipeline = killed(tmp_path, monkeypatch, server, *deadly)
     assert ends.count(-signal.SIGKILL) >= 3, ends
     assert ends[-1] == 0
     assert set(ends) <= {-signal.SIGKILL, 0}
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
-    pipeline = open_pipeline("duckdb", "paystack")
     assert held(pipeline) == truth(server)
-    with pipeline.sql_client() as client:
-        assert client.execute_sql(
-            "select count(*) from paystack.customers_history where _valid_to is null"
-        ) == [(1300,)]
+    assert open_versions(pipeline) == 1300
+
+
+@pytest.mark.parametrize("statement", ["INSERT INTO", "MERGE INTO"])
+def test_a_load_that_was_killed_half_way_doubles_nobody(tmp_path, monkeypatch, sandbox, statement):
+    """dlt has not noted yet that the statement is done, and sends it again."""
+    server = sandbox(customers=700, seed=3)
+    schema = "paystack_staging" if statement == "INSERT INTO" else "paystack"
+    deadly = [
+        f'{statement} "{schema}"."{table}"' for table in ("customers", "customers_history", "customers")
+    ]
+    ends, pipeline = killed(tmp_path, monkeypatch, server, *deadly)
+    assert ends == [-signal.SIGKILL] * 3 + [0]
+    assert held(pipeline) == truth(server)
+    assert open_versions(pipeline) == 700
 
 
 def test_loads_grow_with_what_is_safe_already():
