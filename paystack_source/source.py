@@ -22,6 +22,7 @@ from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the an
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError
+from paystack_source.customer import dlt_columns
 from paystack_source.destinations import (
     LOAD_ID,
     MERGED,
@@ -59,23 +60,7 @@ BATCH_ROWS = 30_000
 BATCH_BYTES = 16_000_000
 """Or so many bytes of them, where they are large."""
 
-CUSTOMER_COLUMNS: dict[str, Any] = {
-    "id": {"data_type": "bigint", "nullable": False},
-    "customer_code": {"data_type": "text"},
-    "email": {"data_type": "text"},
-    "first_name": {"data_type": "text"},
-    "last_name": {"data_type": "text"},
-    "phone": {"data_type": "text"},
-    "metadata": {"data_type": "json"},
-    "domain": {"data_type": "text"},
-    "integration": {"data_type": "bigint"},
-    "risk_action": {"data_type": "text"},
-    "created_at": {"data_type": "timestamp"},
-    "updated_at": {"data_type": "timestamp"},
-    "_last_seen_at": {"data_type": "timestamp"},
-    "_missing_since": {"data_type": "timestamp"},
-    **LOAD_ID,
-}
+CUSTOMER_COLUMNS: dict[str, Any] = {**dlt_columns(), **LOAD_ID}
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
 
 _LEDGER_SCHEMA = pa.schema(
