@@ -215,7 +215,7 @@ def test_numbers_that_pandas_wrote_with_a_point_are_refused(tmp_path, operation,
     assert "read the column as text" in reason
 
 
-@settings(deadline=None, max_examples=25)  # each plans twice
+@settings(max_examples=25)  # each plans twice
 @given(number=st.from_regex(r"\+?[0-9]{7,15}", fullmatch=True), zeros=st.sampled_from([".0", ".00"]))
 def test_no_phone_with_a_decimal_point_is_sent(tmp_path_factory, number, zeros):
     folder = tmp_path_factory.mktemp("in")

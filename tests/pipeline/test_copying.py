@@ -26,6 +26,7 @@ from paystack_source.extract.windows import Window
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
 from paystack_source.warehouse import Warehouse
+from tests.events import PATIENCE
 
 FIELDS = (
     "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
@@ -206,7 +207,7 @@ def killed(tmp_path, monkeypatch, server, *deadly):
         | {"DLT_DATA_DIR": str(tmp_path / "dlt"), "PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=200,
+        timeout=PATIENCE,
         check=True,
     )
     monkeypatch.chdir(tmp_path)

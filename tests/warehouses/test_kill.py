@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source.destinations import read_table
+from tests.events import PATIENCE
 from tests.warehouses.test_copy import assert_same, copy, held, truth
 
 # Copies in loads of some 150 customers; dies when a load is in the warehouse and dlt has not noted it yet.
@@ -70,6 +71,6 @@ def run_until_killed(place, machine: Path, api, *, deadly: int) -> subprocess.Co
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
