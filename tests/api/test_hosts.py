@@ -213,7 +213,7 @@ def through(monkeypatch, clock):
         monkeypatch.setenv("https_proxy", url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock, timeout=(5.0, 5.0))
+        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock)
 
     return make
 

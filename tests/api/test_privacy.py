@@ -114,9 +114,7 @@ def client_of(clock):
     clients = []
 
     def make(server):
-        client = PaystackClient(
-            CANARIES["key"], base_url=server.url, quota=0, clock=clock, timeout=(2.0, 0.3)
-        )
+        client = PaystackClient(CANARIES["key"], base_url=server.url, quota=0, clock=clock)
         clients.append(client)
         return client
 

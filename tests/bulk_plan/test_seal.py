@@ -47,7 +47,7 @@ def sealed(tmp_path_factory):
     return small(tmp_path_factory.mktemp("sealed")).path.read_bytes()
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(data=st.data())
 def test_any_changed_byte_is_refused(tmp_path_factory, sealed, data):
     at = data.draw(st.integers(0, len(sealed) - 1))

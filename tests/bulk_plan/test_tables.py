@@ -211,7 +211,7 @@ TRICKY = st.sampled_from(
 CELL = st.one_of(TRICKY, TEXT, st.tuples(TRICKY, TEXT).map("".join))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_is_written_is_read_back(tmp_path_factory, data):
     width = data.draw(st.integers(1, 4))
@@ -228,7 +228,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, data):
         assert [list(r) for r in table.rows()] == rows
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(CELL, min_size=1, max_size=5))
 @example(["+2348012345678"])
 def test_no_written_cell_is_a_formula(tmp_path_factory, cells):

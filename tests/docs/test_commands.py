@@ -17,6 +17,7 @@ import pytest
 
 from paystack_source.sandbox import Sandbox
 from tests.docs.markdown import ROOT, blocks, files
+from tests.events import PATIENCE
 
 RUNNABLE = {"bash", "sh", "python"}
 PAGES = [path for path in files() if any(block.language in RUNNABLE for block in blocks(path))]
@@ -92,7 +93,7 @@ def test_a_page_can_be_followed(path, checkout, api):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         expected = re.search(r"# exits (\d+)", text)

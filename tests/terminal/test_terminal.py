@@ -14,6 +14,7 @@ import click
 import pytest
 
 from paystack_source.terminal import ExitCode, Terminal, UsageError, clean, options, run
+from tests.events import PATIENCE
 
 
 @click.command()
@@ -221,10 +222,11 @@ def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(tmp_path):
             start_new_session=True,
         )
     os.close(follower)
-    while b"customers" not in os.read(leader, 65536):
-        pass
+    shown = b""
+    while b"customers" not in shown:
+        shown += os.read(leader, 65536)
     os.close(leader)
-    assert child.wait(60) == ExitCode.INTERRUPTED
+    assert child.wait(PATIENCE) == ExitCode.INTERRUPTED
     assert last_line(answer.read_text())["status"] == "interrupted"
 
 
@@ -249,7 +251,7 @@ class Leaving:
 def test_an_interrupt_is_not_lost_where_nothing_can_be_raised(number, capsys):
     def command():
         Leaving(number)
-        threading.Event().wait(20)
+        threading.Event().wait(PATIENCE)
 
     assert run(command) == ExitCode.INTERRUPTED
     assert "Exception ignored" not in capsys.readouterr().err
