@@ -26,7 +26,7 @@ MAY_USE = {
     "bulk": {"api", "audit", "settings", "progress", "failures"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
-    "place": set(),
+    "place": {"api"},
     "alone": set(),
     "pending": set(),
     "lake": set(),
@@ -48,11 +48,11 @@ MAY_USE = {
         "warehouse",
     },
     "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
+    "desk": {"api", "audit", "bulk", "place", "progress", "sandbox", "settings", "terminal"},
     # what people see
     "failures": {"api"},
     "progress": set(),
-    "terminal": {"failures", "progress"},
+    "terminal": {"failures", "place", "progress"},
     "__init__": {"api", "bulk", "source"},
 }
 

@@ -116,7 +116,10 @@ class Runs:
         if len(found) == 1 or (found and found[0].run_id == name):
             return found[0]
         what = "several runs begin with" if found else "there is no run"
-        raise NoSuchRunError(f"{what} {name} in {self.root}", advice="See `bulk.py status` for the runs.")
+        raise NoSuchRunError(
+            f"{what} {name} in {self.root}",
+            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+        )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
         """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""
