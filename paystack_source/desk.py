@@ -12,12 +12,10 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paystack_source import audit, settings
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, make_plan
 from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
@@ -36,8 +34,9 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
+from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.place import SANDBOX
-from paystack_source.terminal import ExitCode, Terminal, UsageError, switches
+from paystack_source.terminal import Terminal, switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

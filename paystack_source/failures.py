@@ -6,7 +6,7 @@ customer's data.
 
     what                                             exit code
     -----------------------------------------------  ---------
-    an error of this package (`exit_code` attribute)  its own (see paystack_source/api/errors.py)
+    an error of this package                        its own (see paystack_source/errors.py)
     bad command line, missing or unusable setting,
       no such destination, an optional part not installed     2 USAGE
     database file in use, disk full, file not usable,
@@ -22,57 +22,13 @@ import errno
 import re
 import traceback
 from dataclasses import dataclass, field
-from enum import IntEnum
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.api.redact import hide
+from paystack_source.errors import ExitCode, PaystackSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-
-__all__ = ["CommandError", "ExitCode", "Failure", "UsageError", "explain", "masked_traceback"]
-
-
-class ExitCode(IntEnum):
-    """What a command says to the script that called it (docs/exit-codes.md)."""
-
-    OK = 0
-    UNEXPECTED = 1
-    USAGE = 2
-    ROWS_FAILED = 3
-    REFUSED = 4
-    UNPROVEN = 5
-    INTERRUPTED = 130
-
-
-class CommandError(Exception):
-    """A command's own ending: what happened, what to do, with which exit code.
-
-    `details` go into the JSON object that a `--json` run ends with; keep customer data out of all three.
-    """
-
-    exit_code: int = ExitCode.UNEXPECTED
-
-    def __init__(
-        self,
-        message: str,
-        advice: str = "",
-        *,
-        exit_code: int | None = None,
-        details: dict[str, Any] | None = None,
-    ) -> None:
-        super().__init__(message)
-        self.message = message
-        self.advice = advice
-        self.details = details or {}
-        if exit_code is not None:
-            self.exit_code = exit_code
-
-
-class UsageError(CommandError):
-    """The command cannot run as it was typed; nothing was sent."""
-
-    exit_code = ExitCode.USAGE
 
 
 @dataclass(frozen=True)
@@ -158,26 +114,21 @@ def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
 
 
 def _ours(error: BaseException) -> Failure | None:
-    """Errors of this package carry everything: `exit_code`, `message`, `advice`, what Paystack said."""
-    code, message = getattr(error, "exit_code", None), getattr(error, "message", None)
-    if (
-        not isinstance(code, int)
-        or not isinstance(message, str)
-        or type(error).__module__.startswith("click")
-    ):
+    """Errors of this package carry everything; the client's also what Paystack said."""
+    if not isinstance(error, PaystackSourceError):
         return None
-    details = {
+    answered = {
         name: value
         for name in ("http_status", "type", "code", "next_step")
         if isinstance(value := getattr(error, name, None), str | int)
     }
-    own = getattr(error, "details", None)
-    details.update(own if isinstance(own, dict) else {})
-    return Failure(code, type(error).__name__, message, str(getattr(error, "advice", "") or ""), details)
+    return Failure(
+        error.exit_code, type(error).__name__, error.message, error.advice, {**answered, **error.details}
+    )
 
 
 def _usage(error: BaseException) -> Failure | None:
-    """What click complains of: complaints: they quote what was typed, never a file's content."""
+    """Usage errors from click. They quote the command line, never file content."""
     format_message: Callable[[], str] | None = getattr(error, "format_message", None)
     if not _is(error, "ClickException") or format_message is None:
         return None

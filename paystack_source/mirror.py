@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from paystack_source.alone import Alone
-from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import is_lake, mend, swapping
 from paystack_source.details import DetailsReport, fetch_details
+from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
 from paystack_source.pending import begin_anew

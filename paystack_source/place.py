@@ -23,7 +23,7 @@ import os
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline

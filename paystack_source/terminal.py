@@ -37,14 +37,8 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paystack_source.failures import (
-    CommandError,
-    ExitCode,
-    Failure,
-    UsageError,
-    explain,
-    masked_traceback,
-)
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.place import DUCKDB, SANDBOX, of_sandbox
 from paystack_source.progress import Progress, Silent, reader_may_leave
 
@@ -54,11 +48,8 @@ if TYPE_CHECKING:
     from paystack_source.progress import Clock
 
 __all__ = [
-    "CommandError",
-    "ExitCode",
     "Progress",
     "Terminal",
-    "UsageError",
     "clean",
     "examples",
     "location",

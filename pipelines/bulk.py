@@ -20,7 +20,8 @@ from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
 from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
-from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, location, options, run
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.terminal import Terminal, examples, location, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,17 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.errors import ExitCode, UsageError
 from paystack_source.place import DUCKDB
-from paystack_source.terminal import (
-    ExitCode,
-    Terminal,
-    UsageError,
-    examples,
-    location,
-    options,
-    run,
-    switches,
-)
+from paystack_source.terminal import Terminal, examples, location, options, run, switches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -8,7 +8,7 @@ import click
 import pytest
 
 from paystack_source import settings
-from paystack_source.failures import ExitCode
+from paystack_source.errors import ExitCode
 from tests.docs import reference
 from tests.docs.markdown import ROOT, files
 

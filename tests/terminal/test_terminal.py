@@ -13,7 +13,8 @@ import threading
 import click
 import pytest
 
-from paystack_source.terminal import ExitCode, Terminal, UsageError, clean, options, run
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.terminal import Terminal, clean, options, run
 
 
 @click.command()
