@@ -24,7 +24,7 @@ from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.session import describe
 from paystack_source.bulk.states import Outcome
-from paystack_source.failures import explain
+from paystack_source.cli.failures import explain
 from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
 
 if TYPE_CHECKING:

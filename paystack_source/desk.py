@@ -34,9 +34,9 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
+from paystack_source.cli.terminal import Terminal, switches
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.place import SANDBOX
-from paystack_source.terminal import Terminal, switches
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.progress import Progress
+    from paystack_source.cli.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed

@@ -19,9 +19,9 @@ from paystack_source.bulk.review import write_review
 from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
+from paystack_source.cli.terminal import Terminal, examples, location, options, run
 from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.terminal import Terminal, examples, location, options, run
 
 if TYPE_CHECKING:
     from collections.abc import Callable

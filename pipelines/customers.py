@@ -15,16 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.cli.terminal import Terminal, examples, location, options, run, switches
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.place import DUCKDB
-from paystack_source.terminal import Terminal, examples, location, options, run, switches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paystack_source.api.customers import PaystackClient
+    from paystack_source.cli.progress import Progress
     from paystack_source.mirror import Report
-    from paystack_source.progress import Progress
 
 THIS = "python pipelines/customers.py"
 

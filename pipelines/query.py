@@ -15,9 +15,17 @@ import click
 import duckdb
 
 from paystack_source.bulk.csvio import write_rows
+from paystack_source.cli.terminal import (
+    Terminal,
+    examples,
+    location,
+    options,
+    reader_may_leave,
+    run,
+    switches,
+)
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.place import duckdb_file
-from paystack_source.terminal import Terminal, examples, location, options, reader_may_leave, run, switches
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -23,7 +23,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "audit", "settings", "progress", "failures"},
+    "bulk": {"api", "audit", "cli", "settings"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -47,12 +47,10 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "place", "progress", "sandbox", "settings", "terminal"},
+    "audit": {"bulk", "cli", "destinations", "mirror", "place", "source", "warehouse"},
+    "desk": {"api", "audit", "bulk", "cli", "place", "sandbox", "settings"},
     # what people see
-    "failures": {"api"},
-    "progress": set(),
-    "terminal": {"failures", "place", "progress"},
+    "cli": {"api", "place"},
     "__init__": {"api", "bulk", "source"},
 }
 
@@ -62,7 +60,7 @@ FORBIDDEN = {
     "extract": {"dlt", "pandas", "aiohttp", "rich", "click"},
     "sandbox": {"dlt", "pandas", "pyarrow", "duckdb", "urllib3", "rich"},
     "bulk": {"aiohttp", "rich", "click", "requests", "urllib3"},
-    "failures": {"dlt", "duckdb", "rich", "click", "urllib3"},
+    "cli": {"dlt", "duckdb", "pandas", "pyarrow", "urllib3"},
 }
 
 # Functions of values: what they may not import, because it reaches out of the process.
@@ -71,7 +69,7 @@ PURE = [
     "values.py",
     "extract/windows.py",
     "bulk/states.py",
-    "failures.py",
+    "cli/failures.py",
     "errors.py",
     "api/records.py",
 ]

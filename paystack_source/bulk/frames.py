@@ -26,8 +26,8 @@ from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import arrow_table, open_table
 from paystack_source.bulk.undo import make_undo
 from paystack_source.bulk.words import plan_frame
+from paystack_source.cli.progress import Progress, Silent
 from paystack_source.errors import ConfigError
-from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -24,8 +24,8 @@ from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
 from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
 from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.cli.failures import explain
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, ExitCode, PaystackError
-from paystack_source.failures import explain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.states import RowState
-    from paystack_source.progress import Progress
+    from paystack_source.cli.progress import Progress
 
 COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}

@@ -13,8 +13,8 @@ import duckdb
 import pytest
 
 from paystack_source.bulk.csvio import CsvFile
+from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
-from paystack_source.terminal import run
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "query.py"
 

@@ -6,8 +6,8 @@ import os
 import click
 import pytest
 
+from paystack_source.cli.failures import explain, masked_traceback
 from paystack_source.errors import CommandError, ExitCode, KeyRefused, UsageError
-from paystack_source.failures import explain, masked_traceback
 
 CANARY = "amina.bello@example.com"
 
@@ -99,6 +99,7 @@ def test_a_full_disk_is_said_so(error):
         (CommandError("no", exit_code=ExitCode.UNPROVEN), "CommandError", ExitCode.UNPROVEN),
         (named("ConfigFieldMissingException", KeyError)("spec"), "SettingMissing", ExitCode.USAGE),
         (named("MissingDependencyException", ImportError)("psycopg2"), "PartNotInstalled", ExitCode.USAGE),
+        (named("StateUnusableError")("it is in use"), "SandboxUnusable", ExitCode.UNEXPECTED),
         (named("UnknownDestinationModule")("nowhere"), "NoSuchDestination", ExitCode.USAGE),
         (
             named("DestinationConnectionError")("password=hunter2"),

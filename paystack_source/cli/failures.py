@@ -1,19 +1,9 @@
 """What an exception means for the person at the terminal: one message, one advice, one exit code. Pure.
 
 `explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing
-it knows. Of what it does not know it says only the type: the text of a stranger's exception may hold a
-customer's data.
-
-    what                                             exit code
-    -----------------------------------------------  ---------
-    an error of this package                        its own (see paystack_source/errors.py)
-    bad command line, missing or unusable setting,
-      no such destination, an optional part not installed     2 USAGE
-    database file in use, disk full, file not usable,
-      warehouse not reachable or refusing, out of
-      memory                                          1 UNEXPECTED
-    Ctrl-C, SIGTERM, SIGHUP                           130 INTERRUPTED
-    anything else                                     1 UNEXPECTED
+it knows: an interruption, an error of this package (`paystack_source.errors`), a usage error from click, then
+what `FOREIGN` lists of dlt, DuckDB, drivers and the system, then any file that the system refused. Of what it
+does not know it says only the type: the text of a stranger's exception may hold a customer's data.
 """
 
 from __future__ import annotations
@@ -22,7 +12,7 @@ import errno
 import re
 import traceback
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.redact import hide
 from paystack_source.errors import ExitCode, PaystackSourceError
@@ -59,7 +49,7 @@ def explain(error: BaseException) -> Failure:
     interrupted = _interrupted(chain)
     if interrupted is not None:
         return interrupted
-    for reader in (_ours, _usage, _locked, _disk, _dlt, _warehouse, _memory, _file):
+    for reader in (_ours, _usage, *FOREIGN, _file):
         for link in chain:
             failure = reader(link)
             if failure is not None:
@@ -137,105 +127,83 @@ def _usage(error: BaseException) -> Failure | None:
     return Failure(ExitCode.USAGE, "UsageError", format_message(), advice)
 
 
-def _locked(error: BaseException) -> Failure | None:
+@dataclass(frozen=True)
+class Foreign:
+    """An error that is not ours. `match` gives None for any other error, else what `message` has for `{}`."""
+
+    error: str
+    exit_code: ExitCode
+    match: Callable[[BaseException], str | None]
+    message: str
+    advice: str
+
+    def __call__(self, error: BaseException) -> Failure | None:
+        """The failure, if this is the error."""
+        found = self.match(error)
+        if found is None:
+            return None
+        return Failure(self.exit_code, self.error, self.message.format(found), self.advice)
+
+
+def _named(*names: str) -> Callable[[BaseException], str | None]:
+    """Matches errors of a class with one of these names."""
+    return lambda error: "" if _is(error, *names) else None
+
+
+def _locked(error: BaseException) -> str | None:
     text = str(error) if _is(error, "IOException", "CatalogException") else ""
     if "Could not set lock" not in text and "Conflicting lock" not in text:
         return None
     path, pid = re.search(r'lock on file "([^"]+)"', text), re.search(r"PID (\d+)", text)
-    who = f" (process {pid[1]})" if pid else ""
-    return Failure(
-        ExitCode.UNEXPECTED,
-        "DatabaseLocked",
-        f"The DuckDB file {path[1] if path else ''} is in use by another program{who}.".replace("  ", " "),
-        "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
+    return (
+        (f" {path[1]}" if path else "")
+        + " is in use by another program"
+        + (f" (process {pid[1]})" if pid else "")
     )
 
 
-def _disk(error: BaseException) -> Failure | None:
-    full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
-    said = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError") and re.search(
-        r"No space left on device|disk is full|Disk quota exceeded", str(error)
-    )
-    if not (full or said):
+def _disk_full(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    known = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError")
+    said = r"No space left on device|disk is full|Disk quota exceeded"
+    return "" if known and re.search(said, str(error)) else None
+
+
+def _missing(error: BaseException) -> str | None:
+    if not _is(error, "ConfigFieldMissingException"):
         return None
-    return Failure(
-        ExitCode.UNEXPECTED,
-        "DiskFull",
-        "The disk is full.",
-        "Make room (or move the database and DLT_DATA_DIR elsewhere) and run again: finished parts are kept.",
-    )
+    names = dict.fromkeys(_settings(getattr(error, "traces", {})))
+    return ", ".join(names) or "dlt does not say which"
 
 
-def _dlt(error: BaseException) -> Failure | None:
-    """What dlt complains of before it begins; names of settings are shown, values never."""
-    if _is(error, "ConfigFieldMissingException"):
-        names = ", ".join(dict.fromkeys(_settings(getattr(error, "traces", {}))))
-        return Failure(
-            ExitCode.USAGE,
-            "SettingMissing",
-            f"A setting is missing: {names or 'dlt does not say which'}.",
-            "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
-        )
-    unusable = _unusable(error)
-    if unusable:
-        return Failure(
-            ExitCode.USAGE,
-            "SettingUnusable",
-            f"A setting cannot be used as it is written: {unusable}.",
-            "Correct it; its value is not shown, as it may be a secret (docs/configuration.md).",
-        )
-    if _is(error, "MissingDependencyException"):
-        return Failure(
-            ExitCode.USAGE,
-            "PartNotInstalled",
-            "This destination needs a package that is not installed.",
-            "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
-        )
-    if _is(error, "UnknownDestinationModule", "InvalidDestinationReference"):
-        return Failure(
-            ExitCode.USAGE,
-            "NoSuchDestination",
-            "dlt knows no destination of that name.",
-            "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
-        )
-    return None
-
-
-def _warehouse(error: BaseException) -> Failure | None:
-    """What a destination complains of, or its driver."""
-    if _is(error, "InsufficientPrivilege"):
-        return Failure(
-            ExitCode.UNEXPECTED,
-            "WarehouseRefused",
-            "The warehouse does not let this user do what a run needs.",
-            "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
-        )
+def _duckdb_file(error: BaseException) -> str | None:
     inner = getattr(error, "inner_exc", None)
-    if _is(error, "DestinationConnectionError") and type(inner).__module__ in {"duckdb", "_duckdb"}:
-        path = re.search(r'"([^"]+)"', str(inner))
-        return Failure(
-            ExitCode.UNEXPECTED,
-            "WarehouseUnreachable",
-            f"The DuckDB file {path[1] if path else ''} could not be opened.".replace("  ", " "),
-            "Check that its folder is there and may be written, and that it is one of DuckDB's; "
-            "DESTINATION__DUCKDB__CREDENTIALS names another.",
-        )
-    driver = type(error).__module__.partition(".")[0]
-    denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(driver)
+    if not _is(error, "DestinationConnectionError") or type(inner).__module__ not in {"duckdb", "_duckdb"}:
+        return None
+    path = re.search(r'"([^"]+)"', str(inner))
+    return f" {path[1]}" if path else ""
+
+
+def _unreachable(error: BaseException) -> str | None:
+    denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(
+        type(error).__module__.partition(".")[0], "DestinationConnectionError"
+    )
     # What deltalake and pyarrow say of a store: an OSError without a number.
-    stores = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
-    if _is(error, "DestinationConnectionError") or (denied and _is(error, denied)) or stores:
-        return Failure(
-            ExitCode.UNEXPECTED,
-            "WarehouseUnreachable",
-            "The warehouse could not be reached, or lets nobody in.",
-            "Check that it runs and its credentials are right; --traceback shows its own words.",
-        )
-    return None
+    store = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
+    return "" if store or _is(error, "DestinationConnectionError", denied) else None
 
 
-def _unusable(error: BaseException) -> str:
-    """Which setting of dlt's cannot be read, without its value; nothing if the error is another one."""
+def _no_memory(error: BaseException) -> str | None:
+    return "" if isinstance(error, MemoryError) or _is(error, "OutOfMemoryException") else None
+
+
+def _sandbox_state(error: BaseException) -> str | None:
+    return str(error) if _is(error, "StateUnusableError") else None
+
+
+def _unusable(error: BaseException) -> str | None:
+    """Which setting of dlt's cannot be read, without its value; None if the error is another one."""
     if _is(error, "TomlProviderReadException"):
         return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
     if _is(error, "InvalidNativeValue"):
@@ -243,7 +211,7 @@ def _unusable(error: BaseException) -> str:
         return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
     if _is(error, "ConfigValueCannotBeCoercedException"):
         return str(getattr(error, "field_name", "") or "dlt does not say which")
-    return ""
+    return None
 
 
 def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
@@ -257,15 +225,58 @@ def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
             yield max(exact, key=len, default=name)
 
 
-def _memory(error: BaseException) -> Failure | None:
-    if not (isinstance(error, MemoryError) or _is(error, "OutOfMemoryException")):
-        return None
-    return Failure(
-        ExitCode.UNEXPECTED,
-        "OutOfMemory",
-        "Out of memory.",
+FOREIGN: Final = (
+    Foreign(
+        "DatabaseLocked", ExitCode.UNEXPECTED, _locked, "The DuckDB file{}.",
+        "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
+    ),
+    Foreign(
+        "DiskFull", ExitCode.UNEXPECTED, _disk_full, "The disk is full.",
+        "Make room (or move the database and DLT_DATA_DIR elsewhere) and run again: finished parts are kept.",
+    ),
+    Foreign(
+        "SettingMissing", ExitCode.USAGE, _missing, "A setting is missing: {}.",
+        "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
+    ),
+    Foreign(
+        "SettingUnusable", ExitCode.USAGE, _unusable, "A setting cannot be used as it is written: {}.",
+        "Correct it; its value is not shown, as it may be a secret (docs/configuration.md).",
+    ),
+    Foreign(
+        "PartNotInstalled", ExitCode.USAGE, _named("MissingDependencyException"),
+        "This destination needs a package that is not installed.",
+        "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
+    ),
+    Foreign(
+        "NoSuchDestination", ExitCode.USAGE, _named("UnknownDestinationModule", "InvalidDestinationReference"),
+        "dlt knows no destination of that name.",
+        "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
+    ),
+    Foreign(
+        "WarehouseRefused", ExitCode.UNEXPECTED, _named("InsufficientPrivilege"),
+        "The warehouse does not let this user do what a run needs.",
+        "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
+    ),
+    Foreign(
+        "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",
+        "Check that its folder is there and may be written, and that it is one of DuckDB's; "
+        "DESTINATION__DUCKDB__CREDENTIALS names another.",
+    ),
+    Foreign(
+        "WarehouseUnreachable", ExitCode.UNEXPECTED, _unreachable,
+        "The warehouse could not be reached, or lets nobody in.",
+        "Check that it runs and its credentials are right; --traceback shows its own words.",
+    ),
+    Foreign(
+        "OutOfMemory", ExitCode.UNEXPECTED, _no_memory, "Out of memory.",
         "Close other programs and run again: finished parts are kept.",
-    )
+    ),
+    Foreign(
+        "SandboxUnusable", ExitCode.UNEXPECTED, _sandbox_state, "{}.",
+        "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
+    ),
+)  # fmt: skip
+"""What others raise, in the order in which it is looked for."""
 
 
 def _file(error: BaseException) -> Failure | None:
