@@ -14,9 +14,9 @@ help: ## list the targets
 
 demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them; no account needed
 	@$(BIN)/python pipelines/customers.py --sandbox
-	@$(BIN)/python pipelines/query.py
+	@$(BIN)/python pipelines/query.py --sandbox
 	@printf '\nNext, after "source $(BIN)/activate":\n%s\n%s\n%s\n' \
-	  '  python pipelines/query.py --csv "select customer_code from paystack.customers limit 25" > customers.csv' \
+	  '  python pipelines/query.py --sandbox --csv "select customer_code from customers limit 25" > customers.csv' \
 	  '  python pipelines/bulk.py run risk-action customers.csv --risk-action allow --sandbox' \
 	  '  make notebook'
 

@@ -12,14 +12,12 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paystack_source import audit, settings
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, make_plan
 from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_problems
@@ -36,7 +34,9 @@ from paystack_source.bulk.words import (
     run_facts,
     run_reasons,
 )
-from paystack_source.terminal import ExitCode, Terminal, UsageError
+from paystack_source.cli.terminal import Terminal, switches
+from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.place import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +44,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.progress import Progress
+    from paystack_source.cli.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
@@ -82,10 +82,11 @@ class Desk:
             raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
         copy = self.copy()
         if copy is None and not self.chosen["no_copy"]:
+            here = "".join(f" {word}" for word in switches(self.chosen))
             self.terminal.say(
-                "There is no copy of the customers here (python pipelines/customers.py makes one)."
+                f"There is no copy of the customers here (python pipelines/customers.py{here} makes one)."
             )
-        target = out or Runs().new_plan_file(operation, file)
+        target = out or runs(self.chosen).new_plan_file(operation, file)
         try:
             with self.reading() as on_fetch:
                 made = make_plan(
@@ -120,7 +121,7 @@ class Desk:
         copy = audit.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(Runs(), self.account, self.client.mode, *where)
+        problem = audit.catch_up(runs(self.chosen), self.account, self.client.mode, *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -196,7 +197,7 @@ class Desk:
             self.waits.append(progress)
             yield Session(
                 self.client,
-                Runs(),
+                runs(self.chosen),
                 rules,
                 follow(progress, self.client, made.header.operation),
                 age,
@@ -269,7 +270,7 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     if "run_id" in getattr(stop, "details", {}):
         stop.advice += suffix(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
-        stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
+        stop.advice = f"See what was sent: {COMMAND} status{suffix(chosen)}"  # type: ignore[attr-defined]
 
 
 def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -279,7 +280,7 @@ def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> No
     problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
     if problem:
         finished.warnings.append(problem)
-        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load")
+        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load{suffix(chosen)}")
 
 
 def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -302,17 +303,17 @@ def state(finished: Finished) -> str:
     return finished.status if sessions and sessions[-1].ended else "killed"
 
 
-def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
+def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
     """All runs, newest first."""
     found = []
-    for one in runs:
+    for one in kept:
         try:
             with one.journal() as journal:
                 found.append(describe(one, one.plan(), journal))
         except ConfigError as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
-        found[-1].running = runs.is_busy(one)
+        found[-1].running = kept.is_busy(one)
     if load:
         for finished in found:
             loaded(finished, terminal, chosen)
@@ -331,10 +332,12 @@ def _account(finished: Finished) -> str:
     return f"{mode(header)} {header.account or ''}".rstrip()
 
 
+def runs(chosen: dict[str, Any]) -> Runs:
+    """The runs that this command looks at: those of the sandbox have a folder of their own."""
+    return Runs(f"{RESULTS_FOLDER}{SANDBOX}" if chosen["sandbox"] else RESULTS_FOLDER)
+
+
 def suffix(chosen: dict[str, Any]) -> str:
     """The switches that the next command needs as well."""
-    words = ["--sandbox"] if chosen["sandbox"] else []
-    words += ["--no-copy"] if chosen["no_copy"] else []
-    words += ["--destination", chosen["destination"]] if chosen["destination"] != "duckdb" else []
-    words += ["--dataset", chosen["dataset"]] if chosen["dataset"] != "paystack" else []
+    words = switches(chosen) + (["--no-copy"] if chosen["no_copy"] else [])
     return "".join(f" {word}" for word in words)

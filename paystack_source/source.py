@@ -21,7 +21,6 @@ import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
 from paystack_source.customer import dlt_columns
 from paystack_source.destinations import (
     LOAD_ID,
@@ -33,6 +32,7 @@ from paystack_source.destinations import (
     suit,
 )
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
@@ -98,19 +98,6 @@ class Limits:
         """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
         enough = min(self.rows, max(self.first_rows, loaded))
         return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
-
-
-class NotCompleteError(Exception):
-    """What was read could not be proven complete, so nothing of this load is kept."""
-
-    exit_code = 5
-    advice = (
-        "Run it again. If it fails again, run without --full-refresh: that names the windows that differ."
-    )
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class Copying:

@@ -118,6 +118,8 @@ def test_the_pinned_requirements_hold_every_declared_dependency():
         "allow.plan",
         "results/x.csv",
         "paystack_results/.plans/x",
+        "paystack_sandbox.duckdb",
+        "paystack_results_sandbox/.plans/x",
         ".venv/bin/python",
     ],
 )

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.headers import either
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.problems import Problem, masked
 from paystack_source.bulk.readback import canonical
+from paystack_source.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable

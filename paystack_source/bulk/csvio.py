@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Final, TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence

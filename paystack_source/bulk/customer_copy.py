@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.plan_file import CopyInfo
 from paystack_source.bulk.tables import open_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

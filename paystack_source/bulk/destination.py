@@ -25,12 +25,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.planner import PlanOptions
 from paystack_source.bulk.runs import Run, Runs
 from paystack_source.bulk.session import Finished, Session, whose
+from paystack_source.errors import ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,10 +41,6 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
-
-
-class StoppedError(RuntimeError):
-    """The run ended before all rows were sent. dlt will hand the file over again, and the run is resumed."""
 
 
 def paystack_customers(  # noqa: PLR0913 - each is a choice with a default

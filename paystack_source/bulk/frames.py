@@ -13,13 +13,12 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import masked
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import Finished, Session, follow, reach, whose
@@ -27,7 +26,8 @@ from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import arrow_table, open_table
 from paystack_source.bulk.undo import make_undo
 from paystack_source.bulk.words import plan_frame
-from paystack_source.progress import Progress, Silent
+from paystack_source.cli.progress import Progress, Silent
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import (
+from paystack_source.bulk.readback import born_before, same
+from paystack_source.bulk.states import Action, Event, Kind
+from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
+from paystack_source.errors import (
     AccessError,
     ClosedError,
     ConfigError,
@@ -22,9 +25,6 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.bulk.readback import born_before, same
-from paystack_source.bulk.states import Action, Event, Kind
-from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.checks import secret_reader
 from paystack_source.bulk.diff import open_database
 from paystack_source.bulk.operations import OPERATIONS
@@ -29,8 +28,8 @@ from paystack_source.bulk.plan_file import (
     read_sealed,
 )
 from paystack_source.bulk.planner import Planner, PlanOptions
-from paystack_source.bulk.problems import InputChanged, StalePlan, WrongAccount
 from paystack_source.bulk.tables import open_table, private_file
+from paystack_source.errors import ConfigError, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

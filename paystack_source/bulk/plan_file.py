@@ -20,7 +20,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.problems import EditedPlan, StalePlan
+from paystack_source.errors import EditedPlan, StalePlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

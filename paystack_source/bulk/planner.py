@@ -14,7 +14,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.checks import KEPT, Checker
 from paystack_source.bulk.customer_copy import no_copy
 from paystack_source.bulk.diff import Diff
@@ -30,7 +29,7 @@ from paystack_source.bulk.plan_file import (
     PlanHeader,
     digest_of,
 )
-from paystack_source.bulk.problems import InputError, Problem, WrongAccount
+from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
 
 if TYPE_CHECKING:

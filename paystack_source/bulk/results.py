@@ -19,12 +19,12 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.problems import masked
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
 from paystack_source.bulk.tables import Table, open_table, private_file, write_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from paystack_source.bulk.journal import Journal

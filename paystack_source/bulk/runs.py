@@ -23,23 +23,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.journal import Journal, JournalError
+from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.plan import Plan
+from paystack_source.errors import BusyError, JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
-
-
-class BusyError(ConfigError):
-    """Another process is applying this plan or this run."""
-
-
-class NoSuchRunError(ConfigError):
-    """There is no run of that name here."""
 
 
 class Run:
@@ -116,7 +108,10 @@ class Runs:
         if len(found) == 1 or (found and found[0].run_id == name):
             return found[0]
         what = "several runs begin with" if found else "there is no run"
-        raise NoSuchRunError(f"{what} {name} in {self.root}", advice="See `bulk.py status` for the runs.")
+        raise NoSuchRunError(
+            f"{what} {name} in {self.root}",
+            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+        )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
         """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""

@@ -22,10 +22,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import csvio
 from paystack_source.bulk.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence

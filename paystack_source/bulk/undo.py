@@ -14,7 +14,6 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.readback import EMPTY, same
@@ -22,6 +21,7 @@ from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

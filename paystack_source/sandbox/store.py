@@ -287,7 +287,7 @@ def _open(path: Path) -> sqlite3.Connection:
         ) from None
     if found is None or int(found[0]) != FORMAT:
         db.close()
-        raise StateUnusableError(f"{path} was written by another version of the sandbox; remove it")
+        raise StateUnusableError(f"{path} was written by another version of the sandbox; name another file")
     return db
 
 

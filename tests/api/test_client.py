@@ -10,10 +10,11 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from paystack_source.api import customers, errors, keys, records
+from paystack_source import errors
+from paystack_source.api import customers, keys, records
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
 from paystack_source.api.records import IdentificationType, PageMeta, RiskAction, bound, parse_time
+from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply
 from tests.events import Gate

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.outcomes import Fault
 from paystack_source.api.pool import PAYSTACK, Wire, check_host
+from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
 from tests.api.raw_server import RawServer, ok, reply
 
 TEST_KEY = "sk_test_" + "0123456789" * 4

@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import (
+from paystack_source.api.operations import OPERATIONS
+from paystack_source.api.outcomes import Again, Answer, Fault, judge
+from paystack_source.api.transport import RetryPolicy
+from paystack_source.errors import (
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -19,9 +22,6 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.api.operations import OPERATIONS
-from paystack_source.api.outcomes import Again, Answer, Fault, judge
-from paystack_source.api.transport import RetryPolicy
 from tests.api.raw_server import CLOSE, HTML, RESET, SILENCE, RawServer, ok, refusal, reply
 from tests.events import PATIENCE
 

@@ -6,7 +6,7 @@ import pytest
 
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ClosedError
+from paystack_source.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
 from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader

@@ -7,11 +7,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan import Plan
-from paystack_source.bulk.problems import InputChanged, InputError, StalePlan, WrongAccount
 from paystack_source.bulk.tables import write_table
+from paystack_source.errors import ConfigError, InputChanged, InputError, StalePlan, WrongAccount
 
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
 

@@ -12,9 +12,9 @@ from hypothesis import strategies as st
 
 from paystack_source.bulk.plan import Plan
 from paystack_source.bulk.plan_file import FORMAT, digest_fits, digest_of
-from paystack_source.bulk.problems import EditedPlan, StalePlan
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.tables import write_table
+from paystack_source.errors import EditedPlan, StalePlan
 from tests.canary import search
 
 from .world import copy_of, customer, frame, plan

@@ -16,9 +16,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.problems import InputError
 from paystack_source.bulk.tables import open_table, write_table
+from paystack_source.errors import ConfigError, InputError
 
 from .workbook import xlsx
 

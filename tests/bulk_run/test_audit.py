@@ -13,7 +13,7 @@ import pytest
 
 from paystack_source import audit, bulk_set_risk_action
 from paystack_source.bulk.runs import Runs
-from paystack_source.terminal import run
+from paystack_source.cli.terminal import run
 from tests.bulk_run.conftest import load_script
 from tests.canary import search
 

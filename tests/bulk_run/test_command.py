@@ -408,7 +408,7 @@ def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, mo
     monkeypatch.setattr(where, interrupted())
     said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
     assert said.code == 130
-    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status"
+    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status --no-copy"
 
 
 def test_after_a_success_nothing_is_offered_to_be_typed_and_the_way_back_is_in_the_table(desk):

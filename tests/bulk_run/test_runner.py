@@ -10,16 +10,6 @@ from types import SimpleNamespace
 
 import pytest
 
-from paystack_source.api.errors import (
-    ClosedError,
-    KeyRefused,
-    NotFound,
-    OutcomeUnknown,
-    PermissionRefused,
-    RateLimited,
-    Rejected,
-    Unavailable,
-)
 from paystack_source.bulk.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
@@ -29,6 +19,16 @@ from paystack_source.bulk.run import INTERRUPTED, Runner
 from paystack_source.bulk.session import stopping
 from paystack_source.bulk.states import Action, Kind, Outcome, outcome
 from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.errors import (
+    ClosedError,
+    KeyRefused,
+    NotFound,
+    OutcomeUnknown,
+    PermissionRefused,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from tests.bulk_run.simulation import OneThread, World
 from tests.events import PATIENCE, until
 

@@ -6,7 +6,7 @@ from functools import partial
 
 import pytest
 
-from paystack_source.api.errors import ClosedError, Unavailable
+from paystack_source.errors import ClosedError, Unavailable
 from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.reading import Query

@@ -18,8 +18,8 @@ import pytest
 from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import Unavailable
 from paystack_source.api.transport import RetryPolicy
+from paystack_source.errors import Unavailable
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Window

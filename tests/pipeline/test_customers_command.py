@@ -15,7 +15,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from paystack_source.terminal import ExitCode, run
+from paystack_source.cli.terminal import run
+from paystack_source.errors import ExitCode
 from tests.events import PATIENCE, Gate
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "customers.py"
