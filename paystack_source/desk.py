@@ -22,7 +22,7 @@ from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
 from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import write_problems
+from paystack_source.bulk.tables import open_table, write_problems
 from paystack_source.bulk.words import (
     CHANGES,
     HEADINGS,
@@ -78,8 +78,11 @@ class Desk:
 
     def planned(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
-        if not file.is_file():
-            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
+        try:
+            cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
+            table = open_table(file, **cut)
+        except FileNotFoundError:
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.") from None
         copy = self.copy()
         if copy is None and not self.chosen["no_copy"]:
             self.terminal.say(
@@ -90,7 +93,7 @@ class Desk:
             with self.reading() as on_fetch:
                 made = make_plan(
                     operation,
-                    file,
+                    table,
                     out=target,
                     options=self.plan_options(),
                     copy=copy,

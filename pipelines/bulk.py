@@ -129,9 +129,10 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
 @together(applying, where, sharing, sandboxed, options)
 def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
-    if not file.is_file():
-        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
-    made = Plan.open(file)
+    try:
+        made = Plan.open(file)
+    except FileNotFoundError:
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
     chosen["recheck"] = chosen["recheck"] is not False
     with desk(terminal, chosen, made.header.operation) as here:
         return here.go(made)

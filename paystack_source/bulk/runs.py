@@ -99,8 +99,7 @@ class Runs:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         made = Run(part)
-        shutil.copyfile(plan.path, made.plan_file)
-        made.plan_file.chmod(0o600)
+        plan.save(made.plan_file)
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
         # The claim first: a run that has no claim may never send anything (see `check_claim`).
         self._claim_file(plan.header.plan_id).write_text(run_id)
