@@ -20,6 +20,7 @@ from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
+from paystack_source.bulk.words import again, quoted
 from paystack_source.desk import desk, loaded, show_finished, show_runs
 from paystack_source.terminal import ExitCode, Terminal, UsageError, dataset, examples, options, run
 
@@ -133,9 +134,8 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
         made = Plan.open(file)
     except FileNotFoundError:
         raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
-    chosen["recheck"] = chosen["recheck"] is not False
     with desk(terminal, chosen, made.header.operation) as here:
-        return here.go(made)
+        return here.go(made, recheck=True)
 
 
 @main.command(
@@ -164,7 +164,9 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page, to look at and to show around; needs no network."""
-    page = write_review(Plan.open(file), out or file.with_suffix(".html"), show_personal=show_personal)
+    made = Plan.open(file)
+    command = again("apply", quoted(file), made, {})
+    page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
     return ExitCode.OK
 

@@ -25,7 +25,7 @@ from paystack_source.bulk.session import Finished, Session, follow, reach, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import Table, open_table
 from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import plan_frame
+from paystack_source.bulk.words import plan_frame, switches
 from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
@@ -122,7 +122,7 @@ class BulkResult:
         with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
             copy, _ = _compared(settings, client, account)
-            options = PlanOptions(account=account)
+            options = PlanOptions(account=account, switches=_switches(settings))
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
@@ -164,7 +164,9 @@ def apply_frame(
         account = whose(client).integration
         copy, refresh = _compared(settings, client, account)
         share = settings.get("quota_share", 1.0)
-        options = PlanOptions(account=account, refresh=refresh, quota_share=share, **planning)
+        options = PlanOptions(
+            account=account, refresh=refresh, quota_share=share, switches=_switches(settings), **planning
+        )
         plan = make_plan(operation, table, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
@@ -258,6 +260,11 @@ def _load(finished: Finished, settings: Settings) -> str | None:
 
 def _where(settings: Settings) -> tuple[str, str]:
     return settings.get("destination", "duckdb"), settings.get("dataset", "paystack")
+
+
+def _switches(settings: Settings) -> dict[str, bool | str]:
+    """What the command line must be told to go on with a run from here."""
+    return switches({**settings, "no_copy": settings.get("copy") is not None})
 
 
 def _as_pandas(table: Table) -> pd.DataFrame:

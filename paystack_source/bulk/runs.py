@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -55,6 +56,15 @@ class Run:
         self.unknown_file = folder / "unknown.csv"
         self.unsent_file = folder / "unsent.csv"
         self.summary_file = folder / "summary.json"
+
+    @property
+    def name(self) -> str:
+        """What `Runs.open` finds it by, as a shell takes it: its id, or its folder if that is not the usual one."""
+        return self.run_id if self.folder.parent == RESULTS_FOLDER else shlex.quote(str(self.folder))
+
+    def beside(self, run_id: str) -> Run:
+        """Another run in the same results folder."""
+        return Run(self.folder.parent / run_id)
 
     def withdraw(self) -> None:
         """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""

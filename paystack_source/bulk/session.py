@@ -64,7 +64,7 @@ class BrokenOffError(RuntimeError):
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.run_id}", {"run_id": run.run_id}
+    return f"Go on with: {COMMAND} resume {run.name}", {"run_id": run.run_id}
 
 
 @dataclass(frozen=True, slots=True)
