@@ -13,6 +13,7 @@ import pyarrow as pa
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.cells import without_nulls
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
@@ -273,6 +274,10 @@ def _as_pandas(table: Table) -> pd.DataFrame:
         return table.frame
     if isinstance(table.frame, pa.Table):
         frame: pd.DataFrame = table.frame.to_pandas()
+        for column in table.frame.schema:
+            if pa.types.is_nested(column.type) and column.name in frame.columns:
+                values = [without_nulls(value) for value in table.frame[column.name].to_pylist()]
+                frame[column.name] = pd.Series(values, frame.index, dtype=object)
         return frame
     if table.frame is not None:
         return pd.DataFrame(table.frame)
