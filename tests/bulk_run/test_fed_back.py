@@ -32,12 +32,15 @@ HELPERS = {
     "validate": bulk_validate,
     "deactivate-authorization": bulk_deactivate_authorization,
 }
-NAMES = ["customer_code", "code", "Customer Code", "email", "E-Mail", "id", "mixed"]
 CASES = [
-    (operation, name)
-    for operation in HELPERS
-    for name in NAMES
-    if operation != "create" or name in {"email", "E-Mail"}
+    *(
+        ("risk-action", name)
+        for name in ("customer_code", "code", "Customer Code", "email", "E-Mail", "id", "mixed")
+    ),
+    *(("update", name) for name in ("code", "email", "id", "mixed")),
+    *(("create", name) for name in ("email", "E-Mail")),
+    *(("validate", name) for name in ("code", "email", "mixed")),
+    *(("deactivate-authorization", name) for name in ("code", "mixed")),
 ]
 # A user's own columns, called as ours are but for the underscore.
 OWN = {"status": "open", "Message": "call back", "time": "noon", "outcome": "?", "_note": "=1+1"}
@@ -253,6 +256,18 @@ def test_the_other_result_files_are_inputs_as_well(desk, wire, people, copied, o
     for file in found:
         again = desk.bulk("plan", operation, file, *options(operation), "--refresh", "never", copy=True)
         assert (again.code, again.json["to_send"]) == (0, 3), again.err
+
+
+@pytest.mark.parametrize("other", ["customer_code", "email"])
+@pytest.mark.parametrize("whose", ["nobody", "somebody else"])
+def test_an_id_that_is_not_the_customers_own_is_refused(desk, wire, people, copied, other, whose):
+    number = people[1]["id"] if whose == "somebody else" else 17
+    path = desk.csv("input.csv", [{other: people[0][other], "id": number}])
+    said = desk.bulk(
+        "run", "risk-action", path, "--risk-action", "deny", "--refresh", "never", "--yes", copy=True
+    )
+    assert (said.code, wire.calls) == (2, [])
+    assert "two different customers" in said.err
 
 
 def test_what_an_undo_left_can_be_put_back_after_all(desk, wire, people):
