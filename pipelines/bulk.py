@@ -19,6 +19,7 @@ from paystack_source.bulk.review import write_review
 from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
+from paystack_source.bulk.words import again, quoted
 from paystack_source.cli.terminal import Terminal, examples, location, options, run
 from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
 from paystack_source.errors import ExitCode, UsageError
@@ -123,12 +124,12 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
 @together(applying, where, sharing, options)
 def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
-    if not file.is_file():
-        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
-    made = Plan.open(file)
-    chosen["recheck"] = chosen["recheck"] is not False
+    try:
+        made = Plan.open(file)
+    except FileNotFoundError:
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
     with desk(terminal, chosen, made.header.operation) as here:
-        return here.go(made)
+        return here.go(made, recheck=True)
 
 
 @main.command(
@@ -157,7 +158,9 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page, to look at and to show around; needs no network."""
-    page = write_review(Plan.open(file), out or file.with_suffix(".html"), show_personal=show_personal)
+    made = Plan.open(file)
+    command = again("apply", quoted(file), made, {})
+    page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
     return ExitCode.OK
 

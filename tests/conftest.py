@@ -57,6 +57,8 @@ SLOW = [
     "pipeline/test_place.py",
     "extract/test_completeness.py",
     "extract/test_extraction.py",
+    "bulk_run/test_swapped_input.py",
+    "bulk_run/test_fed_back.py",
     "bulk_run/test_simulation.py",
     "bulk_run/test_killed.py",
 ]

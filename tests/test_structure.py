@@ -23,7 +23,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "audit", "cli", "settings"},
+    "bulk": {"api", "place", "audit", "cli", "settings"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),

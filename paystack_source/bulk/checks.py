@@ -213,6 +213,12 @@ class Checker:
         if self._as_held and kind in ("phone", "name"):
             return text
         rest = ~judged
+        if column.secret:
+            hidden = pc.starts_with(text, "…")
+            self._bad(
+                batch, column, hidden, rest, "is masked, as result files are; type the value itself", text
+            )
+            rest = rest | hidden.to_numpy(zero_copy_only=False)
         if kind in ("phone", "digits", "id") or column.name == "bank_code":
             for pattern, reason in _NUMBERS:
                 damaged = pc.match_substring_regex(text, pattern)

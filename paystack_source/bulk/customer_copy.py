@@ -78,7 +78,7 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
     """
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        frame = open_table(table)
+        frame = open_table(table, keep=False)
         _check_columns(frame.columns)
         wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_OURS.values())]
         names = [frame.columns[i] for i in wanted]

@@ -53,7 +53,8 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
     copy to compare with and a minute of quota suffices; else those whose copy is old or missing, within the same
-    limit. `key_mode` and `account` are taken from the client and the copy where they are not given.
+    limit. `key_mode` and `account` are taken from the client and the copy where they are not given. `switches`
+    are those of the command line that say where: a later command about this plan needs them as well.
     """
 
     risk_action: str | None = None
@@ -68,6 +69,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     key_mode: Literal["live", "test"] | None = None
     account: int | None = None
     undo_of: str | None = None
+    switches: dict[str, bool | str] = {}
 
 
 class Planner:

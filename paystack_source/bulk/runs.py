@@ -18,6 +18,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -47,6 +48,15 @@ class Run:
         self.unknown_file = folder / "unknown.csv"
         self.unsent_file = folder / "unsent.csv"
         self.summary_file = folder / "summary.json"
+
+    @property
+    def name(self) -> str:
+        """What `Runs.open` finds it by, as a shell takes it: its id, or its folder if that is not the usual one."""
+        return self.run_id if self.folder.parent == RESULTS_FOLDER else shlex.quote(str(self.folder))
+
+    def beside(self, run_id: str) -> Run:
+        """Another run in the same results folder."""
+        return Run(self.folder.parent / run_id)
 
     def withdraw(self) -> None:
         """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
@@ -91,8 +101,7 @@ class Runs:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         made = Run(part)
-        shutil.copyfile(plan.path, made.plan_file)
-        made.plan_file.chmod(0o600)
+        plan.save(made.plan_file)
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
         # The claim first: a run that has no claim may never send anything (see `check_claim`).
         self._claim_file(plan.header.plan_id).write_text(run_id)

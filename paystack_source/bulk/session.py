@@ -49,7 +49,7 @@ MAX_AGE_RESUMED: Final = timedelta(days=7)
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.run_id}", {"run_id": run.run_id}
+    return f"Go on with: {COMMAND} resume {run.name}", {"run_id": run.run_id}
 
 
 def _broken_off(run: Run, error: Exception) -> BrokenOffError:

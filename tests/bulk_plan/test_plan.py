@@ -556,7 +556,7 @@ def test_secrets_of_a_frame_come_from_the_frame(tmp_path):
     ]
     for other in (None, source.slice(0, 1)):
         with pytest.raises(InputChanged):
-            made.secrets(other)
+            Plan.open(made.path).secrets(other)
 
 
 def test_operations_without_secrets_need_no_input(tmp_path):

@@ -80,12 +80,14 @@ def test_any_other_edit_is_refused(tmp_path, sealed, edit):
             Plan.open(path)
 
 
-def test_a_plan_swapped_after_opening_is_refused(tmp_path):
-    made = small(tmp_path)
-    rows = Plan.open(made.path)
-    small(tmp_path)  # another plan under the same name
-    with pytest.raises(EditedPlan, match="since it was opened"):
-        list(rows.rows())
+def test_a_plan_that_was_opened_is_no_other_whatever_becomes_of_its_file(tmp_path):
+    opened = Plan.open(small(tmp_path).path)
+    held = list(opened.rows())
+    opened.path.write_bytes(b"edited in place")
+    assert list(opened.rows()) == held
+    opened.path.unlink()
+    opened.save(tmp_path / "saved.plan")
+    assert Plan.open(tmp_path / "saved.plan").header == opened.header
 
 
 def test_a_file_name_cannot_forge_the_place_of_the_seal(tmp_path):
