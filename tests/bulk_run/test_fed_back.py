@@ -317,7 +317,7 @@ def test_a_printed_command_repeats_every_switch_that_matters(desk, wire, people,
             if value and not value[0].startswith("--"):
                 assert command[command.index(switch) + 1] == value[0]
     # `status` was told nothing: the plan knows.
-    shown = desk.bulk("status", "latest", copy=True)
+    shown = desk.bulk("status", "latest", "--sandbox", copy=True)
     assert set(where) <= set(next_command(shown, "resume"))
     wire.begin()
     assert paste(desk, said, "resume").json["applied"] == 2
@@ -333,7 +333,7 @@ def test_a_run_of_the_sandbox_is_gone_on_with_in_the_sandbox(desk, wire, monkeyp
     said = desk.bulk("run", "create", path, "--sandbox", "--yes")
     assert said.json["unsent"] == 1
     wire.begin()
-    shown = desk.bulk("status", "latest", copy=True)
+    shown = desk.bulk("status", "latest", "--sandbox", copy=True)
     assert paste(desk, shown, "resume").json["applied"] == 1
 
 
