@@ -51,8 +51,9 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What `Runs.open` finds it by, as a shell takes it: its id, or its folder if that is not the usual one."""
-        return self.run_id if self.folder.parent == RESULTS_FOLDER else shlex.quote(str(self.folder))
+        """What a command names it by that is typed in this working folder: its id, or its folder if it is elsewhere."""
+        here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
+        return self.run_id if here else shlex.quote(str(self.folder))
 
     def beside(self, run_id: str) -> Run:
         """Another run in the same results folder."""

@@ -55,10 +55,12 @@ class Snapshot:
         """
         path = Path(path)
         # A pipe that nobody writes to would keep the opening waiting.
-        with os.fdopen(os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC), "rb") as file:
-            before = os.fstat(file.fileno())
-            if not stat.S_ISREG(before.st_mode):
-                raise ConfigError(f"{path.name} is no ordinary file", advice="Save it as a file first.")
+        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        before = os.fstat(handle)
+        if not stat.S_ISREG(before.st_mode):
+            os.close(handle)
+            raise ConfigError(f"{path} is no ordinary file", advice="Save it as a file first.")
+        with os.fdopen(handle, "rb") as file:
             taken = cls(file, path)
             after = os.fstat(file.fileno())
         if (before.st_size, before.st_mtime_ns) != (after.st_size, after.st_mtime_ns):

@@ -4,6 +4,7 @@ import codecs
 import csv
 import datetime as dt
 import decimal
+import os
 import stat
 
 import duckdb
@@ -349,6 +350,10 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(write(tmp_path / "in.parquet", "a,b\n"))
     with pytest.raises(FileNotFoundError):
         open_table(tmp_path / "missing.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path, tmp_path / "pipe.csv"):
+        with pytest.raises(ConfigError, match="no ordinary file"):
+            open_table(path)
     with pytest.raises(InputError, match="Parquet"):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))
 
