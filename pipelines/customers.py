@@ -17,7 +17,7 @@ import click
 
 from paystack_source.cli.terminal import Terminal, examples, location, options, run, switches
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.place import DUCKDB
+from paystack_source.place import DUCKDB, SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -162,7 +162,13 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
     title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
     query = " ".join(["python pipelines/query.py", question, *switches(chosen)])
-    terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] in DUCKDB else [])
+    where = {
+        "sandbox": chosen["sandbox"],
+        "destination": chosen["destination"].removesuffix(SANDBOX),  # as dlt calls it
+        "dataset": chosen["dataset"],
+    }
+    result = report.as_json() | where
+    terminal.finish(title, rows, result, [query] if chosen["destination"] in DUCKDB else [])
 
 
 def counts(total: int | None) -> str:

@@ -103,7 +103,8 @@ def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: d
         return ""
     copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
     if chosen["dataset"] in copies:
-        return f"The customers are in the table customers; {THIS} shows what else there is."
+        look = " ".join([THIS, *switches(chosen)])
+        return f"The customers are in the table customers; {look} shows what else there is."
     if copies:
         return f"Its copies are in other datasets: give one of them as --dataset: {', '.join(copies)}."
     return f"It holds no copy of the customers. {make_one(chosen)}"

@@ -223,6 +223,30 @@ def test_the_package_exports_what_the_design_promises_and_no_more():
         package.no_such_name  # noqa: B018
 
 
+# Raised and caught inside; nobody outside sees them.
+SIGNALS = {"FiltersIgnoredError", "IllegalEventError", "NoTotalError", "NotAnObjectError"}
+
+
+def test_all_errors_are_in_one_tree():
+    errors = importlib.import_module("paystack_source.errors")
+    known = {
+        name: value
+        for name, value in vars(errors).items()
+        if isinstance(value, type) and issubclass(value, Exception)
+    }
+    assert all(issubclass(value, errors.PaystackSourceError) for value in known.values())
+    elsewhere = {
+        node.name
+        for path in MODULES
+        if part(path) not in {"errors", "sandbox"}
+        for node in ast.walk(tree(path))
+        if isinstance(node, ast.ClassDef)
+        for base in map(ast.unparse, node.bases)
+        if base in known or base.endswith(("Error", "Exception"))
+    }
+    assert elsewhere <= SIGNALS
+
+
 def test_importing_the_package_is_quick_because_it_loads_nothing_heavy():
     heavy = "{'dlt', 'pandas', 'pyarrow', 'duckdb', 'urllib3', 'aiohttp', 'rich'}"
     code = f"import sys, paystack_source; print(sorted({heavy} & set(sys.modules)))"

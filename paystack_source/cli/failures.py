@@ -206,6 +206,8 @@ def _unusable(error: BaseException) -> str | None:
     """Which setting of dlt's cannot be read, without its value; None if the error is another one."""
     if _is(error, "TomlProviderReadException"):
         return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
+    if _is(error, "InvalidInMemoryDuckdbCredentials"):
+        return "the DuckDB file, for a copy in memory would be gone"
     if _is(error, "InvalidNativeValue"):
         kind = getattr(getattr(error, "spec", None), "__name__", "")
         return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"

@@ -79,6 +79,9 @@ def test_practising_leaves_the_real_copy_and_its_runs_alone(kind, warehouse, com
     for loaded in (40, 0):  # the second time it goes on where it was
         code, practice, err = command("customers", "--sandbox", *where, "--refresh-budget", "0")
         assert (code, practice.get("rows_loaded"), practice.get("warehouse_total")) == (0, loaded, 40), err
+        assert (real["sandbox"], practice["sandbox"]) == (False, True)
+        assert real["destination"] == practice["destination"] == made.destination
+        assert real["dataset"] == "paystack"
     people = sandbox_file()
     code, done, err = command(
         "bulk", "run", "risk-action", people, "--risk-action", "deny", "--sandbox", "--yes", *where
@@ -134,6 +137,13 @@ def test_dlts_setting_names_the_real_file_only(setting, command, account, monkey
     for switches, number in ((), 30), (("--sandbox",), 40):
         asked = command("query", "select count(*) from paystack.customers", *switches)
         assert asked[1]["rows"] == [[number]], asked[2]
+
+
+def test_a_copy_in_memory_is_refused_in_words(command, account, monkeypatch):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":memory:")
+    code, said, err = command("customers")
+    assert (code, said["error"]) == (ExitCode.USAGE, "SettingUnusable"), err
+    assert account.stats.total == 0
 
 
 def test_a_destination_of_a_name_of_ones_own_is_kept_apart_too(command, account, monkeypatch):
