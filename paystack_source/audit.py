@@ -3,7 +3,12 @@
 A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its
 pending work never mix with the extract's. The journal on disk is the truth and every table is merged by
 key, so loading twice is harmless and a warehouse that is locked or away loses nothing: `load` says so, and
-the next run, or `status --load`, loads again.
+the next plan, or `status --load`, loads again.
+
+What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs`
+has the run with as many `events` as the run's journal. That line is loaded last, in a load of its own, so a load that
+broke off claims nothing. A copy that was deleted, renamed, restored or is one of several therefore never counts for
+more than it has.
 
 Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are
 laid over the row that the copy holds, and only where the copy is of the same account. A create's
@@ -13,16 +18,18 @@ laid over the row that the copy holds, and only where the copy is of the same ac
 from __future__ import annotations
 
 import json
-import time
-from datetime import datetime
+import re
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 import duckdb
 import pyarrow as pa
 
+from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.claims import Scope, registered
 from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import utc
-from paystack_source.bulk.session import describe
+from paystack_source.bulk.session import MAX_AGE_RESUMED, describe
 from paystack_source.bulk.states import Outcome
 from paystack_source.failures import explain
 from paystack_source.place import duckdb_file, forget_other_places
@@ -34,11 +41,12 @@ if TYPE_CHECKING:
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
+    from paystack_source.bulk.claims import Claim
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.runs import Run
+    from paystack_source.bulk.runs import Run, Runs
 
 PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000
@@ -88,11 +96,12 @@ RUNS: Final = pa.schema(
         ("stopped", pa.string()),
         ("sessions", pa.int64()),
         ("requests", pa.int64()),
+        ("events", pa.int64()),
         ("rows", pa.int64()),
         *((outcome.value, pa.int64()) for outcome in Outcome),
     ]
 )
-"""`write_back_runs`: one line per run, as it stands now."""
+"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
 
 _JSON_COLUMNS: Final[dict[str, Any]] = {
     name: {"data_type": "json"} for name in ("before", "after", "secrets")
@@ -128,43 +137,144 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
 
 
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
-    """Load what the warehouse has not got yet of these runs.
+    """Load what the copy has not got yet of these runs, oldest first.
 
-    Returns None, or in words why it could not be done.
-
-    Never raises for the warehouse's sake: what Paystack did stands, and the journal keeps what is to be
-    loaded.
+    Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
+    stands, and the journal keeps what is to be loaded.
     """
+    problem = None
     try:
-        for run in runs:
+        held = _held(destination, dataset)
+    except Exception as error:  # noqa: BLE001 - any destination's own errors
+        return _could_not(error)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        try:
             with run.journal() as journal:
                 seq = journal.last_seq
-                if journal.loaded_seq == seq:
-                    continue
-                _load_run(run, journal, destination, dataset)
-                journal.note_loaded(seq, time.time())
-    except Exception as error:  # noqa: BLE001 - any destination's own errors
-        if "different configuration" in str(error):
-            return "The warehouse could not be updated: this program has its file open read-only; close it."
-        return f"The warehouse could not be updated: {explain(error).message}"
+                if held.get(run.run_id) != seq:
+                    _load_run(run, journal, destination, dataset)
+                journal.forget_returned(seq)
+        except Exception as error:  # noqa: BLE001
+            problem = problem or _could_not(error)
+    return problem
+
+
+def _could_not(error: Exception) -> str:
+    if "different configuration" in str(error):
+        return "The warehouse could not be updated: this program has its file open read-only; close it."
+    return f"The warehouse could not be updated: {explain(error).message}"
+
+
+def catch_up(runs: Runs, scope: Scope, destination: str, dataset: str) -> str | None:
+    """Load what the copy does not know of the runs on this account; None, or in words why it is not to be believed.
+
+    To be called before the copy is believed: a row that a run changed which the copy lacks would look as it was
+    before. Runs of other results folders count too, as far as this user's register knows of them.
+    """
+    try:
+        found = [run for run in runs.everywhere() if _is_on(run, scope)]
+    except ConfigError as error:
+        return _could_not(error)
+    problem = load(found, destination, dataset)
+    gone = [
+        claim
+        for claim in registered()
+        if not claim.is_there and claim.scope is not None and claim.scope.meets(scope)
+    ]
+    return problem or _lacks(gone, {run.run_id for run in found}, destination, dataset)
+
+
+def _lacks(claims: list[Claim], there: set[str], destination: str, dataset: str) -> str | None:
+    """In words, which of these runs, whose folders are gone, the copy has neither loaded nor read the effect of."""
+    if not claims:
+        return None
+    try:
+        held = _held(destination, dataset)
+        lacking = [
+            claim
+            for claim in claims
+            if claim.run_id not in there and (claim.events is None or held.get(claim.run_id) != claim.events)
+        ]
+        read = _read_since(destination, dataset) if lacking else None
+    except Exception as error:  # noqa: BLE001
+        return _could_not(error)
+    for claim in lacking:
+        ended = utc(claim.started) + MAX_AGE_RESUMED if claim.ended is None else utc(claim.ended)
+        if read is None or read <= ended:
+            return (
+                f"The copy lacks the run {claim.run_id}, whose folder {claim.folder} is gone; "
+                "customers.py --full-refresh reads what it did."
+            )
     return None
 
 
-def catch_up(
-    runs: Iterable[Run], account: int | None, mode: str, destination: str, dataset: str
-) -> str | None:
-    """Load what the copy does not know of the runs on this account; None, or in words why not.
+def _read_since(destination: str, dataset: str) -> datetime | None:
+    """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    To be called before the copy is believed: a row that an unloaded run changed would look as it was
-    before.
-    """
-    return load((run for run in runs if _is_on(run, account, mode)), destination, dataset)
+    lines = Warehouse(_extract(destination, dataset)).ask(
+        lambda sql: (
+            f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: S608, SLF001
+            f" WHERE {sql.present}"
+        )
+    )
+    if not lines or lines[0][0] is None or lines[0][1]:
+        return None
+    oldest: datetime = lines[0][0]
+    return oldest.replace(tzinfo=UTC) if oldest.tzinfo is None else oldest
 
 
-def _is_on(run: Run, account: int | None, mode: str) -> bool:
+def applied_by(plan_id: str, scope: Scope, destination: str, dataset: str) -> str | None:
+    """The run that applied this plan, as far as the warehouse knows."""
+    account = "" if scope.account is None else f" AND (account IS NULL OR account = {scope.account:d})"
+    text = plan_id.replace("'", "''")
+    where = f" WHERE plan_id = '{text}' AND key_mode = '{scope.key_mode}'{account}"
+    lines = _ask_runs("run_id", where, destination, dataset)
+    return str(lines[0][0]) if lines else None
+
+
+def _held(destination: str, dataset: str) -> dict[str, int]:
+    """By run, how many events of its journal the copy holds."""
+    return {
+        str(run): int(events)
+        for run, events in _ask_runs("run_id, events", "", destination, dataset)
+        if events
+    }
+
+
+def _ask_runs(columns: str, where: str, destination: str, dataset: str) -> list[tuple[Any, ...]]:
+    """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
+    if destination == "duckdb":  # asked directly: dlt takes a second to begin
+        path = duckdb_file()
+        query = f'SELECT {columns} FROM "{dataset}".write_back_runs{where}'  # noqa: S608
+        try:
+            return _ask_duckdb(path, query) if path.is_file() else []
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return []
+    from paystack_source.destinations import columns_of  # noqa: PLC0415
+    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+
+    pipeline = _pipeline(destination, dataset)
+    pipeline.sync_destination()
+    if "events" not in columns_of(pipeline, "write_back_runs"):
+        return []
+    return Warehouse(pipeline, "write_back_runs").ask(lambda sql: f"SELECT {columns} FROM {sql.table}{where}")  # noqa: S608
+
+
+def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+    except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
+        with duckdb.connect(str(path)) as connection:
+            return connection.execute(query).fetchall()
+
+
+def _is_on(run: Run, scope: Scope) -> bool:
     with run.journal() as journal:
         about = journal.meta
-    return about["key_mode"] == mode and (about["account"] in (account, None) or account is None)
+    host = about.get("host") or scope.host
+    return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))
 
 
 def _pipeline(destination: str, dataset: str) -> Pipeline:
@@ -187,21 +297,22 @@ def _extract(destination: str, dataset: str) -> Pipeline:
 
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
-    plan = run.plan()
-    customers = _customer_tables(destination, dataset, plan, journal)
+    from paystack_source.destinations import mend  # noqa: PLC0415
     from paystack_source.mirror import leave_nothing_behind  # noqa: PLC0415
 
+    plan = run.plan()
+    customers = _customer_tables(destination, dataset, plan, journal)
     pipeline = _pipeline(destination, dataset)
     if pipeline.has_pending_data:
-        pipeline.abort_packages()  # of a load that failed; the journal it came from still says "not loaded"
+        pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
     leave_nothing_behind(pipeline)
-    resources = [
-        _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
-        _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
-    ]
+    mend(pipeline)
+    resources = [_resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row"))]
     if customers:
         resources.append(_resource(pipeline, "customers", customers, "id"))
+    line = _run_table(run, plan, journal)
     pipeline.run(resources)
+    pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
 
 
 def _resource(
@@ -246,6 +357,7 @@ def _run_table(run: Run, plan: Plan, journal: Journal) -> pa.Table:
         "stopped": finished.stopped,
         "sessions": len(sessions),
         "requests": finished.requests,
+        "events": journal.last_seq,
         "rows": header.counts.rows,
         **{outcome.value: finished.counts[outcome] for outcome in Outcome},
     }
@@ -348,15 +460,38 @@ def _whole_second(text: object) -> datetime | None:
 def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
     """Rows of the copy with changes laid over them, and new rows for customers that it does not hold. Pure.
 
-    Columns that the copy does not have are left out; it keeps every column and type that it has.
+    Columns that the copy does not have are left out; it keeps every column and type that it has. Only what changes
+    is returned: a customer whom the copy read after the change stays as it is.
     """
     rows = {row["id"]: row for row in held.to_pylist()}
+    changed = []
     for number, change in changes.items():
-        if number not in rows and not change.get("customer_code"):
+        row = rows.get(number)
+        if row is None and not change.get("customer_code"):
             continue  # changed, but not in the copy, and too little known to add it
-        row = rows.setdefault(number, {"id": number})
-        row.update({name: value for name, value in change.items() if name in held.column_names})
-    return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
+        seen, changed_at = (row or {}).get("_last_seen_at"), change.get("_last_seen_at")
+        if seen is not None and changed_at is not None and seen > changed_at:
+            continue  # read, or changed again, since: what the copy holds is newer
+        laid = {"id": number} if row is None else row
+        for name, value in change.items():
+            if name in held.column_names:
+                laid[name] = _fitted(value, held.schema.field(name).type, laid.get(name))
+        changed.append(laid)
+    return pa.Table.from_pylist(changed, schema=held.schema)
+
+
+def _fitted(value: object, kind: pa.DataType, before: object) -> object:
+    """A value of an answer as the column takes it; `before` if it cannot be. The extract tolerates the same."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        pa.scalar(value, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        text = value.strip() if isinstance(value, str) else ""
+        return int(text) if pa.types.is_integer(kind) and re.fullmatch(r"-?\d{1,18}", text) else before
+    return value
 
 
 def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool:

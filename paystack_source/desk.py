@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING, Any
 from paystack_source import audit, settings
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
+from paystack_source.bulk.claims import Scope
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, make_plan
-from paystack_source.bulk.planner import PlanOptions
+from paystack_source.bulk.planner import PlanOptions, host_of
 from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
@@ -120,7 +121,7 @@ class Desk:
         copy = audit.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(Runs(), self.account, self.client.mode, *where)
+        problem = audit.catch_up(Runs(), Scope(self.account, self.client.mode, host_of(self.client)), *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -201,11 +202,17 @@ class Desk:
                 follow(progress, self.client, made.header.operation),
                 age,
                 chosen["recheck"],
+                recorded=None if chosen["no_copy"] else self._recorded,
             )
+
+    def _recorded(self, plan_id: str, scope: Scope) -> str | None:
+        return audit.applied_by(plan_id, scope, self.chosen["destination"], self.chosen["dataset"])
 
     def close(self, finished: Finished) -> int:
         """Load what is known into the warehouse, show it, and say how it went."""
-        loaded(finished, self.terminal, self.chosen)
+        for warning in finished.warnings:
+            self.terminal.warn(warning)
+        loaded([finished], self.terminal, self.chosen)
         show_finished(finished, self.terminal, self.chosen)
         return finished.exit_code
 
@@ -266,20 +273,22 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
-    if "run_id" in getattr(stop, "details", {}):
+    if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += suffix(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
         stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
 
 
-def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
+def loaded(found: list[Finished], terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The warehouse is told; if it cannot be, nothing is lost and it is told later."""
-    if chosen["no_copy"]:
+    if chosen["no_copy"] or not found:
         return
-    problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
+    problem = audit.load([one.run for one in found], chosen["destination"], chosen["dataset"])
     if problem:
-        finished.warnings.append(problem)
-        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load")
+        for one in found:
+            one.warnings.append(problem)
+        name = f" {found[0].run.run_id}" if len(found) == 1 else ""
+        terminal.warn(f"{problem} Later: {COMMAND} status{name} --load{suffix(chosen)}")
 
 
 def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -312,10 +321,9 @@ def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         except ConfigError as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
-        found[-1].running = runs.is_busy(one)
+        found[-1].running = one.is_busy
     if load:
-        for finished in found:
-            loaded(finished, terminal, chosen)
+        loaded(found, terminal, chosen)
     rows = [
         (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
         for f in found

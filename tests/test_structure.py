@@ -43,7 +43,7 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "audit": {"bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
+    "audit": {"api", "bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
     "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
     # what people see
     "failures": {"api"},

@@ -15,10 +15,11 @@ import pyarrow as pa
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.circuit import StopRules
+from paystack_source.bulk.claims import Scope
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions
+from paystack_source.bulk.planner import PlanOptions, host_of
 from paystack_source.bulk.problems import masked
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
@@ -30,7 +31,7 @@ from paystack_source.bulk.words import plan_frame
 from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.bulk.customer_copy import CustomerCopy
@@ -111,19 +112,23 @@ class BulkResult:
             return _run(self._finished.plan, self._source, self._settings, client, resumed=self)
 
     @overload
-    def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
+    def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
     @overload
-    def undo(self, *, dry_run: Literal[False] = False) -> BulkResult: ...
-    def undo(self, *, dry_run: bool = False) -> BulkResult | pd.DataFrame:
+    def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
+    def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
         """Put back what the run replaced, where that is known.
 
-        Raises `ConfigError` if nothing can be taken back.
+        `confirm` is the undo's own number of rows, where one is needed; the run's is not taken for it. Raises
+        `ConfigError` if nothing can be taken back.
         """
-        settings = self._settings
+        settings = self._settings.copy()
+        settings.pop("confirm", None)
+        if confirm is not None:
+            settings["confirm"] = confirm
         with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
             copy, _ = _compared(settings, client, account)
-            options = PlanOptions(account=account)
+            options = PlanOptions(account=account, quota=_quota(client, self._finished.plan.header.operation))
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
@@ -165,8 +170,7 @@ def apply_frame(
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
         account = whose(client).integration
         copy, refresh = _compared(settings, client, account)
-        share = settings.get("quota_share", 1.0)
-        options = PlanOptions(account=account, refresh=refresh, quota_share=share, **planning)
+        options = PlanOptions(account=account, refresh=refresh, quota=_quota(client, operation), **planning)
         plan = make_plan(operation, held, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
@@ -188,7 +192,7 @@ def _run(
     shown = Progress.here if settings.get("progress", True) else Silent
     with shown(title, total=number, unit="rows") as progress:
         on_done = follow(progress, client, plan.header.operation)
-        session = Session(client, runs, rules, on_done, source=source)
+        session = Session(client, runs, rules, on_done, source=source, recorded=_recorded(settings))
         finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
     problem = _load(finished, settings)
     if problem:
@@ -243,7 +247,7 @@ def _compared(
     if copy is None:
         return None, refresh
     runs = Runs(settings.get("results_folder"))
-    problem = audit.catch_up(runs, account, client.mode, *_where(settings))
+    problem = audit.catch_up(runs, Scope(account, client.mode, host_of(client)), *_where(settings))
     return copy, "live" if problem else refresh
 
 
@@ -256,6 +260,21 @@ def _load(finished: Finished, settings: Settings) -> str | None:
     if "destination" not in settings and audit.find_copy(*_where(settings)) is None:
         return None
     return audit.load([finished.run], *_where(settings))
+
+
+def _recorded(settings: Settings) -> Callable[[str, Scope], str | None] | None:
+    """What asks the warehouse who applied a plan."""
+    if settings.get("copy") is not None:
+        return None
+    from paystack_source import audit  # noqa: PLC0415
+
+    return lambda plan_id, scope: audit.applied_by(plan_id, scope, *_where(settings))
+
+
+def _quota(client: PaystackClient, operation: str) -> float:
+    """Requests a minute that the client may send for this operation, its share counted; 0 without a limit."""
+    used = client.quota_use(OPERATIONS[operation].endpoint)
+    return 0.0 if used is None else float(used[1])
 
 
 def _where(settings: Settings) -> tuple[str, str]:

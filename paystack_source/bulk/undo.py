@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.claims import BusyError
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.readback import EMPTY, same
 from paystack_source.bulk.results import RowResult, row_results
-from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_table
 
@@ -63,8 +63,10 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     way.
     """
     plan = run.plan()
-    with Runs(run.folder.parent).lock(plan):
-        pass  # nobody is applying it now, so what it says it did is all that it did
+    if run.is_busy:
+        raise BusyError(
+            f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
+        )
     operation = OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
