@@ -172,15 +172,11 @@ def catch_up(runs: Runs, scope: Scope, destination: str, dataset: str) -> str | 
     before. Runs of other results folders count too, as far as this user's register knows of them.
     """
     try:
-        found = [run for run in runs.everywhere() if _is_on(run, scope)]
+        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
     except ConfigError as error:
         return _could_not(error)
     problem = load(found, destination, dataset)
-    gone = [
-        claim
-        for claim in registered()
-        if not claim.is_there and claim.scope is not None and claim.scope.meets(scope)
-    ]
+    gone = [claim for claim in registered(scope) if not claim.is_there]
     return problem or _lacks(gone, {run.run_id for run in found}, destination, dataset)
 
 

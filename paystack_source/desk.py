@@ -14,14 +14,13 @@ from typing import TYPE_CHECKING, Any
 from paystack_source import audit, settings
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.claims import Scope
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, make_plan
-from paystack_source.bulk.planner import PlanOptions, host_of
+from paystack_source.bulk.planner import PlanOptions
 from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
+from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import write_problems
 from paystack_source.bulk.words import (
@@ -44,6 +43,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
+    from paystack_source.bulk.claims import Scope
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.progress import Progress
 
@@ -71,6 +71,15 @@ class Desk:
             return SANDBOX_QUOTA
         quota = settings.find_quota()
         return settings.QUOTA_BY_MODE[self.client.mode] if quota is None else quota
+
+    @property
+    def server(self) -> str | None:
+        """The state of the `--sandbox`: its address is another one in each command."""
+        if not self.chosen["sandbox"]:
+            return None
+        from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  with the sandbox only
+
+        return str(state_path().resolve())
 
     @cached_property
     def account(self) -> int | None:
@@ -121,7 +130,7 @@ class Desk:
         copy = audit.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(Runs(), Scope(self.account, self.client.mode, host_of(self.client)), *where)
+        problem = audit.catch_up(Runs(), scope_of(self.client, self.account, self.server), *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -202,6 +211,7 @@ class Desk:
                 follow(progress, self.client, made.header.operation),
                 age,
                 chosen["recheck"],
+                server=self.server,
                 recorded=None if chosen["no_copy"] else self._recorded,
             )
 

@@ -41,11 +41,17 @@ class Scope(msgspec.Struct, frozen=True):
     account: int | None
     key_mode: str
     host: str
+    server: str = ""
+    """The base URL, or the file that holds the state of a sandbox: all sandboxes have the same account."""
 
     def meets(self, other: Scope) -> bool:
-        """Whether both may be the same account."""
+        """Whether both may be the same account. A sandbox may be on another port each time, so any will do."""
         same = (self.key_mode, self.host) == (other.key_mode, other.host)
         return same and (None in (self.account, other.account) or self.account == other.account)
+
+    def shares_customers_with(self, other: Scope) -> bool:
+        """Whether a change in one is a change in the other."""
+        return self.meets(other) and self.server == other.server
 
 
 class Claim(msgspec.Struct, frozen=True, kw_only=True):
@@ -82,12 +88,14 @@ def register() -> Path | None:
     return named / "paystack-source" / "plans"
 
 
-def registered() -> Iterator[Claim]:
-    """The newest claim of each run in the user's register."""
+def registered(scope: Scope | None = None) -> Iterator[Claim]:
+    """The newest claim of each run in the user's register; with a scope, of those on its customers."""
     folder = register()
     with contextlib.suppress(OSError):
         for path in sorted(folder.iterdir()) if folder is not None else ():
-            yield from {claim.run_id: claim for claim in _read(path)}.values()
+            for claim in {claim.run_id: claim for claim in _read(path)}.values():
+                if scope is None or (claim.scope is not None and claim.scope.shares_customers_with(scope)):
+                    yield claim
 
 
 class Claims:

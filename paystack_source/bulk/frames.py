@@ -15,15 +15,14 @@ import pyarrow as pa
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.claims import Scope
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions, host_of
+from paystack_source.bulk.planner import PlanOptions
 from paystack_source.bulk.problems import masked
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, follow, reach, whose
+from paystack_source.bulk.session import Finished, Session, follow, reach, scope_of, whose
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.tables import arrow_table, open_table
 from paystack_source.bulk.undo import make_undo
@@ -34,6 +33,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from paystack_source.api.keys import SecretKey
+    from paystack_source.bulk.claims import Scope
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.plan import Plan
 
@@ -247,7 +247,7 @@ def _compared(
     if copy is None:
         return None, refresh
     runs = Runs(settings.get("results_folder"))
-    problem = audit.catch_up(runs, Scope(account, client.mode, host_of(client)), *_where(settings))
+    problem = audit.catch_up(runs, scope_of(client, account), *_where(settings))
     return copy, "live" if problem else refresh
 
 

@@ -28,6 +28,8 @@ from paystack_source.bulk.plan import Plan
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paystack_source.bulk.claims import Scope
+
 RESULTS_FOLDER: Final = Path("paystack_results")
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
 
@@ -145,14 +147,14 @@ class Runs:
         folders = [entry for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
         yield from (Run(entry) for entry in sorted(folders, key=lambda entry: entry.name, reverse=True))
 
-    def everywhere(self) -> Iterator[Run]:
-        """These, and the runs of other results folders that the user's register knows and that are there."""
+    def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
+        """These, and those in other results folders that the user's register knows, on the customers of `scope`."""
         here = list(self)
         yield from here
         known = {run.folder.resolve() for run in here}
         yield from (
             Run(folder)
-            for claim in registered()
+            for claim in registered(scope)
             if claim.is_there and (folder := Path(claim.folder)) not in known
         )
 

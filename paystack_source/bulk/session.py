@@ -184,6 +184,7 @@ class Session:
     source: Any = None  # the frame, for runs from Python
     recorded: Callable[[str, Scope], str | None] | None = None
     """Asks the warehouse which run applied the plan of this id; None: there is no warehouse to ask."""
+    server: str | None = None  # what `scope_of` takes
     now: Callable[[], float] = time.time
 
     def apply(self, plan: Plan, *, run_id: str | None = None) -> Finished:
@@ -253,7 +254,7 @@ class Session:
             max_age=max_age,
         )
         known = plan.header.account if account.integration is None else account.integration
-        return Scope(known, self.client.mode, host_of(self.client))
+        return scope_of(self.client, known, self.server)
 
     def _run(
         self,
@@ -379,6 +380,11 @@ def whose(client: PaystackClient) -> Account:
     return Account(
         integration if isinstance(integration, int) else None, domain if isinstance(domain, str) else None
     )
+
+
+def scope_of(client: PaystackClient, account: int | None, server: str | None = None) -> Scope:
+    """Whose customers this client changes; `server` names a sandbox whose address is another one each time."""
+    return Scope(account, client.mode, host_of(client), server or client.base_url)
 
 
 def reach(operation: str | None) -> set[str]:

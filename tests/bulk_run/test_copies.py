@@ -79,6 +79,24 @@ def test_a_run_of_another_results_folder_is_known_too(desk, extract, monkeypatch
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
 
 
+def test_a_run_in_another_sandbox_is_none_of_this_copy(desk, extract, sandbox, monkeypatch):
+    """All sandboxes have the same account."""
+    extract()
+    for name in ("a", "b"):
+        (desk.folder / name).mkdir()
+    monkeypatch.chdir(desk.folder / "a")
+    other = sandbox(customers=60)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", other.url)
+    deny(desk, "--no-copy")
+    monkeypatch.chdir(desk.folder / "b")
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", desk.api.url)
+    said = to_send(desk)
+    assert said.json["noop"] == ROWS
+    assert "believed" not in said.err
+    shutil.rmtree(desk.folder / "a")
+    assert to_send(desk).json["noop"] == ROWS
+
+
 def test_a_run_whose_folder_is_gone_keeps_an_old_copy_from_being_believed(desk, extract):
     extract()
     run_id = deny(desk, "--no-copy").json["run_id"]
