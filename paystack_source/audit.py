@@ -5,10 +5,8 @@ pending work never mix with the extract's. The journal on disk is the truth and 
 key, so loading twice is harmless and a warehouse that is locked or away loses nothing: `load` says so, and
 the next plan, or `status --load`, loads again.
 
-What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs`
-has the run with as many `events` as the run's journal. That line is loaded last, in a load of its own, so a load that
-broke off claims nothing. A copy that was deleted, renamed, restored or is one of several therefore never counts for
-more than it has.
+What a copy holds is asked of the copy itself (`copies.py`). The line of a run in `write_back_runs` is loaded last, in a
+load of its own, so a load that broke off claims nothing.
 
 Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are
 laid over the row that the copy holds, and only where the copy is of the same account. A create's
@@ -19,10 +17,9 @@ from __future__ import annotations
 
 import json
 import re
-from datetime import UTC, datetime
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import pyarrow as pa
 
 from paystack_source.api.errors import ConfigError
@@ -31,24 +28,21 @@ from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.session import MAX_AGE_RESUMED, describe
 from paystack_source.bulk.states import Outcome
+from paystack_source.copies import extract_pipeline, read_since, runs_held, writeback_pipeline
 from paystack_source.failures import explain
-from paystack_source.place import duckdb_file, forget_other_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.bulk.claims import Claim
-    from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.runs import Run, Runs
 
-PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -109,33 +103,6 @@ _JSON_COLUMNS: Final[dict[str, Any]] = {
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 
 
-def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
-    """The warehouse copy for the planner, or None if there is none yet."""
-    from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy  # noqa: PLC0415
-
-    if destination == "duckdb":
-        path = duckdb_file()
-        if not path.is_file():
-            return None
-        try:
-            there = _has_table(path, dataset, "customers", read_only=True)
-        except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-            with duckdb.connect(str(path)) as connection:
-                if not _has_table(path, dataset, "customers", read_only=False):
-                    return None
-                return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
-        return duckdb_copy(path, dataset=dataset) if there else None
-    from paystack_source.destinations import read_table  # noqa: PLC0415
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
-    pipeline = _extract(destination, dataset)
-    if not Warehouse(pipeline).total():
-        return None
-    held = read_table(pipeline, "customers", list(CUSTOMER_COLUMNS))
-    return arrow_copy(held, destination=str(destination))
-
-
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
     """Load what the copy has not got yet of these runs, oldest first.
 
@@ -144,7 +111,7 @@ def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "payst
     """
     problem = None
     try:
-        held = _held(destination, dataset)
+        held = runs_held(destination, dataset)
     except Exception as error:  # noqa: BLE001 - any destination's own errors
         return _could_not(error)
     for run in sorted(runs, key=lambda run: run.run_id):
@@ -185,13 +152,13 @@ def _lacks(claims: list[Claim], there: set[str], destination: str, dataset: str)
     if not claims:
         return None
     try:
-        held = _held(destination, dataset)
+        held = runs_held(destination, dataset)
         lacking = [
             claim
             for claim in claims
             if claim.run_id not in there and (claim.events is None or held.get(claim.run_id) != claim.events)
         ]
-        read = _read_since(destination, dataset) if lacking else None
+        read = read_since(destination, dataset) if lacking else None
     except Exception as error:  # noqa: BLE001
         return _could_not(error)
     for claim in lacking:
@@ -204,91 +171,11 @@ def _lacks(claims: list[Claim], there: set[str], destination: str, dataset: str)
     return None
 
 
-def _read_since(destination: str, dataset: str) -> datetime | None:
-    """The time since which every customer of the copy was read from Paystack; None if it does not say."""
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
-    lines = Warehouse(_extract(destination, dataset)).ask(
-        lambda sql: (
-            f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: S608, SLF001
-            f" WHERE {sql.present}"
-        )
-    )
-    if not lines or lines[0][0] is None or lines[0][1]:
-        return None
-    oldest: datetime = lines[0][0]
-    return oldest.replace(tzinfo=UTC) if oldest.tzinfo is None else oldest
-
-
-def applied_by(plan_id: str, scope: Scope, destination: str, dataset: str) -> str | None:
-    """The run that applied this plan, as far as the warehouse knows."""
-    account = "" if scope.account is None else f" AND (account IS NULL OR account = {scope.account:d})"
-    text = plan_id.replace("'", "''")
-    where = f" WHERE plan_id = '{text}' AND key_mode = '{scope.key_mode}'{account}"
-    lines = _ask_runs("run_id", where, destination, dataset)
-    return str(lines[0][0]) if lines else None
-
-
-def _held(destination: str, dataset: str) -> dict[str, int]:
-    """By run, how many events of its journal the copy holds."""
-    return {
-        str(run): int(events)
-        for run, events in _ask_runs("run_id, events", "", destination, dataset)
-        if events
-    }
-
-
-def _ask_runs(columns: str, where: str, destination: str, dataset: str) -> list[tuple[Any, ...]]:
-    """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
-    if destination == "duckdb":  # asked directly: dlt takes a second to begin
-        path = duckdb_file()
-        query = f'SELECT {columns} FROM "{dataset}".write_back_runs{where}'  # noqa: S608
-        try:
-            return _ask_duckdb(path, query) if path.is_file() else []
-        except (duckdb.CatalogException, duckdb.BinderException):
-            return []
-    from paystack_source.destinations import columns_of  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
-    pipeline = _pipeline(destination, dataset)
-    pipeline.sync_destination()
-    if "events" not in columns_of(pipeline, "write_back_runs"):
-        return []
-    return Warehouse(pipeline, "write_back_runs").ask(lambda sql: f"SELECT {columns} FROM {sql.table}{where}")  # noqa: S608
-
-
-def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
-    try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute(query).fetchall()
-    except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-        with duckdb.connect(str(path)) as connection:
-            return connection.execute(query).fetchall()
-
-
 def _is_on(run: Run, scope: Scope) -> bool:
     with run.journal() as journal:
         about = journal.meta
     host = about.get("host") or scope.host
     return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))
-
-
-def _pipeline(destination: str, dataset: str) -> Pipeline:
-    """The write-back's own pipeline, in the dataset of the copy."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
-
-    pipeline = open_pipeline(destination, dataset, name=PIPELINE)
-    forget_other_places(pipeline)
-    return pipeline
-
-
-def _extract(destination: str, dataset: str) -> Pipeline:
-    """The extract's pipeline, to read the copy with: it knows the types of the columns."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415
-
-    pipeline = open_pipeline(destination, dataset)
-    pipeline.sync_destination()
-    return pipeline
 
 
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
@@ -298,7 +185,7 @@ def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> Non
 
     plan = run.plan()
     customers = _customer_tables(destination, dataset, plan, journal)
-    pipeline = _pipeline(destination, dataset)
+    pipeline = writeback_pipeline(destination, dataset)
     if pipeline.has_pending_data:
         pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
     leave_nothing_behind(pipeline)
@@ -405,7 +292,7 @@ def _customer_tables(destination: str, dataset: str, plan: Plan, journal: Journa
         return []
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    warehouse = Warehouse(_extract(destination, dataset))
+    warehouse = Warehouse(extract_pipeline(destination, dataset))
     accounts = warehouse.accounts()
     if len(accounts) != 1 or (
         plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts
@@ -488,14 +375,6 @@ def _fitted(value: object, kind: pa.DataType, before: object) -> object:
         text = value.strip() if isinstance(value, str) else ""
         return int(text) if pa.types.is_integer(kind) and re.fullmatch(r"-?\d{1,18}", text) else before
     return value
-
-
-def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool:
-    with duckdb.connect(str(path), read_only=read_only) as connection:
-        found = connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [dataset, table]
-        ).fetchone()
-    return found is not None
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

@@ -11,7 +11,7 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from paystack_source import audit, settings
+from paystack_source import audit, copies, settings
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
@@ -127,7 +127,7 @@ class Desk:
         if self.chosen["no_copy"]:
             return None
         where = self.chosen["destination"], self.chosen["dataset"]
-        copy = audit.find_copy(*where)
+        copy = copies.find_copy(*where)
         if copy is None:
             return None
         problem = audit.catch_up(Runs(), scope_of(self.client, self.account, self.server), *where)
@@ -216,7 +216,7 @@ class Desk:
             )
 
     def _recorded(self, plan_id: str, scope: Scope) -> str | None:
-        return audit.applied_by(plan_id, scope, self.chosen["destination"], self.chosen["dataset"])
+        return copies.applied_by(plan_id, scope, self.chosen["destination"], self.chosen["dataset"])
 
     def close(self, finished: Finished) -> int:
         """Load what is known into the warehouse, show it, and say how it went."""
@@ -297,7 +297,7 @@ def loaded(found: list[Finished], terminal: Terminal, chosen: dict[str, Any]) ->
     if problem:
         for one in found:
             one.warnings.append(problem)
-        name = f" {found[0].run.run_id}" if len(found) == 1 else ""
+        name = f" {found[0].run.name}" if len(found) == 1 else ""
         terminal.warn(f"{problem} Later: {COMMAND} status{name} --load{suffix(chosen)}")
 
 

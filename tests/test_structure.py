@@ -19,7 +19,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "audit", "settings", "progress", "failures"},
+    "bulk": {"api", "audit", "copies", "settings", "progress", "failures"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -43,8 +43,9 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "audit": {"api", "bulk", "place", "destinations", "failures", "mirror", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "progress", "sandbox", "settings", "terminal"},
+    "copies": {"bulk", "destinations", "mirror", "place", "source", "warehouse"},
+    "audit": {"api", "bulk", "copies", "destinations", "failures", "mirror", "source", "warehouse"},
+    "desk": {"api", "audit", "bulk", "copies", "progress", "sandbox", "settings", "terminal"},
     # what people see
     "failures": {"api"},
     "progress": set(),

@@ -91,11 +91,14 @@ def register() -> Path | None:
 def registered(scope: Scope | None = None) -> Iterator[Claim]:
     """The newest claim of each run in the user's register; with a scope, of those on its customers."""
     folder = register()
-    with contextlib.suppress(OSError):
-        for path in sorted(folder.iterdir()) if folder is not None else ():
-            for claim in {claim.run_id: claim for claim in _read(path)}.values():
-                if scope is None or (claim.scope is not None and claim.scope.shares_customers_with(scope)):
-                    yield claim
+    try:
+        paths = sorted(folder.iterdir()) if folder is not None else []
+    except OSError:
+        return
+    for path in paths:
+        for claim in {claim.run_id: claim for claim in _read(path)}.values():
+            if scope is None or (claim.scope is not None and claim.scope.shares_customers_with(scope)):
+                yield claim
 
 
 class Claims:
@@ -120,7 +123,7 @@ class Claims:
 
     def add(self, claim: Claim) -> None:
         """Write the claim into every file; it is on disk when this returns."""
-        line = msgspec.json.encode(claim) + b"\n"
+        line = b"\n" + msgspec.json.encode(claim) + b"\n"  # apart from one that a kill cut off
         for _, handle in self._handles:
             os.lseek(handle, 0, os.SEEK_END)
             os.write(handle, line)
@@ -196,11 +199,13 @@ def _is_there(path: Path) -> bool:
 
 
 def _read(path: Path) -> list[Claim]:
+    """The claims in a file. One that was cut off is none: nothing was sent before it was whole."""
     claims = []
-    for line in path.read_bytes().splitlines(keepends=True):
-        if line.startswith(b"{"):
-            if line.endswith(b"\n"):  # else it was cut off, and nothing was sent yet
-                claims.append(msgspec.json.decode(line, type=Claim))
-        else:  # what an older version wrote
-            claims.append(Claim(run_id=line.decode(), folder=str(path.parent.parent / line.decode())))
+    with contextlib.suppress(FileNotFoundError):
+        for line in path.read_bytes().splitlines():
+            with contextlib.suppress(msgspec.DecodeError):
+                if re.fullmatch(rb"[0-9a-z-]+", line):  # what an older version wrote
+                    claims.append(Claim(run_id=line.decode(), folder=str(path.parent.parent / line.decode())))
+                elif line:
+                    claims.append(msgspec.json.decode(line, type=Claim))
     return claims

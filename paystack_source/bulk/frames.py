@@ -241,9 +241,9 @@ def _compared(
         return None, refresh
     if given is not None:
         return arrow_copy(given), refresh
-    from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
+    from paystack_source import audit, copies  # noqa: PLC0415 - not with every import of the helpers
 
-    copy = audit.find_copy(*_where(settings))
+    copy = copies.find_copy(*_where(settings))
     if copy is None:
         return None, refresh
     runs = Runs(settings.get("results_folder"))
@@ -255,9 +255,9 @@ def _load(finished: Finished, settings: Settings) -> str | None:
     """Tell the warehouse, if there is one."""
     if settings.get("copy") is not None:
         return None
-    from paystack_source import audit  # noqa: PLC0415
+    from paystack_source import audit, copies  # noqa: PLC0415
 
-    if "destination" not in settings and audit.find_copy(*_where(settings)) is None:
+    if "destination" not in settings and copies.find_copy(*_where(settings)) is None:
         return None
     return audit.load([finished.run], *_where(settings))
 
@@ -266,9 +266,9 @@ def _recorded(settings: Settings) -> Callable[[str, Scope], str | None] | None:
     """What asks the warehouse who applied a plan."""
     if settings.get("copy") is not None:
         return None
-    from paystack_source import audit  # noqa: PLC0415
+    from paystack_source import copies  # noqa: PLC0415
 
-    return lambda plan_id, scope: audit.applied_by(plan_id, scope, *_where(settings))
+    return lambda plan_id, scope: copies.applied_by(plan_id, scope, *_where(settings))
 
 
 def _quota(client: PaystackClient, operation: str) -> float:

@@ -15,6 +15,7 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
@@ -51,6 +52,12 @@ class Run:
         self.unknown_file = folder / "unknown.csv"
         self.unsent_file = folder / "unsent.csv"
         self.summary_file = folder / "summary.json"
+
+    @property
+    def name(self) -> str:
+        """What a command names it by that is typed in this working folder: its id, or its folder if it is elsewhere."""
+        here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
+        return self.run_id if here else shlex.quote(str(self.folder))
 
     def withdraw(self) -> None:
         """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""

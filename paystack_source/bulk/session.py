@@ -8,10 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import shlex
-import signal
 import socket
-import threading
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
@@ -24,14 +21,14 @@ from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Performer
 from paystack_source.bulk.planner import host_of
 from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
-from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
+from paystack_source.bulk.run import INTERRUPTED, Ended, Runner, stopping
 from paystack_source.bulk.runs import Run, Runs, owner, utc
 from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
 from paystack_source.bulk.workers import ThreadWorkers
 from paystack_source.failures import ExitCode, explain
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.circuit import StopRules
@@ -46,7 +43,6 @@ if TYPE_CHECKING:
 _AGAIN: Final = "Plan again if it is to be sent once more."
 COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
-_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
 RECHECK_AFTER: Final = timedelta(minutes=5)
 MAX_AGE_RESUMED: Final = timedelta(days=7)
@@ -72,8 +68,7 @@ class AppliedError(ConfigError):
             counts = describe(run, run.plan(), journal).counts
             if not (counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]):
                 return cls(where, f"It is through. {_AGAIN}", claim.run_id)
-        command = f"{COMMAND} resume {shlex.quote(str(run.folder))}"
-        return cls(where, f"Go on with it: {command}", claim.run_id, goes_on=True)
+        return cls(where, f"Go on with it: {COMMAND} resume {run.name}", claim.run_id, goes_on=True)
 
 
 class BrokenOffError(RuntimeError):
@@ -88,7 +83,7 @@ class BrokenOffError(RuntimeError):
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.run_id}", {"run_id": run.run_id}
+    return f"Go on with: {COMMAND} resume {run.name}", {"run_id": run.run_id}
 
 
 @dataclass(frozen=True, slots=True)
@@ -407,33 +402,6 @@ def follow(
         progress.quota(client.quota_use(endpoint))
 
     return on_done
-
-
-@contextlib.contextmanager
-def stopping(runner: Runner) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
-
-    Second: stop at once; the journal knows the rest.
-    """
-
-    def first(_number: int, _frame: object) -> None:
-        runner.stop(INTERRUPTED)
-        for number in signals:
-            signal.signal(number, signal.default_int_handler)
-
-    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-    signals = [
-        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
-    ]
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, first) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
 
 
 def _meta(plan: Plan) -> dict[str, Any]:

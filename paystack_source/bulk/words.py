@@ -226,7 +226,7 @@ def run_facts(finished: Finished, suffix: str = "") -> Facts:
         if path.is_file():
             facts.append((label, path))
     if _undoable(finished):
-        facts.append(("to take it back", f"{COMMAND} undo {finished.run.run_id}{suffix}"))
+        facts.append(("to take it back", f"{COMMAND} undo {finished.run.name}{suffix}"))
     return facts
 
 
@@ -269,13 +269,13 @@ def next_commands(finished: Finished, suffix: str = "") -> list[str]:
     operation = OPERATIONS[finished.plan.header.operation]
     commands = []
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
-        commands.append(f"{COMMAND} resume {run.run_id}{suffix}")
+        commands.append(f"{COMMAND} resume {run.name}{suffix}")
     if counts[Outcome.REJECTED]:
         commands.append(
             f"{COMMAND} run {operation.name} {quoted(run.failed_file)}{suffix}   # once corrected"
         )
     if counts[Outcome.ACCEPTED_PENDING]:
-        commands.append(f"{COMMAND} status {run.run_id} --refresh{suffix}")
+        commands.append(f"{COMMAND} status {run.name} --refresh{suffix}")
     return commands
 
 

@@ -11,7 +11,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from paystack_source import audit, bulk_set_risk_action
+from paystack_source import audit, bulk_set_risk_action, copies
 from paystack_source.bulk.runs import Runs
 from paystack_source.terminal import run
 from tests.bulk_run.conftest import load_script
@@ -124,7 +124,7 @@ def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch
         said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
     assert "could not be updated" in said.json["warnings"][0]
     codes = [customer["customer_code"] for customer in copied.customers(5)]
-    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / audit.PIPELINE
+    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / copies.PIPELINE
     assert search(folder, codes)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
     assert ask(copied, "select count(*) from paystack.write_back_rows") == [(5,)]

@@ -131,11 +131,14 @@ def test_a_run_that_is_not_through_is_named_with_the_command_that_goes_on_with_i
     plan = a / "deny.plan"
     desk.bulk("plan", "risk-action", desk.risk_file(5), "--risk-action", "deny", "--out", plan)
     assert desk.bulk("apply", plan, "--yes").json["unsent"] == 5
-    desk.api.configure(risk_forbidden=False)
     monkeypatch.chdir(b)
     said = desk.bulk("apply", plan, "--yes")
     assert said.code == 2
     command = said.json["advice"].partition(COMMAND)[2]
+    stopped = desk.bulk(*shlex.split(command)[:-1], "--yes")
+    assert stopped.json["unsent"] == 5
+    assert command in stopped.err  # what comes next can be pasted as well
+    desk.api.configure(risk_forbidden=False)
     assert run(desk.script.main, [*shlex.split(command), "--yes"]) == 0
     assert writes(desk) == 5
     said = desk.bulk("apply", plan, "--yes")
