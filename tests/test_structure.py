@@ -23,7 +23,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "place", "audit", "cli", "settings"},
+    "bulk": {"api", "place", "audit", "copies", "cli", "settings"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -47,8 +47,9 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "audit": {"bulk", "cli", "destinations", "mirror", "place", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "cli", "place", "sandbox", "settings"},
+    "copies": {"bulk", "destinations", "mirror", "place", "source", "warehouse"},
+    "audit": {"bulk", "cli", "copies", "destinations", "mirror", "place", "source", "warehouse"},
+    "desk": {"api", "audit", "bulk", "cli", "copies", "place", "sandbox", "settings"},
     # what people see
     "cli": {"api", "place"},
     "__init__": {"api", "bulk", "source"},

@@ -179,12 +179,14 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     client: PaystackClient | None = None,
     now: datetime | None = None,
     on_fetch: Callable[[int], None] | None = None,
+    plan_id: str | None = None,
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
     with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
-    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC).
+    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
+    applied once; None: a new one.
     """
     chosen = _checked(options or PlanOptions())
     path = Path(out)
@@ -196,6 +198,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         chosen,
         now=now or datetime.now(UTC),
         on_fetch=on_fetch,
+        plan_id=plan_id,
     )
     # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
     with (

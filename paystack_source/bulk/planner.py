@@ -75,7 +75,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Planner:
     """One planning run. `run` does it all; the other methods are its steps."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is planned, and when
         self,
         operation: Operation,
         table: Table,
@@ -83,12 +83,13 @@ class Planner:
         *,
         now: datetime,
         on_fetch: Callable[[int], None] | None = None,
+        plan_id: str | None = None,
     ) -> None:
         self.operation = operation
         self.table = table
         self.options = options
         self.now = now
-        self.plan_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.on_fetch = on_fetch
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []

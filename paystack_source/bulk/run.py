@@ -8,6 +8,9 @@ simulation can run the very same loop on one thread and kill it anywhere.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
+_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +182,30 @@ class Runner:
 def _words(error: Exception) -> str:
     """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
+
+
+@contextlib.contextmanager
+def stopping(runner: Runner) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
+
+    Second: stop at once; the journal knows the rest.
+    """
+
+    def first(_number: int, _frame: object) -> None:
+        runner.stop(INTERRUPTED)
+        for number in signals:
+            signal.signal(number, signal.default_int_handler)
+
+    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    signals = [
+        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

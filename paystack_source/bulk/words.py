@@ -52,7 +52,12 @@ def plan_facts(plan: Plan) -> Facts:
         facts.append(("old value unknown", f"{counts.unknown_old:,}"))
     facts += [
         ("requests", f"{counts.requests:,}"),
-        ("time", f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"),
+        (
+            "time",
+            f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"
+            if header.per_minute
+            else "without a limit of our own: as fast as Paystack answers",
+        ),
         ("compared with", _copy(header)),
         ("plan", plan.path),
         ("seal", header.seal[:12]),
