@@ -14,9 +14,9 @@ import pytest
 from paystack_source.bulk import destination
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, AppliedError, Session
-from paystack_source.errors import BusyError
-from paystack_source.terminal import run
+from paystack_source.bulk.session import COMMAND, Session
+from paystack_source.cli.terminal import run
+from paystack_source.errors import AppliedError, BusyError
 
 
 @pytest.fixture
