@@ -20,6 +20,7 @@ from paystack_source import (
     bulk_set_risk_action,
     bulk_update,
     bulk_validate,
+    copies,
 )
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
