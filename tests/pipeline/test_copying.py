@@ -181,7 +181,9 @@ def test_a_range_takes_just_its_customers(pipeline, sandbox):
     assert held(pipeline) == expected
     assert copy(pipeline, server).complete  # and the next plain run takes the rest
     assert held(pipeline) == truth(server)
-    again = copy(pipeline, server, window=Window(start, end))  # somebody is held who was created at its very end
+    again = copy(
+        pipeline, server, window=Window(start, end)
+    )  # somebody is held who was created at its very end
     assert (again.complete, again.warehouse_total) == (True, len(expected))
 
 
