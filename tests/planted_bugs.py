@@ -75,7 +75,7 @@ BUGS = [
         "if not self.done or self.failure or extraction.tally.complete:", "if self.anew or not self.done or self.failure:",
         (P + "test_history_details_refresh.py::test_a_full_refresh_that_does_not_add_up_changes_nothing",)),
     Bug("the plain source keeps what is unproven", "one engine behind every door (law 3)",
-        "if self.limits is None and not self.allow_incomplete:", "if False:", (P + "test_source.py", W + "test_dlt_users.py")),
+        "if self.limits is None and not self.allow_incomplete:", "if False:", (P + "test_source.py::test_a_run_that_cannot_be_proven_complete_fails_and_loads_nothing_unless_it_may",)),
     Bug("a version is stored at each look", "history has every version once",
         "known.get(number) != fingerprint", "True", (P + "test_history_details_refresh.py::test_history_has_every_version_once",)),
     Bug("an ended version stays open", "history has every version once",
