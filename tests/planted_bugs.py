@@ -134,7 +134,7 @@ BUGS = [
     Bug("equal rejections go on", "the same rejection 20 times in a row stops",
         "self._equal >= self.rules.equal_rejections:", "False:", (B + "test_runner.py::test_equal_rejections_in_a_row_stop_the_run",)),
     Bug("a plan is applied twice", "a plan is applied once",
-        "if before is not None:\n                raise AppliedError", "if False:\n                raise AppliedError",
+        "if before is not None:\n            raise _applied(before)", "if False:\n            raise _applied(before)",
         (B + "test_command.py::test_a_plan_is_shown_and_sends_nothing_then_is_applied_once", B + "test_command.py::test_a_copy_of_the_plan_is_the_same_plan")),
     Bug("two processes apply one plan", "two processes cannot apply one plan",
         "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", (B + "test_runs.py::test_a_lock_is_held_by_one", B + "test_killed.py::test_two_processes_cannot_apply_one_plan")),
