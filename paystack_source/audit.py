@@ -22,11 +22,11 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow as pa
 
-from paystack_source.bulk.claims import Scope, registered
-from paystack_source.bulk.results import RowResult, row_results
-from paystack_source.bulk.runs import utc
-from paystack_source.bulk.session import MAX_AGE_RESUMED, describe
-from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.run.claims import Scope, registered
+from paystack_source.bulk.run.results import RowResult, row_results
+from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import MAX_AGE_RESUMED, describe
 from paystack_source.cli.failures import explain
 from paystack_source.copies import extract_pipeline, read_since, runs_held, writeback_pipeline
 from paystack_source.errors import ConfigError
@@ -37,11 +37,11 @@ if TYPE_CHECKING:
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.bulk.claims import Claim
-    from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.runs import Run, Runs
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.claims import Claim
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.runs import Run, Runs
 
 BATCH: Final = 10_000
 

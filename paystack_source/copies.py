@@ -19,15 +19,15 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.bulk.claims import Scope
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.run.claims import Scope
 
 PIPELINE = "paystack_writeback"
 
 
 def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
     """The warehouse copy for the planner, or None if there is none yet."""
-    from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy  # noqa: PLC0415
+    from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy  # noqa: PLC0415
 
     if destination in DUCKDB:
         path = duckdb_file(destination)

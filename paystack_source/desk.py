@@ -12,16 +12,7 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paystack_source import audit, copies, settings
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan, make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import RESULTS_FOLDER, Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import open_table, write_problems
-from paystack_source.bulk.words import (
+from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
     REASONS,
@@ -37,6 +28,15 @@ from paystack_source.bulk.words import (
     switches,
     where,
 )
+from paystack_source.bulk.input.files import open_table, write_problems
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.plan import Plan, make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.place import SANDBOX
 
@@ -45,8 +45,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.claims import Scope
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.run.claims import Scope
     from paystack_source.cli.progress import Progress
     from paystack_source.cli.terminal import Terminal
 

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.bulk.describe import again, quoted
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan
-from paystack_source.bulk.review import write_review
-from paystack_source.bulk.session import COMMAND, conclude, describe, settle
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import again, quoted
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.plan.undo import make_undo
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, conclude, describe, settle
 from paystack_source.cli.terminal import Terminal, examples, location, options, run
 from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
 from paystack_source.errors import ExitCode, UsageError

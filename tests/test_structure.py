@@ -69,7 +69,7 @@ PURE = [
     "customer.py",
     "values.py",
     "extract/windows.py",
-    "bulk/states.py",
+    "bulk/run/states.py",
     "cli/failures.py",
     "errors.py",
     "api/records.py",

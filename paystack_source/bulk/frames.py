@@ -12,20 +12,20 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.bulk.cells import without_nulls
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.describe import plan_frame, switches
+from paystack_source.bulk.input.cells import without_nulls
+from paystack_source.bulk.input.files import Table, open_table
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, follow, reach, scope_of, whose
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import Table, open_table
-from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import plan_frame, switches
+from paystack_source.bulk.plan.copy import arrow_copy
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.undo import make_undo
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.results import COLUMNS, masked_columns, may_be_fed_back, row_results
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import Finished, Session, follow, reach, scope_of, whose
 from paystack_source.cli.progress import Progress, Silent
 from paystack_source.errors import ConfigError
 
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from paystack_source.api.keys import SecretKey
-    from paystack_source.bulk.claims import Scope
-    from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.run.claims import Scope
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""

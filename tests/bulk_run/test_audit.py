@@ -12,7 +12,7 @@ import pyarrow as pa
 import pytest
 
 from paystack_source import audit, bulk_set_risk_action, copies
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
 from tests.bulk_run.conftest import load_script
 from tests.canary import search

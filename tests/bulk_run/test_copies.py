@@ -10,7 +10,7 @@ import pytest
 from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 
 from paystack_source import ConfigError, PaystackClient, bulk_set_risk_action, settings
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
 from tests.bulk_run.conftest import load_script
 

@@ -22,8 +22,8 @@ from paystack_source import (
     bulk_validate,
     copies,
 )
-from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.errors import KeyRefused, OutcomeUnknown, Rejected
 
 HELPERS = {

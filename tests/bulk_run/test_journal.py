@@ -7,8 +7,8 @@ import stat
 
 import pytest
 
-from paystack_source.bulk.journal import Journal
-from paystack_source.bulk.states import Event, IllegalEventError, Kind, Phase
+from paystack_source.bulk.run.journal import Journal
+from paystack_source.bulk.run.states import Event, IllegalEventError, Kind, Phase
 from paystack_source.errors import EditedJournalError, JournalError
 
 

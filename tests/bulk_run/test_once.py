@@ -11,10 +11,10 @@ from pathlib import Path
 import dlt
 import pytest
 
-from paystack_source.bulk import destination
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, Session
+from paystack_source.bulk import dlt_destination as destination
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.service import COMMAND, Session
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
 

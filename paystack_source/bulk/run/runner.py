@@ -16,19 +16,19 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.circuit import Circuit, StopRules, in_flight
-from paystack_source.bulk.perform import Job
-from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
+from paystack_source.bulk.run.circuit import Circuit, StopRules, in_flight
+from paystack_source.bulk.run.send import Job
+from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
 from paystack_source.errors import ClosedError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.perform import Done
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.workers import Workers
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.send import Done
+    from paystack_source.bulk.run.workers import Workers
 
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk

@@ -15,15 +15,15 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.claims import Claim, Scope
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Performer
-from paystack_source.bulk.planner import host_of
-from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
-from paystack_source.bulk.run import INTERRUPTED, Ended, Runner, stopping
-from paystack_source.bulk.runs import Run, Runs, owner, utc
-from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
-from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.bulk.plan.planner import host_of
+from paystack_source.bulk.run.claims import Claim, Scope
+from paystack_source.bulk.run.results import FAILED, Group, Tally, tally, write_results, write_summary
+from paystack_source.bulk.run.runner import INTERRUPTED, Ended, Runner, stopping
+from paystack_source.bulk.run.runs import Run, Runs, owner, utc
+from paystack_source.bulk.run.send import Performer
+from paystack_source.bulk.run.states import Action, Event, Kind, Outcome, Phase
+from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.cli.failures import explain
 from paystack_source.errors import (
     AppliedError,
@@ -38,13 +38,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.circuit import StopRules
-    from paystack_source.bulk.claims import Claims
-    from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.perform import Done, Job
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.states import RowState
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.circuit import StopRules
+    from paystack_source.bulk.run.claims import Claims
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.send import Done, Job
+    from paystack_source.bulk.run.states import RowState
     from paystack_source.cli.progress import Progress
 
 _AGAIN: Final = "Plan again if it is to be sent once more."

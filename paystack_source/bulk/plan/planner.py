@@ -14,13 +14,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.checks import KEPT, Checker
-from paystack_source.bulk.customer_copy import no_copy
-from paystack_source.bulk.diff import Diff
-from paystack_source.bulk.diff_sql import COMPARED
-from paystack_source.bulk.headers import match_columns
-from paystack_source.bulk.live import fetch_all
-from paystack_source.bulk.plan_file import (
+from paystack_source.bulk.input.checks import KEPT, Checker
+from paystack_source.bulk.input.headers import match_columns
+from paystack_source.bulk.plan.copy import no_copy
+from paystack_source.bulk.plan.diff_sql import COMPARED
+from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.plan.matching import Diff
+from paystack_source.bulk.plan.plan_file import (
     SCHEMA,
     Confirmation,
     CopyInfo,
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Guard, Operation
-    from paystack_source.bulk.plan_file import PlanWriter
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan_file import PlanWriter
 
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed

@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.readback import same
-from paystack_source.bulk.results import RowResult, input_cells, row_results
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import open_table, private_file, write_csv, write_table
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.readback import same
+from paystack_source.bulk.run.results import RowResult, input_cells, row_results
+from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
@@ -27,13 +27,13 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.planner import PlanOptions
-    from paystack_source.bulk.runs import Run
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.planner import PlanOptions
+    from paystack_source.bulk.run.runs import Run
 
 _NAMED = ("customer_code", "email")
 

@@ -19,7 +19,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from paystack_source.bulk.states import (
+from paystack_source.bulk.run.states import (
     PLANNED,
     Event,
     IllegalEventError,

@@ -1,6 +1,6 @@
 """A dlt destination that hands rows to the journaled runner, to write back from a dlt pipeline.
 
-    from paystack_source.bulk.destination import paystack_customers
+    from paystack_source.bulk.dlt_destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
     pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
@@ -25,14 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api.customers import PaystackClient
+from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, whose
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.service import Finished, Session, whose
 from paystack_source.errors import ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
@@ -40,8 +40,8 @@ if TYPE_CHECKING:
 
     from dlt.common.destination import Destination
 
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.plan.plan import Plan
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12

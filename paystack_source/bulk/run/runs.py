@@ -21,15 +21,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.claims import Claims, hold, lock, registered
-from paystack_source.bulk.journal import Journal
-from paystack_source.bulk.plan import Plan
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.run.claims import Claims, hold, lock, registered
+from paystack_source.bulk.run.journal import Journal
 from paystack_source.errors import JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.bulk.claims import Scope
+    from paystack_source.bulk.run.claims import Scope
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
