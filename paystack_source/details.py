@@ -169,12 +169,14 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     def stale(words: Any) -> str:  # noqa: ANN401
         details = words.named(DETAILS) if known else None
         join = f" LEFT JOIN {details} d ON d.{words.id} = c.{words.id}" if details else ""
-        differs = (
-            f" AND (d.{words.id} IS NULL OR d.{words.row_updated_at} <> c.{words.updated_at}"
-            f" OR d.{words.row_risk_action} <> c.{words.risk_action})"
-            if details
-            else ""
-        )
+        pairs = ((words.row_updated_at, words.updated_at), (words.row_risk_action, words.risk_action))
+        # A null of one side alone differs too; not every destination has IS DISTINCT FROM.
+        changes = [
+            f"d.{ours} <> c.{theirs} OR (d.{ours} IS NULL AND c.{theirs} IS NOT NULL)"
+            f" OR (d.{ours} IS NOT NULL AND c.{theirs} IS NULL)"
+            for ours, theirs in pairs
+        ]
+        differs = f" AND (d.{words.id} IS NULL OR {' OR '.join(changes)})" if details else ""
         return f" FROM {words.table} c{join} WHERE c.{words.present}{differs}"
 
     held = "d.{0}".format if known else "NULL AS {0}".format

@@ -1,21 +1,19 @@
 """Where the key, the base URL and the quota come from, and their defaults.
 
-Each is looked up in this order: the argument, the environment (``SOURCES__PAYSTACK__...``), dlt's own
-providers (``.dlt/secrets.toml`` and ``.dlt/config.toml``, section ``[sources.paystack]``), and for the key
-``PAYSTACK_SECRET_KEY`` last. No ``.dlt`` folder is needed, and dlt is imported only if the environment has no
-value.
+Each is looked up in this order: the argument, the environment (``SOURCES__PAYSTACK__...``, for the key also
+``PAYSTACK_SECRET_KEY``), and dlt's own providers (``.dlt/secrets.toml`` and ``.dlt/config.toml``, section
+``[sources.paystack]``). The environment wins over files: a file that somebody left in the working folder must not
+choose the account. No ``.dlt`` folder is needed, and dlt is imported only if the environment has no value.
 """
 
 from __future__ import annotations
 
 import os
 
-from paystack_source.api.keys import Mode, SecretKey
-from paystack_source.api.pool import PAYSTACK
 from paystack_source.errors import ConfigError
 
-BASE_URL = PAYSTACK
-QUOTA_BY_MODE: dict[Mode, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
+BASE_URL = "https://api.paystack.co"
+QUOTA_BY_MODE: dict[str, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
 
 KEY_NAME = "SOURCES__PAYSTACK__SECRET_KEY"
 BASE_URL_NAME = "SOURCES__PAYSTACK__BASE_URL"
@@ -23,18 +21,16 @@ QUOTA_NAME = "SOURCES__PAYSTACK__QUOTA"
 PLAIN_KEY_NAME = "PAYSTACK_SECRET_KEY"
 
 WHERE_THE_KEY_IS_LOOKED_FOR = (
-    f"Set {KEY_NAME}, or secret_key under [sources.paystack] in .dlt/secrets.toml, or {PLAIN_KEY_NAME}."
+    f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [sources.paystack] in .dlt/secrets.toml."
 )
 
 
-def find_key(given: str | SecretKey | None = None) -> SecretKey:
-    """The secret key, its shape checked. Raises :class:`ConfigError` that says where it was looked for."""
-    if given is not None:
-        return SecretKey.parse(given)
-    text = _look_up(KEY_NAME, secret=True) or os.environ.get(PLAIN_KEY_NAME)
+def find_key() -> str:
+    """The text of the secret key, not checked. Raises :class:`ConfigError` that says where it was looked for."""
+    text = _in_environment(KEY_NAME) or os.environ.get(PLAIN_KEY_NAME) or _told_to_dlt(KEY_NAME, secret=True)
     if text is None:
         raise ConfigError("There is no Paystack key", advice=WHERE_THE_KEY_IS_LOOKED_FOR)
-    return SecretKey.parse(text)
+    return text
 
 
 def find_base_url(given: str | None = None) -> str:
@@ -56,11 +52,16 @@ def find_quota(given: int | str | None = None) -> int | None:
     return int(text)
 
 
-def _look_up(name: str, *, secret: bool = False) -> str | None:
-    """From the environment, else from dlt's providers."""
+def _look_up(name: str) -> str | None:
+    return _in_environment(name) or _told_to_dlt(name)
+
+
+def _in_environment(name: str) -> str | None:
     value = os.environ.get(name)
-    if value is not None and value.strip():
-        return value
+    return value if value is not None and value.strip() else None
+
+
+def _told_to_dlt(name: str, *, secret: bool = False) -> str | None:
     import dlt  # noqa: PLC0415  # takes a second, and most callers have the environment set
     from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
 

@@ -21,7 +21,7 @@ FOUNDATION = {"customer", "errors", "values"}
 MAY_USE = {
     **{name: set() for name in FOUNDATION},
     "api": {"settings"},
-    "settings": {"api"},
+    "settings": set(),
     "extract": {"api", "settings"},
     "bulk": {"api", "place", "audit", "copies", "cli", "settings"},
     "sandbox": set(),

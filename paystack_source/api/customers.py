@@ -13,6 +13,7 @@ from urllib.parse import urlencode
 from paystack_source import settings
 from paystack_source.api.clock import Clock
 from paystack_source.api.guard import sealed, sealed_iterator
+from paystack_source.api.keys import SecretKey
 from paystack_source.api.listing import every_row
 from paystack_source.api.operations import OPERATIONS, Policy
 from paystack_source.api.pool import Wire, check_host
@@ -35,7 +36,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from types import TracebackType
 
-    from paystack_source.api.keys import Mode, SecretKey
+    from paystack_source.api.keys import Mode
 
 OnWait = Callable[[float, str, str], None]
 MOST_PER_PAGE = 100
@@ -87,7 +88,7 @@ class PaystackClient:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        self.key = settings.find_key(secret_key)
+        self.key = SecretKey.parse(settings.find_key() if secret_key is None else secret_key)
         self.base_url = check_host(settings.find_base_url(base_url), self.key)
         if not 0.0 < quota_share <= 1.0:
             raise ConfigError("quota_share must be above 0 and at most 1")

@@ -40,12 +40,12 @@ from urllib3.util import make_headers, parse_url
 from paystack_source.api.clock import LOOK
 from paystack_source.api.outcomes import Answer, Fault
 from paystack_source.errors import ClosedError, ConfigError
+from paystack_source.settings import BASE_URL
 
 if TYPE_CHECKING:
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.quota import Check
 
-PAYSTACK = "https://api.paystack.co"
 _BROKEN = (HTTPError, HTTPException, OSError)
 _LONGEST_IDLE = 5.0
 _LARGEST_BODY = 64 * 1024 * 1024
@@ -77,13 +77,13 @@ class _TLSPool(_Fresh, HTTPSConnectionPool):
 def check_host(base_url: str, key: SecretKey) -> str:
     """The base URL if it is Paystack's, or on loopback with a test key. Raises :class:`ConfigError`."""
     url = base_url.rstrip("/")
-    advice = f"Leave the base URL out, or use {PAYSTACK}."
+    advice = f"Leave the base URL out, or use {BASE_URL}."
     try:
         parts = urlsplit(url)
         host, port = parts.hostname or "", parts.port
     except ValueError:
         raise ConfigError("The base URL cannot be read", advice=advice) from None
-    if url == PAYSTACK:
+    if url == BASE_URL:
         if not key.genuine:
             raise ConfigError(
                 "This key does not have the shape of a Paystack key, so it is not sent to Paystack",
@@ -139,7 +139,7 @@ class Wire:
         self._longest_body = 2 * timeout[1]
         self._pool = _make_pool(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
-        if base_url == PAYSTACK:
+        if base_url == BASE_URL:
             self._headers["Accept-Encoding"] = "gzip"
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
 

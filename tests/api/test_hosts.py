@@ -16,8 +16,9 @@ from cryptography.x509.oid import NameOID
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.outcomes import Fault
-from paystack_source.api.pool import PAYSTACK, Wire, check_host
+from paystack_source.api.pool import Wire, check_host
 from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
+from paystack_source.settings import BASE_URL
 from tests.api.raw_server import RawServer, ok, reply
 
 TEST_KEY = "sk_test_" + "0123456789" * 4
@@ -28,9 +29,9 @@ SANDBOX_KEY = "sk_test_sandbox"
 @pytest.mark.parametrize(
     ("url", "key"),
     [
-        (PAYSTACK, TEST_KEY),
-        (PAYSTACK, LIVE_KEY),
-        (PAYSTACK + "/", LIVE_KEY),
+        (BASE_URL, TEST_KEY),
+        (BASE_URL, LIVE_KEY),
+        (BASE_URL + "/", LIVE_KEY),
         ("http://127.0.0.1:8080", SANDBOX_KEY),
         ("http://127.9.9.9:8080", TEST_KEY),
         ("http://localhost:8080/", SANDBOX_KEY),
@@ -75,7 +76,7 @@ def test_other_hosts_are_refused_before_anything_is_sent(url):
     with pytest.raises(ConfigError) as caught:
         PaystackClient(TEST_KEY, base_url=url)
     assert caught.value.exit_code == 2
-    assert PAYSTACK in caught.value.advice
+    assert BASE_URL in caught.value.advice
 
 
 def test_a_live_key_goes_to_paystack_only():
@@ -87,7 +88,7 @@ def test_a_live_key_goes_to_paystack_only():
 @pytest.mark.parametrize("key", [SANDBOX_KEY, "sk_live_sandbox", "sk_test_4eC39HqLyjWDarjtT1zdp7dc"])
 def test_a_sandbox_key_or_another_vendors_is_not_sent_to_paystack(key):
     with pytest.raises(ConfigError, match="does not have the shape"):
-        PaystackClient(key, base_url=PAYSTACK)
+        PaystackClient(key, base_url=BASE_URL)
 
 
 @pytest.mark.parametrize(
@@ -123,7 +124,7 @@ def test_mode_is_read_from_the_key():
     assert SecretKey.parse(LIVE_KEY).mode == "live"
     key = SecretKey.parse(LIVE_KEY)
     assert SecretKey.parse(key) is key
-    assert PaystackClient(LIVE_KEY, base_url=PAYSTACK).mode == "live"
+    assert PaystackClient(LIVE_KEY, base_url=BASE_URL).mode == "live"
 
 
 def test_no_redirect_is_followed(connect):
@@ -136,7 +137,7 @@ def test_no_redirect_is_followed(connect):
 
 
 def test_tls_is_always_verified():
-    pool = Wire(PAYSTACK)._pool
+    pool = Wire(BASE_URL)._pool
     context = pool.conn_kw["ssl_context"] if "ssl_context" in pool.conn_kw else pool._get_conn().ssl_context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -213,7 +214,7 @@ def through(monkeypatch, clock):
         monkeypatch.setenv("https_proxy", url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock)
+        return PaystackClient(TEST_KEY, base_url=BASE_URL, clock=clock)
 
     return make
 
@@ -275,9 +276,9 @@ def test_no_proxy_on_loopback(connect, monkeypatch):
 def test_no_proxy_is_honoured(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "api.paystack.co")
-    assert Wire(PAYSTACK)._pool.proxy is None
+    assert Wire(BASE_URL)._pool.proxy is None
     monkeypatch.delenv("no_proxy")
-    assert Wire(PAYSTACK)._pool.proxy is not None
+    assert Wire(BASE_URL)._pool.proxy is not None
 
 
 LOWER = [

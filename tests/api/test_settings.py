@@ -16,9 +16,10 @@ NAMES = (settings.KEY_NAME, settings.PLAIN_KEY_NAME, settings.BASE_URL_NAME, set
 LOOK = """
 import json, sys
 from paystack_source import settings
+from paystack_source.api.keys import SecretKey
 from paystack_source.errors import ConfigError
 try:
-    key = settings.find_key().reveal()
+    key = SecretKey.parse(settings.find_key()).reveal()
 except ConfigError as error:
     key = str(error)
 print(json.dumps([key, settings.find_base_url(), settings.find_quota(), "dlt" in sys.modules]))
@@ -66,7 +67,6 @@ def test_dlts_files_are_read(look):
     found = look(
         secrets='secret_key = "sk_test_from_file"',
         config='base_url = "http://127.0.0.1:8080"\nquota = 250',
-        PAYSTACK_SECRET_KEY="sk_test_from_plain",
     )
     assert found == ["sk_test_from_file", "http://127.0.0.1:8080", 250, True]
 
@@ -83,7 +83,12 @@ def test_the_environment_wins_over_files_and_dlt_is_not_loaded(look):
     assert found == ["sk_test_from_env", "http://127.0.0.1:9090", 0, False]
 
 
-def test_the_plain_name_comes_last(look):
+def test_the_plain_name_in_the_environment_wins_over_a_file_that_somebody_left(look):
+    found = look(secrets='secret_key = "sk_test_from_file"', PAYSTACK_SECRET_KEY="sk_test_from_plain")
+    assert found[0] == "sk_test_from_plain"
+
+
+def test_the_plain_name_is_enough(look):
     assert look(PAYSTACK_SECRET_KEY="sk_test_from_plain")[0] == "sk_test_from_plain"
     assert look(PAYSTACK_SECRET_KEY=" ")[0].startswith("The Paystack key is blank")
 
@@ -92,7 +97,8 @@ def test_an_argument_wins_over_all(monkeypatch):
     monkeypatch.setenv(settings.KEY_NAME, "sk_test_from_env")
     monkeypatch.setenv(settings.BASE_URL_NAME, "http://127.0.0.1:9090")
     monkeypatch.setenv(settings.QUOTA_NAME, "7")
-    assert settings.find_key("sk_test_given").reveal() == "sk_test_given"
+    with PaystackClient("sk_test_given", base_url="http://127.0.0.1:1") as client:
+        assert client.key.reveal() == "sk_test_given"
     assert settings.find_base_url("http://127.0.0.1:1") == "http://127.0.0.1:1"
     assert settings.find_quota(5) == 5
 

@@ -119,6 +119,23 @@ def test_details_are_bounded_and_only_for_new_or_changed_customers(pipeline, ser
     assert (report.details.fetched, report.details.waiting) == (1, 0)
 
 
+def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once_it_is_known(
+    pipeline, server
+):
+    copy(pipeline, server, details=1000)
+    with pipeline.sql_client() as client_:
+        # As if Paystack had named no time of change to the one, and no risk action to the other.
+        ids = [row[0] for row in client_.execute_sql("select id from paystack.customers order by id limit 2")]
+        client_.execute_sql(
+            "update paystack.customer_details set row_updated_at = null where id = %s", ids[0]
+        )
+        client_.execute_sql(
+            "update paystack.customer_details set row_risk_action = null where id = %s", ids[1]
+        )
+    assert fetch_details(pipeline, client(server), budget=200) == (2, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (0, 0)
+
+
 def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
     copy(pipeline, server, details=1000)
     held = dict(ask(pipeline, "select id, authorizations from paystack.customer_details"))
