@@ -1,5 +1,7 @@
 """What is shipped is the whole package, and it works away from the checkout."""
 
+import json
+import shlex
 import subprocess
 import sys
 import zipfile
@@ -36,7 +38,9 @@ def test_the_wheel_carries_every_module_and_nothing_else(wheel):
     assert "paystack_source/py.typed" in shipped
 
 
-def test_installed_in_a_clean_environment_every_module_imports_from_there(wheel, tmp_path):
+@pytest.fixture
+def installed(wheel, tmp_path):
+    """The Python of an environment with the wheel; the dependencies are lent by the one that runs this test."""
     environment = tmp_path / "clean"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
@@ -46,9 +50,12 @@ def test_installed_in_a_clean_environment_every_module_imports_from_there(wheel,
         check=True,
         capture_output=True,
     )
-    # The dependencies are lent by the environment that runs this test; the package itself is not.
     lent = [path for path in sys.path if path.endswith("site-packages")]
     (place / "lent.pth").write_text("\n".join(lent))
+    return python
+
+
+def test_installed_in_a_clean_environment_every_module_imports_from_there(installed, tmp_path):
     code = (
         "import importlib, pathlib, pkgutil, paystack_source as p\n"
         "names = [m.name for m in pkgutil.walk_packages(p.__path__, 'paystack_source.')]\n"
@@ -57,9 +64,35 @@ def test_installed_in_a_clean_environment_every_module_imports_from_there(wheel,
         "print(len(names), pathlib.Path(p.__file__).parent)"
     )
     shown = subprocess.run(
-        [python, "-I", "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+        [installed, "-I", "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
     )
     assert shown.returncode == 0, shown.stderr
     count, folder = shown.stdout.split(maxsplit=1)
     assert int(count) > 20
-    assert Path(folder.strip()).is_relative_to(environment)
+    assert Path(folder.strip()).is_relative_to(tmp_path / "clean")
+
+
+def test_an_installed_package_has_its_commands(installed, tmp_path, monkeypatch):
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "40")
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.delenv("PYTHONPATH", raising=False)
+    console = 'import sys; from paystack_source.__main__ import main; sys.argv[0] = "paystack-source"; sys.exit(main())'
+
+    def command(*arguments):
+        return subprocess.run(
+            [installed, "-c", console, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
+        )
+
+    assert command("--version").stdout.startswith("paystack-source, version ")
+    listed = command().stdout
+    for name in ("customers", "bulk", "query", "sandbox"):
+        assert f"  {name} " in listed
+        assert command(name, "--help").returncode == 0
+    copied = command("customers", "--sandbox", "--json")
+    assert json.loads(copied.stdout.splitlines()[-1])["warehouse_total"] == 40, copied.stderr
+    (line,) = [
+        line for line in command("customers", "--sandbox").stdout.splitlines() if "paystack-source" in line
+    ]
+    pasted = shlex.split(line)
+    assert pasted[0] == "paystack-source"
+    assert command(*pasted[1:]).returncode == 0

@@ -1,0 +1,82 @@
+"""The console command `paystack-source`, also `python -m paystack_source`: one name for all commands."""
+
+from __future__ import annotations
+
+import importlib
+import sys
+from importlib.metadata import PackageNotFoundError, version
+
+import click
+
+from paystack_source.cli.terminal import examples, run
+from paystack_source.commands import CONSOLE
+
+COMMANDS = {
+    "customers": (
+        "paystack_source.cli.customers",
+        "Copy Paystack's customers, and prove that none is missing.",
+    ),
+    "bulk": (
+        "paystack_source.cli.bulk",
+        "Change customers from a CSV or Excel file: plan, apply, resume, undo.",
+    ),
+    "query": ("paystack_source.cli.query", "Ask the DuckDB copy a question in SQL, or see what is there."),
+    "sandbox": ("paystack_source.sandbox.__main__", "Run a local Paystack with invented customers."),
+}
+"""Each command's module, and its line in the list: modules are imported only when their command is called."""
+
+
+class Commands(click.Group):
+    """A group whose commands are imported when they are called."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        del ctx
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        del ctx
+        if cmd_name not in COMMANDS:
+            return None
+        found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
+        return found
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The list of commands, without importing any of them."""
+        del ctx
+        with formatter.section("Commands"):
+            formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
+
+
+def installed_version() -> str:
+    """The version of the installed package."""
+    try:
+        return version("paystack-source")
+    except PackageNotFoundError:  # the folder was copied, not installed
+        return "unknown"
+
+
+@click.group(
+    cls=Commands,
+    no_args_is_help=False,
+    invoke_without_command=True,
+    epilog=examples(
+        f"{CONSOLE} customers --sandbox",
+        f"{CONSOLE} query --sandbox",
+        f"{CONSOLE} bulk plan risk-action customers.csv --risk-action allow --sandbox",
+    ),
+)
+@click.version_option(installed_version(), prog_name=CONSOLE)
+@click.pass_context
+def commands(context: click.Context) -> None:
+    """A complete copy of your Paystack customers, and safe bulk changes back to Paystack."""
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
+
+
+def main() -> int:
+    """Run the command line of this process; its exit code."""
+    return run(commands)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

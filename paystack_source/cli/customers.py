@@ -1,0 +1,195 @@
+"""Paystack -> DuckDB or a warehouse: a complete copy of the customers, kept complete and proven at each run.
+
+    python pipelines/customers.py --sandbox
+
+See `docs/extraction.md` for what is promised.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import gc
+import os
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paystack_source.cli.terminal import Terminal, examples, location, options, switches
+from paystack_source.commands import called
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.place import DUCKDB, SANDBOX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.api.customers import PaystackClient
+    from paystack_source.cli.progress import Progress
+    from paystack_source.mirror import Report
+
+THIS = called("customers")
+
+
+@click.command(
+    epilog=examples(
+        f"{THIS} --sandbox",
+        f"{THIS} --from 2026-01-01 --to 2026-02-01",
+        f"{THIS} --destination postgres --refresh-budget 600 --json",
+    )
+)
+@location(destination="Where to, as dlt calls it.", dataset="Dataset (schema) of the copy.")
+@click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
+@click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
+@click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
+              help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
+@click.option(
+    "--full-refresh", is_flag=True, help="Read everything again; swapped in only when proven complete."
+)
+@click.option("--history", is_flag=True, help="Also keep every version of a customer that is seen.")
+@click.option(
+    "--details",
+    is_flag=True,
+    help="Also fetch new and changed customers one by one: identification, totals, saved cards.",
+)
+@click.option(
+    "--details-budget",
+    type=click.IntRange(min=1),
+    default=600,
+    show_default=True,
+    metavar="N",
+    help="Customers to fetch for --details; the others wait for the next run.",
+)
+@click.option("--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+              help="Part of the key's quota that this run may use.")  # fmt: skip
+@options
+def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
+    """Copy Paystack's customers, and prove that none is missing."""
+    # dlt takes a second to import: the command line is checked before.
+    from paystack_source.extract.windows import bounds  # noqa: PLC0415
+    from paystack_source.mirror import copy_customers, open_pipeline  # noqa: PLC0415
+
+    gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
+    window = bounds(chosen["start"], chosen["end"])
+    with (
+        terminal.progress("Reading customers", unit="customers") as progress,
+        paystack(chosen, progress) as client,
+    ):
+
+        def read(rows: int) -> None:
+            progress.advance(rows)
+            progress.quota(client.quota_use("list"))
+
+        pipeline = open_pipeline(chosen["destination"], chosen["dataset"])
+        report = copy_customers(
+            pipeline,
+            client,
+            window=window,
+            refresh_budget=chosen["refresh_budget"],
+            full_refresh=chosen["full_refresh"],
+            history=chosen["history"],
+            details=chosen["details_budget"] if chosen["details"] else 0,
+            on_rows=read,
+            on_total=lambda total: progress.update(total=total),
+        )
+    place = str(pipeline.destination_client().config)
+    show(terminal, report, place, chosen)
+    return ExitCode.OK if report.complete else ExitCode.UNPROVEN
+
+
+@contextlib.contextmanager
+def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
+    """The client for this run, of the sandbox if that was asked for."""
+    from paystack_source.api.customers import PaystackClient  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        key, url = None, None
+        if chosen["sandbox"]:
+            from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
+
+            customers = sandbox_customers(DEMO_CUSTOMERS)
+            sandbox = stack.enter_context(open_sandbox(customers))
+            key, url = sandbox.secret_key, sandbox.url
+            chosen["from"] = sandbox.describe()
+
+        def waits(seconds: float, _endpoint: str, reason: str) -> None:
+            progress.note(f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})" if seconds >= 1 else "")
+
+        yield stack.enter_context(
+            PaystackClient(
+                key, base_url=url, quota_share=chosen["quota_share"], read_only=True, on_wait=waits
+            )
+        )
+
+
+def sandbox_customers(default: int) -> int:
+    """How many customers a new sandbox has."""
+    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip() or str(default)
+    if not (text.isascii() and text.isdigit()):
+        raise UsageError(
+            "PAYSTACK_SANDBOX_CUSTOMERS is not a whole number.", "Set it to one, or leave it out."
+        )
+    return int(text)
+
+
+def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any]) -> None:
+    """The closing table."""
+    table = f"{chosen['dataset']}.customers"
+    rows: list[tuple[str, object]] = [
+        ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
+        (
+            "customers",
+            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack {counts(report.api_total)}",
+        ),
+        ("new", f"{report.rows_new:,}"),
+        ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
+        (
+            "requests",
+            f"{report.requests:,} ({report.retries:,} retries, {report.rate_limited:,} over the quota)",
+        ),
+        ("proven", proof(report)),
+        ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
+        ("where", place),
+    ]
+    if "from" in chosen:
+        rows.insert(0, ("from", chosen["from"]))
+    if report.details is not None:
+        waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
+        rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
+    if report.rows_missing:
+        rows.insert(-3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
+    for entry in report.unproven:
+        asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
+        rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
+    title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
+    question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
+    query = " ".join([called("query"), question, *switches(chosen)])
+    where = {
+        "sandbox": chosen["sandbox"],
+        "destination": chosen["destination"].removesuffix(SANDBOX),  # as dlt calls it
+        "dataset": chosen["dataset"],
+    }
+    result = report.as_json() | where
+    terminal.finish(title, rows, result, [query] if chosen["destination"] in DUCKDB else [])
+
+
+def counts(total: int | None) -> str:
+    """What Paystack says of how many there are."""
+    return "names no total" if total is None else f"counts {total:,}"
+
+
+def proof(report: Report) -> str:
+    """What the run proved, and how."""
+    windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
+    if report.api_total is None:
+        return f"{windows}, by reading in ways that agree: Paystack names no total to count against"
+    return f"{windows}, {'' if report.windows == 1 else 'each '}counted against Paystack's total"
+
+
+def horizon(report: Report) -> str:
+    """Within how many runs every customer is read again; a range leaves the others alone."""
+    if report.window is not None:
+        return ""
+    if report.refresh_runs:
+        return f"; every customer within {report.refresh_runs:,} runs"
+    if report.filters_ignored:
+        return "; Paystack does not filter by time here: old customers are read again only by --full-refresh"
+    return "; --refresh-budget does not reach everybody: edits of old customers may not be seen"
