@@ -21,13 +21,13 @@ from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
-from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
+from paystack_source.extract.newest import TOP_PAGES, Newest, pages_with
 from paystack_source.extract.ranges import margins, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.search import between_seconds, differing, narrowed
-from paystack_source.extract.windows import ALWAYS, BEGIN, END, Coverage, Proven, Window, frozen_end
+from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -84,6 +84,7 @@ class Extraction:
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
         self._newest = Newest()
+        self._believed: dict[int, bool] = {}  # totals of the whole list
         self._account = Account(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
@@ -117,7 +118,9 @@ class Extraction:
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
         self.tally.filters_ignored = self.filters_ignored
-        if not (self.filters_ignored or self._stuck):
+        if self.tally.api_total is None and self.bounds is None:
+            self.tally.refresh_runs = 1  # the whole list was read
+        elif not (self.filters_ignored or self._stuck):
             self.tally.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
@@ -165,7 +168,7 @@ class Extraction:
                 yield from self._complete(look)
                 return
             if look.total is None:
-                yield from self._without_totals(look)
+                yield from self._without_totals()
                 return
             before, total = self._entries, look.total
             yield from step(look)
@@ -193,6 +196,8 @@ class Extraction:
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         look = self._compared(total, table)
+        if look.missing == -len(self._gone) and total not in self._believed:
+            self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
         if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
             # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
             yield Checkpoint()
@@ -212,7 +217,7 @@ class Extraction:
 
     def _adds_up(self, look: Look) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
-        return look.missing is not None and look.missing + len(self._gone) == 0
+        return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)
 
     def _complete(self, look: Look) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
@@ -319,21 +324,9 @@ class Extraction:
         """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
-    def _without_totals(self, look: Look) -> Iterator[Event]:
-        """An API that never says how many there are: walk the newest day, at first the whole list, twice.
-
-        Without a total no mistake of a filter would show, so there is no upper bound, and a wide lower one. A run that
-        reads nothing again takes the newest pages for the whole truth, if they reach down to those held.
-        """
-        until = self.coverage.until
-        known = bool(self.coverage) and not self.coverage.gaps(Window(BEGIN, until))
-        few = known and not self.refresh_budget and not self._gone  # whom only a total can tell to be gone
-        newest = down_to(self.reader, look.table, until) if few else None
-        if newest is not None:
-            yield from self._complete(look._replace(unknown=self._unknown(newest)))
-            return
-        window = Window(until - LOOKBACK if known and not self.filters_ignored else BEGIN, END)
-        yield from self._read([Reading(window, window.asked())], "first read")
+    def _without_totals(self) -> Iterator[Event]:
+        """An API that never says how many there are: walk the whole list, at least twice."""
+        yield from self._read([Reading(ALWAYS, (None, None))], "whole list")
         self.tally.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------

@@ -60,10 +60,13 @@ def _honest(reader: Reader, shown: pa.Table, margin: timedelta) -> bool:
 def readings_for(reader: Reader, window: Window, margin: timedelta | None) -> Iterator[Reading]:
     """What to read for a range; without a margin the whole list, cut here."""
     if margin is None:
-        yield Reading(window, (None, None))
+        reading = Reading(window, (None, None))
+        reading.by_itself = True
+        yield reading
         return
     for reading in reader.split(window, margin):
         reading.strict = margin == MARGIN
+        reading.by_itself = True
         yield reading
 
 

@@ -107,6 +107,7 @@ class Reader:
         self.per_page = PAGE
         self.requests = 0
         self.totals_on_pages = False
+        self.answers_differ = False  # one question showed other customers than another
         self._fetcher: Fetcher[Ticket, Page] = Fetcher(
             lambda ticket: self._begin(ticket.query),
             abandon=client.abandon,
@@ -144,6 +145,33 @@ class Reader:
             asked += 1
         return page
 
+    def believable(self, query: Query, first: Page | None = None) -> bool:
+        """Whether the total of a question may be believed, which comes with its first page.
+
+        A total that is not more than the customers it comes with may be the length of the page. And a server that
+        gives one answer to every question, as a cache does that leaves the question out of its key, gives any total.
+        So another question has to get another answer: a request or two, unless this run saw such answers already.
+        """
+        first = first or self.ask_total(query)
+        ids, shown = self._shown(first)
+        more = (first.meta.total or 0) > shown
+        if more and self.answers_differ:
+            return True
+        if not more and first.meta.next is not None:
+            return False
+        others = self._shown(self.ask(query._replace(page=2)))[0]
+        if not others or others - ids:
+            return more == bool(others)
+        # Pages are not heard by their numbers; perhaps by their length.
+        one = self.ask_total(query._replace(per_page=1))
+        length = self._shown(one)[1]
+        return 0 < length < min(shown, length + 1 if one.meta.total is None else one.meta.total)
+
+    def _shown(self, page: Page) -> tuple[set[int], int]:
+        """The ids of a page, and its length."""
+        table, _, lengths = self.parse(page)
+        return set(table.column("id").to_pylist()), lengths[0]
+
     def parse(self, *pages: Page) -> arrow.Parsed:
         return arrow.parse([page.raw for page in pages], self._now())
 
@@ -151,19 +179,17 @@ class Reader:
         return self._begin(query)()
 
     def _begin(self, query: Query) -> Callable[[], Page]:
-        per_page = self.per_page
+        per_page = query.per_page or self.per_page
         waiting = self._client.begin_list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
         return functools.partial(self._page, query, per_page, waiting)
 
     def _page(self, query: Query, per_page: int, waiting: Callable[[], Page]) -> Page:
         try:
             return waiting()
-        except NotFound:
-            raise
-        except Rejected:
-            if query.page > 1:
+        except Rejected as error:
+            if query.page > 1 or query.per_page:
                 return REFUSED
-            if per_page != PAGE:
+            if per_page != PAGE or isinstance(error, NotFound):
                 raise
         self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
         return self._list(query)
@@ -300,6 +326,7 @@ class Reader:
         table, unreadable, lengths = self.parse(*(page for _, page in raw))
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
+        reading.longest = max(reading.longest, *lengths)
         reading.stray = reading.stray or _strays(table, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
         if reading.stray and (reading.strict or far):
@@ -308,6 +335,7 @@ class Reader:
         if reading.walk is not reading.seen:
             reading.walk.update(table.column("id").to_pylist())
         new = arrow.unseen(table, reading.seen)
+        self.answers_differ = self.answers_differ or len(reading.seen) > reading.longest
         reading.fresh += len(reading.walk) - before
         new = arrow.cut(new, reading.window)
         if new.num_rows:
@@ -324,6 +352,10 @@ class Reader:
                 yield from self._digest(reading)
             reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
+            if ids and reading.by_itself and reading.one_page:
+                reading.doubted = not self.believable(Query(*reading.asked, 1))
+            if reading.doubted:
+                ids = None
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
                 yield self._result(reading, ids)
@@ -347,14 +379,17 @@ class Reader:
                 break
             self._note(reading, number, page)
             cursor = page.meta.next
-            at_end = cursor is None or cursor in used
-            if at_end or len(reading.raw) >= PAGES_A_BITE:
+            at_end = cursor is None
+            if at_end or cursor in used or len(reading.raw) >= PAGES_A_BITE:
                 reading.fresh = 0
                 yield from self._digest(reading)
                 if at_end:
                     reading.cut_short = False
                     break
+                if cursor in used:
+                    break
                 if not reading.fresh:
+                    reading.more_said = not self._shown(page)[1]
                     break
             used.add(cursor or "")
 

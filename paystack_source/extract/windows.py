@@ -110,11 +110,6 @@ class Coverage:
     def rows(self) -> int:
         return sum(item.rows for item in self._items)
 
-    @property
-    def until(self) -> datetime:
-        """Where the last proven window ends; `BEGIN` when nothing is proven."""
-        return self._items[-1].window.hi if self._items else BEGIN
-
     def add(self, item: Proven) -> None:
         """Record a window; what it overlaps is no longer proven outside of it."""
         self.drop(item.window)
