@@ -59,11 +59,12 @@ class PaystackClient:
     """Paystack's customer operations.
 
     ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). ``quota`` is requests per 60 s
-    and endpoint: None for the default of the key's mode (live 600, test 100), 0 for no limit of our own; what
-    the server's headers say is obeyed in any case. ``quota_share`` is the part of it that this client may
-    take, above 0 to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what
-    this client can reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota,
-    rate_limited or backoff.
+    and endpoint: None for the default of the key's mode (live 600, test 100), which the server's headers
+    correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our own, so that
+    only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes, above 0 to
+    1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this client can
+    reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or
+    backoff.
 
     Every method raises a :class:`~paystack_source.api.errors.PaystackError`; see ``docs/errors.md``. The
     client is safe to share between threads: each call blocks until the quota allows it.

@@ -139,6 +139,15 @@ class TestAgainstTheSandbox:
         with PaystackClient(server.secret_key, base_url=server.url, quota=0) as client:
             assert client.quota_use("list") is None
 
+    @pytest.mark.parametrize(
+        ("quota", "share", "may"), [(50, 0.5, 25), (None, 0.5, 300), (1_000, 0.5, 300), (50, 1.0, 50)]
+    )
+    def test_a_share_is_of_what_may_be_used_whatever_the_headers_say(self, sandbox, quota, share, may):
+        server = sandbox(limit=600)
+        with PaystackClient(server.secret_key, base_url=server.url, quota=quota, quota_share=share) as client:
+            client.list()
+            assert client.quota_use("list") == (1, may)
+
     def test_many_threads_share_one_client(self, sandbox):
         server = sandbox(customers=100, latency=0.005)
         with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=6) as client:
