@@ -173,33 +173,6 @@ class PaystackClient:
         and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, or a plain
         date (UTC). Whether ``to`` is inclusive is not documented; recorded evidence says it is not.
         """
-        return self.begin_list(
-            page=page,
-            per_page=per_page,
-            use_cursor=use_cursor,
-            next=next,
-            previous=previous,
-            from_=from_,
-            to=to,
-        )()
-
-    @sealed
-    def begin_list(  # noqa: PLR0913  # the parameters of the endpoint
-        self,
-        *,
-        page: int | None = None,
-        per_page: int = 100,
-        use_cursor: bool = False,
-        next: str | None = None,  # noqa: A002  # the API's own name
-        previous: str | None = None,
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
-    ) -> Callable[[], Page]:
-        """As :meth:`list` in two halves: asks, if the quota allows it at once; what is returned gives the page.
-
-        For a thread that has something to do meanwhile, or other pages to ask for. Call what is returned, from the
-        same thread: it waits, asks again where that helps, and raises as :meth:`list` does.
-        """
         _in_range("per_page", per_page, MOST_PER_PAGE)
         if sum((page is not None, next is not None, previous is not None)) > 1 or (
             use_cursor and page is not None
@@ -221,17 +194,8 @@ class PaystackClient:
         if to is not None:
             params["to"] = bound(to, "to", up=True)
         operation = OPERATIONS["list"]
-        finish = self._transport.begin(Request(operation, f"{operation.path()}?{urlencode(params)}"))
-
-        def page_of() -> Page:
-            _, envelope = finish()
-            return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
-
-        return sealed(page_of)
-
-    def abandon(self) -> None:
-        """Do without the answers to all that this thread began (:meth:`begin_list`) and did not ask for yet."""
-        self._transport.abandon()
+        _, envelope = self._transport.send(Request(operation, f"{operation.path()}?{urlencode(params)}"))
+        return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
 
     @sealed
     def iterate(

@@ -1,8 +1,5 @@
 """The wire: one host, a pool of connections, and one exchange at a time on each (urllib3).
 
-An exchange has two halves, so that one thread can have several requests under way: `begin` sends, and what it returns
-waits for the answer or does without it.
-
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - TLS is verified with the system's certificates; there is no switch. Redirects are not followed.
 - A request is sent on a connection that is there, so what fails before has certainly not left. That decides whether a
@@ -21,7 +18,7 @@ import threading
 import time
 import urllib.request
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
@@ -114,18 +111,6 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
-class Exchange(Protocol):
-    """A request that was sent. One of the two is to be called, once, soon, and from the thread that sent it."""
-
-    def end(self) -> Answer | Fault:
-        """Wait for the answer."""
-        ...
-
-    def drop(self) -> None:
-        """Do without it."""
-        ...
-
-
 class Wire:
     """A pool of connections to one host, which any number of threads may use."""
 
@@ -143,38 +128,21 @@ class Wire:
             self._headers["Accept-Encoding"] = "gzip"
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
 
-    def exchange(self, method: str, target: str, body: bytes | None, key: SecretKey) -> Answer | Fault:
-        """Send once. What goes wrong on the way is a :class:`Fault`, not an exception."""
-        exchange = self.begin(method, target, body, key, check=self.check)
-        assert exchange is not None  # noqa: S101  # only with `at_once`
-        return exchange.end()
-
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
         if self._closed:
             raise ClosedError("This client was closed")
 
-    def begin(  # noqa: PLR0913  # a request, and how to wait
-        self,
-        method: str,
-        target: str,
-        body: bytes | None,
-        key: SecretKey,
-        *,
-        check: Check,
-        at_once: bool = False,
-    ) -> Exchange | None:
-        """Send once, unless `check` raises. What goes wrong on the way is told at the end.
-
-        Waits for a connection to become free; `at_once` it does not, and returns nothing.
-        """
+    def exchange(
+        self, method: str, target: str, body: bytes | None, key: SecretKey, check: Check | None = None
+    ) -> Answer | Fault:
+        """Send once, unless `check` raises. What goes wrong on the way is a :class:`Fault`, not an exception."""
+        check = check or self.check
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._connection(check, at_once=at_once)
-        if connection is None:
-            return None
-        sent = False
+        connection = self._connection(check)
+        sent = whole = False
         try:
             if connection.is_closed:
                 self._connect(connection)
@@ -185,20 +153,22 @@ class Wire:
                 BrokenPipeError, ConnectionResetError
             ):  # an answer may be there all the same
                 connection.request(method, target, body=body, headers=headers, preload_content=False)
+            response = connection.getresponse()
+            content = _read(response, time.monotonic() + self._longest_body)
+            whole = content is not None
         except _BROKEN as error:
-            self.give_back(connection, broken=True)
-            return _Failed(_fault(error, sent=sent, proxied=self._pool.proxy is not None))
-        except BaseException:
-            self.give_back(connection, broken=True)
-            raise
-        return _UnderWay(self, connection)
+            return _fault(error, sent=sent, proxied=self._pool.proxy is not None)
+        finally:
+            self.give_back(connection, broken=not whole)
+        if content is None:
+            return Fault("the body is larger than any page of customers", sent=True, lasting=True)
+        return Answer(response.status, response.headers, content)
 
-    def _connection(self, check: Check, *, at_once: bool) -> Any:  # noqa: ANN401
+    def _connection(self, check: Check) -> Any:  # noqa: ANN401
+        """A connection, once one is free."""
         with self._room:
             check()
             while not self._free:
-                if at_once:
-                    return None
                 self._room.wait(LOOK)
                 check()
             connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
@@ -211,21 +181,6 @@ class Wire:
             connection.connect()
         else:
             self._pool._prepare_proxy(connection)  # noqa: SLF001  # opens the tunnel, which no public name does
-
-    def end(self, connection: Any) -> Answer | Fault:  # noqa: ANN401
-        """Wait for the answer on this connection."""
-        whole = False
-        try:
-            response = connection.getresponse()
-            content = _read(response, time.monotonic() + self._longest_body)
-            whole = content is not None
-        except _BROKEN as error:
-            return _fault(error, sent=True)
-        finally:
-            self.give_back(connection, broken=not whole)
-        if content is None:
-            return Fault("the body is larger than any page of customers", sent=True, lasting=True)
-        return Answer(response.status, response.headers, content)
 
     def give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
         """Nothing more is to come on this connection, or nothing that anybody wants."""
@@ -242,27 +197,6 @@ class Wire:
             self._closed = True
             self._pool.close()
             self._room.notify_all()
-
-
-class _Failed(NamedTuple):
-    fault: Fault
-
-    def end(self) -> Fault:
-        return self.fault
-
-    def drop(self) -> None:
-        pass
-
-
-class _UnderWay(NamedTuple):
-    wire: Wire
-    connection: Any
-
-    def end(self) -> Answer | Fault:
-        return self.wire.end(self.connection)
-
-    def drop(self) -> None:
-        self.wire.give_back(self.connection, broken=True)
 
 
 def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:

@@ -17,6 +17,7 @@ from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.errors import ConfigError, PaystackError
+from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Performer
 from paystack_source.bulk.planner import host_of
@@ -24,7 +25,6 @@ from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_resu
 from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
 from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
-from paystack_source.bulk.workers import ThreadWorkers
 from paystack_source.failures import ExitCode, explain
 
 if TYPE_CHECKING:

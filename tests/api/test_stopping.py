@@ -4,11 +4,11 @@ import threading
 
 import pytest
 
+from paystack_source.api import workers
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
-from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.reading import Query, Reading
 from paystack_source.extract.windows import ALWAYS
@@ -130,7 +130,7 @@ def test_whoever_waits_to_try_again_does_not(ask, waits):
 def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
     server, stop = sandbox(), Stop()
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        finish = client.begin_list()  # it has the only one
+        taken = client._wire._connection(lambda: None)  # the only one
         room, waiting = client._wire._room, threading.Event()
         wait = room.wait
         room.wait = lambda seconds: (waiting.set(), wait(seconds))
@@ -138,8 +138,8 @@ def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
         assert waiting.wait(20)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
-        assert len(finish().rows) == 50
-        assert server.stats.total == 1
+        client._wire.give_back(taken, broken=False)
+        assert server.stats.total == 0
         assert len(client.list().rows) == 50
 
 
@@ -192,14 +192,14 @@ def test_a_copy_that_is_stopped_reads_nothing_more_with_its_callers_client(kind,
 
 
 def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, monkeypatch):
-    monkeypatch.setattr(InFlight, "limit", property(lambda _: 8, lambda *_: None), raising=False)
+    monkeypatch.setattr(workers.fetch_all, "__defaults__", (8,))
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
         taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
         assert waits.resting.acquire(timeout=20)
-        threads = [t for t in threading.enumerate() if t.name.startswith("paystack-fetch")]
+        threads = [t for t in threading.enumerate() if t.name.startswith("paystack-worker")]
         assert len(threads) == 8
         taking.close()
         waits.look.set()

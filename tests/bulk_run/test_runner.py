@@ -21,6 +21,7 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
+from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
@@ -29,7 +30,6 @@ from paystack_source.bulk.plan_file import PlanRow
 from paystack_source.bulk.run import INTERRUPTED, Runner
 from paystack_source.bulk.session import stopping
 from paystack_source.bulk.states import Action, Kind, Outcome, outcome
-from paystack_source.bulk.workers import ThreadWorkers
 from tests.bulk_run.simulation import OneThread, World
 
 RISK = OPERATIONS["risk-action"]

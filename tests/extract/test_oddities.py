@@ -17,8 +17,7 @@ class Server:
     def __init__(self, sandbox):
         self.sandbox = sandbox
         self.client = PaystackClient(sandbox.secret_key, base_url=sandbox.url, quota=0, read_only=True)
-        self.list, self.begin_list = self.client.list, self.client.begin_list
-        self.abandon, self.until = self.client.abandon, self.client.until
+        self.list, self.until = self.client.list, self.client.until
         self.clock = None
 
     @property

@@ -92,8 +92,7 @@ class Lists:
     """What `Copy` reads: the real client, and the server's clock."""
 
     def __init__(self, client):
-        self.list, self.begin_list = client.list, client.begin_list
-        self.abandon, self.until = client.abandon, client.until
+        self.list, self.until = client.list, client.until
         self.clock, self.requests = None, 0
 
 

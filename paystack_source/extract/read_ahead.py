@@ -77,7 +77,7 @@ class _Belt(Generic[Item]):
             return not self._ended
 
 
-def ahead(
+def read_ahead(
     items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Item]:
     """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.
