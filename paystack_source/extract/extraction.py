@@ -21,8 +21,7 @@ from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
-from paystack_source.extract.newest import TOP_PAGES, Newest, pages_with
-from paystack_source.extract.ranges import margins, not_shown, readings_for
+from paystack_source.extract.ranges import filters_hold, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
@@ -31,6 +30,9 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Win
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
+
+TOP_PAGES = 20
+"""New customers on this many of the newest pages are looked for there; more are read as a window."""
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
 """Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
@@ -83,7 +85,6 @@ class Extraction:
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
-        self._newest = Newest()
         self._believed: dict[int, bool] = {}  # totals of the whole list
         self._account = Account(self.held)
 
@@ -135,26 +136,25 @@ class Extraction:
         if window.empty:
             self.tally.api_total = 0
         else:
-            widths: list[timedelta | None] = [None] if self.filters_ignored else margins(self.reader, shown)
-            yield from self._read_range(window, widths)
+            filtered = not self.filters_ignored and filters_hold(self.reader, shown)
+            yield from self._read_range(window, filtered=filtered)
         if self._gone:
             entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
 
-    def _read_range(self, window: Window, widths: list[timedelta | None]) -> Iterator[Event]:
-        """Ask with the first of these margins, and with the next one if the answers stray all the same."""
+    def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Event]:
+        """Ask for the range, or for the whole list if the answers stray all the same."""
         found = []
         try:
-            for event in self._read(readings_for(self.reader, window, widths[0]), "range"):
+            for event in self._read(readings_for(self.reader, window, filtered=filtered), "range"):
                 found += [event] if isinstance(event, Entry) else []
                 yield event
         except FiltersIgnoredError:
-            if widths[1] is None:
-                self._filters_are_ignored()
+            self._filters_are_ignored()
             self.tally.unproven.clear()
-            yield from self._read_range(window, widths[1:])
+            yield from self._read_range(window, filtered=False)
         else:
             self.tally.api_total = sum(entry.rows or 0 for entry in found)
 
@@ -192,7 +192,6 @@ class Extraction:
         table = self.reader.parse(page).table
         total = page.meta.total
         self._account.check(table, total)
-        self._newest.note(table)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         look = self._compared(total, table)
@@ -227,7 +226,7 @@ class Extraction:
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
                 self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
-        gaps = self.coverage.gaps(Window(BEGIN, self._newest.end(now, look.total)))
+        gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
         if self._pending.touches(gaps):
             yield Checkpoint()
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
@@ -262,11 +261,11 @@ class Extraction:
     # -- explaining what is missing -------------------------------------------------------------------------------
 
     def _top(self, look: Look) -> Iterator[Event]:
-        """A moderate number of new customers: the next newest pages, or the last ones of a list that ends with them."""
+        """A moderate number of new customers: the next newest pages."""
         if look.total is None or look.missing is None or look.missing < 0 or not self.coverage:
             return
         wanted = look.unknown.num_rows + look.missing + len(self._gone)
-        pages = pages_with(look.table, wanted, look.total)
+        pages = range(2, -(-wanted // max(look.table.num_rows, 1)) + 1)
         if not pages or len(pages) > TOP_PAGES:
             return
         found = self.reader.ask_all([Query(None, None, number) for number in pages])
@@ -348,7 +347,6 @@ class Extraction:
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
-                self._newest.note(found)
                 self._note_undated(found)
                 yield from self._rows(found, kind)
 
@@ -379,7 +377,7 @@ class Extraction:
         yield entry
 
     def _cover(self, result: Result) -> None:
-        window = result.window.clip(Window(BEGIN, self._newest.end(result.read_at, result.total)))
+        window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
             # A part of a proven window was mended; some of it may be loaded already.

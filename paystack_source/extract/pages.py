@@ -145,7 +145,8 @@ class Pages:
         asked = 1
         while page.meta.total is None and asked < (ASK_LONG if self.totals_on_pages else ASK_AGAIN):
             if query == NEWEST and asked == 1 and (other := self.by_cursor((None, None), None)):
-                page = dataclasses.replace(page, meta=other.meta)
+                meta = msgspec.structs.replace(page.meta, total=other.meta.total)
+                page = dataclasses.replace(page, meta=meta)
             else:
                 page = self.ask(query)
             asked += 1

@@ -1,13 +1,11 @@
-"""How wide to ask for a range so that none of it is missed: no total of the whole list would show it.
+"""Reads a range of creation times so that none of it is missed: no total of the whole list would show it.
 
 An API may read times in another zone, or take the day of them only. So customers whose time is known are asked for
-first: with a second to spare, then with two days; where neither shows them, filters are not used.
+first; where the answer does not show them, the whole list is read and cut here.
 """
 
 from __future__ import annotations
 
-import itertools
-from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
@@ -24,24 +22,15 @@ if TYPE_CHECKING:
 
     from paystack_source.extract.reader import Reader
 
-WIDE = timedelta(days=2)
-"""More than a day cut off and the largest difference between time zones."""
 
-
-def margins(reader: Reader, shown: pa.Table) -> list[timedelta | None]:
-    """How far to ask past both edges of a range, and how far after that if answers stray; `None`: without filters.
+def filters_hold(reader: Reader, shown: pa.Table) -> bool:
+    """Whether a question shows customers of one time, and nobody of a time that it rules out.
 
     Args:
-        reader: Asks; a request or two for each margin that is tried.
+        reader: Asks; a request or two.
         shown: Customers of the list, as it shows them without a filter.
 
     """
-    widths = (MARGIN, WIDE)
-    return [*itertools.dropwhile(lambda margin: not _honest(reader, shown, margin), widths), None]
-
-
-def _honest(reader: Reader, shown: pa.Table, margin: timedelta) -> bool:
-    """Whether a question shows customers of one time, and nobody of a time that it rules out."""
     dated = shown.filter(shown.column("created_at").is_valid())
     if not dated.num_rows:
         return False
@@ -49,23 +38,18 @@ def _honest(reader: Reader, shown: pa.Table, margin: timedelta) -> bool:
     # Of more customers than a page holds, a filtered list begins with the one that the whole list begins with.
     for wanted in (dated.filter(pc.equal(times, pc.min(times))), dated.slice(0, 1)):
         at = wanted.column("created_at")[0].as_py()
-        found = reader.parse(reader.ask(Query(at - margin, at + margin, 1))).table
-        if any(time and abs(time - at) > 2 * margin for time in found.column("created_at").to_pylist()):
+        found = reader.parse(reader.ask(Query(at - MARGIN, at + MARGIN, 1))).table
+        if any(time and abs(time - at) > 2 * MARGIN for time in found.column("created_at").to_pylist()):
             return False
         if set(wanted.column("id").to_pylist()) <= set(found.column("id").to_pylist()):
             return True
     return False
 
 
-def readings_for(reader: Reader, window: Window, margin: timedelta | None) -> Iterator[Reading]:
-    """What to read for a range; without a margin the whole list, cut here."""
-    if margin is None:
-        reading = Reading(window, (None, None))
-        reading.by_itself = True
-        yield reading
-        return
-    for reading in reader.split(window, margin):
-        reading.strict = margin == MARGIN
+def readings_for(reader: Reader, window: Window, *, filtered: bool) -> Iterator[Reading]:
+    """What to read for a range: windows, or without filters the whole list, cut here."""
+    for reading in reader.split(window) if filtered else [Reading(window, (None, None))]:
+        reading.strict = filtered
         reading.by_itself = True
         yield reading
 

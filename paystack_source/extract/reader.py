@@ -26,7 +26,7 @@ from paystack_source.extract.windows import BEGIN, END, MARGIN, WINDOW_ROWS, Win
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from datetime import datetime, timedelta
+    from datetime import datetime
 
     import pyarrow as pa
 
@@ -63,14 +63,13 @@ class Reader(Pages):
 
     # -- cutting ------------------------------------------------------------------------------------------------
 
-    def split(self, window: Window, margin: timedelta = MARGIN) -> Iterator[Reading]:
+    def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
 
         Page p of the question gives the creation time at that rank: one request finds each cut. The cuts need only
-        be roughly right, as each window is counted by itself afterwards. With more `margin` than usual, more
-        customers than there are in a window are to be expected.
+        be roughly right, as each window is counted by itself afterwards.
         """
-        asked = window.asked(margin)
+        asked = window.asked()
         first = self.ask(Query(*asked, 1))
         reading = Reading(window, asked)
         self._note(reading, 1, first)
@@ -87,7 +86,7 @@ class Reader(Pages):
         for part in reversed(cut_at(window, times)):
             expected = min(step * length, left) if part.lo > window.lo else left
             left -= expected
-            yield Reading(part, part.asked(margin), expected=expected if margin == MARGIN else None)
+            yield Reading(part, part.asked(), expected=expected)
 
     def _times_at(self, probes: list[Query]) -> list[datetime]:
         """The oldest creation time on each of these pages."""
