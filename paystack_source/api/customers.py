@@ -16,7 +16,6 @@ from paystack_source.api.errors import ConfigError, Unavailable
 from paystack_source.api.guard import sealed, sealed_iterator
 from paystack_source.api.listing import every_row
 from paystack_source.api.operations import OPERATIONS, Policy
-from paystack_source.api.pool import Wire, check_host
 from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
 from paystack_source.api.records import (
     UNSET,
@@ -30,6 +29,7 @@ from paystack_source.api.records import (
     record,
 )
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
+from paystack_source.api.wire import Wire, check_host
 
 if TYPE_CHECKING:
     from datetime import datetime

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.operations import Operation, Policy
-    from paystack_source.api.pool import Wire
+    from paystack_source.api.wire import Wire
 
 log = logging.getLogger("paystack_source")
 

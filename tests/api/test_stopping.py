@@ -130,15 +130,15 @@ def test_whoever_waits_to_try_again_does_not(ask, waits):
 def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
     server, stop = sandbox(), Stop()
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        taken = client._wire._connection(lambda: None)  # the only one
-        room, waiting = client._wire._room, threading.Event()
+        taken = client._wire.connections.take(lambda: None)  # the only one
+        room, waiting = client._wire.connections._room, threading.Event()
         wait = room.wait
         room.wait = lambda seconds: (waiting.set(), wait(seconds))
         asked = ask(client.until(stop))
         assert waiting.wait(20)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
-        client._wire.give_back(taken, broken=False)
+        client._wire.connections.give_back(taken, broken=False)
         assert server.stats.total == 0
         assert len(client.list().rows) == 50
 
@@ -147,10 +147,10 @@ def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
 def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
     stop = Stop()
     with RawServer(ok([])) as server, PaystackClient(KEY, base_url=server.url, quota=0) as client:
-        connect = client._wire._connect
+        connect = client._wire.connections.open
 
-        def late(connection):
-            connect(connection)
+        def late(connection, timeout):
+            connect(connection, timeout)
             while not server._open:
                 threading.Event().wait(0.001)
             if how == "stopped":
@@ -158,7 +158,7 @@ def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
             else:
                 client.close()
 
-        client._wire._connect = late
+        client._wire.connections.open = late
         with pytest.raises(ClosedError):
             client.until(stop).list()
     assert not server.requests

@@ -1,11 +1,9 @@
-"""The wire: one host, a pool of connections, and one exchange at a time on each (urllib3).
+"""The wire: one host, and one exchange at a time on each of its connections.
 
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
-- TLS is verified with the system's certificates; there is no switch. Redirects are not followed.
+- Redirects are not followed.
 - A request is sent on a connection that is there, so what fails before has certainly not left. That decides whether a
   write that failed was certainly not applied, whatever the exception is called.
-- A connection that idled for some seconds is opened anew, since a server that closes it at the same moment
-  would leave a write with an unknown outcome.
 """
 
 from __future__ import annotations
@@ -14,15 +12,11 @@ import contextlib
 import ipaddress
 import logging
 import ssl
-import threading
 import time
-import urllib.request
 from http.client import HTTPException
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-import urllib3
-from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
@@ -32,43 +26,20 @@ from urllib3.exceptions import (
     ReadTimeoutError,
     SSLError,
 )
-from urllib3.util import make_headers, parse_url
 
-from paystack_source.api.clock import LOOK
-from paystack_source.api.errors import ClosedError, ConfigError
+from paystack_source.api.connection import Connections
+from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Answer, Fault
 
 if TYPE_CHECKING:
+    import urllib3
+
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.quota import Check
 
 PAYSTACK = "https://api.paystack.co"
 _BROKEN = (HTTPError, HTTPException, OSError)
-_LONGEST_IDLE = 5.0
 _LARGEST_BODY = 64 * 1024 * 1024
-
-
-class _Fresh:
-    """Hands out no connection that has idled for long."""
-
-    def _get_conn(self, timeout: float | None = None) -> Any:  # noqa: ANN401
-        connection = super()._get_conn(timeout)  # type: ignore[misc]
-        if not connection.is_closed and time.monotonic() - connection.idle_since > _LONGEST_IDLE:
-            connection.close()
-        return connection
-
-    def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
-        if conn is not None:
-            conn.idle_since = time.monotonic()
-        super()._put_conn(conn)  # type: ignore[misc]
-
-
-class _PlainPool(_Fresh, HTTPConnectionPool):
-    pass
-
-
-class _TLSPool(_Fresh, HTTPSConnectionPool):
-    pass
 
 
 def check_host(base_url: str, key: SecretKey) -> str:
@@ -112,17 +83,14 @@ def _loopback(host: str) -> bool:
 
 
 class Wire:
-    """A pool of connections to one host, which any number of threads may use."""
+    """Exchanges with one host, by any number of threads."""
 
     def __init__(
         self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
-        self._closed = False
-        self._free = max_in_flight
-        self._room = threading.Condition()  # a connection is free, or there will be none any more
         self._timeouts = timeout
         self._longest_body = 2 * timeout[1]
-        self._pool = _make_pool(base_url, max_in_flight)
+        self.connections = Connections(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
         if base_url == PAYSTACK:
             self._headers["Accept-Encoding"] = "gzip"
@@ -130,8 +98,7 @@ class Wire:
 
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
-        if self._closed:
-            raise ClosedError("This client was closed")
+        self.connections.check()
 
     def exchange(
         self, method: str, target: str, body: bytes | None, key: SecretKey, check: Check | None = None
@@ -141,11 +108,11 @@ class Wire:
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self._connection(check)
+        connection = self.connections.take(check)
         sent = whole = False
         try:
             if connection.is_closed:
-                self._connect(connection)
+                self.connections.open(connection, self._timeouts[0])
             connection.timeout = self._timeouts[1]
             check()
             sent = True
@@ -157,46 +124,16 @@ class Wire:
             content = _read(response, time.monotonic() + self._longest_body)
             whole = content is not None
         except _BROKEN as error:
-            return _fault(error, sent=sent, proxied=self._pool.proxy is not None)
+            return _fault(error, sent=sent, proxied=self.connections.proxied)
         finally:
-            self.give_back(connection, broken=not whole)
+            self.connections.give_back(connection, broken=not whole)
         if content is None:
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
 
-    def _connection(self, check: Check) -> Any:  # noqa: ANN401
-        """A connection, once one is free."""
-        with self._room:
-            check()
-            while not self._free:
-                self._room.wait(LOOK)
-                check()
-            connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
-            self._free -= 1
-            return connection
-
-    def _connect(self, connection: Any) -> None:  # noqa: ANN401  # plain or TLS
-        connection.timeout = self._timeouts[0]
-        if self._pool.proxy is None:
-            connection.connect()
-        else:
-            self._pool._prepare_proxy(connection)  # noqa: SLF001  # opens the tunnel, which no public name does
-
-    def give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
-        """Nothing more is to come on this connection, or nothing that anybody wants."""
-        if broken:
-            connection.close()
-        with self._room:
-            self._pool._put_conn(connection)  # noqa: SLF001
-            self._free += 1
-            self._room.notify()
-
     def close(self) -> None:
         """Close all connections, those in use once they are given back. Whoever waits for one is told."""
-        with self._room:
-            self._closed = True
-            self._pool.close()
-            self._room.notify_all()
+        self.connections.close()
 
 
 def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
@@ -211,30 +148,6 @@ def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
         if time.monotonic() > until:
             raise TimeoutError
     return b"".join(parts)
-
-
-def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
-    parts = urlsplit(base_url)
-    host = parts.hostname or ""
-    if parts.scheme == "http":
-        return _PlainPool(host, parts.port, maxsize=size, block=True)
-    context = ssl.create_default_context()
-    proxy = urllib.request.getproxies().get("https")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return _TLSPool(host, 443, maxsize=size, block=True, ssl_context=context)
-    try:
-        auth = parse_url(proxy).auth
-        manager = urllib3.ProxyManager(
-            proxy,
-            maxsize=size,
-            block=True,
-            ssl_context=context,
-            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
-        )
-    except (HTTPError, ValueError):
-        raise ConfigError("HTTPS_PROXY cannot be read", advice="Write http://host:port.") from None
-    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
-    return manager.connection_from_host(host, 443, "https")
 
 
 def _fault(error: Exception, *, sent: bool, proxied: bool = False) -> Fault:
