@@ -6,8 +6,8 @@ import threading
 
 import pytest
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from paystack_source.api.quota import Budget, Quota
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.live import fetch_all

@@ -67,7 +67,7 @@ PURE = [
     "bulk/states.py",
     "failures.py",
     "api/errors.py",
-    "api/records.py",
+    "api/models.py",
 ]
 REACHES_OUT = {
     "duckdb",

@@ -1,6 +1,6 @@
 """Sends one request and brings back the envelope: connections, host pin, budget, retries.
 
-This module does the I/O; what an answer means is decided in :mod:`.outcomes`, what may be sent in
+This module does the I/O; what an answer means is decided in :mod:`.answers`, what may be sent in
 :mod:`.operations`, and when in :mod:`.quota`.
 """
 
@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
+from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
 from paystack_source.api.errors import ConfigError
-from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
 from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
 
 if TYPE_CHECKING:

@@ -27,9 +27,9 @@ from urllib3.exceptions import (
     SSLError,
 )
 
+from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.connection import Connections
 from paystack_source.api.errors import ConfigError
-from paystack_source.api.outcomes import Answer, Fault
 
 if TYPE_CHECKING:
     import urllib3

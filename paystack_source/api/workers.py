@@ -17,7 +17,7 @@ from paystack_source.api.errors import ClosedError, NotFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 Job_contra = TypeVar("Job_contra", contravariant=True)
 Job = TypeVar("Job")

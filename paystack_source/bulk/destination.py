@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan import make_plan

@@ -10,7 +10,7 @@ from paystack_source.api import workers
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.api.workers import Fetched
 
 

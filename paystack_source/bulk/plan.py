@@ -35,7 +35,7 @@ from paystack_source.bulk.tables import open_table, private_file
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.tables import Table
 

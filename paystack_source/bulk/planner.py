@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.operations import Guard, Operation
     from paystack_source.bulk.plan_file import PlanWriter

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan import Plan

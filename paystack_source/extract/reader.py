@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 from paystack_source.extract import arrow
 from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Lister, Pages, SideBySide, Ticket
 from paystack_source.extract.read_ahead import read_ahead
-from paystack_source.extract.reading import PAGE, NoTotalError, Query, Reading, Result
+from paystack_source.extract.window_read import PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from paystack_source.api.records import Page
+    from paystack_source.api.models import Page
 
 PAGES_A_BITE = 10
 AHEAD_PAGES = 300

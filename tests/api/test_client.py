@@ -10,10 +10,10 @@ from zoneinfo import ZoneInfo
 import msgspec
 import pytest
 
-from paystack_source.api import customers, errors, keys, records
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api import client, errors, keys, models
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
-from paystack_source.api.records import IdentificationType, PageMeta, RiskAction, bound, parse_time
+from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound, parse_time
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply
 
@@ -414,7 +414,7 @@ class TestRecords:
         assert IdentificationType.BANK_ACCOUNT == "bank_account"
 
 
-@pytest.mark.parametrize("module", [customers, errors, keys, records])
+@pytest.mark.parametrize("module", [client, errors, keys, models])
 def test_every_public_name_says_what_it_is(module):
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:

@@ -6,7 +6,7 @@ from concurrent.futures import ThreadPoolExecutor
 import pytest
 from urllib3.connection import HTTPConnection
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.errors import ConfigError, Rejected
 from tests.api.raw_server import RawServer, refusal
 

@@ -9,6 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paystack_source.api.answers import Again, Answer, Fault, judge
 from paystack_source.api.errors import (
     KeyRefused,
     NotFound,
@@ -20,7 +21,6 @@ from paystack_source.api.errors import (
     Unavailable,
 )
 from paystack_source.api.operations import OPERATIONS
-from paystack_source.api.outcomes import Again, Answer, Fault, judge
 from paystack_source.api.transport import RetryPolicy
 from tests.api.raw_server import CLOSE, HTML, RESET, SILENCE, RawServer, ok, refusal, reply
 

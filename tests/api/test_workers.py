@@ -9,7 +9,7 @@ from paystack_source.api.errors import ClosedError, Unavailable
 from paystack_source.api.workers import ThreadWorkers, fetch_all
 from paystack_source.extract import pages
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.reading import Query
+from paystack_source.extract.window_read import Query
 from tests.extract.fake import FakeApi
 
 

@@ -7,9 +7,9 @@ from datetime import timedelta
 import pytest
 
 from paystack_source.api.errors import ConfigError, Rejected
-from paystack_source.api.records import Page, PageMeta
-from paystack_source.extract.extraction import TOP_PAGES, Extraction
-from paystack_source.extract.reading import Reading
+from paystack_source.api.models import Page, PageMeta
+from paystack_source.extract.run import TOP_PAGES, Extraction
+from paystack_source.extract.window_read import Reading
 from paystack_source.extract.windows import BEGIN, END, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
@@ -206,7 +206,7 @@ def test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_co
 
 
 def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
-    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
+    monkeypatch.setattr("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
     copy = Copy(many(200), window_rows=1_000)
     copy.run()
     copy.api.remove(77)
@@ -215,7 +215,7 @@ def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
 
 
 def test_late_customers_whom_a_run_found_count_where_it_cuts_what_to_read_again(monkeypatch):
-    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 100)
+    monkeypatch.setattr("paystack_source.extract.fallbacks.NARROW_ROWS", 100)
     copy = Copy(many(1_000), window_rows=1_000)
     copy.run()
     copy.api.clock.now += timedelta(hours=1)
@@ -262,7 +262,7 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
 
 @pytest.mark.parametrize("load_every", [0, None, 1, 2])
 def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkeypatch, load_every):
-    monkeypatch.setattr("paystack_source.extract.search.NARROW_ROWS", 10)
+    monkeypatch.setattr("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
     copy = Copy(many(200), window_rows=1_000, load_every=load_every)
     copy.run()
     for number in range(60, 130):
@@ -577,7 +577,7 @@ def test_a_range_that_does_not_show_who_is_held_in_it_is_not_called_complete():
 
 
 def test_a_range_whose_answers_begin_to_stray_is_cut_from_the_whole_list(monkeypatch):
-    monkeypatch.setattr("paystack_source.extract.extraction.filters_hold", lambda _reader, _shown: True)
+    monkeypatch.setattr("paystack_source.extract.run.filters_hold", lambda _reader, _shown: True)
     copy = Copy(many(1_000, spread=600_000, shift=3_600), window_rows=100)
     window = Window(NOON - timedelta(seconds=300_000), NOON - timedelta(seconds=150_000))
     run = copy.run(bounds=window)

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.extract.windows import Window
 from paystack_source.terminal import ExitCode, run
 from tests.extract.fake import Copy

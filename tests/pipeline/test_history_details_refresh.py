@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.errors import ConfigError
 from paystack_source.details import fetch_details
 from paystack_source.extract.windows import END, Window

@@ -20,12 +20,18 @@ import pyarrow as pa
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
+from paystack_source.extract.fallbacks import (
+    between_seconds,
+    differing,
+    filters_hold,
+    narrowed,
+    not_shown,
+    readings_for,
+)
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
-from paystack_source.extract.ranges import filters_hold, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
-from paystack_source.extract.search import between_seconds, differing, narrowed
+from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:

@@ -29,8 +29,8 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.api.records import record, starts_with
-from paystack_source.api.redact import redact
+from paystack_source.api.models import record, starts_with
+from paystack_source.api.privacy import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
