@@ -135,10 +135,10 @@ class PaystackClient:
         self._wire.close()
 
     def until(self, check: Callable[[], None]) -> Self:
-        """Give this client to work that may be stopped: with its quota, connections and counts, and an end of its own.
+        """A view of this client, with the same connections, quota and counts, that stops once `check` raises.
 
-        ``check`` is called before anything is sent, and twice a second while a call waits to send; what it raises ends
-        the call. Once it raises, no request leaves any more.
+        ``check`` is called before anything is sent, and twice a second while a call waits to send. What it raises
+        ends the call, and no request leaves any more.
         """
         other = copy.copy(self)
         other._transport = self._transport.until(check)  # noqa: SLF001  # of this class

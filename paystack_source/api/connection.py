@@ -22,7 +22,7 @@ from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
 from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers, parse_url
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 from paystack_source.api.errors import ClosedError, ConfigError
 
 if TYPE_CHECKING:
@@ -78,7 +78,7 @@ class Connections:
         with self._room:
             check()
             while not self._free:
-                self._room.wait(LOOK)
+                self._room.wait(MAX_WAIT)
                 check()
             connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
             self._free -= 1

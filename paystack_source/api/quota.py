@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 
 if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
@@ -382,7 +382,7 @@ class Quota:
                     return Charge(endpoint, now)
                 reason = "rate_limited" if now < lane.budget.blocked else "quota"
             if seconds == math.inf:
-                turn.wait(LOOK)
+                turn.wait(MAX_WAIT)
                 continue
             if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
                 told = now + seconds

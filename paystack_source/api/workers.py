@@ -11,7 +11,7 @@ import threading
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 from paystack_source.api.errors import ClosedError, NotFound
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ class ThreadWorkers(Generic[Job, Done]):
         while self._error is None and not (found and self._done.empty()):
             self.check()
             with contextlib.suppress(queue.Empty):
-                item = self._done.get(timeout=LOOK)
+                item = self._done.get(timeout=MAX_WAIT)
                 self._busy -= 1
                 if isinstance(item, BaseException):
                     self._error = item

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -59,7 +59,7 @@ class _Belt(Generic[Item]):
         while True:
             with self._moved:
                 while not self._items and not self._ended:
-                    self._moved.wait(LOOK)
+                    self._moved.wait(MAX_WAIT)
                 if not self._items:
                     break
                 item = self._items.popleft()

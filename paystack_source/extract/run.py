@@ -41,7 +41,7 @@ TOP_PAGES = 20
 """New customers on this many of the newest pages are looked for there; more are read as a window."""
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
-"""Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
+"""Filters that did not filter are tried again after this time, since reading the whole list each time is expensive."""
 
 
 class Extraction:
@@ -98,7 +98,7 @@ class Extraction:
 
     @property
     def filters_ignored(self) -> bool:
-        """Whether windows are no use, because the API does not filter by time."""
+        """Whether the API does not filter by time, so that windows cannot be read."""
         return self.filters_ignored_at is not None
 
     def _filters_are_ignored(self) -> None:
@@ -183,7 +183,7 @@ class Extraction:
             if self._entries > before:
                 look = yield from self._look()
         if self._adds_up(look):
-            # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
+            # The total did not change, so the filters hid customers: stop using filters.
             if look.total == total and not self._uncounted:
                 self._filters_are_ignored()
             yield from self._complete(look)
@@ -326,11 +326,11 @@ class Extraction:
         return narrowed(window, self.held, self._gone, self._count)
 
     def _whole(self, look: Look) -> Iterator[Event]:
-        """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
+        """Read the whole list as one window. It needs no filter, and a killed run begins it anew."""
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
     def _without_totals(self) -> Iterator[Event]:
-        """An API that never says how many there are: walk the whole list, at least twice."""
+        """Walk the whole list at least twice, because the API never says how many customers there are."""
         yield from self._read([Reading(ALWAYS, (None, None))], "whole list")
         self.tally.complete = True
 
@@ -357,14 +357,14 @@ class Extraction:
                 yield from self._rows(found, kind)
 
     def _note_undated(self, table: pa.Table) -> None:
-        """Customers without a creation time are of no window, whichever shows them."""
+        """Customers without a creation time belong to no window, whichever window shows them."""
         ids = arrow.undated(table)
         if ids:
             self._undated |= ids
             self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
-        """Book a window that was read, and note who is held but no longer there."""
+        """Record a window that was read, and note who is held but no longer shown."""
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
@@ -440,6 +440,6 @@ class Extraction:
 
 
 def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
-    """Each one once, without keeping it: what was read holds the ids of all its customers."""
+    """Yield each reading and drop it, since a finished one holds the ids of all its customers."""
     while readings:
         yield readings.popleft()
