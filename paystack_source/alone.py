@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow.parquet as pq
 from dlt.destinations.exceptions import DatabaseException
 
+from paystack_source.errors import AlreadyRunningError
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from types import TracebackType
@@ -23,20 +25,6 @@ DUCKDB_MEMORY = 120_000_000
 
 _VECTORS = 12 * 2048  # rows that a merge has in its hands at once, over all columns (measured)
 _COPIES = 6  # it never needed more than so many times the load (measured)
-
-
-class AlreadyRunningError(Exception):
-    """Another run works on the same pipeline."""
-
-    exit_code = 1
-    message = "Another run of this pipeline is under way."
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(self.message)
-        self.advice = (
-            "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
-            f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
-        )
 
 
 class Alone:
@@ -65,7 +53,7 @@ class Alone:
             fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
         except BlockingIOError:
             self._lock.close()
-            raise AlreadyRunningError(folder) from None
+            raise AlreadyRunningError("Another run of this pipeline is under way.", _advice(folder)) from None
         try:
             self._connect()
         except BaseException:
@@ -120,6 +108,13 @@ class Alone:
     def _set(self, name: str, value: Any) -> None:  # noqa: ANN401  # as the setting wants it
         if self._client is not None:
             self._client.execute_sql(f"SET {name} = '{value}'")
+
+
+def _advice(folder: Path) -> str:
+    return (
+        "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
+        f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
+    )
 
 
 def _room(rows: int, size: int) -> int:

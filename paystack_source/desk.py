@@ -11,22 +11,12 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from paystack_source import audit, settings
-from paystack_source.api.errors import ConfigError, PaystackError
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan, make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import SHOWN, InputError
-from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import write_problems
-from paystack_source.bulk.words import (
+from paystack_source import audit, copies, settings
+from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
     REASONS,
+    again,
     mode,
     next_commands,
     plan_changes,
@@ -35,16 +25,30 @@ from paystack_source.bulk.words import (
     quoted,
     run_facts,
     run_reasons,
+    switches,
+    where,
 )
-from paystack_source.terminal import ExitCode, Terminal, UsageError
+from paystack_source.bulk.input.files import open_table, write_problems
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.plan import Plan, make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
+from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.place import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.progress import Progress
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.run.claims import Scope
+    from paystack_source.cli.progress import Progress
+    from paystack_source.cli.terminal import Terminal
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
@@ -71,6 +75,15 @@ class Desk:
         quota = settings.find_quota()
         return settings.QUOTA_BY_MODE[self.client.mode] if quota is None else quota
 
+    @property
+    def server(self) -> str | None:
+        """The state of the `--sandbox`: its address is another one in each command."""
+        if not self.chosen["sandbox"]:
+            return None
+        from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  with the sandbox only
+
+        return str(state_path().resolve())
+
     @cached_property
     def account(self) -> int | None:
         """Whose key it is, as one request tells."""
@@ -78,19 +91,23 @@ class Desk:
 
     def planned(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
-        if not file.is_file():
-            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
+        try:
+            cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
+            table = open_table(file, **cut)
+        except FileNotFoundError:
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.") from None
         copy = self.copy()
         if copy is None and not self.chosen["no_copy"]:
             self.terminal.say(
-                "There is no copy of the customers here (python pipelines/customers.py makes one)."
+                "There is no copy of the customers here "
+                f"(python pipelines/customers.py{where(self.chosen)} makes one)."
             )
-        target = out or Runs().new_plan_file(operation, file)
+        target = out or runs(self.chosen).new_plan_file(operation, file)
         try:
             with self.reading() as on_fetch:
                 made = make_plan(
                     operation,
-                    file,
+                    table,
                     out=target,
                     options=self.plan_options(),
                     copy=copy,
@@ -109,18 +126,23 @@ class Desk:
 
     def write_review(self, made: Plan, page: Path) -> None:
         """The plan as a page, with the command that applies it."""
-        write_review(made, page, command=f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}")
+        write_review(made, page, command=self.apply_command(made))
         self.terminal.say(f"To look at: {page}")
+
+    def apply_command(self, made: Plan) -> str:
+        """What applies the plan."""
+        return again("apply", quoted(made.path), made, self.chosen)
 
     def copy(self) -> CustomerCopy | None:
         """The warehouse copy, if there is one and it may be read."""
         if self.chosen["no_copy"]:
             return None
         where = self.chosen["destination"], self.chosen["dataset"]
-        copy = audit.find_copy(*where)
+        copy = copies.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(Runs(), self.account, self.client.mode, *where)
+        scope = scope_of(self.client, self.account, self.server)
+        problem = audit.catch_up(runs(self.chosen), scope, *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -134,14 +156,15 @@ class Desk:
         return PlanOptions(
             account=self.account,
             quota=self.per_minute,
+            switches=switches(self.chosen),
             **{name: self.chosen[name] for name in names},
         )
 
-    def go(self, made: Plan) -> int:
-        """Show, ask, apply, show."""
+    def go(self, made: Plan, *, recheck: bool | None = None) -> int:
+        """Show, ask, apply, show. `recheck` is the default of that switch."""
         self.show_plan(made)
         self.ask(made)
-        with self.session(made) as session:
+        with self.session(made, recheck) as session:
             finished = session.apply(made)
         return self.close(finished)
 
@@ -182,7 +205,7 @@ class Desk:
             yield lambda count: progress.update(done=count)
 
     @contextlib.contextmanager
-    def session(self, made: Plan) -> Iterator[Session]:
+    def session(self, made: Plan, recheck: bool | None = None) -> Iterator[Session]:
         """A session with a progress display."""
         chosen = self.chosen
         title = OPERATIONS[made.header.operation].title
@@ -196,16 +219,23 @@ class Desk:
             self.waits.append(progress)
             yield Session(
                 self.client,
-                Runs(),
+                runs(self.chosen),
                 rules,
                 follow(progress, self.client, made.header.operation),
                 age,
-                chosen["recheck"],
+                recheck if chosen["recheck"] is None else chosen["recheck"],
+                server=self.server,
+                recorded=None if chosen["no_copy"] else self._recorded,
             )
+
+    def _recorded(self, plan_id: str, scope: Scope) -> str | None:
+        return copies.applied_by(plan_id, scope, self.chosen["destination"], self.chosen["dataset"])
 
     def close(self, finished: Finished) -> int:
         """Load what is known into the warehouse, show it, and say how it went."""
-        loaded(finished, self.terminal, self.chosen)
+        for warning in finished.warnings:
+            self.terminal.warn(warning)
+        loaded([finished], self.terminal, self.chosen)
         show_finished(finished, self.terminal, self.chosen)
         return finished.exit_code
 
@@ -227,7 +257,7 @@ class Desk:
         page = self.chosen.get("review") or made.path.with_suffix(".html")
         if not self.chosen.get("review"):
             self.write_review(made, page)
-        follow = [f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}"]
+        follow = [self.apply_command(made)]
         title = "Planned; nothing was sent"
         if not made.header.counts.to_send:
             title, follow = "Planned; there is nothing to send", []
@@ -266,20 +296,25 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
-    if "run_id" in getattr(stop, "details", {}):
-        stop.advice += suffix(chosen)  # type: ignore[union-attr]
+    if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
+        stop.advice += where(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
-        stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
+        stop.advice = f"See what was sent: {COMMAND} status{where(chosen)}"  # type: ignore[attr-defined]
 
 
-def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
+def loaded(found: list[Finished], terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The warehouse is told; if it cannot be, nothing is lost and it is told later."""
-    if chosen["no_copy"]:
+    if chosen["no_copy"] or not found:
         return
-    problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
+    problem = audit.load([one.run for one in found], chosen["destination"], chosen["dataset"])
     if problem:
-        finished.warnings.append(problem)
-        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load")
+        for one in found:
+            one.warnings.append(problem)
+        if len(found) == 1:
+            later = again("status", f"{found[0].run.name} --load", found[0].plan, chosen)
+        else:
+            later = f"{COMMAND} status --load{where(chosen)}"
+        terminal.warn(f"{problem} Later: {later}")
 
 
 def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -288,9 +323,8 @@ def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]
         terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
-    more = suffix(chosen)
-    title = HEADINGS[state(finished)]
-    terminal.finish(title, run_facts(finished, more), finished.as_json(), next_commands(finished, more))
+    title, facts = HEADINGS[state(finished)], run_facts(finished, chosen)
+    terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
 
 
 def state(finished: Finished) -> str:
@@ -302,20 +336,19 @@ def state(finished: Finished) -> str:
     return finished.status if sessions and sessions[-1].ended else "killed"
 
 
-def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
+def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
     """All runs, newest first."""
     found = []
-    for one in runs:
+    for one in kept:
         try:
             with one.journal() as journal:
                 found.append(describe(one, one.plan(), journal))
         except ConfigError as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
-        found[-1].running = runs.is_busy(one)
+        found[-1].running = one.is_busy
     if load:
-        for finished in found:
-            loaded(finished, terminal, chosen)
+        loaded(found, terminal, chosen)
     rows = [
         (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
         for f in found
@@ -331,10 +364,6 @@ def _account(finished: Finished) -> str:
     return f"{mode(header)} {header.account or ''}".rstrip()
 
 
-def suffix(chosen: dict[str, Any]) -> str:
-    """The switches that the next command needs as well."""
-    words = ["--sandbox"] if chosen["sandbox"] else []
-    words += ["--no-copy"] if chosen["no_copy"] else []
-    words += ["--destination", chosen["destination"]] if chosen["destination"] != "duckdb" else []
-    words += ["--dataset", chosen["dataset"]] if chosen["dataset"] != "paystack" else []
-    return "".join(f" {word}" for word in words)
+def runs(chosen: dict[str, Any]) -> Runs:
+    """The runs that this command looks at: those of the sandbox have a folder of their own."""
+    return Runs(f"{RESULTS_FOLDER}{SANDBOX}" if chosen["sandbox"] else RESULTS_FOLDER)

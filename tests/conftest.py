@@ -8,11 +8,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from paystack_source.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# How long an example takes, or is searched for, says nothing on a machine that has other work.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture
@@ -24,6 +29,12 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
             return stack.enter_context(Sandbox(customers, **({"limit": 0} | options)))
 
         yield start
+
+
+@pytest.fixture(autouse=True)
+def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The register of applied plans is the test's own, not that of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
 
 # Commands that tests start would compile the package anew each time.
@@ -52,6 +63,8 @@ SLOW = [
     "pipeline/test_place.py",
     "extract/test_completeness.py",
     "extract/test_extraction.py",
+    "bulk_run/test_swapped_input.py",
+    "bulk_run/test_fed_back.py",
     "bulk_run/test_simulation.py",
     "bulk_run/test_killed.py",
 ]

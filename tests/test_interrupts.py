@@ -10,10 +10,9 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
 from paystack_source.api.quota import Budget, Quota
 from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.live import fetch_all
+from paystack_source.bulk.plan.live import fetch_all
 from paystack_source.extract.read_ahead import read_ahead
-
-LONG = 5
+from tests.events import PATIENCE
 
 
 class Heard:
@@ -31,7 +30,7 @@ class Heard:
             before = now
             threading.Event().wait(0.001)
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        self.in_time = self.event.wait(LONG)
+        self.in_time = self.event.wait(PATIENCE)
         return self.in_time
 
     def place(self):
@@ -101,7 +100,7 @@ def clock(heard):
     wake = threading.Event()
     heard.beside(wake.set)
     while not wake.is_set():
-        Clock().rest(10 * LONG, wake)
+        Clock().rest(10 * PATIENCE, wake)
 
 
 @pytest.mark.parametrize("waits", [workers, reader, planning, quota, clock])

@@ -23,7 +23,7 @@ from urllib3.exceptions import HTTPError
 from urllib3.util import make_headers, parse_url
 
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.errors import ClosedError, ConfigError
+from paystack_source.errors import ClosedError, ConfigError
 
 if TYPE_CHECKING:
     from paystack_source.api.quota import Check

@@ -15,7 +15,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from paystack_source.api.errors import PaystackError
+from paystack_source.errors import PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

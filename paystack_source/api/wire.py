@@ -29,7 +29,7 @@ from urllib3.exceptions import (
 
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.connection import Connections
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     import urllib3

@@ -12,7 +12,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.errors import ClosedError, NotFound
+from paystack_source.errors import ClosedError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable

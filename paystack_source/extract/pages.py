@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TypeVar
 
 import msgspec
 
-from paystack_source.api.errors import ClosedError, NotFound, Rejected
 from paystack_source.api.models import Page, PageMeta
 from paystack_source.api.workers import ThreadWorkers
+from paystack_source.errors import ClosedError, NotFound, Rejected
 from paystack_source.extract import arrow
 from paystack_source.extract.window_read import NEWEST, PAGE, Query
 

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from paystack_source.api.models import Page
 from paystack_source.extract import arrow
 from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Lister, Pages, SideBySide, Ticket
 from paystack_source.extract.read_ahead import read_ahead

@@ -7,7 +7,7 @@ import pytest
 from urllib3.connection import HTTPConnection
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.errors import ConfigError, Rejected
+from paystack_source.errors import ConfigError, Rejected
 from tests.api.raw_server import RawServer, refusal
 
 

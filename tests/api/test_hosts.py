@@ -15,9 +15,9 @@ from cryptography.x509.oid import NameOID
 
 from paystack_source.api.answers import Fault
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.wire import PAYSTACK, Wire, check_host
+from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
 from tests.api.raw_server import RawServer, ok, reply
 
 TEST_KEY = "sk_test_" + "0123456789" * 4
@@ -213,7 +213,7 @@ def through(monkeypatch, clock):
         monkeypatch.setenv("https_proxy", url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock, timeout=(5.0, 5.0))
+        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock)
 
     return make
 

@@ -5,8 +5,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from paystack_source.api.errors import ClosedError, Unavailable
 from paystack_source.api.workers import ThreadWorkers, fetch_all
+from paystack_source.errors import ClosedError, Unavailable
 from paystack_source.extract import pages
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.window_read import Query
@@ -110,7 +110,7 @@ class Knows:
         return self
 
     def fetch(self, code):
-        from paystack_source.api.errors import NotFound
+        from paystack_source.errors import NotFound
 
         if code == "unknown":
             raise NotFound("no")

@@ -14,8 +14,8 @@ from random import Random
 import msgspec
 import pyarrow as pa
 
-from paystack_source.api.errors import Rejected
 from paystack_source.api.models import Page, PageMeta
+from paystack_source.errors import Rejected
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader

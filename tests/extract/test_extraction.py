@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from paystack_source.api.errors import ConfigError, Rejected
 from paystack_source.api.models import Page, PageMeta
+from paystack_source.errors import ConfigError, Rejected
 from paystack_source.extract.run import TOP_PAGES, Extraction
 from paystack_source.extract.window_read import Reading
 from paystack_source.extract.windows import BEGIN, END, Coverage, Window

@@ -11,8 +11,9 @@ from pathlib import Path
 import pytest
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.cli.terminal import run
+from paystack_source.errors import ExitCode
 from paystack_source.extract.windows import Window
-from paystack_source.terminal import ExitCode, run
 from tests.extract.fake import Copy
 from tests.extract.listing_server import NOON, Listing, forgetting, only, without
 

@@ -1,0 +1,163 @@
+"""A dlt destination that hands rows to the journaled runner, to write back from a dlt pipeline.
+
+    from paystack_source.bulk.dlt_destination import paystack_customers
+
+    pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
+    pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
+
+dlt hands over one file after the other, and again if something was raised. Each file is one run, named
+after dlt's load and the file's content: a file that comes again resumes its run, so what was sent is not
+sent twice, and what is in doubt is read back. A rejected row is never raised (dlt would send its whole file
+five times and block everything behind it); it stands in the run's results. What is raised is a run that was
+stopped, which dlt may try again.
+
+The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
+docs/decisions/write-back-destination.md.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import logging
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, Literal
+
+from paystack_source.api.client import PaystackClient
+from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import operation as find_operation
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.service import Finished, Session, whose
+from paystack_source.errors import ConfigError, PaystackError, StoppedError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from dlt.common.destination import Destination
+
+    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.plan.plan import Plan
+
+log = logging.getLogger("paystack_source")
+_HASHED: Final = 12
+
+
+def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
+    operation: str = "risk-action",
+    *,
+    client: PaystackClient | None = None,
+    approved: bool = False,
+    results_folder: str | Path | None = None,
+    only_missing: bool = False,
+    metadata: Literal["merge", "replace"] = "merge",
+    risk_action: str | None = None,
+) -> Destination[Any, Any]:
+    """A dlt destination for one of the bulk operations.
+
+    `client` None looks the key up as everywhere. With a live key, a file above the operation's thresholds
+    is refused unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left
+    out.
+    """
+    import dlt  # noqa: PLC0415 - takes a second
+
+    name = find_operation(operation).name
+    planning = {"only_missing": only_missing, "metadata": metadata, "risk_action": risk_action}
+
+    @dlt.destination(
+        name="paystack_customers",
+        batch_size=0,  # the path of a whole file: one run each
+        loader_file_format="parquet",
+        naming_convention="direct",
+        skip_dlt_columns_and_tables=True,
+        max_parallel_load_jobs=1,  # a run keeps as many requests under way as the quota takes
+    )
+    def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001 - dlt's: here a path, and a schema
+        _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
+
+    made: Callable[..., Destination[Any, Any]] = send
+    return made()
+
+
+def _send(  # noqa: PLR0913 - what dlt's function was made with
+    path: Path,
+    operation: str,
+    client: PaystackClient | None,
+    runs: Runs,
+    planning: dict[str, Any],
+    *,
+    approved: bool,
+) -> None:
+    """One file: start its run, or go on with it."""
+    from dlt.common.destination.exceptions import DestinationTerminalException  # noqa: PLC0415
+
+    own = client or PaystackClient()
+    try:
+        snapshot = Snapshot.of(path)
+        run_id = run_id_of(snapshot, operation)
+        table = open_table(snapshot)
+        session = Session(own, runs, source=table)
+        run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
+        if run is not None:
+            finished = session.resume(run)
+        else:
+            plan = _plan(session, table, operation, planning, run_id)
+            with contextlib.ExitStack() as stack:
+                stack.callback(plan.path.unlink, missing_ok=True)  # the run's folder has it
+                if not approved:
+                    _refuse_guarded(plan)
+                finished = session.apply(plan, run_id=run_id)
+    except ConfigError as error:
+        raise DestinationTerminalException(str(error)) from None
+    finally:
+        if client is None:
+            own.close()
+    _judge(finished)
+
+
+def _plan(session: Session, table: Table, operation: str, planning: dict[str, Any], run_id: str) -> Plan:
+    """The plan has the id of its run, so that the same file of the same load is applied once."""
+    client = session.client
+    used = client.quota_use(OPERATIONS[operation].endpoint)
+    quota = 0.0 if used is None else float(used[1])
+    options = PlanOptions(account=whose(client).integration, quota=quota, **planning)
+    out = session.runs.new_plan_file(operation, Path(table.name))
+    return make_plan(operation, table, out=out, options=options, client=client, plan_id=run_id)
+
+
+def _refuse_guarded(plan: Plan) -> None:
+    guard = plan.header.guard
+    if guard.needed:
+        raise ConfigError(
+            f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
+            advice="Look at them first, then give approved=True.",
+        )
+
+
+def run_id_of(snapshot: Snapshot, operation: str) -> str:
+    """The same for the same file of the same load, however often dlt hands it over."""
+    load_id = snapshot.path.parent.parent.name
+    digest = hashlib.sha256(load_id.encode())
+    with snapshot.open() as file:
+        while data := file.read(1 << 20):
+            digest.update(data)
+    try:
+        loaded = datetime.fromtimestamp(float(load_id), UTC)
+    except (ValueError, OverflowError):
+        loaded = datetime.fromtimestamp(0, UTC)
+    return f"{loaded:%Y%m%d-%H%M%S}-{operation}-{digest.hexdigest()[:_HASHED]}"
+
+
+def _judge(finished: Finished) -> None:
+    """Rejected rows are told, a stopped run is raised."""
+    if finished.stopped:
+        words = finished.error.message if isinstance(finished.error, PaystackError) else finished.stopped
+        raise StoppedError(f"run {finished.run.run_id} was stopped: {words}")
+    if not finished.complete:
+        log.warning(
+            "run %s: not every row was applied; see %s", finished.run.run_id, finished.run.results_file
+        )

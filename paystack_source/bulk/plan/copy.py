@@ -1,0 +1,149 @@
+"""The warehouse copy of the customers: a DuckDB file joined in place, or anything Arrow.
+
+Everything ends in the view `held` with the columns of `HELD`; a column that the copy lacks is null there.
+"""
+
+# ruff: noqa: S608  # names are quoted by `_quoted`, texts by `_text`
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
+
+import duckdb
+import pyarrow as pa
+
+from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.plan.plan_file import CopyInfo
+from paystack_source.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from duckdb import DuckDBPyConnection
+
+HELD: Final = {
+    **dict.fromkeys(("customer_code", "email"), "VARCHAR"),
+    "id": "BIGINT",
+    **dict.fromkeys(("first_name", "last_name", "phone", "metadata", "risk_action"), "VARCHAR"),
+    "integration": "BIGINT",
+    "domain": "VARCHAR",
+    **dict.fromkeys(("seen_at", "missing_since"), "TIMESTAMPTZ"),
+}
+# What the extract notes of each row.
+_OURS: Final = {"seen_at": "_last_seen_at", "missing_since": "_missing_since"}
+
+CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
+"""Makes the view `held` in a DuckDB, with the customers of this key mode only, and says what the copy is."""
+
+
+def no_copy(con: DuckDBPyConnection) -> None:
+    """The view `held` where there is nothing to compare with."""
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in HELD.items())
+    con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
+
+
+def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "customers") -> CustomerCopy:
+    """The copy in a DuckDB file, which is opened read-only. Raises `ConfigError` if there is no such file."""
+    path = Path(path)
+    if not path.is_file():
+        raise ConfigError(
+            f"There is no copy at {path}",
+            advice="Run the extract first (python pipelines/customers.py), or plan without a copy.",
+        )
+
+    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
+        name = f"copied.{_quoted(dataset)}.{_quoted(table)}"
+        con.execute(f"ATTACH {_text(str(path))} AS copied (READ_ONLY)")
+        try:
+            columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
+        except duckdb.CatalogException:
+            raise ConfigError(
+                f"{path.name} has no table {dataset}.{table}",
+                advice="Run the extract into it first, or name the dataset it is in.",
+            ) from None
+        _check_columns(columns)
+        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
+        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written)
+
+    return attach
+
+
+def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
+    """The copy as a pandas, Arrow, polars or DuckDB frame with Paystack's column names.
+
+    `as_of` says how old it is (UTC) where it has no `_last_seen_at`.
+    """
+
+    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
+        frame = open_table(table, keep=False)
+        _check_columns(frame.columns)
+        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_OURS.values())]
+        names = [frame.columns[i] for i in wanted]
+        schema = pa.schema([(name, pa.string()) for name in names])
+        con.execute(f"CREATE TABLE copied ({', '.join(f'{_quoted(name)} VARCHAR' for name in names)})")
+        for batch in frame.batches():
+            part = pa.RecordBatch.from_arrays([batch.columns[i] for i in wanted], schema=schema)
+            con.register("part", part)
+            con.execute("INSERT INTO copied SELECT * FROM part")
+            con.unregister("part")
+        return _make_view(con, "copied", names, mode, destination, as_of)
+
+    return attach
+
+
+def _check_columns(columns: Sequence[str]) -> None:
+    if "customer_code" not in columns or "email" not in columns:
+        raise ConfigError(
+            "The copy has no columns customer_code and email",
+            advice="Give the customers table as the extract writes it.",
+        )
+
+
+def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the copy
+    con: DuckDBPyConnection,
+    name: str,
+    columns: Sequence[str],
+    mode: str | None,
+    destination: str,
+    as_of: datetime | None,
+) -> CopyInfo:
+    source = {held: ours for held in HELD if (ours := _OURS.get(held, held)) in columns}
+    values = {column: f"NULLIF(CAST({_quoted(name)} AS VARCHAR), '')" for column, name in source.items()}
+    picked = ", ".join(
+        f"TRY_CAST({values.get(column, 'NULL')} AS {kind}) AS {column}" for column, kind in HELD.items()
+    )
+    where = f" WHERE domain IS NULL OR domain = {_text(mode)}" if mode and "domain" in columns else ""
+    con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")
+    count, accounts, account, domains, domain, last = _one(
+        con,
+        "SELECT count(*), count(DISTINCT integration), min(integration), "
+        "count(DISTINCT domain), min(domain), max(seen_at) FROM held",
+    )
+    if accounts > 1:
+        raise ConfigError(
+            "The copy holds customers of more than one account",
+            advice="Give a copy of one account, e.g. another dataset.",
+        )
+    return CopyInfo(
+        destination=destination,
+        as_of=last.astimezone(UTC) if last is not None else as_of,
+        customers=count,
+        account=account,
+        domain=domain if domains == 1 else None,
+    )
+
+
+def _one(con: DuckDBPyConnection, query: str) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = con.execute(query).fetchone() or ()
+    return row
+
+
+def _quoted(name: str) -> str:
+    return '"' + name.replace('"', '""') + '"'
+
+
+def _text(value: str) -> str:
+    return "'" + value.replace("'", "''") + "'"

@@ -1,0 +1,164 @@
+"""The way back: the values that a run replaced, as an input for a plan of their own.
+
+An undo is no special power. It writes a table of customers and the values they had, which is then planned
+(so it is compared with what Paystack holds now, shown and confirmed) and applied like any other. Only rows
+that were applied are in it, only where the plan knew what was there before, and only where Paystack still
+holds what the run wrote: what somebody changed since is theirs. The rest is listed with the reason.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
+from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.readback import same
+from paystack_source.bulk.run.results import RowResult, input_cells, row_results
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.errors import BusyError, ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+    from pathlib import Path
+
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.planner import PlanOptions
+    from paystack_source.bulk.run.runs import Run
+
+_NAMED = ("customer_code", "email")
+
+
+@dataclass(frozen=True, slots=True)
+class Undo:
+    """A plan for the way back, and what has none. `left` is a CSV of the rows that stay, and why."""
+
+    plan: Plan
+    not_undoable: int
+    left: Path | None
+
+
+def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
+    run: Run,
+    *,
+    out: Path | None = None,
+    client: PaystackClient,
+    options: PlanOptions,
+    copy: CustomerCopy | None = None,
+    on_fetch: Callable[[int], None] | None = None,
+) -> Undo:
+    """Plan the undo of a run. Sends no write; `on_fetch` hears how many customers were read.
+
+    Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
+    way.
+    """
+    plan = run.plan()
+    if run.is_busy:
+        raise BusyError(
+            f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
+        )
+    operation = OPERATIONS[plan.header.operation]
+    if not operation.undoable:
+        raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
+    columns = _columns(operation)
+    how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
+    source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
+    changed: dict[int, str] = {}
+
+    def planned() -> Undo:
+        reasons: list[list[str]] = []
+        rows = (_cells(result.row, columns) for result in _undoable(run, plan, changed, reasons))
+        table, number = _written(source, columns, rows)
+        if reasons:
+            write_table(left, (*columns, "_line", "_status", "_message"), reasons)
+        if not number:
+            raise ConfigError(
+                "No row of this run can be undone.",
+                advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
+            )
+        made = make_plan(
+            operation.name,
+            table,
+            out=out or run.folder / "undo.plan",
+            options=how,
+            copy=copy,
+            client=client,
+            on_fetch=on_fetch,
+        )
+        return Undo(made, len(reasons), left if reasons else None)
+
+    while True:  # each plan reads anew, so each is compared
+        undo = planned()
+        left_out = len(changed)
+        for result, now in zip(_undoable(run, plan, changed.copy(), []), undo.plan.rows(), strict=True):
+            if now.verdict == "send" and (names := _changed_since(result, now)):
+                changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
+        if len(changed) == left_out:
+            return undo
+
+
+def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[str]]) -> Iterator[RowResult]:
+    """The rows that can be taken back; of the others, the reason is added to `reasons`."""
+    operation = OPERATIONS[plan.header.operation]
+    with run.journal() as journal:
+        for result in row_results(plan, journal):
+            reason = why_not(result, operation)
+            reason = changed.get(result.row.row) if reason is None else reason
+            if reason is None:
+                yield result
+            elif reason:
+                cells = _cells(result.row, _columns(operation))
+                reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
+
+
+def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
+    """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
+    row = result.row
+    if row.verdict == "folded" or result.outcome in (Outcome.SKIPPED_NOOP, Outcome.UNSENT, Outcome.REJECTED):
+        return ""
+    if result.outcome is not Outcome.APPLIED:
+        return f"{result.outcome.value}: settle it first (resume the run)"
+    if not (row.customer_code or row.email):
+        return "the customer's code is not known"
+    if row.old is None:
+        return "nobody knows what was there before"
+    unknown = [name for name in row.new if name not in row.old]
+    if unknown:
+        return f"nobody knows what {', '.join(unknown)} held before"
+    if "risk_action" in operation.undoable and row.old["risk_action"] not in ("allow", "deny", "default"):
+        return "the risk action before is none that can be set"
+    if not isinstance(row.old.get("metadata"), dict | None) and row.old["metadata"] not in ("", "{}"):
+        return "the metadata before was no object, and Paystack takes nothing else"
+    return None
+
+
+def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
+    """The fields that no longer hold what the run wrote."""
+    held = now.old or {}
+    return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
+
+
+def _columns(operation: Operation) -> tuple[str, ...]:
+    return (*_NAMED, *operation.undoable)
+
+
+def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:
+    """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
+    with private_file(path) as file:
+        number = write_csv(file, columns, rows)
+        return open_table(Snapshot(file, path)), number
+
+
+def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:
+    """The row with the values that it replaced, as far as they are known."""
+    old = row.old or {}
+    return input_cells(row, columns, {name: old[name] for name in row.new if name in old})

@@ -1,0 +1,280 @@
+"""What a run did, on disk before it is believed: an append-only SQLite file, one per run.
+
+`events` only ever grows (triggers refuse anything else) and each line carries the hash of the one before
+it, so that a later edit shows. `state` is the fold of the events per row (`states.step`), kept in the same
+transaction so that a resume of a million rows needs no replay. One `append` is one transaction and one
+fsync, however many rows it holds: the runner hands over what has gathered while requests were under way, so
+the journal never sets the pace.
+
+Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
+no secrets. The exception is `returned`: customers as Paystack answered, kept only until they are merged
+into the warehouse.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sqlite3
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+
+from paystack_source.bulk.run.states import (
+    PLANNED,
+    Event,
+    IllegalEventError,
+    Kind,
+    Phase,
+    RowState,
+    step,
+)
+from paystack_source.errors import EditedJournalError, JournalError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
+
+FORMAT: Final = 1
+
+_SCHEMA: Final = """
+CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
+CREATE TABLE events (
+    seq INTEGER PRIMARY KEY, row INTEGER NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
+    http_status INTEGER, code TEXT, message TEXT, chain BLOB NOT NULL
+);
+CREATE TABLE state (
+    row INTEGER PRIMARY KEY, phase TEXT NOT NULL, sends INTEGER NOT NULL, lost INTEGER NOT NULL,
+    doubts INTEGER NOT NULL, read TEXT,
+    since REAL, at REAL, http_status INTEGER, code TEXT, message TEXT
+);
+CREATE TABLE sessions (
+    number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, who TEXT NOT NULL, host TEXT NOT NULL,
+    stopped TEXT, requests INTEGER NOT NULL DEFAULT 0
+);
+CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
+CREATE TRIGGER events_stay BEFORE UPDATE ON events
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+CREATE TRIGGER events_last BEFORE DELETE ON events
+BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
+"""
+
+_STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
+
+
+class SessionNote(NamedTuple):
+    """One process that worked on the run; without `ended` it was killed or is at work. Seconds since 1970."""
+
+    started: float
+    ended: float | None
+    who: str
+    host: str
+    stopped: str | None
+    requests: int
+
+
+class Journal:
+    """One run's journal. Not thread-safe by design: one thread, the runner's, owns it."""
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
+        """Open an existing journal.
+
+        `durable=False` skips fsync, for simulations that kill the process in words only.
+        """
+        if not path.is_file():
+            raise JournalError(f"there is no journal at {path.name}")
+        self.path = path
+        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
+        try:
+            self._db.execute("PRAGMA journal_mode=WAL")
+            self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
+            self._db.execute("PRAGMA secure_delete=ON")
+            found = self.meta.get("format")
+            known = found == FORMAT
+            query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
+            last = self._db.execute(query).fetchone() if known else None
+        except sqlite3.DatabaseError as error:
+            raise JournalError(
+                f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
+            ) from None
+        if not known:
+            raise JournalError(f"{path.name} has journal format {found}, this version reads {FORMAT}")
+        self._chain: bytes = last[0] if last else self._seed()
+        self._live: dict[int, RowState] = {}
+
+    @classmethod
+    def create(cls, path: Path, meta: Mapping[str, Any], *, durable: bool = True) -> Self:
+        """A new journal, readable by its owner only.
+
+        `meta` says what is applied, by which plan; it never changes.
+        """
+        os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
+        with sqlite3.connect(path) as database:
+            database.executescript(_SCHEMA)
+            rows = [(key, json.dumps(value)) for key, value in {**meta, "format": FORMAT}.items()]
+            database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
+        database.close()
+        return cls(path, durable=durable)
+
+    def close(self) -> None:
+        self._db.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.close()
+
+    # --- what is asked of it
+
+    @property
+    def meta(self) -> dict[str, Any]:
+        """What was written at the start: run, plan, operation, account, key mode, input, options."""
+        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta")}
+
+    def state(self, row: int) -> RowState:
+        """The state of one row; a row without events is planned."""
+        known = self._live.get(row)
+        if known is not None:
+            return known
+        found = self._db.execute(f"SELECT {_STATE_COLUMNS} FROM state WHERE row = ?", (row,)).fetchone()  # noqa: S608
+        return _state(found) if found else PLANNED
+
+    def states(self) -> Iterator[tuple[int, RowState]]:
+        """Every row that has events, in row order, streaming."""
+        for row, *rest in self._db.execute(f"SELECT row, {_STATE_COLUMNS} FROM state ORDER BY row"):  # noqa: S608
+            yield row, _state(rest)
+
+    def verify(self) -> None:
+        """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""
+        chain = self._seed()
+        folded: dict[int, RowState] = {}
+        seq = 0
+        query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
+        try:
+            for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
+                event = Event(row, Kind(kind), at, http_status, code, message)
+                chain = _link(chain, event)
+                if chain != written:
+                    raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
+                folded[row] = step(folded.get(row, PLANNED), event)
+            fits = folded == dict(self.states())
+        except (
+            IllegalEventError,
+            ValueError,
+            sqlite3.DatabaseError,
+        ):  # no such kind, no such order, no such page
+            raise EditedJournalError(
+                f"The journal was edited or damaged at or after its line {seq}."
+            ) from None
+        if not fits:
+            raise EditedJournalError("The journal was edited: its states are not what its events add up to.")
+
+    # --- what is told to it
+
+    def append(
+        self, events: Sequence[Event], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
+    ) -> dict[int, RowState]:
+        """Write events in one transaction: all of them are on disk when this returns, or none (an exception).
+
+        Returns the new states of the rows concerned.
+        """
+        kept = [(row, json.dumps(customer)) for row, customer in returned]
+        if not events and not kept:
+            return {}
+        chain, states, lines = self._chain, dict[int, RowState](), []
+        for event in events:
+            states[event.row] = step(states.get(event.row) or self.state(event.row), event)
+            chain = _link(chain, event)
+            lines.append(
+                (event.row, event.kind, event.at, event.http_status, event.code, event.message, chain)
+            )
+        with self._transaction():
+            self._db.executemany(
+                "INSERT INTO events (row, kind, at, http_status, code, message, chain)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?)",
+                lines,
+            )
+            self._db.executemany(
+                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                [(row, *_columns(state)) for row, state in states.items()],
+            )
+            if kept:
+                self._db.executemany("INSERT OR REPLACE INTO returned VALUES (?, ?)", kept)
+        self._chain = chain
+        for row, state in states.items():
+            if state.phase in (Phase.SENDING, Phase.DOUBT):
+                self._live[row] = state
+            else:
+                self._live.pop(row, None)
+        return states
+
+    def reopen(self, now: float) -> int:
+        """Turn intents that have no outcome into doubts; returns how many.
+
+        For a journal that nobody else is writing.
+        """
+        rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
+        self.append([Event(row, Kind.LOST, now) for row in rows])
+        return len(rows)
+
+    def begin_session(self, started: float, *, who: str, host: str) -> int:
+        """Note that somebody starts or resumes; returns the session's number."""
+        cursor = self._db.execute(
+            "INSERT INTO sessions (started, who, host) VALUES (?, ?, ?)", (started, who, host)
+        )
+        return int(cursor.lastrowid or 0)
+
+    def end_session(self, number: int, *, ended: float, requests: int, stopped: str | None) -> None:
+        """Note how it ended. A session without an end was killed."""
+        self._db.execute(
+            "UPDATE sessions SET ended = ?, requests = ?, stopped = ? WHERE number = ?",
+            (ended, requests, stopped, number),
+        )
+
+    def sessions(self) -> list[SessionNote]:
+        """Who started and resumed, when, and why it ended, in order."""
+        return [
+            SessionNote(*values)
+            for values in self._db.execute(
+                "SELECT started, ended, who, host, stopped, requests FROM sessions ORDER BY number"
+            )
+        ]
+
+    def returned(self) -> Iterator[tuple[int, dict[str, Any]]]:
+        """Customers as Paystack answered that are in no warehouse yet."""
+        for row, customer in self._db.execute("SELECT row, customer FROM returned ORDER BY row"):
+            yield row, json.loads(customer)
+
+    @property
+    def last_seq(self) -> int:
+        """The number of the last event; 0 if there is none."""
+        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+
+    def forget_returned(self, seq: int) -> None:
+        """Erase the customers as Paystack answered: a warehouse has them. Kept if more came after event `seq`."""
+        if seq >= self.last_seq:
+            self._db.execute("DELETE FROM returned")
+        self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+
+    def _transaction(self) -> sqlite3.Connection:
+        self._db.execute("BEGIN IMMEDIATE")
+        return self._db  # as a context manager: commit, or roll back on any exception
+
+    def _seed(self) -> bytes:
+        """The chain starts from what the run is, so that its events fit no other run."""
+        return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _link(chain: bytes, event: Event) -> bytes:
+    line = json.dumps([event.row, event.kind, event.at, event.http_status, event.code, event.message])
+    return hashlib.blake2b(line.encode(), key=chain, digest_size=16).digest()
+
+
+def _state(values: Sequence[Any]) -> RowState:
+    phase, sends, lost, doubts, read, *rest = values
+    return RowState(Phase(phase), sends, lost, doubts, Kind(read) if read else None, *rest)
+
+
+def _columns(state: RowState) -> tuple[Any, ...]:
+    said = (state.http_status, state.code, state.message)
+    return (state.phase, state.sends, state.lost, state.doubts, state.read, state.since, state.at, *said)

@@ -1,0 +1,211 @@
+"""Applies a plan: intent to the journal, request, outcome to the journal; reads back what is in doubt.
+
+One thread, this one, owns the journal, the plan and all decisions. It keeps a few more rows journaled than
+there are requests under way, so that workers never wait for the disk and one fsync covers many rows.
+Workers only perform (see `perform.py`). The workers, the clock and the plan's rows are parameters, so a
+simulation can run the very same loop on one thread and kill it anywhere.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import signal
+import threading
+import time
+from collections import Counter, deque
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from paystack_source.bulk.run.circuit import Circuit, StopRules, in_flight
+from paystack_source.bulk.run.send import Job
+from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
+from paystack_source.errors import ClosedError, PaystackError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from paystack_source.api.workers import Workers
+    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.send import Done
+
+TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
+_AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
+INTERRUPTED: Final = "interrupted"
+_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
+
+
+@dataclass(frozen=True, slots=True)
+class Ended:
+    """Why a session ended.
+
+    `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused.
+    """
+
+    reason: str | None = None
+    error: Exception | None = None
+
+
+class Runner:
+    """One session of one run: the first, or a resume."""
+
+    def __init__(  # noqa: PLR0913 - all that a simulation swaps
+        self,
+        operation: Operation,
+        rows: Iterable[PlanRow],
+        journal: Journal,
+        workers: Workers[Job, Done],
+        *,
+        rules: StopRules | None = None,
+        now: Callable[[], float] = time.time,
+        on_done: Callable[[Done, RowState | None], None] | None = None,
+    ) -> None:
+        """`rows` are those the plan wants sent; `on_done` hears of every answer, for the progress display."""
+        self._operation = operation
+        self._journal = journal
+        self._workers = workers
+        self._rules = rules or StopRules()
+        self._circuit = Circuit(self._rules)
+        self._now = now
+        self._on_done = on_done
+        self._fresh: Iterator[PlanRow] = iter(rows)
+        self._again: deque[PlanRow] = (
+            deque()
+        )  # in doubt, or not sent: looked at once the fresh ones are through
+        self._tries: Counter[tuple[int, Action]] = Counter()
+        self._latencies: deque[float] = deque(maxlen=16)
+        self._ended: Ended | None = None
+        self._silent = False
+
+    def stop(self, reason: str = INTERRUPTED) -> None:
+        """Start nothing more; what is under way is finished. Safe from a signal handler or another thread."""
+        self._silent = self._silent or reason == INTERRUPTED
+        if self._ended is None:
+            self._ended = Ended(reason)
+
+    def check(self, action: Action) -> None:
+        """Raise a `ClosedError` where nothing more is to leave for this; any thread may ask."""
+        if not self._may(action):
+            raise ClosedError("The run was stopped")
+
+    def run(self) -> Ended:
+        """Until nothing is left to do or something stops it.
+
+        All that was learnt is in the journal when this returns.
+        """
+        self._journal.reopen(self._now())
+        finished: list[Done] = []
+        while True:
+            for done in finished:
+                self._judge(done)
+            jobs = list(self._choose())
+            self._record(finished, jobs)
+            for job in jobs:
+                self._workers.start(job, width=self._width)
+            if self._workers.busy:
+                finished = self._workers.wait()
+            elif self._again:
+                finished = []
+            else:
+                return self._ended or Ended()
+
+    @property
+    def _width(self) -> int:
+        latency = min(self._latencies, default=None)
+        return in_flight(latency, repeatable=self._operation.repeatable)
+
+    def _judge(self, done: Done) -> None:
+        """What an answer means for the rows that were not sent yet."""
+        if done.halt is not None and (self._ended is None or self._ended.error is None):
+            self._ended = Ended(_words(done.halt), done.halt)
+        if done.job.action is Action.SEND and done.event is not None:
+            self._latencies.append(done.seconds)
+            reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
+            if reason:
+                self.stop(reason)
+
+    def _choose(self) -> Iterator[Job]:
+        """The jobs to start now: fresh rows while there are any, then those that need another look."""
+        room = self._width + (_AHEAD if self._operation.repeatable else 0) - self._workers.busy
+        holding = self._circuit.holding
+        if holding is not None:
+            room = min(room, holding - self._workers.busy)
+        while room > 0 and (job := self._next_job()) is not None:
+            room -= 1
+            yield job
+
+    def _next_job(self) -> Job | None:
+        while (row := self._next_row()) is not None:
+            state = self._journal.state(row.row)
+            action = self._action(state)
+            tries = (row.row, action)
+            if action is Action.NOTHING or self._tries[tries] >= TRIES_PER_SESSION or not self._may(action):
+                continue
+            if state.sends:  # only rows that come back are counted: a million fresh ones need no memory
+                self._tries[tries] += 1
+            return Job(row, action, doubtful=state.lost > 0, since=state.since)
+        return None
+
+    def _next_row(self) -> PlanRow | None:
+        if self._ended is None:
+            row = next(self._fresh, None)
+            if row is not None:
+                return row
+        return self._again.popleft() if self._again else None
+
+    def _action(self, state: RowState) -> Action:
+        readable = self._operation.read_back is not None
+        return next_action(state, repeatable=self._operation.repeatable, readable=readable)
+
+    def _may(self, action: Action) -> bool:
+        """After a stop nothing is sent; doubts are read back unless a person or Paystack wants silence."""
+        if self._ended is None:
+            return True
+        return action is Action.READ_BACK and not self._silent and self._ended.error is None
+
+    def _record(self, finished: list[Done], jobs: list[Job]) -> None:
+        """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""
+        now = self._now()
+        events = [done.event for done in finished if done.event is not None]
+        events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]
+        customers = [(done.job.row.row, done.customer) for done in finished if done.customer is not None]
+        states = self._journal.append(events, customers)
+        for done in finished:
+            state = states.get(done.job.row.row)
+            if done.event is not None and state is not None and self._action(state) is not Action.NOTHING:
+                self._again.append(done.job.row)
+            if self._on_done is not None:
+                self._on_done(done, state)
+
+
+def _words(error: Exception) -> str:
+    """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
+    return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
+
+
+@contextlib.contextmanager
+def stopping(runner: Runner) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
+
+    Second: stop at once; the journal knows the rest.
+    """
+
+    def first(_number: int, _frame: object) -> None:
+        runner.stop(INTERRUPTED)
+        for number in signals:
+            signal.signal(number, signal.default_int_handler)
+
+    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    signals = [
+        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -1,0 +1,209 @@
+"""Where runs live: a private folder each under `paystack_results/`.
+
+paystack_results/
+  20261123-121530-risk-action-3f9a/
+    plan.plan        the sealed plan, as it was applied
+    journal.sqlite   what happened
+    results.csv, failed.csv, unsent.csv, summary.json
+  .plans/            one small file per plan: which run applied it (see `claims.py`)
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import re
+import secrets
+import shlex
+import shutil
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.run.claims import Claims, hold, lock, registered
+from paystack_source.bulk.run.journal import Journal
+from paystack_source.errors import JournalError, NoSuchRunError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.bulk.run.claims import Scope
+
+RESULTS_FOLDER: Final = Path("paystack_results")
+_RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
+
+
+class Run:
+    """One run's folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        self.run_id = folder.name
+        self.plan_file = folder / "plan.plan"
+        self.journal_file = folder / "journal.sqlite"
+        self.results_file = folder / "results.csv"
+        self.failed_file = folder / "failed.csv"
+        self.unknown_file = folder / "unknown.csv"
+        self.unsent_file = folder / "unsent.csv"
+        self.summary_file = folder / "summary.json"
+
+    @property
+    def name(self) -> str:
+        """What a command names it by that is typed in this working folder: its id, or its folder if it is elsewhere."""
+        here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
+        return self.run_id if here else shlex.quote(str(self.folder))
+
+    def beside(self, run_id: str) -> Run:
+        """Another run in the same results folder."""
+        return Run(self.folder.parent / run_id)
+
+    def withdraw(self) -> None:
+        """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
+        for path in (self.summary_file, self.failed_file, self.unknown_file, self.unsent_file):
+            path.unlink(missing_ok=True)
+
+    def plan(self) -> Plan:
+        """The plan that this run applies; its seal is checked again."""
+        try:
+            return Plan.open(self.plan_file)
+        except FileNotFoundError:
+            raise self._damaged("there is no plan in it") from None
+
+    def journal(self) -> Journal:
+        """Its journal, open. Raises `NoSuchRunError` if the folder holds none that can be read."""
+        try:
+            return Journal(self.journal_file)
+        except JournalError as error:
+            raise self._damaged(str(error)) from None
+
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Shows `is_busy` that a process is at this run. Waits for those who look, which takes no time."""
+        with _opened(self.plan_file) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a process is applying or resuming this run now. To look keeps nobody from working."""
+        try:
+            with _opened(self.plan_file) as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
+    def _damaged(self, why: str) -> NoSuchRunError:
+        return NoSuchRunError(
+            f"The run {self.run_id} cannot be read: {why}",
+            advice="Put its files back, or move its folder elsewhere.",
+        )
+
+
+class Runs:
+    """The runs in one results folder."""
+
+    def __init__(self, root: str | Path | None = None) -> None:
+        """`root` is created, readable by its owner only, with the first run."""
+        self.root = Path(root) if root is not None else RESULTS_FOLDER
+
+    def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
+        """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before it has a claim."""
+        run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(2)}"
+        _private_folder(self.root)
+        run = Run(self.root / run_id)
+        # Built aside and moved into place, so that a folder with a run's name is always a whole run.
+        part = self.root / f".{run_id}.part"
+        shutil.rmtree(part, ignore_errors=True)
+        part.mkdir(mode=0o700)
+        made = Run(part)
+        plan.save(made.plan_file)
+        Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
+        part.rename(run.folder)
+        return run
+
+    def open(self, name: str) -> Run:
+        """The run of this id, unique beginning of an id, folder, or `latest`. Raises `NoSuchRunError`."""
+        folder = Path(name)
+        if (folder / "journal.sqlite").is_file():
+            return Run(folder)
+        found = [run for run in self if run.run_id.startswith(name)] if name != "latest" else list(self)[:1]
+        if len(found) == 1 or (found and found[0].run_id == name):
+            return found[0]
+        what = "several runs begin with" if found else "there is no run"
+        raise NoSuchRunError(
+            f"{what} {name} in {self.root}",
+            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+        )
+
+    def new_plan_file(self, operation: str, source: Path) -> Path:
+        """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""
+        folder = self.root / "plans"
+        for path in (self.root, folder):
+            _private_folder(path)
+        stem = re.sub(r"[^A-Za-z0-9_-]+", "-", source.stem)[:40].strip("-") or "input"
+        now = datetime.now(UTC)
+        return folder / f"{stem}-{operation}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
+
+    def __iter__(self) -> Iterator[Run]:
+        """Newest first."""
+        if not self.root.is_dir():
+            return
+        folders = [entry for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
+        yield from (Run(entry) for entry in sorted(folders, key=lambda entry: entry.name, reverse=True))
+
+    def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
+        """These, and those in other results folders that the user's register knows, on the customers of `scope`."""
+        here = list(self)
+        yield from here
+        known = {run.folder.resolve() for run in here}
+        yield from (
+            Run(folder)
+            for claim in registered(scope)
+            if claim.is_there and (folder := Path(claim.folder)) not in known
+        )
+
+    @contextlib.contextmanager
+    def lock(self, plan: Plan) -> Iterator[Claims]:
+        """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it.
+
+        Raises `BusyError` at once if somebody does.
+        """
+        _private_folder(self.root)
+        own = owner(plan.path)
+        with hold(plan.header.plan_id, self.root, plan.path) as claims:
+            if own is not None:
+                with own.at_work():
+                    yield claims
+                return
+            with _opened(plan.path) as handle:
+                lock(handle)
+                yield claims
+
+
+def owner(plan_file: Path) -> Run | None:
+    """The run whose copy of its plan this file is; None for a plan of its own."""
+    run = Run(plan_file.absolute().parent)
+    return run if plan_file.name == run.plan_file.name and run.journal_file.is_file() else None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
+
+
+def utc(seconds: float) -> datetime:
+    """Seconds since 1970 as an aware time in UTC."""
+    return datetime.fromtimestamp(seconds, UTC)
+
+
+def _private_folder(path: Path) -> None:
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)

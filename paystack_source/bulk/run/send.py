@@ -1,0 +1,192 @@
+"""One send or one read-back of one row, its exceptions turned into events.
+
+No state, no journal; any thread may call it.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.bulk.run.readback import born_before, same
+from paystack_source.bulk.run.states import Action, Event, Kind
+from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
+from paystack_source.errors import (
+    AccessError,
+    ClosedError,
+    ConfigError,
+    NotFound,
+    OutcomeUnknown,
+    PaystackError,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import Reply
+    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.plan.plan_file import PlanRow
+
+ACCEPTED: Final = 202
+ALREADY_GONE: Final = "already_gone"
+DIFFERENT: Final = "different_value"
+DRIFTED: Final = "drifted"
+EXISTS: Final = "exists"
+
+_SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
+
+
+@dataclass(frozen=True, slots=True)
+class Job:
+    """One thing to do.
+
+    `doubtful`: an earlier send of this row may have had its effect. `since`: when the first left.
+    """
+
+    row: PlanRow
+    action: Action
+    doubtful: bool = False
+    since: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """What became of it.
+
+    No event: a read-back failed, which says nothing about the row. `halt`: stop the run.
+    """
+
+    job: Job
+    event: Event | None
+    seconds: float
+    customer: dict[str, Any] | None = None
+    halt: Exception | None = None
+
+
+def _other(wanted: object, answered: object) -> bool:
+    """Whether an answer shows another text than was sent, and not just another spelling of it."""
+    if wanted is None or not isinstance(answered, str | None):
+        return False
+    asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
+    return asked != shown
+
+
+class Performer:
+    """Performs jobs against Paystack."""
+
+    def __init__(  # noqa: PLR0913 - all that a simulation swaps
+        self,
+        operation: Operation,
+        client: PaystackClient,
+        secrets: Callable[[PlanRow], Mapping[str, Any]],
+        *,
+        reader: PaystackClient | None = None,
+        recheck: bool = False,
+        now: Callable[[], float] = time.time,
+        timer: Callable[[], float] = time.perf_counter,
+    ) -> None:
+        """`secrets` gives a row's secret fields, in clear, for the one moment they are needed.
+
+        `reader` reads back, if that may go on when sending may not.
+        `recheck`: read each customer first, and leave alone who was changed since the plan.
+        """
+        self._recheck = recheck
+        self._operation = operation
+        self._client = client
+        self._reader = reader or client
+        self._secrets = secrets
+        self._now = now
+        self._timer = timer
+
+    def __call__(self, job: Job) -> Done:
+        """Every `Exception` becomes a value; what is meant to kill the process passes."""
+        started = self._timer()
+        perform = self._send if job.action is Action.SEND else self._read_back
+        event, customer, halt = perform(job)
+        return Done(job, event, self._timer() - started, customer, halt)
+
+    def _event(self, job: Job, kind: Kind, error: Exception | None = None, code: str | None = None) -> Event:
+        if isinstance(error, PaystackError):
+            return Event(job.row.row, kind, self._now(), error.http_status, code or error.code, error.message)
+        return Event(job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None)
+
+    def _send(  # noqa: PLR0911 - one line per way to end
+        self, job: Job
+    ) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+        row = job.row
+        try:
+            if self._recheck and not job.doubtful and (names := self._drifted(row)):
+                said = (
+                    f"{', '.join(names)}: changed at Paystack since the plan, so nothing was sent; plan again"
+                )
+                return Event(row.row, Kind.REJECTED, self._now(), None, DRIFTED, said), None, None
+            body = {**row.body, **self._secrets(row)}
+            reply = self._operation.call(self._client, row.key, body)
+        except AccessError as error:
+            return self._event(job, Kind.NOT_SENT, error), None, error
+        except (RateLimited, Unavailable, ClosedError) as error:  # the last: it was stopped before it left
+            return self._event(job, Kind.NOT_SENT, error), None, None
+        except NotFound as error:
+            if self._operation.absent_means_done and job.doubtful:
+                return self._event(job, Kind.APPLIED, error, ALREADY_GONE), None, None
+            return self._event(job, Kind.REJECTED, error), None, None
+        except (
+            Rejected,
+            ConfigError,
+        ) as error:  # a config error: our own client refused the row, nothing left
+            return self._event(job, Kind.REJECTED, error), None, None
+        except OutcomeUnknown as error:
+            return self._event(job, Kind.UNKNOWN, error), None, None
+        except Exception as error:  # noqa: BLE001 - a bug: the row may have been sent, and no other row may follow
+            return self._event(job, Kind.UNKNOWN, error), None, error
+        return self._answered(job, reply)
+
+    def _drifted(self, row: PlanRow) -> list[str]:
+        """The fields that hold neither what the plan saw nor what it wants; none where it saw nothing."""
+        if not row.old:
+            return []
+        held = self._client.fetch(row.customer_code or row.key).data or {}
+        return [
+            name
+            for name, wanted in row.new.items()
+            if name in row.old
+            and not same(row.old[name], held.get(name))
+            and not same(wanted, held.get(name))
+        ]
+
+    def _answered(self, job: Job, reply: Reply) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+        data = reply.data or {}
+        kind, code = Kind.APPLIED, None
+        if self._operation.accepted_pending and reply.status == ACCEPTED:
+            kind = Kind.PENDING
+        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in WRITABLE_TEXTS):
+            kind, code = Kind.UNKNOWN, DIFFERENT
+        said = reply.message
+        if self._operation.endpoint == "create" and born_before(
+            data, datetime.fromtimestamp(self._now(), UTC)
+        ):
+            code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
+        event = Event(job.row.row, kind, self._now(), reply.status, code, said)
+        return event, {key: data[key] for key in DOCUMENTED if key in data} or None, None
+
+    def _read_back(self, job: Job) -> tuple[Event | None, dict[str, Any] | None, Exception | None]:
+        since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
+        read_back = self._operation.read_back
+        if read_back is None:
+            return self._event(job, Kind.UNCLEAR), None, None
+        try:
+            seen = read_back(self._reader, job.row, self._secrets(job.row), since)
+        except AccessError as error:
+            return None, None, error
+        except PaystackError:
+            return None, None, None
+        except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
+            return None, None, error
+        return Event(job.row.row, _SEEN[seen], self._now()), None, None

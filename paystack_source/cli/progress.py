@@ -1,0 +1,309 @@
+"""Progress of a long job, shown where the job runs: a live bar, a notebook cell, or plain lines in a log.
+
+One line of text says it all, made by `line` from a snapshot (pure); three views show that line. Many threads
+may call `advance`, `quota` and `note` at once.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import IO, Any, Protocol, Self
+
+import rich.progress
+from rich.console import Console
+from rich.progress import BarColumn, TextColumn
+from rich.table import Column
+
+__all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
+
+Clock = Callable[[], float]
+
+_GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
+PLAIN_EVERY_SECONDS = 5.0
+NOTEBOOK_EVERY_SECONDS = 0.25
+
+
+@dataclass(frozen=True)
+class Snapshot:
+    """What is known at one moment. `elapsed` in seconds; `quota` is (requests used, allowed) per window."""
+
+    description: str
+    unit: str
+    done: int = 0
+    total: int | None = None
+    elapsed: float = 0.0
+    began_at: int = 0
+    quota: tuple[int, int] | None = None
+    note: str = ""
+
+    @property
+    def rate(self) -> float:
+        """Units a second in this run; what an earlier run did does not count."""
+        return (self.done - self.began_at) / self.elapsed if self.elapsed > 0 else 0.0
+
+    @property
+    def remaining(self) -> float | None:
+        """Seconds to go at the rate so far, where that can be said."""
+        if self.total is None or self.rate <= 0 or self.done >= self.total:
+            return None
+        return (self.total - self.done) / self.rate
+
+
+def line(now: Snapshot) -> str:
+    """`Reading customers: 3,200 of 5,000 customers (64 %) · 812/s · quota 320/600 · 3 s left · waiting …`."""
+    if now.total is None:
+        amount = f"{now.done:,} {now.unit}"
+    else:
+        share = f" ({now.done * 100 // now.total} %)" if now.total else ""
+        amount = f"{now.done:,} of {now.total:,} {now.unit}{share}"
+    parts = [amount]
+    if now.rate > 0:
+        parts.append(f"{now.rate:,.0f}/s" if now.rate >= 10 else f"{now.rate:.1f}/s")  # noqa: PLR2004  readability
+    if now.quota:
+        parts.append(f"quota {now.quota[0]:,}/{now.quota[1]:,}")
+    if now.remaining is not None:
+        parts.append(f"{duration(now.remaining)} left")
+    if now.note:
+        parts.append(now.note)
+    return f"{now.description}: " + " · ".join(parts)
+
+
+def last_line(now: Snapshot) -> str:
+    """What stays when it is over."""
+    return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    minutes, left = divmod(whole, 60)
+    if not minutes:
+        return f"{whole} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {left:02} s"
+
+
+class View(Protocol):
+    """Shows snapshots. `show` may be called often; `urgent` marks what should not wait for the next beat.
+
+    `stop` gets what is to stay, None for nothing.
+    """
+
+    def start(self, now: Snapshot) -> None: ...
+    def show(self, now: Snapshot, *, urgent: bool) -> None: ...
+    def stop(self, now: Snapshot | None) -> None: ...
+
+
+class Progress:
+    """A context manager; counts what was done and shows it. Thread-safe.
+
+    `clock` gives seconds; `view` is chosen by `Progress.here`.
+    """
+
+    def __init__(
+        self,
+        description: str,
+        *,
+        total: int | None = None,
+        unit: str = "rows",
+        view: View | None = None,
+        clock: Clock = time.monotonic,
+    ) -> None:
+        self._now = Snapshot(description, unit, total=total)
+        self._view = view
+        self._clock = clock
+        self._lock = threading.Lock()
+        self._started = clock()
+
+    @classmethod
+    def here(
+        cls, description: str, *, total: int | None = None, unit: str = "rows", clock: Clock = time.monotonic
+    ) -> Self:
+        """With the view that fits: notebook cell, live bar on a terminal, else plain lines on stderr."""
+        view: View
+        if in_notebook():
+            view = NotebookView(clock)
+        elif sys.stderr.isatty():
+            view = LiveView(sys.stderr)
+        else:
+            view = PlainView(sys.stderr, clock)
+        return cls(description, total=total, unit=unit, view=view, clock=clock)
+
+    def __enter__(self) -> Self:
+        self._started = self._clock()
+        if self._view:
+            self._view.start(self._now)
+        return self
+
+    def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
+        with self._lock:
+            self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
+            if self._view:
+                # What failed before anything was done leaves the word to the error.
+                self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
+
+    @property
+    def now(self) -> Snapshot:
+        """The latest snapshot."""
+        return self._now
+
+    def advance(self, count: int = 1) -> None:
+        """`count` more units are done."""
+        self._change(lambda now: replace(now, done=now.done + count))
+
+    def update(
+        self,
+        *,
+        done: int | None = None,
+        total: int | None = None,
+        description: str | None = None,
+        began_at: int | None = None,
+    ) -> None:
+        """Sets what is given. `began_at`: units an earlier run had done; they do not flatter the rate."""
+        self._change(
+            lambda now: replace(
+                now,
+                done=now.done if done is None else done,
+                total=now.total if total is None else total,
+                description=now.description if description is None else description,
+                began_at=now.began_at if began_at is None else began_at,
+            )
+        )
+
+    def quota(self, use: tuple[int, int] | None) -> None:
+        """Requests used of those allowed in the present window; None where nothing limits them."""
+        self._change(lambda now: replace(now, quota=use))
+
+    def note(self, text: str = "") -> None:
+        """What it is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""
+        fresh = bool(text) and not self._now.note
+        self._change(lambda now: replace(now, note=text), urgent=fresh)
+
+    def _change(self, change: Callable[[Snapshot], Snapshot], *, urgent: bool = False) -> None:
+        with self._lock:
+            self._now = replace(change(self._now), elapsed=self._clock() - self._started)
+            if self._view:
+                self._view.show(self._now, urgent=urgent)
+
+
+class Silent(Progress):
+    """Counts, shows nothing."""
+
+
+class PlainView:
+    """A line at the start, every few seconds, when a wait begins, and at the end: for logs and pipes."""
+
+    def __init__(self, stream: IO[str], clock: Clock, every: float = PLAIN_EVERY_SECONDS) -> None:
+        self._stream = stream
+        self._clock = clock
+        self._every = every
+        self._shown_at = clock()
+
+    def start(self, now: Snapshot) -> None:
+        self._write(f"{now.description} …")
+
+    def show(self, now: Snapshot, *, urgent: bool) -> None:
+        if urgent or self._clock() - self._shown_at >= self._every:
+            self._write(line(now))
+
+    def stop(self, now: Snapshot | None) -> None:
+        if now:
+            self._write(last_line(now))
+
+    def _write(self, text: str) -> None:
+        self._shown_at = self._clock()
+        with reader_may_leave(self._stream):
+            self._stream.write(text + "\n")
+
+
+class LiveView:
+    """A bar and the line, redrawn in place a few times a second; the last state stays on the screen."""
+
+    def __init__(self, stream: IO[str]) -> None:
+        self._stream = stream
+        words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        self._rows = rich.progress.Progress(
+            BarColumn(bar_width=16),
+            words,
+            console=Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False),
+            refresh_per_second=8,
+            redirect_stdout=False,
+        )
+
+    def start(self, now: Snapshot) -> None:
+        self._row = self._rows.add_task(line(now), total=now.total)
+        self._rows.start()
+
+    def show(self, now: Snapshot, *, urgent: bool) -> None:
+        del urgent
+        self._rows.update(self._row, description=line(now), completed=now.done, total=now.total)
+
+    def stop(self, now: Snapshot | None) -> None:
+        if now is None:
+            self._rows.live.transient = True
+        else:
+            self._rows.update(self._row, description=last_line(now))
+        with reader_may_leave(self._stream):
+            self._rows.stop()
+
+
+class NotebookView:
+    """One line in the cell, updated in place; needs no widget package."""
+
+    def __init__(self, clock: Clock, every: float = NOTEBOOK_EVERY_SECONDS) -> None:
+        self._clock = clock
+        self._every = every
+        self._shown_at = float("-inf")
+        self._handle: Any = None
+
+    def start(self, now: Snapshot) -> None:
+        from IPython.display import display  # noqa: PLC0415  only there in a notebook
+
+        show: Callable[..., Any] = display
+        self._handle = show(_Words(line(now)), display_id=True)
+
+    def show(self, now: Snapshot, *, urgent: bool) -> None:
+        if urgent or self._clock() - self._shown_at >= self._every:
+            self._shown_at = self._clock()
+            self._handle.update(_Words(line(now)))
+
+    def stop(self, now: Snapshot | None) -> None:
+        self._handle.update(_Words(last_line(now) if now else ""))
+
+
+class _Words:
+    """Text that a notebook shows without quotes."""
+
+    def __init__(self, text: str) -> None:
+        self._text = text
+
+    def __repr__(self) -> str:
+        return self._text
+
+
+def in_notebook() -> bool:
+    """Whether this runs in a Jupyter kernel (and not in a plain IPython shell)."""
+    shell = sys.modules.get("IPython")
+    get_ipython = getattr(shell, "get_ipython", None)
+    current = get_ipython() if get_ipython else None
+    return type(current).__name__ == "ZMQInteractiveShell"
+
+
+@contextlib.contextmanager
+def reader_may_leave(stream: IO[str]) -> Iterator[None]:
+    """`… | head -1` or a closed terminal ends our output early; the job was done all the same, its exit code stands."""
+    try:
+        yield
+        stream.flush()
+    except OSError as error:
+        if error.errno not in _GONE:
+            raise
+        with contextlib.suppress(OSError, ValueError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -1,0 +1,351 @@
+"""What both pipelines show: talk, progress, closing table, questions, exit codes. The one module that draws.
+
+    stdout   data: the closing table, or with --json one JSON object as the last line
+    stderr   talk: progress, notes, questions, errors
+
+A pipeline is a click command that gets a `Terminal` from `options` and is started by `run`:
+
+    @click.command()
+    @options
+    def main(terminal: Terminal) -> int:
+        with terminal.progress("Reading customers", total=5000, unit="customers") as progress:
+            progress.advance(100)
+        terminal.finish("Done", [("rows", "5,000")], {"status": "complete"})
+        return ExitCode.OK
+
+    if __name__ == "__main__":
+        sys.exit(run(main))
+"""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import functools
+import json
+import os
+import re
+import signal
+import sys
+import threading
+import time
+from typing import IO, TYPE_CHECKING, Any
+
+import click
+from rich.box import SIMPLE_HEAD
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+from paystack_source.cli.failures import Failure, explain, masked_traceback
+from paystack_source.cli.progress import Progress, Silent, reader_may_leave
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.place import DUCKDB, SANDBOX, of_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from paystack_source.cli.progress import Clock
+
+__all__ = [
+    "Progress",
+    "Terminal",
+    "clean",
+    "examples",
+    "location",
+    "options",
+    "reader_may_leave",
+    "run",
+    "switches",
+]
+
+_MOMENT = 0.05
+_SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
+_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
+
+
+def clean(text: object) -> str:
+    """`text` without control and bidi characters: nothing from a file or an API may steer the terminal."""
+    return _CONTROL.sub("", str(text))
+
+
+class Terminal:
+    """Where a command talks. `json_output` moves all but the last line to stderr; `quiet` drops the talk.
+
+    The streams are looked up at each use, so a notebook or a test that redirects them is obeyed.
+    """
+
+    def __init__(
+        self, *, json_output: bool = False, quiet: bool = False, clock: Clock = time.monotonic
+    ) -> None:
+        self.json_output = json_output
+        self.quiet = quiet
+        self._clock = clock
+
+    def say(self, text: object) -> None:
+        """One line of talk."""
+        if not self.quiet:
+            self._print(sys.stderr, Text(clean(text)))
+
+    def warn(self, text: object) -> None:
+        """One line that is shown even when quiet."""
+        self._print(sys.stderr, Text.assemble(("warning: ", "yellow"), clean(text)))
+
+    def fail(self, failure: Failure) -> None:
+        """Shows an error: what, then what to do."""
+        kind = "" if failure.exit_code == ExitCode.INTERRUPTED else "error: "
+        self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(failure.message)))
+        if failure.advice:
+            self._print(sys.stderr, Text(f"  {clean(failure.advice)}"))
+
+    def progress(self, description: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        """A progress display fit for where this runs: live bar, notebook cell, or plain lines in a log."""
+        if self.quiet:
+            return Silent(description, total=total, unit=unit, clock=self._clock)
+        return Progress.here(description, total=total, unit=unit, clock=self._clock)
+
+    def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
+        """A table of data, beside the closing one."""
+        shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
+        for name in columns:
+            shown.add_column(clean(name), overflow="fold")
+        for row in rows:
+            shown.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+        if title:
+            self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+        self._print(self._data_stream, shown)
+
+    def print_summary(
+        self, title: str, rows: Iterable[tuple[str, object]], next_commands: Iterable[str] = ()
+    ) -> None:
+        """The closing table: label and value, then commands to paste, each unwrapped on its own line."""
+        pairs = [(clean(label), clean(value)) for label, value in rows]
+        width = max((len(label) for label, _ in pairs), default=0)
+        self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+        for label, value in pairs:
+            self._print(self._data_stream, Text.assemble((f"  {label:<{width}}  ", "dim"), value))
+        commands = [clean(command) for command in next_commands]
+        if commands:
+            self._print(self._data_stream, Text("\nNext:", style="bold"))
+            for command in commands:
+                self._print(self._data_stream, Text(f"  {command}", style="cyan"))
+
+    def finish(
+        self,
+        title: str,
+        rows: Iterable[tuple[str, object]],
+        result: dict[str, Any],
+        next_commands: Iterable[str] = (),
+    ) -> None:
+        """The closing table for people and, with --json, `result` for scripts."""
+        self.print_summary(title, rows, next_commands)
+        if self.json_output:
+            self.emit_json(result)
+
+    def emit_json(self, result: dict[str, Any]) -> None:
+        """One JSON object on one line of stdout; the last thing a --json run prints."""
+        _write(sys.stdout, json.dumps(result, default=str, ensure_ascii=False) + "\n")
+
+    def confirm(self, question: str, *, yes: bool = False) -> bool:
+        """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
+        return yes or self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
+
+    def confirm_typed(self, question: str, phrase: str) -> bool:
+        """Asks for `phrase` to be typed, for what must not be waved through with a bare y."""
+        return self._ask(f"{question} Type {phrase} to go on: ") == phrase
+
+    def _ask(self, question: str) -> str:
+        if not (sys.stdin and sys.stdin.isatty()):
+            raise UsageError(
+                "This step asks a person to confirm, and standard input is not a terminal.",
+                "Add --yes to confirm beforehand, or run it in a terminal.",
+            )
+        _write(sys.stderr, clean(question))
+        return sys.stdin.readline().strip()
+
+    @property
+    def _data_stream(self) -> IO[str]:
+        return sys.stderr if self.json_output else sys.stdout
+
+    def _print(self, stream: IO[str], what: Text | Table) -> None:
+        # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
+        width = None if _is_tty(stream) else 160
+        console = Console(
+            file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width
+        )
+        with reader_may_leave(stream):
+            with console.capture() as drawn:  # Rich would exit by itself when the reader has left
+                console.print(what, soft_wrap=isinstance(what, Text))
+            stream.write(drawn.get())
+
+
+def examples(*lines: str) -> str:
+    """The end of a command's --help: lines to paste, each unwrapped."""
+    return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
+
+
+def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that say where the copy is: `--sandbox`, `--dataset` and, if it has a help, `--destination`.
+
+    With `--sandbox` the command gets the place of the sandbox's copy (`paystack_source.place`). Datasets are taken
+    as dlt writes them: other names it would change without a word.
+    """
+
+    def named(_context: click.Context, _option: click.Parameter, value: str) -> str:
+        if value.endswith(SANDBOX):
+            raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
+        return value
+
+    def checked(context: click.Context, option: click.Parameter, value: str) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
+            raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
+        return named(context, option, value)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def located(*args: object, sandbox: bool, dataset: str, **kwargs: Any) -> object:  # noqa: ANN401
+            place = kwargs.get("destination", DUCKDB[0]), dataset
+            kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
+            return command(*args, sandbox=sandbox, **kwargs)
+
+        decorated = click.option(
+            "--dataset", default="paystack", show_default=True, metavar="NAME", callback=checked, help=dataset
+        )(located)
+        if destination:
+            decorated = click.option(
+                "--destination", default=DUCKDB[0], show_default=True, callback=named, help=destination
+            )(decorated)
+        return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
+
+    return decorate
+
+
+def switches(chosen: Mapping[str, Any]) -> list[str]:
+    """The options of `location` as they were typed, for the next command to paste; those left out are not there."""
+    words = ["--sandbox"] if chosen["sandbox"] else []
+    for name, default in (("destination", DUCKDB[0]), ("dataset", "paystack")):
+        typed = chosen[name].removesuffix(SANDBOX)
+        words += [f"--{name}", typed] if typed != default else []
+    return words
+
+
+def options(command: Callable[..., Any]) -> Callable[..., Any]:
+    """The switches all commands share; the command gets them as one argument, `terminal`."""
+
+    @click.option("--json", "json_output", is_flag=True, help="End with one JSON object on standard output.")
+    @click.option(
+        "--quiet", is_flag=True, help="No progress and no notes; warnings and the result are shown."
+    )
+    @click.option(
+        "--traceback",
+        is_flag=True,
+        expose_value=False,
+        help="Show where an error came from (or PAYSTACK_TRACEBACK=1).",
+    )
+    @functools.wraps(command)
+    def with_terminal(*args: object, json_output: bool, quiet: bool, **kwargs: object) -> object:
+        return command(*args, terminal=Terminal(json_output=json_output, quiet=quiet), **kwargs)
+
+    return with_terminal
+
+
+def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
+    """Runs a command, returns its exit code; what goes wrong ends as one message, with --json as one object.
+
+    `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
+    """
+    args = list(sys.argv[1:] if argv is None else argv)
+    terminal = Terminal(json_output="--json" in args)
+    _quiet_libraries()
+    try:
+        with _signals_interrupt():
+            code = (
+                command.main(args=args, standalone_mode=False)
+                if isinstance(command, click.Command)
+                else command()
+            )
+    except SystemExit as stop:
+        code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
+    except GeneratorExit:
+        raise
+    except BaseException as error:  # noqa: BLE001  the last line of defence: nothing may end in a raw traceback
+        return _report(terminal, error, show_traceback="--traceback" in args)
+    return int(code) if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _report(terminal: Terminal, error: BaseException, *, show_traceback: bool) -> int:
+    failure = explain(error)
+    if show_traceback or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}:
+        _write(sys.stderr, clean_lines(masked_traceback(error)))
+    terminal.fail(failure)
+    if terminal.json_output:
+        terminal.emit_json(failure.as_json())
+    return failure.exit_code
+
+
+def clean_lines(text: str) -> str:
+    """`clean` for a text of many lines."""
+    return "\n".join(clean(line) for line in text.split("\n"))
+
+
+def _quiet_libraries() -> None:
+    """Log and telemetry of dlt are off unless the user asked: what matters is said here, once.
+
+    Signals are ours as well: dlt keeps a Ctrl-C back while it loads, and forgets it if the load then ends.
+    """
+    os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")
+    os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
+    os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
+
+
+@contextlib.contextmanager
+def _signals_interrupt() -> Iterator[None]:
+    """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable.
+
+    Python throws an interrupt away that it raised where nothing can be raised (in a `__del__`, or a callback of the
+    garbage collector or of an import): it comes again a moment later.
+    """
+
+    def interrupt(_number: int, _frame: object) -> None:
+        raise KeyboardInterrupt
+
+    def again() -> None:
+        time.sleep(_MOMENT)
+        if sys.unraisablehook is unraisable:  # the command still runs
+            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            _thread.start_new_thread(again, ())  # not `threading`: its locks may be held here
+        else:
+            hook(lost)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    # What is ignored stays so: `nohup` asks for it.
+    before = {
+        number: signal.signal(number, interrupt)
+        for number in wanted
+        if signal.getsignal(number) != signal.SIG_IGN
+    }
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)
+
+
+def _is_tty(stream: IO[str]) -> bool:
+    try:
+        return stream.isatty()
+    except ValueError:  # closed
+        return False
+
+
+def _write(stream: IO[str], text: str) -> None:
+    with reader_may_leave(stream):
+        stream.write(text)
