@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import IdentificationType, RiskAction
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import IdentificationType, RiskAction
     from paystack_source.bulk.helpers import (
         BulkResult,
         bulk_create,
@@ -88,9 +88,9 @@ __all__ = [
 ]
 
 _HOMES = {
-    "PaystackClient": "api.customers",
-    "IdentificationType": "api.records",
-    "RiskAction": "api.records",
+    "PaystackClient": "api.client",
+    "IdentificationType": "api.models",
+    "RiskAction": "api.models",
     "BulkResult": "bulk.helpers",
     "bulk_create": "bulk.helpers",
     "bulk_deactivate_authorization": "bulk.helpers",

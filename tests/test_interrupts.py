@@ -3,17 +3,15 @@
 import signal
 import sys
 import threading
-from functools import partial
 
 import pytest
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from paystack_source.api.quota import Budget, Quota
+from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.plan.live import fetch_all
-from paystack_source.bulk.run.workers import ThreadWorkers
-from paystack_source.extract.ahead import ahead
-from paystack_source.extract.fetch import Fetcher
+from paystack_source.extract.read_ahead import read_ahead
 from tests.events import PATIENCE
 
 
@@ -70,19 +68,11 @@ def workers(heard):
     made.close()
 
 
-def fetcher(heard):
-    made = Fetcher(lambda job: partial(heard.wait, job))
-    made._in_flight.limit = 8
-    made.submit(1)
-    assert made.take() == (1, True)
-    made.close()
-
-
 def reader(heard):
     def items():
         yield heard.wait()
 
-    assert list(ahead(items(), lambda _: 1, 10)) == [True]
+    assert list(read_ahead(items(), lambda _: 1, 10)) == [True]
 
 
 def planning(heard):
@@ -113,7 +103,7 @@ def clock(heard):
         Clock().rest(10 * PATIENCE, wake)
 
 
-@pytest.mark.parametrize("waits", [workers, fetcher, reader, planning, quota, clock])
+@pytest.mark.parametrize("waits", [workers, reader, planning, quota, clock])
 def test_a_signal_that_another_thread_was_handed_is_heard(waits, heard):
     waits(heard)
 
@@ -121,6 +111,6 @@ def test_a_signal_that_another_thread_was_handed_is_heard(waits, heard):
 def test_so_it_is_while_all_connections_are_taken(heard, sandbox):
     server = sandbox(customers=10)
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        taken = client._wire._connection(lambda: None, at_once=True)
-        heard.beside(lambda: client._wire.give_back(taken, broken=True))
+        taken = client._wire.connections.take(lambda: None)
+        heard.beside(lambda: client._wire.connections.give_back(taken, broken=True))
         assert len(client.list().rows) == 10

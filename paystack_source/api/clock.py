@@ -9,9 +9,9 @@ if TYPE_CHECKING:
     from threading import Event
 
 
-LOOK = 0.5
-"""Seconds after which whoever waits looks up, though nobody woke it. Python runs a signal's handler only when the main
-thread moves, and a signal that was handed to another thread, or came just before the wait, does not move it."""
+MAX_WAIT = 0.5
+"""The longest single wait in seconds. Whoever has to wait longer waits again: Python runs the handler of a signal only
+when the main thread moves, and a signal that was handed to another thread does not wake it."""
 
 
 class Clock:
@@ -26,5 +26,5 @@ class Clock:
         return time.time()
 
     def rest(self, seconds: float, wake: Event) -> None:
-        """Sleep for this long, or until ``wake`` is set, or for :data:`LOOK`: whoever has to wait longer asks again."""
-        wake.wait(min(seconds, LOOK))
+        """Sleep for this long, or until ``wake`` is set, or for :data:`MAX_WAIT`; call it again to wait longer."""
+        wake.wait(min(seconds, MAX_WAIT))

@@ -23,7 +23,7 @@ from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 
 if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
@@ -117,8 +117,8 @@ class Budget:
     """How many requests one endpoint may still take. Pure: the time is handed in (seconds, any fixed origin).
 
     ``limit`` is the assumed quota per window (None: no limit of our own, only 429s are obeyed); the header's
-    limit replaces it. ``cap`` is a maximum for our own use that headers never raise. ``share`` scales the
-    limit.
+    limit replaces it. ``cap`` is a maximum that headers never raise. ``share`` is the part of what may be used
+    (the limit, or the cap if that is lower) that this client takes.
 
     What others have used is unknown until an answer tells. So the first request goes alone; without headers,
     requests at a time double with each answer (slow start). After a 429 that goes for everything beyond the
@@ -205,8 +205,8 @@ class Budget:
         return len(self._loose) + (self._window.own if self._window else 0)
 
     def _allowed(self) -> int:
-        allowed = max(1, math.floor(self._limit * self._share))
-        return allowed if self._cap is None else min(allowed, self._cap)
+        usable = self._limit if self._cap is None else min(self._limit, self._cap)
+        return max(1, math.floor(usable * self._share))
 
     def _expire(self, now: float) -> None:
         if self._window is not None and now >= self._window.last:
@@ -382,7 +382,7 @@ class Quota:
                     return Charge(endpoint, now)
                 reason = "rate_limited" if now < lane.budget.blocked else "quota"
             if seconds == math.inf:
-                turn.wait(LOOK)
+                turn.wait(MAX_WAIT)
                 continue
             if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
                 told = now + seconds

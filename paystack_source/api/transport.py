@@ -1,13 +1,12 @@
 """Sends one request and brings back the envelope: connections, host pin, budget, retries.
 
-This module does the I/O; what an answer means is decided in :mod:`.outcomes`, what may be sent in
+This module does the I/O; what an answer means is decided in :mod:`.answers`, what may be sent in
 :mod:`.operations`, and when in :mod:`.quota`.
 """
 
 from __future__ import annotations
 
 import copy
-import functools
 import logging
 import threading
 from dataclasses import dataclass
@@ -15,18 +14,17 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
+from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
 from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from random import Random
 
     from paystack_source.api.clock import Clock
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.operations import Operation, Policy
-    from paystack_source.api.pool import Exchange, Wire
+    from paystack_source.api.wire import Wire
 
 log = logging.getLogger("paystack_source")
 
@@ -77,23 +75,6 @@ class Request:
         return f"Request({self.operation.name})"
 
 
-@dataclass(slots=True, eq=False)
-class _Sending:
-    """A request that has left, its place in the budget, and what came of it once that was read."""
-
-    operation: Operation
-    charge: Charge
-    exchange: Exchange
-    came: tuple[Answer | Fault, float] | None = None
-
-
-class _Mine(threading.local):
-    """What this thread has under way."""
-
-    def __init__(self) -> None:
-        self.under_way: list[_Sending] = []
-
-
 class Transport:
     """Sends requests from any number of threads."""
 
@@ -118,7 +99,6 @@ class Transport:
         self._retry = retry
         self._on_wait = on_wait
         self._lock = threading.Lock()
-        self._mine = _Mine()
         self._checks: tuple[Check, ...] = (wire.check,)
         self.counters = Counters()
 
@@ -134,29 +114,13 @@ class Transport:
 
     def send(self, request: Request) -> tuple[int, Envelope]:
         """The HTTP status and envelope of a success. Raises a :class:`PaystackError`."""
-        return self.begin(request)()
-
-    def begin(self, request: Request) -> Callable[[], tuple[int, Envelope]]:
-        """Send it if the quota lets it go at once; what is returned sees it through, as `send` does.
-
-        That is to be called once, soon, and from this thread.
-        """
         self._policy.check(request.operation)
-        self._check()
-        charge = self._quota.acquire_now(request.operation.endpoint)
-        sending = None if charge is None else self._begin_exchange(request, charge)
-        return functools.partial(self._see_through, request, sending)
-
-    def _see_through(self, request: Request, sending: _Sending | None) -> tuple[int, Envelope]:
         failures = refusals = 0
         trouble = 0.0
         while True:
-            if sending is None:
-                self._land()
-                charge = self._quota.acquire(request.operation.endpoint, self._check)
-                sending = self._begin_exchange(request, charge)
-            result, seconds = self._end_exchange(sending)
-            sending = None
+            self._check()
+            charge = self._quota.acquire(request.operation.endpoint, self._check)
+            result, seconds = self._exchange(request, charge)
             verdict = judge(request.operation, result, request.values)
             if verdict.envelope is not None and isinstance(result, Answer):
                 return result.status, verdict.envelope
@@ -183,7 +147,6 @@ class Transport:
         raise verdict.error
 
     def _back_off(self, operation: Operation, seconds: float, reason: str) -> float:
-        self._land()
         if self._on_wait is not None:
             self._on_wait(seconds, operation.endpoint, reason)
         end = self._clock.now() + seconds
@@ -194,49 +157,16 @@ class Transport:
             self.counters.backed_off += seconds
         return seconds
 
-    def _land(self) -> None:
-        """Before this thread waits for anything but an answer: read all that it has under way.
-
-        Answers free connections and tell the quota; a thread that waited for either and held them would wait for ever.
-        """
-        while self._mine.under_way:
-            self._end_exchange(self._mine.under_way[0])
-
-    def abandon(self) -> None:
-        """Do without all that this thread has under way. What is asked for all the same is sent again."""
-        while self._mine.under_way:
-            sending = self._mine.under_way.pop()
-            sending.exchange.drop()
-            sending.came = (Fault("abandoned", sent=True), 0.0)
-            self._quota.settle(sending.charge, NOTHING)
-
-    def _begin_exchange(self, request: Request, charge: Charge) -> _Sending:
-        """Send once, at the expense of this charge."""
+    def _exchange(self, request: Request, charge: Charge) -> tuple[Answer | Fault, float]:
+        """Send once, at the expense of this charge; with the seconds that it took."""
         with self._lock:
             self.counters.requests += 1
-        what = (request.operation.method, request.target, request.body, self._key)
-        try:
-            exchange = self._wire.begin(*what, check=self._check, at_once=True)
-            if exchange is None:
-                self._land()
-                exchange = self._wire.begin(*what, check=self._check)
-        except BaseException:
-            self._quota.settle(charge, NOTHING)
-            raise
-        assert exchange is not None  # noqa: S101  # only with `at_once`
-        sending = _Sending(request.operation, charge, exchange)
-        self._mine.under_way.append(sending)
-        return sending
-
-    def _end_exchange(self, sending: _Sending) -> tuple[Answer | Fault, float]:
-        """Wait for the answer; with the seconds that were spent waiting."""
-        if sending.came is not None:
-            return sending.came
-        self._mine.under_way.remove(sending)
-        charge, began = sending.charge, self._clock.now()
+        began = self._clock.now()
         result: Answer | Fault = Fault("interrupted", sent=True)
         try:
-            result = sending.exchange.end()
+            result = self._wire.exchange(
+                request.operation.method, request.target, request.body, self._key, self._check
+            )
         finally:
             refused = False
             if isinstance(result, Answer):
@@ -250,11 +180,11 @@ class Transport:
             if refused:
                 with self._lock:
                     self.counters.rate_limited += 1
-            sending.came = (result, self._clock.now() - began)
+        seconds = self._clock.now() - began
         if log.isEnabledFor(logging.DEBUG):
             what = result.status if isinstance(result, Answer) else result.reason
-            log.debug("%s: %s in %.0f ms", sending.operation.name, what, sending.came[1] * 1000)
-        return sending.came
+            log.debug("%s: %s in %.0f ms", request.operation.name, what, seconds * 1000)
+        return result, seconds
 
 
 def encode(fields: dict[str, Any], operation: Operation) -> bytes:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.planner import host_of
 from paystack_source.bulk.run.claims import Claim, Scope
@@ -23,7 +24,6 @@ from paystack_source.bulk.run.runner import INTERRUPTED, Ended, Runner, stopping
 from paystack_source.bulk.run.runs import Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Performer
 from paystack_source.bulk.run.states import Action, Event, Kind, Outcome, Phase
-from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.cli.failures import explain
 from paystack_source.errors import (
     AppliedError,
@@ -37,7 +37,7 @@ from paystack_source.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.plan.plan_file import PlanRow
     from paystack_source.bulk.run.circuit import StopRules

@@ -8,20 +8,19 @@ authorization code.
 
 from __future__ import annotations
 
-import functools
+import contextlib
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 
-from paystack_source.errors import NotFound
-from paystack_source.extract.fetch import Fetcher
+from paystack_source.api import workers
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from datetime import datetime
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 HIDDEN = ("authorization_code", "signature")
 MASKED = ("bvn", "account_number", "value")
@@ -85,21 +84,10 @@ Fetched = tuple[Due, dict[str, Any]]
 
 def fetch_all(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
     """Fetch these customers side by side, within the client's quota; in the order in which answers come."""
-
-    def fetch(one: Due) -> dict[str, Any]:
-        try:
-            return asking.fetch(one.code).data or {}
-        except NotFound:
-            return {}
-
-    fetcher: Fetcher[Due, dict[str, Any]] = Fetcher(lambda one: functools.partial(fetch, one))
-    asking = client.until(fetcher.check)
-    try:
-        fetcher.submit(*due)
-        for _ in due:
-            yield fetcher.take()
-    finally:
-        fetcher.close()
+    by_code = {one.code: one for one in due}
+    with contextlib.closing(workers.fetch_all(client, by_code)) as found:
+        for code, answer in found:
+            yield by_code[code], answer or {}
 
 
 def details_row(due: Due, answer: dict[str, Any], include: Collection[str], now: datetime) -> dict[str, Any]:

@@ -5,7 +5,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, fields
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paystack_source.extract.windows import BEGIN, END
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from paystack_source.extract.events import Look
-    from paystack_source.extract.reading import Result
+    from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Window
 
 
@@ -123,24 +123,10 @@ class Entry:
         return asdict(self)
 
 
-LEDGER_COLUMNS: dict[str, str] = {
-    "entry_id": "text",
-    "run_id": "text",
-    "kind": "text",
-    "window_from": "timestamp",
-    "window_to": "timestamp",
-    "asked_from": "timestamp",
-    "asked_to": "timestamp",
-    "api_total": "bigint",
-    "distinct_ids": "bigint",
-    "rows": "bigint",
-    "rows_held_before": "bigint",
-    "rows_held_after": "bigint",
-    "requests": "bigint",
-    "proof": "text",
-    "proven": "bool",
-    "difference": "bigint",
-    "verified_at": "timestamp",
+_DLT_TYPES = {"str": "text", "int": "bigint", "bool": "bool", "datetime": "timestamp"}
+
+LEDGER_COLUMNS = {
+    column.name: _DLT_TYPES[str(column.type).removesuffix(" | None")] for column in fields(Entry)
 }
 """dlt's type of each column."""
 

@@ -12,31 +12,27 @@ an empty page, is.
 
 from __future__ import annotations
 
-import dataclasses
-import functools
+import contextlib
 import itertools
-import time
-from datetime import UTC, datetime
-from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
+from typing import TYPE_CHECKING
 
-import msgspec
 import pyarrow.compute as pc
 
-from paystack_source.api.records import Page, PageMeta
-from paystack_source.errors import NotFound, Rejected
+from paystack_source.api.models import Page
 from paystack_source.extract import arrow
-from paystack_source.extract.ahead import ahead
-from paystack_source.extract.fetch import CAP, Fetcher
-from paystack_source.extract.reading import NEWEST, PAGE, NoTotalError, Query, Reading, Result
-from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
+from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Lister, Pages, SideBySide, Ticket
+from paystack_source.extract.read_ahead import read_ahead
+from paystack_source.extract.window_read import PAGE, NoTotalError, Query, Reading, Result
+from paystack_source.extract.windows import BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from datetime import timedelta
+    from datetime import datetime
 
     import pyarrow as pa
 
-_DOCUMENTED_PAGE = 50
+    from paystack_source.api.models import Page
+
 PAGES_A_BITE = 10
 AHEAD_PAGES = 300
 """The next window is begun while fewer pages than this are under way."""
@@ -45,53 +41,14 @@ AHEAD_BYTES = 30_000_000
 """Customers that may be read before they are taken, most of a load: reading need not wait while one is under way."""
 
 PASSES = 3
-ASK_AGAIN = 2
-ASK_LONG = 12  # times, once it is known that there are totals at all
 PASSES_WITHOUT_TOTAL = 4
-REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
-"""Stands for a page past the first that was refused: it is past the end, as a rule, or too deep."""
-
-
-class Lister(Protocol):
-    """What is needed of `PaystackClient`: the one operation, at once or in two halves."""
-
-    def list(  # noqa: PLR0913
-        self,
-        *,
-        page: int | None = None,
-        per_page: int = PAGE,
-        use_cursor: bool = False,
-        next: str | None = None,  # noqa: A002
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
-    ) -> Page: ...
-
-    def begin_list(
-        self,
-        *,
-        page: int | None = None,
-        per_page: int = PAGE,
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
-    ) -> Callable[[], Page]: ...
-
-    def abandon(self) -> None: ...
-
-    def until(self, check: Callable[[], None]) -> Self: ...
-
-
-class Ticket(NamedTuple):
-    """A query and the window that wants its answer."""
-
-    query: Query
-    reading: Reading
 
 
 class FiltersIgnoredError(Exception):
     """The API answers questions about a window with customers of other times: windows cannot be counted."""
 
 
-class Reader:
+class Reader(Pages):
     """Reads windows through a client. One per run; it outlives checkpoints, and reads on while they are loaded."""
 
     def __init__(
@@ -99,85 +56,21 @@ class Reader:
         client: Lister,
         *,
         now: Callable[[], datetime] | None = None,
-        in_flight: int = CAP,
+        in_flight: int = IN_FLIGHT,
         window_rows: int = WINDOW_ROWS,
     ) -> None:
+        super().__init__(client, now=now, in_flight=in_flight)
         self._window_rows = window_rows
-        self._now = now or (lambda: datetime.now(UTC))
-        self.per_page = PAGE
-        self.requests = 0
-        self.totals_on_pages = False
-        self._fetcher: Fetcher[Ticket, Page] = Fetcher(
-            lambda ticket: self._begin(ticket.query),
-            abandon=client.abandon,
-            size=lambda page: memoryview(page.raw).nbytes,
-            cap=in_flight,
-        )
-        self._client = client.until(self._fetcher.check)
-
-    def close(self) -> None:
-        """Ask nothing more: whatever would have to raises a `ClosedError`."""
-        self._fetcher.close()
-
-    def ask(self, query: Query) -> Page:
-        """One page, at once."""
-        self.requests += 1
-        began = time.monotonic()
-        page = self._list(query)
-        self._fetcher.note(time.monotonic() - began)
-        self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
-        return page
-
-    def ask_total(self, query: Query) -> Page:
-        """One page, asked again a few times if it has no total: either meta may come at any time.
-
-        Of the whole list the first page by cursor may have it instead. With filters it is not to be trusted: a cursor
-        need not keep to them.
-        """
-        page = self.ask(query)
-        asked = 1
-        while page.meta.total is None and asked < (ASK_LONG if self.totals_on_pages else ASK_AGAIN):
-            if query == NEWEST and asked == 1 and (other := self._by_cursor((None, None), None)):
-                page = dataclasses.replace(page, meta=other.meta)
-            else:
-                page = self.ask(query)
-            asked += 1
-        return page
-
-    def parse(self, *pages: Page) -> arrow.Parsed:
-        return arrow.parse([page.raw for page in pages], self._now())
-
-    def _list(self, query: Query) -> Page:
-        return self._begin(query)()
-
-    def _begin(self, query: Query) -> Callable[[], Page]:
-        per_page = self.per_page
-        waiting = self._client.begin_list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
-        return functools.partial(self._page, query, per_page, waiting)
-
-    def _page(self, query: Query, per_page: int, waiting: Callable[[], Page]) -> Page:
-        try:
-            return waiting()
-        except NotFound:
-            raise
-        except Rejected:
-            if query.page > 1:
-                return REFUSED
-            if per_page != PAGE:
-                raise
-        self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
-        return self._list(query)
 
     # -- cutting ------------------------------------------------------------------------------------------------
 
-    def split(self, window: Window, margin: timedelta = MARGIN) -> Iterator[Reading]:
+    def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
 
         Page p of the question gives the creation time at that rank: one request finds each cut. The cuts need only
-        be roughly right, as each window is counted by itself afterwards. With more `margin` than usual, more
-        customers than there are in a window are to be expected.
+        be roughly right, as each window is counted by itself afterwards.
         """
-        asked = window.asked(margin)
+        asked = window.asked()
         first = self.ask(Query(*asked, 1))
         reading = Reading(window, asked)
         self._note(reading, 1, first)
@@ -194,23 +87,13 @@ class Reader:
         for part in reversed(cut_at(window, times)):
             expected = min(step * length, left) if part.lo > window.lo else left
             left -= expected
-            yield Reading(part, part.asked(margin), expected=expected if margin == MARGIN else None)
+            yield Reading(part, part.asked(), expected=expected)
 
     def _times_at(self, probes: list[Query]) -> list[datetime]:
         """The oldest creation time on each of these pages."""
         pages = self.ask_all(probes)
         found = (pc.min(self.parse(page).table.column("created_at")).as_py() for page in pages)
         return [time for time in found if time is not None]
-
-    def ask_all(self, queries: list[Query]) -> list[Page]:
-        """Pages side by side, in any order; only between readings."""
-        self.requests += len(queries)
-        nobody = Reading(ALWAYS, (None, None))
-        try:
-            self._fetcher.submit(*(Ticket(query, nobody) for query in queries))
-            return [self._fetcher.take()[1] for _ in queries]
-        finally:
-            self._fetcher.forget()
 
     def count(self, from_: datetime | None, to: datetime | None) -> int:
         """How many customers the API counts between two moments.
@@ -243,46 +126,47 @@ class Reader:
             PaystackError: A request failed for good.
 
         """
-        return ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
+        return read_ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
 
     def _read(self, waiting: Iterator[Reading]) -> Generator[pa.Table | Result]:
-        try:
-            yield from self._read_on(waiting)
-        finally:
-            self._fetcher.forget()
+        requests: SideBySide[Reading] = SideBySide(self, self.client)
+        with contextlib.closing(requests):
+            yield from self._read_on(waiting, requests)
 
-    def _read_on(self, waiting: Iterator[Reading]) -> Iterator[pa.Table | Result]:
+    def _read_on(
+        self, waiting: Iterator[Reading], requests: SideBySide[Reading]
+    ) -> Iterator[pa.Table | Result]:
         under_way: list[Reading] = []
         more = True
         while more or under_way:
-            while more and self._fetcher.pending < AHEAD_PAGES:
+            while more and requests.pending < AHEAD_PAGES:
                 reading = next(waiting, None)
                 more = reading is not None
                 if reading is not None:
                     under_way.append(reading)
                     yield from self._digest(reading)
-                    self._ask_on(reading)
+                    self._ask_on(reading, requests)
             for reading in [r for r in under_way if not r.outstanding]:
-                yield from self._end_of_pass(reading)
+                yield from self._end_of_pass(reading, requests)
                 if not reading.outstanding:
                     under_way.remove(reading)
             if any(reading.outstanding for reading in under_way):
-                (query, reading), page = self._fetcher.take()
-                self._note(reading, query.page, page)
-                reading.outstanding -= 1
-                if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
-                    yield from self._digest(reading)
-                if not reading.outstanding:
-                    self._ask_on(reading)
+                for (query, reading), page, _ in requests.take():
+                    self._note(reading, query.page, page)
+                    reading.outstanding -= 1
+                    if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
+                        yield from self._digest(reading)
+                    if not reading.outstanding:
+                        self._ask_on(reading, requests)
 
-    def _ask_on(self, reading: Reading) -> None:
+    def _ask_on(self, reading: Reading, requests: SideBySide[Reading]) -> None:
         numbers = reading.next_pages()
         if numbers:
             reading.asked_up_to = numbers[-1]
             reading.fresh = 0
             reading.outstanding += len(numbers)
             self.requests += len(numbers)
-            self._fetcher.submit(*(Ticket(Query(*reading.asked, number), reading) for number in numbers))
+            requests.submit(*(Ticket(Query(*reading.asked, number), reading) for number in numbers))
 
     def _note(self, reading: Reading, number: int, page: Page) -> None:
         reading.requests += 1
@@ -300,6 +184,7 @@ class Reader:
         table, unreadable, lengths = self.parse(*(page for _, page in raw))
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
+        reading.longest = max(reading.longest, *lengths)
         reading.stray = reading.stray or _strays(table, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
         if reading.stray and (reading.strict or far):
@@ -308,6 +193,7 @@ class Reader:
         if reading.walk is not reading.seen:
             reading.walk.update(table.column("id").to_pylist())
         new = arrow.unseen(table, reading.seen)
+        self.answers_differ = self.answers_differ or len(reading.seen) > reading.longest
         reading.fresh += len(reading.walk) - before
         new = arrow.cut(new, reading.window)
         if new.num_rows:
@@ -316,7 +202,7 @@ class Reader:
 
     # -- proving ------------------------------------------------------------------------------------------------
 
-    def _end_of_pass(self, reading: Reading) -> Iterator[pa.Table | Result]:
+    def _end_of_pass(self, reading: Reading, requests: SideBySide[Reading]) -> Iterator[pa.Table | Result]:
         """Finish a window that adds up; start another pass over one that does not."""
         while True:
             if reading.knows_totals and reading.total is None:  # a cursor's pages have none
@@ -324,13 +210,17 @@ class Reader:
                 yield from self._digest(reading)
             reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
+            if ids and reading.by_itself and reading.one_page:
+                reading.doubted = not self.believable(Query(*reading.asked, 1))
+            if reading.doubted:
+                ids = None
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
                 yield self._result(reading, ids)
                 return
             if reading.passes[-1] == "cursor":
                 reading.start_pass("pages")
-                self._ask_on(reading)
+                self._ask_on(reading, requests)
                 return
             reading.start_pass("cursor")
             yield from self._follow_cursor(reading)
@@ -341,31 +231,25 @@ class Reader:
         reading.cut_short = True
         used: set[str] = set()
         for number in itertools.count(1):
-            page = self._by_cursor(reading.asked, cursor)
+            page = self.by_cursor(reading.asked, cursor)
             if page is None:
                 yield from self._digest(reading)
                 break
             self._note(reading, number, page)
             cursor = page.meta.next
-            at_end = cursor is None or cursor in used
-            if at_end or len(reading.raw) >= PAGES_A_BITE:
+            at_end = cursor is None
+            if at_end or cursor in used or len(reading.raw) >= PAGES_A_BITE:
                 reading.fresh = 0
                 yield from self._digest(reading)
                 if at_end:
                     reading.cut_short = False
                     break
+                if cursor in used:
+                    break
                 if not reading.fresh:
+                    reading.more_said = not self._shown(page)[1]
                     break
             used.add(cursor or "")
-
-    def _by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
-        """The page at a cursor, or the first one; nothing if there are no cursors here, or not this one."""
-        self.requests += 1
-        from_, to = asked
-        try:
-            return self._client.list(per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to)
-        except Rejected:
-            return None
 
     def _result(self, reading: Reading, ids: set[int] | None) -> Result:
         total = reading.total
@@ -380,7 +264,7 @@ class Reader:
             left=reading.inside - found,
             requests=reading.requests,
             how=reading.passes[-1] if reading.knows_totals else "two walks",
-            read_at=self._now(),
+            read_at=self.now(),
             unreadable=reading.unreadable,
         )
 

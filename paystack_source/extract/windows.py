@@ -62,19 +62,12 @@ class Window:
         """What both windows share; may be empty."""
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
-    def asked(self, margin: timedelta = MARGIN) -> tuple[datetime | None, datetime | None]:
+    def asked(self) -> tuple[datetime | None, datetime | None]:
         """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
         return (
-            None if self.lo <= BEGIN else self.lo - margin,
-            None if self.hi >= END else self.hi + margin,
+            None if self.lo <= BEGIN else self.lo - MARGIN,
+            None if self.hi >= END else self.hi + MARGIN,
         )
-
-    def halves(self) -> tuple[Window, Window] | None:
-        """Two windows of equal length on a whole second, or `None` if one second is left."""
-        middle = second(self.lo + (self.hi - self.lo) / 2)
-        if middle <= self.lo or middle >= self.hi:
-            return None
-        return Window(self.lo, middle), Window(middle, self.hi)
 
 
 ALWAYS = Window(BEGIN, END)
@@ -109,11 +102,6 @@ class Coverage:
     @property
     def rows(self) -> int:
         return sum(item.rows for item in self._items)
-
-    @property
-    def until(self) -> datetime:
-        """Where the last proven window ends; `BEGIN` when nothing is proven."""
-        return self._items[-1].window.hi if self._items else BEGIN
 
     def add(self, item: Proven) -> None:
         """Record a window; what it overlaps is no longer proven outside of it."""

@@ -11,9 +11,9 @@ import msgspec
 import pytest
 
 from paystack_source import errors
-from paystack_source.api import customers, keys, records
-from paystack_source.api.customers import PaystackClient
-from paystack_source.api.records import IdentificationType, PageMeta, RiskAction, bound, parse_time
+from paystack_source.api import client, keys, models
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound, parse_time
 from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply
@@ -140,6 +140,15 @@ class TestAgainstTheSandbox:
             assert client.quota_use("fetch") == (0, 50)
         with PaystackClient(server.secret_key, base_url=server.url, quota=0) as client:
             assert client.quota_use("list") is None
+
+    @pytest.mark.parametrize(
+        ("quota", "share", "may"), [(50, 0.5, 25), (None, 0.5, 300), (1_000, 0.5, 300), (50, 1.0, 50)]
+    )
+    def test_a_share_is_of_what_may_be_used_whatever_the_headers_say(self, sandbox, quota, share, may):
+        server = sandbox(limit=600)
+        with PaystackClient(server.secret_key, base_url=server.url, quota=quota, quota_share=share) as client:
+            client.list()
+            assert client.quota_use("list") == (1, may)
 
     def test_many_threads_share_one_client(self, sandbox):
         server = sandbox(customers=100)
@@ -408,7 +417,7 @@ class TestRecords:
         assert IdentificationType.BANK_ACCOUNT == "bank_account"
 
 
-@pytest.mark.parametrize("module", [customers, errors, keys, records])
+@pytest.mark.parametrize("module", [client, errors, keys, models])
 def test_every_public_name_says_what_it_is(module):
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:

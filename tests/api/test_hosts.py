@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.answers import Fault
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.outcomes import Fault
-from paystack_source.api.pool import Wire, check_host
+from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.settings import BASE_URL
 from tests.api.raw_server import RawServer, ok, reply
@@ -137,7 +137,7 @@ def test_no_redirect_is_followed(connect):
 
 
 def test_tls_is_always_verified():
-    pool = Wire(BASE_URL)._pool
+    pool = Wire(BASE_URL).connections._pool
     context = pool.conn_kw["ssl_context"] if "ssl_context" in pool.conn_kw else pool._get_conn().ssl_context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
@@ -276,9 +276,9 @@ def test_no_proxy_on_loopback(connect, monkeypatch):
 def test_no_proxy_is_honoured(monkeypatch):
     monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
     monkeypatch.setenv("no_proxy", "api.paystack.co")
-    assert Wire(BASE_URL)._pool.proxy is None
+    assert Wire(BASE_URL).connections._pool.proxy is None
     monkeypatch.delenv("no_proxy")
-    assert Wire(BASE_URL)._pool.proxy is not None
+    assert Wire(BASE_URL).connections._pool.proxy is not None
 
 
 LOWER = [
@@ -306,8 +306,8 @@ def test_each_lower_error_becomes_a_fault_in_our_words(lower, broken, monkeypatc
         monkeypatch.setattr(Connection, name, staticmethod(fail))
     wire = Wire("http://127.0.0.1:9")
     given_back = []
-    monkeypatch.setattr(wire._pool, "_get_conn", lambda _timeout: Connection())
-    monkeypatch.setattr(wire._pool, "_put_conn", given_back.append)
+    monkeypatch.setattr(wire.connections._pool, "_get_conn", lambda _timeout: Connection())
+    monkeypatch.setattr(wire.connections._pool, "_put_conn", given_back.append)
     fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY))
     assert isinstance(fault, Fault)
     assert fault.sent is (broken != "connect")

@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.traceback import Traceback
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.redact import redact
+from paystack_source.api.privacy import redact
 from paystack_source.errors import ConfigError, PaystackError
 from tests.api.raw_server import CLOSE, HTML, RawServer, ok, refusal, reply
 
@@ -160,12 +160,12 @@ def test_a_bug_or_an_interrupt_inside_shows_nothing(operation, problem, client_o
 
     with RawServer(ok()) as server:
         client = client_of(server)
-        monkeypatch.setattr(client._wire._pool, "_get_conn", fail)
+        monkeypatch.setattr(client._wire.connections._pool, "_get_conn", fail)
         error = provoke(partial(operation, client))
     assert type(error) is problem
     assert not found(shown(error))
     if problem is not KeyboardInterrupt:
-        assert "pool.py" in error.__notes__[0]  # where it came from is still known
+        assert "connection.py" in error.__notes__[0]  # where it came from is still known
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_representations_show_nothing(client_of):
         vars(client._transport),
         client.stats,
     ]
-    held.append(vars(client._wire))
+    held += [vars(client._wire), vars(client._wire.connections)]
     assert not found(" ".join(f"{thing} {thing!r}" for thing in held))
     assert reply.data == ROW  # it is there, for who asks
 
@@ -288,7 +288,7 @@ def test_connections_do_not_keep_the_key(client_of):
         client = client_of(server)
         client.fetch(CANARIES["email"])
         gc.collect()
-        queue = client._wire._pool.pool.queue
+        queue = client._wire.connections._pool.pool.queue
         held = " ".join(str(vars(connection)) for connection in queue if connection is not None)
     assert "host" in held
     assert not found(held)

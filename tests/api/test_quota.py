@@ -298,7 +298,7 @@ class TestHeaders:
 
 @pytest.fixture(autouse=True)
 def nobody_looks_up_unasked(monkeypatch):
-    monkeypatch.setattr("paystack_source.api.quota.LOOK", 60.0)
+    monkeypatch.setattr("paystack_source.api.quota.MAX_WAIT", 60.0)
 
 
 class HandClock(Clock):

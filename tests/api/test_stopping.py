@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
+from paystack_source.api import workers
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from paystack_source.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
-from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.reading import Query, Reading
+from paystack_source.extract.window_read import Query, Reading
 from paystack_source.extract.windows import ALWAYS
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, refusal
@@ -130,16 +130,16 @@ def test_whoever_waits_to_try_again_does_not(ask, waits):
 def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
     server, stop = sandbox(), Stop()
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        finish = client.begin_list()  # it has the only one
-        room, waiting = client._wire._room, threading.Event()
+        taken = client._wire.connections.take(lambda: None)  # the only one
+        room, waiting = client._wire.connections._room, threading.Event()
         wait = room.wait
         room.wait = lambda seconds: (waiting.set(), wait(seconds))
         asked = ask(client.until(stop))
         assert waiting.wait(PATIENCE)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
-        assert len(finish().rows) == 50
-        assert server.stats.total == 1
+        client._wire.connections.give_back(taken, broken=False)
+        assert server.stats.total == 0
         assert len(client.list().rows) == 50
 
 
@@ -147,17 +147,17 @@ def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
 def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
     stop = Stop()
     with RawServer(ok([])) as server, PaystackClient(KEY, base_url=server.url, quota=0) as client:
-        connect = client._wire._connect
+        connect = client._wire.connections.open
 
-        def late(connection):
-            connect(connection)
+        def late(connection, timeout):
+            connect(connection, timeout)
             until(lambda: server._open)
             if how == "stopped":
                 stop.stopped = True
             else:
                 client.close()
 
-        client._wire._connect = late
+        client._wire.connections.open = late
         with pytest.raises(ClosedError):
             client.until(stop).list()
     assert not server.requests
@@ -191,14 +191,14 @@ def test_a_copy_that_is_stopped_reads_nothing_more_with_its_callers_client(kind,
 
 
 def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, monkeypatch):
-    monkeypatch.setattr(InFlight, "limit", property(lambda _: 8, lambda *_: None), raising=False)
+    monkeypatch.setattr(workers.fetch_all, "__defaults__", (8,))
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
         taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
         assert waits.resting.acquire(timeout=PATIENCE)
-        threads = [t for t in threading.enumerate() if t.name.startswith("paystack-fetch")]
+        threads = [t for t in threading.enumerate() if t.name.startswith("paystack-worker")]
         assert len(threads) == 8
         taking.close()
         waits.look.set()

@@ -10,6 +10,7 @@ from types import SimpleNamespace
 
 import pytest
 
+from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.plan_file import PlanRow
 from paystack_source.bulk.run.circuit import MAX_UNREPEATABLE, StopRules, in_flight
@@ -17,7 +18,6 @@ from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runner import INTERRUPTED, Runner
 from paystack_source.bulk.run.send import Job, Performer
 from paystack_source.bulk.run.states import Action, Kind, Outcome, outcome
-from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.bulk.service import stopping
 from paystack_source.errors import (
     ClosedError,

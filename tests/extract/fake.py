@@ -2,25 +2,24 @@
 
 from __future__ import annotations
 
-import functools
 import threading
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Sequence
+from copy import copy
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from random import Random
-from types import SimpleNamespace
 
 import msgspec
 import pyarrow as pa
 
-from paystack_source.api.records import Page, PageMeta
+from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import Rejected
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import ALWAYS, Coverage, Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
@@ -121,17 +120,10 @@ class FakeApi:
         with self.lock:
             return self._list(page, per_page, use_cursor, next, from_, to)
 
-    def begin_list(self, **question):
-        return functools.partial(self.list, **question)
-
-    def abandon(self) -> None: ...
-
     def until(self, check):
-        return SimpleNamespace(
-            list=lambda **question: check() or self.list(**question),
-            begin_list=lambda **question: check() or self.begin_list(**question),
-            abandon=self.abandon,
-        )
+        asked = copy(self)
+        asked.list = lambda **question: check() or self.list(**question)
+        return asked
 
     def _list(self, page, per_page, use_cursor, cursor, from_, to) -> Page:
         odd = self.odd

@@ -148,7 +148,7 @@ meanwhile = st.dictionaries(
 )
 
 
-@patch("paystack_source.extract.search.NARROW_ROWS", 10)
+@patch("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
 @settings(quick, max_examples=150)
 @given(times, st.sampled_from([5, 100]), st.lists(meanwhile, min_size=1, max_size=3), st.data())
 def test_whatever_happens_while_it_reads_the_numbers_of_a_run_are_those_of_the_copy(created, cap, runs, data):

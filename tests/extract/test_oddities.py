@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.extract import arrow
 from tests.extract.fake import Copy
 
@@ -17,8 +17,7 @@ class Server:
     def __init__(self, sandbox):
         self.sandbox = sandbox
         self.client = PaystackClient(sandbox.secret_key, base_url=sandbox.url, quota=0, read_only=True)
-        self.list, self.begin_list = self.client.list, self.client.begin_list
-        self.abandon, self.until = self.client.abandon, self.client.until
+        self.list, self.until = self.client.list, self.client.until
         self.clock = None
 
     @property

@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from paystack_source.errors import ConfigError
-from paystack_source.extract.search import differing
+from paystack_source.extract.fallbacks import differing
 from paystack_source.extract.windows import (
     ALWAYS,
     BEGIN,

@@ -19,7 +19,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
 
@@ -55,10 +55,9 @@ def count_steps(deadly: int | str) -> None:
     def counted(owner: Any, name: str) -> None:
         setattr(owner, name, with_steps(getattr(owner, name)))
 
-    begin = PaystackClient.begin_list
-    PaystackClient.begin_list = lambda *args, **options: with_steps(begin(*args, **options))  # type: ignore[method-assign]
     execute = DuckDbSqlClient.execute_sql
     DuckDbSqlClient.execute_sql = dying  # type: ignore[method-assign]
+    counted(PaystackClient, "list")
     counted(DuckDbSqlClient, "execute_query")
     counted(Load, "complete_package")
     for stage in ("extract", "normalize", "load"):

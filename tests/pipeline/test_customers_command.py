@@ -135,24 +135,24 @@ def test_the_sandbox_keeps_its_customers_between_runs(command, monkeypatch, caps
     assert "(Paystack: 100 per 60 s with a test key)" in summary
     assert run(command, ["--sandbox", "--json", "--refresh-budget", "0"]) == ExitCode.OK
     again, _ = said(capsys)
-    assert (again["rows_loaded"], again["requests"]) == (0, 1)
+    assert (again["rows_loaded"], again["requests"]) == (0, 2)
 
 
 def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch, capsys):
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import Page
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import Page
 
     paystack()
-    asked = PaystackClient.begin_list
+    asked = PaystackClient.list
 
     def one_more(self, **question):
         import msgspec
 
-        page = asked(self, **question)()
+        page = asked(self, **question)
         total = None if page.meta.total is None else page.meta.total + 1
-        return lambda: Page(page.raw, msgspec.structs.replace(page.meta, total=total), page.params)
+        return Page(page.raw, msgspec.structs.replace(page.meta, total=total), page.params)
 
-    monkeypatch.setattr(PaystackClient, "begin_list", one_more)
+    monkeypatch.setattr(PaystackClient, "list", one_more)
     assert run(command, ["--json"]) == ExitCode.UNPROVEN
     summary, talk = said(capsys)
     assert summary["status"] == "incomplete"

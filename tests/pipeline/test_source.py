@@ -31,7 +31,7 @@ def held(pipeline, table="customers"):
 
 def threads_left():
     """The threads of readers that do not end."""
-    ours = [t for t in threading.enumerate() if t.name.startswith(("paystack-reader", "paystack-fetch"))]
+    ours = [t for t in threading.enumerate() if t.name.startswith(("paystack-reader", "paystack-worker"))]
     for thread in ours:
         thread.join(10)
     return [thread.name for thread in ours if thread.is_alive()]

@@ -24,11 +24,11 @@ from paystack_source.errors import ClosedError, PaystackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
+    from paystack_source.api.workers import Workers
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan.plan_file import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
-    from paystack_source.bulk.run.workers import Workers
 
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from paystack_source.extract.ahead import ahead
+from paystack_source.extract.read_ahead import read_ahead
 from tests.events import PATIENCE
 
 
@@ -24,7 +24,7 @@ def test_the_same_items_in_the_same_order_made_elsewhere():
             makers.add(threading.current_thread())
             yield number
 
-    assert list(ahead(items(), lambda _: 1, 10)) == list(range(1_000))
+    assert list(read_ahead(items(), lambda _: 1, 10)) == list(range(1_000))
     assert threading.current_thread() not in makers
 
 
@@ -35,7 +35,7 @@ def test_an_error_comes_after_what_was_made_before_it():
 
     taken = []
     with pytest.raises(ValueError, match="broke"):
-        taken.extend(taken_one for taken_one in _noting(ahead(items(), lambda _: 1, 10), taken))
+        taken.extend(taken_one for taken_one in _noting(read_ahead(items(), lambda _: 1, 10), taken))
     assert taken[:3] == [0, 1, 2]
 
 
@@ -56,7 +56,7 @@ def test_no_more_than_the_bound_waits():
                 reached.set()
             yield number
 
-    taking = ahead(items(), lambda _: 10, 50)
+    taking = read_ahead(items(), lambda _: 10, 50)
     assert next(taking) == 0
     assert reached.wait(PATIENCE)
     threading.Event().wait(0.02)  # it would go on now, if it did
@@ -72,7 +72,7 @@ def test_things_without_size_never_wait():
         yield from range(1_000)
         made.set()
 
-    taking = ahead(items(), lambda _: 0, 1)
+    taking = read_ahead(items(), lambda _: 0, 1)
     assert next(taking) == 0
     assert made.wait(PATIENCE)
     taking.close()
@@ -90,7 +90,7 @@ def test_the_work_ends_when_nobody_takes_any_longer():
         finally:
             closed.set()
 
-    taking = ahead(items(), lambda _: 1, 5)
+    taking = read_ahead(items(), lambda _: 1, 5)
     assert next(taking) == 0
     taking.close()
     drained()
@@ -104,7 +104,7 @@ def test_whoever_leaves_early_stops_what_the_next_item_would_take():
         yield 0
         assert stopped.wait(PATIENCE)
 
-    taking = ahead(items(), lambda _: 1, 5, stopped.set)
+    taking = read_ahead(items(), lambda _: 1, 5, stopped.set)
     assert next(taking) == 0
     taking.close()
     assert stopped.is_set()
@@ -117,7 +117,7 @@ def test_what_ended_by_itself_is_not_stopped():
         raise ValueError
 
     stopped = threading.Event()
-    taking = ahead(items(), lambda _: 1, 5, stopped.set)
+    taking = read_ahead(items(), lambda _: 1, 5, stopped.set)
     assert next(taking) == 0
     with pytest.raises(ValueError):
         next(taking)

@@ -10,7 +10,7 @@ import threading
 from collections import deque
 from typing import TYPE_CHECKING, Generic, TypeVar
 
-from paystack_source.api.clock import LOOK
+from paystack_source.api.clock import MAX_WAIT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -59,7 +59,7 @@ class _Belt(Generic[Item]):
         while True:
             with self._moved:
                 while not self._items and not self._ended:
-                    self._moved.wait(LOOK)
+                    self._moved.wait(MAX_WAIT)
                 if not self._items:
                     break
                 item = self._items.popleft()
@@ -77,7 +77,7 @@ class _Belt(Generic[Item]):
             return not self._ended
 
 
-def ahead(
+def read_ahead(
     items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Item]:
     """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.

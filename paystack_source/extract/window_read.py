@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from paystack_source.api.records import Page
+    from paystack_source.api.models import Page
     from paystack_source.extract.windows import Window
 
 PAGE = 100
@@ -27,6 +27,8 @@ class Query(NamedTuple):
     from_: datetime | None
     to: datetime | None
     page: int
+    per_page: int | None = None
+    """Customers to a page, where it is not as many as there may be."""
 
 
 NEWEST = Query(None, None, 1)
@@ -75,8 +77,13 @@ class Reading:
         self.outstanding = 0
         self.passes: list[str] = []
         self.finished: list[tuple[int, bool]] = []  # each pass: its distinct ids; whether it was cut short
+        self.longest = 0  # customers on the longest page of all passes
+        self.repeats = False  # a page by number showed only customers of the pages before it
+        self.more_said = False  # the last cursor led to an empty page, which names a next one all the same
         self.named: set[int] = set()  # the totals of all passes
         self.stray = False
+        self.by_itself = False  # no total of the whole list will show what is missed here
+        self.doubted = False  # its total is not to be believed
         self.strict = False  # customers outside of what was asked: not to be believed
         self.start_pass("pages")
 
@@ -101,6 +108,11 @@ class Reading:
         return bool(self.named)
 
     @property
+    def one_page(self) -> bool:
+        """Whether a single page proves this, by the total that came with it."""
+        return self.knows_totals and len(self.passes) == 1 and len(self.seen) <= self.longest
+
+    @property
     def proven_by(self) -> set[int] | None:
         """The ids that are as many as the API says they are; it must have said the same all through the pass."""
         if self.total is None or len(set(self.totals)) > 1:
@@ -119,12 +131,20 @@ class Reading:
         self.named.add(total)
 
     def agreed_by(self) -> set[int] | None:
-        """Without totals: all ids, if two passes saw every one of them, and not all were cut short."""
+        """Without totals: all ids, if two passes saw every one of them, and one of them came to an end.
+
+        Two passes that are one and the same page prove nothing: a server that does not hear the question gives it to
+        every question. So does an end where a cursor says that there is more.
+        """
         whole = [cut_short for size, cut_short in self.finished if size == len(self.seen)]
+        if self.more_said or (self.repeats and len(self.seen) <= self.longest):
+            return None
         return self.seen if len(whole) > 1 and not all(whole) else None
 
     def finish_pass(self) -> None:
         """All pages of this pass are in."""
+        if self.passes[-1] == "pages" and not self.fresh and self.lengths.get(self.asked_up_to):
+            self.repeats = self.cut_short = True  # customers, but nobody new: that is not where a list ends
         self.finished.append((len(self.walk), self.cut_short))
 
     def next_pages(self) -> range:

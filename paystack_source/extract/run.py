@@ -20,20 +20,28 @@ import pyarrow as pa
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
+from paystack_source.extract.fallbacks import (
+    between_seconds,
+    differing,
+    filters_hold,
+    narrowed,
+    not_shown,
+    readings_for,
+)
 from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
-from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
-from paystack_source.extract.ranges import margins, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
-from paystack_source.extract.search import between_seconds, differing, narrowed
-from paystack_source.extract.windows import ALWAYS, BEGIN, END, Coverage, Proven, Window, frozen_end
+from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
+from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
+TOP_PAGES = 20
+"""New customers on this many of the newest pages are looked for there; more are read as a window."""
+
 TRY_FILTERS_AGAIN = timedelta(days=7)
-"""Filters that did not filter are tried again after this time: reading the whole list each time is dear."""
+"""Filters that did not filter are tried again after this time, since reading the whole list each time is expensive."""
 
 
 class Extraction:
@@ -83,14 +91,14 @@ class Extraction:
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
-        self._newest = Newest()
+        self._believed: dict[int, bool] = {}  # totals of the whole list
         self._account = Account(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
 
     @property
     def filters_ignored(self) -> bool:
-        """Whether windows are no use, because the API does not filter by time."""
+        """Whether the API does not filter by time, so that windows cannot be read."""
         return self.filters_ignored_at is not None
 
     def _filters_are_ignored(self) -> None:
@@ -117,7 +125,9 @@ class Extraction:
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
         self.tally.filters_ignored = self.filters_ignored
-        if not (self.filters_ignored or self._stuck):
+        if self.tally.api_total is None and self.bounds is None:
+            self.tally.refresh_runs = 1  # the whole list was read
+        elif not (self.filters_ignored or self._stuck):
             self.tally.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
@@ -132,26 +142,25 @@ class Extraction:
         if window.empty:
             self.tally.api_total = 0
         else:
-            widths: list[timedelta | None] = [None] if self.filters_ignored else margins(self.reader, shown)
-            yield from self._read_range(window, widths)
+            filtered = not self.filters_ignored and filters_hold(self.reader, shown)
+            yield from self._read_range(window, filtered=filtered)
         if self._gone:
             entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
 
-    def _read_range(self, window: Window, widths: list[timedelta | None]) -> Iterator[Event]:
-        """Ask with the first of these margins, and with the next one if the answers stray all the same."""
+    def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Event]:
+        """Ask for the range, or for the whole list if the answers stray all the same."""
         found = []
         try:
-            for event in self._read(readings_for(self.reader, window, widths[0]), "range"):
+            for event in self._read(readings_for(self.reader, window, filtered=filtered), "range"):
                 found += [event] if isinstance(event, Entry) else []
                 yield event
         except FiltersIgnoredError:
-            if widths[1] is None:
-                self._filters_are_ignored()
+            self._filters_are_ignored()
             self.tally.unproven.clear()
-            yield from self._read_range(window, widths[1:])
+            yield from self._read_range(window, filtered=False)
         else:
             self.tally.api_total = sum(entry.rows or 0 for entry in found)
 
@@ -165,7 +174,7 @@ class Extraction:
                 yield from self._complete(look)
                 return
             if look.total is None:
-                yield from self._without_totals(look)
+                yield from self._without_totals()
                 return
             before, total = self._entries, look.total
             yield from step(look)
@@ -174,7 +183,7 @@ class Extraction:
             if self._entries > before:
                 look = yield from self._look()
         if self._adds_up(look):
-            # Nobody came meanwhile, so windows did not show what the list shows: no more leaning on them.
+            # The total did not change, so the filters hid customers: stop using filters.
             if look.total == total and not self._uncounted:
                 self._filters_are_ignored()
             yield from self._complete(look)
@@ -189,10 +198,11 @@ class Extraction:
         table = self.reader.parse(page).table
         total = page.meta.total
         self._account.check(table, total)
-        self._newest.note(table)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         look = self._compared(total, table)
+        if look.missing == -len(self._gone) and total not in self._believed:
+            self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
         if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
             # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
             yield Checkpoint()
@@ -212,7 +222,7 @@ class Extraction:
 
     def _adds_up(self, look: Look) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
-        return look.missing is not None and look.missing + len(self._gone) == 0
+        return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)
 
     def _complete(self, look: Look) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
@@ -222,7 +232,7 @@ class Extraction:
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
                 self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
-        gaps = self.coverage.gaps(Window(BEGIN, self._newest.end(now, look.total)))
+        gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
         if self._pending.touches(gaps):
             yield Checkpoint()
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
@@ -257,11 +267,11 @@ class Extraction:
     # -- explaining what is missing -------------------------------------------------------------------------------
 
     def _top(self, look: Look) -> Iterator[Event]:
-        """A moderate number of new customers: the next newest pages, or the last ones of a list that ends with them."""
+        """A moderate number of new customers: the next newest pages."""
         if look.total is None or look.missing is None or look.missing < 0 or not self.coverage:
             return
         wanted = look.unknown.num_rows + look.missing + len(self._gone)
-        pages = pages_with(look.table, wanted, look.total)
+        pages = range(2, -(-wanted // max(look.table.num_rows, 1)) + 1)
         if not pages or len(pages) > TOP_PAGES:
             return
         found = self.reader.ask_all([Query(None, None, number) for number in pages])
@@ -316,24 +326,12 @@ class Extraction:
         return narrowed(window, self.held, self._gone, self._count)
 
     def _whole(self, look: Look) -> Iterator[Event]:
-        """The whole list as one window: needs nothing but the list itself, and has no checkpoints to stand on."""
+        """Read the whole list as one window. It needs no filter, and a killed run begins it anew."""
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
 
-    def _without_totals(self, look: Look) -> Iterator[Event]:
-        """An API that never says how many there are: walk the newest day, at first the whole list, twice.
-
-        Without a total no mistake of a filter would show, so there is no upper bound, and a wide lower one. A run that
-        reads nothing again takes the newest pages for the whole truth, if they reach down to those held.
-        """
-        until = self.coverage.until
-        known = bool(self.coverage) and not self.coverage.gaps(Window(BEGIN, until))
-        few = known and not self.refresh_budget and not self._gone  # whom only a total can tell to be gone
-        newest = down_to(self.reader, look.table, until) if few else None
-        if newest is not None:
-            yield from self._complete(look._replace(unknown=self._unknown(newest)))
-            return
-        window = Window(until - LOOKBACK if known and not self.filters_ignored else BEGIN, END)
-        yield from self._read([Reading(window, window.asked())], "first read")
+    def _without_totals(self) -> Iterator[Event]:
+        """Walk the whole list at least twice, because the API never says how many customers there are."""
+        yield from self._read([Reading(ALWAYS, (None, None))], "whole list")
         self.tally.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------
@@ -355,19 +353,18 @@ class Extraction:
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
-                self._newest.note(found)
                 self._note_undated(found)
                 yield from self._rows(found, kind)
 
     def _note_undated(self, table: pa.Table) -> None:
-        """Customers without a creation time are of no window, whichever shows them."""
+        """Customers without a creation time belong to no window, whichever window shows them."""
         ids = arrow.undated(table)
         if ids:
             self._undated |= ids
             self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
-        """Book a window that was read, and note who is held but no longer there."""
+        """Record a window that was read, and note who is held but no longer shown."""
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
@@ -386,7 +383,7 @@ class Extraction:
         yield entry
 
     def _cover(self, result: Result) -> None:
-        window = result.window.clip(Window(BEGIN, self._newest.end(result.read_at, result.total)))
+        window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
             # A part of a proven window was mended; some of it may be loaded already.
@@ -443,6 +440,6 @@ class Extraction:
 
 
 def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
-    """Each one once, without keeping it: what was read holds the ids of all its customers."""
+    """Yield each reading and drop it, since a finished one holds the ids of all its customers."""
     while readings:
         yield readings.popleft()

@@ -12,13 +12,9 @@ from urllib.parse import urlencode
 
 from paystack_source import settings
 from paystack_source.api.clock import Clock
-from paystack_source.api.guard import sealed, sealed_iterator
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.listing import every_row
-from paystack_source.api.operations import OPERATIONS, Policy
-from paystack_source.api.pool import Wire, check_host
-from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
-from paystack_source.api.records import (
+from paystack_source.api.models import (
     UNSET,
     IdentificationType,
     Page,
@@ -29,7 +25,11 @@ from paystack_source.api.records import (
     bound,
     record,
 )
+from paystack_source.api.operations import OPERATIONS, Policy
+from paystack_source.api.privacy import sealed, sealed_iterator
+from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
+from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
@@ -60,11 +60,12 @@ class PaystackClient:
     """Paystack's customer operations.
 
     ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). ``quota`` is requests per 60 s
-    and endpoint: None for the default of the key's mode (live 600, test 100), 0 for no limit of our own; what
-    the server's headers say is obeyed in any case. ``quota_share`` is the part of it that this client may
-    take, above 0 to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what
-    this client can reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota,
-    rate_limited or backoff.
+    and endpoint: None for the default of the key's mode (live 600, test 100), which the server's headers
+    correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our own, so that
+    only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes, above 0 to
+    1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this client can
+    reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or
+    backoff.
 
     Every method raises a :class:`~paystack_source.errors.PaystackError`; see ``docs/errors.md``. The
     client is safe to share between threads: each call blocks until the quota allows it.
@@ -135,10 +136,10 @@ class PaystackClient:
         self._wire.close()
 
     def until(self, check: Callable[[], None]) -> Self:
-        """Give this client to work that may be stopped: with its quota, connections and counts, and an end of its own.
+        """A view of this client, with the same connections, quota and counts, that stops once `check` raises.
 
-        ``check`` is called before anything is sent, and twice a second while a call waits to send; what it raises ends
-        the call. Once it raises, no request leaves any more.
+        ``check`` is called before anything is sent, and twice a second while a call waits to send. What it raises
+        ends the call, and no request leaves any more.
         """
         other = copy.copy(self)
         other._transport = self._transport.until(check)  # noqa: SLF001  # of this class
@@ -173,33 +174,6 @@ class PaystackClient:
         and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, or a plain
         date (UTC). Whether ``to`` is inclusive is not documented; recorded evidence says it is not.
         """
-        return self.begin_list(
-            page=page,
-            per_page=per_page,
-            use_cursor=use_cursor,
-            next=next,
-            previous=previous,
-            from_=from_,
-            to=to,
-        )()
-
-    @sealed
-    def begin_list(  # noqa: PLR0913  # the parameters of the endpoint
-        self,
-        *,
-        page: int | None = None,
-        per_page: int = 100,
-        use_cursor: bool = False,
-        next: str | None = None,  # noqa: A002  # the API's own name
-        previous: str | None = None,
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
-    ) -> Callable[[], Page]:
-        """As :meth:`list` in two halves: asks, if the quota allows it at once; what is returned gives the page.
-
-        For a thread that has something to do meanwhile, or other pages to ask for. Call what is returned, from the
-        same thread: it waits, asks again where that helps, and raises as :meth:`list` does.
-        """
         _in_range("per_page", per_page, MOST_PER_PAGE)
         if sum((page is not None, next is not None, previous is not None)) > 1 or (
             use_cursor and page is not None
@@ -221,17 +195,8 @@ class PaystackClient:
         if to is not None:
             params["to"] = bound(to, "to", up=True)
         operation = OPERATIONS["list"]
-        finish = self._transport.begin(Request(operation, f"{operation.path()}?{urlencode(params)}"))
-
-        def page_of() -> Page:
-            _, envelope = finish()
-            return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
-
-        return sealed(page_of)
-
-    def abandon(self) -> None:
-        """Do without the answers to all that this thread began (:meth:`begin_list`) and did not ask for yet."""
-        self._transport.abandon()
+        _, envelope = self._transport.send(Request(operation, f"{operation.path()}?{urlencode(params)}"))
+        return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
 
     @sealed
     def iterate(

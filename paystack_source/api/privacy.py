@@ -1,4 +1,7 @@
-"""Keeps customer data and the key out of tracebacks.
+"""Keeps customer data and the key out of messages and tracebacks.
+
+Paystack's messages are for people and may echo what was sent. What we show of them keeps the sentence and loses the
+values: the values of the request itself, and whatever looks like an email, phone, BVN, account number, code or key.
 
 A traceback that shows local variables (rich, Sentry, IPython's verbose mode) would show what the client's own
 frames hold: an email in a path, a BVN in a body, the Authorization header. The public methods are sealed: an
@@ -8,17 +11,45 @@ error leaves them without the frames below, and the frame that had the arguments
 from __future__ import annotations
 
 import functools
+import re
 import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
 from paystack_source.errors import PaystackError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
 
 P = ParamSpec("P")
 T = TypeVar("T")
 E = TypeVar("E", bound=BaseException)
+
+_LONGEST = 300
+_SHORTEST_VALUE = 3
+_PATTERNS = (
+    (re.compile(r"\b[sp]k_(?:test|live)_\w+", re.IGNORECASE), "[key]"),
+    (re.compile(r"\b(?:CUS|AUTH)_\w+", re.IGNORECASE), "[code]"),
+    (re.compile(r"[^\s\"'<>(),;:@]+(?:@|%40)[^\s\"'<>(),;:@]+", re.IGNORECASE), "[email]"),
+    # Six digits or more, also in groups: phones, BVNs, account and card numbers.
+    (re.compile(r"\+?\d(?:[\s().-]{0,2}\d){5,}"), "[number]"),
+)
+
+
+def redact(text: object, values: Iterable[str] = ()) -> str:
+    """The text on one line of 300 characters at most, without the given values and what looks personal."""
+    shown = "".join(c if c.isprintable() else " " for c in str(text))
+    # The longest first, so that "Ada" inside "Adaeze" does not leave "eze" behind.
+    for value in sorted({value for value in values if len(value) >= _SHORTEST_VALUE}, key=len, reverse=True):
+        shown = re.sub(re.escape(value), "[value]", shown, flags=re.IGNORECASE)
+    shown = " ".join(hide(shown).split())
+    return shown if len(shown) <= _LONGEST else shown[: _LONGEST - 1] + "…"
+
+
+def hide(text: str) -> str:
+    """The text, of any length and shape, without anything that looks personal."""
+    for pattern, name in _PATTERNS:
+        text = pattern.sub(name, text)
+    return text
 
 
 def bare(error: E) -> E:

@@ -1,0 +1,133 @@
+"""The connections to one host, handed out one at a time: the only file that uses private names of urllib3.
+
+urllib3's own `urlopen` does not say whether a request had left when it failed, and that decides whether a write was
+certainly not applied. So connections are taken and given back here, and opened before anything is sent.
+
+- TLS is verified with the system's certificates; there is no switch.
+- A connection that idled for some seconds is opened anew, since a server that closes it at the same moment
+  would leave a write with an unknown outcome.
+"""
+
+from __future__ import annotations
+
+import ssl
+import threading
+import time
+import urllib.request
+from typing import TYPE_CHECKING, Any
+from urllib.parse import urlsplit
+
+import urllib3
+from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
+from urllib3.exceptions import HTTPError
+from urllib3.util import make_headers, parse_url
+
+from paystack_source.api.clock import MAX_WAIT
+from paystack_source.errors import ClosedError, ConfigError
+
+if TYPE_CHECKING:
+    from paystack_source.api.quota import Check
+
+_LONGEST_IDLE = 5.0
+
+
+class _Fresh:
+    """Hands out no connection that has idled for long."""
+
+    def _get_conn(self, timeout: float | None = None) -> Any:  # noqa: ANN401
+        connection = super()._get_conn(timeout)  # type: ignore[misc]
+        if not connection.is_closed and time.monotonic() - connection.idle_since > _LONGEST_IDLE:
+            connection.close()
+        return connection
+
+    def _put_conn(self, conn: Any) -> None:  # noqa: ANN401
+        if conn is not None:
+            conn.idle_since = time.monotonic()
+        super()._put_conn(conn)  # type: ignore[misc]
+
+
+class _PlainPool(_Fresh, HTTPConnectionPool):
+    pass
+
+
+class _TLSPool(_Fresh, HTTPSConnectionPool):
+    pass
+
+
+class Connections:
+    """Any number of threads may take from them."""
+
+    def __init__(self, base_url: str, most: int) -> None:
+        self._closed = False
+        self._free = most
+        self._room = threading.Condition()  # a connection is free, or there will be none any more
+        self._pool = _make_pool(base_url, most)
+
+    @property
+    def proxied(self) -> bool:
+        """Whether requests go through a proxy."""
+        return self._pool.proxy is not None
+
+    def check(self) -> None:
+        """Raise a :class:`ClosedError` once this is closed."""
+        if self._closed:
+            raise ClosedError("This client was closed")
+
+    def take(self, check: Check) -> Any:  # noqa: ANN401
+        """A connection, once one is free."""
+        with self._room:
+            check()
+            while not self._free:
+                self._room.wait(MAX_WAIT)
+                check()
+            connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
+            self._free -= 1
+            return connection
+
+    def open(self, connection: Any, timeout: float) -> None:  # noqa: ANN401  # plain or TLS
+        """Connect, and make the tunnel through a proxy."""
+        connection.timeout = timeout
+        if self._pool.proxy is None:
+            connection.connect()
+        else:
+            self._pool._prepare_proxy(connection)  # noqa: SLF001  # opens the tunnel, which no public name does
+
+    def give_back(self, connection: Any, *, broken: bool) -> None:  # noqa: ANN401
+        """Nothing more is to come on this connection, or nothing that anybody wants."""
+        if broken:
+            connection.close()
+        with self._room:
+            self._pool._put_conn(connection)  # noqa: SLF001
+            self._free += 1
+            self._room.notify()
+
+    def close(self) -> None:
+        """Close all connections, those in use once they are given back. Whoever waits for one is told."""
+        with self._room:
+            self._closed = True
+            self._pool.close()
+            self._room.notify_all()
+
+
+def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
+    parts = urlsplit(base_url)
+    host = parts.hostname or ""
+    if parts.scheme == "http":
+        return _PlainPool(host, parts.port, maxsize=size, block=True)
+    context = ssl.create_default_context()
+    proxy = urllib.request.getproxies().get("https")
+    if not proxy or urllib.request.proxy_bypass(host):
+        return _TLSPool(host, 443, maxsize=size, block=True, ssl_context=context)
+    try:
+        auth = parse_url(proxy).auth
+        manager = urllib3.ProxyManager(
+            proxy,
+            maxsize=size,
+            block=True,
+            ssl_context=context,
+            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
+        )
+    except (HTTPError, ValueError):
+        raise ConfigError("HTTPS_PROXY cannot be read", advice="Write http://host:port.") from None
+    manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
+    return manager.connection_from_host(host, 443, "https")

@@ -1,0 +1,148 @@
+"""Threads that perform jobs side by side: the only pool of the package.
+
+A job is a request as a rule, and the client keeps the quota. Simulations put a deterministic pool in its place.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import queue
+import threading
+from itertools import islice
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+
+from paystack_source.api.clock import MAX_WAIT
+from paystack_source.errors import ClosedError, NotFound
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterable
+
+    from paystack_source.api.client import PaystackClient
+
+Job_contra = TypeVar("Job_contra", contravariant=True)
+Job = TypeVar("Job")
+Done = TypeVar("Done")
+
+Fetched = tuple[str, dict[str, Any] | None]
+"""A customer's code or email, and what Paystack holds."""
+
+FETCH_WIDTH = 32
+"""Single customers that are fetched at once."""
+
+
+class Workers(Protocol[Job_contra, Done]):
+    """Takes jobs, gives back what became of them, in any order."""
+
+    @property
+    def busy(self) -> int:
+        """Jobs started and not yet handed back."""
+        ...
+
+    def start(self, job: Job_contra, *, width: int) -> None:
+        """Queue a job; at most about `width` are performed at once."""
+        ...
+
+    def wait(self) -> list[Done]:
+        """Everything that is done; waits for at least one. Only called while something is busy."""
+        ...
+
+    def close(self) -> None:
+        """No more jobs."""
+        ...
+
+
+class ThreadWorkers(Generic[Job, Done]):
+    """Daemon threads, started as they are needed: a program that is stopped does not wait for the network.
+
+    `start` and `wait` are for one thread, `close` and `check` for any.
+    """
+
+    def __init__(self, perform: Callable[[Job], Done]) -> None:
+        self._perform = perform
+        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self._error: BaseException | None = None
+        self._threads: list[threading.Thread] = []
+        self._closed = False
+        self._busy = 0
+
+    @property
+    def busy(self) -> int:
+        return self._busy
+
+    def start(self, job: Job, *, width: int) -> None:
+        self._busy += 1
+        self._jobs.put(job)
+        if len(self._threads) < min(width, self._busy):
+            thread = threading.Thread(
+                target=self._work, name=f"paystack-worker-{len(self._threads)}", daemon=True
+            )
+            self._threads.append(thread)
+            thread.start()
+
+    def wait(self) -> list[Done]:
+        """Everything that is done; waits for at least one.
+
+        Raises:
+            Exception: What a job ended with, once all that was done before it was given back.
+            ClosedError: The pool was closed, maybe while this waited.
+
+        """
+        found: list[Done] = []
+        while self._error is None and not (found and self._done.empty()):
+            self.check()
+            with contextlib.suppress(queue.Empty):
+                item = self._done.get(timeout=MAX_WAIT)
+                self._busy -= 1
+                if isinstance(item, BaseException):
+                    self._error = item
+                else:
+                    found.append(item)
+        if self._error is not None and not found:
+            error, self._error = self._error, None
+            raise error
+        return found
+
+    def check(self) -> None:
+        """Raise a `ClosedError` once the pool is closed."""
+        if self._closed:
+            raise ClosedError("The work was stopped")
+
+    def close(self) -> None:
+        """Begin no more jobs. Those under way end by themselves, and nobody gets what became of them."""
+        self._closed = True
+        for _ in self._threads:
+            self._jobs.put(None)
+
+    def _work(self) -> None:
+        while (job := self._jobs.get()) is not None and not self._closed:
+            try:
+                self._done.put(self._perform(job))
+            except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+                self._done.put(error)
+
+
+def fetch_all(client: PaystackClient, keys: Iterable[str], width: int = FETCH_WIDTH) -> Generator[Fetched]:
+    """Fetch customers side by side, in the order in which answers come; `None` for whom Paystack does not know.
+
+    Raises what the client raises, except `NotFound`. Whoever stops taking ends all requests that wait to be sent.
+    """
+
+    def fetch(key: str) -> Fetched:
+        try:
+            return key, asking.fetch(key).data
+        except NotFound:
+            return key, None
+
+    workers = ThreadWorkers(fetch)
+    asking = client.until(workers.check)
+    todo = iter(keys)
+    try:
+        while True:
+            for key in islice(todo, 2 * width - workers.busy):  # so that no thread waits for work
+                workers.start(key, width=width)
+            if not workers.busy:
+                return
+            yield from workers.wait()
+    finally:
+        workers.close()
