@@ -43,7 +43,7 @@ PLAN = "tests/bulk_plan/"
 BUGS = [
     # -- extraction: docs/extraction.md and README, "Why this one"
     Bug("a total is not compared", "a total that does not agree is never called complete",
-        "return look.missing is not None and look.missing + len(self._gone) == 0",
+        "return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)",
         "return look.missing is not None", (E + "test_extraction.py::test_a_total_that_never_agrees_is_not_called_complete",)),
     Bug("an unproven run ends with 0", "not provably complete: exit code 5",
         "complete=tally.complete and not unproven and tally.api_total in {None, whole}",
