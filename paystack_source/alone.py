@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 import pyarrow.parquet as pq
 from dlt.destinations.exceptions import DatabaseException
+
+from paystack_source.single_writer import enter, leave, lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -42,8 +43,8 @@ class AlreadyRunningError(Exception):
 class Alone:
     """A context manager around a run.
 
-    A lock file in the pipeline's working folder keeps out other runs that share it; an open connection is DuckDB's own
-    lock, and keeps out everybody else who would write into the file between two loads.
+    It holds the locks of `paystack_source.single_writer`; an open connection is DuckDB's own lock, and keeps out
+    everybody else who would write into the file between two loads.
 
     Raises:
         AlreadyRunningError: There is another run with this working folder.
@@ -58,19 +59,15 @@ class Alone:
         self._settings: list[tuple[str, Any]] = []  # as they were
 
     def __enter__(self) -> Self:
-        folder = Path(self._pipeline.pipelines_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = self._lock.enter_context((folder / f"{self._pipeline.pipeline_name}.lock").open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise AlreadyRunningError(folder) from None
-        try:
+        with contextlib.ExitStack() as stack:
+            enter(self._pipeline)
+            stack.callback(leave, self._pipeline)
+            try:
+                lock(self._pipeline, wait_for_folder=False)
+            except BlockingIOError:
+                raise AlreadyRunningError(Path(self._pipeline.pipelines_dir)) from None
             self._connect()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(

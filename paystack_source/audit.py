@@ -189,7 +189,8 @@ def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> Non
     """One load: the run, its rows, the customers it changed."""
     plan = run.plan()
     customers = _customer_tables(destination, dataset, plan, journal)
-    from paystack_source.mirror import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.prepare import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.single_writer import writing  # noqa: PLC0415
 
     pipeline = _pipeline(destination, dataset)
     if pipeline.has_pending_data:
@@ -201,7 +202,8 @@ def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> Non
     ]
     if customers:
         resources.append(_resource(pipeline, "customers", customers, "id"))
-    pipeline.run(resources)
+    with writing(pipeline):
+        pipeline.run(resources)
 
 
 def _resource(

@@ -38,6 +38,8 @@ from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
+from paystack_source.prepare import WATCH, leave_nothing_behind
+from paystack_source.single_writer import lock
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -314,6 +316,10 @@ def resources(
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
         _only_one()
+        pipeline = active_pipeline()
+        if pipeline:
+            lock(pipeline)
+            leave_nothing_behind(pipeline)
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
             for table in map(storable, copying.take()):
@@ -413,6 +419,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         NotCompleteError: The copy could not be proven complete; dlt wraps it.
 
     """
+    WATCH.sources_made = True
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
     limits: dict[str, Any] = {"quota": quota, "quota_share": quota_share, "read_only": True}
