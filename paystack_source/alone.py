@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow.parquet as pq
 from dlt.destinations.exceptions import DatabaseException
 
-from paystack_source.single_writer import enter, leave, lock
+from paystack_source.single_writer import enter, leave, lock_dataset, lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -63,9 +63,10 @@ class Alone:
             enter(self._pipeline)
             stack.callback(leave, self._pipeline)
             try:
-                lock(self._pipeline, wait_for_folder=False)
+                lock_folder(self._pipeline, wait=False)
             except BlockingIOError:
                 raise AlreadyRunningError(Path(self._pipeline.pipelines_dir)) from None
+            lock_dataset(self._pipeline)
             self._connect()
             self._lock = stack.pop_all()
         return self

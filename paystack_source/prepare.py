@@ -7,12 +7,14 @@ first run it does not know that the pipeline is ours, so there `customers` takes
 
 from __future__ import annotations
 
+import json
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline import trace
 
@@ -20,13 +22,16 @@ from paystack_source.destinations import is_lake, mend, reading
 from paystack_source.history import HISTORY, begin_history
 from paystack_source.pending import begin_anew, is_ours, schema_of
 from paystack_source.repair import hints_of, repair
-from paystack_source.single_writer import enter, leave, lock
+from paystack_source.single_writer import enter, leave, lock_dataset, lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from dlt.common.schema import Schema
     from dlt.pipeline.pipeline import Pipeline
+
+
+SCHEMA = "paystack"
+"""What dlt calls the schema of a source that was not cloned under another name."""
 
 
 def prepare(pipeline: Pipeline, before_pending: Callable[[], None] = lambda: None) -> None:
@@ -37,6 +42,7 @@ def prepare(pipeline: Pipeline, before_pending: Callable[[], None] = lambda: Non
     leave_nothing_behind(pipeline)
     if _overtaken(pipeline):
         pipeline.drop()  # its rows are older than those loaded since; dlt restores its state from the destination
+    adopt(pipeline)
     mend(pipeline)
     if pipeline.has_pending_data:  # `run` would wipe it if it was the first one
         pipeline.normalize()
@@ -102,9 +108,17 @@ class Watch:
 
     def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         """The outermost call of a pipeline begins."""
-        if enter(pipeline) and step == "run" and pipeline.destination and self._is_ours(pipeline):
-            lock(pipeline)
-            pipeline.activate()
+        outermost = enter(pipeline)
+        if not (outermost and pipeline.destination and (self.sources_made or any(_ours(pipeline)))):
+            return
+        lock_folder(pipeline)
+        if step != "run":
+            return
+        pipeline.activate()
+        if pipeline.config.restore_from_destination and not pipeline.dev_mode:
+            adopt(pipeline)
+        if any(_ours(pipeline)):
+            lock_dataset(pipeline)
             prepare(pipeline)
 
     def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
@@ -119,10 +133,16 @@ class Watch:
         """The outermost call is over."""
         leave(pipeline)
 
-    def _is_ours(self, pipeline: Pipeline) -> bool:
-        if not pipeline.schemas and self.sources_made and pipeline.config.restore_from_destination:
-            pipeline.sync_destination()  # a machine that is new to the dataset
-        return any(_ours(pipeline))
+
+def adopt(pipeline: Pipeline) -> None:
+    """On a machine that is new to the dataset: learn what is in it, be it of a load that was never completed."""
+    if not pipeline.schemas:
+        pipeline.sync_destination()
+    if not pipeline.schemas:
+        with pipeline.destination_client() as client:
+            stored = client.get_stored_schema(SCHEMA) if client.is_storage_initialized() else None  # type: ignore[attr-defined]
+        if stored is not None:
+            pipeline._inject_schema(Schema.from_stored_schema(json.loads(stored.schema)))  # noqa: SLF001
 
 
 WATCH: Any = Watch()

@@ -44,7 +44,8 @@ class _Run:
 
     pipeline: Pipeline
     depth: int = 0
-    locked: bool = False
+    folder: bool = False
+    dataset: bool = False
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
 
 
@@ -67,24 +68,27 @@ def leave(pipeline: Pipeline) -> None:
         run.held.close()
 
 
-def lock(pipeline: Pipeline, *, wait_for_folder: bool = True) -> None:
-    """Hold folder and dataset until the run that is under way ends; wait for whoever has them.
+def lock_folder(pipeline: Pipeline, *, wait: bool = True) -> None:
+    """Hold the working folder until the run that is under way ends; outside of a run nobody would let it go.
 
-    Outside of a run nothing is locked, since nobody would let it go. Raises `BlockingIOError` if the folder is another
-    run's and `wait_for_folder` is not wanted.
+    Raises `BlockingIOError` if it is another run's and this one does not want to wait.
     """
     run = _RUNS.get(id(pipeline))
-    if run is None or run.locked:
-        return
-    with contextlib.ExitStack() as stack:
+    if run is not None and not run.folder:
         file = Path(pipeline.pipelines_dir, f"{pipeline.pipeline_name}.lock")
-        _lock_file(stack, file, "the same working folder" if wait_for_folder else None)
+        _lock_file(run.held, file, f"the working folder {pipeline.pipelines_dir}" if wait else None)
+        run.folder = True
+
+
+def lock_dataset(pipeline: Pipeline) -> None:
+    """Hold the dataset until the run that is under way ends."""
+    run = _RUNS.get(id(pipeline))
+    if run is not None and not run.dataset:
         if destination_is(pipeline, "postgres"):
-            _lock_schema(stack, pipeline)
+            _lock_schema(run.held, pipeline)
         elif is_lake(pipeline):
-            _lock_files(stack, pipeline)
-        run.locked = True
-        run.held.push(stack.pop_all())
+            _lock_files(run.held, pipeline)
+        run.dataset = True
 
 
 @contextlib.contextmanager
@@ -92,7 +96,8 @@ def writing(pipeline: Pipeline) -> Iterator[None]:
     """Hold folder and dataset meanwhile."""
     enter(pipeline)
     try:
-        lock(pipeline)
+        lock_folder(pipeline)
+        lock_dataset(pipeline)
         yield
     finally:
         leave(pipeline)
@@ -148,7 +153,9 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> None:
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
     where = f"the dataset {pipeline.dataset_name}"
-    path = client.pathlib.join(client.dataset_path, ".paystack-source.lock")
+    # Beside the dataset's folder: dlt wants to make that one itself.
+    folder, _, name = client.dataset_path.rstrip("/").rpartition("/")
+    path = f"{folder}/.{name}.paystack-source.lock"
     if client.config.is_local_filesystem:
         _lock_file(stack, Path(path), where)
     else:

@@ -39,7 +39,7 @@ from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
 from paystack_source.prepare import WATCH, leave_nothing_behind
-from paystack_source.single_writer import lock
+from paystack_source.single_writer import lock_dataset
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -318,7 +318,7 @@ def resources(
         _only_one()
         pipeline = active_pipeline()
         if pipeline:
-            lock(pipeline)
+            lock_dataset(pipeline)
             leave_nothing_behind(pipeline)
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
