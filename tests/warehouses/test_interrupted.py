@@ -24,8 +24,8 @@ NEVER = 1_000_000
 EVERY = "PAYSTACK_EVERY_STEP" in os.environ
 STEPS = [
     (step, each)
-    for step in (range(1, 160) if EVERY else (60, 35, 75, 90, 50, 20))
-    for each in ((signal.SIGKILL, signal.SIGTERM) if EVERY or step == 75 else (signal.SIGKILL,))
+    for step in (range(1, 160) if EVERY else (60, 35, 20, 28, 12, 40))
+    for each in ((signal.SIGKILL, signal.SIGTERM) if EVERY or step == 28 else (signal.SIGKILL,))
 ]
 
 
