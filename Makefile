@@ -7,16 +7,16 @@ JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types lock-check format lock notebook notebooks-refresh bench clean
+.PHONY: help demo test check lint types lock-check format lock planted-bugs notebook notebooks-refresh bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them; no account needed
 	@$(BIN)/python pipelines/customers.py --sandbox
-	@$(BIN)/python pipelines/query.py
+	@$(BIN)/python pipelines/query.py --sandbox
 	@printf '\nNext, after "source $(BIN)/activate":\n%s\n%s\n%s\n' \
-	  '  python pipelines/query.py --csv "select customer_code from paystack.customers limit 25" > customers.csv' \
+	  '  python pipelines/query.py --sandbox --csv "select customer_code from customers limit 25" > customers.csv' \
 	  '  python pipelines/bulk.py run risk-action customers.csv --risk-action allow --sandbox' \
 	  '  make notebook'
 
@@ -33,6 +33,9 @@ types: $(VENV)/dev.done ## strict type check of the package and the pipelines
 
 format: $(VENV)/dev.done ## format and apply safe fixes
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+planted-bugs: $(VENV)/dev.done ## plant known bugs, one at a time, and see that the tests notice each (hours)
+	@$(BIN)/python tests/planted_bugs.py $(BUGS)
 
 notebook: $(VENV)/dev.done ## open the notebooks
 	@$(BIN)/jupyter lab notebooks/customers.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)

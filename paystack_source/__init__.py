@@ -15,19 +15,6 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.errors import (
-        AccessError,
-        ClosedError,
-        ConfigError,
-        KeyRefused,
-        NotFound,
-        OutcomeUnknown,
-        PaystackError,
-        PermissionRefused,
-        RateLimited,
-        Rejected,
-        Unavailable,
-    )
     from paystack_source.api.records import IdentificationType, RiskAction
     from paystack_source.bulk.helpers import (
         BulkResult,
@@ -37,24 +24,61 @@ if TYPE_CHECKING:
         bulk_update,
         bulk_validate,
     )
+    from paystack_source.errors import (
+        AccessError,
+        AlreadyRunningError,
+        AppliedError,
+        BusyError,
+        ClosedError,
+        ConfigError,
+        EditedPlan,
+        InputChanged,
+        InputError,
+        KeyRefused,
+        NoSuchRunError,
+        NotCompleteError,
+        NotFound,
+        OutcomeUnknown,
+        PaystackError,
+        PaystackSourceError,
+        PermissionRefused,
+        PlanError,
+        RateLimited,
+        Rejected,
+        StalePlan,
+        Unavailable,
+        WrongAccount,
+    )
     from paystack_source.source import paystack_source
 
 __all__ = [
     "AccessError",
+    "AlreadyRunningError",
+    "AppliedError",
     "BulkResult",
+    "BusyError",
     "ClosedError",
     "ConfigError",
+    "EditedPlan",
     "IdentificationType",
+    "InputChanged",
+    "InputError",
     "KeyRefused",
+    "NoSuchRunError",
+    "NotCompleteError",
     "NotFound",
     "OutcomeUnknown",
     "PaystackClient",
     "PaystackError",
+    "PaystackSourceError",
     "PermissionRefused",
+    "PlanError",
     "RateLimited",
     "Rejected",
     "RiskAction",
+    "StalePlan",
     "Unavailable",
+    "WrongAccount",
     "bulk_create",
     "bulk_deactivate_authorization",
     "bulk_set_risk_action",
@@ -81,7 +105,7 @@ def __getattr__(name: str) -> object:
     """Loads a public name on first use; what is not listed elsewhere is one of the errors."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, 'api.errors')}")
+    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
     globals()[name] = value = getattr(home, name)
     return value
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 import pyarrow.parquet as pq
 from dlt.destinations.exceptions import DatabaseException
 
+from paystack_source.errors import AlreadyRunningError
 from paystack_source.single_writer import enter, leave, lock_dataset, lock_folder
 
 if TYPE_CHECKING:
@@ -24,20 +25,6 @@ DUCKDB_MEMORY = 120_000_000
 
 _VECTORS = 12 * 2048  # rows that a merge has in its hands at once, over all columns (measured)
 _COPIES = 6  # it never needed more than so many times the load (measured)
-
-
-class AlreadyRunningError(Exception):
-    """Another run works on the same pipeline."""
-
-    exit_code = 1
-    message = "Another run of this pipeline is under way."
-
-    def __init__(self, folder: Path) -> None:
-        super().__init__(self.message)
-        self.advice = (
-            "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
-            f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
-        )
 
 
 class Alone:
@@ -65,7 +52,8 @@ class Alone:
             try:
                 lock_folder(self._pipeline, wait=False)
             except BlockingIOError:
-                raise AlreadyRunningError(Path(self._pipeline.pipelines_dir)) from None
+                advice = _advice(Path(self._pipeline.pipelines_dir))
+                raise AlreadyRunningError("Another run of this pipeline is under way.", advice) from None
             lock_dataset(self._pipeline)
             self._connect()
             self._lock = stack.pop_all()
@@ -118,6 +106,13 @@ class Alone:
     def _set(self, name: str, value: Any) -> None:  # noqa: ANN401  # as the setting wants it
         if self._client is not None:
             self._client.execute_sql(f"SET {name} = '{value}'")
+
+
+def _advice(folder: Path) -> str:
+    return (
+        "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
+        f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
+    )
 
 
 def _room(rows: int, size: int) -> int:

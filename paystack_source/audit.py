@@ -24,8 +24,8 @@ from paystack_source.bulk.results import RowResult, row_results
 from paystack_source.bulk.runs import utc
 from paystack_source.bulk.session import describe
 from paystack_source.bulk.states import Outcome
-from paystack_source.failures import explain
-from paystack_source.place import duckdb_file, forget_other_places
+from paystack_source.cli.failures import explain
+from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -104,8 +104,8 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
     """The warehouse copy for the planner, or None if there is none yet."""
     from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy  # noqa: PLC0415
 
-    if destination == "duckdb":
-        path = duckdb_file()
+    if destination in DUCKDB:
+        path = duckdb_file(destination)
         if not path.is_file():
             return None
         try:

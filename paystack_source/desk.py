@@ -12,21 +12,20 @@ from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from paystack_source import audit, settings
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan, make_plan
 from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import SHOWN, InputError
 from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
 from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import write_problems
+from paystack_source.bulk.tables import open_table, write_problems
 from paystack_source.bulk.words import (
     CHANGES,
     HEADINGS,
     REASONS,
+    again,
     mode,
     next_commands,
     plan_changes,
@@ -35,8 +34,11 @@ from paystack_source.bulk.words import (
     quoted,
     run_facts,
     run_reasons,
+    switches,
+    where,
 )
-from paystack_source.terminal import ExitCode, Terminal, UsageError
+from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.place import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -44,7 +46,8 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.progress import Progress
+    from paystack_source.cli.progress import Progress
+    from paystack_source.cli.terminal import Terminal
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
@@ -78,19 +81,23 @@ class Desk:
 
     def planned(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
-        if not file.is_file():
-            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
+        try:
+            cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
+            table = open_table(file, **cut)
+        except FileNotFoundError:
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.") from None
         copy = self.copy()
         if copy is None and not self.chosen["no_copy"]:
             self.terminal.say(
-                "There is no copy of the customers here (python pipelines/customers.py makes one)."
+                "There is no copy of the customers here "
+                f"(python pipelines/customers.py{where(self.chosen)} makes one)."
             )
-        target = out or Runs().new_plan_file(operation, file)
+        target = out or runs(self.chosen).new_plan_file(operation, file)
         try:
             with self.reading() as on_fetch:
                 made = make_plan(
                     operation,
-                    file,
+                    table,
                     out=target,
                     options=self.plan_options(),
                     copy=copy,
@@ -109,8 +116,12 @@ class Desk:
 
     def write_review(self, made: Plan, page: Path) -> None:
         """The plan as a page, with the command that applies it."""
-        write_review(made, page, command=f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}")
+        write_review(made, page, command=self.apply_command(made))
         self.terminal.say(f"To look at: {page}")
+
+    def apply_command(self, made: Plan) -> str:
+        """What applies the plan."""
+        return again("apply", quoted(made.path), made, self.chosen)
 
     def copy(self) -> CustomerCopy | None:
         """The warehouse copy, if there is one and it may be read."""
@@ -120,7 +131,7 @@ class Desk:
         copy = audit.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(Runs(), self.account, self.client.mode, *where)
+        problem = audit.catch_up(runs(self.chosen), self.account, self.client.mode, *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -134,14 +145,15 @@ class Desk:
         return PlanOptions(
             account=self.account,
             quota=self.per_minute,
+            switches=switches(self.chosen),
             **{name: self.chosen[name] for name in names},
         )
 
-    def go(self, made: Plan) -> int:
-        """Show, ask, apply, show."""
+    def go(self, made: Plan, *, recheck: bool | None = None) -> int:
+        """Show, ask, apply, show. `recheck` is the default of that switch."""
         self.show_plan(made)
         self.ask(made)
-        with self.session(made) as session:
+        with self.session(made, recheck) as session:
             finished = session.apply(made)
         return self.close(finished)
 
@@ -182,7 +194,7 @@ class Desk:
             yield lambda count: progress.update(done=count)
 
     @contextlib.contextmanager
-    def session(self, made: Plan) -> Iterator[Session]:
+    def session(self, made: Plan, recheck: bool | None = None) -> Iterator[Session]:
         """A session with a progress display."""
         chosen = self.chosen
         title = OPERATIONS[made.header.operation].title
@@ -196,11 +208,11 @@ class Desk:
             self.waits.append(progress)
             yield Session(
                 self.client,
-                Runs(),
+                runs(self.chosen),
                 rules,
                 follow(progress, self.client, made.header.operation),
                 age,
-                chosen["recheck"],
+                recheck if chosen["recheck"] is None else chosen["recheck"],
             )
 
     def close(self, finished: Finished) -> int:
@@ -227,7 +239,7 @@ class Desk:
         page = self.chosen.get("review") or made.path.with_suffix(".html")
         if not self.chosen.get("review"):
             self.write_review(made, page)
-        follow = [f"{COMMAND} apply {quoted(made.path)}{suffix(self.chosen)}"]
+        follow = [self.apply_command(made)]
         title = "Planned; nothing was sent"
         if not made.header.counts.to_send:
             title, follow = "Planned; there is nothing to send", []
@@ -267,9 +279,9 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
     if "run_id" in getattr(stop, "details", {}):
-        stop.advice += suffix(chosen)  # type: ignore[union-attr]
+        stop.advice += where(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
-        stop.advice = f"See what was sent: {COMMAND} status"  # type: ignore[attr-defined]
+        stop.advice = f"See what was sent: {COMMAND} status{where(chosen)}"  # type: ignore[attr-defined]
 
 
 def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -279,7 +291,8 @@ def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> No
     problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
     if problem:
         finished.warnings.append(problem)
-        terminal.warn(f"{problem} Later: {COMMAND} status {finished.run.run_id} --load")
+        later = again("status", f"{finished.run.name} --load", finished.plan, chosen)
+        terminal.warn(f"{problem} Later: {later}")
 
 
 def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -288,9 +301,8 @@ def show_finished(finished: Finished, terminal: Terminal, chosen: dict[str, Any]
         terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
-    more = suffix(chosen)
-    title = HEADINGS[state(finished)]
-    terminal.finish(title, run_facts(finished, more), finished.as_json(), next_commands(finished, more))
+    title, facts = HEADINGS[state(finished)], run_facts(finished, chosen)
+    terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
 
 
 def state(finished: Finished) -> str:
@@ -302,17 +314,17 @@ def state(finished: Finished) -> str:
     return finished.status if sessions and sessions[-1].ended else "killed"
 
 
-def show_runs(runs: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
+def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
     """All runs, newest first."""
     found = []
-    for one in runs:
+    for one in kept:
         try:
             with one.journal() as journal:
                 found.append(describe(one, one.plan(), journal))
         except ConfigError as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
-        found[-1].running = runs.is_busy(one)
+        found[-1].running = kept.is_busy(one)
     if load:
         for finished in found:
             loaded(finished, terminal, chosen)
@@ -331,10 +343,6 @@ def _account(finished: Finished) -> str:
     return f"{mode(header)} {header.account or ''}".rstrip()
 
 
-def suffix(chosen: dict[str, Any]) -> str:
-    """The switches that the next command needs as well."""
-    words = ["--sandbox"] if chosen["sandbox"] else []
-    words += ["--no-copy"] if chosen["no_copy"] else []
-    words += ["--destination", chosen["destination"]] if chosen["destination"] != "duckdb" else []
-    words += ["--dataset", chosen["dataset"]] if chosen["dataset"] != "paystack" else []
-    return "".join(f" {word}" for word in words)
+def runs(chosen: dict[str, Any]) -> Runs:
+    """The runs that this command looks at: those of the sandbox have a folder of their own."""
+    return Runs(f"{RESULTS_FOLDER}{SANDBOX}" if chosen["sandbox"] else RESULTS_FOLDER)

@@ -27,7 +27,7 @@ from dlt.common.schema.typing import TColumnSchema
 from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 from paystack_source.lake import Answer, LakeReader
 
 if TYPE_CHECKING:

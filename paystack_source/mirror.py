@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING, Any
 import dlt
 
 from paystack_source.alone import Alone
-from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
+from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
-from paystack_source.place import duckdb_file, forget_other_places
+from paystack_source.place import DUCKDB, duckdb_file, forget_other_places, pipeline_name
 from paystack_source.prepare import prepare
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse import Warehouse
@@ -140,10 +140,13 @@ def _short(when: datetime) -> str:
 def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
     """The pipeline as dlt's configuration describes its destination.
 
-    DuckDB's file is `paystack_customers.duckdb` in the working folder unless dlt is told otherwise.
+    DuckDB's files are those of `paystack_source.place`.
     """
-    target: Any = dlt.destinations.duckdb(str(duckdb_file())) if destination == "duckdb" else destination
-    return dlt.pipeline(name, destination=target, dataset_name=dataset)
+    target: Any = destination
+    if destination in DUCKDB:
+        target = dlt.destinations.duckdb(str(duckdb_file(destination)))
+    called = pipeline_name(name, destination, dataset)
+    return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
 
 def copy_customers(  # noqa: PLR0913

@@ -1,32 +1,83 @@
-"""Where the copy is: the same answer for every command that is started in the same folder.
+"""Where a copy is: the same answer for every command that is started in the same folder.
 
 dlt remembers the folder in which a pipeline first ran and goes on keeping a DuckDB file there, and it keeps
 its memory of one pipeline name in one working folder for all of them. Two projects on one machine would share
 a file and a memory of what is proven. So the file is always named in full, and a memory of another place is
 dropped: dlt restores it from the destination, where it is kept with the rows.
+
+The copy of a sandbox never shares a place with a real one, so neither has to be removed for the other:
+
+    what                        real                        with --sandbox
+    --------------------------  --------------------------  ----------------------------
+    DuckDB file                 paystack_customers.duckdb,  paystack_sandbox.duckdb,
+                                or as dlt is told           whatever dlt is told
+    dataset, DuckDB             --dataset                   --dataset
+    dataset, other destination  --dataset                   --dataset and `_sandbox`
+    dlt's pipelines             paystack_customers, …       the same and `_sandbox`
+    results of bulk runs        paystack_results            the same and `_sandbox`
 """
 
 from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
-DATABASE = "paystack_customers.duckdb"
+SANDBOX = "_sandbox"
+"""How names end that belong to the copy of a sandbox."""
+
+DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
+"""The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""
+
+DATABASE = "paystack_customers"
+SANDBOX_DATABASE = "paystack_sandbox.duckdb"
 
 
-def duckdb_file() -> Path:
-    """The DuckDB file in full: dlt's own setting, else `paystack_customers.duckdb` in the working folder."""
-    named: Any = os.environ.get("DESTINATION__DUCKDB__CREDENTIALS")
-    if not named:
-        import dlt  # noqa: PLC0415  takes a second
+def of_sandbox(destination: str, dataset: str) -> tuple[str, str]:
+    """The place of the sandbox's copy that belongs to this place of a real one."""
+    if destination in DUCKDB:
+        return DUCKDB[1], dataset
+    return destination, dataset + SANDBOX
 
-        named = dlt.secrets.get("destination.duckdb.credentials")
-        named = named.get("database") if isinstance(named, dict) else named
-    return Path(named.removeprefix("duckdb:///") if named else DATABASE).absolute()
+
+def pipeline_name(name: str, destination: str, dataset: str) -> str:
+    """What dlt calls the pipeline `name` there: its working folder keeps loads and state of one place only."""
+    return name + SANDBOX if destination == DUCKDB[1] or dataset.endswith(SANDBOX) else name
+
+
+def duckdb_file(destination: str = DUCKDB[0]) -> Path:
+    """The DuckDB file of a destination in `DUCKDB`, in full.
+
+    For the real copy dlt itself is asked, so that each way to name a file to dlt holds here as well.
+
+    Raises:
+        ConfigError: dlt is told to keep the real copy in the sandbox's file.
+
+    """
+    if destination == DUCKDB[1]:
+        return Path(SANDBOX_DATABASE).absolute()
+    import dlt  # noqa: PLC0415  takes a second
+    from dlt.common.configuration.resolve import resolve_configuration  # noqa: PLC0415
+    from dlt.common.pipeline import get_dlt_pipelines_dir  # noqa: PLC0415
+    from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration  # noqa: PLC0415
+
+    # dlt names a file for which it is told no name after its destination.
+    config = DuckDbClientConfiguration(destination_name=DATABASE)
+    config.dataset_name = "paystack"
+    config.local_dir = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
+    config.pipeline_working_dir = get_dlt_pipelines_dir()
+    found = Path(resolve_configuration(config, sections=("destination", "duckdb")).credentials.database)
+    if found.resolve() == Path(SANDBOX_DATABASE).resolve():
+        raise ConfigError(
+            f"{found} is the file of the sandbox's copy",
+            advice="Name another one for DuckDB in dlt's settings.",
+        )
+    return found
 
 
 def forget_other_places(pipeline: Pipeline) -> None:

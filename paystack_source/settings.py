@@ -10,9 +10,9 @@ from __future__ import annotations
 
 import os
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.api.keys import Mode, SecretKey
 from paystack_source.api.pool import PAYSTACK
+from paystack_source.errors import ConfigError
 
 BASE_URL = PAYSTACK
 QUOTA_BY_MODE: dict[Mode, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits

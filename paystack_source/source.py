@@ -21,7 +21,7 @@ import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
+from paystack_source.customer import dlt_columns
 from paystack_source.destinations import (
     LOAD_ID,
     MERGED,
@@ -32,6 +32,7 @@ from paystack_source.destinations import (
     suit,
 )
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
@@ -61,23 +62,7 @@ BATCH_ROWS = 30_000
 BATCH_BYTES = 16_000_000
 """Or so many bytes of them, where they are large."""
 
-CUSTOMER_COLUMNS: dict[str, Any] = {
-    "id": {"data_type": "bigint", "nullable": False},
-    "customer_code": {"data_type": "text"},
-    "email": {"data_type": "text"},
-    "first_name": {"data_type": "text"},
-    "last_name": {"data_type": "text"},
-    "phone": {"data_type": "text"},
-    "metadata": {"data_type": "json"},
-    "domain": {"data_type": "text"},
-    "integration": {"data_type": "bigint"},
-    "risk_action": {"data_type": "text"},
-    "created_at": {"data_type": "timestamp"},
-    "updated_at": {"data_type": "timestamp"},
-    "_last_seen_at": {"data_type": "timestamp"},
-    "_missing_since": {"data_type": "timestamp"},
-    **LOAD_ID,
-}
+CUSTOMER_COLUMNS: dict[str, Any] = {**dlt_columns(), **LOAD_ID}
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
 
 _LEDGER_SCHEMA = pa.schema(
@@ -115,19 +100,6 @@ class Limits:
         """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
         enough = min(self.rows, max(self.first_rows, loaded))
         return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
-
-
-class NotCompleteError(Exception):
-    """What was read could not be proven complete, so nothing of this load is kept."""
-
-    exit_code = 5
-    advice = (
-        "Run it again. If it fails again, run without --full-refresh: that names the windows that differ."
-    )
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
 
 
 class Copying:

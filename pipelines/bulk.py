@@ -16,12 +16,13 @@ import click
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import Plan
 from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import COMMAND, conclude, describe, settle
 from paystack_source.bulk.states import Outcome
 from paystack_source.bulk.undo import make_undo
-from paystack_source.desk import desk, loaded, show_finished, show_runs
-from paystack_source.terminal import ExitCode, Terminal, UsageError, dataset, examples, options, run
+from paystack_source.bulk.words import again, quoted
+from paystack_source.cli.terminal import Terminal, examples, location, options, run
+from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
+from paystack_source.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,15 +39,9 @@ def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
     return decorate
 
 
-sandboxed = click.option(
-    "--sandbox", is_flag=True, help="A local Paystack with invented customers; no account."
-)
 yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
 where = together(
-    click.option(
-        "--destination", default="duckdb", show_default=True, help="Where the copy is, as dlt calls it."
-    ),
-    dataset("Dataset of the copy."),
+    location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
 planning = together(
@@ -113,7 +108,7 @@ def main() -> None:
 @click.argument("operation", type=click.Choice(list(OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
-@together(planning, where, sharing, sandboxed, options)
+@together(planning, where, sharing, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Check FILE and show what would be sent. Sends nothing."""
     with desk(terminal, chosen) as here:
@@ -126,15 +121,15 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
     epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
 )
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
-@together(applying, where, sharing, sandboxed, options)
+@together(applying, where, sharing, options)
 def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
-    if not file.is_file():
-        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE")
-    made = Plan.open(file)
-    chosen["recheck"] = chosen["recheck"] is not False
+    try:
+        made = Plan.open(file)
+    except FileNotFoundError:
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
     with desk(terminal, chosen, made.header.operation) as here:
-        return here.go(made)
+        return here.go(made, recheck=True)
 
 
 @main.command(
@@ -146,7 +141,7 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
 )
 @click.argument("operation", type=click.Choice(list(OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
-@together(planning, applying, where, sharing, sandboxed, options)
+@together(planning, applying, where, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan FILE, show the plan, ask, and apply it."""
     with desk(terminal, chosen, operation) as here:
@@ -163,17 +158,19 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page, to look at and to show around; needs no network."""
-    page = write_review(Plan.open(file), out or file.with_suffix(".html"), show_personal=show_personal)
+    made = Plan.open(file)
+    command = again("apply", quoted(file), made, {})
+    page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
     return ExitCode.OK
 
 
 @main.command(epilog=examples(f"{COMMAND} resume latest"))
 @click.argument("name", metavar="RUN")
-@together(applying, where, sharing, sandboxed, options)
+@together(applying, where, sharing, options)
 def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
-    found = Runs().open(name)
+    found = runs(chosen).open(name)
     made = found.plan()
     with desk(terminal, chosen, made.header.operation) as here:
         with found.journal() as journal:
@@ -192,7 +189,7 @@ def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the warehouse has not got yet.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
-@together(yes, where, sandboxed, options)
+@together(yes, where, options)
 def status(
     name: str | None,
     *,
@@ -203,20 +200,20 @@ def status(
     **chosen: Any,  # noqa: ANN401
 ) -> int:
     """Show all runs, newest first, or one RUN."""
-    runs = Runs()
+    kept = runs(chosen)
     if name is None:
-        return show_runs(runs, terminal, chosen, load=load)
-    found = runs.open(name)
+        return show_runs(kept, terminal, chosen, load=load)
+    found = kept.open(name)
     made = found.plan()
     if refresh:
         with desk(terminal, chosen) as here:
-            settled = settle(runs, found, here.client)
+            settled = settle(kept, found, here.client)
         terminal.say(f"{settled:,} verdicts came.")
     with found.journal() as journal:
         if verify:
             journal.verify()
             terminal.say("The journal's hash chain holds.")
-        running = runs.is_busy(found)
+        running = kept.is_busy(found)
         # A session that was killed left no summary, and results of an earlier one at most.
         write = refresh or not (running or found.summary_file.is_file())
         finished = conclude(found, made, journal) if write else describe(found, made, journal)
@@ -231,10 +228,10 @@ def status(
 @click.argument("name", metavar="RUN")
 @click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
-@together(applying, where, sharing, sandboxed, options)
+@together(applying, where, sharing, options)
 def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan and apply the way back of RUN: the values that it replaced."""
-    found = Runs().open(name)
+    found = runs(chosen).open(name)
     with desk(terminal, chosen, found.plan().header.operation) as here:
         with here.reading() as on_fetch:
             made = make_undo(

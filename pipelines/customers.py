@@ -15,14 +15,16 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.terminal import ExitCode, Terminal, UsageError, dataset, examples, options, run
+from paystack_source.cli.terminal import Terminal, examples, location, options, run, switches
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.place import DUCKDB, SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paystack_source.api.customers import PaystackClient
+    from paystack_source.cli.progress import Progress
     from paystack_source.mirror import Report
-    from paystack_source.progress import Progress
 
 THIS = "python pipelines/customers.py"
 
@@ -34,9 +36,7 @@ THIS = "python pipelines/customers.py"
         f"{THIS} --destination postgres --refresh-budget 600 --json",
     )
 )
-@click.option("--sandbox", is_flag=True, help="A local Paystack with invented customers; no account.")
-@click.option("--destination", default="duckdb", show_default=True, help="Where to, as dlt calls it.")
-@dataset("Dataset (schema) of the copy.")
+@location(destination="Where to, as dlt calls it.", dataset="Dataset (schema) of the copy.")
 @click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
@@ -160,8 +160,15 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
     title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
-    query = f'python pipelines/query.py "select risk_action, count(*) from {table} group by 1"'  # noqa: S608  # to paste
-    terminal.finish(title, rows, report.as_json(), [query] if chosen["destination"] == "duckdb" else [])
+    question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
+    query = " ".join(["python pipelines/query.py", question, *switches(chosen)])
+    where = {
+        "sandbox": chosen["sandbox"],
+        "destination": chosen["destination"].removesuffix(SANDBOX),  # as dlt calls it
+        "dataset": chosen["dataset"],
+    }
+    result = report.as_json() | where
+    terminal.finish(title, rows, result, [query] if chosen["destination"] in DUCKDB else [])
 
 
 def counts(total: int | None) -> str:

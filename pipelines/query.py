@@ -1,4 +1,4 @@
-"""Asks the DuckDB copy a question: `python pipelines/query.py "select count(*) from paystack.customers"`.
+"""Asks the DuckDB copy a question: `python pipelines/query.py "select count(*) from customers"`.
 
 Without a question it shows what is there. Opens the file read-only. With --csv the answer is CSV on standard
 output, which `pipelines/bulk.py` takes as its input; with --json it is one object on the last line.
@@ -15,79 +15,105 @@ import click
 import duckdb
 
 from paystack_source.bulk.csvio import write_rows
+from paystack_source.cli.terminal import (
+    Terminal,
+    examples,
+    location,
+    options,
+    reader_may_leave,
+    run,
+    switches,
+)
+from paystack_source.errors import ExitCode, UsageError
 from paystack_source.place import duckdb_file
-from paystack_source.terminal import ExitCode, Terminal, UsageError, examples, options, reader_may_leave, run
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
 THIS = "python pipelines/query.py"
-MAKE_ONE = "Make a copy: python pipelines/customers.py (try it with --sandbox)."
 MOST_SHOWN = 40
+DATASETS = """
+    select schema_name, count(*) filter (table_name = 'customers') > 0 as is_copy from duckdb_tables()
+    where not internal group by 1 order by 1
+"""
 OVERVIEW = """
     select table_name as "table", estimated_size as rows, column_count as columns from duckdb_tables()
-    where schema_name = 'paystack' and not starts_with(table_name, '_dlt') order by 1
+    where schema_name = current_schema() and not starts_with(table_name, '_dlt') order by 1
 """
 SAMPLE = """
     select customer_code, email, first_name, last_name, phone, risk_action, created_at
-    from paystack.customers order by created_at desc limit 5
+    from customers order by created_at desc limit 5
 """
 
 
 @click.command(
     epilog=examples(
-        f'{THIS} "select risk_action, count(*) from paystack.customers group by 1"',  # noqa: S608  # to paste
-        f'{THIS} --csv "select customer_code from paystack.customers limit 40" > customers.csv',  # noqa: S608  # to paste
+        f'{THIS} "select risk_action, count(*) as customers from customers group by 1"',  # noqa: S608  # to paste
+        f'{THIS} --csv "select customer_code from customers limit 40" > customers.csv',  # noqa: S608  # to paste
     )
 )
 @click.argument("sql", required=False)
-@click.option("--database", type=click.Path(path_type=Path), help="DuckDB file. Default: the pipeline's own.")
+@location(dataset="Dataset of the copy: its tables need no more than their names.")
+@click.option("--database", type=click.Path(path_type=Path), help="Another DuckDB file than the copy's.")
 @click.option("--csv", "as_csv", is_flag=True, help="All rows as CSV on standard output.")
 @options
-def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool) -> int:
+def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool, **chosen: Any) -> int:  # noqa: ANN401  # of `location`
     """Ask the DuckDB copy a question in SQL, or see what is there."""
-    path = database or duckdb_file()
+    if database and chosen["sandbox"]:
+        raise UsageError("--sandbox asks the sandbox's own file.", "Leave --database or --sandbox out.")
+    path = database or duckdb_file(chosen["destination"])
     if not path.exists():
-        raise UsageError(
-            f"There is no database {path}.",
-            MAKE_ONE,
-        )
-    with opened(path) as connection:
+        raise UsageError(f"There is no database {path}.", make_one(chosen))
+    with opened(path, chosen) as connection:
         try:
             if sql:
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:
-                show(terminal, f"What {path} holds", *answer(connection, OVERVIEW), as_csv=as_csv)
+                title = f"What the dataset {chosen['dataset']} in {path} holds"
+                show(terminal, title, *answer(connection, OVERVIEW), as_csv=as_csv)
                 columns, rows = answer(connection, SAMPLE)
                 show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
-                f"DuckDB cannot answer that: {str(error).splitlines()[0]}", advice(error, sql)
+                f"DuckDB cannot answer that: {str(error).splitlines()[0]}", advice(error, connection, chosen)
             ) from error
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
     return ExitCode.OK
 
 
-def opened(path: Path) -> duckdb.DuckDBPyConnection:
+def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     """The file, for reading; looked at first, as DuckDB would fetch an extension for what it takes for another kind."""
     start = b""
     if path.is_file():
         with path.open("rb") as file:
             start = file.read(12)
     if start[8:] != b"DUCK":
-        raise UsageError(f"{path} is no DuckDB file.", MAKE_ONE)
-    return duckdb.connect(str(path), read_only=True)
+        raise UsageError(f"{path} is no DuckDB file.", make_one(chosen))
+    connection = duckdb.connect(str(path), read_only=True)
+    if chosen["dataset"] in dict(connection.execute(DATASETS).fetchall()):
+        connection.execute(f"set search_path = '{chosen['dataset']},main'")
+    return connection
 
 
-def advice(error: duckdb.Error, sql: str | None) -> str:
+def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: dict[str, Any]) -> str:
     """What to do about a question that cannot be answered."""
     if "Table with name" not in str(error):
         return ""
-    if not sql:
-        return f"It holds no copy of the customers. {MAKE_ONE}"
-    return f"The customers are in paystack.customers; {THIS} shows what else there is."
+    copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
+    if chosen["dataset"] in copies:
+        look = " ".join([THIS, *switches(chosen)])
+        return f"The customers are in the table customers; {look} shows what else there is."
+    if copies:
+        return f"Its copies are in other datasets: give one of them as --dataset: {', '.join(copies)}."
+    return f"It holds no copy of the customers. {make_one(chosen)}"
+
+
+def make_one(chosen: dict[str, Any]) -> str:
+    """How to make the copy that is asked for."""
+    command = " ".join(["python pipelines/customers.py", *switches(chosen)])
+    return f"Make a copy: {command}" + ("" if chosen["sandbox"] else " (try it with --sandbox).")
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

@@ -8,11 +8,16 @@ from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from hypothesis import HealthCheck, settings
 
 from paystack_source.sandbox import Sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+
+# How long an example takes, or is searched for, says nothing on a machine that has other work.
+settings.register_profile("any machine", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.load_profile("any machine")
 
 
 @pytest.fixture
@@ -52,6 +57,8 @@ SLOW = [
     "pipeline/test_place.py",
     "extract/test_completeness.py",
     "extract/test_extraction.py",
+    "bulk_run/test_swapped_input.py",
+    "bulk_run/test_fed_back.py",
     "bulk_run/test_simulation.py",
     "bulk_run/test_killed.py",
 ]

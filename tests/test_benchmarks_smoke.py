@@ -7,12 +7,16 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.events import PATIENCE
+
 ROOT = Path(__file__).resolve().parent.parent
 
 
 def test_quick_benchmarks_run_and_are_reported(tmp_path):
     command = [sys.executable, ROOT / "benchmarks" / "run.py", "--quick", "--into", tmp_path]
-    done = subprocess.run(command, cwd=tmp_path, capture_output=True, text=True, timeout=180, check=False)
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
 
     assert done.returncode == 0, done.stdout + done.stderr
     results = {file.stem: json.loads(file.read_text()) for file in (tmp_path / "results").glob("*.json")}

@@ -14,8 +14,7 @@ from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk.workers import ThreadWorkers
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import Fetcher
-
-LONG = 5
+from tests.events import PATIENCE
 
 
 class Heard:
@@ -33,7 +32,7 @@ class Heard:
             before = now
             threading.Event().wait(0.001)
         signal.pthread_kill(threading.get_ident(), signal.SIGINT)
-        self.in_time = self.event.wait(LONG)
+        self.in_time = self.event.wait(PATIENCE)
         return self.in_time
 
     def place(self):
@@ -111,7 +110,7 @@ def clock(heard):
     wake = threading.Event()
     heard.beside(wake.set)
     while not wake.is_set():
-        Clock().rest(10 * LONG, wake)
+        Clock().rest(10 * PATIENCE, wake)
 
 
 @pytest.mark.parametrize("waits", [workers, fetcher, reader, planning, quota, clock])

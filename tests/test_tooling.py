@@ -3,6 +3,7 @@
 import os
 import re
 import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
@@ -45,6 +46,13 @@ def test_a_python_that_fits_is_found_though_python3_is_too_old(tmp_path):
     assert done.returncode == 0
     assert (tmp_path / "env" / "made-by").read_text() == "python3.13\n"
     assert "about a minute" in done.stderr
+
+
+def test_every_planted_bug_has_its_place():
+    """A bug whose text is gone, or is there twice, has to move along with the code."""
+    command = [sys.executable, ROOT / "tests" / "planted_bugs.py", "--check"]
+    done = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
 
 
 def test_no_python_that_fits_is_said_with_what_to_do(tmp_path):
@@ -118,6 +126,8 @@ def test_the_pinned_requirements_hold_every_declared_dependency():
         "allow.plan",
         "results/x.csv",
         "paystack_results/.plans/x",
+        "paystack_sandbox.duckdb",
+        "paystack_results_sandbox/.plans/x",
         ".venv/bin/python",
     ],
 )

@@ -12,7 +12,6 @@ from urllib.parse import urlencode
 
 from paystack_source import settings
 from paystack_source.api.clock import Clock
-from paystack_source.api.errors import ConfigError, Unavailable
 from paystack_source.api.guard import sealed, sealed_iterator
 from paystack_source.api.listing import every_row
 from paystack_source.api.operations import OPERATIONS, Policy
@@ -30,6 +29,7 @@ from paystack_source.api.records import (
     record,
 )
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
+from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -65,7 +65,7 @@ class PaystackClient:
     this client can reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota,
     rate_limited or backoff.
 
-    Every method raises a :class:`~paystack_source.api.errors.PaystackError`; see ``docs/errors.md``. The
+    Every method raises a :class:`~paystack_source.errors.PaystackError`; see ``docs/errors.md``. The
     client is safe to share between threads: each call blocks until the quota allows it.
     """
 

@@ -11,7 +11,7 @@ import functools
 import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from paystack_source.api.errors import PaystackError
+from paystack_source.errors import PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -11,7 +11,7 @@ import hashlib
 import re
 from typing import Literal, NoReturn, cast
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 Mode = Literal["live", "test"]
 

@@ -12,7 +12,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Literal
 from urllib.parse import quote
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Collection

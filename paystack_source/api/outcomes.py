@@ -19,7 +19,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.errors import (
+from paystack_source.api.records import record, starts_with
+from paystack_source.api.redact import redact
+from paystack_source.errors import (
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -29,8 +31,6 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.api.records import record, starts_with
-from paystack_source.api.redact import redact
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError, Unavailable
+from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

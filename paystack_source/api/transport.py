@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
 from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

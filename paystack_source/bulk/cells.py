@@ -57,15 +57,16 @@ def column_text(  # noqa: PLR0911  # one way out per kind of type
         return text, bad, True
     values = array.to_pylist()
     if pa.types.is_nested(kind):  # a struct has all the fields of its column: a null one was never there
-        values = [_without_nulls(value) for value in values]
+        values = [without_nulls(value) for value in values]
     texts, bad = values_text(values)
     return texts, bad, pa.types.is_decimal(kind)
 
 
-def _without_nulls(value: Any) -> Any:
+def without_nulls(value: Any) -> Any:
+    """The objects in `value` without the names that hold nothing."""
     if isinstance(value, dict):
-        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
-    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {name: without_nulls(item) for name, item in value.items() if item is not None}
+    return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def values_text(values: Sequence[Any], exact: float = _EXACT[64]) -> tuple[pa.Array, Bad]:

@@ -17,9 +17,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.headers import either
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.problems import Problem, masked
 from paystack_source.bulk.readback import canonical
+from paystack_source.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -212,6 +213,12 @@ class Checker:
         if self._as_held and kind in ("phone", "name"):
             return text
         rest = ~judged
+        if column.secret:
+            hidden = pc.starts_with(text, "…")
+            self._bad(
+                batch, column, hidden, rest, "is masked, as result files are; type the value itself", text
+            )
+            rest = rest | hidden.to_numpy(zero_copy_only=False)
         if kind in ("phone", "digits", "id") or column.name == "bank_code":
             for pattern, reason in _NUMBERS:
                 damaged = pc.match_substring_regex(text, pattern)

@@ -10,6 +10,7 @@ from __future__ import annotations
 import codecs
 import contextlib
 import csv
+import io
 import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
@@ -17,12 +18,12 @@ from typing import TYPE_CHECKING, Final, TextIO
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
-    from pathlib import Path
+
+    from paystack_source.bulk.snapshot import Snapshot
 
 # What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
@@ -56,18 +57,19 @@ def unguard(column: pa.Array) -> pa.Array:
     return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
 
 
-def find_encoding(path: Path) -> tuple[str, str]:
+def find_encoding(snapshot: Snapshot) -> tuple[str, str]:
     """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
     utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")("strict")
     undefined = False
-    with path.open("rb") as file:
+    name = snapshot.path.name
+    with snapshot.open() as file:
         data = file.read(_CHUNK)
         for mark, encoding in _MARKS:
             if data.startswith(mark):
                 return encoding, ""
         if data[:1024].count(0) > len(data[:1024]) // 8:
             raise InputError(
-                [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=path.name
+                [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=name
             )
         while data:
             if utf8 is not None:
@@ -79,7 +81,7 @@ def find_encoding(path: Path) -> tuple[str, str]:
             data = file.read(_CHUNK)
     if utf8 is not None and not utf8.getstate()[0]:
         return "utf-8", ""
-    said = f"{path.name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8."
+    said = f"{name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8."
     return "latin-1" if undefined else "cp1252", said
 
 
@@ -104,10 +106,11 @@ class Chunk:
 
 
 class CsvFile:
-    """One CSV file: its header at once, its rows in chunks."""
+    """One CSV: its header at once, its rows in chunks."""
 
-    def __init__(self, path: Path, encoding: str, delimiter: str | None = None) -> None:
-        self.path = path
+    def __init__(self, snapshot: Snapshot, encoding: str, delimiter: str | None = None) -> None:
+        self._snapshot = snapshot
+        self.name = snapshot.path.name
         self.encoding = encoding
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
             raise ConfigError(
@@ -120,7 +123,7 @@ class CsvFile:
         self.delimiter = delimiter or self._skip or self._sniff()
         header = next(self._records(), None)
         if header is None:
-            raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=path.name)
+            raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=self.name)
         self.columns: list[str] = unguard(pa.array(header[1], pa.string())).to_pylist()
 
     def chunks(self) -> Iterator[Chunk]:
@@ -153,7 +156,7 @@ class CsvFile:
         )
 
     def _open(self) -> TextIO:
-        return self.path.open(encoding=self.encoding, newline="", errors="strict")
+        return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")
 
     def _sniff(self) -> str:
         """The separator that cuts the header into most cells; separators inside quotes do not count."""
@@ -184,12 +187,12 @@ class CsvFile:
                     start = reader.line_num + 1
             except csv.Error as error:
                 raise InputError(
-                    [Problem(before + start, "", f"is not valid CSV: {error}")], name=self.path.name
+                    [Problem(before + start, "", f"is not valid CSV: {error}")], name=self.name
                 ) from None
             except UnicodeError:
                 raise InputError(
                     [Problem(None, "", f"is not {self.encoding} throughout; save the file as UTF-8")],
-                    name=self.path.name,
+                    name=self.name,
                 ) from None
 
 

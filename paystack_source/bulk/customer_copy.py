@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.plan_file import CopyInfo
 from paystack_source.bulk.tables import open_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -78,7 +78,7 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
     """
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        frame = open_table(table)
+        frame = open_table(table, keep=False)
         _check_columns(frame.columns)
         wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_OURS.values())]
         names = [frame.columns[i] for i in wanted]

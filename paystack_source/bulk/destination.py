@@ -25,12 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.planner import PlanOptions
 from paystack_source.bulk.runs import Run, Runs
 from paystack_source.bulk.session import Finished, Session, whose
+from paystack_source.bulk.snapshot import Snapshot
+from paystack_source.bulk.tables import open_table
+from paystack_source.errors import ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -38,13 +40,10 @@ if TYPE_CHECKING:
     from dlt.common.destination import Destination
 
     from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.tables import Table
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
-
-
-class StoppedError(RuntimeError):
-    """The run ended before all rows were sent. dlt will hand the file over again, and the run is resumed."""
 
 
 def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
@@ -97,12 +96,14 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
 
     own = client or PaystackClient()
     try:
-        run = Run(runs.root / run_id_of(path, operation))
-        session = Session(own, runs, source=path)
+        snapshot = Snapshot.of(path)
+        run = Run(runs.root / run_id_of(snapshot, operation))
+        table = open_table(snapshot)
+        session = Session(own, runs, source=table)
         if run.folder.is_dir():
             finished = session.resume(run)
         else:
-            plan = _plan(session, path, operation, planning)
+            plan = _plan(session, table, operation, planning)
             with contextlib.ExitStack() as stack:
                 stack.callback(plan.path.unlink, missing_ok=True)  # the run's folder has it
                 if not approved:
@@ -116,10 +117,10 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     _judge(finished)
 
 
-def _plan(session: Session, path: Path, operation: str, planning: dict[str, Any]) -> Plan:
+def _plan(session: Session, table: Table, operation: str, planning: dict[str, Any]) -> Plan:
     options = PlanOptions(account=whose(session.client).integration, **planning)
-    out = session.runs.new_plan_file(operation, path)
-    return make_plan(operation, path, out=out, options=options, client=session.client)
+    out = session.runs.new_plan_file(operation, Path(table.name))
+    return make_plan(operation, table, out=out, options=options, client=session.client)
 
 
 def _refuse_guarded(plan: Plan) -> None:
@@ -131,11 +132,11 @@ def _refuse_guarded(plan: Plan) -> None:
         )
 
 
-def run_id_of(path: Path, operation: str) -> str:
+def run_id_of(snapshot: Snapshot, operation: str) -> str:
     """The same for the same file of the same load, however often dlt hands it over."""
-    load_id = path.parent.parent.name
+    load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())
-    with path.open("rb") as file:
+    with snapshot.open() as file:
         while data := file.read(1 << 20):
             digest.update(data)
     try:

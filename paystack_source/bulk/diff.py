@@ -22,8 +22,9 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.bulk import diff_sql, metadata
-from paystack_source.bulk.problems import Problem, masked
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.readback import canonical
+from paystack_source.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -22,10 +22,10 @@ ANTI JOIN live USING (customer_code)
 WHO: Final = """
 CREATE OR REPLACE TABLE who AS
 WITH by_email AS (
-  SELECT lower(email) AS folded, min(customer_code) AS code, count(*) AS customers
+  SELECT lower(email) AS folded, min(customer_code) AS code, min(id) AS id, count(*) AS customers
   FROM current WHERE {by_email} AND email IS NOT NULL GROUP BY ALL
 ), exact AS (
-  SELECT email, min(customer_code) AS code FROM current
+  SELECT email, min(customer_code) AS code, min(id) AS id FROM current
   WHERE lower(email) IN (SELECT folded FROM by_email WHERE customers > 1) GROUP BY ALL
 ), linked AS (
   SELECT lower(email) AS folded, min(code) AS code FROM input
@@ -34,7 +34,8 @@ WITH by_email AS (
   SELECT i.row, i.code, lower(i.email) AS email,
     CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
     coalesce(m.customers, 0) AS customers, d.customer_code AS id_code, lower(d.email) AS id_email,
-    lower(g.email) AS code_email, l.code AS linked_code
+    lower(g.email) AS code_email, l.code AS linked_code,
+    i.id, g.id AS code_number, CASE WHEN m.customers = 1 THEN m.id ELSE x.id END AS email_number
   FROM input i
   LEFT JOIN by_email m ON m.folded = lower(i.email)
   LEFT JOIN exact x ON x.email = i.email
@@ -46,7 +47,8 @@ WITH by_email AS (
     customers > 1 AND email_code IS NULL AND code IS NULL AS ambiguous,
     coalesce(code <> email_code, false) OR coalesce(code <> id_code, false)
       OR coalesce(email_code <> id_code, false)
-      OR coalesce(email <> code_email, false) OR coalesce(email <> id_email, false) AS clash
+      OR coalesce(email <> code_email, false) OR coalesce(email <> id_email, false)
+      OR coalesce(id <> code_number, false) OR coalesce(id <> email_number, false) AS clash
   FROM named
 )
 SELECT f.row, f.code, f.ambiguous, f.clash, {identity} AS identity

@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import tempfile
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 
@@ -13,21 +12,22 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
+from paystack_source.bulk.cells import without_nulls
 from paystack_source.bulk.circuit import StopRules
 from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.problems import masked
 from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
 from paystack_source.bulk.runs import Runs
 from paystack_source.bulk.session import Finished, Session, follow, reach, whose
 from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import arrow_table, open_table
+from paystack_source.bulk.tables import Table, open_table
 from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import plan_frame
-from paystack_source.progress import Progress, Silent
+from paystack_source.bulk.words import plan_frame, switches
+from paystack_source.cli.progress import Progress, Silent
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -75,7 +75,7 @@ class BulkResult:
     summary: dict[str, Any]
     """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
     _finished: Finished = field(repr=False)
-    _source: Any = field(repr=False)
+    _table: Table = field(repr=False)
     _settings: Settings = field(repr=False)
 
     @property
@@ -84,7 +84,7 @@ class BulkResult:
 
         Secrets are masked.
         """
-        frame = _as_pandas(self._source)
+        frame = _as_pandas(self._table)
         hidden = masked_columns(self._finished.plan)
         return self._with_outcomes(
             frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
@@ -96,7 +96,7 @@ class BulkResult:
 
         With the unknown ones where a repeat is harmless; those of a create or a check are for `resume`.
         """
-        found = self._with_outcomes(_as_pandas(self._source))
+        found = self._with_outcomes(_as_pandas(self._table))
         again = may_be_fed_back(self._finished.plan.header.operation)
         return found[found["_status"].isin([outcome.value for outcome in again])]
 
@@ -108,7 +108,7 @@ class BulkResult:
     def resume(self) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
         with _talk(self._settings, self._finished.plan.header.operation) as client:
-            return _run(self._finished.plan, self._source, self._settings, client, resumed=self)
+            return _run(self._finished.plan, self._table, self._settings, client, resumed=self)
 
     @overload
     def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
@@ -123,11 +123,11 @@ class BulkResult:
         with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
             copy, _ = _compared(settings, client, account)
-            options = PlanOptions(account=account)
+            options = PlanOptions(account=account, switches=_switches(settings))
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
-            return _run(made.plan, made.plan.header.input.path, settings, client)
+            return _run(made.plan, made.plan.input(), settings, client)
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
         with self._finished.run.journal() as journal:
@@ -153,29 +153,30 @@ def apply_frame(
     """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
-    held = _held(source)
+    table = open_table(source)
     with _talk(settings, None if dry_run else operation) as client, contextlib.ExitStack() as stack:
         runs = Runs(settings.get("results_folder"))
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
             out = folder / "dry.plan"
         else:
-            name = Path(held).stem if isinstance(held, str | os.PathLike) else "frame"
-            out = runs.new_plan_file(operation, Path(name))
+            out = runs.new_plan_file(operation, table.path or Path("frame"))
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
         account = whose(client).integration
         copy, refresh = _compared(settings, client, account)
         share = settings.get("quota_share", 1.0)
-        options = PlanOptions(account=account, refresh=refresh, quota_share=share, **planning)
-        plan = make_plan(operation, held, out=out, options=options, copy=copy, client=client)
+        options = PlanOptions(
+            account=account, refresh=refresh, quota_share=share, switches=_switches(settings), **planning
+        )
+        plan = make_plan(operation, table, out=out, options=options, copy=copy, client=client)
         if dry_run:
             return plan_frame(plan)
-        return _run(plan, held, settings, client)
+        return _run(plan, table, settings, client)
 
 
 def _run(
     plan: Plan,
-    source: Frame,
+    table: Table,
     settings: Settings,
     client: PaystackClient,
     resumed: BulkResult | None = None,
@@ -188,7 +189,7 @@ def _run(
     shown = Progress.here if settings.get("progress", True) else Silent
     with shown(title, total=number, unit="rows") as progress:
         on_done = follow(progress, client, plan.header.operation)
-        session = Session(client, runs, rules, on_done, source=source)
+        session = Session(client, runs, rules, on_done, source=table)
         finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
     problem = _load(finished, settings)
     if problem:
@@ -196,8 +197,8 @@ def _run(
     return BulkResult(
         run_id=finished.run.run_id,
         summary=finished.as_json(),
-        _finished=replace(finished, plan=finished.run.plan()),
-        _source=source,
+        _finished=finished,
+        _table=table,
         _settings=settings,
     )
 
@@ -262,22 +263,22 @@ def _where(settings: Settings) -> tuple[str, str]:
     return settings.get("destination", "duckdb"), settings.get("dataset", "paystack")
 
 
-def _held(source: Frame) -> Frame:
-    """The frame in a form that stays as it is: what a DuckDB relation says may change with its table."""
-    if isinstance(source, str | os.PathLike | pd.DataFrame | pa.Table | list):
-        return source.copy() if isinstance(source, pd.DataFrame) else source
-    if hasattr(source, "__arrow_c_stream__"):
-        return arrow_table(source)
-    return source
+def _switches(settings: Settings) -> dict[str, bool | str]:
+    """What the command line must be told to go on with a run from here."""
+    return switches({**settings, "no_copy": settings.get("copy") is not None})
 
 
-def _as_pandas(source: Frame) -> pd.DataFrame:
-    if isinstance(source, pd.DataFrame):
-        return source
-    if isinstance(source, pa.Table):
-        frame: pd.DataFrame = source.to_pandas()
+def _as_pandas(table: Table) -> pd.DataFrame:
+    """The input as it was when it was opened."""
+    if isinstance(table.frame, pd.DataFrame):
+        return table.frame
+    if isinstance(table.frame, pa.Table):
+        frame: pd.DataFrame = table.frame.to_pandas()
+        for column in table.frame.schema:
+            if pa.types.is_nested(column.type) and column.name in frame.columns:
+                values = [without_nulls(value) for value in table.frame[column.name].to_pylist()]
+                frame[column.name] = pd.Series(values, frame.index, dtype=object)
         return frame
-    if isinstance(source, list):
-        return pd.DataFrame(source)
-    table = open_table(source)
+    if table.frame is not None:
+        return pd.DataFrame(table.frame)
     return pd.DataFrame(list(table.rows()), columns=table.columns, dtype="string")

@@ -7,7 +7,7 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.errors import InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -30,7 +30,9 @@ class Match:
 
 
 def _plain(name: str) -> str:
-    return re.sub(r"[\s_\-.]+", "", name.strip("\ufeff\u200b ")).casefold()
+    """The name as it is compared; "" if it begins with `_`: we or dlt added that column, it is no customer's."""
+    name = name.strip("\ufeff\u200b ")
+    return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
 
 
 def match_columns(
@@ -38,7 +40,7 @@ def match_columns(
 ) -> Match:
     """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
 
-    The exact name wins over its aliases.
+    The exact name wins over its aliases. A name that begins with `_` is never read.
 
     `given` are columns that an option supplies. Raises `InputError` for headers that are missing, doubled or
     ambiguous.
@@ -90,7 +92,7 @@ def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[
     problems = [
         Problem(None, name, "stands in the header more than once")
         for name in dict.fromkeys(names)
-        if name.strip() and sum(_plain(other) == _plain(name) for other in names) > 1
+        if _plain(name) and sum(_plain(other) == _plain(name) for other in names) > 1
     ]
     plain = [_plain(name) for name in names]
     found: dict[str, int] = {}

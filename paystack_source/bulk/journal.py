@@ -28,6 +28,7 @@ from paystack_source.bulk.states import (
     RowState,
     step,
 )
+from paystack_source.errors import EditedJournalError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -70,26 +71,6 @@ class SessionNote(NamedTuple):
     host: str
     stopped: str | None
     requests: int
-
-
-class JournalError(RuntimeError):
-    """The journal is not one of ours, is of a newer version, or was edited."""
-
-    exit_code = 1
-    advice = "Keep the folder as it is, and use the version that made it."
-
-    def __init__(self, message: str) -> None:
-        super().__init__(message)
-        self.message = message
-
-
-class EditedJournalError(JournalError):
-    """What the journal says is not what was written: it can no longer say what was sent."""
-
-    advice = (
-        "Do not resume or undo this run, and keep its folder. Paystack alone knows what was applied: "
-        "plan the input again with --refresh live, which compares each row with it."
-    )
 
 
 class Journal:

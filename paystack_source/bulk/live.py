@@ -7,7 +7,7 @@ from itertools import islice
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.clock import LOOK
-from paystack_source.api.errors import ClosedError, NotFound
+from paystack_source.errors import ClosedError, NotFound
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence

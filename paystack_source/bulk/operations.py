@@ -13,8 +13,8 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api import operations as api
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import readback
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping

@@ -11,7 +11,10 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import (
+from paystack_source.bulk.readback import born_before, same
+from paystack_source.bulk.states import Action, Event, Kind
+from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
+from paystack_source.errors import (
     AccessError,
     ClosedError,
     ConfigError,
@@ -22,8 +25,6 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.bulk.readback import born_before, same
-from paystack_source.bulk.states import Action, Event, Kind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -39,13 +40,6 @@ DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 
-# What the journal may keep of an answer until the warehouse has it: a customer's own columns only.
-CUSTOMER_KEYS: Final = (
-    "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain",
-    "integration", "risk_action", "createdAt", "updatedAt",
-)  # fmt: skip
-
-_TEXTS: Final = ("first_name", "last_name", "phone", "risk_action")
 _SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
 
 
@@ -172,7 +166,7 @@ class Performer:
         kind, code = Kind.APPLIED, None
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = Kind.PENDING
-        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in _TEXTS):
+        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in WRITABLE_TEXTS):
             kind, code = Kind.UNKNOWN, DIFFERENT
         said = reply.message
         if self._operation.endpoint == "create" and born_before(
@@ -180,7 +174,7 @@ class Performer:
         ):
             code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
         event = Event(job.row.row, kind, self._now(), reply.status, code, said)
-        return event, {key: data[key] for key in CUSTOMER_KEYS if key in data} or None, None
+        return event, {key: data[key] for key in DOCUMENTED if key in data} or None, None
 
     def _read_back(self, job: Job) -> tuple[Event | None, dict[str, Any] | None, Exception | None]:
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)

@@ -7,30 +7,30 @@ plan.rows()               # old and new values of each row
 
 from __future__ import annotations
 
+import shutil
 import tempfile
-from contextlib import closing
+from contextlib import closing, suppress
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.checks import secret_reader
 from paystack_source.bulk.diff import open_database
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan_file import (
-    PlanHeader,
     PlanRow,
     PlanWriter,
     digest_fits,
+    read_header,
     read_rows,
-    read_sealed,
 )
 from paystack_source.bulk.planner import Planner, PlanOptions
-from paystack_source.bulk.problems import InputChanged, StalePlan, WrongAccount
+from paystack_source.bulk.snapshot import Snapshot
 from paystack_source.bulk.tables import open_table, private_file
+from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -43,30 +43,46 @@ _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
 
 class Plan:
-    """A sealed plan. `header` says what it is about; `rows()` streams its rows in input order."""
+    """A sealed plan. `header` says what it is about; `rows()` streams its rows in input order.
 
-    def __init__(self, path: Path, header: PlanHeader, identity: tuple[int, int, int, int]) -> None:
-        self.path = path
-        self.header = header
-        self._identity = identity
+    Both come from a snapshot of the file: what was checked and shown is what is sent, whatever becomes of the
+    file at `path`.
+    """
+
+    def __init__(self, snapshot: Snapshot, table: Table | None = None) -> None:
+        """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
+        self.path = snapshot.path
+        self.header = read_header(snapshot)
+        self._snapshot = snapshot
+        self._table = table
 
     @classmethod
     def open(cls, path: str | Path) -> Plan:
         """Opens a plan and checks its seal. Raises `EditedPlan`, `StalePlan`, or `FileNotFoundError`."""
-        path = Path(path)
-        header, identity = read_sealed(path)
-        return cls(path, header, identity)
+        try:
+            snapshot = Snapshot.of(path)
+        except ConfigError as error:
+            raise EditedPlan(error.message, advice="Give the .plan file that `plan` wrote.") from None
+        return cls(snapshot)
 
     def rows(self) -> Iterator[PlanRow]:
         """The rows in input order, in bounded memory."""
-        return read_rows(self.path, self._identity)
+        return read_rows(self._snapshot)
+
+    def save(self, path: Path) -> None:
+        """Writes the plan to another file, readable by its owner only."""
+        with self._snapshot.open() as plan, private_file(path) as file:
+            shutil.copyfileobj(plan, file)
 
     def input(self, source: Any = None) -> Table:  # noqa: ANN401 - any frame
         """The input that was planned: `source`, or if that is None the planned file.
 
-        Raises `InputChanged` if it is not at hand or not what was planned.
+        It is read once: later calls return what the first one read. Raises `InputChanged` if it is not at hand
+        or not what was planned.
         """
         about = self.header.input
+        if source is None and self._table is not None:
+            return self._table
         if source is None and about.path is None:
             raise InputChanged(
                 "This plan was made from a frame, which is not at hand", advice="Give the same frame again."
@@ -87,13 +103,19 @@ class Plan:
                 f"{table.name} was changed since it was planned",
                 advice="Put the file back as it was, or plan again.",
             )
+        self._table = table
         return table
 
     def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
-        """Reads the secret fields again from the `input`; returns a function of a row."""
+        """Reads the secret fields from the `input`; returns a function of a row.
+
+        Without secret fields the input is only for the result files, so it may be missing.
+        """
         about = self.header.input
         names = set(OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
         if not names:
+            with suppress(OSError, ConfigError):
+                self.input(source)
             return lambda _row: {}
         return secret_reader(
             self.input(source), {name: about.columns.index(about.mapping[name]) for name in names}
@@ -167,9 +189,10 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     chosen = _checked(options or PlanOptions())
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
+    table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = Planner(
         find_operation(operation),
-        open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet),
+        table,
         chosen,
         now=now or datetime.now(UTC),
         on_fetch=on_fetch,
@@ -182,7 +205,8 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         PlanWriter(file) as writer,
     ):
         planner.run(con, writer, copy, client)
-    return Plan.open(path)
+        snapshot = Snapshot(file, path)
+    return Plan(snapshot, table)
 
 
 def _checked(options: PlanOptions) -> PlanOptions:

@@ -12,7 +12,6 @@ import hashlib
 import hmac
 import os
 import secrets
-import stat
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
@@ -20,11 +19,12 @@ import msgspec
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.problems import EditedPlan, StalePlan
+from paystack_source.errors import EditedPlan, StalePlan
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
-    from pathlib import Path
+
+    from paystack_source.bulk.snapshot import Snapshot
 
 FORMAT: Final = 1
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
@@ -225,21 +225,13 @@ def _check_seal(file: BinaryIO, seal: str, at: int) -> None:
         raise ValueError("broken seal")
 
 
-def _identity(file: BinaryIO) -> tuple[int, int, int, int]:
-    found = os.fstat(file.fileno())
-    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns
+def read_header(snapshot: Snapshot) -> PlanHeader:
+    """The header of a plan whose seal fits.
 
-
-def read_sealed(path: Path) -> tuple[PlanHeader, tuple[int, int, int, int]]:
-    """The header of a plan whose seal fits, and the identity of the file that was checked.
-
-    Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version,
-    `FileNotFoundError` if there is no such file.
+    Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version.
     """
-    with path.open("rb") as file:
-        if not stat.S_ISREG(os.fstat(file.fileno()).st_mode):
-            raise EditedPlan(f"{path.name} is not a plan.", advice="Give the .plan file that `plan` wrote.")
-        identity = _identity(file)
+    path = snapshot.path
+    with snapshot.open() as file:
         try:
             seal, at = _digest(file)
             _check_seal(file, seal, at)
@@ -255,18 +247,13 @@ def read_sealed(path: Path) -> tuple[PlanHeader, tuple[int, int, int, int]]:
         raise StalePlan(
             f"{path.name} has format {version}; this version reads format {FORMAT}.", advice="Plan again."
         )
-    return msgspec.structs.replace(header, seal=seal), identity
+    return msgspec.structs.replace(header, seal=seal)
 
 
-def read_rows(path: Path, identity: tuple[int, int, int, int]) -> Iterator[PlanRow]:
-    """The rows in input order, a batch in memory at a time.
-
-    Raises `EditedPlan` if the file is not the one checked.
-    """
+def read_rows(snapshot: Snapshot) -> Iterator[PlanRow]:
+    """The rows in input order, a batch in memory at a time."""
     decode = msgspec.json.decode
-    with path.open("rb") as file:
-        if _identity(file) != identity:
-            raise EditedPlan(f"{path.name} was changed since it was opened.", advice="Open it again.")
+    with snapshot.open() as file:
         for part in pq.ParquetFile(file).iter_batches(batch_size=4_096):
             for item in part.to_pylist():
                 old, secrets = item["old"], item["secrets"]

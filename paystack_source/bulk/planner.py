@@ -14,7 +14,6 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.checks import KEPT, Checker
 from paystack_source.bulk.customer_copy import no_copy
 from paystack_source.bulk.diff import Diff
@@ -30,7 +29,7 @@ from paystack_source.bulk.plan_file import (
     PlanHeader,
     digest_of,
 )
-from paystack_source.bulk.problems import InputError, Problem, WrongAccount
+from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
 
 if TYPE_CHECKING:
@@ -54,7 +53,8 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
     copy to compare with and a minute of quota suffices; else those whose copy is old or missing, within the same
-    limit. `key_mode` and `account` are taken from the client and the copy where they are not given.
+    limit. `key_mode` and `account` are taken from the client and the copy where they are not given. `switches`
+    are those of the command line that say where: a later command about this plan needs them as well.
     """
 
     risk_action: str | None = None
@@ -69,6 +69,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     key_mode: Literal["live", "test"] | None = None
     account: int | None = None
     undo_of: str | None = None
+    switches: dict[str, bool | str] = {}
 
 
 class Planner:

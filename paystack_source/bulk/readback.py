@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 
-from paystack_source.api.errors import NotFound
+from paystack_source.errors import NotFound
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient

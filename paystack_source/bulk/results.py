@@ -6,27 +6,31 @@
     _time     when it was known (UTC)
 
 `results.csv` has every row; `failed.csv` the rejected ones, and the unknown ones where a repeat is harmless;
-`unsent.csv` those that were not sent: both can be given to `bulk.py` again as they are, because our
-columns are ignored on reading. Unknown rows that may not be sent twice are in `unknown.csv`. Secret
-columns (BVN, account number, authorization code) are masked: they rest nowhere in clear.
+`unsent.csv` those that were not sent. Unknown rows that may not be sent twice are in `unknown.csv`. All can be
+given to `bulk.py` again as they are: a column whose name begins with `_` is never read. Secret columns (BVN,
+account number, authorization code) are masked: they rest nowhere in clear.
 """
 
 from __future__ import annotations
 
 import json
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.problems import masked
+from paystack_source.bulk.masking import masked
+from paystack_source.bulk.operations import CLEAR, OPERATIONS
+from paystack_source.bulk.readback import EMPTY
 from paystack_source.bulk.runs import utc
+from paystack_source.bulk.snapshot import Snapshot
 from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
-from paystack_source.bulk.tables import Table, open_table, private_file, write_table
+from paystack_source.bulk.tables import Table, open_table, private_file, write_csv, write_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
@@ -157,7 +161,11 @@ def write_results(
             if wanted is None or result.outcome in wanted:
                 yield [*values, *result.cells]
 
-    write_table(run.results_file, columns, lines(None))
+    with private_file(run.results_file) as file:
+        write_csv(file, columns, lines(None))
+        digest = Snapshot(file, run.results_file).sha256
+    with private_file(_hash_file(run)) as file:
+        file.write(_hash_line(digest))
     failed = may_be_fed_back(plan.header.operation)
     for path, wanted in (
         (run.failed_file, failed),
@@ -183,15 +191,67 @@ _Rows = Callable[[], Iterator[Sequence[str]]]
 def _cells(run: Run, plan: Plan, source: Any) -> tuple[list[str], _Rows, str | None]:  # noqa: ANN401 - any frame
     """The input's columns as they are written out, and why they are missing if they are.
 
-    Those of the input if it is still what was planned; else those of earlier results; else the plan's keys.
+    Those of the input if it is still what was planned; else those of earlier results, if nobody edited them; else
+    those that the plan holds.
     """
     try:
         return *_chosen(plan.input(source), masked_columns(plan)), None
     except (OSError, ConfigError) as error:
         missing = str(getattr(error, "message", "The input file cannot be read"))
-    if run.results_file.is_file():
-        return *_chosen(open_table(run.results_file), set()), None
-    return ["row", "key"], lambda: ((str(row.row), row.key) for row in plan.rows()), missing
+    earlier = _earlier(run)
+    if earlier is not None:
+        return *_chosen(earlier, set()), None
+    return *_planned(plan), missing
+
+
+def _earlier(run: Run) -> Table | None:
+    """What an earlier session wrote into `results.csv`, if it is as it was."""
+    try:
+        found, kept = Snapshot.of(run.results_file), _hash_file(run).read_bytes()
+    except (OSError, ConfigError):
+        return None
+    return open_table(found) if _hash_line(found.sha256) == kept else None
+
+
+def _hash_file(run: Run) -> Path:
+    return run.results_file.with_suffix(".sha256")
+
+
+def _hash_line(digest: str) -> bytes:
+    """As `sha256sum` writes it."""
+    return f"{digest}  results.csv\n".encode()
+
+
+def _planned(plan: Plan) -> tuple[list[str], _Rows]:
+    """An input that asks for what the plan does, without the columns that only the input had."""
+    operation = OPERATIONS[plan.header.operation]
+    names = [column.name for column in operation.columns]
+
+    def rows() -> Iterator[Sequence[str]]:
+        for row in plan.rows():
+            yield input_cells(row, names, row.new | row.secrets)
+
+    return names, rows
+
+
+def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """A row of an input that sets `values` for the customer of `row`, who is named once, in the surest way."""
+    number = None if row.customer_id is None else str(row.customer_id)
+    named = {"customer_code": row.customer_code, "email": row.email, "id": number}
+    surest = next((name for name in names if named.get(name)), None)
+    found = []
+    for name in names:
+        if name in named:
+            found.append((named[name] or "") if name == surest else "")
+        else:
+            found.append(_cell(values[name]) if name in values else "")
+    return found
+
+
+def _cell(value: object) -> str:
+    if value in EMPTY:
+        return CLEAR
+    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
 
 
 def _chosen(table: Table, secret: set[str]) -> tuple[list[str], _Rows]:

@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.problems import masked
 from paystack_source.bulk.readback import same
 from paystack_source.bulk.tables import private_file
 

@@ -13,10 +13,10 @@ from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.api.errors import ClosedError, PaystackError
 from paystack_source.bulk.circuit import Circuit, StopRules, in_flight
 from paystack_source.bulk.perform import Job
 from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
+from paystack_source.errors import ClosedError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

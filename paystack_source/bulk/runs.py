@@ -18,28 +18,21 @@ import fcntl
 import os
 import re
 import secrets
+import shlex
 import shutil
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.journal import Journal, JournalError
+from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.plan import Plan
+from paystack_source.errors import BusyError, JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
-
-
-class BusyError(ConfigError):
-    """Another process is applying this plan or this run."""
-
-
-class NoSuchRunError(ConfigError):
-    """There is no run of that name here."""
 
 
 class Run:
@@ -55,6 +48,16 @@ class Run:
         self.unknown_file = folder / "unknown.csv"
         self.unsent_file = folder / "unsent.csv"
         self.summary_file = folder / "summary.json"
+
+    @property
+    def name(self) -> str:
+        """What a command names it by that is typed in this working folder: its id, or its folder if it is elsewhere."""
+        here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
+        return self.run_id if here else shlex.quote(str(self.folder))
+
+    def beside(self, run_id: str) -> Run:
+        """Another run in the same results folder."""
+        return Run(self.folder.parent / run_id)
 
     def withdraw(self) -> None:
         """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
@@ -99,8 +102,7 @@ class Runs:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         made = Run(part)
-        shutil.copyfile(plan.path, made.plan_file)
-        made.plan_file.chmod(0o600)
+        plan.save(made.plan_file)
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
         # The claim first: a run that has no claim may never send anything (see `check_claim`).
         self._claim_file(plan.header.plan_id).write_text(run_id)
@@ -116,7 +118,10 @@ class Runs:
         if len(found) == 1 or (found and found[0].run_id == name):
             return found[0]
         what = "several runs begin with" if found else "there is no run"
-        raise NoSuchRunError(f"{what} {name} in {self.root}", advice="See `bulk.py status` for the runs.")
+        raise NoSuchRunError(
+            f"{what} {name} in {self.root}",
+            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+        )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
         """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""

@@ -16,7 +16,6 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.perform import Performer
 from paystack_source.bulk.planner import host_of
@@ -25,7 +24,8 @@ from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
 from paystack_source.bulk.runs import Run, Runs, utc
 from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
 from paystack_source.bulk.workers import ThreadWorkers
-from paystack_source.failures import ExitCode, explain
+from paystack_source.cli.failures import explain
+from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, ExitCode, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan import Plan
     from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.states import RowState
-    from paystack_source.progress import Progress
+    from paystack_source.cli.progress import Progress
 
 COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
@@ -48,23 +48,16 @@ RECHECK_AFTER: Final = timedelta(minutes=5)
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 
 
-class AppliedError(ConfigError):
-    """The plan was applied before; a plan is good for one run."""
-
-
-class BrokenOffError(RuntimeError):
-    """A session that a full disk or a bug ended. Its journal has what was done: to plan anew could do it twice."""
-
-    def __init__(self, run: Run, error: Exception) -> None:
-        failure = explain(error)
-        self.message, self.exit_code = failure.message, failure.exit_code
-        self.advice, about = _way_on(run)
-        self.details = {"error": failure.error, **about}  # --json names what broke, not that it broke
-        super().__init__(f"{self.message} {self.advice}")
-
-
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.run_id}", {"run_id": run.run_id}
+    return f"Go on with: {COMMAND} resume {run.name}", {"run_id": run.run_id}
+
+
+def _broken_off(run: Run, error: Exception) -> BrokenOffError:
+    failure = explain(error)
+    advice, about = _way_on(run)
+    # --json names what broke, not that it broke
+    details = {"error": failure.error, **about}
+    return BrokenOffError(failure.message, advice, exit_code=failure.exit_code, details=details)
 
 
 @dataclass(frozen=True, slots=True)
@@ -234,7 +227,7 @@ class Session:
                 stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
                 raise
             except Exception as error:
-                raise BrokenOffError(run, error) from error
+                raise _broken_off(run, error) from error
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()

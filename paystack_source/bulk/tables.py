@@ -2,7 +2,7 @@
 
 Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything
 that speaks the Arrow C stream interface. Nothing is guessed: see `cells.py` for values and `csvio.py` for
-CSV.
+CSV. A file is read once, into a snapshot, and a frame is copied: what changes later changes no table.
 """
 
 # ruff: noqa: ANN401  # a frame may be of any library
@@ -10,6 +10,7 @@ CSV.
 from __future__ import annotations
 
 import contextlib
+import copy
 import hashlib
 import io
 import os
@@ -22,10 +23,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk import csvio
 from paystack_source.bulk.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
-from paystack_source.bulk.problems import InputError, Problem
+from paystack_source.bulk.snapshot import Snapshot
+from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -53,9 +54,9 @@ class TextBatch:
 
 @dataclass(slots=True)
 class Table:
-    """An input. `batches()` can be called as often as one likes.
+    """An input as it was when it was opened. `batches()` can be called as often as one likes.
 
-    `sha256()` changes whenever any cell does.
+    `sha256()` differs whenever any cell does.
     """
 
     name: str
@@ -70,6 +71,8 @@ class Table:
     delimiter: str | None = None
     sheet: str | None = None
     warnings: list[str] = field(default_factory=list)
+    frame: Any = field(default=None, repr=False)
+    """The copy of the frame that was given: pandas, Arrow, or a list of dictionaries."""
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """The rows as tuples of text, for writing them out again."""
@@ -78,9 +81,17 @@ class Table:
 
 
 def open_table(
-    source: Any, *, encoding: str | None = None, delimiter: str | None = None, sheet: str | None = None
+    source: Any,
+    *,
+    encoding: str | None = None,
+    delimiter: str | None = None,
+    sheet: str | None = None,
+    keep: bool = True,
 ) -> Table:
-    """Opens a path or a frame; `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found.
+    """Opens a path, a snapshot or a frame.
+
+    `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
+    copied, because it is read only once.
 
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
@@ -88,14 +99,15 @@ def open_table(
     if isinstance(source, Table):
         return source
     if isinstance(source, str | os.PathLike):
-        path = Path(source)
-        kind = _kind(path)
+        source = Snapshot.of(Path(source))
+    if isinstance(source, Snapshot):
+        kind = _kind(source)
         if kind == "parquet":
-            return _open_parquet(path)
+            return _open_parquet(source)
         if kind == "excel":
-            return _open_excel(path, sheet)
-        return _open_csv(path, encoding, delimiter)
-    return _open_frame(source)
+            return _open_excel(source, sheet)
+        return _open_csv(source, encoding, delimiter)
+    return _open_frame(_own(source) if keep else source)
 
 
 @contextlib.contextmanager
@@ -122,8 +134,15 @@ def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequenc
     with private_file(path) as file:
         if path.suffix.lower() in (".parquet", ".pq"):
             return _write_parquet(file, columns, rows)
-        with io.TextIOWrapper(file, encoding="utf-8-sig", newline="") as text:
-            return csvio.write_rows(text, columns, rows)
+        return write_csv(file, columns, rows)
+
+
+def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Writes text rows into an open file, as `write_table` does. Returns how many."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    count = csvio.write_rows(text, columns, rows)
+    text.detach()  # flushes, and leaves the file open
+    return count
 
 
 def write_problems(error: InputError, path: Path) -> None:
@@ -153,9 +172,10 @@ def _write_parquet(file: Any, columns: Sequence[str], rows: Iterable[Sequence[st
     return count
 
 
-def _kind(path: Path) -> Format:
+def _kind(snapshot: Snapshot) -> Format:
     """By the first bytes, then by the suffix."""
-    with path.open("rb") as file:
+    path = snapshot.path
+    with snapshot.open() as file:
         head = file.read(8)
     if head.startswith(b"PAR1"):
         return "parquet"
@@ -170,18 +190,13 @@ def _kind(path: Path) -> Format:
     return "csv"
 
 
-def _file_hash(path: Path) -> str:
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def _open_csv(path: Path, encoding: str | None, delimiter: str | None) -> Table:
+def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -> Table:
     warning = ""
     if encoding is None:
-        encoding, warning = csvio.find_encoding(path)
+        encoding, warning = csvio.find_encoding(snapshot)
     else:
         csvio.check_encoding(encoding)
-    file = csvio.CsvFile(path, encoding, delimiter)
+    file = csvio.CsvFile(snapshot, encoding, delimiter)
 
     def read() -> Iterator[TextBatch]:
         row = 1
@@ -190,32 +205,34 @@ def _open_csv(path: Path, encoding: str | None, delimiter: str | None) -> Table:
             row += len(chunk.lines)
 
     return Table(
-        path.name,
+        file.name,
         "csv",
         file.columns,
         read,
-        lambda: _file_hash(path),
-        path=path,
+        lambda: snapshot.sha256,
+        path=snapshot.path,
         encoding=encoding,
         delimiter=file.delimiter,
         warnings=[warning] if warning else [],
     )
 
 
-def _open_parquet(path: Path) -> Table:
+def _open_parquet(snapshot: Snapshot) -> Table:
+    path = snapshot.path
     try:
-        columns = pq.read_schema(path).names
+        columns = pq.read_schema(snapshot.open()).names
     except pa.ArrowException as error:
         raise InputError([Problem(None, "", f"is not readable Parquet: {error}")], name=path.name) from None
 
     def read() -> Iterator[TextBatch]:
-        with pq.ParquetFile(path) as file:
+        with pq.ParquetFile(snapshot.open()) as file:
             yield from _text_batches(file.iter_batches(batch_size=_ROWS))
 
-    return Table(path.name, "parquet", columns, read, lambda: _file_hash(path), path=path)
+    return Table(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
 
 
-def _open_excel(path: Path, sheet: str | None) -> Table:
+def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
+    path = snapshot.path
     try:
         import python_calamine  # noqa: PLC0415 - optional
     except ImportError:
@@ -224,7 +241,7 @@ def _open_excel(path: Path, sheet: str | None) -> Table:
             advice="pip install 'paystack-source[excel]', or save the sheet as CSV (UTF-8).",
         ) from None
     try:
-        book = python_calamine.CalamineWorkbook.from_path(path)
+        book = python_calamine.CalamineWorkbook.from_filelike(snapshot.open())
         name = sheet or book.sheet_names[0]
         cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
     except (python_calamine.CalamineError, IndexError) as error:
@@ -246,7 +263,7 @@ def _open_excel(path: Path, sheet: str | None) -> Table:
             cells = (_sheet_text([row[index] for _, row in part]) for index in range(len(columns)))
             yield _batch(begin + 1, len(part), cells, [line for line, _ in part])
 
-    table = Table(path.name, "excel", columns, read, lambda: _file_hash(path), path=path, sheet=name)
+    table = Table(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
     if sheet is None and len(book.sheet_names) > 1:
         table.warnings.append(f"{path.name} has {len(book.sheet_names)} sheets; only {name!r} was read.")
     return table
@@ -285,7 +302,31 @@ def _text_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[TextBatch]:
 
 def _open_frame(source: Any) -> Table:
     columns, read = _frame_reader(source)
-    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()))
+    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=source)
+
+
+def _own(source: Any) -> Any:
+    """A copy of the frame that nobody else can change, as pandas, Arrow or a list of dictionaries."""
+    pandas = sys.modules.get("pandas")
+    if pandas is not None and isinstance(source, pandas.DataFrame):
+        frame = source.copy()
+        for place in range(frame.shape[1]):
+            series = frame.iloc[:, place]
+            if series.dtype == object:
+                cells = [_own_cell(cell) for cell in series]
+                frame.isetitem(place, pandas.Series(cells, frame.index, dtype=object))
+        return frame
+    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
+        return [{name: _own_cell(cell) for name, cell in row.items()} for row in source]
+    table = arrow_table(source)  # it may share its memory with a frame of NumPy arrays
+    with pa.BufferOutputStream() as sink:
+        with pa.ipc.new_stream(sink, table.schema) as writer:
+            writer.write_table(table)
+        return pa.ipc.open_stream(sink.getvalue()).read_all()
+
+
+def _own_cell(cell: Any) -> Any:
+    return copy.deepcopy(cell) if isinstance(cell, dict | list | np.ndarray) else cell
 
 
 def _frame_reader(source: Any) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:

@@ -8,23 +8,23 @@ holds what the run wrote: what somebody changed since is theirs. The rest is lis
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import msgspec
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.operations import CLEAR, OPERATIONS
+from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.readback import EMPTY, same
-from paystack_source.bulk.results import RowResult, row_results
+from paystack_source.bulk.readback import same
+from paystack_source.bulk.results import RowResult, input_cells, row_results
 from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.snapshot import Snapshot
 from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import write_table
+from paystack_source.bulk.tables import open_table, private_file, write_csv, write_table
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
@@ -34,14 +34,14 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan_file import PlanRow
     from paystack_source.bulk.planner import PlanOptions
     from paystack_source.bulk.runs import Run
+    from paystack_source.bulk.tables import Table
 
-Reason = tuple[str, str, str]  # line, status, why it stays
 _NAMED = ("customer_code", "email")
 
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """A plan for the way back, and what has none. `left` is a CSV of line and reason, if there is any."""
+    """A plan for the way back, and what has none. `left` is a CSV of the rows that stay, and why."""
 
     plan: Plan
     not_undoable: int
@@ -68,26 +68,25 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     operation = OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
-    columns = (*_NAMED, *operation.undoable)
+    columns = _columns(operation)
     how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
     source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
     changed: dict[int, str] = {}
 
     def planned() -> Undo:
-        reasons: list[Reason] = []
-        rows = write_table(
-            source, columns, (_line(result, columns) for result in _undoable(run, plan, changed, reasons))
-        )
+        reasons: list[list[str]] = []
+        rows = (_cells(result.row, columns) for result in _undoable(run, plan, changed, reasons))
+        table, number = _written(source, columns, rows)
         if reasons:
-            write_table(left, ("line", "_status", "reason"), reasons)
-        if not rows:
+            write_table(left, (*columns, "_line", "_status", "_message"), reasons)
+        if not number:
             raise ConfigError(
                 "No row of this run can be undone.",
                 advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
             )
         made = make_plan(
             operation.name,
-            source,
+            table,
             out=out or run.folder / "undo.plan",
             options=how,
             copy=copy,
@@ -106,7 +105,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
             return undo
 
 
-def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[Reason]) -> Iterator[RowResult]:
+def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[str]]) -> Iterator[RowResult]:
     """The rows that can be taken back; of the others, the reason is added to `reasons`."""
     operation = OPERATIONS[plan.header.operation]
     with run.journal() as journal:
@@ -116,7 +115,8 @@ def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[Reaso
             if reason is None:
                 yield result
             elif reason:
-                reasons.append((str(result.row.line), result.outcome.value, reason))
+                cells = _cells(result.row, _columns(operation))
+                reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
 def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
@@ -146,14 +146,18 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
 
-def _line(result: RowResult, columns: tuple[str, ...]) -> list[str]:
-    row = result.row
+def _columns(operation: Operation) -> tuple[str, ...]:
+    return (*_NAMED, *operation.undoable)
+
+
+def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:
+    """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
+    with private_file(path) as file:
+        number = write_csv(file, columns, rows)
+        return open_table(Snapshot(file, path)), number
+
+
+def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:
+    """The row with the values that it replaced, as far as they are known."""
     old = row.old or {}
-    named = [row.customer_code or "", "" if row.customer_code else row.email or ""]
-    return [*named, *(_cell(old[name]) if name in row.new else "" for name in columns[len(_NAMED) :])]
-
-
-def _cell(value: object) -> str:
-    if value in EMPTY:
-        return CLEAR
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return input_cells(row, columns, {name: old[name] for name in row.new if name in old})

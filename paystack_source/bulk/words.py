@@ -13,10 +13,12 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.session import COMMAND
+from paystack_source.bulk.session import COMMAND, MAX_AGE_RESUMED
 from paystack_source.bulk.states import Outcome
+from paystack_source.place import SANDBOX
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from pathlib import Path
 
     import pandas as pd
@@ -200,8 +202,8 @@ def labels(finished: Finished) -> dict[Outcome, str]:
     return _RUNNING_LABELS if finished.running else _LABELS
 
 
-def run_facts(finished: Finished, suffix: str = "") -> Facts:
-    """How a run stands, as label and value, and the way back if there is one; for `suffix` see `next_commands`."""
+def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
+    """How a run stands, as label and value, and the way back if there is one; for `chosen` see `again`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
@@ -221,7 +223,7 @@ def run_facts(finished: Finished, suffix: str = "") -> Facts:
         if path.is_file():
             facts.append((label, path))
     if _undoable(finished):
-        facts.append(("to take it back", f"{COMMAND} undo {finished.run.run_id}{suffix}"))
+        facts.append(("to take it back", again("undo", finished.run.name, finished.plan, chosen)))
     return facts
 
 
@@ -253,25 +255,104 @@ def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
     return [*lines, ("", f"… and {left:,} more reasons", "", "", "")] if left > 0 else lines
 
 
-def next_commands(finished: Finished, suffix: str = "") -> list[str]:
+def next_commands(finished: Finished, chosen: Mapping[str, Any]) -> list[str]:
     """What to type next, most urgent first: nothing after a success, for people type what they are offered.
 
-    `suffix` repeats switches that matter, such as ` --sandbox`.
+    For `chosen` see `again`.
     """
     if finished.running:
         return []
-    run, counts = finished.run, finished.counts
-    operation = OPERATIONS[finished.plan.header.operation]
+    run, counts, plan = finished.run, finished.counts, finished.plan
+    header = plan.header
     commands = []
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
-        commands.append(f"{COMMAND} resume {run.run_id}{suffix}")
-    if counts[Outcome.REJECTED]:
-        commands.append(
-            f"{COMMAND} run {operation.name} {quoted(run.failed_file)}{suffix}   # once corrected"
-        )
+        commands.append(again("resume", run.name, plan, chosen))
+    if counts[Outcome.REJECTED] and header.undo_of:  # it puts back what is not put back yet
+        commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
+    elif counts[Outcome.REJECTED]:
+        masked = [name for name in OPERATIONS[header.operation].secret_fields if name in header.input.mapping]
+        note = f"once corrected, with {' and '.join(masked)} typed anew" if masked else "once corrected"
+        failed = f"{header.operation} {quoted(run.failed_file)}"
+        commands.append(f"{again('run', failed, plan, chosen)}   # {note}")
     if counts[Outcome.ACCEPTED_PENDING]:
-        commands.append(f"{COMMAND} status {run.run_id} --refresh{suffix}")
+        commands.append(again("status", f"{run.name} --refresh", plan, chosen))
     return commands
+
+
+_Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on the command line, its default
+
+_WHERE: Final[_Switches] = (
+    ("sandbox", "--sandbox", False),
+    ("no_copy", "--no-copy", False),
+    ("destination", "--destination", "duckdb"),
+    ("dataset", "--dataset", "paystack"),
+)
+_HOW: Final[_Switches] = (
+    ("risk_action", "--risk-action", None),
+    ("only_missing", "--only-missing", False),
+    ("metadata", "--metadata", "merge"),
+    ("refresh", "--refresh", "auto"),
+)
+_SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
+_RULES: Final[_Switches] = (
+    *_SHARE,
+    ("canary", "--canary", 0),
+    ("canary_max", "--canary-max", 0.0),
+    ("max_equal_rejections", "--max-equal-rejections", 20),
+    ("recheck", "--recheck", None),
+)
+_TAKES: Final[Mapping[str, _Switches]] = {
+    "status": (),
+    "apply": _SHARE,
+    "undo": _SHARE,
+    "resume": (*_RULES, ("max_age", "--max-age", None)),
+    "run": (*_HOW, *_RULES),
+}
+
+
+def switches(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
+    """Those of the chosen switches that say where, as they were typed, if they are not as by default."""
+    typed = _typed(chosen)
+    return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}
+
+
+def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (`paystack_source.place`)."""
+    named = {
+        name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
+    }
+    return {**chosen, **named}
+
+
+def again(command: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
+    """A command to paste that goes on with the plan as it was made.
+
+    `chosen` are the switches of the command at hand. What it does not say is taken from the plan.
+    """
+    options = plan.header.options
+    planned = {**options, **options.get("switches", {})}
+    if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
+        chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
+    return f"{COMMAND} {command} {what}{_written((*_WHERE, *_TAKES[command]), chosen, planned)}"
+
+
+def where(chosen: Mapping[str, Any]) -> str:
+    """The chosen switches that say where, to be put behind a command."""
+    return _written(_WHERE, chosen, {})
+
+
+def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
+    words, chosen = [], _typed(chosen)
+    for name, switch, default in wanted:
+        given = (chosen.get(name), planned.get(name))
+        value = next((value for value in given if value is not None and value != default), default)
+        if value is True:
+            words.append(switch)
+        elif value is False and default is None:
+            words.append(switch.replace("--", "--no-", 1))
+        elif value != default:
+            words += [switch, shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+    return "".join(f" {word}" for word in words)
 
 
 def quoted(path: Path) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from typing import TYPE_CHECKING
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     import pyarrow as pa

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import msgspec
 import pyarrow as pa
 
-from paystack_source.api.errors import NotFound
+from paystack_source.errors import NotFound
 from paystack_source.extract.fetch import Fetcher
 
 if TYPE_CHECKING:

@@ -15,7 +15,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, Generic, NamedTuple, TypeVar
 
 from paystack_source.api.clock import LOOK
-from paystack_source.api.errors import ClosedError
+from paystack_source.errors import ClosedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable

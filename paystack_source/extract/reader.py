@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 import msgspec
 import pyarrow.compute as pc
 
-from paystack_source.api.errors import NotFound, Rejected
 from paystack_source.api.records import Page, PageMeta
+from paystack_source.errors import NotFound, Rejected
 from paystack_source.extract import arrow
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import CAP, Fetcher

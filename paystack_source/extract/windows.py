@@ -13,7 +13,7 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -206,7 +206,10 @@ def _may_join(left: Proven, right: Proven, most: int) -> bool:
 
 
 def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
-    """Cut `window` just after each second in `times`, so that customers of one second are never parted.
+    """Cut `window` just after each second in `times`.
+
+    Edges are whole seconds because `search.between_seconds` counts up to half a second beside an edge: an edge inside
+    a second would put its customers into another window than the one they are counted in.
 
     Args:
         window: What to cut.

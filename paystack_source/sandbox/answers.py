@@ -174,7 +174,7 @@ _CODE_LENGTH = 10
 _CODES = 36**_CODE_LENGTH
 _SPREAD = 1_234_567_890_133  # coprime to 36, so that codes look random and can be read backwards
 _GATHER: int = pow(_SPREAD, -1, _CODES)
-_PER_CUSTOMER = 64  # cards come first, mandates after them
+_PER_CUSTOMER = 64
 
 
 def authorization_code(customer_id: int, index: int) -> str:

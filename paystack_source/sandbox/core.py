@@ -32,15 +32,11 @@ _FIXED = {
     ("GET", "/customer"): "list",
     ("POST", "/customer/set_risk_action"): "set_risk_action",
     ("POST", "/customer/authorization/deactivate"): "deactivate",
-    ("POST", "/customer/authorization/initialize"): "initialize",
 }
 _VARIABLE = {
     ("GET", ""): "fetch",
     ("PUT", ""): "update",
     ("POST", "identification"): "identification",
-    ("POST", "initialize-direct-debit"): "direct_debit",
-    ("PUT", "directdebit-activation-charge"): "activation_charge",
-    ("GET", "directdebit-mandate-authorizations"): "mandates",
 }
 _RESERVED = {"authorization", "set_risk_action", "deactivate_authorization"}
 
@@ -87,8 +83,6 @@ def route(method: str, path: str) -> tuple[str, str] | None:
     parts = path.split("/")
     if parts[:2] != ["", "customer"]:
         return None
-    if len(parts) == 5 and parts[2:4] == ["authorization", "verify"] and method == "GET":  # noqa: PLR2004
-        return "verify", unquote(parts[4])
     if len(parts) not in {3, 4} or (parts[2] in _RESERVED and method != "GET"):
         return None
     name = _VARIABLE.get((method, parts[3] if len(parts) == 4 else ""))  # noqa: PLR2004
@@ -112,7 +106,7 @@ class Paystack:
             "list": lambda call, _part, config, now: self._lists.answer(call.query, config, now),
             **{
                 name: getattr(self._operations, name)
-                for name in (*_FIXED.values(), *_VARIABLE.values(), "verify")
+                for name in (*_FIXED.values(), *_VARIABLE.values())
                 if name != "list"
             },
         }

@@ -39,19 +39,8 @@ KINDS: dict[str, tuple[bool, str]] = {
     "hang_after": (True, "no answer at all, the effect has happened"),
     "limited": (False, "429 although the quota is not used up"),
 }
-READS = frozenset({"list", "fetch", "verify", "mandates"})
-WRITES = frozenset(
-    {
-        "create",
-        "update",
-        "set_risk_action",
-        "identification",
-        "deactivate",
-        "initialize",
-        "direct_debit",
-        "activation_charge",
-    }
-)
+READS = frozenset({"list", "fetch"})
+WRITES = frozenset({"create", "update", "set_risk_action", "identification", "deactivate"})
 ENDPOINTS = READS | WRITES
 
 

@@ -1,4 +1,4 @@
-"""The operations on one customer: fetch, create, update, risk action, identification, authorizations.
+"""The operations on one customer: fetch, create, update, risk action, identification, deactivation.
 
 Each takes a `Call` and the path's variable part, and gives an `Answer` or raises `Refused`. All effects go
 through the store and its write log. Runs under the lock of `Paystack`.
@@ -11,11 +11,9 @@ import random
 import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
-from urllib.parse import parse_qsl
 
 from paystack_source.sandbox import answers
 from paystack_source.sandbox.answers import Answer, Refused, error, invalid, missing, success
-from paystack_source.sandbox.people import INTEGRATION
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -27,10 +25,6 @@ RISK_ACTIONS = ("default", "allow", "deny")
 _EMAIL = re.compile(r"[^@\s,]+@([\w-]+\.)+[^\W\d_]{2,}")
 _PROFILE = ("first_name", "last_name", "phone")
 _IDENTIFICATION = ("first_name", "last_name", "type", "country", "bvn", "bank_code", "account_number")
-_ACCOUNT = ("number", "bank_code")
-_ADDRESS = ("street", "city", "state")
-_HIGHEST_ID = 2**32 - 1
-_MOST_CARDS = 2
 
 
 @dataclass(slots=True)
@@ -44,11 +38,9 @@ class Call:
     body: bytes = b""
 
     def fields(self) -> dict[str, Any]:
-        """The body as an object, from JSON or from a form. Raises `Refused`."""
+        """The body as an object. Raises `Refused`."""
         if not self.body.strip():
             return {}
-        if "x-www-form-urlencoded" in self.headers.get("content-type", ""):
-            return _form(self.body)
         try:
             found = json.loads(self.body, parse_constant=_no_constant)
         except (ValueError, RecursionError):
@@ -60,20 +52,6 @@ class Call:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
-
-
-def _form(body: bytes) -> dict[str, Any]:
-    """`a=1&metadata[plan]=gold`: values are text, brackets make an object."""
-    found: dict[str, Any] = {}
-    for key, value in parse_qsl(body.decode(errors="replace"), keep_blank_values=True):
-        outer, bracket, inner = key.partition("[")
-        if bracket and inner.endswith("]"):
-            nested = found.setdefault(outer, {})
-            if isinstance(nested, dict):
-                nested[inner[:-1]] = value
-        else:
-            found[key] = value
-    return found
 
 
 class Operations:
@@ -198,72 +176,6 @@ class Operations:
         self._log(now, "deactivate", owner, {"authorization_code": code})
         return success("Authorization has been deactivated")
 
-    def initialize(self, call: Call, _part: str, config: SandboxConfig, now: float) -> Answer:
-        given = call.fields()
-        email = given.get("email")
-        if not isinstance(email, str) or not _EMAIL.fullmatch(email):
-            raise missing("Email Address is required")
-        if given.get("channel") != "direct_debit":
-            raise invalid('"channel" must be one of [direct_debit]')
-        _texts(given, ("callback_url",))
-        for name, keys in (("account", _ACCOUNT), ("address", _ADDRESS)):
-            if name in given:
-                _nested(given, name, keys)
-        number = self._store.find(email=email)
-        if number is None:  # as with a payment, an unknown address becomes a customer
-            self.create(
-                Call("POST", "/customer", body=json.dumps({"email": email}).encode()), "", config, now
-            )
-            number = self._customer(email)
-        return self._new_mandate(number, "initialize", given.get("account") or {}, now)
-
-    def verify(self, _call: Call, part: str, _config: SandboxConfig, _now: float) -> Answer:
-        found = self._store.mandates(reference=part)
-        if not found:
-            message = "Authorization does not exist or does not belong to integration"
-            raise Refused(error(404, message, code="invalid_params"))
-        mandate = found[0]
-        record = self._store.record(mandate["customer_id"])
-        data = {
-            "authorization_code": mandate["authorization_code"],
-            "channel": "direct_debit",
-            "bank": "TEST BANK",
-            "active": True,
-            "customer": {"code": record["customer_code"], "email": record["email"]},
-        }
-        return success("Authorization retrieved successfully", data)
-
-    def direct_debit(self, call: Call, part: str, _config: SandboxConfig, now: float) -> Answer:
-        number = self._numbered(part)
-        given = call.fields()
-        account = _nested(given, "account", _ACCOUNT)
-        _nested(given, "address", _ADDRESS)
-        return self._new_mandate(number, "direct_debit", account, now)
-
-    def activation_charge(self, call: Call, part: str, _config: SandboxConfig, now: float) -> Answer:
-        number = self._numbered(part)
-        wanted = call.fields().get("authorization_id")
-        if isinstance(wanted, bool) or not str(wanted).isdecimal():
-            raise invalid('"authorization_id" must be a number')
-        if all(
-            str(mandate["authorization_id"]) != str(wanted) for mandate in self._store.mandates(number=number)
-        ):
-            raise Refused(error(404, "Authorization does not exist or does not belong to integration"))
-        self._log(now, "activation_charge", number, {"authorization_id": wanted})
-        return success("Mandate is queued for retry")
-
-    def mandates(self, _call: Call, part: str, _config: SandboxConfig, _now: float) -> Answer:
-        number = self._numbered(part)
-        record = self._store.record(number)
-        customer = {key: record[key] for key in ("id", "customer_code", "email", "first_name", "last_name")}
-        found = self._store.mandates(number=number)
-        data = [
-            {key: value for key, value in mandate.items() if key != "customer_id"} | {"customer": customer}
-            for mandate in found
-        ]
-        meta = {"per_page": 50, "next": None, "count": len(data), "total": len(data)}
-        return success("Mandate authorizations retrieved successfully", data, meta=meta)
-
     # --- shared --------------------------------------------------------------------------------------
 
     def _customer(self, text: str, *, status: int = 404) -> int:
@@ -272,13 +184,6 @@ class Operations:
             raise answers.unknown_customer(status)
         return number
 
-    def _numbered(self, text: str) -> int:
-        number = int(text) if re.fullmatch(r"[0-9]{1,10}", text) else None
-        found = None if number is None or number > _HIGHEST_ID else self._store.find(number=number)
-        if found is None:
-            raise answers.unknown_customer()
-        return found
-
     def _owner(self, code: str) -> int | None:
         owner = answers.owner_of(code)
         number = None if owner is None else self._store.find(number=owner[0])
@@ -286,8 +191,7 @@ class Operations:
             return None
         record = self._store.record(number)
         cards = [card["authorization_code"] for card in answers.authorizations_of(record)]
-        mandates = [mandate["authorization_code"] for mandate in self._store.mandates(number=number)]
-        return number if code in cards or code in mandates else None
+        return number if code in cards else None
 
     def _change(
         self, number: int, endpoint: str, changes: dict[str, Any], config: SandboxConfig, now: float
@@ -314,28 +218,6 @@ class Operations:
     def _identity(self, number: int, now: float) -> dict[str, Any]:
         known = self._identifications(number, now)
         return {"identified": known is not None, "identifications": known}
-
-    def _new_mandate(self, number: int, endpoint: str, account: Mapping[str, Any], now: float) -> Answer:
-        reference = "".join(self._random.choices("0123456789abcdefghijklmnopqrstuvwxyz", k=30))
-        count = len(self._store.mandates(number=number))
-        body = {
-            "id": self._random.randrange(10**5, 10**6),
-            "status": "pending",
-            "mandate_id": self._random.randrange(10**5, 10**6),
-            "authorization_id": self._random.randrange(10**9, 2 * 10**9),
-            "authorization_code": answers.authorization_code(number, _MOST_CARDS + count),
-            "integration_id": INTEGRATION,
-            "account_number": str(account.get("number", "0123456789")),
-            "bank_code": str(account.get("bank_code", "058")),
-            "bank_name": None,
-            "authorized_at": self._store.iso(int(now)),
-        }
-        self._store.add_mandate(reference, number, body)
-        self._log(now, endpoint, number, {"reference": reference})
-        access = reference[:15]
-        url = f"https://checkout.paystack.com/{access}"
-        data = {"redirect_url": url, "access_code": access, "reference": reference}
-        return success("Authorization initialized", data)
 
 
 def _shape(config: SandboxConfig, number: int) -> Literal["docs", "spec"]:
@@ -368,13 +250,3 @@ def _texts(given: Mapping[str, Any], names: tuple[str, ...]) -> None:
     for name in names:
         if name in given and not isinstance(given[name], str):
             raise invalid(f'"{name}" must be a string')
-
-
-def _nested(given: Mapping[str, Any], name: str, keys: tuple[str, ...]) -> Mapping[str, Any]:
-    value = given.get(name)
-    if not isinstance(value, dict):
-        raise invalid(f'"{name}" must be of type object')
-    for key in keys:
-        if not isinstance(value.get(key), str):
-            raise invalid(f'"{name}.{key}" is required')
-    return value

@@ -34,7 +34,6 @@ CREATE TABLE customers (
 );
 CREATE TABLE verdicts (customer_id INTEGER PRIMARY KEY, due REAL, fetches INTEGER, good INTEGER, body TEXT);
 CREATE TABLE dead_authorizations (code TEXT PRIMARY KEY, at REAL) WITHOUT ROWID;
-CREATE TABLE mandates (reference TEXT PRIMARY KEY, customer_id INTEGER, body TEXT) WITHOUT ROWID;
 CREATE TABLE writes (
     n INTEGER PRIMARY KEY, at REAL NOT NULL, endpoint TEXT NOT NULL, customer_code TEXT, changes TEXT NOT NULL
 );
@@ -232,17 +231,6 @@ class Store:
     def kill(self, authorization_code: str, now: float) -> None:
         self._db.execute("INSERT INTO dead_authorizations VALUES (?, ?)", (authorization_code, now))
 
-    def add_mandate(self, reference: str, number: int, body: Mapping[str, Any]) -> None:
-        self._db.execute("INSERT INTO mandates VALUES (?, ?, ?)", (reference, number, json.dumps(body)))
-
-    def mandates(self, *, reference: str | None = None, number: int | None = None) -> list[dict[str, Any]]:
-        """Mandates by their reference or by the id of their customer; `customer_id` is among the keys."""
-        found = self._db.execute(
-            "SELECT body, customer_id FROM mandates WHERE reference = ? OR customer_id = ?",
-            (reference, number),
-        )
-        return [json.loads(body) | {"customer_id": customer_id} for body, customer_id in found]
-
     def log_write(self, at: float, endpoint: str, code: str | None, changes: Mapping[str, Any]) -> None:
         self._db.execute(
             "INSERT INTO writes (at, endpoint, customer_code, changes) VALUES (?, ?, ?, ?)",
@@ -287,7 +275,7 @@ def _open(path: Path) -> sqlite3.Connection:
         ) from None
     if found is None or int(found[0]) != FORMAT:
         db.close()
-        raise StateUnusableError(f"{path} was written by another version of the sandbox; remove it")
+        raise StateUnusableError(f"{path} was written by another version of the sandbox; name another file")
     return db
 
 

@@ -6,6 +6,7 @@ import pytest
 
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
+from tests.events import PATIENCE
 
 KEY = "sk_test_sandbox"
 
@@ -43,7 +44,7 @@ def connect(clock):
 
     def make(server, **options):
         key = getattr(server, "secret_key", KEY)
-        given = {"clock": clock, "random": Random(1), "quota": 0, "timeout": (2.0, 0.3)} | options
+        given = {"clock": clock, "random": Random(1), "quota": 0, "timeout": (PATIENCE, PATIENCE)} | options
         client = PaystackClient(key, base_url=server.url, **given)
         clients.append(client)
         return client

@@ -6,19 +6,18 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.api import errors
+from paystack_source import errors
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import PaystackError
 from paystack_source.api.operations import OPERATIONS
 from paystack_source.api.transport import RetryPolicy
-from paystack_source.terminal import ExitCode
+from paystack_source.errors import ExitCode
 
 DOCS = Path(__file__).parents[2] / "docs"
 ERRORS = (DOCS / "errors.md").read_text(encoding="utf-8")
 CLIENT = (DOCS / "client.md").read_text(encoding="utf-8")
 
 
-def tree(error=PaystackError):
+def tree(error=errors.PaystackSourceError):
     yield error
     for child in error.__subclasses__():
         yield from tree(child)

@@ -6,9 +6,10 @@ import pytest
 from urllib3.connection import HTTPConnection
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, Rejected
 from paystack_source.api.transport import RetryPolicy
+from paystack_source.errors import ConfigError, Rejected
 from tests.api.raw_server import RawServer, ok, refusal
+from tests.events import PATIENCE
 
 
 @pytest.mark.parametrize("connections", [1, 2, 8])
@@ -19,9 +20,9 @@ def test_requests_under_way_share_few_connections(sandbox, connections):
 
 
 @pytest.mark.parametrize("refused", [2, 6])
-def test_a_429_among_requests_under_way_is_waited_out(refused, sandbox):
-    server = sandbox(customers=600, limit=100, window_seconds=0.5, faults=f"limited@list#{refused}")
-    with PaystackClient(server.secret_key, base_url=server.url, window=0.5) as client:
+def test_a_429_among_requests_under_way_is_waited_out(refused, sandbox, clock):
+    server = sandbox(customers=600, limit=100, faults=f"limited@list#{refused}", clock=clock.wall)
+    with PaystackClient(server.secret_key, base_url=server.url, clock=clock) as client:
         client.list()  # from here on the headers tell what is left, so that five may go at once
         assert len(five_pages(client)) == 500
         assert client.stats.rate_limited == 1
@@ -47,7 +48,7 @@ def five_pages(client):
 
     asking = threading.Thread(target=ask, daemon=True)
     asking.start()
-    asking.join(30)
+    asking.join(PATIENCE)
     assert not asking.is_alive(), "it waits for what only it could give back"
     return set(numbers)
 
@@ -69,7 +70,7 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
 
     def begin(*what, at_once=False, **how):
         if not at_once:
-            waiting.wait(5)
+            waiting.wait(PATIENCE)
         return wire_begin(*what, at_once=at_once, **how)
 
     def ask():
@@ -82,10 +83,10 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
-    waiting.wait(5)
+    waiting.wait(PATIENCE)
     client.close()
     for thread in threads:
-        thread.join(5)
+        thread.join(PATIENCE)
     assert told == [True, True]
     assert len(finish().rows) == 50  # what was under way comes to its end
     with pytest.raises(ConfigError, match="This client was closed"):

@@ -14,10 +14,10 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, OutcomeUnknown, Unavailable
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.outcomes import Fault
 from paystack_source.api.pool import PAYSTACK, Wire, check_host
+from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
 from tests.api.raw_server import RawServer, ok, reply
 
 TEST_KEY = "sk_test_" + "0123456789" * 4
@@ -213,7 +213,7 @@ def through(monkeypatch, clock):
         monkeypatch.setenv("https_proxy", url)
         monkeypatch.delenv("NO_PROXY", raising=False)
         monkeypatch.delenv("no_proxy", raising=False)
-        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock, timeout=(5.0, 5.0))
+        return PaystackClient(TEST_KEY, base_url=PAYSTACK, clock=clock)
 
     return make
 

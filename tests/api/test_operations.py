@@ -9,8 +9,8 @@ import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.api.operations import OPERATIONS, READS, Operation, Policy
+from paystack_source.errors import ConfigError
 from tests.api.raw_server import RawServer, ok
 
 SPEC = yaml.safe_load((Path(__file__).parent.parent / "data" / "paystack-openapi-customer.yaml").read_text())

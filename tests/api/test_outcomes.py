@@ -9,7 +9,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import (
+from paystack_source.api.operations import OPERATIONS
+from paystack_source.api.outcomes import Again, Answer, Fault, judge
+from paystack_source.api.transport import RetryPolicy
+from paystack_source.errors import (
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -19,10 +22,8 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.api.operations import OPERATIONS
-from paystack_source.api.outcomes import Again, Answer, Fault, judge
-from paystack_source.api.transport import RetryPolicy
 from tests.api.raw_server import CLOSE, HTML, RESET, SILENCE, RawServer, ok, refusal, reply
+from tests.events import PATIENCE
 
 ATTEMPTS = 6
 CUSTOMER = {"id": 1, "customer_code": "CUS_1", "email": "a@b.co"}
@@ -66,10 +67,15 @@ ONCE_TROUBLED = {
 }
 
 
+def patience(trouble):
+    """Only an answer that never comes is given up, after a second: enough for the next one, which does come."""
+    return {"timeout": (PATIENCE, 1.0)} if trouble == SILENCE else {}
+
+
 @pytest.mark.parametrize("trouble", ONCE_TROUBLED.values(), ids=ONCE_TROUBLED)
 def test_a_read_is_sent_again_after_trouble(trouble, connect, clock):
     with RawServer(trouble, GOOD, close_after=trouble in {SHORT, CHUNKED_CUT}) as server:
-        client = connect(server)
+        client = connect(server, **patience(trouble))
         assert read(client).data == CUSTOMER
     assert len(server.requests) == 2
     assert client.stats.retries == 1
@@ -80,7 +86,7 @@ def test_a_read_is_sent_again_after_trouble(trouble, connect, clock):
 @pytest.mark.parametrize("trouble", ONCE_TROUBLED.values(), ids=ONCE_TROUBLED)
 def test_a_write_that_left_is_never_sent_again(trouble, connect):
     with RawServer(trouble, GOOD, close_after=trouble in {SHORT, CHUNKED_CUT}) as server:
-        client = connect(server)
+        client = connect(server, **patience(trouble))
         with pytest.raises(OutcomeUnknown) as caught:
             write(client)
     assert len(server.requests) == 1
@@ -372,7 +378,7 @@ BODIES = (
 )
 
 
-@settings(deadline=None, max_examples=300)
+@settings(max_examples=300)
 @given(status=st.integers(200, 599), body=BODIES, name=st.sampled_from(sorted(OPERATIONS)))
 def test_any_answer_has_a_verdict(status, body, name):
     operation = OPERATIONS[name]

@@ -18,9 +18,9 @@ from rich.console import Console
 from rich.traceback import Traceback
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError, PaystackError
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.redact import redact
+from paystack_source.errors import ConfigError, PaystackError
 from tests.api.raw_server import CLOSE, HTML, RawServer, ok, refusal, reply
 
 CANARIES = OrderedDict(
@@ -114,9 +114,7 @@ def client_of(clock):
     clients = []
 
     def make(server):
-        client = PaystackClient(
-            CANARIES["key"], base_url=server.url, quota=0, clock=clock, timeout=(2.0, 0.3)
-        )
+        client = PaystackClient(CANARIES["key"], base_url=server.url, quota=0, clock=clock)
         clients.append(client)
         return client
 

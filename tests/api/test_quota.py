@@ -12,6 +12,7 @@ from hypothesis import strategies as st
 from paystack_source.api.clock import Clock
 from paystack_source.api.quota import Budget, Quota, Reading, read_headers
 from tests.api.quota_world import EPOCH, Crowd, Server
+from tests.events import PATIENCE, until
 
 RANDOM = st.integers(0, 2**32).map(Random)
 ROUNDINGS = st.sampled_from([math.ceil, math.floor, round])
@@ -37,7 +38,7 @@ def worlds(draw, **fixed):
     return Server(**(options | fixed))
 
 
-@settings(deadline=None, max_examples=60)
+@settings(max_examples=60)
 @given(server=worlds(), latency=LATENCIES, threads=st.sampled_from([1, 8, 64]), random=RANDOM)
 def test_never_a_429_by_our_own_fault(server, latency, threads, random):
     crowd = Crowd(server, Budget(server.limit), threads, partial(uniform, latency), random)
@@ -46,7 +47,7 @@ def test_never_a_429_by_our_own_fault(server, latency, threads, random):
     assert server.granted > 0
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(server=worlds(limit=100), random=RANDOM)
 def test_little_of_the_quota_is_wasted(server, random):
     crowd = Crowd(server, Budget(100), 32, partial(uniform, (0.02, 0.3)), random)
@@ -54,7 +55,7 @@ def test_little_of_the_quota_is_wasted(server, random):
     assert len(granted) >= 0.95 * 100 * WINDOWS
 
 
-@settings(deadline=None, max_examples=30)
+@settings(max_examples=30)
 @given(server=worlds(limit=100, headers="always"), random=RANDOM)
 def test_with_headers_a_fresh_window_is_used_from_its_start(server, random):
     crowd = Crowd(server, Budget(100), 32, partial(uniform, (0.02, 0.3)), random)
@@ -66,7 +67,7 @@ def test_with_headers_a_fresh_window_is_used_from_its_start(server, random):
         assert inside[0] < start + 3  # a second for the rounding, and the latency
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(server=worlds(limit=100), random=RANDOM, lost=st.sampled_from([0.01, 0.3]))
 def test_answers_that_never_arrive_count_as_sent(server, random, lost):
     crowd = Crowd(server, Budget(100), 32, partial(uniform, (0.02, 0.3)), random, lost=lost)
@@ -74,7 +75,7 @@ def test_answers_that_never_arrive_count_as_sent(server, random, lost):
     assert server.refused == 0
 
 
-@settings(deadline=None, max_examples=20)
+@settings(max_examples=20)
 @given(server=worlds(limit=100, reset="epoch", headers="always"), random=RANDOM, error=st.floats(-3600, 3600))
 def test_a_wrong_clock_of_this_machine_does_no_harm(server, random, error):
     crowd = Crowd(server, Budget(100), 32, partial(uniform, (0.02, 0.3)), random, clock_error=error)
@@ -83,7 +84,7 @@ def test_a_wrong_clock_of_this_machine_does_no_harm(server, random, error):
     assert len(granted) >= 0.95 * 100 * WINDOWS
 
 
-@settings(deadline=None, max_examples=25)
+@settings(max_examples=25)
 @given(
     server=worlds(limit=100),
     random=RANDOM,
@@ -104,7 +105,7 @@ def test_another_user_of_the_key_costs_few_429s_and_little_time(server, random, 
     assert len(granted) >= 0.7 * (100 - count) * seconds / 60
 
 
-@settings(deadline=None, max_examples=10)
+@settings(max_examples=10)
 @given(server=worlds(limit=100), random=RANDOM)
 def test_it_recovers_when_the_other_user_is_gone(server, random):
     others = [server.anchor + 60 + random.uniform(0, 5) for _ in range(90)]
@@ -114,7 +115,7 @@ def test_it_recovers_when_the_other_user_is_gone(server, random):
     assert len([moment for moment in granted if moment > 300]) >= 0.98 * 100 * 4
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(server=worlds(limit=100), random=RANDOM, share=st.sampled_from([0.1, 0.5]))
 def test_a_share_leaves_the_rest_to_others(server, random, share):
     crowd = Crowd(server, Budget(100, share=share), 32, partial(uniform, (0.02, 0.3)), random)
@@ -125,7 +126,7 @@ def test_a_share_leaves_the_rest_to_others(server, random, share):
     assert 0.94 * 100 * share * WINDOWS <= len(granted) <= 100 * share * (WINDOWS + 1)
 
 
-@settings(deadline=None, max_examples=15)
+@settings(max_examples=15)
 @given(server=worlds(limit=40, headers="always"), random=RANDOM)
 def test_the_headers_limit_wins_over_a_default_that_is_too_high(server, random):
     crowd = Crowd(server, Budget(600), 32, partial(uniform, (0.02, 0.3)), random)
@@ -317,16 +318,16 @@ class HandClock(Clock):
             self.resting += 1
             self.rests += 1
             self.moved.notify_all()
-            self.moved.wait_for(lambda: self.moment >= until or wake.is_set(), timeout=20)
+            self.moved.wait_for(lambda: self.moment >= until or wake.is_set(), timeout=PATIENCE)
             self.resting -= 1
 
     def wait_for_rest(self):
         with self.moved:
-            assert self.moved.wait_for(lambda: self.resting, timeout=20)
+            assert self.moved.wait_for(lambda: self.resting, timeout=PATIENCE)
 
     def wait_for_rests(self, count):
         with self.moved:
-            assert self.moved.wait_for(lambda: self.rests >= count, timeout=20)
+            assert self.moved.wait_for(lambda: self.rests >= count, timeout=PATIENCE)
 
     def pass_to(self, moment):
         with self.moved:
@@ -352,13 +353,12 @@ def test_threads_are_served_in_the_order_they_came_and_only_the_first_sleeps():
     for number in range(32):
         threads.append(threading.Thread(target=work, args=(number,), daemon=True))
         threads[-1].start()
-        while len(lane.queue) <= number:
-            pass
+        until(lambda: len(lane.queue) > number)  # noqa: B023 - called at once
     for turn in range(1, 33):
         clock.wait_for_rest()
         assert clock.resting == 1
         clock.pass_to(60.0 * turn)
-        assert done.acquire(timeout=20)
+        assert done.acquire(timeout=PATIENCE)
     assert served == list(range(32))
     assert told == [(60.0, "list", "quota")] * 32
     assert quota.waited_seconds == pytest.approx(60.0 * 32)
@@ -374,12 +374,11 @@ def test_an_answer_wakes_who_waits_for_it():
     ]
     for thread in threads:
         thread.start()
-    while len(quota._lane("list").queue) < 5:
-        pass
+    until(lambda: len(quota._lane("list").queue) == 5)
     assert not got
     quota.settle(alone, Reading(600, 599, (30.0, 32.0)))
     for thread in threads:
-        thread.join(20)
+        thread.join(PATIENCE)
     assert len(got) == 5
     assert clock.resting == 0
 
@@ -389,10 +388,9 @@ def test_a_request_that_was_never_sent_makes_room_for_who_waits():
     alone, got = quota.acquire("list"), []
     waiter = threading.Thread(target=lambda: got.append(quota.acquire("list")), daemon=True)
     waiter.start()
-    while not quota._lane("list").queue:
-        pass
+    until(lambda: quota._lane("list").queue)
     quota.release(alone)
-    waiter.join(20)
+    waiter.join(PATIENCE)
     assert len(got) == 1
 
 
@@ -402,12 +400,11 @@ def test_nobody_overtakes_who_waits():
     lane.queue.append(threading.Event())  # somebody who was woken and has not run yet
     late = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
     late.start()
-    while len(lane.queue) < 2:
-        assert late.is_alive()
+    until(lambda: len(lane.queue) == 2)
     with lane.lock:
         lane.queue.popleft()
         lane.wake_first()
-    late.join(20)
+    late.join(PATIENCE)
     assert not lane.queue
 
 
@@ -425,7 +422,7 @@ def test_a_wait_is_told_once_however_often_an_answer_interrupts_it():
             clock.moved.notify_all()
     clock.wait_for_rests(3)
     clock.pass_to(31.5)
-    waiter.join(20)
+    waiter.join(PATIENCE)
     assert not waiter.is_alive()
     assert told == [(31.0, "list", "quota")]
 

@@ -9,14 +9,14 @@ import pytest
 
 from paystack_source import settings
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 from tests.api.raw_server import RawServer, ok
 
 NAMES = (settings.KEY_NAME, settings.PLAIN_KEY_NAME, settings.BASE_URL_NAME, settings.QUOTA_NAME)
 LOOK = """
 import json, sys
 from paystack_source import settings
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 try:
     key = settings.find_key().reveal()
 except ConfigError as error:

@@ -6,7 +6,7 @@ import pytest
 
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ClosedError
+from paystack_source.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
 from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader
@@ -14,6 +14,7 @@ from paystack_source.extract.reading import Query, Reading
 from paystack_source.extract.windows import ALWAYS
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, refusal
+from tests.events import PATIENCE, until
 
 
 class Waits(Clock):
@@ -28,7 +29,7 @@ class Waits(Clock):
 
     def rest(self, seconds, wake):
         self.resting.release()
-        assert self.look.wait(20)
+        assert self.look.wait(PATIENCE)
 
 
 class Stop:
@@ -68,7 +69,7 @@ def ask(waits):
         def ended(self):
             waits.look.set()
             for thread in self.threads:
-                thread.join(20)
+                thread.join(PATIENCE)
                 assert not thread.is_alive()
             return self.errors
 
@@ -88,9 +89,8 @@ def used_up(sandbox, waits):
 def test_whoever_queues_for_the_quota_sends_nothing_more(how, ask, used_up, waits):
     (server, client), stop = used_up, Stop()
     asked = ask(client.until(stop), 5)
-    while len(client._quota._lane("list").queue) < 5:
-        assert threading.active_count()
-    assert waits.resting.acquire(timeout=20)
+    until(lambda: len(client._quota._lane("list").queue) == 5)
+    assert waits.resting.acquire(timeout=PATIENCE)
     if how == "stopped":
         stop.stopped = True
     else:
@@ -121,7 +121,7 @@ def test_whoever_waits_to_try_again_does_not(ask, waits):
         PaystackClient(KEY, base_url=server.url, quota=0, clock=waits) as client,
     ):
         asked = ask(client.until(stop))
-        assert waits.resting.acquire(timeout=20)
+        assert waits.resting.acquire(timeout=PATIENCE)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
     assert len(server.requests) == 1
@@ -135,7 +135,7 @@ def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
         wait = room.wait
         room.wait = lambda seconds: (waiting.set(), wait(seconds))
         asked = ask(client.until(stop))
-        assert waiting.wait(20)
+        assert waiting.wait(PATIENCE)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
         assert len(finish().rows) == 50
@@ -151,8 +151,7 @@ def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
 
         def late(connection):
             connect(connection)
-            while not server._open:
-                threading.Event().wait(0.001)
+            until(lambda: server._open)
             if how == "stopped":
                 stop.stopped = True
             else:
@@ -185,7 +184,7 @@ def test_a_copy_that_is_stopped_reads_nothing_more_with_its_callers_client(kind,
     server, client = used_up
     read, stop = kind(client)
     asked = ask(client, call=lambda _: read())
-    assert waits.resting.acquire(timeout=20)
+    assert waits.resting.acquire(timeout=PATIENCE)
     stop()
     assert asked.ended() == [ClosedError]
     assert server.stats.total == 1
@@ -198,12 +197,12 @@ def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, mo
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
         taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
-        assert waits.resting.acquire(timeout=20)
+        assert waits.resting.acquire(timeout=PATIENCE)
         threads = [t for t in threading.enumerate() if t.name.startswith("paystack-fetch")]
         assert len(threads) == 8
         taking.close()
         waits.look.set()
         for thread in threads:
-            thread.join(20)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
         assert server.stats.total == 1

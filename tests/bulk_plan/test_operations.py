@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import NotFound
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan_file import PlanRow
+from paystack_source.errors import NotFound
 
 from .reference import bulk_input_page
 from .world import NOW, Reader, customer

@@ -4,6 +4,7 @@ import codecs
 import csv
 import datetime as dt
 import decimal
+import os
 import stat
 
 import duckdb
@@ -16,9 +17,8 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import ConfigError
-from paystack_source.bulk.problems import InputError
 from paystack_source.bulk.tables import open_table, write_table
+from paystack_source.errors import ConfigError, InputError
 
 from .workbook import xlsx
 
@@ -211,7 +211,7 @@ TRICKY = st.sampled_from(
 CELL = st.one_of(TRICKY, TEXT, st.tuples(TRICKY, TEXT).map("".join))
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.data())
 def test_what_is_written_is_read_back(tmp_path_factory, data):
     width = data.draw(st.integers(1, 4))
@@ -228,7 +228,7 @@ def test_what_is_written_is_read_back(tmp_path_factory, data):
         assert [list(r) for r in table.rows()] == rows
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(st.lists(CELL, min_size=1, max_size=5))
 @example(["+2348012345678"])
 def test_no_written_cell_is_a_formula(tmp_path_factory, cells):
@@ -350,6 +350,10 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(write(tmp_path / "in.parquet", "a,b\n"))
     with pytest.raises(FileNotFoundError):
         open_table(tmp_path / "missing.csv")
+    os.mkfifo(tmp_path / "pipe.csv")
+    for path in (tmp_path, tmp_path / "pipe.csv"):
+        with pytest.raises(ConfigError, match="no ordinary file"):
+            open_table(path)
     with pytest.raises(InputError, match="Parquet"):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))
 

@@ -6,10 +6,10 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
-from paystack_source.api.errors import NotFound
 from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.plan import make_plan
 from paystack_source.bulk.planner import PlanOptions
+from paystack_source.errors import NotFound
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)
 

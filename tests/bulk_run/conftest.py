@@ -13,7 +13,7 @@ import pytest
 
 from paystack_source.api.customers import PaystackClient
 from paystack_source.bulk.tables import open_table
-from paystack_source.terminal import run
+from paystack_source.cli.terminal import run
 
 ROOT = Path(__file__).parents[2]
 

@@ -11,7 +11,14 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.api.errors import (
+from paystack_source.bulk.circuit import StopRules
+from paystack_source.bulk.journal import Journal
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.perform import Done, Job, Performer
+from paystack_source.bulk.plan_file import PlanRow
+from paystack_source.bulk.run import Ended, Runner
+from paystack_source.bulk.states import Outcome, RowState, outcome
+from paystack_source.errors import (
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -20,13 +27,6 @@ from paystack_source.api.errors import (
     Rejected,
     Unavailable,
 )
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.journal import Journal
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Done, Job, Performer
-from paystack_source.bulk.plan_file import PlanRow
-from paystack_source.bulk.run import Ended, Runner
-from paystack_source.bulk.states import Outcome, RowState, outcome
 
 if TYPE_CHECKING:
     from pathlib import Path

@@ -339,7 +339,19 @@ def test_an_input_that_changed_meanwhile_leaves_results_without_its_columns(desk
     said = desk.bulk("apply", plan, "--yes")
     assert (said.code, said.json["applied"]) == (0, 5)
     assert "changed since it was planned" in said.json["warnings"][0]
-    assert list(desk.results(said)[0])[:2] == ["row", "key"]
+    rows = desk.results(said)
+    assert list(rows[0]) == [
+        "customer_code",
+        "email",
+        "id",
+        "risk_action",
+        "_status",
+        "_code",
+        "_message",
+        "_time",
+    ]
+    assert [row["customer_code"] for row in rows] == [c["customer_code"] for c in desk.customers(5)]
+    assert {row["risk_action"] for row in rows} == {"deny"}
 
 
 def test_results_keep_their_columns_when_the_input_is_gone_later(desk):
@@ -408,7 +420,7 @@ def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, mo
     monkeypatch.setattr(where, interrupted())
     said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
     assert said.code == 130
-    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status"
+    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status --no-copy"
 
 
 def test_after_a_success_nothing_is_offered_to_be_typed_and_the_way_back_is_in_the_table(desk):

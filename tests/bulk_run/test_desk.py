@@ -7,11 +7,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.bulk.frames import _confirmed
 from paystack_source.bulk.plan_file import Confirmation, Counts
 from paystack_source.desk import Desk
-from paystack_source.terminal import UsageError
+from paystack_source.errors import ConfigError, UsageError
 
 SEAL = "0123456789abcdef" * 4
 GUARDED = Confirmation(needed=True, reasons=["2,000 denials are more than 100"], phrase="2000")

@@ -26,6 +26,7 @@ from paystack_source import (
 from paystack_source.bulk import undo as undo_module
 from paystack_source.bulk.live import fetch_all
 from paystack_source.bulk.runs import Runs
+from tests.events import PATIENCE
 
 
 @pytest.fixture
@@ -282,7 +283,7 @@ def in_time(work):
     given = []
     thread = threading.Thread(target=lambda: given.append(work()), daemon=True)
     thread.start()
-    thread.join(60)
+    thread.join(PATIENCE)
     assert not thread.is_alive()
     return given[0]
 

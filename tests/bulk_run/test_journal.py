@@ -7,8 +7,9 @@ import stat
 
 import pytest
 
-from paystack_source.bulk.journal import EditedJournalError, Journal, JournalError
+from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.states import Event, IllegalEventError, Kind, Phase
+from paystack_source.errors import EditedJournalError, JournalError
 
 
 @pytest.fixture

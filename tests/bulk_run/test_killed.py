@@ -8,13 +8,11 @@ import random
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 
 from tests.bulk_run.conftest import ROOT
-
-PATIENCE = 60.0
+from tests.events import PATIENCE, Gate, until
 
 
 def start(*args):
@@ -31,11 +29,9 @@ def start(*args):
     )
 
 
-def wait_for_writes(api, number, process):
-    deadline = time.monotonic() + PATIENCE
-    while len(api.write_log()) < number and process.poll() is None:
-        assert time.monotonic() < deadline, "nothing is being sent"
-        time.sleep(0.005)
+def after_writes(api, number):
+    """A gate that holds every request once so many writes took effect."""
+    return Gate(api, lambda: len(api.write_log()) >= number)
 
 
 def file_for(desk, operation):
@@ -66,14 +62,16 @@ def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, operation, seed):
     desk.api.add_customers(60)
     path = file_for(desk, operation)
     trouble = "reset_before@writes=0.03,reset_after@writes=0.03,error_after@writes=0.02"
-    desk.api.configure(latency=0.05, faults=trouble)
+    gate = after_writes(desk.api, rng.randint(5, 100))
+    desk.api.configure(faults=trouble)
     process = start("run", operation, path, "--yes", "--refresh", "never")
     try:
-        wait_for_writes(desk.api, rng.randint(5, 100), process)
+        gate.wait()
     finally:
         process.send_signal(signal.SIGKILL)
         process.communicate(timeout=PATIENCE)
-    desk.api.configure(latency=0.0, faults="")
+    gate.open()
+    desk.api.configure(faults="")
     for _ in range(2):  # the second resume finds nothing left to do
         said = desk.bulk("resume", "latest", "--yes")
     lines = desk.results(said)
@@ -96,10 +94,11 @@ def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, operation, seed):
 def test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run(desk, number):
     desk.api.add_customers(60)
     path = file_for(desk, "risk-action")
-    desk.api.configure(latency=0.15)
+    gate = after_writes(desk.api, 10)
     process = start("run", "risk-action", path, "--yes", "--refresh", "never")
-    wait_for_writes(desk.api, 10, process)
+    gate.wait()
     process.send_signal(number)
+    gate.open()
     out, err = process.communicate(timeout=PATIENCE)
     assert process.returncode == 130
     said = json.loads(out.splitlines()[-1])
@@ -116,7 +115,7 @@ def test_an_interrupt_does_not_sit_out_a_quota_window(desk):
     desk.api.configure(limit=20, window_seconds=3600.0)
     path = file_for(desk, "risk-action")
     process = start("run", "risk-action", path, "--yes", "--refresh", "never")
-    wait_for_writes(desk.api, 20, process)
+    until(lambda: len(desk.api.write_log()) == 20)
     process.send_signal(signal.SIGINT)
     out, _ = process.communicate(timeout=PATIENCE)  # the window would take an hour
     said = json.loads(out.splitlines()[-1])
@@ -124,13 +123,17 @@ def test_an_interrupt_does_not_sit_out_a_quota_window(desk):
 
 
 def test_two_processes_cannot_apply_one_plan(desk):
-    desk.api.configure(latency=0.15)
     plan = desk.bulk("plan", "risk-action", file_for(desk, "risk-action"), "--refresh", "never").json[
         "plan_file"
     ]
+    gate = after_writes(desk.api, 5)
     first = start("apply", plan, "--yes")
-    wait_for_writes(desk.api, 5, first)
+    gate.wait()
+    first.send_signal(signal.SIGSTOP)
+    os.waitpid(first.pid, os.WUNTRACED)  # it stands still, so the gate need not
+    gate.open()
     second = desk.bulk("apply", plan, "--yes")
+    first.send_signal(signal.SIGCONT)
     assert second.code == 2
     assert "being applied by another process" in second.err
     assert len(desk.bulk("status").json["runs"]) == 1

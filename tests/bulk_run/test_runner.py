@@ -6,21 +6,10 @@ import os
 import random
 import signal
 import threading
-import time
 from types import SimpleNamespace
 
 import pytest
 
-from paystack_source.api.errors import (
-    ClosedError,
-    KeyRefused,
-    NotFound,
-    OutcomeUnknown,
-    PermissionRefused,
-    RateLimited,
-    Rejected,
-    Unavailable,
-)
 from paystack_source.bulk.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
@@ -30,7 +19,18 @@ from paystack_source.bulk.run import INTERRUPTED, Runner
 from paystack_source.bulk.session import stopping
 from paystack_source.bulk.states import Action, Kind, Outcome, outcome
 from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.errors import (
+    ClosedError,
+    KeyRefused,
+    NotFound,
+    OutcomeUnknown,
+    PermissionRefused,
+    RateLimited,
+    Rejected,
+    Unavailable,
+)
 from tests.bulk_run.simulation import OneThread, World
+from tests.events import PATIENCE, until
 
 RISK = OPERATIONS["risk-action"]
 
@@ -248,7 +248,7 @@ def test_threads_work_side_by_side_within_the_width():
         with lock:
             now[0] += 1
             most[0] = max(most[0], now[0])
-        gate.wait(5)
+        gate.wait(PATIENCE)
         with lock:
             now[0] -= 1
         return job
@@ -256,9 +256,7 @@ def test_threads_work_side_by_side_within_the_width():
     workers = ThreadWorkers(perform)
     for number in range(12):
         workers.start(number, width=8)
-    deadline = time.monotonic() + 5
-    while now[0] < 8 and time.monotonic() < deadline:
-        threading.Event().wait(0.001)
+    until(lambda: now[0] == 8)
     gate.set()
     done = []
     while workers.busy:

@@ -7,7 +7,8 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.runs import BusyError, NoSuchRunError, Runs
+from paystack_source.bulk.runs import Runs
+from paystack_source.errors import BusyError, NoSuchRunError
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -6,6 +6,8 @@ environment points at a local sandbox instead and the key is the sandbox's. What
 code it ends, if not with 0.
 """
 
+import ast
+import json
 import os
 import re
 import shutil
@@ -13,10 +15,13 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 from paystack_source.sandbox import Sandbox
+from tests.docs import reference
 from tests.docs.markdown import ROOT, blocks, files
+from tests.events import PATIENCE
 
 RUNNABLE = {"bash", "sh", "python"}
 PAGES = [path for path in files() if any(block.language in RUNNABLE for block in blocks(path))]
@@ -92,13 +97,79 @@ def test_a_page_can_be_followed(path, checkout, api):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=120,
+            timeout=PATIENCE,
             check=False,
         )
         expected = re.search(r"# exits (\d+)", text)
         assert done.returncode == int(expected[1] if expected else 0), (
             f"{block.where}\n{text}\n--- stdout\n{done.stdout[-3000:]}\n--- stderr\n{done.stderr[-3000:]}"
         )
+
+
+def pasted(line, checkout, env):
+    """A printed command, as somebody pastes it who answers y to whatever it asks."""
+    person, terminal = os.openpty()
+    try:
+        os.write(person, b"y\n")
+        return subprocess.run(
+            ["bash", "-euo", "pipefail", "-c", line],
+            cwd=checkout, env=env, stdin=terminal, capture_output=True, text=True, timeout=120, check=False,
+        )  # fmt: skip
+    finally:
+        os.close(person)
+        os.close(terminal)
+
+
+def next_lines(text):
+    """The commands below each "Next"."""
+    found = re.findall(r"^Next\b.*:\n((?:  .+\n?)+)", text, flags=re.MULTILINE)
+    return [line.strip() for block in found for line in block.splitlines()]
+
+
+@pytest.mark.parametrize(
+    ("start", "number"),
+    [
+        ("make demo", 4),
+        ("python pipelines/customers.py", 1),
+        ("python pipelines/customers.py --dataset paystack_ng", 1),
+        ("python pipelines/customers.py --sandbox --dataset paystack_ng --details", 1),
+    ],
+)
+def test_what_a_command_prints_as_next_works_when_it_is_pasted(start, number, checkout, api):
+    env = environ(checkout, api)
+    before = pasted(start, checkout, env)
+    assert before.returncode == 0, before.stderr
+    lines = next_lines(before.stdout)
+    assert len(lines) == number
+    for line in lines:
+        if line == "make notebook":  # it opens a browser; tests/notebooks runs what is in it
+            line = "make --dry-run notebook"  # noqa: PLW2901
+        done = pasted(line, checkout, env)
+        assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
+        assert not ("--sandbox" in start and "--sandbox" not in line)
+
+
+REMOVES = re.compile(
+    r"\b(rm|rmdir|unlink|rmtree|shred|truncate|del) +-?\w|\bdrop +(table|schema|database)\b|\bdelete +from\b"
+    r"|os\.remove\b|git +clean\b",
+    re.IGNORECASE,
+)
+
+
+def test_nothing_that_a_reader_may_paste_removes_data():
+    to_paste = [(block.where, block.text) for path in files() for block in blocks(path)]
+    for notebook in (ROOT / "notebooks").glob("*.ipynb"):
+        cells = json.loads(notebook.read_text(encoding="utf-8"))["cells"]
+        to_paste += [(notebook.name, "".join(cell["source"])) for cell in cells]
+    for name, command in reference.all_commands():
+        to_paste.append((name, command.get_help(click.Context(command, info_name=name))))
+    recipes = (ROOT / "Makefile").read_text(encoding="utf-8")
+    to_paste.append(("make demo", recipes.partition("\ndemo:")[2].partition("\n\n")[0]))
+    for script in [*(ROOT / "pipelines").glob("*.py"), *(ROOT / "paystack_source").glob("*.py")]:
+        texts = [node.value for node in ast.walk(ast.parse(script.read_text(encoding="utf-8")))
+                 if isinstance(node, ast.Constant) and isinstance(node.value, str)]  # fmt: skip
+        to_paste += [(script.name, text) for text in texts]
+    assert not [f"{where}: {found[0]}" for where, text in to_paste if (found := REMOVES.search(text))]
 
 
 def test_what_is_not_run_is_little_and_says_why():

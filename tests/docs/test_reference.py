@@ -8,7 +8,8 @@ import click
 import pytest
 
 from paystack_source import settings
-from paystack_source.failures import ExitCode
+from paystack_source.cli.failures import FOREIGN
+from paystack_source.errors import ExitCode
 from tests.docs import reference
 from tests.docs.markdown import ROOT, files
 
@@ -28,15 +29,8 @@ def test_every_exit_code_is_in_the_table_with_its_name():
 
 
 def test_every_failure_is_listed_with_its_code():
-    tree = ast.parse((ROOT / "paystack_source" / "failures.py").read_text(encoding="utf-8"))
-    named = {}
-    for node in ast.walk(tree):
-        if (
-            isinstance(node, ast.Call)
-            and getattr(node.func, "id", "") == "Failure"
-            and isinstance(node.args[1], ast.Constant)
-        ):
-            named[node.args[1].value] = int(ExitCode[node.args[0].attr])
+    own = {"UsageError": ExitCode.USAGE, "Interrupted": ExitCode.INTERRUPTED}
+    named = {row.error: row.exit_code for row in FOREIGN} | own
     listed = {
         name: int(code)
         for name, code in re.findall(r"^\| `(\w+)` \| (\d+) \|", EXIT_CODES, flags=re.MULTILINE)

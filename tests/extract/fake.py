@@ -15,8 +15,8 @@ from types import SimpleNamespace
 import msgspec
 import pyarrow as pa
 
-from paystack_source.api.errors import Rejected
 from paystack_source.api.records import Page, PageMeta
+from paystack_source.errors import Rejected
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry

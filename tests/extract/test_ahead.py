@@ -5,13 +5,14 @@ import threading
 import pytest
 
 from paystack_source.extract.ahead import ahead
+from tests.events import PATIENCE
 
 
 def drained():
     """Waits until no reader thread is left."""
     for thread in threading.enumerate():
         if thread.name == "paystack-reader":
-            thread.join(5)
+            thread.join(PATIENCE)
             assert not thread.is_alive()
 
 
@@ -57,7 +58,7 @@ def test_no_more_than_the_bound_waits():
 
     taking = ahead(items(), lambda _: 10, 50)
     assert next(taking) == 0
-    assert reached.wait(5)
+    assert reached.wait(PATIENCE)
     threading.Event().wait(0.02)  # it would go on now, if it did
     assert len(made) <= 1 + 5 + 1
     taking.close()
@@ -73,7 +74,7 @@ def test_things_without_size_never_wait():
 
     taking = ahead(items(), lambda _: 0, 1)
     assert next(taking) == 0
-    assert made.wait(5)
+    assert made.wait(PATIENCE)
     taking.close()
 
 
@@ -93,7 +94,7 @@ def test_the_work_ends_when_nobody_takes_any_longer():
     assert next(taking) == 0
     taking.close()
     drained()
-    assert closed.wait(5)
+    assert closed.wait(PATIENCE)
 
 
 def test_whoever_leaves_early_stops_what_the_next_item_would_take():
@@ -101,7 +102,7 @@ def test_whoever_leaves_early_stops_what_the_next_item_would_take():
 
     def items():
         yield 0
-        assert stopped.wait(5)
+        assert stopped.wait(PATIENCE)
 
     taking = ahead(items(), lambda _: 1, 5, stopped.set)
     assert next(taking) == 0

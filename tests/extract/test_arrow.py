@@ -115,7 +115,7 @@ jsons = st.recursive(
 )
 
 
-@settings(deadline=None, max_examples=150)
+@settings(max_examples=150)
 @given(
     st.lists(
         st.fixed_dictionaries({"first_name": texts, "phone": texts, "metadata": jsons}),

@@ -3,13 +3,13 @@
 from datetime import timedelta
 from unittest.mock import patch
 
-from hypothesis import HealthCheck, example, given, note, settings
+from hypothesis import example, given, note, settings
 from hypothesis import strategies as st
 
 from paystack_source.extract.windows import Coverage
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
-quick = settings(max_examples=400, deadline=None, suppress_health_check=[HealthCheck.too_slow])
+quick = settings(max_examples=400)
 
 # Seconds before noon: many share one, so that several customers sit on the same second and on the windows' edges.
 times = st.lists(st.integers(1, 400), max_size=120).map(

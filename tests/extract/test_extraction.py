@@ -6,8 +6,8 @@ from datetime import timedelta
 
 import pytest
 
-from paystack_source.api.errors import ConfigError, Rejected
 from paystack_source.api.records import Page, PageMeta
+from paystack_source.errors import ConfigError, Rejected
 from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.newest import TOP_PAGES
 from paystack_source.extract.reading import Reading

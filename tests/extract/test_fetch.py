@@ -6,10 +6,11 @@ from functools import partial
 
 import pytest
 
-from paystack_source.api.errors import ClosedError, Unavailable
+from paystack_source.errors import ClosedError, Unavailable
 from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.reading import Query
+from tests.events import PATIENCE, until
 from tests.extract.fake import FakeApi
 
 
@@ -62,8 +63,7 @@ def test_answers_that_nobody_takes_stop_the_fetching(fetcher):
     pool.submit(*range(100))
     for _ in range(5):
         pool.take()
-    while pool._running or pool._may_run():
-        threading.Event().wait(0.001)
+    until(lambda: not pool._running and not pool._may_run())
     assert len(asked) == 5 + 10
 
 
@@ -79,8 +79,7 @@ def test_and_large_ones_stop_it_sooner(fetcher):
     pool.submit(0)
     assert pool.take() == (0, 10)  # so large they are
     pool.submit(*range(100))
-    while pool._running or pool._may_run():
-        threading.Event().wait(0.001)
+    until(lambda: not pool._running and not pool._may_run())
     assert len(asked) == 1 + 5
     assert sorted(pool.take()[0] for _ in range(100)) == list(range(100))
     assert pool._answers.size == 0
@@ -203,7 +202,7 @@ def test_a_pause_says_nothing_about_the_line():
 
 def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
     gate = threading.Event()
-    pool = fetcher(lambda job: job == 99 or (gate.wait(5) and job))
+    pool = fetcher(lambda job: job == 99 or (gate.wait(PATIENCE) and job))
     for limit in (ALONE, CAP):
         pool._in_flight.limit = limit
         pool.submit(*range(50))
@@ -215,15 +214,13 @@ def test_work_that_is_no_longer_wanted_is_dropped(fetcher):
 
 def test_an_answer_that_comes_after_it_was_forgotten_is_nobodys(fetcher):
     gate = threading.Event()
-    pool = fetcher(lambda job: job == 99 or gate.wait(5))
+    pool = fetcher(lambda job: job == 99 or gate.wait(PATIENCE))
     pool._in_flight.limit = 8
     pool.submit(*range(4))
-    while pool._running < 4:
-        threading.Event().wait(0.001)
+    until(lambda: pool._running == 4)
     pool.forget()
     gate.set()
-    while pool._running:
-        threading.Event().wait(0.001)
+    until(lambda: not pool._running)
     pool.submit(99)
     assert pool.take() == (99, True)
     assert pool.pending == 0
@@ -234,13 +231,12 @@ def test_no_request_is_sent_by_whoever_takes_while_threads_are_at_theirs(fetcher
 
     def fetch(job):
         by.append(threading.current_thread())
-        return gate.wait(5)
+        return gate.wait(PATIENCE)
 
     pool = fetcher(fetch)
     pool._in_flight.limit = 2
     pool.submit(1, 2, 3)
-    while len(by) < 2:
-        threading.Event().wait(0.001)
+    until(lambda: len(by) == 2)
     pool._in_flight.limit = ALONE
     assert not pool._jobs_alone()
     gate.set()
@@ -255,7 +251,7 @@ def test_closing_ends_the_wait_for_an_answer_and_asks_nothing_more(fetcher, limi
     def fetch(job):
         asked.append(job)
         began.set()
-        gate.wait(5)
+        gate.wait(PATIENCE)
 
     def take():
         with pytest.raises(ClosedError):
@@ -267,14 +263,14 @@ def test_closing_ends_the_wait_for_an_answer_and_asks_nothing_more(fetcher, limi
     pool.submit(*range(200))
     taking = threading.Thread(target=take)
     taking.start()
-    assert began.wait(5)
+    assert began.wait(PATIENCE)
     pool.close()
     if limit == ALONE:  # it is at the request itself
         gate.set()
-    taking.join(5)
+    taking.join(PATIENCE)
     gate.set()
     for thread in pool._threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
     assert ended
     assert len(asked) <= limit
@@ -290,7 +286,7 @@ def test_closing_lets_idle_threads_go(fetcher):
         pool.take()
     pool.close()
     for thread in pool._threads:
-        thread.join(5)
+        thread.join(PATIENCE)
         assert not thread.is_alive()
 
 

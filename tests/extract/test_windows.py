@@ -4,10 +4,10 @@ from datetime import UTC, datetime, timedelta
 from itertools import pairwise
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
-from paystack_source.api.errors import ConfigError
+from paystack_source.errors import ConfigError
 from paystack_source.extract.search import differing
 from paystack_source.extract.windows import (
     ALWAYS,
@@ -49,7 +49,6 @@ def covered(coverage, at):
     return any(at in item.window for item in coverage)
 
 
-@settings(deadline=None)
 @given(st.lists(proven, max_size=12), windows)
 def test_windows_and_gaps_tile_the_time(items, within):
     coverage = built(items)
@@ -62,7 +61,6 @@ def test_windows_and_gaps_tile_the_time(items, within):
         at += timedelta(seconds=1)
 
 
-@settings(deadline=None)
 @given(st.lists(proven, max_size=12), st.integers(0, 40_000))
 def test_joining_neighbours_changes_neither_what_is_covered_nor_how_many(items, most):
     coverage = built(items)
@@ -74,7 +72,6 @@ def test_joining_neighbours_changes_neither_what_is_covered_nor_how_many(items, 
     assert min((item.age_key for item in coverage), default=None) == oldest
 
 
-@settings(deadline=None)
 @given(st.lists(proven, max_size=12))
 def test_what_is_remembered_comes_back(items):
     coverage = built(items)
@@ -88,7 +85,6 @@ def test_a_damaged_memory_is_read_again_rather_than_trusted():
     assert [item.rows for item in Coverage.load([window, window, backwards])] == [5]
 
 
-@settings(deadline=None)
 @given(windows, st.lists(st.integers(-10, 70), max_size=10))
 def test_cuts_tile_the_window_and_part_no_second(window, cuts):
     parts = cut_at(window, [NOON + timedelta(seconds=cut, milliseconds=300) for cut in cuts])
@@ -108,7 +104,6 @@ def test_the_present_second_belongs_to_this_run():
     assert frozen_end(NOON + timedelta(milliseconds=1)) == NOON + timedelta(seconds=1)
 
 
-@settings(deadline=None)
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(-2, 9)), min_size=1, max_size=20))
 def test_halving_finds_each_difference_that_does_not_cancel_another(pairs):
     parts = [Window(NOON + timedelta(seconds=n), NOON + timedelta(seconds=n + 1)) for n in range(len(pairs))]

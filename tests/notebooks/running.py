@@ -20,6 +20,8 @@ import nbformat  # noqa: E402
 from nbclient import NotebookClient  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
+from tests.events import PATIENCE  # noqa: E402
+
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 
@@ -167,8 +169,8 @@ def _run(run, path, environment):
     cells.append(nbformat.v4.new_code_cell(f"_WHERE = {str(run / 'written.json')!r}\n{WRITE_DOWN}"))
     client = NotebookClient(
         notebook,
-        timeout=300,
-        startup_timeout=180,
+        timeout=PATIENCE,
+        startup_timeout=PATIENCE,
         kernel_name="python3",
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         config=Config(KernelManager={"transport": "ipc", "ip": f"{own['TMPDIR']}/k"}),

@@ -15,7 +15,9 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from paystack_source.terminal import ExitCode, run
+from paystack_source.cli.terminal import run
+from paystack_source.errors import ExitCode
+from tests.events import PATIENCE, Gate
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "customers.py"
 FIELDS = {
@@ -198,13 +200,12 @@ def test_a_key_that_paystack_refuses_ends_with_4(command, paystack, monkeypatch,
 
 
 def test_an_unreachable_host_is_named_plainly(command, monkeypatch, capsys):
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        port = free.getsockname()[1]
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_sandbox")
-    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", f"http://127.0.0.1:{port}")
-    monkeypatch.setattr("paystack_source.api.clock.Clock.rest", lambda *_args, **_more: None, raising=False)
-    assert run(command, []) == ExitCode.UNEXPECTED
+    monkeypatch.setattr("paystack_source.api.clock.Clock.rest", lambda *_args, **_more: None)
+    with socket.socket() as deaf:  # bound, so that nobody else takes the port, and not listening
+        deaf.bind(("127.0.0.1", 0))
+        monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
+        assert run(command, []) == ExitCode.UNEXPECTED
     _, talk = said(capsys)
     assert "Traceback" not in talk
     assert "reach" in talk.lower() or "connect" in talk.lower()
@@ -247,11 +248,11 @@ def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
     def first():
         with Alone(open_pipeline("duckdb", "paystack")):
             inside.set()
-            leave.wait(60)
+            leave.wait()
 
     thread = threading.Thread(target=first)
     thread.start()
-    assert inside.wait(60)
+    assert inside.wait(PATIENCE)
     try:
         code = run(command, [])
     finally:
@@ -265,19 +266,19 @@ def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
 
 
 def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(paystack, place):
-    server = paystack(customers=3000, latency=0.15)
+    server = paystack(customers=3000)
+    gate = Gate(server, lambda: server.stats.total >= 3)
     process = subprocess.Popen(
         [sys.executable, str(SCRIPT), "--json"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
-    while server.stats.total < 3 and process.poll() is None:
-        threading.Event().wait(0.01)
+    gate.wait()
     process.send_signal(signal.SIGINT)
-    out, talk = process.communicate(timeout=120)
+    gate.open()
+    out, talk = process.communicate(timeout=PATIENCE)
     assert process.returncode == ExitCode.INTERRUPTED, talk
     assert json.loads(out.splitlines()[-1])["exit_code"] == ExitCode.INTERRUPTED
     assert "Traceback" not in talk
-    server.configure(latency=0.0)
     done = subprocess.run(
         [sys.executable, str(SCRIPT), "--json"], cwd=place, capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},

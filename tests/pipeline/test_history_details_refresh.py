@@ -10,11 +10,12 @@ import msgspec
 import pytest
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.api.errors import ConfigError
 from paystack_source.details import fetch_details
+from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.windows import END, Window
 from paystack_source.mirror import copy_customers, open_pipeline
-from paystack_source.source import NotCompleteError, paystack_source
+from paystack_source.sandbox import answers
+from paystack_source.source import paystack_source
 
 
 @pytest.fixture
@@ -138,6 +139,18 @@ def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
         ask(pipeline, "select * from paystack.customer_details")
     )
     assert not [code for code in secrets if code in everything]
+
+
+def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipeline, server, monkeypatch):
+    numbers = {"bvn": "22299911177", "account_number": "0690777555", "value": "22299911188"}
+    told, fetched = {"type": "bank_account", **numbers}, answers.fetched
+    more = {"identified": True, "identifications": [told], "unheard_of": {"inside": [told]}}
+    monkeypatch.setattr(answers, "fetched", lambda *about: fetched(*about) | more)
+    copy(pipeline, server, details=5)
+    for column in ("identifications", "extra"):
+        shown = repr(ask(pipeline, f"select {column} from paystack.customer_details"))
+        assert shown.count("bank_account") == 5
+        assert not [number for number in numbers.values() if number in shown]
 
 
 def test_credentials_are_kept_when_asked_for_by_name(pipeline, server):

@@ -13,7 +13,9 @@ import duckdb
 import pytest
 
 from paystack_source.bulk.csvio import CsvFile
-from paystack_source.terminal import ExitCode, run
+from paystack_source.bulk.snapshot import Snapshot
+from paystack_source.cli.terminal import run
+from paystack_source.errors import ExitCode
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "query.py"
 
@@ -73,7 +75,7 @@ def test_csv_is_guarded_for_spreadsheets_and_bulk_reads_it_as_it_was(command, co
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
     path = tmp_path / "out.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    chunk = next(iter(CsvFile(path, "utf-8").chunks()))
+    chunk = next(iter(CsvFile(Snapshot.of(path), "utf-8").chunks()))
     assert [column.to_pylist() for column in chunk.columns] == [
         ["CUS_0", "CUS_1"],
         ["=SUM(1)"] * 2,
@@ -95,9 +97,52 @@ def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert "DuckDB cannot answer that" in capsys.readouterr().err
 
 
+def test_a_table_needs_no_more_than_its_name(command, copy, capsys):
+    assert run(command, ["select count(*) as n from customers", "--json"]) == ExitCode.OK
+    assert "[[60]]" in capsys.readouterr().out
+
+
 def test_a_table_that_is_not_there_leads_to_the_one_that_is(command, copy, capsys):
-    assert run(command, ["from customers"]) == ExitCode.USAGE
-    assert "paystack.customers" in capsys.readouterr().err.splitlines()[1]
+    assert run(command, ["from customer"]) == ExitCode.USAGE
+    assert "the table customers" in capsys.readouterr().err.splitlines()[1]
+
+
+@pytest.fixture
+def two_copies(copy):
+    """A file with the copies of two accounts, neither of them under the usual name."""
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute(
+            "create schema paystack_ng; create schema paystack_gh; create table loose as select 7"
+        )
+        for name, first in (("paystack_ng", "0"), ("paystack_gh", "30")):
+            connection.execute(
+                f"create table {name}.customers as from paystack.customers where created_at >= "
+                f"timestamptz '2026-01-01' + to_days({first})"
+            )
+        connection.execute("drop schema paystack cascade")
+    return copy
+
+
+def test_it_asks_the_dataset_that_is_named(command, two_copies, capsys):
+    for name, number in (("paystack_ng", 60), ("paystack_gh", 30)):
+        assert run(command, ["select count(*) from customers", "--dataset", name, "--json"]) == ExitCode.OK
+        assert f"[[{number}]]" in capsys.readouterr().out
+    assert run(command, ["--dataset", "paystack_gh"]) == ExitCode.OK
+    out = capsys.readouterr().out
+    assert "paystack_gh" in out
+    assert "CUS_59" in out
+    assert run(command, ["select * from loose", "--dataset", "paystack_gh", "--json"]) == ExitCode.OK
+
+
+@pytest.mark.parametrize("question", [[], ["from customers"], ["from paystack.customers"]])
+def test_where_there_are_only_other_datasets_it_names_them(command, two_copies, capsys, question):
+    assert run(command, question) == ExitCode.USAGE
+    assert "--dataset: paystack_gh, paystack_ng" in capsys.readouterr().err
+
+
+def test_a_file_cannot_be_named_and_be_the_sandboxs(command, copy, capsys):
+    assert run(command, ["--sandbox", "--database", str(copy)]) == ExitCode.USAGE
+    assert "--database" in capsys.readouterr().err
 
 
 def test_a_database_without_a_copy_says_how_to_make_one(command, tmp_path, capsys):

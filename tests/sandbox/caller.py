@@ -7,6 +7,8 @@ from dataclasses import dataclass
 
 import urllib3
 
+from tests.events import PATIENCE
+
 AT = 1_750_000_000.0  # where the clock of these tests stands: 2025-06-15T15:06:40Z
 
 
@@ -39,7 +41,7 @@ class Caller:
     def __init__(self, sandbox, key=None):
         self.sandbox = sandbox
         self.key = sandbox.secret_key if key is None else key
-        self._pool = urllib3.PoolManager(retries=False, timeout=10)
+        self._pool = urllib3.PoolManager(retries=False, timeout=PATIENCE)
 
     def __call__(self, method, path, **options):
         headers = {"Authorization": f"Bearer {self.key}"} | options.pop("headers", {})

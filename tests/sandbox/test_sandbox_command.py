@@ -15,6 +15,7 @@ from paystack_source.sandbox import Sandbox
 from paystack_source.sandbox.__main__ import EXAMPLES, main
 from paystack_source.sandbox.config import SandboxConfig, parse_switch
 from paystack_source.sandbox.faults import Fault
+from tests.events import PATIENCE
 from tests.sandbox.caller import Caller
 
 COMMAND = [sys.executable, "-m", "paystack_source.sandbox"]
@@ -40,7 +41,7 @@ def test_it_serves_until_interrupted_and_keeps_its_state(tmp_path):
         assert (got.meta["total"], got.meta["perPage"], line["customers"]) == (40, "10", 40)
     finally:
         process.send_signal(signal.SIGINT)
-        out, told = process.communicate(timeout=20)
+        out, told = process.communicate(timeout=PATIENCE)
     assert process.returncode == 0
     assert out == ""
     assert f"SOURCES__PAYSTACK__BASE_URL={line['url']}" in told

@@ -12,6 +12,7 @@ import urllib3
 
 from paystack_source.sandbox import Fault, parse_faults
 from paystack_source.sandbox.faults import KINDS, FaultBox
+from tests.events import PATIENCE, until
 from tests.sandbox.caller import AT, Caller, Clock
 
 
@@ -82,8 +83,10 @@ def test_a_slow_body_arrives_whole_in_pieces(call):
 @pytest.mark.parametrize("kind", ["hang", "hang_after"])
 def test_silence_until_the_client_gives_up(call, kind):
     ask = call(faults=[Fault(kind, rate=1)])
+    gives_up = urllib3.Timeout(connect=PATIENCE, read=0.2)
     with pytest.raises(urllib3.exceptions.ReadTimeoutError):
-        ask("POST", "/customer", json={"email": "a@example.com"}, timeout=0.2)
+        ask("POST", "/customer", json={"email": "a@example.com"}, timeout=gives_up)
+    until(lambda: ask.sandbox.stats.faults == {kind: 1})  # the request is worked on, however late
     assert len(ask.sandbox) == 5 + (kind == "hang_after")
 
 
@@ -102,7 +105,7 @@ def test_latency_and_jitter_come_before_and_after_the_effect(call):
 
 
 def test_many_at_once_are_counted(call):
-    together = threading.Barrier(4, timeout=10)
+    together = threading.Barrier(4, timeout=PATIENCE)
 
     async def sleep(_seconds):
         await asyncio.to_thread(together.wait)

@@ -28,9 +28,22 @@ TEXT = {"type": "string"}
 CUSTOMERS = 30
 
 
+# Direct debit: no operation of this package, so the sandbox has none of them.
+LEFT_OUT = {
+    "/customer/authorization/initialize",
+    "/customer/authorization/verify/{reference}",
+    "/customer/{id}/initialize-direct-debit",
+    "/customer/{id}/directdebit-activation-charge",
+    "/customer/{id}/directdebit-mandate-authorizations",
+}
+
+
 @functools.cache
 def loaded():
-    return yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    spec = yaml.safe_load(FILE.read_text(encoding="utf-8"))
+    for path in LEFT_OUT:
+        del spec["paths"][path]
+    return spec
 
 
 def fresh():
@@ -54,9 +67,6 @@ def mend_nulls(spec):
         for field in ("first_name", "last_name", "phone", "metadata"):
             properties[field]["nullable"] = True
         properties["metadata"].pop("properties", None)  # any content, not only a text calling_code
-    mandates = schemas(spec)["CustomerFetchMandateAuthorizationsResponseData"]["properties"]
-    for field in ("first_name", "last_name"):
-        mandates["customer"]["properties"][field]["nullable"] = True
 
 
 def mend_meta(spec):
@@ -118,7 +128,6 @@ def narrow_requests(spec):
             }
     found = schemas(spec)
     found["CustomerCreate"]["properties"]["email"] = address
-    found["CustomerAuthorizationInitializeRequest"]["properties"]["email"] = address
     found["CustomerRiskAction"]["properties"]["customer"] = customer
     for path in ("/customer/{code}", "/customer/{code}/identification"):
         for parameter in spec["paths"][path]["parameters"]:
@@ -164,9 +173,7 @@ def described(mode, *changes):
 
 well_formed = described(GenerationMode.POSITIVE, *MENDS, narrow_requests)
 malformed = described(GenerationMode.NEGATIVE, *MENDS, leave_open)
-EXAMPLES = settings(
-    max_examples=10, deadline=None, derandomize=True, suppress_health_check=list(HealthCheck), database=None
-)
+EXAMPLES = settings(max_examples=10, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 
 
 @pytest.fixture(scope="module")
@@ -199,11 +206,7 @@ def test_the_description_names_no_operation_that_the_sandbox_lacks(running):
     for path, operations in spec["paths"].items():
         for method in operations:
             if method in {"get", "post", "put"}:
-                real = (
-                    path.format(code=row["customer_code"], id=row["id"], reference="none")
-                    if "{" in path
-                    else path
-                )
+                real = path.format(code=row["customer_code"]) if "{" in path else path
                 got = ask(method.upper(), real)
                 assert got.json["message"] != "Entity not found", (method, path)
 

@@ -6,7 +6,8 @@ import os
 import click
 import pytest
 
-from paystack_source.failures import CommandError, ExitCode, UsageError, explain, masked_traceback
+from paystack_source.cli.failures import explain, masked_traceback
+from paystack_source.errors import CommandError, ExitCode, KeyRefused, UsageError
 
 CANARY = "amina.bello@example.com"
 
@@ -23,11 +24,14 @@ def named(name, *bases):
     return type(name, bases or (Exception,), {})
 
 
-class Refused(Exception):  # noqa: N818  as the client names them
-    """Shaped like the client's errors."""
-
-    exit_code, message, advice = 4, "Paystack refused the key.", "Check the key."
-    http_status, type, code, next_step = 401, "validation_error", "invalid_Key", None
+def refused():
+    return KeyRefused(
+        "Paystack refused the key.",
+        advice="Check the key.",
+        http_status=401,
+        type="validation_error",
+        code="invalid_Key",
+    )
 
 
 def raised_from(outer, cause):
@@ -36,11 +40,11 @@ def raised_from(outer, cause):
 
 
 def test_the_packages_own_errors_speak_for_themselves():
-    failure = explain(Refused())
-    assert (failure.exit_code, failure.error) == (4, "Refused")
+    failure = explain(refused())
+    assert (failure.exit_code, failure.error) == (4, "KeyRefused")
     assert failure.as_json() == {
         "status": "error",
-        "error": "Refused",
+        "error": "KeyRefused",
         "message": "Paystack refused the key.",
         "advice": "Check the key.",
         "exit_code": 4,
@@ -53,14 +57,14 @@ def test_the_packages_own_errors_speak_for_themselves():
 @pytest.mark.parametrize(
     "wrapped",
     [
-        PipelineStepFailed(Refused()),
-        raised_from(RuntimeError("x"), Refused()),
-        raised_from(PipelineStepFailed(raised_from(ValueError("y"), Refused())), KeyError("z")),
-        ExceptionGroup("many", [ValueError("a"), Refused()]),
+        PipelineStepFailed(refused()),
+        raised_from(RuntimeError("x"), refused()),
+        raised_from(PipelineStepFailed(raised_from(ValueError("y"), refused())), KeyError("z")),
+        ExceptionGroup("many", [ValueError("a"), refused()]),
     ],
 )
 def test_they_are_found_under_whatever_wraps_them(wrapped):
-    assert explain(wrapped).error == "Refused"
+    assert explain(wrapped).error == "KeyRefused"
 
 
 def test_a_lock_is_named_with_file_and_process_even_inside_dlt():
@@ -95,6 +99,7 @@ def test_a_full_disk_is_said_so(error):
         (CommandError("no", exit_code=ExitCode.UNPROVEN), "CommandError", ExitCode.UNPROVEN),
         (named("ConfigFieldMissingException", KeyError)("spec"), "SettingMissing", ExitCode.USAGE),
         (named("MissingDependencyException", ImportError)("psycopg2"), "PartNotInstalled", ExitCode.USAGE),
+        (named("StateUnusableError")("it is in use"), "SandboxUnusable", ExitCode.UNEXPECTED),
         (named("UnknownDestinationModule")("nowhere"), "NoSuchDestination", ExitCode.USAGE),
         (
             named("DestinationConnectionError")("password=hunter2"),
@@ -142,7 +147,7 @@ def test_the_text_of_an_unknown_error_is_never_shown():
 
 def test_a_cause_hidden_on_purpose_stays_hidden():
     error = ValueError("converted")
-    error.__context__, error.__suppress_context__ = Refused(), True
+    error.__context__, error.__suppress_context__ = refused(), True
     assert explain(error).error == "ValueError"
 
 

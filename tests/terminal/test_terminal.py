@@ -13,7 +13,9 @@ import threading
 import click
 import pytest
 
-from paystack_source.terminal import ExitCode, Terminal, UsageError, clean, options, run
+from paystack_source.cli.terminal import Terminal, clean, options, run
+from paystack_source.errors import ExitCode, UsageError
+from tests.events import PATIENCE
 
 
 @click.command()
@@ -169,7 +171,7 @@ def test_long_commands_stay_on_one_line_so_that_they_can_be_pasted(capsys):
 
 PROGRAM = textwrap.dedent("""
     import sys, click
-    from paystack_source.terminal import options, run
+    from paystack_source.cli.terminal import options, run
     @click.command()
     @options
     def job(terminal):
@@ -195,7 +197,7 @@ def test_a_reader_that_leaves_early_does_not_change_the_outcome():
 HANGING = textwrap.dedent("""
     import fcntl, signal, sys, termios, time, click
     signal.signal(signal.SIGHUP, signal.SIG_DFL)  # as if these tests were not run under nohup
-    from paystack_source.terminal import options, run
+    from paystack_source.cli.terminal import options, run
     fcntl.ioctl(0, termios.TIOCSCTTY, 0)
     @click.command()
     @options
@@ -221,10 +223,11 @@ def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(tmp_path):
             start_new_session=True,
         )
     os.close(follower)
-    while b"customers" not in os.read(leader, 65536):
-        pass
+    shown = b""
+    while b"customers" not in shown:
+        shown += os.read(leader, 65536)
     os.close(leader)
-    assert child.wait(60) == ExitCode.INTERRUPTED
+    assert child.wait(PATIENCE) == ExitCode.INTERRUPTED
     assert last_line(answer.read_text())["status"] == "interrupted"
 
 
@@ -249,7 +252,7 @@ class Leaving:
 def test_an_interrupt_is_not_lost_where_nothing_can_be_raised(number, capsys):
     def command():
         Leaving(number)
-        threading.Event().wait(20)
+        threading.Event().wait(PATIENCE)
 
     assert run(command) == ExitCode.INTERRUPTED
     assert "Exception ignored" not in capsys.readouterr().err
@@ -257,7 +260,7 @@ def test_an_interrupt_is_not_lost_where_nothing_can_be_raised(number, capsys):
 
 LOADING = textwrap.dedent("""
     import os, signal, sys
-    from paystack_source.terminal import run
+    from paystack_source.cli.terminal import run
 
     def command():
         import dlt
@@ -310,7 +313,7 @@ def on_a_tty(program, env):
 
 
 LIVE = textwrap.dedent("""
-    from paystack_source.terminal import Terminal
+    from paystack_source.cli.terminal import Terminal
     terminal = Terminal()
     with terminal.progress("Reading customers", total=200, unit="customers") as progress:
         progress.advance(200)

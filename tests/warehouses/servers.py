@@ -22,7 +22,9 @@ from pathlib import Path
 import psycopg2
 import s3fs
 
-START_WITHIN = 60.0
+from tests.events import PATIENCE
+
+START_WITHIN = PATIENCE
 """Seconds; generous, because a busy machine is not a failure. Both are up within a second on a quiet one."""
 
 

@@ -13,6 +13,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.destinations import read_table
+from tests.events import PATIENCE
 from tests.warehouses.conftest import LAKES
 
 ROOT = Path(__file__).parents[2]
@@ -188,7 +189,7 @@ def run(*command: object) -> subprocess.CompletedProcess:
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )
     assert done.returncode == 0, done.stderr

@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source.destinations import read_table
+from tests.events import PATIENCE
 from tests.warehouses.test_copy import assert_same, copy, held, truth
 
 # Copies in loads of some 150 customers; dies when a load is in the warehouse and dlt has not noted it yet.
@@ -48,7 +49,7 @@ with PaystackClient(key, base_url=url, quota=0, read_only=True) as client:
     ],
 )
 def test_a_killed_run_goes_on(kind, goes_on, sandbox, warehouse, tmp_path):
-    api = sandbox(customers=900, seed=5)
+    api = sandbox(customers=600, seed=5)
     place = warehouse(kind)
     killed = run_until_killed(place, tmp_path / "here", api, deadly=3)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
@@ -56,9 +57,9 @@ def test_a_killed_run_goes_on(kind, goes_on, sandbox, warehouse, tmp_path):
 
     report = copy(place, tmp_path / goes_on, api)
 
-    assert (report.complete, report.warehouse_total) == (True, 900)
+    assert (report.complete, report.warehouse_total) == (True, 600)
     assert_same(held(place, tmp_path / goes_on), truth(api))
-    # 900 customers are nine pages; what the killed run had loaded for good is not asked for again.
+    # 600 customers are six pages; what the killed run had loaded for good is not asked for again.
     assert report.requests < asked
     ledger = read_table(place.pipeline(tmp_path / goes_on), "ledger").to_pylist()
     assert len({line["entry_id"] for line in ledger}) == len(ledger)
@@ -70,6 +71,6 @@ def run_until_killed(place, machine: Path, api, *, deadly: int) -> subprocess.Co
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE,
         check=False,
     )

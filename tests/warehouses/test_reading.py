@@ -8,8 +8,8 @@ from pathlib import Path
 import pytest
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
-from paystack_source.api.errors import ConfigError
 from paystack_source.destinations import keeping, read_table
+from paystack_source.errors import ConfigError
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import Window
 from paystack_source.warehouse import Warehouse

@@ -16,11 +16,10 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
 from typing import IO, Any, Protocol, Self
 
+import rich.progress
 from rich.console import Console
-from rich.live import Live
-from rich.progress_bar import ProgressBar
-from rich.table import Table
-from rich.text import Text
+from rich.progress import BarColumn, TextColumn
+from rich.table import Column
 
 __all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
@@ -229,40 +228,30 @@ class LiveView:
 
     def __init__(self, stream: IO[str]) -> None:
         self._stream = stream
-        self._now = Snapshot("", "")
-        self._over = False
-        console = Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False)
-        self._live = Live(
-            console=console, get_renderable=self._draw, refresh_per_second=8, redirect_stdout=False
+        words = TextColumn("{task.description}", markup=False, table_column=Column(no_wrap=True))
+        self._rows = rich.progress.Progress(
+            BarColumn(bar_width=16),
+            words,
+            console=Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False),
+            refresh_per_second=8,
+            redirect_stdout=False,
         )
 
     def start(self, now: Snapshot) -> None:
-        self._now = now
-        self._live.start()
+        self._row = self._rows.add_task(line(now), total=now.total)
+        self._rows.start()
 
     def show(self, now: Snapshot, *, urgent: bool) -> None:
         del urgent
-        self._now = now
+        self._rows.update(self._row, description=line(now), completed=now.done, total=now.total)
 
     def stop(self, now: Snapshot | None) -> None:
         if now is None:
-            self._live.transient = True
+            self._rows.live.transient = True
         else:
-            self._now, self._over = now, True
+            self._rows.update(self._row, description=last_line(now))
         with reader_may_leave(self._stream):
-            self._live.stop()
-
-    def _draw(self) -> Table:
-        now = self._now
-        grid = Table.grid(padding=(0, 1))
-        if self._over:
-            grid.add_row(Text(last_line(now), overflow="ellipsis", no_wrap=True))
-            return grid
-        bar = ProgressBar(total=now.total, completed=now.done, width=16, pulse=now.total is None)
-        grid.add_row(bar, Text(line(replace(now, note="")), overflow="ellipsis", no_wrap=True))
-        if now.note:
-            grid.add_row("", Text(now.note, style="yellow", overflow="ellipsis", no_wrap=True))
-        return grid
+            self._rows.stop()
 
 
 class NotebookView:

@@ -37,36 +37,30 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paystack_source.failures import (
-    CommandError,
-    ExitCode,
-    Failure,
-    UsageError,
-    explain,
-    masked_traceback,
-)
-from paystack_source.progress import Progress, Silent, reader_may_leave
+from paystack_source.cli.failures import Failure, explain, masked_traceback
+from paystack_source.cli.progress import Progress, Silent, reader_may_leave
+from paystack_source.errors import ExitCode, UsageError
+from paystack_source.place import DUCKDB, SANDBOX, of_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from paystack_source.progress import Clock
+    from paystack_source.cli.progress import Clock
 
 __all__ = [
-    "CommandError",
-    "ExitCode",
     "Progress",
     "Terminal",
-    "UsageError",
     "clean",
-    "dataset",
     "examples",
+    "location",
     "options",
     "reader_may_leave",
     "run",
+    "switches",
 ]
 
 _MOMENT = 0.05
+_SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
 _CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
@@ -190,17 +184,49 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def dataset(text: str) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The option `--dataset`, with this help. Takes names as dlt writes them: others it would change without a word."""
+def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The options that say where the copy is: `--sandbox`, `--dataset` and, if it has a help, `--destination`.
 
-    def checked(_context: click.Context, _option: click.Parameter, value: str) -> str:
-        if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
-            raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
+    With `--sandbox` the command gets the place of the sandbox's copy (`paystack_source.place`). Datasets are taken
+    as dlt writes them: other names it would change without a word.
+    """
+
+    def named(_context: click.Context, _option: click.Parameter, value: str) -> str:
+        if value.endswith(SANDBOX):
+            raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
         return value
 
-    return click.option(
-        "--dataset", default="paystack", show_default=True, metavar="NAME", callback=checked, help=text
-    )
+    def checked(context: click.Context, option: click.Parameter, value: str) -> str:
+        if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
+            raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
+        return named(context, option, value)
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def located(*args: object, sandbox: bool, dataset: str, **kwargs: Any) -> object:  # noqa: ANN401
+            place = kwargs.get("destination", DUCKDB[0]), dataset
+            kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
+            return command(*args, sandbox=sandbox, **kwargs)
+
+        decorated = click.option(
+            "--dataset", default="paystack", show_default=True, metavar="NAME", callback=checked, help=dataset
+        )(located)
+        if destination:
+            decorated = click.option(
+                "--destination", default=DUCKDB[0], show_default=True, callback=named, help=destination
+            )(decorated)
+        return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
+
+    return decorate
+
+
+def switches(chosen: Mapping[str, Any]) -> list[str]:
+    """The options of `location` as they were typed, for the next command to paste; those left out are not there."""
+    words = ["--sandbox"] if chosen["sandbox"] else []
+    for name, default in (("destination", DUCKDB[0]), ("dataset", "paystack")):
+        typed = chosen[name].removesuffix(SANDBOX)
+        words += [f"--{name}", typed] if typed != default else []
+    return words
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:

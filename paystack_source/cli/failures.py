@@ -1,0 +1,298 @@
+"""What an exception means for the person at the terminal: one message, one advice, one exit code. Pure.
+
+`explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing
+it knows: an interruption, an error of this package (`paystack_source.errors`), a usage error from click, then
+what `FOREIGN` lists of dlt, DuckDB, drivers and the system, then any file that the system refused. Of what it
+does not know it says only the type: the text of a stranger's exception may hold a customer's data.
+"""
+
+from __future__ import annotations
+
+import errno
+import re
+import traceback
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.api.redact import hide
+from paystack_source.errors import ExitCode, PaystackSourceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+
+@dataclass(frozen=True)
+class Failure:
+    """An exception in words. `error` is a stable name for scripts; `advice` is what to do next."""
+
+    exit_code: int
+    error: str
+    message: str
+    advice: str = ""
+    details: dict[str, Any] = field(default_factory=dict)
+
+    def as_json(self) -> dict[str, Any]:
+        """The object that a `--json` run ends with when it failed."""
+        return {
+            "status": "interrupted" if self.exit_code == ExitCode.INTERRUPTED else "error",
+            "error": self.error,
+            "message": self.message,
+            "advice": self.advice,
+            "exit_code": int(self.exit_code),
+            **self.details,
+        }
+
+
+def explain(error: BaseException) -> Failure:
+    """Says what `error`, or the first known thing in its chain of causes, means for the user."""
+    chain = list(_chain(error))
+    interrupted = _interrupted(chain)
+    if interrupted is not None:
+        return interrupted
+    for reader in (_ours, _usage, *FOREIGN, _file):
+        for link in chain:
+            failure = reader(link)
+            if failure is not None:
+                return failure
+    name = type(chain[-1] if type(error).__name__ == "PipelineStepFailed" else error).__name__
+    return Failure(
+        ExitCode.UNEXPECTED,
+        name,
+        f"unexpected: {name}",
+        "Run again with --traceback to see where; what was already saved is kept.",
+    )
+
+
+def _chain(error: BaseException) -> Iterator[BaseException]:
+    """The error, then what caused it, outermost first, each once; dlt keeps its cause in `.exception`."""
+    todo: list[BaseException] = [error]
+    seen: set[int] = set()
+    while todo:
+        link = todo.pop(0)
+        if id(link) in seen:
+            continue
+        seen.add(id(link))
+        yield link
+        context = None if link.__suppress_context__ else link.__context__
+        members = link.exceptions if isinstance(link, BaseExceptionGroup) else ()
+        inner = (getattr(link, "exception", None), link.__cause__, *members, context)
+        todo.extend(item for item in inner if isinstance(item, BaseException))
+
+
+def _is(error: BaseException, *names: str) -> bool:
+    """Whether `error` is of a class with one of these names; dlt and DuckDB need not be imported to ask."""
+    return any(cls.__name__ in names for cls in type(error).__mro__)
+
+
+def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
+    """The innermost that carries advice speaks: it was nearest to the work, click's own `Abort` is farthest."""
+    stops = [
+        link
+        for link in chain
+        if isinstance(link, KeyboardInterrupt)
+        or (_is(link, "Abort") and type(link).__module__.startswith("click"))
+    ]
+    if not stops:
+        return None
+    stop = next((link for link in reversed(stops) if getattr(link, "advice", "")), stops[0])
+    advice = (
+        getattr(stop, "advice", "")
+        or "Nothing is lost: run the same command again and it continues where it stopped."
+    )
+    message = getattr(stop, "message", "") or "Interrupted."
+    return Failure(ExitCode.INTERRUPTED, "Interrupted", message, advice, dict(getattr(stop, "details", {})))
+
+
+def _ours(error: BaseException) -> Failure | None:
+    """Errors of this package carry everything; the client's also what Paystack said."""
+    if not isinstance(error, PaystackSourceError):
+        return None
+    answered = {
+        name: value
+        for name in ("http_status", "type", "code", "next_step")
+        if isinstance(value := getattr(error, name, None), str | int)
+    }
+    return Failure(
+        error.exit_code, type(error).__name__, error.message, error.advice, {**answered, **error.details}
+    )
+
+
+def _usage(error: BaseException) -> Failure | None:
+    """Usage errors from click. They quote the command line, never file content."""
+    format_message: Callable[[], str] | None = getattr(error, "format_message", None)
+    if not _is(error, "ClickException") or format_message is None:
+        return None
+    context = getattr(error, "ctx", None)
+    advice = f"See {context.command_path} --help." if context is not None else "See --help."
+    return Failure(ExitCode.USAGE, "UsageError", format_message(), advice)
+
+
+@dataclass(frozen=True)
+class Foreign:
+    """An error that is not ours. `match` gives None for any other error, else what `message` has for `{}`."""
+
+    error: str
+    exit_code: ExitCode
+    match: Callable[[BaseException], str | None]
+    message: str
+    advice: str
+
+    def __call__(self, error: BaseException) -> Failure | None:
+        """The failure, if this is the error."""
+        found = self.match(error)
+        if found is None:
+            return None
+        return Failure(self.exit_code, self.error, self.message.format(found), self.advice)
+
+
+def _named(*names: str) -> Callable[[BaseException], str | None]:
+    """Matches errors of a class with one of these names."""
+    return lambda error: "" if _is(error, *names) else None
+
+
+def _locked(error: BaseException) -> str | None:
+    text = str(error) if _is(error, "IOException", "CatalogException") else ""
+    if "Could not set lock" not in text and "Conflicting lock" not in text:
+        return None
+    path, pid = re.search(r'lock on file "([^"]+)"', text), re.search(r"PID (\d+)", text)
+    return (
+        (f" {path[1]}" if path else "")
+        + " is in use by another program"
+        + (f" (process {pid[1]})" if pid else "")
+    )
+
+
+def _disk_full(error: BaseException) -> str | None:
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return ""
+    known = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError")
+    said = r"No space left on device|disk is full|Disk quota exceeded"
+    return "" if known and re.search(said, str(error)) else None
+
+
+def _missing(error: BaseException) -> str | None:
+    if not _is(error, "ConfigFieldMissingException"):
+        return None
+    names = dict.fromkeys(_settings(getattr(error, "traces", {})))
+    return ", ".join(names) or "dlt does not say which"
+
+
+def _duckdb_file(error: BaseException) -> str | None:
+    inner = getattr(error, "inner_exc", None)
+    if not _is(error, "DestinationConnectionError") or type(inner).__module__ not in {"duckdb", "_duckdb"}:
+        return None
+    path = re.search(r'"([^"]+)"', str(inner))
+    return f" {path[1]}" if path else ""
+
+
+def _unreachable(error: BaseException) -> str | None:
+    denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(
+        type(error).__module__.partition(".")[0], "DestinationConnectionError"
+    )
+    # What deltalake and pyarrow say of a store: an OSError without a number.
+    store = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
+    return "" if store or _is(error, "DestinationConnectionError", denied) else None
+
+
+def _no_memory(error: BaseException) -> str | None:
+    return "" if isinstance(error, MemoryError) or _is(error, "OutOfMemoryException") else None
+
+
+def _sandbox_state(error: BaseException) -> str | None:
+    return str(error) if _is(error, "StateUnusableError") else None
+
+
+def _unusable(error: BaseException) -> str | None:
+    """Which setting of dlt's cannot be read, without its value; None if the error is another one."""
+    if _is(error, "TomlProviderReadException"):
+        return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
+    if _is(error, "InvalidInMemoryDuckdbCredentials"):
+        return "the DuckDB file, for a copy in memory would be gone"
+    if _is(error, "InvalidNativeValue"):
+        kind = getattr(getattr(error, "spec", None), "__name__", "")
+        return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
+    if _is(error, "ConfigValueCannotBeCoercedException"):
+        return str(getattr(error, "field_name", "") or "dlt does not say which")
+    return None
+
+
+def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+    """The environment names of missing settings, the most exact of each; where dlt looked is in `traces`."""
+    for name, looked in traces.items():
+        inner = [trace for entry in looked for trace in (getattr(entry, "traces", None),) if trace]
+        for trace in inner:
+            yield from _settings(trace)
+        if not inner:
+            exact = ["__".join((*entry.sections, name)).upper() for entry in looked if entry.sections]
+            yield max(exact, key=len, default=name)
+
+
+FOREIGN: Final = (
+    Foreign(
+        "DatabaseLocked", ExitCode.UNEXPECTED, _locked, "The DuckDB file{}.",
+        "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
+    ),
+    Foreign(
+        "DiskFull", ExitCode.UNEXPECTED, _disk_full, "The disk is full.",
+        "Make room (or move the database and DLT_DATA_DIR elsewhere) and run again: finished parts are kept.",
+    ),
+    Foreign(
+        "SettingMissing", ExitCode.USAGE, _missing, "A setting is missing: {}.",
+        "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
+    ),
+    Foreign(
+        "SettingUnusable", ExitCode.USAGE, _unusable, "A setting cannot be used as it is written: {}.",
+        "Correct it; its value is not shown, as it may be a secret (docs/configuration.md).",
+    ),
+    Foreign(
+        "PartNotInstalled", ExitCode.USAGE, _named("MissingDependencyException"),
+        "This destination needs a package that is not installed.",
+        "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
+    ),
+    Foreign(
+        "NoSuchDestination", ExitCode.USAGE, _named("UnknownDestinationModule", "InvalidDestinationReference"),
+        "dlt knows no destination of that name.",
+        "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
+    ),
+    Foreign(
+        "WarehouseRefused", ExitCode.UNEXPECTED, _named("InsufficientPrivilege"),
+        "The warehouse does not let this user do what a run needs.",
+        "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
+    ),
+    Foreign(
+        "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",
+        "Check that its folder is there and may be written, and that it is one of DuckDB's; "
+        "DESTINATION__DUCKDB__CREDENTIALS names another.",
+    ),
+    Foreign(
+        "WarehouseUnreachable", ExitCode.UNEXPECTED, _unreachable,
+        "The warehouse could not be reached, or lets nobody in.",
+        "Check that it runs and its credentials are right; --traceback shows its own words.",
+    ),
+    Foreign(
+        "OutOfMemory", ExitCode.UNEXPECTED, _no_memory, "Out of memory.",
+        "Close other programs and run again: finished parts are kept.",
+    ),
+    Foreign(
+        "SandboxUnusable", ExitCode.UNEXPECTED, _sandbox_state, "{}.",
+        "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
+    ),
+)  # fmt: skip
+"""What others raise, in the order in which it is looked for."""
+
+
+def _file(error: BaseException) -> Failure | None:
+    if not isinstance(error, OSError) or error.errno is None:
+        return None
+    where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    return Failure(
+        ExitCode.UNEXPECTED,
+        type(error).__name__,
+        f"{where}{error.strerror or errno.errorcode.get(error.errno, 'input/output error')}.",
+        "Check that the path exists, that it may be written, or that the host is reachable; then run again.",
+    )
+
+
+def masked_traceback(error: BaseException) -> str:
+    """The traceback of `error` and its causes, without local values and without whatever looks personal."""
+    return hide("".join(traceback.format_exception(error)))

@@ -1,0 +1,78 @@
+"""The columns of a customer, declared once.
+
+Everything that knows a customer's columns derives from `COLUMNS`: the Arrow schema and the decoder of pages
+(`extract.arrow`), the hints for dlt (`dlt_columns`), the comparison of a plan with the copy, and what the journal
+may keep of an answer. To add a column that Paystack documents, add a line here.
+
+The keys, types and meanings are those of Paystack's API document for customers.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+
+if TYPE_CHECKING:
+    from dlt.common.schema.typing import TColumnSchema
+
+Kind: TypeAlias = Literal["bigint", "text", "json", "timestamp"]
+"""The type of a column, in dlt's words. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""
+
+Pii: TypeAlias = Literal["none", "identifier", "personal"]
+"""`personal` is what a person gave (name, email, phone, metadata); `identifier` stands for one person."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of the table `customers`."""
+
+    name: str
+    kind: Kind
+    description: str
+    pii: Pii = "none"
+    key: str = ""
+    """The key in Paystack's answers; empty where it is the name, or where the column is not Paystack's."""
+    writable: bool = False
+    """Whether an update or a risk action can change it."""
+
+
+_PAYSTACK: Final = (
+    Column("id", "bigint", "Paystack's number of the customer. The key of the table.", "identifier"),
+    Column(
+        "customer_code", "text", "Paystack's code of the customer, CUS_ and letters and digits.", "identifier"
+    ),
+    Column("email", "text", "The customer's email address.", "personal"),
+    Column("first_name", "text", "As typed by people; may be empty.", "personal", writable=True),
+    Column("last_name", "text", "As typed by people; may be empty.", "personal", writable=True),
+    Column("phone", "text", "As typed by people; may be empty.", "personal", writable=True),
+    Column("metadata", "json", "What the merchant attached to the customer.", "personal", writable=True),
+    Column("domain", "text", "The mode of the key: `live` or `test`."),
+    Column("integration", "bigint", "The Paystack account that the customer belongs to."),
+    Column("risk_action", "text", "`default`, `allow` (whitelisted) or `deny` (blacklisted).", writable=True),
+    Column("created_at", "timestamp", "When the customer was created, in UTC.", key="createdAt"),
+    Column("updated_at", "timestamp", "When Paystack changed the customer last, in UTC.", key="updatedAt"),
+)
+
+COLUMNS: Final[tuple[Column, ...]] = (
+    *_PAYSTACK,
+    Column("_last_seen_at", "timestamp", "When a run last read this customer from Paystack, in UTC."),
+    Column(
+        "_missing_since", "timestamp", "Since when Paystack no longer lists this customer, in UTC; else null."
+    ),
+)
+"""The columns of the table, in its order: Paystack's, then ours."""
+
+DOCUMENTED: Final[dict[str, Column]] = {column.key or column.name: column for column in _PAYSTACK}
+"""Paystack's columns by their key in an answer."""
+
+WRITABLE_TEXTS: Final = tuple(column.name for column in COLUMNS if column.writable and column.kind == "text")
+"""The text columns that a plan can change."""
+
+
+def dlt_columns() -> dict[str, TColumnSchema]:
+    """The hints for dlt. The description reaches destinations and catalogs that keep comments."""
+    hints: dict[str, TColumnSchema] = {
+        column.name: {"data_type": column.kind, "description": column.description} for column in COLUMNS
+    }
+    hints["id"]["nullable"] = False
+    return hints

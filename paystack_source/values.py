@@ -1,0 +1,88 @@
+"""Functions of plain values that several parts need: times, blanks, JSON text, names in SQL, batches.
+
+They reach nothing outside the process and know nothing of Paystack, dlt or a destination.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, TypeVar
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Sequence
+
+Item = TypeVar("Item")
+
+
+def in_utc(time: datetime) -> datetime:
+    """The same moment as a plain `datetime` in UTC; a time without a zone is taken as UTC.
+
+    Subclasses such as pendulum's lose their zone in arithmetic with a `timedelta`, so they are not kept.
+    """
+    aware = time.replace(tzinfo=UTC) if time.tzinfo is None else time.astimezone(UTC)
+    return datetime(
+        aware.year, aware.month, aware.day, aware.hour, aware.minute, aware.second, aware.microsecond, UTC
+    )
+
+
+def read_time(text: object) -> datetime | None:
+    """An ISO 8601 date or time as a `datetime` in UTC (no zone means UTC); None if it is not one."""
+    if not isinstance(text, str):
+        return None
+    try:
+        return in_utc(datetime.fromisoformat(text.strip()))
+    except (ValueError, OverflowError):
+        return None
+
+
+def time_text(time: datetime) -> str:
+    """ISO 8601 in UTC with milliseconds and a `Z`, as Paystack writes times. Microseconds are cut."""
+    return in_utc(time).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def is_blank(value: object) -> bool:
+    """Whether a field holds nothing: null, an empty object, or a text of white space alone.
+
+    It is the same question for what a file asks for and for what Paystack holds.
+    """
+    if isinstance(value, str):
+        return value.strip() in {"", "{}"}
+    return value is None or value == {}
+
+
+def json_text(value: object, *, ordered: bool = False) -> str:
+    """A JSON value as compact text; `ordered` sorts the keys, so that equal objects give equal text."""
+    return msgspec.json.encode(value, order="sorted" if ordered else None).decode()
+
+
+def as_text(value: object) -> str | None:
+    """A text as it is, null as None, and any other JSON value as JSON."""
+    return value if value is None or isinstance(value, str) else json_text(value)
+
+
+def quoted_name(name: str) -> str:
+    """A name of a table or column as SQL writes it."""
+    return '"' + name.replace('"', '""') + '"'
+
+
+def quoted_text(text: str) -> str:
+    """A text value as SQL writes it."""
+    return "'" + text.replace("'", "''") + "'"
+
+
+def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
+    """The items in order, in slices of at most `size`."""
+    for start in range(0, len(items), size):
+        yield items[start : start + size]
+
+
+def duration(seconds: float) -> str:
+    """`45 s`, `3 min 05 s`, `2 h 10 min`."""
+    whole = round(seconds)
+    minutes, left = divmod(whole, 60)
+    if not minutes:
+        return f"{whole} s"
+    hours, minutes_left = divmod(minutes, 60)
+    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {left:02} s"

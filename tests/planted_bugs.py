@@ -1,0 +1,303 @@
+"""Plants known bugs, one at a time, in a copy of the checkout, and says whether the suite notices.
+
+    python tests/planted_bugs.py                   all of them (hours), into docs/planted-bugs.md
+    python tests/planted_bugs.py NAME NAME …       these only
+    python tests/planted_bugs.py --quick           only the tests named beside each bug, not the whole suite after them
+    python tests/planted_bugs.py --check           plant nothing; fail if a place is no longer found once
+
+`old` is looked for in the whole package, so code that is moved needs no change here. Keep it short and characteristic.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import re
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import NamedTuple
+
+ROOT = Path(__file__).resolve().parents[1]
+PAGE = ROOT / "docs" / "planted-bugs.md"
+JOBS = os.environ.get("JOBS", "3")
+LONGEST = 1800
+"""Seconds: a bug may let a test wait for ever."""
+
+
+class Bug(NamedTuple):
+    """A fault that somebody could make: the promise it breaks, the text it changes, the tests that should notice."""
+
+    name: str
+    promise: str
+    old: str
+    new: str
+    tests: tuple[str, ...]
+
+
+E, W, B, P, A = "tests/extract/", "tests/warehouses/", "tests/bulk_run/", "tests/pipeline/", "tests/api/"
+PLAN = "tests/bulk_plan/"
+
+BUGS = [
+    # -- extraction: docs/extraction.md and README, "Why this one"
+    Bug("a total is not compared", "a total that does not agree is never called complete",
+        "return look.missing is not None and look.missing + len(self._gone) == 0",
+        "return look.missing is not None", (E + "test_extraction.py::test_a_total_that_never_agrees_is_not_called_complete",)),
+    Bug("an unproven run ends with 0", "not provably complete: exit code 5",
+        "complete=tally.complete and not unproven and tally.api_total in {None, whole}",
+        "complete=True", (P + "test_customers_command.py::test_a_copy_that_does_not_add_up_ends_with_5",)),
+    Bug("no walk by cursor", "a window whose pages lack customers is read by cursor",
+        'if reading.passes[-1] == "cursor":', "if True:", (E + "test_extraction.py::test_a_window_whose_pages_lack_customers_is_read_by_cursor",)),
+    Bug("customers outside a window are no sign", "filters that do not filter are noticed",
+        "if reading.stray and (reading.strict or far):", "if False:", (E + "test_extraction.py::test_filters_that_do_not_filter_are_noticed_and_remembered",)),
+    Bug("filters are never tried again", "filters that did not filter are tried again after a week",
+        "self._started - filters_ignored_at > TRY_FILTERS_AGAIN", "False", (E + "test_extraction.py::test_filters_that_did_not_filter_are_tried_again_after_a_week",)),
+    Bug("a customer is loaded twice", "nothing is doubled: the table has one row per customer",
+        '"replace" if anew else MERGED', '"replace" if anew else "append"', (P + "test_copying.py::test_edits_of_old_customers_arrive_within_the_stated_number_of_runs",)),
+    Bug("rows that the warehouse lost stay away", "rows that the warehouse lost come back",
+        "self._recount()\n", "pass\n", (E + "test_extraction.py::test_rows_that_the_warehouse_lost_are_read_again",)),
+    Bug("who is shown again stays marked", "who vanishes is marked, kept, and unmarked when back",
+        "self._gone -= ids\n", "pass\n", (E + "test_extraction.py::test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back", E + "test_extraction.py::test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along")),
+    Bug("who is not shown is not marked", "who vanishes is marked",
+        "self._gone |= held - result.ids - self._undated", "pass", (E + "test_extraction.py::test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back",)),
+    Bug("the budget is passed", "the budget holds; every customer is read again inside it",
+        "left -= price", "pass", (E + "test_extraction.py::test_every_customer_is_read_again_within_the_stated_runs_and_budget", E + "test_extraction.py::test_the_budget_holds_where_pages_are_shorter_than_was_asked_for")),
+    Bug("nothing is read again", "edits of old customers arrive within the stated number of runs",
+        "if self.tally.complete and self.refresh_budget:", "if False:", (E + "test_extraction.py::test_every_customer_is_read_again_within_the_stated_runs_and_budget",)),
+    Bug("another account is let in", "another account never gets into the same dataset (law 2)",
+        "self._account.check(table, total)", "pass", (E + "test_extraction.py::test_another_account_in_the_same_dataset_is_refused_before_anything_is_stored",)),
+    Bug("the range ends late", "a range takes just its customers",
+        "{self.created_at} < {self._time(window.hi)}", "{self.created_at} <= {self._time(window.hi)}",
+        (P + "test_copying.py::test_a_range_takes_just_its_customers",)),
+    Bug("a full refresh is swapped in unproven", "a full refresh is swapped in only when it is proven complete",
+        "if not self.done or self.failure or extraction.tally.complete:", "if self.anew or not self.done or self.failure:",
+        (P + "test_history_details_refresh.py::test_a_full_refresh_that_does_not_add_up_changes_nothing",)),
+    Bug("the plain source keeps what is unproven", "one engine behind every door (law 3)",
+        "if self.limits is None and not self.allow_incomplete:", "if False:", (P + "test_source.py", W + "test_dlt_users.py")),
+    Bug("a version is stored at each look", "history has every version once",
+        "known.get(number) != fingerprint", "True", (P + "test_history_details_refresh.py::test_history_has_every_version_once",)),
+    Bug("an ended version stays open", "history has every version once",
+        'for name in ("_valid_to", "_last_seen_at"):', 'for name in ("_last_seen_at",):',
+        (P + "test_history_details_refresh.py::test_history_has_every_version_once",)),
+    Bug("what is read before an error is thrown away", "checkpoints; a crash loses at most the current one (law 8)",
+        "if self.limits is None or not (rows or self._untaken):", "if True:", (P + "test_copying.py::test_what_was_read_before_an_error_is_loaded",)),
+    Bug("a killed load is forgotten", "the next run goes on by itself (law 8)",
+        "if pipeline.has_pending_data:  # of a run that was killed", "if False:  # of a run that was killed",
+        (P + "test_copying.py::test_killed_anywhere_and_resumed_nothing_is_lost", P + "test_copying.py::test_long_metadata_of_a_run_that_was_killed_before_its_load_fits_as_well")),
+    Bug("the memory of what is proven is written before its rows", "state and rows are one (law 2)",
+        "self._untaken.append(event)\n", "self._untaken.append(event)\n                    self._remember(state, extraction)\n",
+        (P + "test_source.py",)),
+    Bug("a cut parts customers of one second", "windows are cut between seconds",
+        "cuts = sorted({second(time) + timedelta(seconds=1) for time in times})", "cuts = sorted(set(times))",
+        (E + "test_windows.py",)),
+    Bug("a BVN in clear in customer_details", "BVN and account numbers rest nowhere in clear",
+        'MASKED = ("bvn", "account_number", "value")', 'MASKED = ("account_number", "value")',
+        (P + "test_history_details_refresh.py::test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand",)),
+    Bug("a card's code in the details", "authorization codes are not in the copy unless asked for by name",
+        'HIDDEN = ("authorization_code", "signature")', 'HIDDEN = ("signature", "signature")',
+        (P + "test_history_details_refresh.py::test_details_hold_what_the_server_holds_and_no_credential",)),
+    Bug("customers stay in staging", "after a load dlt's files and staging tables hold none",
+        'for setting in (keeps, "load.truncate_staging_dataset"):', "for setting in (keeps,):", ("tests/test_canary.py::test_no_customer_stays_in_dlts_folder_or_in_staging",)),
+    # -- the client: SECURITY.md and docs/client.md
+    Bug("a write is sent again", "writes are never retried blindly",
+        "if operation.writes and fault.sent:", "if False:",
+        (A + "test_outcomes.py::test_a_write_that_left_is_never_sent_again",)),
+    Bug("a live key to another host", "the key goes to no other host",
+        'if key.mode != "test":', "if False:", (A + "test_hosts.py", P + "test_customers_command.py")),
+    Bug("any host is taken", "another base URL only on loopback", "or not _loopback(host)", "or False", (A + "test_hosts.py",)),
+    Bug("the key is printed", "a key type that cannot be printed",
+        'return f"sk_{self.mode}_…"', "return self.__text", (A + "test_privacy.py::test_a_key_cannot_be_printed_pickled_or_copied",)),
+    Bug("a reading job may write", "the extract's client is read-only",
+        "if OPERATIONS.get(operation.name) is operation and operation.name in self.allowed:",
+        "if OPERATIONS.get(operation.name) is operation:", (A + "test_operations.py",)),
+    Bug("an email stays in an error", "customer data stays out of errors", '"[email]"', r'r"\g<0>"', (A + "test_privacy.py",)),
+    Bug("a path part is not quoted", "path parts are quoted", 'quote(part, safe="")', "part", (A + "test_operations.py",)),
+    Bug("one request too many", "no request that would be refused", "used < self._limit:", "used <= self._limit:",
+        (A + "test_quota.py",)),
+    # -- bulk: docs/bulk.md
+    Bug("no intent before a request", "intent on disk before each request",
+        "events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]", "pass",
+        (B + "test_runner.py",)),
+    Bug("a rejection after a doubt is believed", "a rejection is claimed only if no earlier send is in doubt",
+        '"phase": Phase.DOUBT if state.doubts else Phase.REJECTED', '"phase": Phase.REJECTED', (B + "test_states.py",)),
+    Bug("a doubt is forgotten by a read that found nothing", "no row that was ever lost is called unsent",
+        '"phase": Phase.DOUBT if state.lost else Phase.PLANNED', '"phase": Phase.PLANNED', (B + "test_states.py", B + "test_simulation.py")),
+    Bug("a lost create is sent again", "nothing unrepeatable is done twice",
+        "return Action.SEND if repeatable else Action.NOTHING", "return Action.SEND", (B + "test_states.py", B + "test_simulation.py")),
+    Bug("nothing is read back", "unknown outcomes are read back",
+        "if readable and (state.read is None or not repeatable):", "if False:", (B + "test_states.py", B + "test_simulation.py")),
+    Bug("a refused key does not stop", "the first 401 or 403 stops the run",
+        "return self._event(job, Kind.NOT_SENT, error), None, error", "return self._event(job, Kind.NOT_SENT, error), None, None",
+        (B + "test_runner.py::test_the_first_refusal_of_key_or_permission_stops_the_run_and_no_row_is_blamed",)),
+    Bug("equal rejections go on", "the same rejection 20 times in a row stops",
+        "self._equal >= self.rules.equal_rejections:", "False:", (B + "test_runner.py::test_equal_rejections_in_a_row_stop_the_run",)),
+    Bug("a plan is applied twice", "a plan is applied once",
+        "if before is not None:\n                raise AppliedError", "if False:\n                raise AppliedError",
+        (B + "test_command.py::test_a_plan_is_shown_and_sends_nothing_then_is_applied_once", B + "test_command.py::test_a_copy_of_the_plan_is_the_same_plan")),
+    Bug("two processes apply one plan", "two processes cannot apply one plan",
+        "fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)", "pass", (B + "test_runs.py::test_a_lock_is_held_by_one", B + "test_killed.py::test_two_processes_cannot_apply_one_plan")),
+    Bug("an edited plan is applied", "only the plan that was looked at is applied (law 1)",
+        "if file.read(len(_ZEROS)) != seal.encode():", "if False:", (PLAN + "test_seal.py",)),
+    Bug("a plan for another account", "to the account it was made for", "if account != header.account:", "if False:",
+        (B + "test_command.py::test_a_plan_of_another_account_is_refused",)),
+    Bug("a changed input is taken", "what was parsed and hashed is what is sent (law 1)",
+        "not digest_fits(about.digest, table.sha256())", "False", (PLAN + "test_plan.py::test_secrets_are_refused_from_another_input",)),
+    Bug("an edited journal is not noticed", "a later edit of the journal shows", "if chain != written:", "if False:",
+        (B + "test_journal.py",)),
+    Bug("what is so already is sent", "rows that are already so are never sent (law 4)",
+        "coalesce(c.{field}, '') = i.f_{field})\"", 'false)"', (B + "test_command.py::test_the_same_file_again_sends_nothing",)),
+    Bug("a value changed since the plan is written over", "who was changed since the plan is left alone",
+        "and not same(row.old[name], held.get(name))", "and False", (B + "test_command.py::test_who_was_changed_since_the_plan_is_left_alone",)),
+    Bug("an undo takes back another's change", "who was changed since the run is left alone in an undo",
+        'if now.verdict == "send" and (names := _changed_since(result, now)):', "if False and (names := _changed_since(result, now)):",
+        (B + "test_helpers.py::test_undo_leaves_alone_what_somebody_changed_since",)),
+    Bug("a create in doubt is fed back", "a create whose answer was lost is in no file that is fed back",
+        "return FAILED if OPERATIONS[operation].repeatable else frozenset({Outcome.REJECTED})", "return FAILED", (B + "test_helpers.py::test_a_create_whose_answer_was_lost_is_not_fed_back_but_found_by_a_later_resume",)),
+    Bug("a copy that lacks a run is believed", "a copy that lacks a run is not believed (law 2)",
+        'self.chosen["refresh"] = "live"', "pass", (B + "test_audit.py::test_a_locked_warehouse_loses_and_doubles_nothing",)),
+    Bug("old result files stay", "no file lists a row as unsent that a later session sent",
+        "run.withdraw()\n", "pass\n", (B + "test_command.py::test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since",)),
+    Bug("--yes passes a live key's threshold", "--yes alone does not get past a live key's thresholds (law 9)",
+        'if self.chosen["yes"]:\n                raise UsageError', "if False:\n                raise UsageError", (B + "test_desk.py",)),
+    Bug("a secret column in the results", "BVN and account numbers rest nowhere in clear",
+        "masked(values[place], secret=True) if hide else values[place]", "values[place]",
+        (B + "test_command.py::test_identity_verdicts_are_settled_later", "tests/test_canary.py")),
+    Bug("a formula in a result file", "CSV results are guarded against spreadsheet formulas, reversibly (law 6)",
+        'return "\'" + text if _NEEDS_GUARD.match(text) else text', "return text", (PLAN + "test_tables.py",)),
+    Bug("a Ctrl-C kills what is under way", "Ctrl-C leaves nothing unknown and a run that can be resumed (law 8)",
+        "before = {number: signal.signal(number, first) for number in signals}",
+        "before = {number: signal.getsignal(number) for number in signals}", (B + "test_killed.py::test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run",)),
+    # -- what is shown
+    Bug("control characters reach the terminal", "control characters never reach the terminal",
+        'return _CONTROL.sub("", str(text))', "return str(text)", ("tests/terminal/test_terminal.py",)),
+    Bug("a reader that leaves changes the outcome", "showing never changes an outcome (law 5)",
+        "if error.errno not in _GONE:", "if True:", ("tests/terminal/test_terminal.py",)),
+    Bug("the next command lacks its switches", "what we print can be pasted (law 6)",
+        'words = ["--sandbox"] if chosen["sandbox"] else []', "words: list[str] = []", (B + "test_command.py", B + "test_desk.py")),
+]  # fmt: skip
+
+
+def place_of(bug: Bug, root: Path) -> Path:
+    """The one file of the package that holds the text. Raises `SystemExit` if there is none, or it is there twice."""
+    found = [
+        (path, count)
+        for folder in ("paystack_source", "pipelines")
+        for path in sorted((root / folder).rglob("*.py"))
+        if (count := path.read_text(encoding="utf-8").count(bug.old))
+    ]
+    if sum(count for _, count in found) != 1:
+        where = ", ".join(f"{path.relative_to(root)}: {count}" for path, count in found) or "nowhere"
+        raise SystemExit(f"{bug.name!r}: its text must be in the package exactly once; it is in: {where}")
+    return found[0][0]
+
+
+def checkout(folder: Path) -> Path:
+    """A copy of what git knows, with the environment of this checkout."""
+    root = folder / "checkout"
+    listed = subprocess.run(
+        ["git", "ls-files", "-z", "--cached", "--others", "--exclude-standard"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    for name in filter(None, listed.split("\0")):
+        if (ROOT / name).is_file():
+            (root / name).parent.mkdir(parents=True, exist_ok=True)
+            shutil.copy2(ROOT / name, root / name)
+    (root / ".venv").symlink_to(ROOT / ".venv")
+    subprocess.run(["git", "init", "-q"], cwd=root, check=True)  # some tests ask git
+    subprocess.run(["git", "add", "-A"], cwd=root, check=True)
+    return root
+
+
+def first_failure(root: Path, *tests: str) -> str | None:
+    """The first test that fails there; `None` if none does. Raises `SystemExit` if the tests cannot be run."""
+    command = [sys.executable, "-m", "pytest", "-q", "-x", "-p", "no:cacheprovider", "--no-header", *tests]
+    env = os.environ | {"PYTHONPATH": str(root)}
+    try:
+        done = subprocess.run(
+            command, cwd=root, env=env, capture_output=True, text=True, check=False, timeout=LONGEST
+        )
+    except subprocess.TimeoutExpired:
+        return "a run that does not end"
+    if done.returncode == 0:
+        return None
+    failed = re.search(r"^(?:FAILED|ERROR) (\S+?)(?:\[| |$)", done.stdout, flags=re.MULTILINE)
+    if failed is None:
+        raise SystemExit(f"pytest ended with {done.returncode}:\n{done.stdout[-3000:]}{done.stderr[-1000:]}")
+    return failed[1]
+
+
+def outcome(bug: Bug, root: Path, *, quick: bool) -> str:
+    """Plant a bug, look, and take it out again: a cell of the page."""
+    place = place_of(bug, root)
+    before = place.read_text(encoding="utf-8")
+    place.write_text(before.replace(bug.old, bug.new), encoding="utf-8")
+    try:
+        if test := first_failure(root, *bug.tests):
+            return f"caught by `{test}`"
+        if quick:
+            return "missed by its tests"
+        test = first_failure(root, "-n", JOBS)
+        return f"caught by `{test}`" if test else "**missed**"
+    finally:
+        place.write_text(before, encoding="utf-8")
+
+
+HEAD = """# Planted bugs
+
+Faults that somebody could make, at least one for each promise of the documents and each law of the design.
+`make planted-bugs` plants one at a time in a copy of the checkout, and runs the tests. A bug that no test notices
+shows that a promise is not held. The table of the bugs is `tests/planted_bugs.py`; this page is what the last runs said.
+
+| bug | promise | what happened |
+| --- | --- | --- |
+"""
+
+
+def write_page(found: dict[str, str]) -> None:
+    """The page, with what earlier runs said of the other bugs."""
+    known = {}
+    if PAGE.is_file():
+        rows = (
+            line.split(" | ")
+            for line in PAGE.read_text(encoding="utf-8").splitlines()
+            if line.startswith("| ")
+        )
+        known = {row[0].removeprefix("| "): row[-1].removesuffix(" |") for row in rows}
+    lines = [
+        f"| {bug.name} | {bug.promise} | {found.get(bug.name) or known.get(bug.name, 'not run yet')} |"
+        for bug in BUGS
+    ]
+    PAGE.write_text(HEAD + "\n".join(lines) + "\n", encoding="utf-8")
+
+
+def main() -> int:
+    """The number of bugs that were missed, 1 at most."""
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("names", nargs="*", metavar="NAME")
+    parser.add_argument("--quick", action="store_true")
+    parser.add_argument("--check", action="store_true")
+    chosen = parser.parse_args()
+    for bug in BUGS:
+        place_of(bug, ROOT)
+    if unknown := set(chosen.names) - {bug.name for bug in BUGS}:
+        raise SystemExit(f"There is no bug called {', '.join(sorted(unknown))}.")
+    if chosen.check:
+        return 0
+    found: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="planted-") as folder:
+        root = checkout(Path(folder))
+        for bug in BUGS:
+            if not chosen.names or bug.name in chosen.names:
+                found[bug.name] = outcome(bug, root, quick=chosen.quick)
+                sys.stdout.write(f"{bug.name}: {found[bug.name]}\n")
+                sys.stdout.flush()
+                write_page(found)
+    return int(any("missed" in said for said in found.values()))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

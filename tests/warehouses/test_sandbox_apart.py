@@ -1,0 +1,178 @@
+"""A real copy and the sandbox's never meet, so nothing has to be removed: not in one folder, not in one warehouse."""
+
+import csv
+import json
+from pathlib import Path
+
+import duckdb
+import pytest
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+
+from paystack_source.cli.terminal import run
+from paystack_source.destinations import read_table
+from paystack_source.errors import ExitCode
+from paystack_source.sandbox import Sandbox
+from tests.bulk_run.conftest import load_script
+
+
+@pytest.fixture
+def command(capsys, monkeypatch):
+    """`command("customers", "--sandbox")`: its exit code and the object it ends with; 40 customers in the sandbox."""
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "40")
+
+    def call(name, *arguments):
+        capsys.readouterr()
+        code = run(load_script(name).main, [*arguments, "--json"])
+        out, err = capsys.readouterr()
+        return code, json.loads(out.splitlines()[-1]) if out else {}, err
+
+    return call
+
+
+@pytest.fixture
+def account(sandbox, monkeypatch):
+    """A real account, as the environment names it."""
+    api = sandbox(customers=30, seed=5)
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", api.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", api.url)
+    monkeypatch.setenv("SOURCES__PAYSTACK__QUOTA", "0")
+    return api
+
+
+def rows(pipeline, table):
+    """All rows of a table, None if it is not there."""
+    try:
+        return sorted(map(str, read_table(pipeline, table).to_pylist()))
+    except (DestinationUndefinedEntity, DatabaseUndefinedRelation):
+        return None
+
+
+def held(pipeline):
+    pipeline.sync_destination()
+    tables = ("customers", "ledger", "write_back_runs", "write_back_rows")
+    return {table: rows(pipeline, table) for table in tables}
+
+
+def sandbox_file():
+    """A CSV of the sandbox's customers."""
+    with (
+        Sandbox(state="paystack_sandbox.sqlite") as practice,
+        Path("people.csv").open("w", newline="") as file,
+    ):
+        lines = csv.writer(file)
+        lines.writerow(["customer_code"])
+        lines.writerows([customer["customer_code"]] for customer in practice.customers_truth())
+    return "people.csv"
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "postgres", "delta"])
+def test_practising_leaves_the_real_copy_and_its_runs_alone(kind, warehouse, command, account, tmp_path):
+    made = warehouse(kind)
+    where = ["--destination", made.destination]
+    code, real, err = command("customers", *where)
+    assert (code, real.get("warehouse_total")) == (ExitCode.OK, 30), err
+    before = held(made.pipeline(tmp_path / "other machine"))
+    waiting = tmp_path / "dlt" / "pipelines" / "paystack_customers" / "a-load-that-waits"
+    waiting.touch()
+
+    for loaded in (40, 0):  # the second time it goes on where it was
+        code, practice, err = command("customers", "--sandbox", *where, "--refresh-budget", "0")
+        assert (code, practice.get("rows_loaded"), practice.get("warehouse_total")) == (0, loaded, 40), err
+        assert (real["sandbox"], practice["sandbox"]) == (False, True)
+        assert real["destination"] == practice["destination"] == made.destination
+        assert real["dataset"] == "paystack"
+    people = sandbox_file()
+    code, done, err = command(
+        "bulk", "run", "risk-action", people, "--risk-action", "deny", "--sandbox", "--yes", *where
+    )
+    assert (code, done["applied"] + done["skipped_noop"], done["warnings"]) == (0, 40, []), err
+
+    assert held(made.pipeline(tmp_path / "other machine")) == before
+    assert waiting.exists()
+    assert command("bulk", "status")[1]["runs"] == []
+    assert command("bulk", "undo", "latest", "--yes")[0] == ExitCode.USAGE
+    assert [each["run_id"] for each in command("bulk", "status", "--sandbox")[1]["runs"]] == [done["run_id"]]
+    code, again, err = command("customers", *where, "--refresh-budget", "0")
+    assert (code, again.get("rows_loaded"), again.get("warehouse_total")) == (0, 0, 30), err
+    assert len(account.write_log()) == 0
+
+
+def test_a_run_of_the_sandbox_is_not_the_latest_one_of_the_account(command, account, tmp_path):
+    command("customers", "--sandbox")
+    practised = command(
+        "bulk", "run", "risk-action", sandbox_file(), "--risk-action", "deny", "--sandbox", "--yes"
+    )[1]
+    customer = next(account.customers_truth())
+    Path("real.csv").write_text(f"customer_code\n{customer['customer_code']}\n")
+    real = command("bulk", "run", "risk-action", "real.csv", "--risk-action", "deny", "--yes")[1]
+    for switches, own, other in ((), real, practised), (("--sandbox",), practised, real):
+        assert command("bulk", "status", "latest", *switches)[1]["run_id"] == own["run_id"]
+        code, _, err = command("bulk", "resume", other["run_id"], "--yes", *switches)
+        assert code == ExitCode.USAGE
+        assert "--sandbox" in err
+
+
+@pytest.mark.parametrize(
+    "setting",
+    [
+        {"DESTINATION__DUCKDB__CREDENTIALS": "own.duckdb"},
+        {"DESTINATION__DUCKDB__CREDENTIALS": "duckdb:///own.duckdb"},
+        {"DESTINATION__DUCKDB__CREDENTIALS": "duckdb:///own.duckdb?read_only=false"},
+        {"DESTINATION__DUCKDB__CREDENTIALS__DATABASE": "own.duckdb"},
+        {"DESTINATION__CREDENTIALS": "own.duckdb"},
+        {},
+    ],
+    ids=["path", "url", "options", "database", "short", "none"],
+)
+def test_dlts_setting_names_the_real_file_only(setting, command, account, monkeypatch, tmp_path):
+    for name, value in setting.items():
+        monkeypatch.setenv(name, value)
+    file = tmp_path / ("own.duckdb" if setting else "paystack_customers.duckdb")
+    assert command("customers")[0] == ExitCode.OK
+    content = file.read_bytes()
+    assert command("customers", "--sandbox")[0] == ExitCode.OK
+    assert file.read_bytes() == content
+    assert {each.name for each in tmp_path.glob("*.duckdb")} == {file.name, "paystack_sandbox.duckdb"}
+    for switches, number in ((), 30), (("--sandbox",), 40):
+        asked = command("query", "select count(*) from paystack.customers", *switches)
+        assert asked[1]["rows"] == [[number]], asked[2]
+
+
+def test_a_copy_in_memory_is_refused_in_words(command, account, monkeypatch):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":memory:")
+    code, said, err = command("customers")
+    assert (code, said["error"]) == (ExitCode.USAGE, "SettingUnusable"), err
+    assert account.stats.total == 0
+
+
+def test_a_destination_of_a_name_of_ones_own_is_kept_apart_too(command, account, monkeypatch):
+    monkeypatch.setenv("DESTINATION__MINE__DESTINATION_TYPE", "duckdb")
+    monkeypatch.setenv("DESTINATION__MINE__CREDENTIALS", "mine.duckdb")
+    assert command("customers", "--destination", "mine")[0] == ExitCode.OK
+    assert command("customers", "--destination", "mine", "--sandbox")[0] == ExitCode.OK
+    with duckdb.connect("mine.duckdb", read_only=True) as connection:
+        counts = [
+            connection.sql(f"select count(*) from {dataset}.customers").fetchall()
+            for dataset in ("paystack", "paystack_sandbox")
+        ]
+    assert counts == [[(30,)], [(40,)]]
+
+
+@pytest.mark.parametrize(
+    "names", [("--dataset", "paystack_sandbox"), ("--destination", "duckdb_sandbox")], ids=str
+)
+@pytest.mark.parametrize("switches", [(), ("--sandbox",)], ids=["real", "sandbox"])
+def test_names_of_the_sandbox_are_not_for_anybody_else(names, switches, command, account):
+    code, _, err = command("customers", *names, *switches)
+    assert code == ExitCode.USAGE
+    assert "kept for --sandbox" in err
+    assert account.stats.total == 0
+
+
+def test_a_real_key_never_fills_the_file_of_the_sandbox(command, account, monkeypatch):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", "paystack_sandbox.duckdb")
+    code, _, err = command("customers")
+    assert code == ExitCode.USAGE
+    assert "sandbox" in err
+    assert not Path("paystack_sandbox.duckdb").exists()
