@@ -66,14 +66,16 @@ def begin_history(
     on_load: Callable[[int, int], None] = lambda _rows, _bytes: None,
     *,
     only_if_behind: bool = False,
+    name: str = "paystack",
 ) -> None:
     """Give everyone the version that the copy holds, where loads without a history left it behind.
 
     That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
-    `on_load` is told how many rows and bytes are about to be loaded; `only_if_behind` begins no history.
+    `on_load` is told how many rows and bytes are about to be loaded; `only_if_behind` begins no history;
+    `name` is the source's, which `clone` changes.
     """
     customers, history = Warehouse(pipeline), Warehouse(pipeline, HISTORY)
-    if not customers.exists() or not (_is_behind(pipeline) if history.exists() else not only_if_behind):
+    if not customers.exists() or not (_is_behind(pipeline, name) if history.exists() else not only_if_behind):
         return
 
     @dlt.resource(**_hints(columns))
@@ -86,7 +88,7 @@ def begin_history(
         note_history(with_it=True)
         on_load(rows, size)
 
-    @dlt.source(name="paystack", section="paystack")
+    @dlt.source(name=name, section="paystack")
     def history_of_the_copy() -> Any:  # noqa: ANN401  # dlt wants resources
         return versions_of_the_copy
 
@@ -96,7 +98,11 @@ def begin_history(
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
     """The history, and the copy where it holds versions that the history lacks."""
     history = Warehouse(pipeline, HISTORY)
-    behind = _is_behind(pipeline) and not emptied(HISTORY) and not emptied("customers")
+    behind = (
+        _is_behind(pipeline, dlt.current.source_schema().name)
+        and not emptied(HISTORY)
+        and not emptied("customers")
+    )
     return history, Warehouse(pipeline) if behind else None
 
 
@@ -109,8 +115,8 @@ def note_history(*, with_it: bool) -> None:
         state[_BEHIND] = True
 
 
-def _is_behind(pipeline: dlt.Pipeline) -> bool:
-    resources = pipeline.state.get("sources", {}).get("paystack", {}).get("resources", {})
+def _is_behind(pipeline: dlt.Pipeline, name: str) -> bool:
+    resources = pipeline.state.get("sources", {}).get(name, {}).get("resources", {})
     return bool(resources.get("customers", {}).get(_BEHIND))
 
 

@@ -1,8 +1,8 @@
 """What happens before a run reads anything, at every door: the command, and any `pipeline.run` of a source of ours.
 
 Who else writes is waited for, what was interrupted is finished, what is wrong in the dataset is mended. dlt tells us
-that a run begins and ends through `TRACKING_MODULES`, where it takes modules that want to know; before a pipeline's
-first run it does not know that the pipeline is ours, so there `customers` takes the locks when it begins to extract.
+that a run begins and ends through `TRACKING_MODULES`, where it takes modules that want to know. dlt only logs an error
+that such a module raises, so the error is kept, and `customers` raises it when it begins to extract: `insist`.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common import logger
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
@@ -21,8 +22,8 @@ from dlt.pipeline import trace
 from paystack_source.destinations import is_lake, mend, reading
 from paystack_source.history import HISTORY, begin_history
 from paystack_source.pending import begin_anew, is_ours, schema_of
-from paystack_source.repair import hints_of, repair
-from paystack_source.single_writer import enter, leave, lock_dataset, lock_folder
+from paystack_source.repair import hints_of, loads_noted, repair
+from paystack_source.single_writer import enter, insist_on_locks, leave, lock_dataset, lock_folder, run_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,7 +53,26 @@ def prepare(pipeline: Pipeline, before_pending: Callable[[], None] = lambda: Non
     for schema in list(_ours(pipeline)):
         repair(pipeline, schema)
         if HISTORY in schema.tables:
-            begin_history(pipeline, hints_of(schema, "customers"), only_if_behind=True)
+            begin_history(pipeline, hints_of(schema, "customers"), only_if_behind=True, name=schema.name)
+
+
+def insist(pipeline: Pipeline) -> None:
+    """When a source begins to extract: raise what went wrong when the run was prepared.
+
+    With `enable_runtime_trace=false` dlt does not tell that a run begins. There nothing was prepared and nobody else is
+    kept out; a warning says so.
+    """
+    run = run_of(pipeline)
+    if run is None:
+        logger.warning(
+            "enable_runtime_trace is off: this run holds no lock, and does not mend what earlier loads left."
+        )
+    elif run.error is not None:
+        raise run.error
+    else:
+        lock_dataset(pipeline)
+        insist_on_locks(pipeline)
+    leave_nothing_behind(pipeline)
 
 
 def leave_nothing_behind(pipeline: Pipeline) -> None:
@@ -83,9 +103,11 @@ def _overtaken(pipeline: Pipeline) -> bool:
         (load, schema_of(Path(pipeline.get_load_package_info(load).package_path)))
         for load in pipeline.list_normalized_load_packages()
     ]
-    if not packages or is_lake(pipeline) or not all(is_ours(schema) for _, schema in packages):
+    if not packages or not all(is_ours(schema) for _, schema in packages):
         return False
     oldest, schema = packages[0]
+    if is_lake(pipeline):
+        return any(load > oldest for load in loads_noted(pipeline, schema.loads_table_name, schema.name))
     try:
         with reading(pipeline) as client:
             loads = client.make_qualified_table_name(schema.loads_table_name)
@@ -109,17 +131,28 @@ class Watch:
     def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         """The outermost call of a pipeline begins."""
         outermost = enter(pipeline)
-        if not (outermost and pipeline.destination and (self.sources_made or any(_ours(pipeline)))):
-            return
+        if outermost and pipeline.destination and (self.sources_made or any(_ours(pipeline))):
+            try:
+                self._begin(step, pipeline)
+            except Exception as error:
+                if run := run_of(pipeline):
+                    run.error = error
+                raise
+
+    @staticmethod
+    def _begin(step: str, pipeline: Pipeline) -> None:
         lock_folder(pipeline)
-        if step != "run":
-            return
-        pipeline.activate()
-        if pipeline.config.restore_from_destination and not pipeline.dev_mode:
-            adopt(pipeline)
-        if any(_ours(pipeline)):
+        if step == "run":
+            pipeline.activate()
+        # What a new pipeline is for is not known yet: it may be ours, and it learns what is there once it is alone.
+        may_be_ours = not pipeline.schemas or any(_ours(pipeline))
+        if step in {"run", "load"} and may_be_ours:
             lock_dataset(pipeline)
-            prepare(pipeline)
+        if step == "run" and may_be_ours:
+            if pipeline.config.restore_from_destination and not pipeline.dev_mode:
+                adopt(pipeline)
+            if any(_ours(pipeline)):
+                prepare(pipeline)
 
     def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         """A stage begins."""
@@ -141,7 +174,8 @@ def adopt(pipeline: Pipeline) -> None:
     if not pipeline.schemas:
         with pipeline.destination_client() as client:
             stored = client.get_stored_schema(SCHEMA) if client.is_storage_initialized() else None  # type: ignore[attr-defined]
-        if stored is not None:
+        # With a load that was completed there is a state, and a pipeline that does not find it is somebody else's.
+        if stored is not None and not loads_noted(pipeline, "_dlt_loads", SCHEMA):
             pipeline._inject_schema(Schema.from_stored_schema(json.loads(stored.schema)))  # noqa: SLF001
 
 

@@ -37,7 +37,10 @@ _FEW = 1_000
 def repair(pipeline: Pipeline, schema: Schema) -> int:
     """Mend what is wrong; how many keys were."""
     mended = 0
-    for table in (CUSTOMERS, "ledger", HISTORY, "customer_details", "customer_authorizations"):
+    # Customers come last: who is mended belongs to a load that was noted, and would not be known as lost any more.
+    for table in ("ledger", HISTORY, "customer_details", "customer_authorizations", CUSTOMERS):
+        if table == CUSTOMERS and table in schema.tables:
+            mended += _load_lost(pipeline, schema)
         known = schema.tables.get(table)
         if known is None or known.get("write_disposition") != "merge":
             continue  # every version is kept, and the newest counts
@@ -47,19 +50,14 @@ def repair(pipeline: Pipeline, schema: Schema) -> int:
             left = len(wrong)
             mended += len(wrong[:AT_ONCE])
             _mend(pipeline, schema, table, keys, wrong[:AT_ONCE])
-    if CUSTOMERS in schema.tables:
-        lost = [(number,) for number in _lost(pipeline, schema)]
-        for start in range(0, len(lost), AT_ONCE):
-            _load(
-                pipeline,
-                schema,
-                CUSTOMERS,
-                ["id"],
-                lost[start : start + AT_ONCE],
-                history=HISTORY in schema.tables,
-            )
-        mended += len(lost)
     return mended
+
+
+def _load_lost(pipeline: Pipeline, schema: Schema) -> int:
+    lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
+    for some in batches(lost, AT_ONCE):
+        _load(pipeline, schema, CUSTOMERS, ["id"], list(some), history=HISTORY in schema.tables)
+    return len(lost)
 
 
 def _doubled(pipeline: Pipeline, table: str, keys: list[str]) -> list[tuple[Any, ...]]:
@@ -79,17 +77,27 @@ def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
         return [
             row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id", "load_id"], loads)
         ]
-    with pipeline.destination_client() as opened:
-        client = cast("FilesystemClient", opened)
-        files = client.list_table_files(loads) if client.is_storage_initialized() else []
-    done = {file.rpartition("__")[2].removesuffix(".gz").removesuffix(".jsonl") for file in files}
     question = "SELECT DISTINCT {_dlt_load_id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
-    open_ = {row[0] for row in _rows(pipeline, CUSTOMERS, question, ["_dlt_load_id"])} - done
+    open_ = {row[0] for row in _rows(pipeline, CUSTOMERS, question, ["_dlt_load_id"])}
+    open_ -= loads_noted(pipeline, loads)
     if not open_:
         return []
     of_them = ", ".join(map(_literal, open_))
     question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # noqa: S608  # numbers
     return [row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id"])]
+
+
+def loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
+    """The loads that dlt noted as done, of one schema or of all."""
+    if is_lake(pipeline):
+        with pipeline.destination_client() as opened:
+            client = cast("FilesystemClient", opened)
+            files = client.list_table_files(table) if client.is_storage_initialized() else []
+        names = (file.rpartition("/")[2].partition(".jsonl")[0].rpartition("__") for file in files)
+        return {load for of, _, load in names if schema in {"", of}}
+    question = "SELECT {load_id}, {schema_name} FROM {table}"
+    rows = _rows(pipeline, table, question, ["load_id", "schema_name"])
+    return {load for load, of in rows if schema in {"", of}}
 
 
 def _rows(
@@ -111,7 +119,7 @@ def _mend(
     pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
 ) -> None:
     if is_lake(pipeline) and keeping(pipeline, table).table_format == "delta":
-        _overwrite(pipeline, table, keys, wrong)
+        _overwrite(pipeline, schema, table, keys, wrong)
     else:
         _load(pipeline, schema, table, keys, wrong)
 
@@ -132,7 +140,8 @@ def _load(  # noqa: PLR0913
     def again() -> Iterator[pa.Table]:
         suit(table, HISTORY)
         for start in range(0, len(wrong), _FEW):
-            yield storable(_newest(_held(pipeline, table, keys, wrong[start : start + _FEW], schema), keys))
+            held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
+            yield storable(_newest(_without_load(held), keys))
 
     @dlt.source(name=schema.name, section="paystack")
     def repaired() -> Any:  # noqa: ANN401  # dlt wants resources
@@ -159,8 +168,11 @@ def _held(
         name = client.make_qualified_table_name(table)
         question = f"SELECT * FROM {name} WHERE {client.escape_column_name(keys[0])} IN ({first})"  # noqa: S608  # names, quoted
         with client.execute_query(question) as cursor:
-            found = as_arrow(cursor, schema.tables[table]["columns"])
-    return found.drop_columns([name for name in found.column_names if name.startswith("_dlt")])
+            return as_arrow(cursor, schema.tables[table]["columns"])
+
+
+def _without_load(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns([name for name in rows.column_names if name.startswith("_dlt")])
 
 
 def _literal(value: object) -> str:
@@ -183,15 +195,16 @@ def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
         ).to_arrow_table()
 
 
-def _overwrite(pipeline: Pipeline, table: str, keys: list[str], wrong: list[tuple[Any, ...]]) -> None:
+def _overwrite(
+    pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
+) -> None:
     """Delta's merge would update both rows; one commit puts the newest in the place of all."""
     from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
-    from pyarrow import dataset  # noqa: PLC0415  # slow, and only here
 
     with pipeline.destination_client() as opened:
         delta = cast("FilesystemClient", opened).load_open_table("delta", table)
     for some in batches(sorted({row[0] for row in wrong}), _FEW):
+        newest = _newest(_held(pipeline, table, keys, [(key,) for key in some], schema), keys)
+        columns = [field.name for field in delta.schema().fields]
         values = ", ".join(map(_literal, some))
-        rows = delta.to_pyarrow_dataset().to_table(filter=dataset.field(keys[0]).isin(list(some)))
-        newest = _newest(rows, keys).cast(rows.schema)
-        write_deltalake(delta, newest, mode="overwrite", predicate=f"{keys[0]} IN ({values})")
+        write_deltalake(delta, newest.select(columns), mode="overwrite", predicate=f"{keys[0]} IN ({values})")

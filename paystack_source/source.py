@@ -39,8 +39,8 @@ from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
-from paystack_source.prepare import WATCH, leave_nothing_behind
-from paystack_source.single_writer import lock_dataset
+from paystack_source.prepare import WATCH, insist
+from paystack_source.single_writer import insist_on_locks
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -290,11 +290,12 @@ def resources(
         _only_one()
         pipeline = active_pipeline()
         if pipeline:
-            lock_dataset(pipeline)
-            leave_nothing_behind(pipeline)
+            insist(pipeline)
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
             for table in map(storable, copying.take()):
+                if pipeline:
+                    insist_on_locks(pipeline)
                 if not history and len(table):
                     note_history(with_it=False)
                 yield table

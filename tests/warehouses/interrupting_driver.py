@@ -12,6 +12,7 @@ import os
 import signal
 import sys
 import threading
+import traceback
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -115,6 +116,8 @@ def main() -> None:
                 code = run(door, destination, key, url, dataset, machine)
             except KeyboardInterrupt:
                 code = 130
+            except Exception:  # noqa: BLE001 - whatever it is, the parent is told
+                traceback.print_exc()
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)

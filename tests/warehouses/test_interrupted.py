@@ -149,6 +149,8 @@ def double(pipeline) -> None:
             delta = client.load_open_table("delta", table)
             write_deltalake(delta, delta.to_pyarrow_table(), mode="append")
         client.load_open_table("delta", "customers_history").delete("id % 3 = 0")
+        for file in client.list_table_files("_dlt_loads"):
+            client.fs_client.rm_file(file)
 
 
 def test_a_history_of_an_existing_copy_has_the_version_of_everybody(sandbox, warehouse, tmp_path):
