@@ -188,21 +188,21 @@ def _extract(destination: str, dataset: str) -> Pipeline:
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
     plan = run.plan()
-    customers = _customer_tables(destination, dataset, plan, journal)
     from paystack_source.prepare import leave_nothing_behind  # noqa: PLC0415
     from paystack_source.single_writer import writing  # noqa: PLC0415
 
     pipeline = _pipeline(destination, dataset)
-    if pipeline.has_pending_data:
-        pipeline.abort_packages()  # of a load that failed; the journal it came from still says "not loaded"
-    leave_nothing_behind(pipeline)
-    resources = [
-        _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
-        _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
-    ]
-    if customers:
-        resources.append(_resource(pipeline, "customers", customers, "id"))
     with writing(pipeline):
+        customers = _customer_tables(destination, dataset, plan, journal)
+        if pipeline.has_pending_data:
+            pipeline.abort_packages()  # of a load that failed; the journal it came from still says "not loaded"
+        leave_nothing_behind(pipeline)
+        resources = [
+            _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
+            _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
+        ]
+        if customers:
+            resources.append(_resource(pipeline, "customers", customers, "id"))
         pipeline.run(resources)
 
 

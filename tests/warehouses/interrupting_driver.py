@@ -2,7 +2,8 @@
 
 One process that has imported everything forks a fresh child for each run, so that a run costs no start-up.
 A line is `SIGNAL STEP DATASET MACHINE`, the answer how that run ended. A step is a question to the database, a job
-of a load, a stage of dlt or the note of a load, each before and after.
+of a load, a stage of dlt or the note of a load, each before and after. The name of a table is a step as well: a job
+has loaded its rows, and dlt has not noted it.
 """
 
 from __future__ import annotations
@@ -13,6 +14,7 @@ import signal
 import sys
 import threading
 import traceback
+from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
 
@@ -29,17 +31,28 @@ from paystack_source.mirror import copy_customers
 from paystack_source.source import Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
 
 
-def interrupt(deadly: int, kind: signal.Signals) -> None:
-    """Send the signal to this process at step number `deadly`."""
+def interrupt(deadly: str, kind: signal.Signals) -> None:
+    """Send the signal to this process at the step `deadly`."""
     steps, lock = itertools.count(1), threading.Lock()
 
-    def step() -> None:
+    def step(loaded: str = "") -> None:
         with lock:
-            if next(steps) == deadly:
+            if deadly in {str(next(steps)), loaded}:
                 os.kill(os.getpid(), kind)
+
+    def asking(function: Callable[..., Any]) -> Callable[..., Any]:
+        @wraps(function)
+        @contextmanager
+        def with_steps(*args: Any, **kwargs: Any) -> Iterator[Any]:
+            step()
+            with function(*args, **kwargs) as answer:
+                step()
+                yield answer
+
+        return with_steps
 
     def stepping(function: Callable[..., Any]) -> Callable[..., Any]:
         @wraps(function)
@@ -54,13 +67,20 @@ def interrupt(deadly: int, kind: signal.Signals) -> None:
     begin = RunnableLoadJob.run_managed
 
     def run_managed(job: Any, *args: Any) -> None:
-        job.run = stepping(job.run)
+        load = job.run
+
+        def run() -> None:
+            step()
+            load()
+            step(job.job_file_info().table_name)
+
+        job.run = run
         begin(job, *args)
 
     RunnableLoadJob.run_managed = run_managed  # type: ignore[method-assign]
+    for client in (DuckDbSqlClient, Psycopg2SqlClient):
+        client.execute_query = asking(client.execute_query)  # type: ignore[method-assign]
     for owner, name in (
-        (DuckDbSqlClient, "execute_query"),
-        (Psycopg2SqlClient, "execute_query"),
         (PackageStorage, "complete_job"),
         (Load, "complete_package"),
         (Pipeline, "extract"),
@@ -112,7 +132,7 @@ def main() -> None:
         if not child:
             code = 1
             try:
-                interrupt(int(deadly), signal.Signals(int(kind)))
+                interrupt(deadly, signal.Signals(int(kind)))
                 code = run(door, destination, key, url, dataset, machine)
             except KeyboardInterrupt:
                 code = 130

@@ -15,6 +15,7 @@ from pathlib import Path
 
 import pytest
 from deltalake import write_deltalake
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.destinations import is_lake, read_table
@@ -35,14 +36,14 @@ class Runs:
     def __init__(self, process: subprocess.Popen) -> None:
         self._process = process
 
-    def begin(self, machine: Path, step: int = NEVER, kind: int = signal.SIGKILL) -> None:
+    def begin(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> None:
         self._process.stdin.write(f"{int(kind)} {step} paystack {machine}\n")
         self._process.stdin.flush()
 
     def ended(self) -> int:
         return int(self._process.stdout.readline())
 
-    def run(self, machine: Path, step: int = NEVER, kind: int = signal.SIGKILL) -> int:
+    def run(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> int:
         self.begin(machine, step, kind)
         return self.ended()
 
@@ -104,7 +105,8 @@ def test_two_machines_at_once_double_nobody_and_both_end_well(kind_of_race, sand
 
 
 @pytest.fixture(
-    params=[("postgres", "command"), ("postgres", "plain"), ("delta", "plain"), ("delta-s3", "plain")]
+    params=[("postgres", "command"), ("postgres", "plain"), ("delta", "plain"), ("delta-s3", "plain")],
+    ids="-".join,
 )
 def kind_of_race(request):
     return request.param
@@ -171,6 +173,32 @@ def test_a_history_of_an_existing_copy_has_the_version_of_everybody(sandbox, war
     assert first == {id_: row["first_name"] for id_, row in before.items()}
     last = [row["first_name"] for row in versions if row["id"] == number and row["_valid_to"] is None]
     assert last == ["Adaeze"]
+
+
+def test_a_merge_doubles_nobody_who_was_staged_twice(sandbox, warehouse, tmp_path, monkeypatch):
+    """Where dlt does not tell that a run begins, it goes on where it stopped, and stages the rows again."""
+    monkeypatch.setenv("ENABLE_RUNTIME_TRACE", "false")
+    api, place = sandbox(customers=200, seed=5), warehouse("duckdb")
+    with runs("plain", place, api) as copying:
+        assert copying.run(tmp_path, "customers") == -signal.SIGKILL
+        assert copying.run(tmp_path) == 0
+    assert_same(held(place, tmp_path), truth(api))
+
+
+def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
+    sandbox, warehouse, tmp_path, monkeypatch
+):
+    """dlt itself only logs it, and would go on."""
+    api, place = sandbox(customers=150, seed=5), warehouse("postgres")
+    pipeline = place.pipeline(tmp_path / "here")
+    source = partial(paystack_source, api.secret_key, api.url, quota=0)
+    pipeline.run(source())
+    asked = api.stats.total
+    with pipeline.sql_client() as client:  # nobody may ask for the newest row of it
+        client.execute_sql("alter table paystack.ledger rename column entry_id to another")
+    with pytest.raises(PipelineStepFailed, match="entry_id"):
+        pipeline.run(source())
+    assert api.stats.total == asked
 
 
 def test_the_plain_source_leaves_no_customer_elsewhere(sandbox, warehouse, tmp_path):
