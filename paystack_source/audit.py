@@ -3,7 +3,10 @@
 A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its
 pending work never mix with the extract's. The journal on disk is the truth and every table is merged by
 key, so loading twice is harmless and a warehouse that is locked or away loses nothing: `load` says so, and
-the next run, or `status --load`, loads again.
+the next plan, or `status --load`, loads again.
+
+What a copy holds is asked of the copy itself (`copies.py`). The line of a run in `write_back_runs` is loaded last, in a
+load of its own, so a load that broke off claims nothing.
 
 Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are
 laid over the row that the copy holds, and only where the copy is of the same account. A create's
@@ -13,34 +16,33 @@ laid over the row that the copy holds, and only where the copy is of the same ac
 from __future__ import annotations
 
 import json
-import time
+import re
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
-import duckdb
 import pyarrow as pa
 
-from paystack_source.bulk.results import RowResult, row_results
-from paystack_source.bulk.runs import utc
-from paystack_source.bulk.session import describe
-from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.run.claims import Scope, registered
+from paystack_source.bulk.run.results import RowResult, row_results
+from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import MAX_AGE_RESUMED, describe
 from paystack_source.cli.failures import explain
-from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.copies import extract_pipeline, read_since, runs_held, writeback_pipeline
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.runs import Run
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.claims import Claim
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.runs import Run, Runs
 
-PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000
 
 _TIME: Final = pa.timestamp("us", tz="UTC")
@@ -88,11 +90,12 @@ RUNS: Final = pa.schema(
         ("stopped", pa.string()),
         ("sessions", pa.int64()),
         ("requests", pa.int64()),
+        ("events", pa.int64()),
         ("rows", pa.int64()),
         *((outcome.value, pa.int64()) for outcome in Outcome),
     ]
 )
-"""`write_back_runs`: one line per run, as it stands now."""
+"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
 
 _JSON_COLUMNS: Final[dict[str, Any]] = {
     name: {"data_type": "json"} for name in ("before", "after", "secrets")
@@ -100,110 +103,103 @@ _JSON_COLUMNS: Final[dict[str, Any]] = {
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 
 
-def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
-    """The warehouse copy for the planner, or None if there is none yet."""
-    from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy  # noqa: PLC0415
-
-    if destination in DUCKDB:
-        path = duckdb_file(destination)
-        if not path.is_file():
-            return None
-        try:
-            there = _has_table(path, dataset, "customers", read_only=True)
-        except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-            with duckdb.connect(str(path)) as connection:
-                if not _has_table(path, dataset, "customers", read_only=False):
-                    return None
-                return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
-        return duckdb_copy(path, dataset=dataset) if there else None
-    from paystack_source.destinations import read_table  # noqa: PLC0415
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
-    pipeline = _extract(destination, dataset)
-    if not Warehouse(pipeline).total():
-        return None
-    held = read_table(pipeline, "customers", list(CUSTOMER_COLUMNS))
-    return arrow_copy(held, destination=str(destination))
-
-
 def load(runs: Iterable[Run], destination: str = "duckdb", dataset: str = "paystack") -> str | None:
-    """Load what the warehouse has not got yet of these runs.
+    """Load what the copy has not got yet of these runs, oldest first.
 
-    Returns None, or in words why it could not be done.
-
-    Never raises for the warehouse's sake: what Paystack did stands, and the journal keeps what is to be
-    loaded.
+    Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
+    stands, and the journal keeps what is to be loaded.
     """
+    problem = None
     try:
-        for run in runs:
+        held = runs_held(destination, dataset)
+    except Exception as error:  # noqa: BLE001 - any destination's own errors
+        return _could_not(error)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        try:
             with run.journal() as journal:
                 seq = journal.last_seq
-                if journal.loaded_seq == seq:
-                    continue
-                _load_run(run, journal, destination, dataset)
-                journal.note_loaded(seq, time.time())
-    except Exception as error:  # noqa: BLE001 - any destination's own errors
-        if "different configuration" in str(error):
-            return "The warehouse could not be updated: this program has its file open read-only; close it."
-        return f"The warehouse could not be updated: {explain(error).message}"
+                if held.get(run.run_id) != seq:
+                    _load_run(run, journal, destination, dataset)
+                journal.forget_returned(seq)
+        except Exception as error:  # noqa: BLE001
+            problem = problem or _could_not(error)
+    return problem
+
+
+def _could_not(error: Exception) -> str:
+    if "different configuration" in str(error):
+        return "The warehouse could not be updated: this program has its file open read-only; close it."
+    return f"The warehouse could not be updated: {explain(error).message}"
+
+
+def catch_up(runs: Runs, scope: Scope, destination: str, dataset: str) -> str | None:
+    """Load what the copy does not know of the runs on this account; None, or in words why it is not to be believed.
+
+    To be called before the copy is believed: a row that a run changed which the copy lacks would look as it was
+    before. Runs of other results folders count too, as far as this user's register knows of them.
+    """
+    try:
+        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
+    except ConfigError as error:
+        return _could_not(error)
+    problem = load(found, destination, dataset)
+    gone = [claim for claim in registered(scope) if not claim.is_there]
+    return problem or _lacks(gone, {run.run_id for run in found}, destination, dataset)
+
+
+def _lacks(claims: list[Claim], there: set[str], destination: str, dataset: str) -> str | None:
+    """In words, which of these runs, whose folders are gone, the copy has neither loaded nor read the effect of."""
+    if not claims:
+        return None
+    try:
+        held = runs_held(destination, dataset)
+        lacking = [
+            claim
+            for claim in claims
+            if claim.run_id not in there and (claim.events is None or held.get(claim.run_id) != claim.events)
+        ]
+        read = read_since(destination, dataset) if lacking else None
+    except Exception as error:  # noqa: BLE001
+        return _could_not(error)
+    for claim in lacking:
+        ended = utc(claim.started) + MAX_AGE_RESUMED if claim.ended is None else utc(claim.ended)
+        if read is None or read <= ended:
+            return (
+                f"The copy lacks the run {claim.run_id}, whose folder {claim.folder} is gone; "
+                "customers.py --full-refresh reads what it did."
+            )
     return None
 
 
-def catch_up(
-    runs: Iterable[Run], account: int | None, mode: str, destination: str, dataset: str
-) -> str | None:
-    """Load what the copy does not know of the runs on this account; None, or in words why not.
-
-    To be called before the copy is believed: a row that an unloaded run changed would look as it was
-    before.
-    """
-    return load((run for run in runs if _is_on(run, account, mode)), destination, dataset)
-
-
-def _is_on(run: Run, account: int | None, mode: str) -> bool:
+def _is_on(run: Run, scope: Scope) -> bool:
     with run.journal() as journal:
         about = journal.meta
-    return about["key_mode"] == mode and (about["account"] in (account, None) or account is None)
-
-
-def _pipeline(destination: str, dataset: str) -> Pipeline:
-    """The write-back's own pipeline, in the dataset of the copy."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
-
-    pipeline = open_pipeline(destination, dataset, name=PIPELINE)
-    forget_other_places(pipeline)
-    return pipeline
-
-
-def _extract(destination: str, dataset: str) -> Pipeline:
-    """The extract's pipeline, to read the copy with: it knows the types of the columns."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415
-
-    pipeline = open_pipeline(destination, dataset)
-    pipeline.sync_destination()
-    return pipeline
+    host = about.get("host") or scope.host
+    return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))
 
 
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
-    plan = run.plan()
+    from paystack_source.destinations import mend  # noqa: PLC0415
     from paystack_source.prepare import leave_nothing_behind  # noqa: PLC0415
     from paystack_source.single_writer import writing  # noqa: PLC0415
 
-    pipeline = _pipeline(destination, dataset)
+    plan = run.plan()
+    pipeline = writeback_pipeline(destination, dataset)
     with writing(pipeline):
         customers = _customer_tables(destination, dataset, plan, journal)
         if pipeline.has_pending_data:
-            pipeline.abort_packages()  # of a load that failed; the journal it came from still says "not loaded"
+            pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
         leave_nothing_behind(pipeline)
+        mend(pipeline)
         resources = [
-            _resource(pipeline, "write_back_runs", [_run_table(run, plan, journal)], "run_id"),
-            _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row")),
+            _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row"))
         ]
         if customers:
             resources.append(_resource(pipeline, "customers", customers, "id"))
+        line = _run_table(run, plan, journal)
         pipeline.run(resources)
+        pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
 
 
 def _resource(
@@ -248,6 +244,7 @@ def _run_table(run: Run, plan: Plan, journal: Journal) -> pa.Table:
         "stopped": finished.stopped,
         "sessions": len(sessions),
         "requests": finished.requests,
+        "events": journal.last_seq,
         "rows": header.counts.rows,
         **{outcome.value: finished.counts[outcome] for outcome in Outcome},
     }
@@ -299,7 +296,7 @@ def _customer_tables(destination: str, dataset: str, plan: Plan, journal: Journa
         return []
     from paystack_source.warehouse import Warehouse  # noqa: PLC0415
 
-    warehouse = Warehouse(_extract(destination, dataset))
+    warehouse = Warehouse(extract_pipeline(destination, dataset))
     accounts = warehouse.accounts()
     if len(accounts) != 1 or (
         plan.header.account is not None and (plan.header.key_mode, plan.header.account) not in accounts
@@ -350,23 +347,38 @@ def _whole_second(text: object) -> datetime | None:
 def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
     """Rows of the copy with changes laid over them, and new rows for customers that it does not hold. Pure.
 
-    Columns that the copy does not have are left out; it keeps every column and type that it has.
+    Columns that the copy does not have are left out; it keeps every column and type that it has. Only what changes
+    is returned: a customer whom the copy read after the change stays as it is.
     """
     rows = {row["id"]: row for row in held.to_pylist()}
+    changed = []
     for number, change in changes.items():
-        if number not in rows and not change.get("customer_code"):
+        row = rows.get(number)
+        if row is None and not change.get("customer_code"):
             continue  # changed, but not in the copy, and too little known to add it
-        row = rows.setdefault(number, {"id": number})
-        row.update({name: value for name, value in change.items() if name in held.column_names})
-    return pa.Table.from_pylist(list(rows.values()), schema=held.schema)
+        seen, changed_at = (row or {}).get("_last_seen_at"), change.get("_last_seen_at")
+        if seen is not None and changed_at is not None and seen > changed_at:
+            continue  # read, or changed again, since: what the copy holds is newer
+        laid = {"id": number} if row is None else row
+        for name, value in change.items():
+            if name in held.column_names:
+                laid[name] = _fitted(value, held.schema.field(name).type, laid.get(name))
+        changed.append(laid)
+    return pa.Table.from_pylist(changed, schema=held.schema)
 
 
-def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool:
-    with duckdb.connect(str(path), read_only=read_only) as connection:
-        found = connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [dataset, table]
-        ).fetchone()
-    return found is not None
+def _fitted(value: object, kind: pa.DataType, before: object) -> object:
+    """A value of an answer as the column takes it; `before` if it cannot be. The extract tolerates the same."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    try:
+        pa.scalar(value, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        text = value.strip() if isinstance(value, str) else ""
+        return int(text) if pa.types.is_integer(kind) and re.fullmatch(r"-?\d{1,18}", text) else before
+    return value
 
 
 def _chunks(items: Sequence[int], size: int) -> Iterator[Sequence[int]]:

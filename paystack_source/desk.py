@@ -11,17 +11,8 @@ from datetime import timedelta
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
-from paystack_source import audit, settings
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan, make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.review import write_review
-from paystack_source.bulk.runs import RESULTS_FOLDER, Runs
-from paystack_source.bulk.session import COMMAND, Finished, Session, describe, follow, reach, whose
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import open_table, write_problems
-from paystack_source.bulk.words import (
+from paystack_source import audit, copies, settings
+from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
     REASONS,
@@ -37,6 +28,15 @@ from paystack_source.bulk.words import (
     switches,
     where,
 )
+from paystack_source.bulk.input.files import open_table, write_problems
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.plan import Plan, make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.place import SANDBOX
 
@@ -45,7 +45,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.run.claims import Scope
     from paystack_source.cli.progress import Progress
     from paystack_source.cli.terminal import Terminal
 
@@ -73,6 +74,15 @@ class Desk:
             return SANDBOX_QUOTA
         quota = settings.find_quota()
         return settings.QUOTA_BY_MODE[self.client.mode] if quota is None else quota
+
+    @property
+    def server(self) -> str | None:
+        """The state of the `--sandbox`: its address is another one in each command."""
+        if not self.chosen["sandbox"]:
+            return None
+        from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  with the sandbox only
+
+        return str(state_path().resolve())
 
     @cached_property
     def account(self) -> int | None:
@@ -128,10 +138,11 @@ class Desk:
         if self.chosen["no_copy"]:
             return None
         where = self.chosen["destination"], self.chosen["dataset"]
-        copy = audit.find_copy(*where)
+        copy = copies.find_copy(*where)
         if copy is None:
             return None
-        problem = audit.catch_up(runs(self.chosen), self.account, self.client.mode, *where)
+        scope = scope_of(self.client, self.account, self.server)
+        problem = audit.catch_up(runs(self.chosen), scope, *where)
         if problem:
             self.terminal.warn(
                 f"{problem} The copy does not know of earlier runs, so customers are read live."
@@ -213,11 +224,18 @@ class Desk:
                 follow(progress, self.client, made.header.operation),
                 age,
                 recheck if chosen["recheck"] is None else chosen["recheck"],
+                server=self.server,
+                recorded=None if chosen["no_copy"] else self._recorded,
             )
+
+    def _recorded(self, plan_id: str, scope: Scope) -> str | None:
+        return copies.applied_by(plan_id, scope, self.chosen["destination"], self.chosen["dataset"])
 
     def close(self, finished: Finished) -> int:
         """Load what is known into the warehouse, show it, and say how it went."""
-        loaded(finished, self.terminal, self.chosen)
+        for warning in finished.warnings:
+            self.terminal.warn(warning)
+        loaded([finished], self.terminal, self.chosen)
         show_finished(finished, self.terminal, self.chosen)
         return finished.exit_code
 
@@ -278,20 +296,24 @@ def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
-    if "run_id" in getattr(stop, "details", {}):
+    if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += where(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
         stop.advice = f"See what was sent: {COMMAND} status{where(chosen)}"  # type: ignore[attr-defined]
 
 
-def loaded(finished: Finished, terminal: Terminal, chosen: dict[str, Any]) -> None:
+def loaded(found: list[Finished], terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The warehouse is told; if it cannot be, nothing is lost and it is told later."""
-    if chosen["no_copy"]:
+    if chosen["no_copy"] or not found:
         return
-    problem = audit.load([finished.run], chosen["destination"], chosen["dataset"])
+    problem = audit.load([one.run for one in found], chosen["destination"], chosen["dataset"])
     if problem:
-        finished.warnings.append(problem)
-        later = again("status", f"{finished.run.name} --load", finished.plan, chosen)
+        for one in found:
+            one.warnings.append(problem)
+        if len(found) == 1:
+            later = again("status", f"{found[0].run.name} --load", found[0].plan, chosen)
+        else:
+            later = f"{COMMAND} status --load{where(chosen)}"
         terminal.warn(f"{problem} Later: {later}")
 
 
@@ -324,10 +346,9 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         except ConfigError as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
-        found[-1].running = kept.is_busy(one)
+        found[-1].running = one.is_busy
     if load:
-        for finished in found:
-            loaded(finished, terminal, chosen)
+        loaded(found, terminal, chosen)
     rows = [
         (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
         for f in found

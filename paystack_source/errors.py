@@ -282,9 +282,19 @@ class BusyError(ConfigError):
 
 
 class AppliedError(ConfigError):
-    """The plan was applied before; a plan is good for one run."""
+    """The plan was applied before; a plan is good for one run.
+
+    `goes_on` says that the advice ends with the command that goes on with that run.
+    """
 
     default_advice = "Resume its run, or plan again."
+
+    def __init__(
+        self, message: str, *, advice: str | None = None, run_id: str = "", goes_on: bool = False
+    ) -> None:
+        super().__init__(message, advice=advice)
+        self.details = {"run_id": run_id}
+        self.goes_on = goes_on
 
 
 class NoSuchRunError(ConfigError):

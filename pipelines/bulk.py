@@ -13,13 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.bulk.describe import again, quoted
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import Plan
-from paystack_source.bulk.review import write_review
-from paystack_source.bulk.session import COMMAND, conclude, describe, settle
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import again, quoted
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.plan.undo import make_undo
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, conclude, describe, settle
 from paystack_source.cli.terminal import Terminal, examples, location, options, run
 from paystack_source.desk import desk, loaded, runs, show_finished, show_runs
 from paystack_source.errors import ExitCode, UsageError
@@ -187,7 +187,7 @@ def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
-@click.option("--load", is_flag=True, help="Load what the warehouse has not got yet.")
+@click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
 @together(yes, where, options)
 def status(
@@ -207,19 +207,19 @@ def status(
     made = found.plan()
     if refresh:
         with desk(terminal, chosen) as here:
-            settled = settle(kept, found, here.client)
+            settled = settle(found, here.client)
         terminal.say(f"{settled:,} verdicts came.")
     with found.journal() as journal:
         if verify:
             journal.verify()
             terminal.say("The journal's hash chain holds.")
-        running = kept.is_busy(found)
+        running = found.is_busy
         # A session that was killed left no summary, and results of an earlier one at most.
         write = refresh or not (running or found.summary_file.is_file())
         finished = conclude(found, made, journal) if write else describe(found, made, journal)
     finished.running = running
     if refresh or load:
-        loaded(finished, terminal, chosen)
+        loaded([finished], terminal, chosen)
     show_finished(finished, terminal, chosen)
     return ExitCode.OK
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
-from paystack_source.bulk.csvio import write_rows
+from paystack_source.bulk.input.csv_file import write_rows
 from paystack_source.cli.terminal import (
     Terminal,
     examples,

@@ -31,6 +31,12 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
         yield start
 
 
+@pytest.fixture(autouse=True)
+def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The register of applied plans is the test's own, not that of whoever runs the tests."""
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+
+
 # Commands that tests start would compile the package anew each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 

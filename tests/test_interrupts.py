@@ -10,8 +10,8 @@ import pytest
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.quota import Budget, Quota
-from paystack_source.bulk.live import fetch_all
-from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import Fetcher
 from tests.events import PATIENCE

@@ -23,7 +23,7 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "place", "audit", "cli", "settings"},
+    "bulk": {"api", "place", "audit", "copies", "cli", "settings"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -60,9 +60,11 @@ MAY_USE = {
         "source",
         "warehouse",
     },
+    "copies": {"bulk", "destinations", "mirror", "place", "source", "warehouse"},
     "audit": {
         "bulk",
         "cli",
+        "copies",
         "destinations",
         "mirror",
         "place",
@@ -71,7 +73,7 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "desk": {"api", "audit", "bulk", "cli", "place", "sandbox", "settings"},
+    "desk": {"api", "audit", "bulk", "cli", "copies", "place", "sandbox", "settings"},
     # what people see
     "cli": {"api", "place"},
     "__init__": {"api", "bulk", "source"},
@@ -91,7 +93,7 @@ PURE = [
     "customer.py",
     "values.py",
     "extract/windows.py",
-    "bulk/states.py",
+    "bulk/run/states.py",
     "cli/failures.py",
     "errors.py",
     "api/records.py",

@@ -7,7 +7,7 @@ import runpy
 import sys
 from pathlib import Path
 
-from paystack_source.bulk.journal import Journal
+from paystack_source.bulk.run.journal import Journal
 
 as_it_is = Journal.__init__
 

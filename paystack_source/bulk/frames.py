@@ -12,29 +12,30 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.bulk.cells import without_nulls
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.customer_copy import arrow_copy
+from paystack_source.bulk.describe import plan_frame, switches
+from paystack_source.bulk.input.cells import without_nulls
+from paystack_source.bulk.input.files import Table, open_table
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.results import COLUMNS, masked_columns, may_be_fed_back, row_results
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.session import Finished, Session, follow, reach, whose
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import Table, open_table
-from paystack_source.bulk.undo import make_undo
-from paystack_source.bulk.words import plan_frame, switches
+from paystack_source.bulk.plan.copy import arrow_copy
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.undo import make_undo
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.results import COLUMNS, masked_columns, may_be_fed_back, row_results
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import Finished, Session, follow, reach, scope_of, whose
 from paystack_source.cli.progress import Progress, Silent
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
 
     from paystack_source.api.keys import SecretKey
-    from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.plan import Plan
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.run.claims import Scope
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
@@ -111,19 +112,24 @@ class BulkResult:
             return _run(self._finished.plan, self._table, self._settings, client, resumed=self)
 
     @overload
-    def undo(self, *, dry_run: Literal[True]) -> pd.DataFrame: ...
+    def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
     @overload
-    def undo(self, *, dry_run: Literal[False] = False) -> BulkResult: ...
-    def undo(self, *, dry_run: bool = False) -> BulkResult | pd.DataFrame:
+    def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
+    def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
         """Put back what the run replaced, where that is known.
 
-        Raises `ConfigError` if nothing can be taken back.
+        `confirm` is the undo's own number of rows, where one is needed; the run's is not taken for it. Raises
+        `ConfigError` if nothing can be taken back.
         """
-        settings = self._settings
+        settings = self._settings.copy()
+        settings.pop("confirm", None)
+        if confirm is not None:
+            settings["confirm"] = confirm
         with _talk(settings, self._finished.plan.header.operation) as client:
             account = whose(client).integration
             copy, _ = _compared(settings, client, account)
-            options = PlanOptions(account=account, switches=_switches(settings))
+            quota = _quota(client, self._finished.plan.header.operation)
+            options = PlanOptions(account=account, quota=quota, switches=_switches(settings))
             made = make_undo(self._finished.run, copy=copy, client=client, options=options)
             if dry_run:
                 return plan_frame(made.plan)
@@ -164,9 +170,12 @@ def apply_frame(
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
         account = whose(client).integration
         copy, refresh = _compared(settings, client, account)
-        share = settings.get("quota_share", 1.0)
         options = PlanOptions(
-            account=account, refresh=refresh, quota_share=share, switches=_switches(settings), **planning
+            account=account,
+            refresh=refresh,
+            quota=_quota(client, operation),
+            switches=_switches(settings),
+            **planning,
         )
         plan = make_plan(operation, table, out=out, options=options, copy=copy, client=client)
         if dry_run:
@@ -189,7 +198,7 @@ def _run(
     shown = Progress.here if settings.get("progress", True) else Silent
     with shown(title, total=number, unit="rows") as progress:
         on_done = follow(progress, client, plan.header.operation)
-        session = Session(client, runs, rules, on_done, source=table)
+        session = Session(client, runs, rules, on_done, source=table, recorded=_recorded(settings))
         finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
     problem = _load(finished, settings)
     if problem:
@@ -238,13 +247,13 @@ def _compared(
         return None, refresh
     if given is not None:
         return arrow_copy(given), refresh
-    from paystack_source import audit  # noqa: PLC0415 - brings dlt, which takes a second
+    from paystack_source import audit, copies  # noqa: PLC0415 - not with every import of the helpers
 
-    copy = audit.find_copy(*_where(settings))
+    copy = copies.find_copy(*_where(settings))
     if copy is None:
         return None, refresh
     runs = Runs(settings.get("results_folder"))
-    problem = audit.catch_up(runs, account, client.mode, *_where(settings))
+    problem = audit.catch_up(runs, scope_of(client, account), *_where(settings))
     return copy, "live" if problem else refresh
 
 
@@ -252,11 +261,26 @@ def _load(finished: Finished, settings: Settings) -> str | None:
     """Tell the warehouse, if there is one."""
     if settings.get("copy") is not None:
         return None
-    from paystack_source import audit  # noqa: PLC0415
+    from paystack_source import audit, copies  # noqa: PLC0415
 
-    if "destination" not in settings and audit.find_copy(*_where(settings)) is None:
+    if "destination" not in settings and copies.find_copy(*_where(settings)) is None:
         return None
     return audit.load([finished.run], *_where(settings))
+
+
+def _recorded(settings: Settings) -> Callable[[str, Scope], str | None] | None:
+    """What asks the warehouse who applied a plan."""
+    if settings.get("copy") is not None:
+        return None
+    from paystack_source import copies  # noqa: PLC0415
+
+    return lambda plan_id, scope: copies.applied_by(plan_id, scope, *_where(settings))
+
+
+def _quota(client: PaystackClient, operation: str) -> float:
+    """Requests a minute that the client may send for this operation, its share counted; 0 without a limit."""
+    used = client.quota_use(OPERATIONS[operation].endpoint)
+    return 0.0 if used is None else float(used[1])
 
 
 def _where(settings: Settings) -> tuple[str, str]:

@@ -13,7 +13,7 @@ from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api import operations as api
-from paystack_source.bulk import readback
+from paystack_source.bulk.run import readback
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paystack_source.bulk.input.files import write_problems
 from paystack_source.bulk.operations import OPERATIONS, operation
-from paystack_source.bulk.tables import write_problems
 from paystack_source.errors import ConfigError, InputError
 
 from .world import copy_of, customer, frame, plan

@@ -7,9 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.bulk.customer_copy import arrow_copy, duckdb_copy
-from paystack_source.bulk.plan import Plan
-from paystack_source.bulk.tables import write_table
+from paystack_source.bulk.input.files import write_table
+from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
+from paystack_source.bulk.plan.plan import Plan
 from paystack_source.errors import ConfigError, InputChanged, InputError, StalePlan, WrongAccount
 
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts

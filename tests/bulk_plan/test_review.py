@@ -9,7 +9,7 @@ import stat
 import pytest
 from playwright.sync_api import sync_playwright
 
-from paystack_source.bulk.review import render_review, write_review
+from paystack_source.bulk.plan.review import render_review, write_review
 
 from .world import NOW, Reader, copy_of, customer, frame, plan
 

@@ -17,7 +17,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
-from paystack_source.bulk.tables import open_table, write_table
+from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.errors import ConfigError, InputError
 
 from .workbook import xlsx

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from paystack_source.api.customers import PaystackClient
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.input.files import open_table
 from paystack_source.cli.terminal import run
 
 ROOT = Path(__file__).parents[2]

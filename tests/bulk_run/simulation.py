@@ -11,13 +11,13 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.bulk.circuit import StopRules
-from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Done, Job, Performer
-from paystack_source.bulk.plan_file import PlanRow
-from paystack_source.bulk.run import Ended, Runner
-from paystack_source.bulk.states import Outcome, RowState, outcome
+from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.run.circuit import StopRules
+from paystack_source.bulk.run.journal import Journal
+from paystack_source.bulk.run.runner import Ended, Runner
+from paystack_source.bulk.run.send import Done, Job, Performer
+from paystack_source.bulk.run.states import Outcome, RowState, outcome
 from paystack_source.errors import (
     KeyRefused,
     NotFound,

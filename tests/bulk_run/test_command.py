@@ -10,9 +10,9 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.bulk.plan import Plan
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.states import Event, Kind
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.states import Event, Kind
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -406,7 +406,7 @@ def interrupted(**carried):
 
 def test_an_interrupted_run_is_gone_on_with_by_its_name(desk, monkeypatch):
     stop = interrupted(advice="Go on with: python pipelines/bulk.py resume RUN", details={"run_id": "RUN"})
-    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", stop)
+    monkeypatch.setattr("paystack_source.bulk.service.Runner.run", stop)
     said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
     assert (said.code, said.json["status"]) == (130, "interrupted")
     run_id = Runs().open("latest").run_id
@@ -499,7 +499,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
         self._journal.append([Event(1, Kind.INTENT, 0.0)])
         raise SystemExit(9)
 
-    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", killed)
+    monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)
     assert desk.bulk(*run).code == 9
     (one,) = [found for found in Runs() if found.run_id != first.json["run_id"]]
     with Runs().lock(one.plan()):
@@ -540,7 +540,7 @@ def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(des
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"paystack_source.bulk.session.{where}", full)
+        patch.setattr(f"paystack_source.bulk.service.{where}", full)
         said = desk.bulk("run", "create", desk.csv("new.csv", [{"email": "new@example.com"}]), "--yes")
     assert (said.code, said.json["error"], said.json["message"]) == (1, "DiskFull", "The disk is full.")
     run_id = Runs().open("latest").run_id
@@ -560,7 +560,7 @@ def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monke
         self._journal.append([Event(1, Kind.INTENT, 0.0)])
         raise SystemExit(9)
 
-    monkeypatch.setattr("paystack_source.bulk.session.Runner.run", killed)
+    monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)
     assert desk.bulk("resume", "latest", "--yes").code == 9
     assert not Path(said.json["unsent_file"]).exists()
     shown = desk.bulk("status", "latest")

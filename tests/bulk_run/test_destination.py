@@ -6,8 +6,8 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source.bulk.destination import paystack_customers
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.dlt_destination import paystack_customers
+from paystack_source.bulk.run.runs import Runs
 
 
 @pytest.fixture
@@ -44,7 +44,7 @@ def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
     """Stopped in the middle, the file is handed over again, by this process and by the next."""
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "2")
     desk.api.configure(faults="reset_after@set_risk_action#5+1")
-    from paystack_source.bulk import destination
+    from paystack_source.bulk import dlt_destination as destination
 
     judged = []
     real = destination._judge

@@ -20,9 +20,10 @@ from paystack_source import (
     bulk_set_risk_action,
     bulk_update,
     bulk_validate,
+    copies,
 )
-from paystack_source.bulk.customer_copy import arrow_copy
 from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.errors import KeyRefused, OutcomeUnknown, Rejected
 
 HELPERS = {
@@ -86,7 +87,8 @@ def people(desk):
 def copied(desk, monkeypatch, people):
     """A copy of the customers, as it were in a warehouse: an id says nothing without."""
     frame = pd.DataFrame(people)[["id", "customer_code", "email", "first_name", "risk_action"]]
-    monkeypatch.setattr(audit, "find_copy", lambda *_: arrow_copy(frame))
+    monkeypatch.setattr(copies, "find_copy", lambda *_: arrow_copy(frame))
+    monkeypatch.setattr(copies, "applied_by", lambda *_: None)
     monkeypatch.setattr(audit, "catch_up", lambda *_: None)
     monkeypatch.setattr(audit, "load", lambda *_: None)
     return frame
@@ -317,7 +319,7 @@ def test_a_printed_command_repeats_every_switch_that_matters(desk, wire, people,
             if value and not value[0].startswith("--"):
                 assert command[command.index(switch) + 1] == value[0]
     # `status` was told nothing: the plan knows.
-    shown = desk.bulk("status", "latest", "--sandbox", copy=True)
+    shown = desk.bulk("status", "latest", copy=True)
     assert set(where) <= set(next_command(shown, "resume"))
     wire.begin()
     assert paste(desk, said, "resume").json["applied"] == 2

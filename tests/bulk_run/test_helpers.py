@@ -23,9 +23,9 @@ from paystack_source import (
     bulk_update,
     bulk_validate,
 )
-from paystack_source.bulk import undo as undo_module
-from paystack_source.bulk.live import fetch_all
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.plan import undo as undo_module
+from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.run.runs import Runs
 from tests.events import PATIENCE
 
 

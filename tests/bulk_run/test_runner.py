@@ -10,15 +10,15 @@ from types import SimpleNamespace
 
 import pytest
 
-from paystack_source.bulk.circuit import MAX_UNREPEATABLE, StopRules, in_flight
-from paystack_source.bulk.journal import Journal
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Job, Performer
-from paystack_source.bulk.plan_file import PlanRow
-from paystack_source.bulk.run import INTERRUPTED, Runner
-from paystack_source.bulk.session import stopping
-from paystack_source.bulk.states import Action, Kind, Outcome, outcome
-from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.run.circuit import MAX_UNREPEATABLE, StopRules, in_flight
+from paystack_source.bulk.run.journal import Journal
+from paystack_source.bulk.run.runner import INTERRUPTED, Runner
+from paystack_source.bulk.run.send import Job, Performer
+from paystack_source.bulk.run.states import Action, Kind, Outcome, outcome
+from paystack_source.bulk.run.workers import ThreadWorkers
+from paystack_source.bulk.service import stopping
 from paystack_source.errors import (
     ClosedError,
     KeyRefused,

@@ -6,8 +6,8 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.runs import Runs
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError, NoSuchRunError
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
@@ -49,16 +49,6 @@ def test_a_lock_is_held_by_one(runs, plan):
         pass
     with runs.lock(plan):
         pass
-
-
-def test_a_run_that_lost_its_plan_to_another_may_not_go_on(runs, plan):
-    """A kill between making a run and naming it as the plan's leaves a run that nobody applied."""
-    with runs.lock(plan):
-        orphan = runs.create(plan, {}, now=NOW)
-        holder = runs.create(plan, {}, now=NOW + timedelta(seconds=1))
-    runs.check_claim(holder, plan)
-    with pytest.raises(BusyError, match=holder.run_id):
-        runs.check_claim(orphan, plan)
 
 
 def test_an_unfinished_folder_is_no_run(runs, plan):

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.run.states import Outcome
 from tests.bulk_run.simulation import Simulation
 
 SEEDS = int(os.environ.get("PAYSTACK_SEEDS", "400"))  # of each operation

@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.bulk.states import (
+from paystack_source.bulk.run.states import (
     PLANNED,
     Action,
     Event,

@@ -16,7 +16,7 @@ import pyarrow as pa
 import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action, bulk_validate
-from paystack_source.bulk.tables import open_table, write_table
+from paystack_source.bulk.input.files import open_table, write_table
 from tests.bulk_plan.workbook import xlsx
 
 HOOK = {"call": None}

@@ -12,8 +12,8 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from paystack_source.bulk.csvio import CsvFile
-from paystack_source.bulk.snapshot import Snapshot
+from paystack_source.bulk.input.csv_file import CsvFile
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
 

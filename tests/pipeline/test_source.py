@@ -106,3 +106,15 @@ def test_what_stops_early_asks_nothing_more(pipeline, sandbox, monkeypatch, late
     assert not threads_left()
     assert server.stats.total < 390  # of 400 pages: as far as it was ahead
     assert not connections_left()
+
+
+def test_a_run_that_cannot_be_proven_complete_fails_and_loads_nothing_unless_it_may(pipeline, sandbox):
+    server, one = sandbox(customers=50), pipeline()
+    one.run(source(server))
+    server.add_customers(3)
+    server.configure(total_off=1)
+    with pytest.raises(PipelineStepFailed, match="could not be proven complete"):
+        one.run(source(server))
+    assert held(one) == 50
+    one.run(source(server, allow_incomplete=True))
+    assert held(one) == 53

@@ -15,8 +15,8 @@ from typing import TYPE_CHECKING, Any, Final, TypeAlias
 import duckdb
 import pyarrow as pa
 
-from paystack_source.bulk.plan_file import CopyInfo
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.plan.plan_file import CopyInfo
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -19,22 +19,22 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
+from paystack_source.bulk.input.files import Table, open_table, private_file, write_csv, write_table
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
-from paystack_source.bulk.readback import EMPTY
-from paystack_source.bulk.runs import utc
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
-from paystack_source.bulk.tables import Table, open_table, private_file, write_csv, write_table
+from paystack_source.bulk.run.readback import EMPTY
+from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.runs import Run
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.runs import Run
 
 COLUMNS: Final = ("_status", "_code", "_message", "_time")
 FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})

@@ -16,28 +16,28 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.bulk.checks import secret_reader
-from paystack_source.bulk.diff import open_database
+from paystack_source.bulk.input.checks import secret_reader
+from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan_file import (
+from paystack_source.bulk.plan.matching import open_database
+from paystack_source.bulk.plan.plan_file import (
     PlanRow,
     PlanWriter,
     digest_fits,
     read_header,
     read_rows,
 )
-from paystack_source.bulk.planner import Planner, PlanOptions
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.tables import open_table, private_file
+from paystack_source.bulk.plan.planner import Planner, PlanOptions
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.plan.copy import CustomerCopy
 
 _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
@@ -179,12 +179,14 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     client: PaystackClient | None = None,
     now: datetime | None = None,
     on_fetch: Callable[[int], None] | None = None,
+    plan_id: str | None = None,
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
     with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
-    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC).
+    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
+    applied once; None: a new one.
     """
     chosen = _checked(options or PlanOptions())
     path = Path(out)
@@ -196,6 +198,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         chosen,
         now=now or datetime.now(UTC),
         on_fetch=on_fetch,
+        plan_id=plan_id,
     )
     # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
     with (

@@ -8,28 +8,32 @@ simulation can run the very same loop on one thread and kill it anywhere.
 
 from __future__ import annotations
 
+import contextlib
+import signal
+import threading
 import time
 from collections import Counter, deque
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.circuit import Circuit, StopRules, in_flight
-from paystack_source.bulk.perform import Job
-from paystack_source.bulk.states import Action, Event, Kind, RowState, next_action
+from paystack_source.bulk.run.circuit import Circuit, StopRules, in_flight
+from paystack_source.bulk.run.send import Job
+from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
 from paystack_source.errors import ClosedError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from paystack_source.bulk.journal import Journal
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.perform import Done
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.workers import Workers
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.send import Done
+    from paystack_source.bulk.run.workers import Workers
 
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
+_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 
 
 @dataclass(frozen=True, slots=True)
@@ -178,3 +182,30 @@ class Runner:
 def _words(error: Exception) -> str:
     """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
+
+
+@contextlib.contextmanager
+def stopping(runner: Runner) -> Iterator[None]:
+    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
+
+    Second: stop at once; the journal knows the rest.
+    """
+
+    def first(_number: int, _frame: object) -> None:
+        runner.stop(INTERRUPTED)
+        for number in signals:
+            signal.signal(number, signal.default_int_handler)
+
+    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
+    signals = [
+        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
+    ]
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = {number: signal.signal(number, first) for number in signals}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

@@ -8,44 +8,66 @@ from __future__ import annotations
 
 import contextlib
 import getpass
-import signal
 import socket
-import threading
 import time
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.perform import Performer
-from paystack_source.bulk.planner import host_of
-from paystack_source.bulk.results import FAILED, Group, Tally, tally, write_results, write_summary
-from paystack_source.bulk.run import INTERRUPTED, Ended, Runner
-from paystack_source.bulk.runs import Run, Runs, utc
-from paystack_source.bulk.states import Action, Event, Kind, Outcome, Phase
-from paystack_source.bulk.workers import ThreadWorkers
+from paystack_source.bulk.plan.planner import host_of
+from paystack_source.bulk.run.claims import Claim, Scope
+from paystack_source.bulk.run.results import FAILED, Group, Tally, tally, write_results, write_summary
+from paystack_source.bulk.run.runner import INTERRUPTED, Ended, Runner, stopping
+from paystack_source.bulk.run.runs import Run, Runs, owner, utc
+from paystack_source.bulk.run.send import Performer
+from paystack_source.bulk.run.states import Action, Event, Kind, Outcome, Phase
+from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.cli.failures import explain
-from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, ExitCode, PaystackError
+from paystack_source.errors import (
+    AppliedError,
+    BrokenOffError,
+    ConfigError,
+    ExitCode,
+    JournalError,
+    PaystackError,
+)
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from collections.abc import Callable
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.circuit import StopRules
-    from paystack_source.bulk.journal import Journal
-    from paystack_source.bulk.perform import Done, Job
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.states import RowState
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.run.circuit import StopRules
+    from paystack_source.bulk.run.claims import Claims
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.send import Done, Job
+    from paystack_source.bulk.run.states import RowState
     from paystack_source.cli.progress import Progress
 
+_AGAIN: Final = "Plan again if it is to be sent once more."
 COMMAND: Final = "python pipelines/bulk.py"
 _SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
-_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
 MAX_AGE: Final = timedelta(hours=24)  # of a plan that is applied
 RECHECK_AFTER: Final = timedelta(minutes=5)
 MAX_AGE_RESUMED: Final = timedelta(days=7)
+
+
+def _applied(claim: Claim) -> AppliedError:
+    """Says where the run is, and how to go on with it if something of it is left."""
+    where = f"This plan was applied before, as run {claim.run_id} in {claim.folder}."
+    if not claim.is_there:
+        gone = f"{where} That folder is gone, so the run cannot be resumed."
+        return AppliedError(gone, advice=_AGAIN, run_id=claim.run_id)
+    run = Run(Path(claim.folder))
+    with contextlib.suppress(ConfigError, JournalError), run.journal() as journal:
+        counts = describe(run, run.plan(), journal).counts
+        if not (counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]):
+            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=claim.run_id)
+    advice = f"Go on with it: {COMMAND} resume {run.name}"
+    return AppliedError(where, advice=advice, run_id=claim.run_id, goes_on=True)
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
@@ -151,36 +173,62 @@ class Session:
         None  # read each customer before changing it; None: if the plan is not new any more
     )
     source: Any = None  # the frame, for runs from Python
+    recorded: Callable[[str, Scope], str | None] | None = None
+    """Asks the warehouse which run applied the plan of this id; None: there is no warehouse to ask."""
+    server: str | None = None  # what `scope_of` takes
     now: Callable[[], float] = time.time
 
     def apply(self, plan: Plan, *, run_id: str | None = None) -> Finished:
         """Start a run of `plan`. Raises `PlanError`, `BusyError`, `AppliedError`; then nothing was sent."""
-        self.check(plan, MAX_AGE if self.max_age is None else self.max_age)
+        scope = self.check(plan, MAX_AGE if self.max_age is None else self.max_age)
         secrets = plan.secrets(self.source)
-        with self.runs.lock(plan):
-            before = self.runs.run_of(plan)
-            if before is not None:
-                raise AppliedError(
-                    f"This plan was applied before, as run {before.run_id}.",
-                    advice=f"Resume that run (`bulk.py resume {before.run_id}`), or plan again.",
-                )
+        with self.runs.lock(plan) as claims:
+            self._refuse_applied(plan, scope, claims)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
-            return self._run(run, plan, secrets)
+            with run.at_work():
+                return self._run(run, plan, secrets, claims, scope)
 
     def resume(self, run: Run) -> Finished:
         """Go on with a run: read back what is in doubt, send what is unsent.
 
-        Sends nothing if nothing is left.
+        Sends nothing if nothing is left. Raises `AppliedError` if the plan was applied by another run since, or if
+        this folder is a copy of the run's.
         """
         plan = run.plan()
-        self.check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
+        scope = self.check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         secrets = plan.secrets(self.source)
-        runs = Runs(run.folder.parent)
-        with runs.lock(plan):
-            runs.check_claim(run, plan)
-            return self._run(run, plan, secrets)
+        with Runs(run.folder.parent).lock(plan) as claims:
+            before = claims.of(scope)
+            if before is not None and not before.is_of(run.folder):
+                raise _applied(before)
+            return self._run(run, plan, secrets, claims, scope)
 
-    def check(self, plan: Plan, max_age: timedelta) -> None:
+    def _refuse_applied(self, plan: Plan, scope: Scope, claims: Claims) -> None:
+        """Raises `AppliedError` if any note, the run that the plan is in, or the warehouse knows of an apply."""
+        before, own = claims.of(scope), owner(plan.path)
+        if own is not None:
+            before = Claim(run_id=own.run_id, folder=str(own.folder))
+        if before is not None:
+            raise _applied(before)
+        if self.recorded is None:
+            return
+        try:
+            run_id = self.recorded(plan.header.plan_id, scope)
+        except Exception as error:  # noqa: BLE001 - any destination's own errors
+            if claims.problem is None or OPERATIONS[plan.header.operation].repeatable:
+                return  # the register is enough, or a second time does no harm
+            raise ConfigError(
+                f"Whether this plan was applied before is not known: {claims.problem} The warehouse could not be "
+                f"asked either: {explain(error).message}",
+                advice="Make one of the two work; nothing was sent.",
+            ) from None
+        if run_id is not None:
+            where = (
+                f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
+            )
+            raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
+
+    def check(self, plan: Plan, max_age: timedelta) -> Scope:
         """One read: is this the plan's account, mode and host? Raises `PlanError` if not, or if too old."""
         account = whose(self.client)
         if account.domain is not None and account.domain != self.client.mode:
@@ -196,8 +244,17 @@ class Session:
             host=host_of(self.client),
             max_age=max_age,
         )
+        known = plan.header.account if account.integration is None else account.integration
+        return scope_of(self.client, known, self.server)
 
-    def _run(self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]]) -> Finished:
+    def _run(
+        self,
+        run: Run,
+        plan: Plan,
+        secrets: Callable[[PlanRow], dict[str, str]],
+        claims: Claims,
+        scope: Scope,
+    ) -> Finished:
         operation = OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         performer = Performer(
@@ -216,13 +273,15 @@ class Session:
             )
             run.withdraw()
             before, started = self.client.stats.requests, self.now()
+            folder = str(run.folder.resolve())
+            claims.add(Claim(run_id=run.run_id, folder=folder, scope=scope, started=started))  # first of all
             number = journal.begin_session(started, who=_who(), host=socket.gethostname())
             try:
                 with stopping(runner):
                     ended = runner.run()
                 requests = self.client.stats.requests - before
                 journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
-                return conclude(run, plan, journal, ended, source=self.source)
+                finished = conclude(run, plan, journal, ended, source=self.source)
             except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
                 stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
                 raise
@@ -231,6 +290,13 @@ class Session:
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
+                with contextlib.suppress(
+                    Exception
+                ):  # a full disk; what ended the session is what is to be told
+                    claims.end(run.run_id, self.now(), journal.last_seq)
+            if claims.problem is not None:
+                finished.warnings.append(claims.problem)
+            return finished
 
 
 def conclude(
@@ -271,7 +337,7 @@ def describe(
     )
 
 
-def settle(runs: Runs, run: Run, client: PaystackClient, *, now: Callable[[], float] = time.time) -> int:
+def settle(run: Run, client: PaystackClient, *, now: Callable[[], float] = time.time) -> int:
     """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
 
     Raises `BusyError` while the run is under way.
@@ -282,7 +348,7 @@ def settle(runs: Runs, run: Run, client: PaystackClient, *, now: Callable[[], fl
         return 0
     settled = 0
     kinds = {"verified": Kind.VERIFIED, "failed": Kind.FAILED}
-    with runs.lock(plan), run.journal() as journal:
+    with Runs(run.folder.parent).lock(plan) as claims, run.journal() as journal:
         pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
         for row in plan.rows():
             if row.row not in pending:
@@ -292,6 +358,7 @@ def settle(runs: Runs, run: Run, client: PaystackClient, *, now: Callable[[], fl
                 message = "identity verified" if kind is Kind.VERIFIED else "identity check failed"
                 journal.append([Event(row.row, kind, now(), message=message)])
                 settled += 1
+        claims.end(run.run_id, now(), journal.last_seq)
     return settled
 
 
@@ -304,6 +371,11 @@ def whose(client: PaystackClient) -> Account:
     return Account(
         integration if isinstance(integration, int) else None, domain if isinstance(domain, str) else None
     )
+
+
+def scope_of(client: PaystackClient, account: int | None, server: str | None = None) -> Scope:
+    """Whose customers this client changes; `server` names a sandbox whose address is another one each time."""
+    return Scope(account, client.mode, host_of(client), server or client.base_url)
 
 
 def reach(operation: str | None) -> set[str]:
@@ -328,33 +400,6 @@ def follow(
     return on_done
 
 
-@contextlib.contextmanager
-def stopping(runner: Runner) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
-
-    Second: stop at once; the journal knows the rest.
-    """
-
-    def first(_number: int, _frame: object) -> None:
-        runner.stop(INTERRUPTED)
-        for number in signals:
-            signal.signal(number, signal.default_int_handler)
-
-    known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
-    signals = [
-        number for number in known if number == signal.SIGINT or signal.getsignal(number) != signal.SIG_IGN
-    ]
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
-    before = {number: signal.signal(number, first) for number in signals}
-    try:
-        yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
-
-
 def _meta(plan: Plan) -> dict[str, Any]:
     header = plan.header
     return {
@@ -363,6 +408,7 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "operation": header.operation,
         "account": header.account,
         "key_mode": header.key_mode,
+        "host": header.host,
         "input": header.input.path,
         "digest": header.input.digest,
         "rows": header.counts.rows,

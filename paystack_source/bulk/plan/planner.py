@@ -14,13 +14,13 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.checks import KEPT, Checker
-from paystack_source.bulk.customer_copy import no_copy
-from paystack_source.bulk.diff import Diff
-from paystack_source.bulk.diff_sql import COMPARED
-from paystack_source.bulk.headers import match_columns
-from paystack_source.bulk.live import fetch_all
-from paystack_source.bulk.plan_file import (
+from paystack_source.bulk.input.checks import KEPT, Checker
+from paystack_source.bulk.input.headers import match_columns
+from paystack_source.bulk.plan.copy import no_copy
+from paystack_source.bulk.plan.diff_sql import COMPARED
+from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.plan.matching import Diff
+from paystack_source.bulk.plan.plan_file import (
     SCHEMA,
     Confirmation,
     CopyInfo,
@@ -38,10 +38,10 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Guard, Operation
-    from paystack_source.bulk.plan_file import PlanWriter
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan_file import PlanWriter
 
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
@@ -75,7 +75,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 class Planner:
     """One planning run. `run` does it all; the other methods are its steps."""
 
-    def __init__(
+    def __init__(  # noqa: PLR0913 - what is planned, and when
         self,
         operation: Operation,
         table: Table,
@@ -83,12 +83,13 @@ class Planner:
         *,
         now: datetime,
         on_fetch: Callable[[int], None] | None = None,
+        plan_id: str | None = None,
     ) -> None:
         self.operation = operation
         self.table = table
         self.options = options
         self.now = now
-        self.plan_id = f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+        self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
         self.on_fetch = on_fetch
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []

@@ -13,28 +13,27 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.readback import same
-from paystack_source.bulk.results import RowResult, input_cells, row_results
-from paystack_source.bulk.runs import Runs
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.states import Outcome
-from paystack_source.bulk.tables import open_table, private_file, write_csv, write_table
-from paystack_source.errors import ConfigError
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.readback import same
+from paystack_source.bulk.run.results import RowResult, input_cells, row_results
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.customer_copy import CustomerCopy
+    from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.planner import PlanOptions
-    from paystack_source.bulk.runs import Run
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.planner import PlanOptions
+    from paystack_source.bulk.run.runs import Run
 
 _NAMED = ("customer_code", "email")
 
@@ -63,8 +62,10 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     way.
     """
     plan = run.plan()
-    with Runs(run.folder.parent).lock(plan):
-        pass  # nobody is applying it now, so what it says it did is all that it did
+    if run.is_busy:
+        raise BusyError(
+            f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
+        )
     operation = OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)

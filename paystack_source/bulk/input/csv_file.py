@@ -23,7 +23,7 @@ from paystack_source.errors import ConfigError, InputError, Problem
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
-    from paystack_source.bulk.snapshot import Snapshot
+    from paystack_source.bulk.input.snapshot import Snapshot
 
 # What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.session import COMMAND, MAX_AGE_RESUMED
-from paystack_source.bulk.states import Outcome
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import COMMAND, MAX_AGE_RESUMED
 from paystack_source.place import SANDBOX
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanHeader, PlanRow
-    from paystack_source.bulk.session import Finished
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
+    from paystack_source.bulk.service import Finished
 
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
@@ -52,7 +52,12 @@ def plan_facts(plan: Plan) -> Facts:
         facts.append(("old value unknown", f"{counts.unknown_old:,}"))
     facts += [
         ("requests", f"{counts.requests:,}"),
-        ("time", f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"),
+        (
+            "time",
+            f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"
+            if header.per_minute
+            else "without a limit of our own: as fast as Paystack answers",
+        ),
         ("compared with", _copy(header)),
         ("plan", plan.path),
         ("seal", header.seal[:12]),

@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import duckdb
 import pyarrow as pa
 
-from paystack_source.bulk import diff_sql, metadata
 from paystack_source.bulk.masking import masked
-from paystack_source.bulk.readback import canonical
+from paystack_source.bulk.plan import changes as metadata
+from paystack_source.bulk.plan import diff_sql
+from paystack_source.bulk.run.readback import canonical
 from paystack_source.errors import Problem
 
 if TYPE_CHECKING:

@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.readback import born_before, same
-from paystack_source.bulk.states import Action, Event, Kind
+from paystack_source.bulk.run.readback import born_before, same
+from paystack_source.bulk.run.states import Action, Event, Kind
 from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
 from paystack_source.errors import (
     AccessError,
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
     from paystack_source.api.records import Reply
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan_file import PlanRow
 
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"

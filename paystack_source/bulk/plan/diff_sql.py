@@ -7,7 +7,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
-    from paystack_source.bulk.diff import Diff
+    from paystack_source.bulk.plan.matching import Diff
 
 CURRENT: Final = """
 CREATE OR REPLACE TABLE current AS

@@ -19,7 +19,7 @@ import os
 import sqlite3
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
-from paystack_source.bulk.states import (
+from paystack_source.bulk.run.states import (
     PLANNED,
     Event,
     IllegalEventError,
@@ -51,7 +51,6 @@ CREATE TABLE sessions (
     number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, who TEXT NOT NULL, host TEXT NOT NULL,
     stopped TEXT, requests INTEGER NOT NULL DEFAULT 0
 );
-CREATE TABLE loaded (seq INTEGER NOT NULL, at REAL NOT NULL);
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
@@ -242,7 +241,7 @@ class Journal:
         ]
 
     def returned(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Customers as Paystack answered that are not in the warehouse yet."""
+        """Customers as Paystack answered that are in no warehouse yet."""
         for row, customer in self._db.execute("SELECT row, customer FROM returned ORDER BY row"):
             yield row, json.loads(customer)
 
@@ -251,21 +250,10 @@ class Journal:
         """The number of the last event; 0 if there is none."""
         return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
-    @property
-    def loaded_seq(self) -> int | None:
-        """The last event that the warehouse has; None if it never heard of this run."""
-        found = self._db.execute("SELECT max(seq) FROM loaded").fetchone()[0]
-        return None if found is None else int(found)
-
-    def note_loaded(self, seq: int, now: float) -> None:
-        """The warehouse has everything up to `seq`.
-
-        What was kept for it is erased, unless more came meanwhile.
-        """
-        with self._transaction():
-            self._db.execute("INSERT INTO loaded VALUES (?, ?)", (seq, now))
-            if seq >= self.last_seq:
-                self._db.execute("DELETE FROM returned")
+    def forget_returned(self, seq: int) -> None:
+        """Erase the customers as Paystack answered: a warehouse has them. Kept if more came after event `seq`."""
+        if seq >= self.last_seq:
+            self._db.execute("DELETE FROM returned")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
 
     def _transaction(self) -> sqlite3.Connection:

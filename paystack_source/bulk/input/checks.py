@@ -16,18 +16,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.headers import either
+from paystack_source.bulk.input.headers import either
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.readback import canonical
+from paystack_source.bulk.run.readback import canonical
 from paystack_source.errors import Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paystack_source.bulk.headers import Match
-    from paystack_source.bulk.plan_file import PlanRow
-    from paystack_source.bulk.tables import Table, TextBatch
+    from paystack_source.bulk.input.files import Table, TextBatch
+    from paystack_source.bulk.input.headers import Match
+    from paystack_source.bulk.plan.plan_file import PlanRow
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""

@@ -23,9 +23,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.bulk import csvio
-from paystack_source.bulk.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
-from paystack_source.bulk.snapshot import Snapshot
+from paystack_source.bulk.input import csv_file as csvio
+from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
+from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:

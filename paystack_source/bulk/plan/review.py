@@ -19,17 +19,17 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.readback import same
-from paystack_source.bulk.tables import private_file
+from paystack_source.bulk.run.readback import same
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.plan_file import PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
 
 SHOWN: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
@@ -76,7 +76,7 @@ def render_review(
         "place": "Line" if header.input.format in ("csv", "excel") else "Row",
     }
     command = command or f"python pipelines/bulk.py apply {shlex.quote(str(plan.path))}"
-    page = resources.files("paystack_source.bulk").joinpath("review.html").read_text(encoding="utf-8")
+    page = resources.files("paystack_source.bulk.plan").joinpath("review.html").read_text(encoding="utf-8")
     style, script = _inside(page, "style"), _inside(page, "script")
     parts = {
         "csp": (

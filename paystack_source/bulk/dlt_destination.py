@@ -1,6 +1,6 @@
 """A dlt destination that hands rows to the journaled runner, to write back from a dlt pipeline.
 
-    from paystack_source.bulk.destination import paystack_customers
+    from paystack_source.bulk.dlt_destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
     pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
@@ -25,13 +25,14 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 from paystack_source.api.customers import PaystackClient
+from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan import make_plan
-from paystack_source.bulk.planner import PlanOptions
-from paystack_source.bulk.runs import Run, Runs
-from paystack_source.bulk.session import Finished, Session, whose
-from paystack_source.bulk.snapshot import Snapshot
-from paystack_source.bulk.tables import open_table
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.service import Finished, Session, whose
 from paystack_source.errors import ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
@@ -39,8 +40,8 @@ if TYPE_CHECKING:
 
     from dlt.common.destination import Destination
 
-    from paystack_source.bulk.plan import Plan
-    from paystack_source.bulk.tables import Table
+    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.plan.plan import Plan
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
@@ -97,18 +98,19 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     own = client or PaystackClient()
     try:
         snapshot = Snapshot.of(path)
-        run = Run(runs.root / run_id_of(snapshot, operation))
+        run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
         session = Session(own, runs, source=table)
-        if run.folder.is_dir():
+        run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
+        if run is not None:
             finished = session.resume(run)
         else:
-            plan = _plan(session, table, operation, planning)
+            plan = _plan(session, table, operation, planning, run_id)
             with contextlib.ExitStack() as stack:
                 stack.callback(plan.path.unlink, missing_ok=True)  # the run's folder has it
                 if not approved:
                     _refuse_guarded(plan)
-                finished = session.apply(plan, run_id=run.run_id)
+                finished = session.apply(plan, run_id=run_id)
     except ConfigError as error:
         raise DestinationTerminalException(str(error)) from None
     finally:
@@ -117,10 +119,14 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     _judge(finished)
 
 
-def _plan(session: Session, table: Table, operation: str, planning: dict[str, Any]) -> Plan:
-    options = PlanOptions(account=whose(session.client).integration, **planning)
+def _plan(session: Session, table: Table, operation: str, planning: dict[str, Any], run_id: str) -> Plan:
+    """The plan has the id of its run, so that the same file of the same load is applied once."""
+    client = session.client
+    used = client.quota_use(OPERATIONS[operation].endpoint)
+    quota = 0.0 if used is None else float(used[1])
+    options = PlanOptions(account=whose(client).integration, quota=quota, **planning)
     out = session.runs.new_plan_file(operation, Path(table.name))
-    return make_plan(operation, table, out=out, options=options, client=session.client)
+    return make_plan(operation, table, out=out, options=options, client=client, plan_id=run_id)
 
 
 def _refuse_guarded(plan: Plan) -> None:

@@ -10,7 +10,7 @@ from typing import Any, Final
 
 import msgspec
 
-from paystack_source.bulk.readback import canonical, same
+from paystack_source.bulk.run.readback import canonical, same
 
 ADVICE: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"

@@ -7,7 +7,7 @@ from collections import deque
 from dataclasses import dataclass, field
 from typing import Final
 
-from paystack_source.bulk.states import Kind
+from paystack_source.bulk.run.states import Kind
 
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4

@@ -1,14 +1,11 @@
-"""Where runs live: a private folder each under `paystack_results/`, and the locks around a plan.
+"""Where runs live: a private folder each under `paystack_results/`.
 
-    paystack_results/
-      20261123-121530-risk-action-3f9a/
-        plan.plan        the sealed plan, as it was applied
-        journal.sqlite   what happened
-        results.csv, failed.csv, unsent.csv, summary.json
-      .plans/            one small file per plan: locked while it is applied, then naming its run
-
-The locks are the kernel's (`flock`): they vanish with the process that held them, so a kill leaves nothing
-to clean up.
+paystack_results/
+  20261123-121530-risk-action-3f9a/
+    plan.plan        the sealed plan, as it was applied
+    journal.sqlite   what happened
+    results.csv, failed.csv, unsent.csv, summary.json
+  .plans/            one small file per plan: which run applied it (see `claims.py`)
 """
 
 from __future__ import annotations
@@ -24,12 +21,15 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.journal import Journal
-from paystack_source.bulk.plan import Plan
-from paystack_source.errors import BusyError, JournalError, NoSuchRunError
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.run.claims import Claims, hold, lock, registered
+from paystack_source.bulk.run.journal import Journal
+from paystack_source.errors import JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from paystack_source.bulk.run.claims import Scope
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
@@ -78,6 +78,25 @@ class Run:
         except JournalError as error:
             raise self._damaged(str(error)) from None
 
+    @contextlib.contextmanager
+    def at_work(self) -> Iterator[None]:
+        """Shows `is_busy` that a process is at this run. Waits for those who look, which takes no time."""
+        with _opened(self.plan_file) as handle:
+            fcntl.flock(handle, fcntl.LOCK_EX)
+            yield
+
+    @property
+    def is_busy(self) -> bool:
+        """Whether a process is applying or resuming this run now. To look keeps nobody from working."""
+        try:
+            with _opened(self.plan_file) as handle:
+                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except FileNotFoundError:
+            return False
+        except BlockingIOError:
+            return True
+        return False
+
     def _damaged(self, why: str) -> NoSuchRunError:
         return NoSuchRunError(
             f"The run {self.run_id} cannot be read: {why}",
@@ -93,7 +112,7 @@ class Runs:
         self.root = Path(root) if root is not None else RESULTS_FOLDER
 
     def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
-        """A new run of `plan`: folder, copy of the plan, empty journal. Call it with the plan locked."""
+        """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before it has a claim."""
         run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(2)}"
         _private_folder(self.root)
         run = Run(self.root / run_id)
@@ -104,8 +123,6 @@ class Runs:
         made = Run(part)
         plan.save(made.plan_file)
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
-        # The claim first: a run that has no claim may never send anything (see `check_claim`).
-        self._claim_file(plan.header.plan_id).write_text(run_id)
         part.rename(run.folder)
         return run
 
@@ -139,53 +156,48 @@ class Runs:
         folders = [entry for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
         yield from (Run(entry) for entry in sorted(folders, key=lambda entry: entry.name, reverse=True))
 
-    def run_of(self, plan: Plan) -> Run | None:
-        """The run that applied this plan, if one did."""
-        claim = self._claim_file(plan.header.plan_id)
-        name = claim.read_text() if claim.is_file() else ""
-        return Run(self.root / name) if name and (self.root / name).is_dir() else None
-
-    def check_claim(self, run: Run, plan: Plan) -> None:
-        """Raises `BusyError` if another run has applied this plan since."""
-        holder = self.run_of(plan)
-        if holder is not None and holder.run_id != run.run_id:
-            raise BusyError(
-                f"The plan of this run was applied by run {holder.run_id}.",
-                advice=f"Go on with that one: `bulk.py resume {holder.run_id}`.",
-            )
+    def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
+        """These, and those in other results folders that the user's register knows, on the customers of `scope`."""
+        here = list(self)
+        yield from here
+        known = {run.folder.resolve() for run in here}
+        yield from (
+            Run(folder)
+            for claim in registered(scope)
+            if claim.is_there and (folder := Path(claim.folder)) not in known
+        )
 
     @contextlib.contextmanager
-    def lock(self, plan: Plan) -> Iterator[None]:
-        """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it, here.
+    def lock(self, plan: Plan) -> Iterator[Claims]:
+        """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it.
 
         Raises `BusyError` at once if somebody does.
         """
         _private_folder(self.root)
-        claim = self._claim_file(plan.header.plan_id)
-        _private_folder(claim.parent)
-        with contextlib.ExitStack() as stack:
-            for path, flags in ((claim, os.O_RDWR | os.O_CREAT), (plan.path, os.O_RDONLY)):
-                handle = os.open(path, flags, 0o600)
-                stack.callback(os.close, handle)
-                try:
-                    fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except BlockingIOError:
-                    raise BusyError(
-                        "This plan is being applied by another process.",
-                        advice="Wait until it ends; `bulk.py status` shows how far it is.",
-                    ) from None
-            yield
+        own = owner(plan.path)
+        with hold(plan.header.plan_id, self.root, plan.path) as claims:
+            if own is not None:
+                with own.at_work():
+                    yield claims
+                return
+            with _opened(plan.path) as handle:
+                lock(handle)
+                yield claims
 
-    def is_busy(self, run: Run) -> bool:
-        """Whether a process is applying or resuming this run now."""
-        try:
-            with self.lock(run.plan()):
-                return False
-        except BusyError:
-            return True
 
-    def _claim_file(self, plan_id: str) -> Path:
-        return self.root / ".plans" / re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
+def owner(plan_file: Path) -> Run | None:
+    """The run whose copy of its plan this file is; None for a plan of its own."""
+    run = Run(plan_file.absolute().parent)
+    return run if plan_file.name == run.plan_file.name and run.journal_file.is_file() else None
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[int]:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        yield handle
+    finally:
+        os.close(handle)
 
 
 def utc(seconds: float) -> datetime:

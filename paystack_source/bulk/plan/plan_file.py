@@ -24,7 +24,7 @@ from paystack_source.errors import EditedPlan, StalePlan
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
-    from paystack_source.bulk.snapshot import Snapshot
+    from paystack_source.bulk.input.snapshot import Snapshot
 
 FORMAT: Final = 1
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them

@@ -1,0 +1,237 @@
+"""A copy is believed only for the runs that it holds, and asked itself which those are."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
+
+from paystack_source import ConfigError, PaystackClient, bulk_set_risk_action, settings
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.cli.terminal import run
+from tests.bulk_run.conftest import load_script
+
+ROWS = 20
+
+
+@pytest.fixture
+def extract(desk, monkeypatch):
+    """Makes or updates a copy; a plan of all `ROWS` reads no customer live unless the copy is not believed."""
+    monkeypatch.setitem(settings.QUOTA_BY_MODE, "test", 5)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
+    desk.path = desk.risk_file(ROWS)
+    main = load_script("customers").main
+
+    def copy(*more):
+        assert run(main, ["--quiet", "--refresh-budget", "600", *more]) == 0
+
+    return copy
+
+
+def ask(desk, sql):
+    with duckdb.connect(str(desk.folder / "copy.duckdb"), read_only=True) as connection:
+        return connection.execute(sql).fetchall()
+
+
+def deny(desk, *more):
+    said = desk.bulk("run", "risk-action", desk.path, "--risk-action", "deny", "--yes", *more, copy=True)
+    assert said.json["applied"] == ROWS, said.err
+    return said
+
+
+def to_send(desk, *more):
+    """How many of the denied a plan back to `default` would send: all, unless the copy lied."""
+    said = desk.bulk("plan", "risk-action", desk.path, "--risk-action", "default", *more, copy=True)
+    assert said.code == 0, said.err
+    return said
+
+
+def broken(*_args, **_more):
+    raise OSError("gone")
+
+
+def test_a_run_through_one_copy_is_not_taken_for_known_to_another(desk, extract):
+    extract("--dataset", "one")
+    extract("--dataset", "two")
+    deny(desk, "--dataset", "one")
+    for dataset in ("two", "one"):
+        said = to_send(desk, "--dataset", dataset)
+        assert said.json["to_send"] == ROWS
+        assert "live" not in said.err.replace("--refresh live", "")
+    held = ask(desk, "select count(*) from two.customers where risk_action = 'deny'")
+    assert held[0][0] >= ROWS
+    assert ask(desk, "select applied from two.write_back_runs") == [(ROWS,)]
+    shutil.rmtree("paystack_results")  # a run that the copy holds may be deleted
+    said = to_send(desk, "--dataset", "two")
+    assert said.json["to_send"] == ROWS
+    assert "The copy lacks" not in said.err
+
+
+def test_a_run_of_another_results_folder_is_known_too(desk, extract, monkeypatch):
+    extract()
+    for name in ("a", "b"):
+        (desk.folder / name).mkdir()
+    monkeypatch.chdir(desk.folder / "a")
+    with monkeypatch.context() as patch:
+        patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
+        assert "could not be updated" in deny(desk).json["warnings"][0]
+    monkeypatch.chdir(desk.folder / "b")
+    assert to_send(desk).json["to_send"] == ROWS
+    assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
+
+
+def test_a_run_in_another_sandbox_is_none_of_this_copy(desk, extract, sandbox, monkeypatch):
+    """All sandboxes have the same account."""
+    extract()
+    for name in ("a", "b"):
+        (desk.folder / name).mkdir()
+    monkeypatch.chdir(desk.folder / "a")
+    other = sandbox(customers=60)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", other.url)
+    deny(desk, "--no-copy")
+    monkeypatch.chdir(desk.folder / "b")
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", desk.api.url)
+    said = to_send(desk)
+    assert said.json["noop"] == ROWS
+    assert "believed" not in said.err
+    shutil.rmtree(desk.folder / "a")
+    assert to_send(desk).json["noop"] == ROWS
+
+
+def test_a_run_whose_folder_is_gone_keeps_an_old_copy_from_being_believed(desk, extract):
+    extract()
+    run_id = deny(desk, "--no-copy").json["run_id"]
+    shutil.rmtree("paystack_results")
+    said = to_send(desk)
+    assert said.json["to_send"] == ROWS
+    assert run_id in said.err
+    assert "--full-refresh" in said.err
+    extract("--full-refresh")  # read after the run, so it has what the run did
+    said = to_send(desk)
+    assert said.json["to_send"] == ROWS
+    assert run_id not in said.err
+
+
+@pytest.mark.parametrize("table", ["customers", "write_back_runs"])
+def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extract, monkeypatch, table):
+    extract()
+    real = DuckDbCopyJob.run
+
+    def fail(job):
+        if f"{table}." in Path(job._file_path).name:
+            raise OSError("gone")
+        real(job)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDbCopyJob, "run", fail)
+        assert "could not be updated" in deny(desk).json["warnings"][0]
+    assert to_send(desk).json["to_send"] == ROWS
+
+
+def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_back(desk, extract):
+    run_id = deny(desk).json["run_id"]  # without customers: it is the audit alone that is loaded
+    rows = (
+        "select run_id, row, customer_code, outcome, before, after from paystack.write_back_rows order by all"
+    )
+    before = ask(desk, rows)
+    assert len(before) == ROWS
+    Path("copy.duckdb").unlink()
+    assert desk.bulk("status", "--load", copy=True).code == 0
+    assert ask(desk, rows) == before
+    assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
+    with duckdb.connect("copy.duckdb") as connection:
+        connection.execute("drop schema paystack cascade")
+    assert "could not" not in desk.bulk("status", run_id, "--load", copy=True).err
+    assert ask(desk, rows) == before
+
+
+def test_an_old_run_does_not_overwrite_what_a_new_copy_read_since(desk, extract):
+    extract()
+    deny(desk)
+    theirs = desk.customers(1)[0]["customer_code"]
+    desk.api.edit_customer(theirs, risk_action="allow")  # by somebody else, after the run
+    Path("copy.duckdb").unlink()
+    extract()
+    to_send(desk)
+    assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
+    assert ask(desk, f"select risk_action from paystack.customers where customer_code = '{theirs}'") == [
+        ("allow",)
+    ]
+
+
+def test_runs_are_laid_over_the_copy_in_the_order_in_which_they_were(desk, extract, monkeypatch):
+    extract()
+    with monkeypatch.context() as patch:
+        patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
+        deny(desk)
+    said = desk.bulk("run", "risk-action", desk.path, "--risk-action", "allow", "--yes", "--no-copy")
+    assert said.json["applied"] == ROWS
+    desk.bulk("status", said.json["run_id"], "--load", copy=True)
+    desk.bulk("status", "--load", copy=True)
+    codes = str(tuple(c["customer_code"] for c in desk.customers(ROWS)))
+    sql = f"select distinct risk_action from paystack.customers where customer_code in {codes}"
+    assert ask(desk, sql) == [("allow",)]
+
+
+def test_an_answer_of_another_shape_is_loaded_like_one_that_is_read(desk, extract):
+    extract()
+    person = desk.customers(1)[0]
+    desk.api.edit_customer(person["customer_code"], phone="1")
+    path = desk.csv("names.csv", [{"customer_code": person["customer_code"], "first_name": "Ngozi"}])
+    planned = desk.bulk("run", "update", path, "--yes", copy=True)
+    assert planned.json["applied"] == 1
+    one = Runs().open("latest")
+    with one.journal() as journal:
+        odd = {"id": person["id"], "customer_code": person["customer_code"], "phone": 803123, "integration": "1",
+               "first_name": ["Ngozi"], "metadata": 5, "createdAt": "no time"}  # fmt: skip
+        journal.append([], [(1, odd)])
+    with duckdb.connect(str(desk.folder / "copy.duckdb")) as connection:
+        connection.execute("drop table paystack.write_back_runs")
+        connection.execute("update paystack.customers set _last_seen_at = null")
+    said = desk.bulk("status", "--load", copy=True)
+    assert "could not" not in said.err
+    held = ask(desk, f"select phone, integration from paystack.customers where id = {person['id']}")
+    assert held[0][0] == "803123"
+    assert held[0][1] is not None
+
+
+def test_a_helper_counts_with_the_quota_that_its_client_has(desk, monkeypatch):
+    rows = [{"customer_code": f"CUS_someone{n:04}"} for n in range(150)]
+    how = {"dry_run": True, "copy": False, "refresh": "never"}
+    monkeypatch.setenv("SOURCES__PAYSTACK__QUOTA", "50")
+    assert bulk_set_risk_action(rows, "deny", **how).attrs["minutes"] == 3.0
+    assert bulk_set_risk_action(rows, "deny", quota_share=0.5, **how).attrs["minutes"] == 6.0
+    with desk.client() as client:
+        assert client.quota_use("fetch") is None
+        assert bulk_set_risk_action(rows, "deny", client=client, **how).attrs["minutes"] == 0.0
+    key, url = desk.api.secret_key, desk.api.url
+    with PaystackClient(key, base_url=url, quota=30) as client:
+        assert bulk_set_risk_action(rows, "deny", client=client, **how).attrs["minutes"] == 5.0
+
+
+def test_where_there_is_no_limit_no_time_is_promised(desk):
+    said = desk.bulk("plan", "risk-action", desk.risk_file(3), "--risk-action", "deny")
+    assert "0 requests a minute" not in said.err
+    assert "without a limit" in said.err
+
+
+def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk, monkeypatch):
+    people = desk.customers(15)
+    for customer in desk.customers(60):
+        desk.api.edit_customer(customer["customer_code"], risk_action="deny", domain="live")
+    monkeypatch.setattr(PaystackClient, "mode", "live")
+    rows = [{"customer_code": customer["customer_code"]} for customer in people]
+    options = {"copy": desk.customers(60), "progress": False}
+    with pytest.raises(ConfigError, match="15 live customers"):
+        bulk_set_risk_action(rows, "allow", **options)
+    result = bulk_set_risk_action(rows, "allow", confirm=15, **options)
+    assert result.summary["applied"] == 15
+    desk.api.edit_customer(people[0]["customer_code"], risk_action="default")
+    for wrong in ({}, {"confirm": 15}):
+        with pytest.raises(ConfigError, match="14 live customers"):
+            result.undo(**wrong)
+    assert len(desk.api.write_log()) == 15
+    assert result.undo(confirm=14).summary["applied"] == 14

@@ -1,0 +1,257 @@
+"""A plan is applied once: wherever the working folder is, and whatever was deleted or copied since."""
+
+from __future__ import annotations
+
+import fcntl
+import shlex
+import shutil
+import threading
+from pathlib import Path
+
+import dlt
+import pytest
+
+from paystack_source.bulk import dlt_destination as destination
+from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.service import COMMAND, Session
+from paystack_source.cli.terminal import run
+from paystack_source.errors import AppliedError, BusyError
+
+
+@pytest.fixture
+def folders(desk, monkeypatch):
+    """Two working folders, the first of them entered."""
+    for name in ("a", "b"):
+        (desk.folder / name).mkdir()
+    monkeypatch.chdir(desk.folder / "a")
+    return desk.folder / "a", desk.folder / "b"
+
+
+def identities(desk, number=3):
+    rows = [
+        {"customer_code": c["customer_code"], "first_name": "Ada", "last_name": "Obi", "country": "NG",
+         "bank_code": "007", "account_number": f"012345678{n}", "bvn": f"2229991110{n}"}
+        for n, c in enumerate(desk.customers(number))
+    ]  # fmt: skip
+    return desk.csv("identities.csv", rows)
+
+
+def writes(desk):
+    return len(desk.api.write_log())
+
+
+def from_another_folder(plan, b, chdir, _monkeypatch):
+    chdir(b)
+    return Path("..") / "a" / plan.name
+
+
+def a_copy(plan, b, chdir, _monkeypatch):
+    chdir(b)
+    return shutil.copy(plan, b / "copy.plan")
+
+
+def results_deleted(plan, _b, _chdir, _monkeypatch):
+    shutil.rmtree("paystack_results")
+    return plan
+
+
+def notes_beside_it_deleted(plan, _b, _chdir, _monkeypatch):
+    shutil.rmtree("paystack_results/.plans")
+    shutil.rmtree(".plans", ignore_errors=True)
+    return plan
+
+
+def the_runs_own_plan(_plan, b, chdir, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
+    chdir(b)
+    (plan,) = Path("../a/paystack_results").glob("*/plan.plan")
+    return plan
+
+
+def by_another_user(plan, b, chdir, monkeypatch):
+    monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
+    chdir(b)
+    return plan
+
+
+@pytest.mark.parametrize(
+    "again",
+    [
+        from_another_folder, a_copy, results_deleted, notes_beside_it_deleted, the_runs_own_plan,
+        by_another_user,
+    ],
+    ids=lambda way: way.__name__,
+)  # fmt: skip
+def test_a_plan_is_applied_once_wherever_it_is(desk, folders, monkeypatch, again):
+    a, b = folders
+    plan = a / "v.plan"
+    assert desk.bulk("plan", "validate", identities(desk), "--out", plan).code == 0
+    assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 3
+    run_id = Runs().open("latest").run_id
+    said = desk.bulk("apply", again(plan, b, monkeypatch.chdir, monkeypatch), "--yes")
+    assert (said.code, writes(desk)) == (2, 3), said.err
+    assert run_id in said.json["message"]
+
+
+def test_without_a_register_the_plans_own_folder_knows_and_it_is_said(desk, folders, monkeypatch):
+    a, b = folders
+    (desk.folder / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(desk.folder / "file" / "state"))
+    plan = a / "v.plan"
+    desk.bulk("plan", "validate", identities(desk), "--out", plan)
+    said = desk.bulk("apply", plan, "--yes")
+    assert said.json["accepted_pending"] == 3
+    assert "cannot be written" in said.json["warnings"][0]
+    assert "cannot be written" in said.err
+    monkeypatch.chdir(b)
+    assert desk.bulk("apply", plan, "--yes").code == 2
+    assert writes(desk) == 3
+
+
+def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch):
+    a, b = folders
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
+    plan = a / "new.plan"
+    people = desk.csv("people.csv", [{"email": f"new{n}@example.com"} for n in range(3)])
+    desk.bulk("plan", "create", people, "--out", plan, copy=True)
+    assert desk.bulk("apply", plan, "--yes", copy=True).json["applied"] == 3
+    copied = shutil.copy(plan, b / "copy.plan")
+    shutil.rmtree(a)
+    monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
+    monkeypatch.chdir(b)
+    said = desk.bulk("apply", copied, "--yes", copy=True)
+    assert (said.code, writes(desk)) == (2, 3)
+    assert "write_back_runs" in said.json["message"]
+
+
+def test_a_run_that_is_not_through_is_named_with_the_command_that_goes_on_with_it(desk, folders, monkeypatch):
+    a, b = folders
+    desk.api.configure(risk_forbidden=True)
+    plan = a / "deny.plan"
+    desk.bulk("plan", "risk-action", desk.risk_file(5), "--risk-action", "deny", "--out", plan)
+    assert desk.bulk("apply", plan, "--yes").json["unsent"] == 5
+    monkeypatch.chdir(b)
+    said = desk.bulk("apply", plan, "--yes")
+    assert said.code == 2
+    command = said.json["advice"].partition(COMMAND)[2]
+    stopped = desk.bulk(*shlex.split(command)[:-1], "--yes")
+    assert stopped.json["unsent"] == 5
+    assert command in stopped.err  # what comes next can be pasted as well
+    desk.api.configure(risk_forbidden=False)
+    assert run(desk.script.main, [*shlex.split(command), "--yes"]) == 0
+    assert writes(desk) == 5
+    said = desk.bulk("apply", plan, "--yes")
+    assert "resume" not in said.json["advice"]
+    assert writes(desk) == 5
+
+
+def test_a_copy_of_a_results_folder_goes_on_with_nothing(desk, folders, monkeypatch):
+    a, b = folders
+    desk.api.configure(risk_forbidden=True)
+    said = desk.bulk("run", "risk-action", desk.risk_file(5), "--risk-action", "deny", "--yes")
+    desk.api.configure(risk_forbidden=False)
+    shutil.copytree(a / "paystack_results", b / "paystack_results")
+    assert desk.bulk("resume", "latest", "--yes").json["applied"] == 5
+    monkeypatch.chdir(b)
+    resumed = desk.bulk("resume", "latest", "--yes")
+    assert (resumed.code, writes(desk)) == (2, 5)
+    assert str(a / "paystack_results" / said.json["run_id"]) in resumed.json["message"]
+
+
+def test_a_results_folder_that_was_moved_goes_on(desk, folders, monkeypatch):
+    a, b = folders
+    desk.api.configure(risk_forbidden=True)
+    desk.bulk("run", "risk-action", desk.risk_file(5), "--risk-action", "deny", "--yes")
+    desk.api.configure(risk_forbidden=False)
+    shutil.move(a / "paystack_results", b / "paystack_results")
+    monkeypatch.chdir(b)
+    assert desk.bulk("resume", "latest", "--yes").json["applied"] == 5
+
+
+def test_two_at_once_from_two_folders_are_one(desk, folders, monkeypatch):
+    a, b = folders
+    plan = a / "v.plan"
+    desk.bulk("plan", "validate", identities(desk), "--out", plan)
+    copied = shutil.copy(plan, b / "copy.plan")
+    answers = []
+    real = Session._run
+
+    def meanwhile(self, *args):
+        monkeypatch.setattr(Session, "_run", real)
+        monkeypatch.chdir(b)
+        answers.append(run(desk.script.main, ["apply", str(copied), "--yes", "--no-copy"]))
+        monkeypatch.chdir(a)
+        return real(self, *args)
+
+    monkeypatch.setattr(Session, "_run", meanwhile)
+    assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 3
+    assert answers == [2]
+    assert writes(desk) == 3
+
+
+def test_a_plan_made_without_a_key_is_applied_once_to_each_account(desk, sandbox, tmp_path):
+    other = sandbox(customers=5)
+    for customer in other.customers_truth():
+        other.edit_customer(customer["customer_code"], integration=999)
+    plan = make_plan("create", [{"email": "new@example.com"}], out=tmp_path / "new.plan")
+    for api in (desk.api, other):
+        client = desk.client() if api is desk.api else type(desk)(tmp_path, api, None, None).client()
+        with client:
+            assert Session(client, Runs()).apply(plan).complete
+            with pytest.raises(AppliedError):
+                Session(client, Runs()).apply(plan)
+        assert len(api.write_log()) == 1
+
+
+def test_a_load_that_dlt_tries_again_in_another_folder_goes_on_with_its_run(desk, folders, monkeypatch):
+    _, b = folders
+    monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
+    rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in desk.customers(5)]
+    real = destination._judge
+    judged = []
+
+    def fail_once(finished):
+        judged.append(finished.run.run_id)
+        real(finished)
+        if len(judged) == 1:
+            monkeypatch.chdir(b)
+            raise destination.StoppedError("the process ends here")
+
+    monkeypatch.setattr(destination, "_judge", fail_once)
+    pipeline = dlt.pipeline("people", destination=destination.paystack_customers("risk-action"))
+    pipeline.run(rows, table_name="people")
+    assert len(judged) == 2
+    assert len(set(judged)) == 1
+    assert writes(desk) == 5
+
+
+def test_a_look_at_the_runs_keeps_nobody_from_working(desk, monkeypatch):
+    """`status` is in the middle of its look when a resume begins."""
+    desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
+    real, main = fcntl.flock, threading.main_thread()
+    waiting, failed = threading.Event(), []
+
+    def resume():
+        try:
+            with Runs().lock(Runs().open("latest").plan()):
+                waiting.set()
+        except BusyError as error:
+            failed.append(error)
+            waiting.set()
+
+    thread = threading.Thread(target=resume)
+
+    def flock(handle, how):
+        if threading.current_thread() is not main and not how & fcntl.LOCK_NB:
+            waiting.set()  # it waits for the look to end
+        real(handle, how)
+        if threading.current_thread() is main and not thread.ident:
+            thread.start()
+            assert waiting.wait(60)
+
+    monkeypatch.setattr(fcntl, "flock", flock)
+    assert desk.bulk("status").json["runs"][0]["status"] == "complete"
+    thread.join(60)
+    assert thread.ident
+    assert not failed
