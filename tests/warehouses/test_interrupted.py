@@ -25,8 +25,12 @@ NEVER = 1_000_000
 EVERY = "PAYSTACK_EVERY_STEP" in os.environ
 STEPS = [
     (step, each)
-    for step in (range(1, 160) if EVERY else (60, 35, 20, 28, 12, 40))
-    for each in ((signal.SIGKILL, signal.SIGTERM) if EVERY or step == 28 else (signal.SIGKILL,))
+    for step, signals in (
+        [(step, (signal.SIGKILL, signal.SIGTERM)) for step in range(1, 160)]
+        if EVERY
+        else [(step, (signal.SIGKILL,)) for step in (60, 35, 20, 12)] + [(28, (signal.SIGTERM,))]
+    )
+    for each in signals
 ]
 
 
@@ -90,10 +94,14 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, door, sandbox, wareh
     assert ends.count(-signal.SIGKILL) >= 3, ends
 
 
-def test_two_machines_at_once_double_nobody_and_both_end_well(kind_of_race, sandbox, warehouse, tmp_path):
-    kind, door = kind_of_race
+@pytest.mark.parametrize(
+    ("kind", "doors"),
+    [("postgres", ("plain", "command")), ("delta", ("plain", "plain")), ("delta-s3", ("command", "plain"))],
+    ids=("postgres", "delta", "delta-s3"),
+)
+def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandbox, warehouse, tmp_path):
     api, place = sandbox(customers=300, seed=5), warehouse(kind)
-    with runs(door, place, api) as one, runs(door, place, api) as other:
+    with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
         for _ in range(2):  # the first load, and one into what is there
             one.begin(tmp_path / "one")
             other.begin(tmp_path / "other")
@@ -102,14 +110,6 @@ def test_two_machines_at_once_double_nobody_and_both_end_well(kind_of_race, sand
         assert one.run(tmp_path / "one") == 0
     assert_same(held(place, tmp_path / "one"), truth(api))
     assert_proven(place, tmp_path / "one", len(truth(api)))
-
-
-@pytest.fixture(
-    params=[("postgres", "command"), ("postgres", "plain"), ("delta", "plain"), ("delta-s3", "plain")],
-    ids="-".join,
-)
-def kind_of_race(request):
-    return request.param
 
 
 def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(sandbox, warehouse, tmp_path):
@@ -121,8 +121,9 @@ def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(sandbox, wa
     assert_same(held(place, machine), truth(api))
 
 
-@pytest.mark.parametrize("door", ["command", "plain"])
-@pytest.mark.parametrize("kind", ["duckdb", "postgres", "delta"])
+@pytest.mark.parametrize(
+    ("kind", "door"), [("duckdb", "plain"), ("postgres", "command"), ("delta", "plain"), ("delta", "command")]
+)
 def test_what_an_earlier_version_doubled_or_lost_is_mended(kind, door, sandbox, warehouse, tmp_path):
     """Everybody is there twice, and the load that brought them was never noted as done: its machine is gone."""
     api, place = sandbox(customers=200, seed=5), warehouse(kind)
@@ -155,11 +156,12 @@ def double(pipeline) -> None:
             client.fs_client.rm_file(file)
 
 
-def test_a_history_of_an_existing_copy_has_the_version_of_everybody(sandbox, warehouse, tmp_path):
+@pytest.mark.parametrize("name", ["paystack", "ghana"])
+def test_a_history_of_an_existing_copy_has_the_version_of_everybody(name, sandbox, warehouse, tmp_path):
     """At the plain door: also of those who change before the history saw them for the first time."""
     api, place = sandbox(customers=250, seed=5), warehouse("duckdb")
     pipeline = place.pipeline(tmp_path / "here")
-    source = partial(paystack_source, api.secret_key, api.url, quota=0)
+    source = partial(paystack_source.clone(name=name), api.secret_key, api.url, quota=0)
     pipeline.run(source(refresh_budget=0))
     before = truth(api)
     code, number = next((row["customer_code"], row["id"]) for row in api.customers_truth())
@@ -199,6 +201,14 @@ def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
     with pytest.raises(PipelineStepFailed, match="entry_id"):
         pipeline.run(source())
     assert api.stats.total == asked
+
+
+def test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is(sandbox, warehouse, tmp_path):
+    api, place = sandbox(customers=50, seed=5), warehouse("duckdb")
+    place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
+    other = place.pipeline(tmp_path / "here", "orders")
+    other.run([{"order": 1}], table_name="orders")
+    assert list(other.schemas) == ["orders"]
 
 
 def test_the_plain_source_leaves_no_customer_elsewhere(sandbox, warehouse, tmp_path):
