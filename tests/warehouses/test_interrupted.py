@@ -1,6 +1,6 @@
 """Interrupted at any step, by any signal, at either door, in any warehouse: the next run goes on by itself.
 
-A few steps of each, spread over the run; all of them with PAYSTACK_EVERY_STEP=1, which takes minutes.
+Here after each kind of job, and at two other steps; all of them with PAYSTACK_EVERY_STEP=1, which takes minutes.
 """
 
 import os
@@ -28,7 +28,8 @@ STEPS = [
     for step, signals in (
         [(step, (signal.SIGKILL, signal.SIGTERM)) for step in range(1, 160)]
         if EVERY
-        else [(step, (signal.SIGKILL,)) for step in (60, 35, 20, 12)] + [(28, (signal.SIGTERM,))]
+        else [(step, (signal.SIGKILL,)) for step in ("_dlt_pipeline_state", "customers", 20, "ledger", 12)]
+        + [("_dlt_pipeline_state", (signal.SIGTERM,))]
     )
     for each in signals
 ]
