@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from dlt.extract import DltResource
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 DETAILS = "customer_details"
 AUTHORIZATIONS = "customer_authorizations"

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.customers import PaystackClient, Stats
+    from paystack_source.api.client import PaystackClient, Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"

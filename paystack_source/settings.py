@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 
 from paystack_source.api.keys import Mode, SecretKey
-from paystack_source.api.pool import PAYSTACK
+from paystack_source.api.wire import PAYSTACK
 from paystack_source.errors import ConfigError
 
 BASE_URL = PAYSTACK

@@ -20,7 +20,7 @@ import dlt
 import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.customer import dlt_columns
 from paystack_source.destinations import (
     LOAD_ID,
@@ -34,9 +34,9 @@ from paystack_source.destinations import (
 from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
 from paystack_source.prepare import WATCH, insist

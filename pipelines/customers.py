@@ -22,7 +22,7 @@ from paystack_source.place import DUCKDB, SANDBOX
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.cli.progress import Progress
     from paystack_source.mirror import Report
 
@@ -98,7 +98,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
 @contextlib.contextmanager
 def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
     """The client for this run, of the sandbox if that was asked for."""
-    from paystack_source.api.customers import PaystackClient  # noqa: PLC0415
+    from paystack_source.api.client import PaystackClient  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
         key, url = None, None

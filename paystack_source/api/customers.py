@@ -12,12 +12,8 @@ from urllib.parse import urlencode
 
 from paystack_source import settings
 from paystack_source.api.clock import Clock
-from paystack_source.api.guard import sealed, sealed_iterator
 from paystack_source.api.listing import every_row
-from paystack_source.api.operations import OPERATIONS, Policy
-from paystack_source.api.pool import Wire, check_host
-from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
-from paystack_source.api.records import (
+from paystack_source.api.models import (
     UNSET,
     IdentificationType,
     Page,
@@ -28,7 +24,11 @@ from paystack_source.api.records import (
     bound,
     record,
 )
+from paystack_source.api.operations import OPERATIONS, Policy
+from paystack_source.api.privacy import sealed, sealed_iterator
+from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
+from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.api.records import Page, PageMeta
+    from paystack_source.api.models import Page, PageMeta
 
 
 class GetPage(Protocol):

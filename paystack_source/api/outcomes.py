@@ -19,8 +19,8 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.records import record, starts_with
-from paystack_source.api.redact import redact
+from paystack_source.api.models import record, starts_with
+from paystack_source.api.privacy import redact
 from paystack_source.errors import (
     KeyRefused,
     NotFound,

@@ -37,8 +37,8 @@ from urllib3.exceptions import (
 )
 from urllib3.util import make_headers, parse_url
 
+from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.clock import LOOK
-from paystack_source.api.outcomes import Answer, Fault
 from paystack_source.errors import ClosedError, ConfigError
 
 if TYPE_CHECKING:

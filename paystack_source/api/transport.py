@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.outcomes import Again, Answer, Envelope, Fault, judge
+from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
 from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
 from paystack_source.errors import ConfigError
 
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.operations import Operation, Policy
-    from paystack_source.api.pool import Exchange, Wire
+    from paystack_source.api.wire import Exchange, Wire
 
 log = logging.getLogger("paystack_source")
 

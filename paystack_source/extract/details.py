@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
     from datetime import datetime
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 HIDDEN = ("authorization_code", "signature")
 MASKED = ("bvn", "account_number", "value")

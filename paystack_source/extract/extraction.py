@@ -24,9 +24,9 @@ from paystack_source.extract.ledger import Entry, Held, Present, count_entry, en
 from paystack_source.extract.newest import LOOKBACK, TOP_PAGES, Newest, down_to, pages_with
 from paystack_source.extract.ranges import margins, not_shown, readings_for
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.reading import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.search import between_seconds, differing, narrowed
+from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Coverage, Proven, Window, frozen_end
 
 if TYPE_CHECKING:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from paystack_source.extract.events import Look
-    from paystack_source.extract.reading import Result
+    from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Window
 
 

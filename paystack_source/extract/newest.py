@@ -14,7 +14,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.extract.reader import REFUSED
-from paystack_source.extract.reading import Query
+from paystack_source.extract.window_read import Query
 from paystack_source.extract.windows import BEGIN, frozen_end
 
 if TYPE_CHECKING:

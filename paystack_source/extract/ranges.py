@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from paystack_source.extract.ledger import Entry, entry_of
-from paystack_source.extract.reading import Query, Reading, Result
+from paystack_source.extract.window_read import Query, Reading, Result
 from paystack_source.extract.windows import MARGIN, Window
 
 if TYPE_CHECKING:

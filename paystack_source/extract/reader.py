@@ -22,12 +22,12 @@ from typing import TYPE_CHECKING, NamedTuple, Protocol, Self
 import msgspec
 import pyarrow.compute as pc
 
-from paystack_source.api.records import Page, PageMeta
+from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import NotFound, Rejected
 from paystack_source.extract import arrow
-from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import CAP, Fetcher
-from paystack_source.extract.reading import NEWEST, PAGE, NoTotalError, Query, Reading, Result
+from paystack_source.extract.read_ahead import ahead
+from paystack_source.extract.window_read import NEWEST, PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, NamedTuple
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from paystack_source.api.records import Page
+    from paystack_source.api.models import Page
     from paystack_source.extract.windows import Window
 
 PAGE = 100

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
-from paystack_source.extract.reading import PAGE
+from paystack_source.extract.window_read import PAGE
 from paystack_source.extract.windows import (
     MARGIN,
     SMALL_ROWS,

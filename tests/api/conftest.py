@@ -4,8 +4,8 @@ from random import Random
 
 import pytest
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from tests.events import PATIENCE
 
 KEY = "sk_test_sandbox"

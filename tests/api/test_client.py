@@ -11,9 +11,11 @@ import msgspec
 import pytest
 
 from paystack_source import errors
-from paystack_source.api import customers, keys, records
-from paystack_source.api.customers import PaystackClient
-from paystack_source.api.records import IdentificationType, PageMeta, RiskAction, bound, parse_time
+from paystack_source.api import client as customers
+from paystack_source.api import keys
+from paystack_source.api import models as records
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound, parse_time
 from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source import errors
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.operations import OPERATIONS
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import ExitCode

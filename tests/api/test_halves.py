@@ -5,7 +5,7 @@ import threading
 import pytest
 from urllib3.connection import HTTPConnection
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import ConfigError, Rejected
 from tests.api.raw_server import RawServer, ok, refusal

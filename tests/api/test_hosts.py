@@ -13,10 +13,10 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.answers import Fault
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.outcomes import Fault
-from paystack_source.api.pool import PAYSTACK, Wire, check_host
+from paystack_source.api.wire import PAYSTACK, Wire, check_host
 from paystack_source.errors import ConfigError, OutcomeUnknown, Unavailable
 from tests.api.raw_server import RawServer, ok, reply
 

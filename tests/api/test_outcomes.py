@@ -9,8 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paystack_source.api.answers import Again, Answer, Fault, judge
 from paystack_source.api.operations import OPERATIONS
-from paystack_source.api.outcomes import Again, Answer, Fault, judge
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import (
     KeyRefused,
@@ -258,7 +258,7 @@ def test_gzip_is_understood(connect):
 
 
 def test_a_bomb_is_refused(connect, monkeypatch):
-    monkeypatch.setattr("paystack_source.api.pool._LARGEST_BODY", 10_000)
+    monkeypatch.setattr("paystack_source.api.wire._LARGEST_BODY", 10_000)
     bomb = gzip.compress(b" " * 1_000_000)
     for answer in (reply(200, bomb, Content_Encoding="gzip"), reply(200, b" " * 20_000)):
         with RawServer(answer) as server, pytest.raises(Unavailable, match="larger"):
@@ -295,7 +295,7 @@ def test_a_connection_that_idled_is_not_used_for_a_write(connect, monkeypatch):
         write(client)
         write(client)
         assert server.connections == 1
-        monkeypatch.setattr("paystack_source.api.pool._LONGEST_IDLE", -1.0)
+        monkeypatch.setattr("paystack_source.api.wire._LONGEST_IDLE", -1.0)
         write(client)
         assert server.connections == 2
 

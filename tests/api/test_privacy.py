@@ -17,9 +17,9 @@ from hypothesis import strategies as st
 from rich.console import Console
 from rich.traceback import Traceback
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.redact import redact
+from paystack_source.api.privacy import redact
 from paystack_source.errors import ConfigError, PaystackError
 from tests.api.raw_server import CLOSE, HTML, RawServer, ok, refusal, reply
 

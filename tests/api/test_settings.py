@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source import settings
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError
 from tests.api.raw_server import RawServer, ok
 

@@ -4,13 +4,13 @@ import threading
 
 import pytest
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from paystack_source.errors import ClosedError
 from paystack_source.extract.details import Due, fetch_all
 from paystack_source.extract.fetch import InFlight
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.reading import Query, Reading
+from paystack_source.extract.window_read import Query, Reading
 from paystack_source.extract.windows import ALWAYS
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, refusal

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
 from paystack_source.cli.terminal import run
 

@@ -15,12 +15,12 @@ from types import SimpleNamespace
 import msgspec
 import pyarrow as pa
 
-from paystack_source.api.records import Page, PageMeta
+from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import Rejected
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.ledger import Entry
 from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import ALWAYS, Coverage, Window
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)

@@ -4,7 +4,7 @@ import threading
 
 import pytest
 
-from paystack_source.extract.ahead import ahead
+from paystack_source.extract.read_ahead import ahead
 from tests.events import PATIENCE
 
 

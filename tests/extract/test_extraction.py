@@ -6,11 +6,11 @@ from datetime import timedelta
 
 import pytest
 
-from paystack_source.api.records import Page, PageMeta
+from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import ConfigError, Rejected
-from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.newest import TOP_PAGES
-from paystack_source.extract.reading import Reading
+from paystack_source.extract.run import Extraction
+from paystack_source.extract.window_read import Reading
 from paystack_source.extract.windows import BEGIN, END, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
@@ -589,7 +589,7 @@ def test_a_range_that_does_not_show_who_is_held_in_it_is_not_called_complete():
 @pytest.mark.parametrize("wide", [timedelta(days=2), None])
 def test_a_range_whose_answers_begin_to_stray_is_asked_more_widely(monkeypatch, wide):
     monkeypatch.setattr(
-        "paystack_source.extract.extraction.margins",
+        "paystack_source.extract.run.margins",
         lambda _reader, _shown: [timedelta(seconds=1), wide, None],
     )
     copy = Copy(many(1_000, spread=600_000, shift=3_600), window_rows=100)

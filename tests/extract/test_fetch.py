@@ -9,7 +9,7 @@ import pytest
 from paystack_source.errors import ClosedError, Unavailable
 from paystack_source.extract.fetch import AHEAD, ALONE, CAP, Fetcher, InFlight
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.reading import Query
+from paystack_source.extract.window_read import Query
 from tests.events import PATIENCE, until
 from tests.extract.fake import FakeApi
 

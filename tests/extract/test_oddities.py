@@ -6,7 +6,7 @@ from datetime import datetime
 
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.extract import arrow
 from tests.extract.fake import Copy
 

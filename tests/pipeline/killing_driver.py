@@ -19,7 +19,7 @@ from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
 

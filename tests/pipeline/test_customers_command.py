@@ -139,8 +139,8 @@ def test_the_sandbox_keeps_its_customers_between_runs(command, monkeypatch, caps
 
 
 def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch, capsys):
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import Page
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import Page
 
     paystack()
     asked = PaystackClient.begin_list

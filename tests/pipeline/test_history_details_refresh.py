@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 import msgspec
 import pytest
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.details import fetch_details
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.windows import END, Window

@@ -12,7 +12,7 @@ from paystack_source.errors import ClosedError, NotFound
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 Found = tuple[str, dict[str, Any] | None]
 _AHEAD: Final = 2  # requests kept ready per thread, so that none waits for work

@@ -35,7 +35,7 @@ from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StaleP
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.plan.copy import CustomerCopy
 
