@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import fcntl
 from collections import Counter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
@@ -12,6 +11,7 @@ import pyarrow.parquet as pq
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError
+from paystack_source.single_writer import enter, leave, lock_dataset, lock_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -30,8 +30,8 @@ _COPIES = 6  # it never needed more than so many times the load (measured)
 class Alone:
     """A context manager around a run.
 
-    A lock file in the pipeline's working folder keeps out other runs that share it; an open connection is DuckDB's own
-    lock, and keeps out everybody else who would write into the file between two loads.
+    It holds the locks of `paystack_source.single_writer`; an open connection is DuckDB's own lock, and keeps out
+    everybody else who would write into the file between two loads.
 
     Raises:
         AlreadyRunningError: There is another run with this working folder.
@@ -46,19 +46,17 @@ class Alone:
         self._settings: list[tuple[str, Any]] = []  # as they were
 
     def __enter__(self) -> Self:
-        folder = Path(self._pipeline.pipelines_dir)
-        folder.mkdir(parents=True, exist_ok=True)
-        file = self._lock.enter_context((folder / f"{self._pipeline.pipeline_name}.lock").open("w"))
-        try:
-            fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            self._lock.close()
-            raise AlreadyRunningError("Another run of this pipeline is under way.", _advice(folder)) from None
-        try:
+        with contextlib.ExitStack() as stack:
+            enter(self._pipeline)
+            stack.callback(leave, self._pipeline)
+            try:
+                lock_folder(self._pipeline, wait=False)
+            except BlockingIOError:
+                advice = _advice(Path(self._pipeline.pipelines_dir))
+                raise AlreadyRunningError("Another run of this pipeline is under way.", advice) from None
+            lock_dataset(self._pipeline)
             self._connect()
-        except BaseException:
-            self._lock.close()
-            raise
+            self._lock = stack.pop_all()
         return self
 
     def __exit__(

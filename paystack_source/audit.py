@@ -181,21 +181,25 @@ def _is_on(run: Run, scope: Scope) -> bool:
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
     from paystack_source.destinations import mend  # noqa: PLC0415
-    from paystack_source.mirror import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.prepare import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.single_writer import writing  # noqa: PLC0415
 
     plan = run.plan()
-    customers = _customer_tables(destination, dataset, plan, journal)
     pipeline = writeback_pipeline(destination, dataset)
-    if pipeline.has_pending_data:
-        pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
-    leave_nothing_behind(pipeline)
-    mend(pipeline)
-    resources = [_resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row"))]
-    if customers:
-        resources.append(_resource(pipeline, "customers", customers, "id"))
-    line = _run_table(run, plan, journal)
-    pipeline.run(resources)
-    pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
+    with writing(pipeline):
+        customers = _customer_tables(destination, dataset, plan, journal)
+        if pipeline.has_pending_data:
+            pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
+        leave_nothing_behind(pipeline)
+        mend(pipeline)
+        resources = [
+            _resource(pipeline, "write_back_rows", _row_tables(run, plan, journal), ("run_id", "row"))
+        ]
+        if customers:
+            resources.append(_resource(pipeline, "customers", customers, "id"))
+        line = _run_table(run, plan, journal)
+        pipeline.run(resources)
+        pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
 
 
 def _resource(

@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.destinations.sql_client import SqlClientBase
 
-MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "upsert"}
+MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
 """What a table with a primary key declares; `suit` makes of it what the destination can do."""
 
 LOAD_ID: Mapping[str, TColumnSchema] = {"_dlt_load_id": {"data_type": "text", "nullable": True}}
@@ -196,8 +196,10 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
     if parquet and destination.destination_type.endswith(".postgres"):
         parquet = _copies_parquet(pipeline, table)
-    # Upsert is the faster of the two on large tables; Redshift and ClickHouse have none.
-    strategy: Literal["upsert", "delete-insert"] = "upsert" if "upsert" in strategies else "delete-insert"
+    # An upsert would keep what comes twice; delete-insert keeps one of each (docs/decisions/merge-strategy.md).
+    strategy: Literal["upsert", "delete-insert"] = (
+        "delete-insert" if "delete-insert" in strategies else "upsert"
+    )
     return Keeping(
         {"disposition": "merge", "strategy": strategy},
         table_format=None,

@@ -53,7 +53,7 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
     def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
         if not isinstance(table, pa.Table) or not table.num_rows:
             return
-        found = changed(_without_dlt(table), Warehouse(dlt.current.pipeline(), HISTORY))
+        found = changed(_without_dlt(table), *_held_by(dlt.current.pipeline()))
         if found.num_rows:
             yield storable(found)
 
@@ -64,14 +64,18 @@ def begin_history(
     pipeline: dlt.Pipeline,
     columns: Mapping[str, Any],
     on_load: Callable[[int, int], None] = lambda _rows, _bytes: None,
+    *,
+    only_if_behind: bool = False,
+    name: str = "paystack",
 ) -> None:
     """Give everyone the version that the copy holds, where loads without a history left it behind.
 
     That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
-    `on_load` is told how many rows and bytes are about to be loaded.
+    `on_load` is told how many rows and bytes are about to be loaded; `only_if_behind` begins no history;
+    `name` is the source's, which `clone` changes.
     """
     customers, history = Warehouse(pipeline), Warehouse(pipeline, HISTORY)
-    if not customers.exists() or (history.exists() and not _is_behind(pipeline)):
+    if not customers.exists() or not (_is_behind(pipeline, name) if history.exists() else not only_if_behind):
         return
 
     @dlt.resource(**_hints(columns))
@@ -84,11 +88,22 @@ def begin_history(
         note_history(with_it=True)
         on_load(rows, size)
 
-    @dlt.source(name="paystack", section="paystack")
+    @dlt.source(name=name, section="paystack")
     def history_of_the_copy() -> Any:  # noqa: ANN401  # dlt wants resources
         return versions_of_the_copy
 
     pipeline.run(history_of_the_copy())
+
+
+def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
+    """The history, and the copy where it holds versions that the history lacks."""
+    history = Warehouse(pipeline, HISTORY)
+    behind = (
+        _is_behind(pipeline, dlt.current.source_schema().name)
+        and not emptied(HISTORY)
+        and not emptied("customers")
+    )
+    return history, Warehouse(pipeline) if behind else None
 
 
 def note_history(*, with_it: bool) -> None:
@@ -100,8 +115,8 @@ def note_history(*, with_it: bool) -> None:
         state[_BEHIND] = True
 
 
-def _is_behind(pipeline: dlt.Pipeline) -> bool:
-    resources = pipeline.state.get("sources", {}).get("paystack", {}).get("resources", {})
+def _is_behind(pipeline: dlt.Pipeline, name: str) -> bool:
+    resources = pipeline.state.get("sources", {}).get(name, {}).get("resources", {})
     return bool(resources.get("customers", {}).get(_BEHIND))
 
 
@@ -114,30 +129,55 @@ def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def changed(table: pa.Table, history: Warehouse) -> pa.Table:
+def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:
     """The versions to store: what is new in `table`, and the held versions that end with it.
 
     Args:
         table: Customers as they were just read, each once.
         history: The versions held.
+        copy: Customers whose version the history may lack: theirs is stored first.
 
     """
     seen = _as_versions(table)
+    ids = seen.column("id").to_pylist()
+    first = changed(_cast(copy.rows(ids)), history) if copy is not None else None
     held = _newest(seen, history)
-    known = dict(zip(held.column("id").to_pylist(), held.column("_fingerprint").to_pylist(), strict=True))
-    pairs = zip(seen.column("id").to_pylist(), seen.column("_fingerprint").to_pylist(), strict=True)
+    known = _fingerprints(held) | (_fingerprints(_open(first)) if first is not None else {})
     fresh = seen.filter(
-        pa.array([known.get(number) != fingerprint for number, fingerprint in pairs], pa.bool_())
+        pa.array([known.get(number) != print_ for number, print_ in _fingerprints(seen).items()], pa.bool_())
     )
-    replaced = [number for number in fresh.column("id").to_pylist() if number in known]
-    if not replaced:
-        return fresh
     begin = dict(zip(fresh.column("id").to_pylist(), fresh.column("_valid_from").to_pylist(), strict=True))
-    ended = _open_versions(history, lambda words: f"{words.id} IN ({numbers(replaced)})", "*")
-    ends = pa.array([begin[number] for number in ended.column("id").to_pylist()], TIME)
+    parts = [fresh]
+    if first is not None:
+        parts.append(_ended(first, begin))
+    replaced = begin.keys() & known.keys() - (
+        _fingerprints(_open(first)).keys() if first is not None else set()
+    )
+    if replaced:
+        ended = _open_versions(history, lambda words: f"{words.id} IN ({numbers(replaced)})", "*")
+        parts.append(_ended(_cast(_without_dlt(ended)), begin))
+    return pa.concat_tables(parts[::-1], promote_options="permissive") if len(parts) > 1 else fresh
+
+
+def _fingerprints(versions: pa.Table) -> dict[int, str]:
+    pairs = zip(versions.column("id").to_pylist(), versions.column("_fingerprint").to_pylist(), strict=True)
+    return dict(pairs)
+
+
+def _open(versions: pa.Table) -> pa.Table:
+    return versions.filter(pc.is_null(versions.column("_valid_to")))
+
+
+def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
+    """The versions, of which the open ones end where another one begins."""
+    ids = versions.column("id").to_pylist()
+    open_ = pc.is_null(versions.column("_valid_to"))
+    ends = pa.array([begin.get(number) for number in ids], TIME)
+    ends = pc.if_else(open_, ends, pa.scalar(None, TIME))
     for name in ("_valid_to", "_last_seen_at"):
-        ended = ended.set_column(ended.column_names.index(name), name, ends)
-    return pa.concat_tables([_cast(_without_dlt(ended)), fresh], promote_options="permissive")
+        column = pc.coalesce(ends, versions.column(name).cast(TIME))
+        versions = versions.set_column(versions.column_names.index(name), name, column)
+    return versions
 
 
 def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:

@@ -68,7 +68,8 @@ class LakeReader:
                 rows = _parquet(client, table)
         name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
         self._memory.register(f"every version of {table}", rows)
-        view = f"create or replace view {name} as select * from {every}"  # noqa: S608  # names, quoted
+        columns = f"* replace ({', '.join(texts)})" if merged and (texts := self._texts(rows.schema)) else "*"
+        view = f"create or replace view {name} as select {columns} from {every}"  # noqa: S608  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
         age = [order for column, order in AGE.items() if column in rows.schema.names]
         if keys:
@@ -76,6 +77,16 @@ class LakeReader:
             view += f" qualify row_number() over (partition by {key} order by {', '.join(age) or 1}) = 1"
         self._memory.execute(view)
         return name
+
+    def _texts(self, schema: pa.Schema) -> list[str]:
+        """Texts, spelled so that DuckDB compares them itself: Delta's merge writes Arrow's `string_view`.
+
+        pyarrow 26 has no comparison of it with a `string`, so a question for one customer code would fail.
+        """
+        names = [
+            self.escape_column_name(field.name) for field in schema if str(field.type).endswith("string")
+        ]
+        return [f"{name} || '' as {name}" for name in names]
 
     @contextmanager
     def execute_query(self, sql: str) -> Iterator[Answer]:

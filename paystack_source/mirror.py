@@ -6,22 +6,20 @@ memory of what is proven are committed together.
 
 from __future__ import annotations
 
-import shutil
 import time
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import dlt
 
 from paystack_source.alone import Alone
-from paystack_source.destinations import is_lake, mend, swapping
+from paystack_source.destinations import swapping
 from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
 from paystack_source.history import begin_history
-from paystack_source.pending import begin_anew
 from paystack_source.place import DUCKDB, duckdb_file, forget_other_places, pipeline_name
+from paystack_source.prepare import prepare
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse import Warehouse
 
@@ -151,24 +149,6 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
 
-def leave_nothing_behind(pipeline: Pipeline) -> None:
-    """Let no customer stay in dlt's folder or in the staging dataset once a load is done, nor those of older loads.
-
-    dlt keeps both unless told otherwise. What its configuration says of it, for all pipelines or for this one, wins.
-    """
-    name, keeps = pipeline.pipeline_name, "load.delete_completed_jobs"
-    for setting in (keeps, "load.truncate_staging_dataset"):
-        if all(dlt.config.get(path) is None for path in (setting, f"{name}.{setting}")):
-            dlt.config[f"{name}.{setting}"] = True
-    said = dlt.config.get(f"{name}.{keeps}", bool)
-    if dlt.config.get(keeps, bool) if said is None else said:
-        # dlt itself never looks at older packages again, nor at the failed jobs of one that was given up.
-        for package in {
-            job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
-        }:
-            shutil.rmtree(package, ignore_errors=True)
-
-
 def copy_customers(  # noqa: PLR0913
     pipeline: Pipeline,
     client: PaystackClient,
@@ -236,15 +216,8 @@ def copy_customers(  # noqa: PLR0913
 
 def _prepare(pipeline: Pipeline, alone: Alone, *, history: bool, full_refresh: bool) -> None:
     forget_other_places(pipeline)
-    leave_nothing_behind(pipeline)
-    mend(pipeline)
-    if pipeline.has_pending_data:  # of a run that was killed; `run` would wipe it if it was the first one
-        pipeline.normalize()
-        if not is_lake(pipeline):
-            begin_anew(pipeline)
-        alone.make_room_for_pending()
-        pipeline.load()
-        alone.breathe()
+    prepare(pipeline, alone.make_room_for_pending)
+    alone.breathe()
     if history:
         begin_history(pipeline, CUSTOMER_COLUMNS, alone.make_room)
         alone.breathe()

@@ -39,6 +39,8 @@ from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
+from paystack_source.prepare import WATCH, insist
+from paystack_source.single_writer import insist_on_locks
 from paystack_source.warehouse import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -286,9 +288,14 @@ def resources(
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
         _only_one()
+        pipeline = active_pipeline()
+        if pipeline:
+            insist(pipeline)
         suit("customers", "ledger", HISTORY)
         with begin() as copying:
             for table in map(storable, copying.take()):
+                if pipeline:
+                    insist_on_locks(pipeline)
                 if not history and len(table):
                     note_history(with_it=False)
                 yield table
@@ -305,11 +312,11 @@ _LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
 
 
 def _only_one() -> None:
-    """Refuse a second source in one load: an upsert keeps each row of a load, so customers of both would be doubled."""
+    """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
     load = current_load()
     if load in _LOADS:
         raise ConfigError(
-            "Two Paystack sources in one run of a pipeline would double customers",
+            "Two Paystack sources in one run of a pipeline would read everybody twice",
             advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other).",
         )
     if load is not None:
@@ -362,6 +369,12 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
 
+    A run takes the locks of folder and dataset, finishes loads that were interrupted and mends the dataset first, as
+    the command does. What it cannot do inside dlt's one load: checkpoints, so that an interrupted first load begins
+    anew; a history of the existing copy before its first refresh; a count of the destination after the load, which the
+    next run makes. With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no
+    repair, and dlt's log says so.
+
     Args:
         secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
         base_url: Paystack's, unless a sandbox on this machine is meant; then only with a test key.
@@ -385,6 +398,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         NotCompleteError: The copy could not be proven complete; dlt wraps it.
 
     """
+    WATCH.sources_made = True
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
     limits: dict[str, Any] = {"quota": quota, "quota_share": quota_share, "read_only": True}

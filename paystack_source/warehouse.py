@@ -47,7 +47,7 @@ class Warehouse:
 
     def count(self, windows: Sequence[Window]) -> list[int]:
         counts: list[int] = []
-        for some in _batches(windows, 100):
+        for some in batches(windows, 100):
             rows = self._all(
                 lambda sql, some=some: (  # type: ignore[misc]
                     "SELECT "
@@ -60,7 +60,7 @@ class Warehouse:
 
     def known(self, ids: Collection[int]) -> set[int]:
         found: set[int] = set()
-        for some in _batches(sorted(ids), _BATCH):
+        for some in batches(sorted(ids), _BATCH):
             rows = self._all(
                 lambda sql, some=some: (  # type: ignore[misc]
                     f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.id} IN ({numbers(some)})"
@@ -78,7 +78,7 @@ class Warehouse:
 
     def rows(self, ids: Collection[int]) -> pa.Table:
         tables = []
-        for some in _batches(sorted(ids), _BATCH):
+        for some in batches(sorted(ids), _BATCH):
             table = self.arrow(
                 lambda sql, some=some: (  # type: ignore[misc]
                     f"SELECT * FROM {sql.table} WHERE {sql.id} IN ({numbers(some)})"
@@ -231,7 +231,8 @@ class Afresh(Remembered):
         return self._warehouse.accounts()
 
 
-def _batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
+    """Parts of at most `size`."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 

@@ -237,13 +237,12 @@ def test_killed_anywhere_and_resumed_nothing_is_lost(tmp_path, monkeypatch, sand
     assert open_versions(pipeline) == 1300
 
 
-@pytest.mark.parametrize("statement", ["INSERT INTO", "MERGE INTO"])
-def test_a_load_that_was_killed_half_way_doubles_nobody(tmp_path, monkeypatch, sandbox, statement):
+@pytest.mark.parametrize("schema", ["paystack_staging", "paystack"])
+def test_a_load_that_was_killed_half_way_doubles_nobody(tmp_path, monkeypatch, sandbox, schema):
     """dlt has not noted yet that the statement is done, and sends it again."""
     server = sandbox(customers=700, seed=3)
-    schema = "paystack_staging" if statement == "INSERT INTO" else "paystack"
     deadly = [
-        f'{statement} "{schema}"."{table}"' for table in ("customers", "customers_history", "customers")
+        f'INSERT INTO "{schema}"."{table}"' for table in ("customers", "customers_history", "customers")
     ]
     ends, pipeline = killed(tmp_path, monkeypatch, server, *deadly)
     assert ends == [-signal.SIGKILL] * 3 + [0]

@@ -63,10 +63,10 @@ def test_the_view_shows_the_newest_row_of_each_customer():
 @pytest.mark.parametrize(
     ("name", "strategy", "file_format"),
     [
-        ("bigquery", "upsert", "parquet"),
-        ("snowflake", "upsert", "parquet"),
-        ("databricks", "upsert", "parquet"),
-        ("motherduck", "upsert", "parquet"),
+        ("bigquery", "delete-insert", "parquet"),
+        ("snowflake", "delete-insert", "parquet"),
+        ("databricks", "delete-insert", "parquet"),
+        ("motherduck", "delete-insert", "parquet"),
         ("clickhouse", "delete-insert", "parquet"),
         ("redshift", "delete-insert", None),
     ],

@@ -1,0 +1,210 @@
+"""What interrupted or racing loads left wrong in the dataset, and how it is mended: before anything is read.
+
+*Doubled.* A key that a table holds twice: of its rows the newest stays.
+*Lost loads.* Customers of a load that dlt never noted as done, because the machine that began it is gone: neither the
+history nor the ledger knows of them. They are loaded again, and so are known to both.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, cast
+
+import dlt
+import duckdb
+from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+
+from paystack_source.destinations import MERGED, as_arrow, is_lake, keeping, reading, storable, suit
+from paystack_source.history import HISTORY, history_resource
+from paystack_source.lake import AGE
+from paystack_source.warehouse import batches
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    import pyarrow as pa
+    from dlt.common.schema import Schema
+    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+    from dlt.pipeline.pipeline import Pipeline
+
+CUSTOMERS = "customers"
+AT_ONCE = 50_000
+"""Keys that are mended by one load."""
+_FEW = 1_000
+
+
+def repair(pipeline: Pipeline, schema: Schema) -> int:
+    """Mend what is wrong; how many keys were."""
+    mended = 0
+    # Customers come last: who is mended belongs to a load that was noted, and would not be known as lost any more.
+    for table in ("ledger", HISTORY, "customer_details", "customer_authorizations", CUSTOMERS):
+        if table == CUSTOMERS and table in schema.tables:
+            mended += _load_lost(pipeline, schema)
+        known = schema.tables.get(table)
+        if known is None or known.get("write_disposition") != "merge":
+            continue  # every version is kept, and the newest counts
+        keys = get_columns_names_with_prop(known, "primary_key")
+        left = None
+        while keys and (wrong := _doubled(pipeline, table, keys)) and (left is None or len(wrong) < left):
+            left = len(wrong)
+            mended += len(wrong[:AT_ONCE])
+            _mend(pipeline, schema, table, keys, wrong[:AT_ONCE])
+    return mended
+
+
+def _load_lost(pipeline: Pipeline, schema: Schema) -> int:
+    lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
+    for some in batches(lost, AT_ONCE):
+        _load(pipeline, schema, CUSTOMERS, ["id"], list(some), history=HISTORY in schema.tables)
+    return len(lost)
+
+
+def _doubled(pipeline: Pipeline, table: str, keys: list[str]) -> list[tuple[Any, ...]]:
+    columns = ", ".join(f"{{{key}}}" for key in keys)
+    question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # noqa: S608  # names
+    return _rows(pipeline, table, question, keys)
+
+
+def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
+    """Customers whose load dlt never noted as done."""
+    loads = schema.loads_table_name
+    if not is_lake(pipeline):
+        question = (
+            "SELECT {id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
+            " AND {_dlt_load_id} NOT IN (SELECT {load_id} FROM {loads})"
+        )
+        return [
+            row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id", "load_id"], loads)
+        ]
+    question = "SELECT DISTINCT {_dlt_load_id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
+    open_ = {row[0] for row in _rows(pipeline, CUSTOMERS, question, ["_dlt_load_id"])}
+    open_ -= loads_noted(pipeline, loads)
+    if not open_:
+        return []
+    of_them = ", ".join(map(_literal, open_))
+    question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # noqa: S608  # numbers
+    return [row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id"])]
+
+
+def loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
+    """The loads that dlt noted as done, of one schema or of all."""
+    if is_lake(pipeline):
+        with pipeline.destination_client() as opened:
+            client = cast("FilesystemClient", opened)
+            files = client.list_table_files(table) if client.is_storage_initialized() else []
+        names = (file.rpartition("/")[2].partition(".jsonl")[0].rpartition("__") for file in files)
+        return {load for of, _, load in names if schema in {"", of}}
+    question = "SELECT {load_id}, {schema_name} FROM {table}"
+    rows = _rows(pipeline, table, question, ["load_id", "schema_name"])
+    return {load for load, of in rows if schema in {"", of}}
+
+
+def _rows(
+    pipeline: Pipeline, table: str, question: str, columns: list[str], other: str | None = None
+) -> list[tuple[Any, ...]]:
+    try:
+        with reading(pipeline) as client:
+            names = {column: client.escape_column_name(column) for column in columns}
+            names["table"] = client.make_qualified_table_name(table)
+            if other:
+                names["loads"] = client.make_qualified_table_name(other)
+            with client.execute_query(question.format_map(names)) as cursor:
+                return list(cursor.fetchall())
+    except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
+        return []
+
+
+def _mend(
+    pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
+) -> None:
+    if is_lake(pipeline) and keeping(pipeline, table).table_format == "delta":
+        _overwrite(pipeline, schema, table, keys, wrong)
+    else:
+        _load(pipeline, schema, table, keys, wrong)
+
+
+def _load(  # noqa: PLR0913
+    pipeline: Pipeline,
+    schema: Schema,
+    table: str,
+    keys: list[str],
+    wrong: list[tuple[Any, ...]],
+    *,
+    history: bool = False,
+) -> None:
+    """The newest rows again: what merges them deletes all that there are."""
+    hints = hints_of(schema, table)
+
+    @dlt.resource(name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
+    def again() -> Iterator[pa.Table]:
+        suit(table, HISTORY)
+        for start in range(0, len(wrong), _FEW):
+            held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
+            yield storable(_newest(_without_load(held), keys))
+
+    @dlt.source(name=schema.name, section="paystack")
+    def repaired() -> Any:  # noqa: ANN401  # dlt wants resources
+        found = again()
+        return (found, history_resource(found, hints)) if history else found
+
+    pipeline.run(repaired())
+
+
+def hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means its own type
+    """The columns of a table that is there, as a resource declares them."""
+    return {
+        name: {key: value for key, value in column.items() if key in {"data_type", "nullable"}}
+        for name, column in schema.tables[table]["columns"].items()
+    }
+
+
+def _held(
+    pipeline: Pipeline, table: str, keys: list[str], wrong: list[tuple[Any, ...]], schema: Schema
+) -> pa.Table:
+    """All rows of these keys, and some more where a key has several columns."""
+    first = ", ".join(_literal(row[0]) for row in wrong)
+    with reading(pipeline) as client:
+        name = client.make_qualified_table_name(table)
+        question = f"SELECT * FROM {name} WHERE {client.escape_column_name(keys[0])} IN ({first})"  # noqa: S608  # names, quoted
+        with client.execute_query(question) as cursor:
+            return as_arrow(cursor, schema.tables[table]["columns"])
+
+
+def _without_load(rows: pa.Table) -> pa.Table:
+    return rows.drop_columns([name for name in rows.column_names if name.startswith("_dlt")])
+
+
+def _literal(value: object) -> str:
+    return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+
+
+def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
+    """One row of each key: a version that ended, the latest look at Paystack."""
+    order = [*(["_valid_to nulls last"] if "_valid_to" in rows.column_names else [])]
+    order += [age for column, age in AGE.items() if column in rows.column_names and column != "_dlt_load_id"]
+    if "_missing_since" not in rows.column_names:
+        order = [age for age in order if "_missing_since" not in age]
+    partition = ", ".join(f'"{key}"' for key in keys)
+    with duckdb.connect() as memory:
+        memory.execute("SET TimeZone = 'UTC'")
+        memory.register("held", rows)
+        return memory.execute(
+            f"SELECT * FROM held QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition}"  # noqa: S608  # names, quoted
+            f" ORDER BY {', '.join(order) or 1}) = 1"
+        ).to_arrow_table()
+
+
+def _overwrite(
+    pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
+) -> None:
+    """Delta's merge would update both rows; one commit puts the newest in the place of all."""
+    from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
+
+    with pipeline.destination_client() as opened:
+        delta = cast("FilesystemClient", opened).load_open_table("delta", table)
+    for some in batches(sorted({row[0] for row in wrong}), _FEW):
+        newest = _newest(_held(pipeline, table, keys, [(key,) for key in some], schema), keys)
+        columns = [field.name for field in delta.schema().fields]
+        values = ", ".join(map(_literal, some))
+        write_deltalake(delta, newest.select(columns), mode="overwrite", predicate=f"{keys[0]} IN ({values})")

@@ -1,0 +1,231 @@
+"""Interrupted at any step, by any signal, at either door, in any warehouse: the next run goes on by itself.
+
+Here after each kind of job, and at two other steps; all of them with PAYSTACK_EVERY_STEP=1, which takes minutes.
+"""
+
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+from functools import partial
+from operator import itemgetter
+from pathlib import Path
+
+import pytest
+from deltalake import write_deltalake
+from dlt.pipeline.exceptions import PipelineStepFailed
+
+from paystack_source import paystack_source
+from paystack_source.destinations import is_lake, read_table
+from tests.warehouses.test_copy import assert_same, held, truth
+
+NEVER = 1_000_000
+EVERY = "PAYSTACK_EVERY_STEP" in os.environ
+STEPS = [
+    (step, each)
+    for step, signals in (
+        [(step, (signal.SIGKILL, signal.SIGTERM)) for step in range(1, 160)]
+        if EVERY
+        else [(step, (signal.SIGKILL,)) for step in ("_dlt_pipeline_state", "customers", 20, "ledger", 12)]
+        + [("_dlt_pipeline_state", (signal.SIGTERM,))]
+    )
+    for each in signals
+]
+
+
+class Runs:
+    """Runs at one door, each as a process of its own."""
+
+    def __init__(self, process: subprocess.Popen) -> None:
+        self._process = process
+
+    def begin(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> None:
+        self._process.stdin.write(f"{int(kind)} {step} paystack {machine}\n")
+        self._process.stdin.flush()
+
+    def ended(self) -> int:
+        return int(self._process.stdout.readline())
+
+    def run(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> int:
+        self.begin(machine, step, kind)
+        return self.ended()
+
+
+@contextmanager
+def runs(door: str, place, api) -> Iterator[Runs]:
+    with subprocess.Popen(
+        [
+            sys.executable,
+            "-m",
+            "tests.warehouses.interrupting_driver",
+            door,
+            place.destination,
+            api.secret_key,
+            api.url,
+        ],
+        cwd=Path(__file__).parents[2],
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        text=True,
+    ) as process:
+        try:
+            yield Runs(process)
+        finally:
+            process.stdin.close()
+
+
+@pytest.mark.parametrize("door", ["command", "plain"])
+@pytest.mark.parametrize("kind", ["duckdb", "postgres", "delta"])
+def test_interrupted_at_any_step_the_next_run_goes_on(kind, door, sandbox, warehouse, tmp_path):
+    """Each run is interrupted somewhere in what the one before it left; a state that blocks would block the last."""
+    api, place, machine = sandbox(customers=200, seed=5), warehouse(kind), tmp_path / "here"
+    ends = []
+    with runs(door, place, api) as copying:
+        for step, signal_ in STEPS:
+            ends.append(copying.run(machine, step, signal_))
+            if EVERY:
+                assert (step, signal_, copying.run(machine)) == (step, signal_, 0)
+                assert len(held(place, machine)) == len(truth(api)), (step, signal_)
+            api.add_customers(3)
+        assert copying.run(machine) == 0
+    assert_same(held(place, machine), truth(api))
+    assert_proven(place, machine, len(truth(api)))
+    assert ends.count(-signal.SIGKILL) >= 3, ends
+
+
+@pytest.mark.parametrize(
+    ("kind", "doors"),
+    [("postgres", ("plain", "command")), ("delta", ("plain", "plain")), ("delta-s3", ("command", "plain"))],
+    ids=("postgres", "delta", "delta-s3"),
+)
+def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandbox, warehouse, tmp_path):
+    api, place = sandbox(customers=300, seed=5), warehouse(kind)
+    with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
+        for _ in range(2):  # the first load, and one into what is there
+            one.begin(tmp_path / "one")
+            other.begin(tmp_path / "other")
+            assert (one.ended(), other.ended()) == (0, 0)
+            api.add_customers(30)
+        assert one.run(tmp_path / "one") == 0
+    assert_same(held(place, tmp_path / "one"), truth(api))
+    assert_proven(place, tmp_path / "one", len(truth(api)))
+
+
+def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(sandbox, warehouse, tmp_path):
+    api, place, machine = sandbox(customers=300, seed=5), warehouse("duckdb"), tmp_path / "here"
+    with runs("plain", place, api) as one, runs("plain", place, api) as other:
+        one.begin(machine)
+        other.begin(machine)
+        assert (one.ended(), other.ended()) == (0, 0)
+    assert_same(held(place, machine), truth(api))
+
+
+@pytest.mark.parametrize(
+    ("kind", "door"), [("duckdb", "plain"), ("postgres", "command"), ("delta", "plain"), ("delta", "command")]
+)
+def test_what_an_earlier_version_doubled_or_lost_is_mended(kind, door, sandbox, warehouse, tmp_path):
+    """Everybody is there twice, and the load that brought them was never noted as done: its machine is gone."""
+    api, place = sandbox(customers=200, seed=5), warehouse(kind)
+    with runs(door, place, api) as copying:
+        assert copying.run(tmp_path / "gone") == 0
+        pipeline = place.pipeline(tmp_path / "gone")
+        double(pipeline)
+        assert copying.run(tmp_path / "new") == 0
+    assert_same(held(place, tmp_path / "new"), truth(api))
+    assert_proven(place, tmp_path / "new", len(truth(api)))
+
+
+def double(pipeline) -> None:
+    if not is_lake(pipeline):
+        with pipeline.sql_client() as client:
+            for table in ("customers", "ledger", "customers_history"):
+                name = client.make_qualified_table_name(table)
+                client.execute_sql(f"insert into {name} select * from {name}")
+            history = client.make_qualified_table_name("customers_history")
+            loads = client.make_qualified_table_name("_dlt_loads")
+            client.execute_sql(f"delete from {history} where id % 3 = 0")
+            client.execute_sql(f"delete from {loads}")
+        return
+    with pipeline.destination_client() as client:
+        for table in ("customers", "ledger", "customers_history"):
+            delta = client.load_open_table("delta", table)
+            write_deltalake(delta, delta.to_pyarrow_table(), mode="append")
+        client.load_open_table("delta", "customers_history").delete("id % 3 = 0")
+        for file in client.list_table_files("_dlt_loads"):
+            client.fs_client.rm_file(file)
+
+
+@pytest.mark.parametrize("name", ["paystack", "ghana"])
+def test_a_history_of_an_existing_copy_has_the_version_of_everybody(name, sandbox, warehouse, tmp_path):
+    """At the plain door: also of those who change before the history saw them for the first time."""
+    api, place = sandbox(customers=250, seed=5), warehouse("duckdb")
+    pipeline = place.pipeline(tmp_path / "here")
+    source = partial(paystack_source.clone(name=name), api.secret_key, api.url, quota=0)
+    pipeline.run(source(refresh_budget=0))
+    before = truth(api)
+    code, number = next((row["customer_code"], row["id"]) for row in api.customers_truth())
+    api.edit_customer(code, first_name="Adaeze")
+    pipeline.run(source(history=True, refresh_budget=1))
+    pipeline.run(source(history=True, refresh_budget=10))
+    versions = read_table(pipeline, "customers_history").to_pylist()
+    first = {
+        row["id"]: row["first_name"] for row in sorted(versions, key=itemgetter("_valid_from"), reverse=True)
+    }
+    assert first == {id_: row["first_name"] for id_, row in before.items()}
+    last = [row["first_name"] for row in versions if row["id"] == number and row["_valid_to"] is None]
+    assert last == ["Adaeze"]
+
+
+def test_a_merge_doubles_nobody_who_was_staged_twice(sandbox, warehouse, tmp_path, monkeypatch):
+    """Where dlt does not tell that a run begins, it goes on where it stopped, and stages the rows again."""
+    monkeypatch.setenv("ENABLE_RUNTIME_TRACE", "false")
+    api, place = sandbox(customers=200, seed=5), warehouse("duckdb")
+    with runs("plain", place, api) as copying:
+        assert copying.run(tmp_path, "customers") == -signal.SIGKILL
+        assert copying.run(tmp_path) == 0
+    assert_same(held(place, tmp_path), truth(api))
+
+
+def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
+    sandbox, warehouse, tmp_path, monkeypatch
+):
+    """dlt itself only logs it, and would go on."""
+    api, place = sandbox(customers=150, seed=5), warehouse("postgres")
+    pipeline = place.pipeline(tmp_path / "here")
+    source = partial(paystack_source, api.secret_key, api.url, quota=0)
+    pipeline.run(source())
+    asked = api.stats.total
+    with pipeline.sql_client() as client:  # nobody may ask for the newest row of it
+        client.execute_sql("alter table paystack.ledger rename column entry_id to another")
+    with pytest.raises(PipelineStepFailed, match="entry_id"):
+        pipeline.run(source())
+    assert api.stats.total == asked
+
+
+def test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is(sandbox, warehouse, tmp_path):
+    api, place = sandbox(customers=50, seed=5), warehouse("duckdb")
+    place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
+    other = place.pipeline(tmp_path / "here", "orders")
+    other.run([{"order": 1}], table_name="orders")
+    assert list(other.schemas) == ["orders"]
+
+
+def test_the_plain_source_leaves_no_customer_elsewhere(sandbox, warehouse, tmp_path):
+    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
+    pipeline = place.pipeline(tmp_path / "here")
+    pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
+    with pipeline.sql_client() as client:
+        assert client.execute_sql("select count(*) from paystack_staging.customers") == [(0,)]
+    assert not list((tmp_path / "here").rglob("*.parquet"))
+
+
+def assert_proven(place, machine: Path, customers: int) -> None:
+    pipeline = place.pipeline(machine)
+    ledger = read_table(pipeline, "ledger").to_pylist()
+    assert len({line["entry_id"] for line in ledger}) == len(ledger)
+    newest = max((line for line in ledger if line["kind"] == "count"), key=lambda line: line["verified_at"])
+    assert (newest["proven"], newest["api_total"]) == (True, customers)
+    versions = read_table(pipeline, "customers_history").to_pylist()
+    assert sorted(row["id"] for row in versions if row["_valid_to"] is None) == sorted(held(place, machine))
