@@ -60,8 +60,8 @@ def make(folder: Path, copies: int) -> None:
     os.chdir(folder)
     os.environ |= {"DLT_DATA_DIR": str(folder / "dlt"), "RUNTIME__DLTHUB_TELEMETRY": "false"}
     from paystack_source import PaystackClient
-    from paystack_source.mirror import copy_customers, open_pipeline
     from paystack_source.sandbox import Sandbox
+    from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
     customers = int(os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "5000"))
     chance = random.Random("notebooks")  # noqa: S311  # the same at each refresh

@@ -180,9 +180,9 @@ def _is_on(run: Run, scope: Scope) -> bool:
 
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
-    from paystack_source.destinations import mend  # noqa: PLC0415
-    from paystack_source.prepare import leave_nothing_behind  # noqa: PLC0415
-    from paystack_source.single_writer import writing  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import mend  # noqa: PLC0415
+    from paystack_source.warehouse.prepare import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.warehouse.single_writer import writing  # noqa: PLC0415
 
     plan = run.plan()
     pipeline = writeback_pipeline(destination, dataset)
@@ -207,8 +207,8 @@ def _resource(
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
-    from paystack_source.destinations import keeping, mean_it, storable  # noqa: PLC0415
     from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import keeping, mean_it, storable  # noqa: PLC0415
 
     mean_it(name)
     kept = keeping(pipeline, name)
@@ -294,7 +294,7 @@ def _customer_tables(destination: str, dataset: str, plan: Plan, journal: Journa
     changes = changed_customers(plan, journal)
     if not changes:
         return []
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+    from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 
     warehouse = Warehouse(extract_pipeline(destination, dataset))
     accounts = warehouse.accounts()

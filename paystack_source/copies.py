@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import duckdb
 
-from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -41,9 +41,9 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
                     return None
                 return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
         return duckdb_copy(path, dataset=dataset) if there else None
-    from paystack_source.destinations import read_table  # noqa: PLC0415
     from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import read_table  # noqa: PLC0415
+    from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 
     pipeline = extract_pipeline(destination, dataset)
     if not Warehouse(pipeline).total():
@@ -54,7 +54,7 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
 
 def read_since(destination: str, dataset: str) -> datetime | None:
     """The time since which every customer of the copy was read from Paystack; None if it does not say."""
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+    from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 
     lines = Warehouse(extract_pipeline(destination, dataset)).ask(
         lambda sql: (
@@ -95,8 +95,8 @@ def _ask_runs(columns: str, where: str, destination: str, dataset: str) -> list[
             return _ask_duckdb(path, query) if path.is_file() else []
         except (duckdb.CatalogException, duckdb.BinderException):
             return []
-    from paystack_source.destinations import columns_of  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import columns_of  # noqa: PLC0415
+    from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 
     pipeline = writeback_pipeline(destination, dataset)
     pipeline.sync_destination()
@@ -116,7 +116,7 @@ def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
 
 def writeback_pipeline(destination: str, dataset: str) -> Pipeline:
     """The write-back's own pipeline, in the dataset of the copy."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
+    from paystack_source.warehouse.sync import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
 
     pipeline = open_pipeline(destination, dataset, name=PIPELINE)
     forget_other_places(pipeline)
@@ -125,7 +125,7 @@ def writeback_pipeline(destination: str, dataset: str) -> Pipeline:
 
 def extract_pipeline(destination: str, dataset: str) -> Pipeline:
     """The extract's pipeline, to read the copy with: it knows the types of the columns."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415
+    from paystack_source.warehouse.sync import open_pipeline  # noqa: PLC0415
 
     pipeline = open_pipeline(destination, dataset)
     pipeline.sync_destination()

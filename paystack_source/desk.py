@@ -38,7 +38,7 @@ from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
-from paystack_source.place import SANDBOX
+from paystack_source.warehouse.locations import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

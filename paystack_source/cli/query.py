@@ -25,7 +25,7 @@ from paystack_source.cli.terminal import (
 )
 from paystack_source.commands import called
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.place import duckdb_file
+from paystack_source.warehouse.locations import duckdb_file
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

@@ -38,8 +38,8 @@ def seeded(folder):
     os.environ["PAYSTACK_SANDBOX_CUSTOMERS"] = "300"
     runpy.run_path(str(NOTEBOOKS / "copies.py"))["make"](folder, 2)
     from paystack_source import PaystackClient
-    from paystack_source.mirror import copy_customers, open_pipeline
     from paystack_source.sandbox import Sandbox
+    from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
     with Sandbox(state="paystack_sandbox.sqlite", limit=0) as sandbox:
         people = [person for person in sandbox.customers_truth() if person["risk_action"] == "default"]
@@ -63,8 +63,8 @@ def empty(folder):
     import dlt  # make() set its folder before
 
     from paystack_source import PaystackClient
-    from paystack_source.mirror import copy_customers
     from paystack_source.sandbox import Sandbox
+    from paystack_source.warehouse.sync import copy_customers
 
     folder.mkdir()
     pipeline = dlt.pipeline(

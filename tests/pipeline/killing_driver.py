@@ -20,8 +20,8 @@ from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
+from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
 if TYPE_CHECKING:
     from collections.abc import Callable

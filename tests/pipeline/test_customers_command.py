@@ -240,8 +240,8 @@ def test_a_locked_database_is_named_plainly(command, paystack, capsys):
 
 def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
     paystack()
-    from paystack_source.alone import Alone
-    from paystack_source.mirror import open_pipeline
+    from paystack_source.warehouse.duckdb_guard import Alone
+    from paystack_source.warehouse.sync import open_pipeline
 
     inside, leave = threading.Event(), threading.Event()
 

@@ -10,12 +10,12 @@ import msgspec
 import pytest
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.details import fetch_details
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.windows import END, Window
-from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.sandbox import answers
 from paystack_source.source import paystack_source
+from paystack_source.warehouse.details import fetch_details
+from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
 
 @pytest.fixture

@@ -7,8 +7,8 @@ from typing import Any
 import dlt
 import pyarrow as pa
 
-from paystack_source.destinations import keeping
 from paystack_source.extract.arrow import SCHEMA
+from paystack_source.warehouse.destinations import keeping
 
 BASE = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
 NAMES = [

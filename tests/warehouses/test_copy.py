@@ -10,10 +10,10 @@ import pandas as pd
 import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action
-from paystack_source.destinations import read_table, reading
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.lake import LakeReader
-from paystack_source.mirror import Report, copy_customers
+from paystack_source.warehouse.destinations import read_table, reading
+from paystack_source.warehouse.lake import LakeReader
+from paystack_source.warehouse.sync import Report, copy_customers
 from tests.warehouses.conftest import DATABASES, LAKES, Warehouse
 
 ODD = [

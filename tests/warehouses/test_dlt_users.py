@@ -12,7 +12,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
-from paystack_source.destinations import read_table
+from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
 from tests.warehouses.conftest import LAKES
 

@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from dlt.common.destination import Destination
 
-from paystack_source.destinations import keeping
+from paystack_source.warehouse.destinations import keeping
 
 PAGE = Path(__file__).parents[2] / "docs" / "destinations.md"
 EXAMPLES = [tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)]

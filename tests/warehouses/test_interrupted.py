@@ -18,7 +18,7 @@ from deltalake import write_deltalake
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
-from paystack_source.destinations import is_lake, read_table
+from paystack_source.warehouse.destinations import is_lake, read_table
 from tests.warehouses.test_copy import assert_same, held, truth
 
 NEVER = 1_000_000

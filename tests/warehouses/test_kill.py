@@ -8,8 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source import single_writer
-from paystack_source.destinations import read_table
+from paystack_source.warehouse import single_writer
+from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
 from tests.warehouses.test_copy import assert_same, copy, held, truth
 
@@ -19,7 +19,7 @@ import os, signal, sys
 import dlt
 from dlt.load import Load
 from paystack_source import PaystackClient
-from paystack_source.mirror import copy_customers
+from paystack_source.warehouse.sync import copy_customers
 from paystack_source.source import Limits
 
 destination, machine, key, url, deadly = sys.argv[1:]

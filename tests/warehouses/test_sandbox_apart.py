@@ -10,9 +10,9 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.cli.terminal import run
-from paystack_source.destinations import read_table
 from paystack_source.errors import ExitCode
 from paystack_source.sandbox import Sandbox
+from paystack_source.warehouse.destinations import read_table
 from tests.bulk_run.conftest import load_script
 
 

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dlt
 import pyarrow as pa
 
-from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
@@ -31,7 +30,8 @@ from paystack_source.extract.details import (
     fetch_all,
 )
 from paystack_source.extract.windows import moment
-from paystack_source.warehouse import Warehouse
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

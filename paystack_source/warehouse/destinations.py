@@ -6,7 +6,7 @@ Everything else asks here and stays the same for all of them. Two things differ.
 and Iceberg tables only at a price that grows with the table (docs/decisions/iceberg-or-delta.md); there every
 load adds rows, and of the rows of one customer the newest counts.
 
-*Reading.* A database is asked in SQL, and so are files: DuckDB reads them in memory (`paystack_source.lake`).
+*Reading.* A database is asked in SQL, and so are files: DuckDB reads them in memory (`paystack_source.warehouse.lake`).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from paystack_source.errors import ConfigError
-from paystack_source.lake import Answer, LakeReader
+from paystack_source.warehouse.lake import Answer, LakeReader
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence

@@ -19,11 +19,18 @@ from dlt.common.schema import Schema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.pipeline import trace
 
-from paystack_source.destinations import is_lake, mend, reading
-from paystack_source.history import HISTORY, begin_history
-from paystack_source.pending import begin_anew, is_ours, schema_of
-from paystack_source.repair import hints_of, loads_noted, repair
-from paystack_source.single_writer import enter, insist_on_locks, leave, lock_dataset, lock_folder, run_of
+from paystack_source.warehouse.destinations import is_lake, mend, reading
+from paystack_source.warehouse.history import HISTORY, begin_history
+from paystack_source.warehouse.interrupted_loads import begin_anew, is_ours, schema_of
+from paystack_source.warehouse.repair import hints_of, loads_noted, repair
+from paystack_source.warehouse.single_writer import (
+    enter,
+    insist_on_locks,
+    leave,
+    lock_dataset,
+    lock_folder,
+    run_of,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -3,7 +3,7 @@
 Files are opened as Arrow with the help of their format's library, and DuckDB, in memory, answers questions
 about them. dlt has a reader of its own for files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
 
-Where nothing can be merged every load adds rows (see `paystack_source.destinations`). Who reads here does not
+Where nothing can be merged every load adds rows (see `paystack_source.warehouse.destinations`). Who reads here does not
 see that: of the rows with one primary key there is only the newest.
 """
 

@@ -4,7 +4,7 @@ A file lock guards dlt's working folder, which is for one process. A lock in the
 whose staging tables all machines share: in PostgreSQL a lock of a transaction that stays open, in a folder a file
 lock, in a bucket an object that its owner renews and that expires when nobody does. DuckDB's file takes one process
 anyway. Other databases have no such lock: there two machines that race are found and healed by the next run
-(`paystack_source.repair`). All of them but the last end with the process, however it ends.
+(`paystack_source.warehouse.repair`). All of them but the last end with the process, however it ends.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from typing import TYPE_CHECKING, Any, Self, cast
 from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
-from paystack_source.destinations import is_lake
 from paystack_source.errors import AlreadyRunningError
+from paystack_source.warehouse.destinations import is_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
