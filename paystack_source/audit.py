@@ -207,7 +207,7 @@ def _resource(
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
+    from paystack_source.warehouse.copying import CUSTOMER_COLUMNS  # noqa: PLC0415
     from paystack_source.warehouse.destinations import keeping, mean_it, storable  # noqa: PLC0415
 
     mean_it(name)

@@ -41,7 +41,7 @@ def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
                     return None
                 return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
         return duckdb_copy(path, dataset=dataset) if there else None
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
+    from paystack_source.warehouse.copying import CUSTOMER_COLUMNS  # noqa: PLC0415
     from paystack_source.warehouse.destinations import read_table  # noqa: PLC0415
     from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 

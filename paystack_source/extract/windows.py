@@ -14,6 +14,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.errors import ConfigError
+from paystack_source.values import in_utc
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -243,7 +244,7 @@ def moment(value: str | datetime) -> datetime:
                 f"{value!r} is not a time",
                 advice="Write a date (2026-01-31) or a time (2026-01-31T08:00:00Z); without a zone it is UTC.",
             ) from None
-    return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
+    return in_utc(parsed)
 
 
 def bounds(start: str | datetime | None, end: str | datetime | None) -> Window | None:

@@ -388,5 +388,5 @@ def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequen
     with reading(pipeline) as client:
         wanted = ", ".join(client.escape_column_name(name) for name in columns) or "*"
         name = client.make_qualified_table_name(table)
-        with client.execute_query(f"select {wanted} from {name}") as cursor:  # noqa: S608  # names, quoted
+        with client.execute_query(f"select {wanted} from {name}") as cursor:  # names, quoted
             return as_arrow(cursor, columns_of(pipeline, table))

@@ -30,8 +30,8 @@ _COPIES = 6  # it never needed more than so many times the load (measured)
 class Alone:
     """A context manager around a run.
 
-    It holds the locks of `single_writer`; an open connection is DuckDB's own lock, and keeps out everybody else who would
-    write into the file between two loads.
+    It holds the locks of `single_writer`; an open connection is DuckDB's own lock, and keeps out everybody else who
+    would write into the file between two loads.
 
     Raises:
         AlreadyRunningError: There is another run with this working folder.

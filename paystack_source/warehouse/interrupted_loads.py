@@ -103,7 +103,7 @@ def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load:
     for table, column in tables:
         try:
             client.execute_sql(
-                f"DELETE FROM {client.make_qualified_table_name(table)}"  # noqa: S608  # names, quoted
+                f"DELETE FROM {client.make_qualified_table_name(table)}"  # names, quoted
                 f" WHERE {client.escape_column_name(column)} = %s",
                 load,
             )

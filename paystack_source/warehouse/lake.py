@@ -69,7 +69,7 @@ class LakeReader:
         name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
         self._memory.register(f"every version of {table}", rows)
         columns = f"* replace ({', '.join(texts)})" if merged and (texts := self._texts(rows.schema)) else "*"
-        view = f"create or replace view {name} as select {columns} from {every}"  # noqa: S608  # names, quoted
+        view = f"create or replace view {name} as select {columns} from {every}"  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
         age = [order for column, order in AGE.items() if column in rows.schema.names]
         if keys:

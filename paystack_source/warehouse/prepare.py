@@ -120,7 +120,7 @@ def _overtaken(pipeline: Pipeline) -> bool:
             loads = client.make_qualified_table_name(schema.loads_table_name)
             names = {name: client.escape_column_name(name) for name in ("load_id", "schema_name")}
             question = (
-                f"SELECT COUNT(*) FROM {loads} WHERE {names['load_id']} > '{oldest}'"  # noqa: S608  # names, quoted
+                f"SELECT COUNT(*) FROM {loads} WHERE {names['load_id']} > '{oldest}'"  # names, quoted
                 f" AND {names['schema_name']} = '{schema.name}'"
             )
             with client.execute_query(question) as cursor:

@@ -62,7 +62,7 @@ def _load_lost(pipeline: Pipeline, schema: Schema) -> int:
 
 def _doubled(pipeline: Pipeline, table: str, keys: list[str]) -> list[tuple[Any, ...]]:
     columns = ", ".join(f"{{{key}}}" for key in keys)
-    question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # noqa: S608  # names
+    question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # names
     return _rows(pipeline, table, question, keys)
 
 
@@ -83,7 +83,7 @@ def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
     if not open_:
         return []
     of_them = ", ".join(map(_literal, open_))
-    question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # noqa: S608  # numbers
+    question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # numbers
     return [row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id"])]
 
 
@@ -166,7 +166,9 @@ def _held(
     first = ", ".join(_literal(row[0]) for row in wrong)
     with reading(pipeline) as client:
         name = client.make_qualified_table_name(table)
-        question = f"SELECT * FROM {name} WHERE {client.escape_column_name(keys[0])} IN ({first})"  # noqa: S608  # names, quoted
+        question = (
+            f"SELECT * FROM {name} WHERE {client.escape_column_name(keys[0])} IN ({first})"  # names, quoted
+        )
         with client.execute_query(question) as cursor:
             return as_arrow(cursor, schema.tables[table]["columns"])
 
@@ -190,7 +192,7 @@ def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
         memory.execute("SET TimeZone = 'UTC'")
         memory.register("held", rows)
         return memory.execute(
-            f"SELECT * FROM held QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition}"  # noqa: S608  # names, quoted
+            f"SELECT * FROM held QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition}"  # names, quoted
             f" ORDER BY {', '.join(order) or 1}) = 1"
         ).to_arrow_table()
 

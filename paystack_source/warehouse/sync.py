@@ -14,7 +14,14 @@ import dlt
 
 from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
-from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
+from paystack_source.warehouse.copying import (
+    CUSTOMER_COLUMNS,
+    REFRESH_BUDGET,
+    Copying,
+    Limits,
+    checkpoint,
+    ledger_lines,
+)
 from paystack_source.warehouse.destinations import swapping
 from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.duckdb_guard import Alone

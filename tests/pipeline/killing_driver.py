@@ -20,7 +20,7 @@ from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.source import Limits
+from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
 if TYPE_CHECKING:

@@ -23,7 +23,7 @@ from paystack_source.errors import Unavailable
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Window
-from paystack_source.source import Limits
+from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
 from tests.events import PATIENCE
@@ -116,7 +116,9 @@ def test_who_comes_into_a_window_that_was_just_read_is_no_sign_of_a_loss(pipelin
 
 
 def test_windows_that_do_not_add_up_are_no_matter_once_the_whole_list_did(pipeline, sandbox, monkeypatch):
-    monkeypatch.setattr("paystack_source.source.Reader", functools.partial(Reader, window_rows=100))
+    monkeypatch.setattr(
+        "paystack_source.warehouse.copying.Reader", functools.partial(Reader, window_rows=100)
+    )
     server = sandbox(customers=700, dropped_rows=1.0, cursor_with_filters="ignore", seed=3)
     report = copy(pipeline, server)
     assert held(pipeline) == truth(server)

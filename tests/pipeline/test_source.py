@@ -97,7 +97,7 @@ def test_a_run_that_fails_leaves_none_either(pipeline, sandbox):
 
 @pytest.mark.parametrize("latency", [0.0, 0.15])
 def test_what_stops_early_asks_nothing_more(pipeline, sandbox, monkeypatch, latency):
-    monkeypatch.setattr("paystack_source.source.BATCH_ROWS", 1_000)
+    monkeypatch.setattr("paystack_source.warehouse.copying.BATCH_ROWS", 1_000)
     monkeypatch.setattr("paystack_source.extract.reader.AHEAD_BYTES", 100_000)
     server = sandbox(customers=40_000, latency=latency)
     kept = source(server)

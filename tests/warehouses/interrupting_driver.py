@@ -27,7 +27,7 @@ from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source import PaystackClient, paystack_source
-from paystack_source.source import Limits
+from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.sync import copy_customers
 
 if TYPE_CHECKING:

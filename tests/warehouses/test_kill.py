@@ -20,7 +20,7 @@ import dlt
 from dlt.load import Load
 from paystack_source import PaystackClient
 from paystack_source.warehouse.sync import copy_customers
-from paystack_source.source import Limits
+from paystack_source.warehouse.copying import Limits
 
 destination, machine, key, url, deadly = sys.argv[1:]
 noted, packages = Load.complete_package, []

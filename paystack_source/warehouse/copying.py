@@ -1,0 +1,332 @@
+"""A run of copying customers as dlt loads: the tables `customers` and `ledger`, in one load or in several.
+
+What is proven is remembered in the resource's state, which dlt commits together with the rows.
+"""
+
+from __future__ import annotations
+
+import time
+from collections import deque
+from contextlib import nullcontext
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, cast
+
+import dlt
+import pyarrow as pa
+
+from paystack_source.customer import dlt_columns
+from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.events import Checkpoint, Rows
+from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
+from paystack_source.extract.windows import Coverage, Window, moment, stamp
+from paystack_source.warehouse.destinations import (
+    LOAD_ID,
+    MERGED,
+    active_pipeline,
+    current_load,
+    emptied,
+    storable,
+    suit,
+)
+from paystack_source.warehouse.history import HISTORY, history_resource, note_history
+from paystack_source.warehouse.prepare import insist
+from paystack_source.warehouse.queries import Afresh, Remembered, Warehouse
+from paystack_source.warehouse.single_writer import insist_on_locks
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Generator, Iterator
+    from contextlib import AbstractContextManager
+
+    from dlt.extract import DltResource
+
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.extract.events import Event
+
+REFRESH_BUDGET = 60
+"""Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
+
+BATCH_ROWS = 30_000
+"""Customers handed to dlt at once: each time costs it 30 ms."""
+
+BATCH_BYTES = 16_000_000
+"""Or so many bytes of them, where they are large."""
+
+CUSTOMER_COLUMNS: dict[str, Any] = {**dlt_columns(), **LOAD_ID}
+"""The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
+
+_LEDGER_SCHEMA = pa.schema(
+    [
+        (
+            name,
+            {
+                "text": pa.string(),
+                "bigint": pa.int64(),
+                "bool": pa.bool_(),
+                "timestamp": pa.timestamp("us", tz="UTC"),
+            }[kind],
+        )
+        for name, kind in LEDGER_COLUMNS.items()
+    ]
+)
+
+
+@dataclass(slots=True)
+class Limits:
+    """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds.
+
+    One of so many bytes ends at once, inside a window if need be: a merge has to fit into memory.
+    Each load may be as large as all before it together, so a kill at any moment costs about half of what the run has
+    read, if there was little, and never more than one full load or about `seconds`.
+    """
+
+    rows: int = 200_000
+    first_rows: int = 30_000
+    slow_rows: int = 20_000
+    seconds: float = 30.0
+    bytes: int = 100_000_000
+
+    def reached(self, rows: int, seconds: float, loaded: int) -> bool:
+        """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
+        enough = min(self.rows, max(self.first_rows, loaded))
+        return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
+
+
+class Copying:
+    """One run of copying customers, taken in one load or in several.
+
+    `resources()` gives the resources for the next load; after it, ask for them again until `done`. The reader works
+    on in the background while a load is under way.
+    """
+
+    def __init__(  # noqa: PLR0913  # the settings of a run
+        self,
+        client: PaystackClient,
+        *,
+        window: Window | None = None,
+        refresh_budget: int = REFRESH_BUDGET,
+        anew: bool = False,
+        allow_incomplete: bool = False,
+        limits: Limits | None = None,
+        on_rows: Callable[[int], None] | None = None,
+        on_total: Callable[[int], None] | None = None,
+        on_load: Callable[[int, int], None] | None = None,
+    ) -> None:
+        self._on_rows = on_rows or (lambda _rows: None)
+        self._on_total = on_total or (lambda _rows: None)
+        self._on_load = on_load or (lambda _rows, _bytes: None)
+        self.client = client
+        self.window = window
+        self.refresh_budget = refresh_budget
+        self.anew = anew
+        self.allow_incomplete = allow_incomplete
+        self.limits = None if anew else limits
+        self.done = False
+        self.failure: BaseException | None = None
+        self.rows_loaded = 0
+        self.entries: list[Entry] = []
+        self._untaken: list[Entry] = []
+        self.extraction: Extraction | None = None
+        self._reader = Reader(client)
+        self._events: Generator[Event] | None = None
+
+    def close(self) -> None:
+        """Stop reading and let the reader's threads go; the client is its owner's to close."""
+        self._reader.close()
+        if self._events is not None:
+            self._events.close()
+
+    def take(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
+        """What the next load stores: tables of customers and ledger lines."""
+        state = dlt.current.resource_state("customers")
+        extraction, events = self._begun(state)
+        started, rows, size = time.monotonic(), 0, 0
+        batch = _Batch()
+        try:
+            for event in events:
+                if isinstance(event, Rows):
+                    rows += event.table.num_rows
+                    size += batch.add(event.table)
+                    self._tell(event.table.num_rows, extraction.tally.api_total)
+                    if batch.full:
+                        yield from batch.emptied()
+                        self._remember(state, extraction)  # only what was yielded: dlt may stop at any yield
+                    if self.limits and size >= self.limits.bytes:
+                        break
+                    continue
+                if isinstance(event, Entry):
+                    self._untaken.append(event)
+                if self.limits and (
+                    isinstance(event, Checkpoint)
+                    or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
+                ):
+                    break
+            else:
+                self.done = True
+        except (Exception, KeyboardInterrupt) as error:
+            if self.limits is None or not (rows or self._untaken):
+                raise
+            self.failure, self.done = error, True  # what was read is loaded first
+        yield from batch.emptied()
+        self._remember(state, extraction)
+        self.rows_loaded += rows
+        self._on_load(rows, size)
+        self._insist(extraction)
+        if self._untaken:
+            yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+
+    def _tell(self, rows: int, total: int | None) -> None:
+        self._on_rows(rows)
+        if total is not None:
+            self._on_total(total)
+
+    def _insist(self, extraction: Extraction) -> None:
+        """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
+        if not self.done or self.failure or extraction.tally.complete:
+            return
+        if self.anew:
+            raise NotCompleteError("The full refresh could not be proven complete; the copy is as it was.")
+        if self.limits is None and not self.allow_incomplete:
+            raise NotCompleteError("The copy could not be proven complete; nothing of this load is kept.")
+
+    def take_entries(self) -> list[Entry]:
+        """The ledger's lines since the last time."""
+        entries, self._untaken = self._untaken, []
+        self.entries += entries
+        return entries
+
+    def _begun(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Event]]:
+        if self.extraction is not None and self._events is not None:
+            self.extraction.loaded()
+            return self.extraction, self._events
+        anew = self.anew or emptied("customers")
+        coverage = Coverage([] if anew else Coverage.load(state.get("coverage", [])))
+        pipeline = active_pipeline()
+        # A copy of what was recorded: the extraction adds to its own what it proves.
+        held: Held = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
+        if anew and isinstance(held, Warehouse):
+            held = Afresh(held)
+        self.extraction = Extraction(
+            self._reader,
+            held,
+            coverage,
+            bounds=self.window,
+            refresh_budget=0 if anew else self.refresh_budget,
+            filters_ignored_at=moment(noticed) if (noticed := state.get("filters_ignored_at")) else None,
+        )
+        self._events = cast("Generator[Event]", self.extraction.events())
+        return self.extraction, self._events
+
+    def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
+        state["coverage"] = extraction.coverage.dump()
+        noticed = extraction.filters_ignored_at
+        state["filters_ignored_at"] = stamp(noticed) if noticed else None
+
+
+class _Batch:
+    """Tables that dlt gets as one."""
+
+    def __init__(self) -> None:
+        self._tables: list[pa.Table] = []
+        self._rows = self._bytes = 0
+
+    def add(self, table: pa.Table) -> int:
+        """Take a table along; its size in bytes."""
+        size: int = table.get_total_buffer_size()
+        self._tables.append(table)
+        self._rows += table.num_rows
+        self._bytes += size
+        return size
+
+    @property
+    def full(self) -> bool:
+        return self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+
+    def emptied(self) -> Iterator[pa.Table]:
+        if self._tables:
+            table = pa.concat_tables(self._tables, promote_options="default").combine_chunks()
+            self._tables, self._rows, self._bytes = [], 0, 0
+            yield table
+
+
+_LEDGER: dict[str, Any] = {
+    "name": "ledger",
+    "primary_key": "entry_id",
+    "write_disposition": MERGED,
+    "columns": {**{name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()}, **LOAD_ID},
+}
+
+
+def _lines(entries: list[Entry]) -> pa.Table | None:
+    if not entries:
+        return None
+    return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
+
+
+def resources(
+    begin: Callable[[], AbstractContextManager[Copying]], *, anew: bool = False, history: bool = False
+) -> tuple[DltResource, ...]:
+    """The resources over a run of copying; `begin` gives it each time that dlt begins to extract."""
+    copying: Copying | None = None
+
+    @dlt.resource(
+        name="customers",
+        primary_key="id",
+        write_disposition="replace" if anew else MERGED,
+        columns=CUSTOMER_COLUMNS,
+    )
+    def customers() -> Iterator[pa.Table]:
+        nonlocal copying
+        _only_one()
+        pipeline = active_pipeline()
+        if pipeline:
+            insist(pipeline)
+        suit("customers", "ledger", HISTORY)
+        with begin() as copying:
+            for table in map(storable, copying.take()):
+                if pipeline:
+                    insist_on_locks(pipeline)
+                if not history and len(table):
+                    note_history(with_it=False)
+                yield table
+
+    def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # only when it comes matters
+        return storable(_lines(copying.take_entries() if copying else []))
+
+    found = customers()
+    lines = found | dlt.transformer(entries, **_LEDGER)
+    return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
+
+
+_LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
+
+
+def _only_one() -> None:
+    """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
+    load = current_load()
+    if load in _LOADS:
+        raise ConfigError(
+            "Two Paystack sources in one run of a pipeline would read everybody twice",
+            advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other).",
+        )
+    if load is not None:
+        _LOADS.append(load)
+
+
+@dlt.source(name="paystack", section="paystack")
+def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
+    """The next load of a run that is under way."""
+    return resources(lambda: nullcontext(copying), anew=copying.anew, history=history)
+
+
+@dlt.source(name="paystack", section="paystack")
+def ledger_lines(entries: list[Entry]) -> Any:  # noqa: ANN401  # dlt wants resources
+    """Lines of the ledger alone, to complete them once everything is loaded."""
+
+    @dlt.resource(**_LEDGER)
+    def ledger() -> Iterator[pa.Table | None]:
+        suit("ledger")
+        yield storable(_lines(entries))
+
+    return ledger
