@@ -31,7 +31,7 @@ from paystack_source.extract.details import (
     fetch_all,
 )
 from paystack_source.extract.windows import moment
-from paystack_source.warehouse import Warehouse
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator

@@ -22,14 +22,14 @@ import pyarrow.compute as pc
 from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
-from paystack_source.warehouse import Warehouse, numbers
+from paystack_source.warehouse.queries import Warehouse, numbers
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
 
     from dlt.extract import DltResource
 
-    from paystack_source.warehouse import Words
+    from paystack_source.warehouse.queries import Words
 
 HISTORY = "customers_history"
 

@@ -23,7 +23,7 @@ from paystack_source.history import begin_history
 from paystack_source.pending import begin_anew
 from paystack_source.place import DUCKDB, duckdb_file, forget_other_places, pipeline_name
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
-from paystack_source.warehouse import Warehouse
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -39,7 +39,7 @@ from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
 from paystack_source.history import HISTORY, history_resource, note_history
-from paystack_source.warehouse import Afresh, Remembered, Warehouse
+from paystack_source.warehouse.queries import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Generator, Iterator

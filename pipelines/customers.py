@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.cli.progress import Progress
     from paystack_source.mirror import Report
+    from paystack_source.progress import Progress
 
 THIS = "python pipelines/customers.py"
 

@@ -23,7 +23,9 @@ MAY_USE = {
     "api": {"settings"},
     "settings": {"api"},
     "extract": {"api", "settings"},
-    "bulk": {"api", "place", "audit", "copies", "cli", "settings"},
+    "progress": set(),
+    "failures": {"api"},
+    "bulk": {"api", "failures", "place", "progress", "settings", "warehouse"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -31,7 +33,7 @@ MAY_USE = {
     "pending": set(),
     "lake": set(),
     "destinations": {"lake"},
-    "warehouse": {"destinations", "extract", "lake"},
+    "warehouse": {"destinations", "extract", "lake", "mirror", "place"},
     "details": {"api", "destinations", "extract", "warehouse"},
     "history": {"destinations", "extract", "warehouse"},
     "source": {"api", "destinations", "details", "extract", "history", "settings", "warehouse"},
@@ -47,11 +49,8 @@ MAY_USE = {
         "source",
         "warehouse",
     },
-    "copies": {"bulk", "destinations", "mirror", "place", "source", "warehouse"},
-    "audit": {"bulk", "cli", "copies", "destinations", "mirror", "place", "source", "warehouse"},
-    "desk": {"api", "audit", "bulk", "cli", "copies", "place", "sandbox", "settings"},
     # what people see
-    "cli": {"api", "place"},
+    "cli": {"api", "bulk", "failures", "place", "progress", "sandbox", "warehouse"},
     "__init__": {"api", "bulk", "source"},
 }
 
@@ -70,7 +69,7 @@ PURE = [
     "values.py",
     "extract/windows.py",
     "bulk/run/states.py",
-    "cli/failures.py",
+    "failures.py",
     "errors.py",
     "api/records.py",
 ]

@@ -6,16 +6,16 @@ Pure; draws nothing.
 from __future__ import annotations
 
 import itertools
-import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.bulk.service import COMMAND, MAX_AGE_RESUMED
 from paystack_source.place import SANDBOX
+from paystack_source.values import as_text, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +25,9 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
-    from paystack_source.bulk.service import Finished
+    from paystack_source.bulk.run.report import RunReport
 
+COMMAND: Final = "python pipelines/bulk.py"
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
 
@@ -54,7 +55,7 @@ def plan_facts(plan: Plan) -> Facts:
         ("requests", f"{counts.requests:,}"),
         (
             "time",
-            f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"
+            f"about {duration(header.minutes * 60)} at {header.per_minute:,.0f} requests a minute"
             if header.per_minute
             else "without a limit of our own: as fast as Paystack answers",
         ),
@@ -80,15 +81,6 @@ def _copy(header: PlanHeader) -> str:
     if header.refreshed:
         held.append(f"{header.refreshed:,} customers read now")
     return " and ".join(held) or "nothing: old values are unknown"
-
-
-def minutes(value: float) -> str:
-    """`12 s`, `3.4 min`, `2 h 47 min`."""
-    if value < 1:
-        return f"{value * 60:.0f} s"
-    if value < 60:  # noqa: PLR2004
-        return f"{value:.1f} min"
-    return f"{value // 60:.0f} h {value % 60:.0f} min"
 
 
 CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
@@ -127,7 +119,7 @@ def _fields(row: PlanRow) -> list[tuple[str, str, str]]:
 def _shown(value: object) -> str:
     if value in (None, ""):
         return "(empty)"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = as_text(value) or ""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
@@ -202,12 +194,12 @@ HEADINGS: Final = {
 }
 
 
-def labels(finished: Finished) -> dict[Outcome, str]:
+def labels(finished: RunReport) -> dict[Outcome, str]:
     """What each outcome is called."""
     return _RUNNING_LABELS if finished.running else _LABELS
 
 
-def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
+def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
     """How a run stands, as label and value, and the way back if there is one; for `chosen` see `again`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
@@ -219,7 +211,7 @@ def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
     facts += [(names[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
-    facts += [("requests", f"{finished.requests:,}"), ("time", minutes(finished.seconds / 60))]
+    facts += [("requests", f"{finished.requests:,}"), ("time", duration(finished.seconds))]
     for label, path in (
         ("results", finished.run.results_file),
         ("failed rows", finished.run.failed_file),
@@ -232,7 +224,7 @@ def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
     return facts
 
 
-def _undoable(finished: Finished) -> bool:
+def _undoable(finished: RunReport) -> bool:
     """Whether there is something to take back, and it is not itself the taking back."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
@@ -243,7 +235,7 @@ def _undoable(finished: Finished) -> bool:
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 
-def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
+def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
     """Rows grouped by why, with one example line each."""
     names = labels(finished)
     lines: list[tuple[object, ...]] = [
@@ -260,7 +252,7 @@ def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
     return [*lines, ("", f"… and {left:,} more reasons", "", "", "")] if left > 0 else lines
 
 
-def next_commands(finished: Finished, chosen: Mapping[str, Any]) -> list[str]:
+def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     """What to type next, most urgent first: nothing after a success, for people type what they are offered.
 
     For `chosen` see `again`.

@@ -37,15 +37,15 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paystack_source.cli.failures import Failure, explain, masked_traceback
-from paystack_source.cli.progress import Progress, Silent, reader_may_leave
 from paystack_source.errors import ExitCode, UsageError
+from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.place import DUCKDB, SANDBOX, of_sandbox
+from paystack_source.progress import Progress, Silent, reader_may_leave
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from paystack_source.cli.progress import Clock
+    from paystack_source.progress import Clock
 
 __all__ = [
     "Progress",

@@ -25,7 +25,7 @@ from paystack_source.extract.reader import Reader
 from paystack_source.extract.windows import Window
 from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
-from paystack_source.warehouse import Warehouse
+from paystack_source.warehouse.queries import Warehouse
 from tests.events import PATIENCE
 
 FIELDS = (

@@ -1,7 +1,4 @@
-"""Threads that perform jobs side by side; the runner's only concurrency.
-
-Swapped for a deterministic one in simulations.
-"""
+"""Threads that do jobs side by side. A run uses no others; simulations put a deterministic class in their place."""
 
 from __future__ import annotations
 

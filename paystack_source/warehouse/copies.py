@@ -7,72 +7,68 @@ therefore never counts for more than it has.
 
 from __future__ import annotations
 
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import duckdb
 
+from paystack_source.customer import COLUMNS
+from paystack_source.destinations import columns_of, read_table
+from paystack_source.mirror import open_pipeline
 from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.values import in_utc, quoted_name, quoted_text
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from pathlib import Path
 
+    import pyarrow as pa
     from dlt.pipeline.pipeline import Pipeline
-
-    from paystack_source.bulk.plan.copy import CustomerCopy
-    from paystack_source.bulk.run.claims import Scope
 
 PIPELINE = "paystack_writeback"
 
 
-def find_copy(destination: str, dataset: str) -> CustomerCopy | None:
-    """The warehouse copy for the planner, or None if there is none yet."""
-    from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy  # noqa: PLC0415
+def find_copy(destination: str, dataset: str) -> Path | pa.Table | None:
+    """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
 
+    None if there is no copy yet.
+    """
     if destination in DUCKDB:
         path = duckdb_file(destination)
         if not path.is_file():
             return None
         try:
-            there = _has_table(path, dataset, "customers", read_only=True)
+            return path if _has_customers(path, dataset, read_only=True) else None
         except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
             with duckdb.connect(str(path)) as connection:
-                if not _has_table(path, dataset, "customers", read_only=False):
+                if not _has_customers(path, dataset, read_only=False):
                     return None
-                return arrow_copy(connection.table(f'"{dataset}".customers').to_arrow_table())
-        return duckdb_copy(path, dataset=dataset) if there else None
-    from paystack_source.destinations import read_table  # noqa: PLC0415
-    from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
+                return connection.table(f"{quoted_name(dataset)}.customers").to_arrow_table()
     pipeline = extract_pipeline(destination, dataset)
     if not Warehouse(pipeline).total():
         return None
-    held = read_table(pipeline, "customers", list(CUSTOMER_COLUMNS))
-    return arrow_copy(held, destination=str(destination))
+    return read_table(pipeline, "customers", [column.name for column in COLUMNS])
 
 
 def read_since(destination: str, dataset: str) -> datetime | None:
     """The time since which every customer of the copy was read from Paystack; None if it does not say."""
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
     lines = Warehouse(extract_pipeline(destination, dataset)).ask(
         lambda sql: (
-            f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: S608, SLF001
+            f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
             f" WHERE {sql.present}"
         )
     )
     if not lines or lines[0][0] is None or lines[0][1]:
         return None
-    oldest: datetime = lines[0][0]
-    return oldest.replace(tzinfo=UTC) if oldest.tzinfo is None else oldest
+    return in_utc(lines[0][0])
 
 
-def applied_by(plan_id: str, scope: Scope, destination: str, dataset: str) -> str | None:
-    """The run that applied this plan, as far as the warehouse knows."""
-    account = "" if scope.account is None else f" AND (account IS NULL OR account = {scope.account:d})"
-    text = plan_id.replace("'", "''")
-    where = f" WHERE plan_id = '{text}' AND key_mode = '{scope.key_mode}'{account}"
+def applied_by(
+    plan_id: str, key_mode: str, account: int | None, destination: str, dataset: str
+) -> str | None:
+    """The run that applied this plan to this account, as far as the warehouse knows."""
+    mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
+    where = f" WHERE plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
     lines = _ask_runs("run_id", where, destination, dataset)
     return str(lines[0][0]) if lines else None
 
@@ -90,19 +86,16 @@ def _ask_runs(columns: str, where: str, destination: str, dataset: str) -> list[
     """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
     if destination in DUCKDB:  # asked directly: dlt takes a second to begin
         path = duckdb_file(destination)
-        query = f'SELECT {columns} FROM "{dataset}".write_back_runs{where}'  # noqa: S608
+        query = f"SELECT {columns} FROM {quoted_name(dataset)}.write_back_runs{where}"
         try:
             return _ask_duckdb(path, query) if path.is_file() else []
         except (duckdb.CatalogException, duckdb.BinderException):
             return []
-    from paystack_source.destinations import columns_of  # noqa: PLC0415
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
-
     pipeline = writeback_pipeline(destination, dataset)
     pipeline.sync_destination()
     if "events" not in columns_of(pipeline, "write_back_runs"):
         return []
-    return Warehouse(pipeline, "write_back_runs").ask(lambda sql: f"SELECT {columns} FROM {sql.table}{where}")  # noqa: S608
+    return Warehouse(pipeline, "write_back_runs").ask(lambda sql: f"SELECT {columns} FROM {sql.table}{where}")
 
 
 def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -116,8 +109,6 @@ def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
 
 def writeback_pipeline(destination: str, dataset: str) -> Pipeline:
     """The write-back's own pipeline, in the dataset of the copy."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415 - brings dlt, which takes a second
-
     pipeline = open_pipeline(destination, dataset, name=PIPELINE)
     forget_other_places(pipeline)
     return pipeline
@@ -125,16 +116,14 @@ def writeback_pipeline(destination: str, dataset: str) -> Pipeline:
 
 def extract_pipeline(destination: str, dataset: str) -> Pipeline:
     """The extract's pipeline, to read the copy with: it knows the types of the columns."""
-    from paystack_source.mirror import open_pipeline  # noqa: PLC0415
-
     pipeline = open_pipeline(destination, dataset)
     pipeline.sync_destination()
     return pipeline
 
 
-def _has_table(path: Path, dataset: str, table: str, *, read_only: bool) -> bool:
+def _has_customers(path: Path, dataset: str, *, read_only: bool) -> bool:
     with duckdb.connect(str(path), read_only=read_only) as connection:
         found = connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = ?", [dataset, table]
+            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'", [dataset]
         ).fetchone()
     return found is not None
