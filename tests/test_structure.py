@@ -1,6 +1,7 @@
 """The shape of the house: which way imports go, who may do I/O, how big things get, what is exported."""
 
 import ast
+import graphlib
 import importlib
 import subprocess
 import sys
@@ -133,6 +134,25 @@ def test_imports_run_one_way(path):
     assert own in MAY_USE, f"{own} has no place in the house yet: say in MAY_USE what it may use"
     wrong = set(used_parts(path)) - MAY_USE[own] - {own} - (FOUNDATION if own not in FOUNDATION else set())
     assert not wrong, f"{own} must not know {sorted(wrong)}"
+
+
+def test_no_file_imports_itself_by_a_detour():
+    """At run time; what only the type checker imports is not counted."""
+    names = {".".join(path.relative_to(ROOT).with_suffix("").parts): path for path in MODULES}
+
+    def at_run_time(node):
+        if isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING":
+            return
+        yield node
+        for child in ast.iter_child_nodes(node):
+            yield from at_run_time(child)
+
+    graph = {}
+    for name, path in names.items():
+        found = [node for node in at_run_time(tree(path)) if isinstance(node, ast.ImportFrom)]
+        wanted = {f"{node.module}.{alias.name}" for node in found for alias in node.names}
+        graph[name] = (wanted | {node.module for node in found}) & names.keys() - {name}
+    graphlib.TopologicalSorter(graph).prepare()
 
 
 TRADES = [path for path in MODULES if part(path) in FORBIDDEN]

@@ -1,7 +1,4 @@
-"""Plans and runs in words and numbers: what the command line shows and what `--json` holds.
-
-Pure; draws nothing.
-"""
+"""Describes plans and runs: the facts that the command line shows, the commands to paste, and what `--json` holds."""
 
 from __future__ import annotations
 
@@ -87,10 +84,7 @@ CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes, a line per field: what holds now, what will.
-
-    Only personal values that the user has anyway.
-    """
+    """The first changes, a line per field: the value now and the value after. They are the user's own customers."""
     sending = (row for row in plan.rows() if row.verdict == "send")
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(sending, most):
@@ -181,7 +175,7 @@ _LABELS: Final = {
     Outcome.UNSENT: "not sent",
 }
 
-# While another process is at it, what has no outcome yet is no failure.
+# While another process works on the run, a row without an outcome is no failure.
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
 HEADINGS: Final = {
@@ -200,7 +194,7 @@ def labels(finished: RunReport) -> dict[Outcome, str]:
 
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
-    """How a run stands, as label and value, and the way back if there is one; for `chosen` see `again`."""
+    """How a run stands, as label and value, and the command that undoes it. For `chosen` see `again`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
@@ -225,7 +219,7 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
 
 
 def _undoable(finished: RunReport) -> bool:
-    """Whether there is something to take back, and it is not itself the taking back."""
+    """Whether an undo of this run would have rows to send. An undo itself is not undone."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
     undoable = OPERATIONS[header.operation].undoable and known and not header.undo_of
@@ -253,7 +247,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
 
 
 def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
-    """What to type next, most urgent first: nothing after a success, for people type what they are offered.
+    """The commands to type next, most urgent first. None after a success: people type what they are offered.
 
     For `chosen` see `again`.
     """
