@@ -7,6 +7,7 @@ therefore never counts for more than it has.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
@@ -28,74 +29,94 @@ if TYPE_CHECKING:
 PIPELINE = "paystack_writeback"
 
 
-def find_copy(destination: str, dataset: str) -> Path | pa.Table | None:
-    """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The copy in one dataset of one destination, be it there or not."""
 
-    None if there is no copy yet.
-    """
-    if destination in DUCKDB:
-        path = duckdb_file(destination)
-        if not path.is_file():
+    destination: str = "duckdb"
+    dataset: str = "paystack"
+
+    def find_copy(self) -> Path | pa.Table | None:
+        """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
+
+        None if there is no copy yet.
+        """
+        if self.destination in DUCKDB:
+            path = duckdb_file(self.destination)
+            if not path.is_file():
+                return None
+            try:
+                return path if self._has_customers(path, read_only=True) else None
+            except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
+                with duckdb.connect(str(path)) as connection:
+                    if not self._has_customers(path, read_only=False):
+                        return None
+                    return connection.table(f"{quoted_name(self.dataset)}.customers").to_arrow_table()
+        pipeline = self.extract_pipeline()
+        if not Warehouse(pipeline).total():
             return None
-        try:
-            return path if _has_customers(path, dataset, read_only=True) else None
-        except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-            with duckdb.connect(str(path)) as connection:
-                if not _has_customers(path, dataset, read_only=False):
-                    return None
-                return connection.table(f"{quoted_name(dataset)}.customers").to_arrow_table()
-    pipeline = extract_pipeline(destination, dataset)
-    if not Warehouse(pipeline).total():
-        return None
-    return read_table(pipeline, "customers", [column.name for column in COLUMNS])
+        return read_table(pipeline, "customers", [column.name for column in COLUMNS])
 
-
-def read_since(destination: str, dataset: str) -> datetime | None:
-    """The time since which every customer of the copy was read from Paystack; None if it does not say."""
-    lines = Warehouse(extract_pipeline(destination, dataset)).ask(
-        lambda sql: (
-            f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
-            f" WHERE {sql.present}"
+    def read_since(self) -> datetime | None:
+        """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+        lines = Warehouse(self.extract_pipeline()).ask(
+            lambda sql: (
+                f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
+                f" WHERE {sql.present}"
+            )
         )
-    )
-    if not lines or lines[0][0] is None or lines[0][1]:
-        return None
-    return in_utc(lines[0][0])
+        if not lines or lines[0][0] is None or lines[0][1]:
+            return None
+        return in_utc(lines[0][0])
 
+    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
+        """The run that applied this plan to this account, as far as the warehouse knows."""
+        mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
+        where = f" WHERE plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
+        lines = self._ask_runs("run_id", where)
+        return str(lines[0][0]) if lines else None
 
-def applied_by(
-    plan_id: str, key_mode: str, account: int | None, destination: str, dataset: str
-) -> str | None:
-    """The run that applied this plan to this account, as far as the warehouse knows."""
-    mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
-    where = f" WHERE plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
-    lines = _ask_runs("run_id", where, destination, dataset)
-    return str(lines[0][0]) if lines else None
+    def runs_held(self) -> dict[str, int]:
+        """By run, how many events of its journal the copy holds."""
+        lines = self._ask_runs("run_id, events", "")
+        return {str(run): int(events) for run, events in lines if events is not None}
 
+    def writeback_pipeline(self) -> Pipeline:
+        """The write-back's own pipeline, in the dataset of the copy."""
+        pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
+        forget_other_places(pipeline)
+        return pipeline
 
-def runs_held(destination: str, dataset: str) -> dict[str, int]:
-    """By run, how many events of its journal the copy holds."""
-    return {
-        str(run): int(events)
-        for run, events in _ask_runs("run_id, events", "", destination, dataset)
-        if events is not None
-    }
+    def extract_pipeline(self) -> Pipeline:
+        """The extract's pipeline, to read the copy with: it knows the types of the columns."""
+        pipeline = open_pipeline(self.destination, self.dataset)
+        pipeline.sync_destination()
+        return pipeline
 
-
-def _ask_runs(columns: str, where: str, destination: str, dataset: str) -> list[tuple[Any, ...]]:
-    """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
-    if destination in DUCKDB:  # asked directly: dlt takes a second to begin
-        path = duckdb_file(destination)
-        query = f"SELECT {columns} FROM {quoted_name(dataset)}.write_back_runs{where}"
-        try:
-            return _ask_duckdb(path, query) if path.is_file() else []
-        except (duckdb.CatalogException, duckdb.BinderException):
+    def _ask_runs(self, columns: str, where: str) -> list[tuple[Any, ...]]:
+        """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
+        if self.destination in DUCKDB:  # asked directly: a pipeline takes its time to begin
+            path = duckdb_file(self.destination)
+            query = f"SELECT {columns} FROM {quoted_name(self.dataset)}.write_back_runs{where}"
+            try:
+                return _ask_duckdb(path, query) if path.is_file() else []
+            except (duckdb.CatalogException, duckdb.BinderException):
+                return []
+        pipeline = self.writeback_pipeline()
+        pipeline.sync_destination()
+        if "events" not in columns_of(pipeline, "write_back_runs"):
             return []
-    pipeline = writeback_pipeline(destination, dataset)
-    pipeline.sync_destination()
-    if "events" not in columns_of(pipeline, "write_back_runs"):
-        return []
-    return Warehouse(pipeline, "write_back_runs").ask(lambda sql: f"SELECT {columns} FROM {sql.table}{where}")
+        return Warehouse(pipeline, "write_back_runs").ask(
+            lambda sql: f"SELECT {columns} FROM {sql.table}{where}"
+        )
+
+    def _has_customers(self, path: Path, *, read_only: bool) -> bool:
+        with duckdb.connect(str(path), read_only=read_only) as connection:
+            found = connection.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
+                [self.dataset],
+            ).fetchone()
+        return found is not None
 
 
 def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
@@ -105,25 +126,3 @@ def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
     except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
         with duckdb.connect(str(path)) as connection:
             return connection.execute(query).fetchall()
-
-
-def writeback_pipeline(destination: str, dataset: str) -> Pipeline:
-    """The write-back's own pipeline, in the dataset of the copy."""
-    pipeline = open_pipeline(destination, dataset, name=PIPELINE)
-    forget_other_places(pipeline)
-    return pipeline
-
-
-def extract_pipeline(destination: str, dataset: str) -> Pipeline:
-    """The extract's pipeline, to read the copy with: it knows the types of the columns."""
-    pipeline = open_pipeline(destination, dataset)
-    pipeline.sync_destination()
-    return pipeline
-
-
-def _has_customers(path: Path, dataset: str, *, read_only: bool) -> bool:
-    with duckdb.connect(str(path), read_only=read_only) as connection:
-        found = connection.execute(
-            "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'", [dataset]
-        ).fetchone()
-    return found is not None

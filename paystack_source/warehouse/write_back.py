@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import itertools
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import dlt
@@ -25,13 +24,11 @@ from paystack_source.destinations import LOAD_ID, keeping, mean_it, mend, storab
 from paystack_source.errors import ConfigError
 from paystack_source.mirror import leave_nothing_behind
 from paystack_source.values import as_text, batches
-from paystack_source.warehouse import copies
+from paystack_source.warehouse.copies import Copy
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-    from datetime import datetime
-    from pathlib import Path
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
@@ -101,28 +98,10 @@ _JSON_COLUMNS: Final[dict[str, Any]] = {
 _CUSTOMERS: Final[dict[str, Any]] = {**dlt_columns(), **LOAD_ID}
 
 
-@dataclass(frozen=True, slots=True)
-class WriteBack:
-    """The copy and the tables of bulk runs in one dataset. Made of plain values; it knows no plan and no journal."""
+class WriteBack(Copy):
+    """The copy and the tables of bulk runs beside it. It takes plain values, and knows no plan and no journal."""
 
-    destination: str = "duckdb"
-    dataset: str = "paystack"
-
-    def find_copy(self) -> Path | pa.Table | None:
-        """The customers that the copy holds, see `copies.find_copy`."""
-        return copies.find_copy(self.destination, self.dataset)
-
-    def runs_held(self) -> dict[str, int]:
-        """By run, how many events of its journal the tables hold."""
-        return copies.runs_held(self.destination, self.dataset)
-
-    def read_since(self) -> datetime | None:
-        """The time since which every customer of the copy was read from Paystack."""
-        return copies.read_since(self.destination, self.dataset)
-
-    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
-        """The run that applied this plan to this account."""
-        return copies.applied_by(plan_id, key_mode, account, self.destination, self.dataset)
+    __slots__ = ()
 
     def load(
         self,
@@ -138,7 +117,7 @@ class WriteBack:
         `run` is asked for the line once all rows were taken. Raises `ConfigError` if the dataset holds the customers
         of another account or key mode; then nothing is loaded.
         """
-        held = Warehouse(copies.extract_pipeline(self.destination, self.dataset))
+        held = Warehouse(self.extract_pipeline())
         accounts = held.accounts()
         if accounts and not _is_among(accounts, key_mode, account):
             raise ConfigError(
@@ -147,7 +126,7 @@ class WriteBack:
             )
         sure = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
         changed = _changed_customers(held, customers) if sure else []
-        pipeline = copies.writeback_pipeline(self.destination, self.dataset)
+        pipeline = self.writeback_pipeline()
         if pipeline.has_pending_data:
             pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
         leave_nothing_behind(pipeline)
