@@ -26,7 +26,9 @@ MAY_USE = {
     "extract": {"api", "settings"},
     "progress": set(),
     "failures": {"api"},
-    "bulk": {"api", "failures", "place", "progress", "settings", "warehouse"},
+    "bulk": {"api", "failures", "place", "progress", "settings"},
+    "frames": {"api", "bulk", "progress", "warehouse"},
+    "helpers": {"api", "frames"},
     "sandbox": set(),
     # what a warehouse holds, in dlt's words
     "place": set(),
@@ -52,7 +54,7 @@ MAY_USE = {
     },
     # what people see
     "cli": {"api", "bulk", "failures", "place", "progress", "sandbox", "warehouse"},
-    "__init__": {"api", "bulk", "source"},
+    "__init__": {"api", "helpers", "source"},
 }
 
 # Third parties that a part must not know, and why it would be wrong if it did.

@@ -13,12 +13,12 @@ import pytest
 
 from paystack_source.bulk import dlt_destination as destination
 from paystack_source.bulk.describe import COMMAND
-from paystack_source.bulk.frames import FrameConsole
 from paystack_source.bulk.plan.plan import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
+from paystack_source.frames import FrameConsole
 
 
 @pytest.fixture

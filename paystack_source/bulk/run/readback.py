@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from paystack_source.bulk.run.states import Kind
 from paystack_source.errors import NotFound
@@ -17,10 +17,23 @@ from paystack_source.values import is_blank, json_text, read_time
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.plan.plan_file import PlanRow
 
-ReadBack = Callable[["PaystackClient", "PlanRow", Mapping[str, Any], datetime | None], Kind]
-Settle = Callable[["PaystackClient", "PlanRow"], Kind | None]
+
+class Row(Protocol):
+    """What a read needs of a plan's row."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def customer_code(self) -> str | None: ...
+    @property
+    def email(self) -> str | None: ...
+    @property
+    def new(self) -> Mapping[str, Any]: ...
+
+
+ReadBack = Callable[["PaystackClient", "Row", Mapping[str, Any], datetime | None], Kind]
+Settle = Callable[["PaystackClient", "Row"], Kind | None]
 
 # Our clock and Paystack's need not agree; a customer older than this before the intent was there already.
 _SKEW = timedelta(minutes=2)
@@ -40,7 +53,7 @@ def canonical(value: object) -> bytes:
 
 def fields_hold(
     client: PaystackClient,
-    row: PlanRow,
+    row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001 - one shape for all
     since: datetime | None,  # noqa: ARG001
 ) -> Kind:
@@ -56,7 +69,7 @@ def fields_hold(
 
 def customer_appeared(
     client: PaystackClient,
-    row: PlanRow,
+    row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001
     since: datetime | None,
 ) -> Kind:
@@ -82,7 +95,7 @@ def born_before(customer: Mapping[str, Any], moment: datetime) -> bool | None:
 
 def authorization_gone(
     client: PaystackClient,
-    row: PlanRow,
+    row: Row,
     secrets: Mapping[str, Any],
     since: datetime | None,  # noqa: ARG001
 ) -> Kind:
@@ -104,7 +117,7 @@ def authorization_gone(
     return Kind.FOUND if all(a.get("active") is False for a in mine) else Kind.ABSENT
 
 
-def identity_verdict(client: PaystackClient, row: PlanRow) -> Kind | None:
+def identity_verdict(client: PaystackClient, row: Row) -> Kind | None:
     """For identity checks: what the fetched customer says by now (`identified`, `identifications`)."""
     try:
         held = client.fetch(row.customer_code or row.key).data or {}
