@@ -14,8 +14,8 @@ from importlib import import_module
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import IdentificationType, RiskAction
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import IdentificationType, RiskAction
     from paystack_source.errors import (
         AccessError,
         AlreadyRunningError,

@@ -18,7 +18,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dlt
 import pyarrow as pa
 
-from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
@@ -31,6 +30,7 @@ from paystack_source.extract.details import (
     fetch_all,
 )
 from paystack_source.extract.windows import moment
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
 
     from dlt.extract import DltResource
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 DETAILS = "customer_details"
 AUTHORIZATIONS = "customer_authorizations"

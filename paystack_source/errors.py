@@ -30,7 +30,7 @@
         |-- Unavailable            exit 1  no usable answer; a write was certainly not applied
         `-- OutcomeUnknown         exit 3  a write left and its effect is unknown: read it back first
 
-No error holds customer data or the key: texts that come from Paystack pass `paystack_source.api.redact` first, and
+No error holds customer data or the key: texts that come from Paystack pass `paystack_source.api.privacy` first, and
 the request itself is never kept. `docs/errors.md` has the same tree with examples; a test keeps the two in step.
 What others raise (dlt, DuckDB, the system) is put into words by `paystack_source.failures`.
 """

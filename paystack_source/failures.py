@@ -14,7 +14,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.api.redact import hide
+from paystack_source.api.privacy import hide
 from paystack_source.errors import ExitCode, PaystackSourceError
 
 if TYPE_CHECKING:

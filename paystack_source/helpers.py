@@ -18,7 +18,7 @@ from paystack_source.frames import BulkResult, Frame, Settings, apply_frame
 if TYPE_CHECKING:
     import pandas as pd
 
-    from paystack_source.api.records import RiskAction
+    from paystack_source.api.models import RiskAction
 
 __all__ = [
     "BulkResult",

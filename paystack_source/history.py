@@ -19,9 +19,9 @@ import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse, numbers
 
 if TYPE_CHECKING:

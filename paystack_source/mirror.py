@@ -14,15 +14,15 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 
-from paystack_source.alone import Alone
-from paystack_source.destinations import is_lake, mend, swapping
-from paystack_source.details import DetailsReport, fetch_details
 from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
-from paystack_source.history import begin_history
-from paystack_source.pending import begin_anew
-from paystack_source.place import DUCKDB, duckdb_file, forget_other_places, pipeline_name
 from paystack_source.source import CUSTOMER_COLUMNS, REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
+from paystack_source.warehouse.destinations import is_lake, mend, swapping
+from paystack_source.warehouse.details import DetailsReport, fetch_details
+from paystack_source.warehouse.duckdb_guard import Alone
+from paystack_source.warehouse.history import begin_history
+from paystack_source.warehouse.interrupted_loads import begin_anew
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places, pipeline_name
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.customers import PaystackClient, Stats
+    from paystack_source.api.client import PaystackClient, Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
@@ -142,7 +142,7 @@ def _short(when: datetime) -> str:
 def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
     """The pipeline as dlt's configuration describes its destination.
 
-    DuckDB's files are those of `paystack_source.place`.
+    DuckDB's files are those of `paystack_source.warehouse.locations`.
     """
     target: Any = destination
     if destination in DUCKDB:
@@ -190,8 +190,8 @@ def copy_customers(  # noqa: PLR0913
         window: Only this stretch of creation time.
         refresh_budget: Requests for reading old customers again.
         full_refresh: Read everything again and swap it in once it is proven complete; not before.
-        history: Also keep every version of a customer, see `paystack_source.history`.
-        details: Customers to fetch for their details at most, see `paystack_source.details`; 0 is off.
+        history: Also keep every version of a customer, see `paystack_source.warehouse.history`.
+        details: Customers to fetch for their details at most, see `paystack_source.warehouse.details`; 0 is off.
         limits: Where a checkpoint ends.
         on_rows: Told how many customers were just read.
         on_total: Told how many there are.

@@ -20,9 +20,15 @@ import dlt
 import pyarrow as pa
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.customer import dlt_columns
-from paystack_source.destinations import (
+from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.events import Checkpoint, Rows
+from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
+from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
+from paystack_source.warehouse.destinations import (
     LOAD_ID,
     MERGED,
     active_pipeline,
@@ -31,14 +37,8 @@ from paystack_source.destinations import (
     storable,
     suit,
 )
-from paystack_source.details import DETAILS_BUDGET, details_resources, due_details
-from paystack_source.errors import ConfigError, NotCompleteError
-from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.extraction import Extraction
-from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
-from paystack_source.extract.reader import Reader
-from paystack_source.extract.windows import Coverage, Window, bounds, moment, stamp
-from paystack_source.history import HISTORY, history_resource, note_history
+from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.queries import Afresh, Remembered, Warehouse
 
 if TYPE_CHECKING:
@@ -370,8 +370,8 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         start: Only customers created at or after this time; ISO 8601 or datetime, UTC if it has no zone.
         end: Only customers created before this time.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
-        history: Also `customers_history`, see `paystack_source.history`.
-        details: Also `customer_details` and `customer_authorizations`, see `paystack_source.details`: of the
+        history: Also `customers_history`, see `paystack_source.warehouse.history`.
+        details: Also `customer_details` and `customer_authorizations`, see `paystack_source.warehouse.details`: of the
             customers that the destination held before this run, up to the budget named there.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what

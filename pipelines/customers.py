@@ -17,14 +17,14 @@ import click
 
 from paystack_source.cli.terminal import Terminal, examples, location, options, run, switches
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.place import DUCKDB, SANDBOX
+from paystack_source.warehouse.locations import DUCKDB, SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.mirror import Report
+    from paystack_source.api.client import PaystackClient
     from paystack_source.progress import Progress
+    from paystack_source.warehouse.sync import Report
 
 THIS = "python pipelines/customers.py"
 
@@ -65,7 +65,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
     """Copy Paystack's customers, and prove that none is missing."""
     # dlt takes a second to import: the command line is checked before.
     from paystack_source.extract.windows import bounds  # noqa: PLC0415
-    from paystack_source.mirror import copy_customers, open_pipeline  # noqa: PLC0415
+    from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
 
     gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
     window = bounds(chosen["start"], chosen["end"])
@@ -98,7 +98,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
 @contextlib.contextmanager
 def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
     """The client for this run, of the sandbox if that was asked for."""
-    from paystack_source.api.customers import PaystackClient  # noqa: PLC0415
+    from paystack_source.api.client import PaystackClient  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
         key, url = None, None

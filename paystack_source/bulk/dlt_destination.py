@@ -27,7 +27,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import operation as find_operation

@@ -43,7 +43,7 @@ from paystack_source.failures import explain
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.plan.plan_file import PlanRow

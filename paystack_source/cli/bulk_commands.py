@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.describe import (
     CHANGES,
     COMMAND,
@@ -37,7 +37,7 @@ from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach, record
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
-from paystack_source.place import SANDBOX
+from paystack_source.warehouse.locations import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -39,8 +39,8 @@ from rich.text import Text
 
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
-from paystack_source.place import DUCKDB, SANDBOX, of_sandbox
 from paystack_source.progress import Progress, Silent, reader_may_leave
+from paystack_source.warehouse.locations import DUCKDB, SANDBOX, of_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -187,7 +187,7 @@ def examples(*lines: str) -> str:
 def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options that say where the copy is: `--sandbox`, `--dataset` and, if it has a help, `--destination`.
 
-    With `--sandbox` the command gets the place of the sandbox's copy (`paystack_source.place`). Datasets are taken
+    With `--sandbox` the command gets the place of the sandbox's copy (`paystack_source.warehouse.locations`). Datasets are taken
     as dlt writes them: other names it would change without a word.
     """
 

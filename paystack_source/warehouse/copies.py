@@ -13,11 +13,11 @@ from typing import TYPE_CHECKING, Any
 import duckdb
 
 from paystack_source.customer import COLUMNS
-from paystack_source.destinations import columns_of, read_table
-from paystack_source.mirror import open_pipeline
-from paystack_source.place import DUCKDB, duckdb_file, forget_other_places
 from paystack_source.values import in_utc, quoted_name, quoted_text
+from paystack_source.warehouse.destinations import columns_of, read_table
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.sync import open_pipeline
 
 if TYPE_CHECKING:
     from datetime import datetime

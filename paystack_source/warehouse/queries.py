@@ -13,9 +13,9 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from paystack_source.destinations import as_arrow, client_of, columns_of, reading
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END, Coverage, moment
+from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.extract.windows import Window
-    from paystack_source.lake import LakeReader
+    from paystack_source.warehouse.lake import LakeReader
 
 TABLE = "customers"
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()

@@ -20,12 +20,12 @@ import dlt
 import pyarrow as pa
 
 from paystack_source.customer import dlt_columns
-from paystack_source.destinations import LOAD_ID, keeping, mean_it, mend, storable
 from paystack_source.errors import ConfigError
-from paystack_source.mirror import leave_nothing_behind
 from paystack_source.values import as_text, batches
 from paystack_source.warehouse.copies import Copy
+from paystack_source.warehouse.destinations import LOAD_ID, keeping, mean_it, mend, storable
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.sync import leave_nothing_behind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence

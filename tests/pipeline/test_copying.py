@@ -17,15 +17,15 @@ import duckdb
 import pytest
 from dlt.pipeline.pipeline import Pipeline
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import Unavailable
-from paystack_source.extract.extraction import Extraction
 from paystack_source.extract.reader import Reader
+from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Window
-from paystack_source.mirror import copy_customers, open_pipeline
 from paystack_source.source import Limits
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.sync import copy_customers, open_pipeline
 from tests.events import PATIENCE
 
 FIELDS = (

@@ -8,10 +8,10 @@ from pathlib import Path
 import pytest
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 
-from paystack_source.destinations import keeping, read_table
 from paystack_source.errors import ConfigError
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import Window
+from paystack_source.warehouse.destinations import keeping, read_table
 from paystack_source.warehouse.queries import Warehouse
 from tests.warehouses.conftest import ALL, DATABASES, LAKES
 from tests.warehouses.standin import BASE, customer, load

@@ -16,7 +16,7 @@ from paystack_source.errors import NotFound
 from paystack_source.values import is_blank, json_text, read_time
 
 if TYPE_CHECKING:
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
 
 
 class Row(Protocol):
