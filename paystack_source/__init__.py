@@ -16,14 +16,6 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import IdentificationType, RiskAction
-    from paystack_source.bulk.helpers import (
-        BulkResult,
-        bulk_create,
-        bulk_deactivate_authorization,
-        bulk_set_risk_action,
-        bulk_update,
-        bulk_validate,
-    )
     from paystack_source.errors import (
         AccessError,
         AlreadyRunningError,
@@ -48,6 +40,14 @@ if TYPE_CHECKING:
         StalePlan,
         Unavailable,
         WrongAccount,
+    )
+    from paystack_source.helpers import (
+        BulkResult,
+        bulk_create,
+        bulk_deactivate_authorization,
+        bulk_set_risk_action,
+        bulk_update,
+        bulk_validate,
     )
     from paystack_source.source import paystack_source
 
@@ -91,12 +91,12 @@ _HOMES = {
     "PaystackClient": "api.client",
     "IdentificationType": "api.models",
     "RiskAction": "api.models",
-    "BulkResult": "bulk.helpers",
-    "bulk_create": "bulk.helpers",
-    "bulk_deactivate_authorization": "bulk.helpers",
-    "bulk_set_risk_action": "bulk.helpers",
-    "bulk_update": "bulk.helpers",
-    "bulk_validate": "bulk.helpers",
+    "BulkResult": "helpers",
+    "bulk_create": "helpers",
+    "bulk_deactivate_authorization": "helpers",
+    "bulk_set_risk_action": "helpers",
+    "bulk_update": "helpers",
+    "bulk_validate": "helpers",
     "paystack_source": "source",
 }
 

@@ -32,7 +32,7 @@
 
 No error holds customer data or the key: texts that come from Paystack pass `paystack_source.api.privacy` first, and
 the request itself is never kept. `docs/errors.md` has the same tree with examples; a test keeps the two in step.
-What others raise (dlt, DuckDB, the system) is put into words by `paystack_source.cli.failures`.
+What others raise (dlt, DuckDB, the system) is put into words by `paystack_source.failures`.
 """
 
 from __future__ import annotations

@@ -15,6 +15,9 @@ from paystack_source.errors import ConfigError
 BASE_URL = "https://api.paystack.co"
 QUOTA_BY_MODE: dict[str, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
 
+SANDBOX = "_sandbox"
+"""How names of datasets, pipelines and folders end that belong to the copy of a sandbox."""
+
 KEY_NAME = "SOURCES__PAYSTACK__SECRET_KEY"
 BASE_URL_NAME = "SOURCES__PAYSTACK__BASE_URL"
 QUOTA_NAME = "SOURCES__PAYSTACK__QUOTA"

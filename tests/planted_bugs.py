@@ -171,11 +171,11 @@ BUGS = [
     Bug("a create in doubt is fed back", "a create whose answer was lost is in no file that is fed back",
         "return FAILED if OPERATIONS[operation].repeatable else frozenset({Outcome.REJECTED})", "return FAILED", (B + "test_helpers.py::test_a_create_whose_answer_was_lost_is_not_fed_back_but_found_by_a_later_resume",)),
     Bug("a copy that lacks a run is believed", "a copy that lacks a run is not believed (law 2)",
-        'self.chosen["refresh"] = "live"', "pass", (B + "test_audit.py::test_a_locked_warehouse_loses_and_doubles_nothing",)),
+        'options = msgspec.structs.replace(options, refresh="live")', "pass", (B + "test_audit.py::test_a_locked_warehouse_loses_and_doubles_nothing",)),
     Bug("old result files stay", "no file lists a row as unsent that a later session sent",
-        "run.withdraw()\n", "pass\n", (B + "test_command.py::test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since",)),
+        "run.discard_results()\n", "pass\n", (B + "test_command.py::test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since",)),
     Bug("--yes passes a live key's threshold", "--yes alone does not get past a live key's thresholds (law 9)",
-        'if self.chosen["yes"]:\n                raise UsageError', "if False:\n                raise UsageError", (B + "test_desk.py",)),
+        'if self._chosen["yes"]:\n                raise UsageError', "if False:\n                raise UsageError", (B + "test_consent.py",)),
     Bug("a secret column in the results", "BVN and account numbers rest nowhere in clear",
         "masked(values[place], secret=True) if hide else values[place]", "values[place]",
         (B + "test_command.py::test_identity_verdicts_are_settled_later", "tests/test_canary.py")),
@@ -190,7 +190,7 @@ BUGS = [
     Bug("a reader that leaves changes the outcome", "showing never changes an outcome (law 5)",
         "if error.errno not in _GONE:", "if True:", ("tests/terminal/test_terminal.py",)),
     Bug("the next command lacks its switches", "what we print can be pasted (law 6)",
-        'words = ["--sandbox"] if chosen["sandbox"] else []', "words: list[str] = []", (B + "test_command.py", B + "test_desk.py")),
+        'words = ["--sandbox"] if chosen["sandbox"] else []', "words: list[str] = []", (B + "test_command.py", B + "test_consent.py")),
 ]  # fmt: skip
 
 

@@ -1,21 +1,19 @@
-"""Plans and runs in words and numbers: what the command line shows and what `--json` holds.
-
-Pure; draws nothing.
-"""
+"""Describes plans and runs: the facts that the command line shows, the commands to paste, and what `--json` holds."""
 
 from __future__ import annotations
 
 import itertools
-import json
 import shlex
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.bulk.service import COMMAND, MAX_AGE_RESUMED
-from paystack_source.warehouse.locations import SANDBOX
+from paystack_source.commands import called
+from paystack_source.settings import SANDBOX
+from paystack_source.values import as_text, duration
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -25,8 +23,9 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
-    from paystack_source.bulk.service import Finished
+    from paystack_source.bulk.run.report import RunReport
 
+COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
 
@@ -54,7 +53,7 @@ def plan_facts(plan: Plan) -> Facts:
         ("requests", f"{counts.requests:,}"),
         (
             "time",
-            f"about {minutes(header.minutes)} at {header.per_minute:,.0f} requests a minute"
+            f"about {duration(header.minutes * 60)} at {header.per_minute:,.0f} requests a minute"
             if header.per_minute
             else "without a limit of our own: as fast as Paystack answers",
         ),
@@ -82,23 +81,11 @@ def _copy(header: PlanHeader) -> str:
     return " and ".join(held) or "nothing: old values are unknown"
 
 
-def minutes(value: float) -> str:
-    """`12 s`, `3.4 min`, `2 h 47 min`."""
-    if value < 1:
-        return f"{value * 60:.0f} s"
-    if value < 60:  # noqa: PLR2004
-        return f"{value:.1f} min"
-    return f"{value // 60:.0f} h {value % 60:.0f} min"
-
-
 CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes, a line per field: what holds now, what will.
-
-    Only personal values that the user has anyway.
-    """
+    """The first changes, a line per field: the value now and the value after. They are the user's own customers."""
     sending = (row for row in plan.rows() if row.verdict == "send")
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(sending, most):
@@ -127,7 +114,7 @@ def _fields(row: PlanRow) -> list[tuple[str, str, str]]:
 def _shown(value: object) -> str:
     if value in (None, ""):
         return "(empty)"
-    text = value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    text = as_text(value) or ""
     return text if len(text) <= _SHOWN else text[: _SHOWN - 1] + "…"
 
 
@@ -189,7 +176,7 @@ _LABELS: Final = {
     Outcome.UNSENT: "not sent",
 }
 
-# While another process is at it, what has no outcome yet is no failure.
+# While another process works on the run, a row without an outcome is no failure.
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
 HEADINGS: Final = {
@@ -202,13 +189,13 @@ HEADINGS: Final = {
 }
 
 
-def labels(finished: Finished) -> dict[Outcome, str]:
+def labels(finished: RunReport) -> dict[Outcome, str]:
     """What each outcome is called."""
     return _RUNNING_LABELS if finished.running else _LABELS
 
 
-def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
-    """How a run stands, as label and value, and the way back if there is one; for `chosen` see `again`."""
+def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
+    """How a run stands, as label and value, and the command that undoes it. For `chosen` see `again`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
@@ -219,7 +206,7 @@ def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
     facts += [(names[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
-    facts += [("requests", f"{finished.requests:,}"), ("time", minutes(finished.seconds / 60))]
+    facts += [("requests", f"{finished.requests:,}"), ("time", duration(finished.seconds))]
     for label, path in (
         ("results", finished.run.results_file),
         ("failed rows", finished.run.failed_file),
@@ -232,8 +219,8 @@ def run_facts(finished: Finished, chosen: Mapping[str, Any]) -> Facts:
     return facts
 
 
-def _undoable(finished: Finished) -> bool:
-    """Whether there is something to take back, and it is not itself the taking back."""
+def _undoable(finished: RunReport) -> bool:
+    """Whether an undo of this run would have rows to send. An undo itself is not undone."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
     undoable = OPERATIONS[header.operation].undoable and known and not header.undo_of
@@ -243,7 +230,7 @@ def _undoable(finished: Finished) -> bool:
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 
-def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
+def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
     """Rows grouped by why, with one example line each."""
     names = labels(finished)
     lines: list[tuple[object, ...]] = [
@@ -260,8 +247,8 @@ def run_reasons(finished: Finished, most: int) -> list[tuple[object, ...]]:
     return [*lines, ("", f"… and {left:,} more reasons", "", "", "")] if left > 0 else lines
 
 
-def next_commands(finished: Finished, chosen: Mapping[str, Any]) -> list[str]:
-    """What to type next, most urgent first: nothing after a success, for people type what they are offered.
+def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
+    """The commands to type next, most urgent first. None after a success: people type what they are offered.
 
     For `chosen` see `again`.
     """

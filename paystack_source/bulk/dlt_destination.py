@@ -24,24 +24,27 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
+import dlt
+from dlt.common.destination.exceptions import DestinationTerminalException
+
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import Snapshot
-from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.plan import make_plan
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.service import Finished, Session, whose
+from paystack_source.bulk.service import BulkService, reach
 from paystack_source.errors import ConfigError, PaystackError, StoppedError
+from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dlt.common.destination import Destination
 
-    from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.runs import Run
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
@@ -63,8 +66,6 @@ def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
     is refused unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left
     out.
     """
-    import dlt  # noqa: PLC0415 - takes a second
-
     name = find_operation(operation).name
     planning = {"only_missing": only_missing, "metadata": metadata, "risk_action": risk_action}
 
@@ -93,49 +94,55 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     approved: bool,
 ) -> None:
     """One file: start its run, or go on with it."""
-    from dlt.common.destination.exceptions import DestinationTerminalException  # noqa: PLC0415
-
-    own = client or PaystackClient()
+    own = client or PaystackClient(operations=reach(operation))
     try:
         snapshot = Snapshot.of(path)
         run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
-        session = Session(own, runs, source=table)
+        service = BulkService(own, runs, _Unattended(approved=approved))
         run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
         if run is not None:
-            finished = session.resume(run)
+            report = service.resume(run, source=table)
         else:
-            plan = _plan(session, table, operation, planning, run_id)
+            out = runs.new_plan_file(operation, path)
             with contextlib.ExitStack() as stack:
-                stack.callback(plan.path.unlink, missing_ok=True)  # the run's folder has it
-                if not approved:
-                    _refuse_guarded(plan)
-                finished = session.apply(plan, run_id=run_id)
+                stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
+                # The plan has the id of its run, so that the same file of the same load is applied once.
+                plan = service.plan(
+                    operation, table, out=out, options=PlanOptions(**planning), plan_id=run_id
+                )
+                report = service.apply(plan, source=table, run_id=run_id)
     except ConfigError as error:
         raise DestinationTerminalException(str(error)) from None
     finally:
         if client is None:
             own.close()
-    _judge(finished)
+    _judge(report)
 
 
-def _plan(session: Session, table: Table, operation: str, planning: dict[str, Any], run_id: str) -> Plan:
-    """The plan has the id of its run, so that the same file of the same load is applied once."""
-    client = session.client
-    used = client.quota_use(OPERATIONS[operation].endpoint)
-    quota = 0.0 if used is None else float(used[1])
-    options = PlanOptions(account=whose(client).integration, quota=quota, **planning)
-    out = session.runs.new_plan_file(operation, Path(table.name))
-    return make_plan(operation, table, out=out, options=options, client=client, plan_id=run_id)
+class _Unattended:
+    """The `Console` of a load: nobody looks, nobody can be asked."""
 
+    def __init__(self, *, approved: bool) -> None:
+        self._approved = approved
 
-def _refuse_guarded(plan: Plan) -> None:
-    guard = plan.header.guard
-    if guard.needed:
-        raise ConfigError(
-            f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-            advice="Look at them first, then give approved=True.",
-        )
+    def warn(self, text: str) -> None:
+        log.warning(text)
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        return Silent(title, total=total, unit=unit)
+
+    def agree(self, plan: Plan) -> None:
+        """Raises `ConfigError` for a file above the operation's thresholds that was not approved."""
+        guard = plan.header.guard
+        if guard.needed and not self._approved:
+            raise ConfigError(
+                f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
+                advice="Look at them first, then give approved=True.",
+            )
+
+    def agree_to_resume(self, run: Run) -> None:
+        """The run was agreed to when it began."""
 
 
 def run_id_of(snapshot: Snapshot, operation: str) -> str:
@@ -152,12 +159,10 @@ def run_id_of(snapshot: Snapshot, operation: str) -> str:
     return f"{loaded:%Y%m%d-%H%M%S}-{operation}-{digest.hexdigest()[:_HASHED]}"
 
 
-def _judge(finished: Finished) -> None:
+def _judge(report: RunReport) -> None:
     """Rejected rows are told, a stopped run is raised."""
-    if finished.stopped:
-        words = finished.error.message if isinstance(finished.error, PaystackError) else finished.stopped
-        raise StoppedError(f"run {finished.run.run_id} was stopped: {words}")
-    if not finished.complete:
-        log.warning(
-            "run %s: not every row was applied; see %s", finished.run.run_id, finished.run.results_file
-        )
+    if report.stopped:
+        words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
+        raise StoppedError(f"run {report.run.run_id} was stopped: {words}")
+    if not report.complete:
+        log.warning("run %s: not every row was applied; see %s", report.run.run_id, report.run.results_file)

@@ -17,13 +17,14 @@ import click
 from paystack_source.cli.terminal import Terminal, examples, location, options, switches
 from paystack_source.commands import called
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.warehouse.locations import DUCKDB, SANDBOX
+from paystack_source.settings import SANDBOX
+from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.cli.progress import Progress
+    from paystack_source.progress import Progress
     from paystack_source.warehouse.sync import Report
 
 THIS = called("customers")

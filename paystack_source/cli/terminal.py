@@ -37,15 +37,16 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from paystack_source.cli.failures import Failure, explain, masked_traceback
-from paystack_source.cli.progress import Progress, Silent, reader_may_leave
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.warehouse.locations import DUCKDB, SANDBOX, of_sandbox
+from paystack_source.failures import Failure, explain, masked_traceback
+from paystack_source.progress import Progress, Silent, reader_may_leave
+from paystack_source.settings import SANDBOX
+from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from paystack_source.cli.progress import Clock
+    from paystack_source.progress import Clock
 
 __all__ = [
     "Progress",

@@ -24,12 +24,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from paystack_source.errors import ConfigError
+from paystack_source.settings import SANDBOX
 
 if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
-
-SANDBOX = "_sandbox"
-"""How names end that belong to the copy of a sandbox."""
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
 """The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""

@@ -11,6 +11,7 @@ import yaml
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.run.states import Kind
 from paystack_source.errors import NotFound
 
 from .reference import bulk_input_page
@@ -89,13 +90,13 @@ def back(name, client, planned, secrets=None, since=NOW):
 @pytest.mark.parametrize(
     ("new", "held", "seen"),
     [
-        ({"risk_action": "deny"}, {"risk_action": "deny"}, "applied"),
-        ({"risk_action": "deny"}, {"risk_action": "default"}, "not_applied"),
-        ({"first_name": ""}, {"first_name": None}, "applied"),
-        ({"metadata": {}}, {"metadata": None}, "applied"),
-        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, "applied"),
-        ({"metadata": {"a": 1}}, {"metadata": {"a": True}}, "not_applied"),
-        ({"first_name": "A", "phone": "1"}, {"first_name": "A", "phone": "2"}, "not_applied"),
+        ({"risk_action": "deny"}, {"risk_action": "deny"}, Kind.FOUND),
+        ({"risk_action": "deny"}, {"risk_action": "default"}, Kind.ABSENT),
+        ({"first_name": ""}, {"first_name": None}, Kind.FOUND),
+        ({"metadata": {}}, {"metadata": None}, Kind.FOUND),
+        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, Kind.FOUND),
+        ({"metadata": {"a": 1}}, {"metadata": {"a": True}}, Kind.ABSENT),
+        ({"first_name": "A", "phone": "1"}, {"first_name": "A", "phone": "2"}, Kind.ABSENT),
     ],
 )
 def test_states_are_read_back_by_comparing(new, held, seen):
@@ -103,44 +104,46 @@ def test_states_are_read_back_by_comparing(new, held, seen):
 
 
 def test_a_missing_customer_was_not_changed():
-    assert back("risk-action", Reader(), row(new={"risk_action": "deny"})) == "not_applied"
+    assert back("risk-action", Reader(), row(new={"risk_action": "deny"})) == Kind.ABSENT
 
 
 @pytest.mark.parametrize(
     ("held", "seen"),
     [
-        (None, "not_applied"),
-        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "A"}, "applied"),
-        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "B"}, "unknown"),
-        ({"createdAt": (NOW - timedelta(hours=1)).isoformat(), "first_name": "A"}, "unknown"),
-        ({"first_name": "A"}, "unknown"),
-        ({"createdAt": "yesterday", "first_name": "A"}, "unknown"),
+        (None, Kind.ABSENT),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "A"}, Kind.FOUND),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "B"}, Kind.UNCLEAR),
+        ({"createdAt": (NOW - timedelta(hours=1)).isoformat(), "first_name": "A"}, Kind.UNCLEAR),
+        ({"first_name": "A"}, Kind.UNCLEAR),
+        ({"createdAt": "yesterday", "first_name": "A"}, Kind.UNCLEAR),
     ],
 )
 def test_creations_are_never_guessed(held, seen):
     client = Reader() if held is None else Reader(customer(1, email="a@b.ng", **held))
     planned = row(key="a@b.ng", customer_code=None, new={"first_name": "A"})
     assert back("create", client, planned) == seen
-    if seen == "applied":
-        assert back("create", client, planned, since=None) == "unknown"
+    if seen == Kind.FOUND:
+        assert back("create", client, planned, since=None) == Kind.UNCLEAR
 
 
 @pytest.mark.parametrize(
     ("listed", "seen"),
     [
-        ([{"authorization_code": "AUTH_x", "active": True}], "not_applied"),
-        ([{"authorization_code": "AUTH_x"}], "not_applied"),
-        ([{"authorization_code": "AUTH_x", "active": False}], "applied"),
-        ([{"authorization_code": "AUTH_y"}], "unknown"),
-        ([], "unknown"),
-        (None, "unknown"),
+        ([{"authorization_code": "AUTH_x", "active": True}], Kind.ABSENT),
+        ([{"authorization_code": "AUTH_x"}], Kind.ABSENT),
+        ([{"authorization_code": "AUTH_x", "active": False}], Kind.FOUND),
+        ([{"authorization_code": "AUTH_y"}], Kind.UNCLEAR),
+        ([], Kind.UNCLEAR),
+        (None, Kind.UNCLEAR),
     ],
 )
 def test_deactivations_are_read_back_where_the_customer_is_named(listed, seen):
     client = Reader(customer(1, authorizations=listed))
     name = "deactivate-authorization"
     assert back(name, client, row(key=""), {"authorization_code": "AUTH_x"}) == seen
-    assert back(name, client, row(key="", customer_code=None), {"authorization_code": "AUTH_x"}) == "unknown"
+    assert (
+        back(name, client, row(key="", customer_code=None), {"authorization_code": "AUTH_x"}) == Kind.UNCLEAR
+    )
 
 
 def test_identity_checks_are_never_read_back_but_settled():
@@ -148,13 +151,13 @@ def test_identity_checks_are_never_read_back_but_settled():
     assert operation.read_back is None
     assert not operation.repeatable
     for held, verdict in (
-        ({"identified": True}, "verified"),
-        ({"identified": False, "identifications": None}, "pending"),
-        ({"identified": False, "identifications": [{"status": "failed"}]}, "failed"),
-        ({"identified": False, "identifications": {"status": "FAILED"}}, "failed"),
+        ({"identified": True}, Kind.VERIFIED),
+        ({"identified": False, "identifications": None}, None),
+        ({"identified": False, "identifications": [{"status": "failed"}]}, Kind.FAILED),
+        ({"identified": False, "identifications": {"status": "FAILED"}}, Kind.FAILED),
     ):
         assert operation.settle(Reader(customer(1, **held)), row()) == verdict
-    assert operation.settle(Reader(), row()) == "pending"
+    assert operation.settle(Reader(), row()) is None
 
 
 def test_reads_other_than_a_missing_customer_go_up():

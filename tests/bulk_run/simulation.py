@@ -13,10 +13,9 @@ from typing import TYPE_CHECKING, Any
 
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.plan_file import PlanRow
-from paystack_source.bulk.run.circuit import StopRules
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.runner import Ended, Runner
-from paystack_source.bulk.run.send import Done, Job, Performer
+from paystack_source.bulk.run.runner import Ended, Runner, StopRules
+from paystack_source.bulk.run.send import Done, Job, Sender
 from paystack_source.bulk.run.states import Outcome, RowState, outcome
 from paystack_source.errors import (
     KeyRefused,
@@ -183,7 +182,7 @@ class ShakyJournal(Journal):
 class OneThread:
     """Workers that perform one job at a time, in an order that the seed picks."""
 
-    def __init__(self, perform: Performer, world: World) -> None:
+    def __init__(self, perform: Sender, world: World) -> None:
         self._perform = perform
         self._world = world
         self._jobs: list[Job] = []
@@ -272,7 +271,7 @@ class Simulation:
         self.sessions += 1
         journal = ShakyJournal(self.path, durable=False)
         journal.world = self.world
-        performer = Performer(
+        sender = Sender(
             OPERATIONS[self.operation], self.server, lambda row: secrets_of(self.operation, row),  # type: ignore[arg-type]
             now=self.world.clock, timer=self.world.clock,
         )  # fmt: skip
@@ -283,7 +282,7 @@ class Simulation:
             canary_rows=rng.choice([0, 0, 2]), canary_share=0.5,
         )  # fmt: skip
         runner = Runner(
-            OPERATIONS[self.operation], self.rows, journal, OneThread(performer, self.world), rules=rules,
+            OPERATIONS[self.operation], self.rows, journal, OneThread(sender, self.world), rules=rules,
             now=self.world.clock,
             on_done=lambda *_: runner.stop() if rng.random() < 0.01 else None,
         )  # fmt: skip

@@ -11,9 +11,11 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from paystack_source import audit, bulk_set_risk_action, copies
+from paystack_source import bulk_set_risk_action
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
+from paystack_source.warehouse.queries import copies
+from paystack_source.warehouse.write_back import WriteBack, overlay
 from tests.bulk_run.conftest import load_script
 from tests.canary import search
 
@@ -91,12 +93,12 @@ def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
     path = copied.risk_file(120)  # more than a plan reads from Paystack unless it must
     assert run(load_script("customers").main, ["--quiet", "--full-refresh"]) == 0
     locked = OSError("Could not set lock on file")
-    real = audit._load_run
+    real = WriteBack.load
 
-    def fail(*_args):
+    def fail(*_args, **_more):
         raise locked
 
-    monkeypatch.setattr(audit, "_load_run", fail)
+    monkeypatch.setattr(WriteBack, "load", fail)
     said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
     assert (said.code, said.json["applied"]) == (0, 120)
     assert "could not be updated" in said.json["warnings"][0]
@@ -107,7 +109,7 @@ def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
     assert (again.json["to_send"], again.json["noop"]) == (120, 0)
     assert "read live" in again.err
 
-    monkeypatch.setattr(audit, "_load_run", real)
+    monkeypatch.setattr(WriteBack, "load", real)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
     assert ask(copied, "select applied from paystack.write_back_runs") == [(120,)]
@@ -157,7 +159,7 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 def test_partial_answers_are_laid_over_the_held_row():
     change = {"risk_action": "allow", "first_name": None, "unheard_of": 1, "_last_seen_at": NOW}
-    laid = audit.overlay(HELD, {1: change}).to_pylist()[0]
+    laid = overlay(HELD, {1: change}).to_pylist()[0]
     assert laid["risk_action"] == "allow"
     assert laid["first_name"] is None
     assert laid["_last_seen_at"] == NOW
@@ -166,7 +168,7 @@ def test_partial_answers_are_laid_over_the_held_row():
 
 
 def test_new_customers_are_added_and_unknown_ones_are_not():
-    added = audit.overlay(HELD.slice(0, 0), {7: {"customer_code": "CUS_7", "email": "c@example.com"}, 8: {}})
+    added = overlay(HELD.slice(0, 0), {7: {"customer_code": "CUS_7", "email": "c@example.com"}, 8: {}})
     known = {"id": 7, "customer_code": "CUS_7", "email": "c@example.com"}
     assert added.to_pylist() == [{name: known.get(name) for name in HELD.column_names}]
     assert added.schema == HELD.schema

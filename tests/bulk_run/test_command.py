@@ -414,7 +414,9 @@ def test_an_interrupted_run_is_gone_on_with_by_its_name(desk, monkeypatch):
     assert said.json["run_id"] in {"RUN", run_id}
 
 
-@pytest.mark.parametrize("where", ["paystack_source.desk.make_plan", "paystack_source.desk.loaded"])
+@pytest.mark.parametrize(
+    "where", ["paystack_source.bulk.service.make_plan", "paystack_source.cli.bulk_commands.show_run"]
+)
 def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, monkeypatch, where):
     path = desk.risk_file(2)
     monkeypatch.setattr(where, interrupted())
@@ -534,13 +536,13 @@ def test_a_first_line_that_holds_data_is_not_repeated(desk):
     assert "Amina" not in said.err + said.out
 
 
-@pytest.mark.parametrize("where", ["Runner.run", "write_results"])
+@pytest.mark.parametrize("where", ["service.Runner.run", "run.report.write_results"])
 def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(desk, monkeypatch, where):
     def full(*_args):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
-        patch.setattr(f"paystack_source.bulk.service.{where}", full)
+        patch.setattr(f"paystack_source.bulk.{where}", full)
         said = desk.bulk("run", "create", desk.csv("new.csv", [{"email": "new@example.com"}]), "--yes")
     assert (said.code, said.json["error"], said.json["message"]) == (1, "DiskFull", "The disk is full.")
     run_id = Runs().open("latest").run_id

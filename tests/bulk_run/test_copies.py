@@ -9,7 +9,7 @@ import duckdb
 import pytest
 from dlt.destinations.impl.duckdb.duck import DuckDbCopyJob
 
-from paystack_source import ConfigError, PaystackClient, bulk_set_risk_action, settings
+from paystack_source import ConfigError, PaystackClient, bulk_create, bulk_set_risk_action, settings
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
 from tests.bulk_run.conftest import load_script
@@ -235,3 +235,44 @@ def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk, monkeypatc
             result.undo(**wrong)
     assert len(desk.api.write_log()) == 15
     assert result.undo(confirm=14).summary["applied"] == 14
+
+
+@pytest.mark.parametrize("kind", ["a_test_key_beside_a_live_copy", "an_account_without_customers"])
+def test_a_helper_records_nothing_in_the_dataset_of_another_account(desk, sandbox, extract, kind):
+    for customer in desk.customers(60):
+        desk.api.edit_customer(
+            customer["customer_code"], integration=7, **({"domain": "live"} if "live" in kind else {})
+        )
+    extract()
+    before = ask(desk, "from paystack.customers order by id")
+    other = sandbox(customers=3 if "live" in kind else 0)
+    with PaystackClient(other.secret_key, base_url=other.url, quota=0) as client:
+        if "live" in kind:
+            rows = [{"customer_code": customer["customer_code"]} for customer in other.customers_truth()]
+            result = bulk_set_risk_action(rows, "deny", client=client, progress=False)
+        else:
+            result = bulk_create([{"email": "new@example.com"}], client=client, progress=False)
+    assert result.complete
+    assert result.summary["rows"] == result.summary["applied"] + result.summary["skipped_noop"]
+    assert "another Paystack account" in "".join(result.summary["warnings"])
+    assert ask(desk, "select table_name from duckdb_tables() where table_name like 'write_back%'") == []
+    assert ask(desk, "from paystack.customers order by id") == before
+
+
+def test_the_first_customers_of_an_account_are_recorded(desk, sandbox, extract, monkeypatch):
+    """A plan of an account without customers cannot name it; the answers do."""
+    new = sandbox(customers=0)
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", new.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", new.url)
+    people = desk.csv("people.csv", [{"email": "new@example.com"}])
+    first = desk.bulk("run", "create", people, "--yes")  # with --no-copy: not recorded yet
+    assert first.json["applied"] == 1
+    extract()
+    said = desk.bulk("plan", "create", people, copy=True)
+    assert (said.code, said.json["noop"]) == (0, 1), said.err
+    assert "could not be updated" not in said.err
+    (line,) = ask(desk, "select run_id, account from paystack.write_back_runs")
+    assert line == (
+        first.json["run_id"],
+        ask(desk, "select any_value(integration) from paystack.customers")[0][0],
+    )

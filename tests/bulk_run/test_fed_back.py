@@ -14,17 +14,15 @@ import pytest
 
 from paystack_source import (
     PaystackClient,
-    audit,
     bulk_create,
     bulk_deactivate_authorization,
     bulk_set_risk_action,
     bulk_update,
     bulk_validate,
-    copies,
 )
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.errors import KeyRefused, OutcomeUnknown, Rejected
+from paystack_source.warehouse.write_back import WriteBack
 
 HELPERS = {
     "risk-action": bulk_set_risk_action,
@@ -87,10 +85,10 @@ def people(desk):
 def copied(desk, monkeypatch, people):
     """A copy of the customers, as it were in a warehouse: an id says nothing without."""
     frame = pd.DataFrame(people)[["id", "customer_code", "email", "first_name", "risk_action"]]
-    monkeypatch.setattr(copies, "find_copy", lambda *_: arrow_copy(frame))
-    monkeypatch.setattr(copies, "applied_by", lambda *_: None)
-    monkeypatch.setattr(audit, "catch_up", lambda *_: None)
-    monkeypatch.setattr(audit, "load", lambda *_: None)
+    monkeypatch.setattr(WriteBack, "find_copy", lambda _: pa.Table.from_pandas(frame))
+    monkeypatch.setattr(WriteBack, "applied_by", lambda *_: None)
+    monkeypatch.setattr("paystack_source.bulk.service.catch_up", lambda *_: None)
+    monkeypatch.setattr("paystack_source.bulk.service.load", lambda *_: None)
     return frame
 
 

@@ -12,11 +12,13 @@ import dlt
 import pytest
 
 from paystack_source.bulk import dlt_destination as destination
+from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.plan.plan import make_plan
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.service import COMMAND, Session
+from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
+from paystack_source.frames import FrameConsole
 
 
 @pytest.fixture
@@ -175,16 +177,16 @@ def test_two_at_once_from_two_folders_are_one(desk, folders, monkeypatch):
     desk.bulk("plan", "validate", identities(desk), "--out", plan)
     copied = shutil.copy(plan, b / "copy.plan")
     answers = []
-    real = Session._run
+    real = BulkService._send
 
     def meanwhile(self, *args):
-        monkeypatch.setattr(Session, "_run", real)
+        monkeypatch.setattr(BulkService, "_send", real)
         monkeypatch.chdir(b)
         answers.append(run(desk.script.main, ["apply", str(copied), "--yes", "--no-copy"]))
         monkeypatch.chdir(a)
         return real(self, *args)
 
-    monkeypatch.setattr(Session, "_run", meanwhile)
+    monkeypatch.setattr(BulkService, "_send", meanwhile)
     assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 3
     assert answers == [2]
     assert writes(desk) == 3
@@ -198,9 +200,10 @@ def test_a_plan_made_without_a_key_is_applied_once_to_each_account(desk, sandbox
     for api in (desk.api, other):
         client = desk.client() if api is desk.api else type(desk)(tmp_path, api, None, None).client()
         with client:
-            assert Session(client, Runs()).apply(plan).complete
+            service = BulkService(client, Runs(), FrameConsole({"progress": False}, "test"))
+            assert service.apply(plan).complete
             with pytest.raises(AppliedError):
-                Session(client, Runs()).apply(plan)
+                service.apply(plan)
         assert len(api.write_log()) == 1
 
 

@@ -13,12 +13,17 @@ import pytest
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.plan_file import PlanRow
-from paystack_source.bulk.run.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.runner import INTERRUPTED, Runner
-from paystack_source.bulk.run.send import Job, Performer
+from paystack_source.bulk.run.runner import (
+    INTERRUPTED,
+    MAX_UNREPEATABLE,
+    Runner,
+    StopRules,
+    in_flight,
+    stopping,
+)
+from paystack_source.bulk.run.send import Job, Sender
 from paystack_source.bulk.run.states import Action, Kind, Outcome, outcome
-from paystack_source.bulk.service import stopping
 from paystack_source.errors import (
     ClosedError,
     KeyRefused,
@@ -78,8 +83,8 @@ def apply(tmp_path):
             Journal.create(path, {}, durable=False).close()
         client, world = Scripted(errors, held), World(random.Random(1), trouble=0, kills=0)
         with Journal(path, durable=False) as journal:
-            performer = Performer(operation, client, lambda _row: {}, now=world.clock, timer=world.clock)
-            workers = OneThread(performer, world)
+            sender = Sender(operation, client, lambda _row: {}, now=world.clock, timer=world.clock)
+            workers = OneThread(sender, world)
 
             def on_done(_done, _state):
                 if stop_after is not None and len(client.sent) >= stop_after:
@@ -235,7 +240,7 @@ def test_rows_that_must_not_be_sent_twice_are_kept_few(tmp_path):
         create=lambda _email, **_fields: SimpleNamespace(status=200, message="Customer created", data={})
     )
     with Journal(tmp_path / "j", durable=False) as journal:
-        workers = OneThread(Performer(create, client, lambda _row: {}, timer=world.clock), world)
+        workers = OneThread(Sender(create, client, lambda _row: {}, timer=world.clock), world)
         Runner(create, rows(100), journal, workers, now=world.clock).run()
         assert words({n: outcome(journal.state(n)) for n in range(1, 101)}) == {Outcome.APPLIED: 100}
     assert workers.most <= MAX_UNREPEATABLE
@@ -271,7 +276,7 @@ def test_a_row_that_waited_for_quota_when_the_run_stopped_was_not_sent():
         def set_risk_action(self, _key, risk_action):
             raise ClosedError("The run was stopped")
 
-    done = Performer(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
+    done = Sender(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
     assert done.event.kind is Kind.NOT_SENT
 
 

@@ -8,8 +8,8 @@ import click
 import pytest
 
 from paystack_source import settings
-from paystack_source.cli.failures import FOREIGN
 from paystack_source.errors import ExitCode
+from paystack_source.failures import FOREIGN
 from tests.docs import reference
 from tests.docs.markdown import ROOT, files
 

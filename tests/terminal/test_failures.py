@@ -6,8 +6,8 @@ import os
 import click
 import pytest
 
-from paystack_source.cli.failures import explain, masked_traceback
 from paystack_source.errors import CommandError, ExitCode, KeyRefused, UsageError
+from paystack_source.failures import explain, masked_traceback
 
 CANARY = "amina.bello@example.com"
 

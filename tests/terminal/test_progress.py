@@ -9,16 +9,16 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from paystack_source.cli.progress import (
+from paystack_source.cli.terminal import Terminal
+from paystack_source.progress import (
     NotebookView,
     PlainView,
     Progress,
     Snapshot,
-    duration,
     in_notebook,
     line,
 )
-from paystack_source.cli.terminal import Terminal
+from paystack_source.values import duration
 
 
 class Clock:

@@ -4,7 +4,7 @@ import dlt
 import pytest
 
 from paystack_source import paystack_source
-from paystack_source.cli.failures import explain, masked_traceback
+from paystack_source.failures import explain, masked_traceback
 
 PASSWORD = "hunter2-of-the-warehouse"
 

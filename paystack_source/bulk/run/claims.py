@@ -41,7 +41,7 @@ class Scope(msgspec.Struct, frozen=True):
     """The base URL, or the file that holds the state of a sandbox: all sandboxes have the same account."""
 
     def meets(self, other: Scope) -> bool:
-        """Whether both may be the same account. A sandbox may be on another port each time, so any will do."""
+        """Whether both may be the same account. Servers are not compared: a sandbox has another port each time."""
         same = (self.key_mode, self.host) == (other.key_mode, other.host)
         return same and (None in (self.account, other.account) or self.account == other.account)
 

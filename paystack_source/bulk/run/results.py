@@ -13,20 +13,24 @@ account number, authorization code) are masked: they rest nowhere in clear.
 
 from __future__ import annotations
 
+import contextlib
+import csv
+import io
 import json
 from collections import Counter
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, TypeAlias
 
-from paystack_source.bulk.input.files import Table, open_table, private_file, write_csv, write_table
+from paystack_source.bulk.input.csv_file import guard, write_rows
+from paystack_source.bulk.input.files import Table, open_table, private_file
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, OPERATIONS
-from paystack_source.bulk.run.readback import EMPTY
 from paystack_source.bulk.run.runs import utc
 from paystack_source.bulk.run.states import PLANNED, Kind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ConfigError
+from paystack_source.values import as_text, is_blank
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -35,6 +39,9 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.plan_file import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.runs import Run
+
+_Rows: TypeAlias = Callable[[], Iterator[Sequence[str]]]
+_Write: TypeAlias = Callable[[Sequence[str]], object]
 
 COLUMNS: Final = ("_status", "_code", "_message", "_time")
 FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
@@ -84,7 +91,7 @@ class RowResult:
 
 
 def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
-    """Every row of the plan in input order, streaming; a folded row shares the fate of the one it repeats."""
+    """Every row of the plan in input order, streaming. A duplicate has the outcome of the row that it repeats."""
     states = iter(journal.states())
     number, state = next(states, (0, PLANNED))
     noops: set[int] = set()
@@ -146,46 +153,57 @@ def write_results(
     journal: Journal,
     source: Any = None,  # noqa: ANN401 - any frame
 ) -> tuple[Tally, str | None]:
-    """Writes the files; returns the tally, and why the input's own columns are missing if they are.
+    """Write all result files in one pass over plan, journal and input.
 
-    `source` is the frame, for runs from Python; files are read again from where they were planned.
+    Returns the tally, and why the input's own columns are missing if they are. `source` is the frame, for runs from
+    Python; a file is read again from where it was planned.
     """
     names, rows, missing = _cells(run, plan, source)
-    found = Tally()
-    columns = [*names, *COLUMNS]
-
-    def lines(wanted: frozenset[Outcome] | None) -> Iterator[Sequence[str]]:
-        for values, result in zip(rows(), row_results(plan, journal), strict=True):
-            if wanted is None:
-                found.add(result)
-            if wanted is None or result.outcome in wanted:
-                yield [*values, *result.cells]
-
+    columns, found = [*names, *COLUMNS], Tally()
+    failed = may_be_fed_back(plan.header.operation)
+    parts = {
+        **dict.fromkeys(failed, run.failed_file),
+        **dict.fromkeys(FAILED - failed, run.unknown_file),
+        Outcome.UNSENT: run.unsent_file,
+    }
+    written: dict[Path, _Write] = {}
     with private_file(run.results_file) as file:
-        write_csv(file, columns, lines(None))
+        with contextlib.ExitStack() as stack:
+            write = stack.enter_context(_csv(file, columns))
+            for values, result in zip(rows(), row_results(plan, journal), strict=True):
+                found.add(result)
+                line = [*values, *result.cells]
+                write(line)
+                path = parts.get(result.outcome)
+                if path is not None and path not in written:
+                    part = stack.enter_context(private_file(path))
+                    written[path] = stack.enter_context(_csv(part, columns))
+                if path is not None:
+                    written[path](line)
         digest = Snapshot(file, run.results_file).sha256
+    for path in set(parts.values()) - written.keys():
+        path.unlink(missing_ok=True)
     with private_file(_hash_file(run)) as file:
         file.write(_hash_line(digest))
-    failed = may_be_fed_back(plan.header.operation)
-    for path, wanted in (
-        (run.failed_file, failed),
-        (run.unknown_file, FAILED - failed),
-        (run.unsent_file, frozenset({Outcome.UNSENT})),
-    ):
-        if any(found.counts[outcome] for outcome in wanted):
-            write_table(path, columns, lines(wanted))
-        else:
-            path.unlink(missing_ok=True)
     return found, missing
+
+
+@contextlib.contextmanager
+def _csv(file: BinaryIO, columns: Sequence[str]) -> Iterator[_Write]:
+    """Writes a header, then each row that is given; the file stays open."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        write_rows(text, columns, ())
+        writer = csv.writer(text)
+        yield lambda row: writer.writerow([guard(cell) for cell in row])
+    finally:
+        text.detach()  # flushes
 
 
 def write_summary(run: Run, summary: dict[str, Any]) -> None:
     """`summary.json`: the object that `--json` prints, with the reasons."""
     with private_file(run.summary_file) as file:
         file.write(json.dumps(summary, ensure_ascii=False, indent=2, default=str).encode() + b"\n")
-
-
-_Rows = Callable[[], Iterator[Sequence[str]]]
 
 
 def _cells(run: Run, plan: Plan, source: Any) -> tuple[list[str], _Rows, str | None]:  # noqa: ANN401 - any frame
@@ -249,9 +267,7 @@ def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -
 
 
 def _cell(value: object) -> str:
-    if value in EMPTY:
-        return CLEAR
-    return value if isinstance(value, str) else json.dumps(value, ensure_ascii=False)
+    return CLEAR if is_blank(value) else as_text(value) or ""
 
 
 def _chosen(table: Table, secret: set[str]) -> tuple[list[str], _Rows]:

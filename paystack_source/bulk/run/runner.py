@@ -1,22 +1,22 @@
 """Applies a plan: intent to the journal, request, outcome to the journal; reads back what is in doubt.
 
-One thread, this one, owns the journal, the plan and all decisions. It keeps a few more rows journaled than
-there are requests under way, so that workers never wait for the disk and one fsync covers many rows.
-Workers only perform (see `perform.py`). The workers, the clock and the plan's rows are parameters, so a
-simulation can run the very same loop on one thread and kill it anywhere.
+One thread, this one, owns the journal, the plan and all decisions: what is next, how many requests are under way, and
+when the run stops by itself (`Circuit`). It keeps a few more rows journaled than there are requests under way, so that
+workers never wait for the disk and one fsync covers many rows. Workers only send and read (`Sender`). The workers, the
+clock and the plan's rows are parameters, so a simulation can run the very same loop on one thread and kill it anywhere.
 """
 
 from __future__ import annotations
 
 import contextlib
+import math
 import signal
 import threading
 import time
 from collections import Counter, deque
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.run.circuit import Circuit, StopRules, in_flight
 from paystack_source.bulk.run.send import Job
 from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
 from paystack_source.errors import ClosedError, PaystackError
@@ -33,7 +33,102 @@ if TYPE_CHECKING:
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
+MAX_IN_FLIGHT: Final = 32
+MIN_IN_FLIGHT: Final = 4
+MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
+# What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided
+# by this only queues inside the process.
+REQUEST_CPU_SECONDS: Final = 0.0015
 _STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
+
+
+@dataclass(frozen=True, slots=True)
+class StopRules:
+    """Limits that end a run early; 0 switches a rule off. Shares are between 0 and 1."""
+
+    equal_rejections: int = 20  # the same rejection this many times in a row
+    unknown_window: int = 50  # of the last so many answers ...
+    unknown_share: float = 0.5  # ... more than this share unknown
+    unreachable: int = 10  # so many rows in a row that could not even be sent
+    canary_rows: int = 0  # send this many first, and look before going on
+    canary_share: float = 0.0  # more than this share of the canary rejected or unknown: stop
+
+
+@dataclass(slots=True)
+class Circuit:
+    """Says when a run must stop by itself. It sees the answers to sends in the order in which they arrive."""
+
+    rules: StopRules
+    _equal: int = 0
+    _last: tuple[str | None, str | None] = (None, None)
+    _unsent: int = 0
+    _recent: deque[bool] = field(default_factory=deque)
+    _canary: list[bool] = field(default_factory=list)
+
+    def see(self, kind: Kind, code: str | None, message: str | None) -> str | None:
+        """One more answer; the reason to stop, or None."""
+        return (
+            self._rejections(kind, code, message)
+            or self._unknowns(kind)
+            or self._connection(kind, message)
+            or self._first_rows(kind)
+        )
+
+    @property
+    def holding(self) -> int | None:
+        """How many more rows may be sent before the canary has been judged; None: no limit."""
+        left = self.rules.canary_rows - len(self._canary)
+        return left if left > 0 else None
+
+    def _rejections(self, kind: Kind, code: str | None, message: str | None) -> str | None:
+        if kind is not Kind.REJECTED:
+            self._equal = 0
+            return None
+        self._equal = self._equal + 1 if self._last == (code, message) else 1
+        self._last = (code, message)
+        if self.rules.equal_rejections and self._equal >= self.rules.equal_rejections:
+            return f"{self._equal} equal rejections in a row: {message or code}"
+        return None
+
+    def _unknowns(self, kind: Kind) -> str | None:
+        size = self.rules.unknown_window
+        if not size:
+            return None
+        self._recent.append(kind is Kind.UNKNOWN)
+        if len(self._recent) > size:
+            self._recent.popleft()
+        unknown = sum(self._recent)
+        if len(self._recent) == size and unknown > size * self.rules.unknown_share:
+            return f"{unknown} of the last {size} answers did not arrive or could not be read"
+        return None
+
+    def _connection(self, kind: Kind, message: str | None) -> str | None:
+        self._unsent = self._unsent + 1 if kind is Kind.NOT_SENT else 0
+        if self.rules.unreachable and self._unsent >= self.rules.unreachable:
+            return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
+        return None
+
+    def _first_rows(self, kind: Kind) -> str | None:
+        size = self.rules.canary_rows
+        if len(self._canary) >= size or kind is Kind.NOT_SENT:
+            return None
+        self._canary.append(kind in (Kind.REJECTED, Kind.UNKNOWN))
+        bad = sum(self._canary)
+        if len(self._canary) == size and bad > size * self.rules.canary_share:
+            return f"{bad} of the first {size} rows failed (the canary allows {self.rules.canary_share:.0%})"
+        return None
+
+
+def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
+    """How many requests to keep under way at this latency (seconds; None: not known yet).
+
+    Rows that must not be sent twice are kept few: whatever is under way when a process is killed stays
+    unknown.
+    """
+    most = MAX_IN_FLIGHT if repeatable else MAX_UNREPEATABLE
+    if latency is None:
+        return most // 2
+    return max(MIN_IN_FLIGHT, min(most, math.ceil(latency / REQUEST_CPU_SECONDS)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -116,7 +211,7 @@ class Runner:
         return in_flight(latency, repeatable=self._operation.repeatable)
 
     def _judge(self, done: Done) -> None:
-        """What an answer means for the rows that were not sent yet."""
+        """Stop if this answer says that no further row should be sent."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
             self._ended = Ended(_words(done.halt), done.halt)
         if done.job.action is Action.SEND and done.event is not None:

@@ -17,7 +17,7 @@ import re
 import secrets
 import shlex
 import shutil
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -32,6 +32,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.claims import Scope
 
 RESULTS_FOLDER: Final = Path("paystack_results")
+MAX_AGE: Final = timedelta(hours=24)
+"""How old a plan may be that is applied."""
+MAX_AGE_RESUMED: Final = timedelta(days=7)
+"""How old the plan of a run may be that is resumed."""
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
 
 
@@ -51,7 +55,7 @@ class Run:
 
     @property
     def name(self) -> str:
-        """What a command names it by that is typed in this working folder: its id, or its folder if it is elsewhere."""
+        """How a command names it in this working folder: by its id, or by its folder if that is elsewhere."""
         here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
         return self.run_id if here else shlex.quote(str(self.folder))
 
@@ -59,8 +63,8 @@ class Run:
         """Another run in the same results folder."""
         return Run(self.folder.parent / run_id)
 
-    def withdraw(self) -> None:
-        """Takes back what an earlier session said of the rows; `summary.json`, written last, says it is said anew."""
+    def discard_results(self) -> None:
+        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last."""
         for path in (self.summary_file, self.failed_file, self.unknown_file, self.unsent_file):
             path.unlink(missing_ok=True)
 
@@ -80,14 +84,14 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Shows `is_busy` that a process is at this run. Waits for those who look, which takes no time."""
+        """Make `is_busy` true meanwhile. Waits for processes that ask `is_busy`; they are done at once."""
         with _opened(self.plan_file) as handle:
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
     @property
     def is_busy(self) -> bool:
-        """Whether a process is applying or resuming this run now. To look keeps nobody from working."""
+        """Whether a process is applying or resuming this run now. Asking does not keep a process from it."""
         try:
             with _opened(self.plan_file) as handle:
                 fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)

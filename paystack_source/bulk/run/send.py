@@ -1,6 +1,6 @@
-"""One send or one read-back of one row, its exceptions turned into events.
+"""Sends one row, or reads one back, and says what happened as an event. Errors become events too.
 
-No state, no journal; any thread may call it.
+It keeps no state and knows no journal, so any thread may call it.
 """
 
 from __future__ import annotations
@@ -40,8 +40,6 @@ DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 
-_SEEN: Final = {"applied": Kind.FOUND, "not_applied": Kind.ABSENT, "unknown": Kind.UNCLEAR}
-
 
 @dataclass(frozen=True, slots=True)
 class Job:
@@ -78,8 +76,8 @@ def _other(wanted: object, answered: object) -> bool:
     return asked != shown
 
 
-class Performer:
-    """Performs jobs against Paystack."""
+class Sender:
+    """Sends rows to Paystack and reads them back."""
 
     def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
@@ -108,8 +106,8 @@ class Performer:
     def __call__(self, job: Job) -> Done:
         """Every `Exception` becomes a value; what is meant to kill the process passes."""
         started = self._timer()
-        perform = self._send if job.action is Action.SEND else self._read_back
-        event, customer, halt = perform(job)
+        work = self._send if job.action is Action.SEND else self._read_back
+        event, customer, halt = work(job)
         return Done(job, event, self._timer() - started, customer, halt)
 
     def _event(self, job: Job, kind: Kind, error: Exception | None = None, code: str | None = None) -> Event:
@@ -189,4 +187,4 @@ class Performer:
             return None, None, None
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error
-        return Event(job.row.row, _SEEN[seen], self._now()), None, None
+        return Event(job.row.row, seen, self._now()), None, None

@@ -7,10 +7,10 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from paystack_source.bulk.frames import _confirmed
 from paystack_source.bulk.plan.plan_file import Confirmation, Counts
-from paystack_source.desk import Desk
+from paystack_source.cli.bulk_commands import TerminalConsole
 from paystack_source.errors import ConfigError, UsageError
+from paystack_source.frames import FrameConsole
 
 SEAL = "0123456789abcdef" * 4
 GUARDED = Confirmation(needed=True, reasons=["2,000 denials are more than 100"], phrase="2000")
@@ -47,8 +47,7 @@ def plan(guard=None, to_send=2000):
 
 def ask(mode, guard=None, *, yes=False, approve=None, answer=None, to_send=2000):
     person = Person(answer)
-    desk = Desk(person, {"yes": yes, "approve": approve}, SimpleNamespace(mode=mode), None)
-    desk.ask(plan(guard, to_send))
+    TerminalConsole(person, {"yes": yes, "approve": approve}, mode).agree(plan(guard, to_send))
     return person.asked
 
 
@@ -92,14 +91,13 @@ def test_a_plan_with_nothing_to_send_asks_nobody():
 
 
 def test_in_python_a_guarded_live_run_wants_the_number_of_rows():
-    live, test = SimpleNamespace(mode="live"), SimpleNamespace(mode="test")
     guarded = plan(GUARDED)
-    _confirmed(guarded, test, {})
-    _confirmed(guarded, live, {"confirm": 2000})
-    _confirmed(plan(), live, {})
+    FrameConsole({}, "test").agree(guarded)
+    FrameConsole({"confirm": 2000}, "live").agree(guarded)
+    FrameConsole({}, "live").agree(plan())
     for settings in ({}, {"confirm": 1999}, {"confirm": True}):
         with pytest.raises(ConfigError, match="2000 live customers"):
-            _confirmed(guarded, live, settings)
+            FrameConsole(settings, "live").agree(guarded)
 
 
 def test_the_headers_used_here_are_like_the_real_ones():

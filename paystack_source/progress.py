@@ -21,6 +21,8 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.table import Column
 
+from paystack_source.values import duration
+
 __all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
 Clock = Callable[[], float]
@@ -78,16 +80,6 @@ def line(now: Snapshot) -> str:
 def last_line(now: Snapshot) -> str:
     """What stays when it is over."""
     return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
-
-
-def duration(seconds: float) -> str:
-    """`45 s`, `3 min 05 s`, `2 h 10 min`."""
-    whole = round(seconds)
-    minutes, left = divmod(whole, 60)
-    if not minutes:
-        return f"{whole} s"
-    hours, minutes_left = divmod(minutes, 60)
-    return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {left:02} s"
 
 
 class View(Protocol):

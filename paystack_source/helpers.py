@@ -13,7 +13,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Literal, Unpack, overload
 
-from paystack_source.bulk.frames import BulkResult, Frame, Settings, apply_frame
+from paystack_source.frames import BulkResult, Frame, Settings, apply_frame
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -59,7 +59,7 @@ def bulk_set_risk_action(
     all rows: allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame
     and nothing is sent.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
     plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
     `summary["stopped"]`.
     """
@@ -104,7 +104,7 @@ def bulk_update(
     A blank leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never
     overwrites.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
     plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
     `summary["stopped"]`.
     """
@@ -126,7 +126,7 @@ def bulk_create(
 
     A row whose answer was lost is never sent again: it is applied if the customer turns up, else unknown.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
     plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
     `summary["stopped"]`.
     """
@@ -147,7 +147,7 @@ def bulk_validate(
     `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`,
     `account_number`, `bvn`, the numbers as text. BVN and account number go to Paystack and rest nowhere.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
     plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
     `summary["stopped"]`.
     """
@@ -169,7 +169,7 @@ def bulk_deactivate_authorization(
 
     `frame` has `authorization_code`, and `customer_code` or `email` if lost answers are to be read back.
 
-    Settings: see `paystack_source.bulk.frames.Settings`. Raises `ConfigError` for a bad input or a refused
+    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
     plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
     `summary["stopped"]`.
     """

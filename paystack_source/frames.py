@@ -1,8 +1,9 @@
-"""What stands behind the Python helpers: a frame is planned, confirmed, applied, its outcomes beside it."""
+"""What stands behind the Python helpers: a service for the call's settings, and outcomes beside the frame's rows."""
 
 from __future__ import annotations
 
 import contextlib
+import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,26 +17,26 @@ from paystack_source.bulk.describe import plan_frame, switches
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import Table, open_table
 from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.copy import arrow_copy
-from paystack_source.bulk.plan.plan import make_plan
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.plan.undo import make_undo
-from paystack_source.bulk.run.circuit import StopRules
 from paystack_source.bulk.run.results import COLUMNS, masked_columns, may_be_fed_back, row_results
+from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.bulk.service import Finished, Session, follow, reach, scope_of, whose
-from paystack_source.cli.progress import Progress, Silent
+from paystack_source.bulk.service import BulkService, reach
 from paystack_source.errors import ConfigError
+from paystack_source.progress import Progress, Silent
+from paystack_source.warehouse.write_back import WriteBack
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from paystack_source.api.keys import SecretKey
-    from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.claims import Scope
+    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.runs import Run
+
+log = logging.getLogger("paystack_source")
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
@@ -75,7 +76,7 @@ class BulkResult:
     run_id: str
     summary: dict[str, Any]
     """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
-    _finished: Finished = field(repr=False)
+    _report: RunReport = field(repr=False)
     _table: Table = field(repr=False)
     _settings: Settings = field(repr=False)
 
@@ -86,7 +87,7 @@ class BulkResult:
         Secrets are masked.
         """
         frame = _as_pandas(self._table)
-        hidden = masked_columns(self._finished.plan)
+        hidden = masked_columns(self._report.plan)
         return self._with_outcomes(
             frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
         )
@@ -98,18 +99,19 @@ class BulkResult:
         With the unknown ones where a repeat is harmless; those of a create or a check are for `resume`.
         """
         found = self._with_outcomes(_as_pandas(self._table))
-        again = may_be_fed_back(self._finished.plan.header.operation)
+        again = may_be_fed_back(self._report.plan.header.operation)
         return found[found["_status"].isin([outcome.value for outcome in again])]
 
     @property
     def complete(self) -> bool:
         """Whether every row was applied, was so already, or was accepted."""
-        return self._finished.complete
+        return self._report.complete
 
     def resume(self) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
-        with _talk(self._settings, self._finished.plan.header.operation) as client:
-            return _run(self._finished.plan, self._table, self._settings, client, resumed=self)
+        with _service(self._settings, self._report.plan.header.operation) as service:
+            report = service.resume(self._report.run, source=self._table)
+        return _result(report, self._table, self._settings)
 
     @overload
     def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
@@ -125,19 +127,16 @@ class BulkResult:
         settings.pop("confirm", None)
         if confirm is not None:
             settings["confirm"] = confirm
-        with _talk(settings, self._finished.plan.header.operation) as client:
-            account = whose(client).integration
-            copy, _ = _compared(settings, client, account)
-            quota = _quota(client, self._finished.plan.header.operation)
-            options = PlanOptions(account=account, quota=quota, switches=_switches(settings))
-            made = make_undo(self._finished.run, copy=copy, client=client, options=options)
+        with _service(settings, self._report.plan.header.operation) as service:
+            made = service.plan_undo(self._report.run, options=_options(settings))
             if dry_run:
                 return plan_frame(made.plan)
-            return _run(made.plan, made.plan.input(), settings, client)
+            table = made.plan.input()
+            return _result(service.apply(made.plan), table, settings)
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
-        with self._finished.run.journal() as journal:
-            cells = [result.cells for result in row_results(self._finished.plan, journal)]
+        with self._report.run.journal() as journal:
+            cells = [result.cells for result in row_results(self._report.plan, journal)]
         outcomes = pd.DataFrame(cells, columns=list(COLUMNS), index=frame.index, dtype="string")
         kept = frame.drop(columns=[name for name in COLUMNS if name in frame.columns])
         return pd.concat([kept, outcomes], axis=1)
@@ -160,136 +159,93 @@ def apply_frame(
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
     table = open_table(source)
-    with _talk(settings, None if dry_run else operation) as client, contextlib.ExitStack() as stack:
-        runs = Runs(settings.get("results_folder"))
+    with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
             out = folder / "dry.plan"
         else:
-            out = runs.new_plan_file(operation, table.path or Path("frame"))
+            out = service.runs.new_plan_file(operation, table.path or Path("frame"))
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
-        account = whose(client).integration
-        copy, refresh = _compared(settings, client, account)
-        options = PlanOptions(
-            account=account,
-            refresh=refresh,
-            quota=_quota(client, operation),
-            switches=_switches(settings),
-            **planning,
-        )
-        plan = make_plan(operation, table, out=out, options=options, copy=copy, client=client)
+        plan = service.plan(operation, table, out=out, options=_options(settings, **planning))
         if dry_run:
             return plan_frame(plan)
-        return _run(plan, table, settings, client)
+        return _result(service.apply(plan, source=table), table, settings)
 
 
-def _run(
-    plan: Plan,
-    table: Table,
-    settings: Settings,
-    client: PaystackClient,
-    resumed: BulkResult | None = None,
-) -> BulkResult:
-    if resumed is None:
-        _confirmed(plan, client, settings)
-    rules = StopRules(canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0))
-    runs = Runs(settings.get("results_folder"))
-    title, number = OPERATIONS[plan.header.operation].title, plan.header.counts.to_send
-    shown = Progress.here if settings.get("progress", True) else Silent
-    with shown(title, total=number, unit="rows") as progress:
-        on_done = follow(progress, client, plan.header.operation)
-        session = Session(client, runs, rules, on_done, source=table, recorded=_recorded(settings))
-        finished = session.apply(plan) if resumed is None else session.resume(resumed._finished.run)  # noqa: SLF001
-    problem = _load(finished, settings)
-    if problem:
-        finished.warnings.append(problem)
+def _result(report: RunReport, table: Table, settings: Settings) -> BulkResult:
     return BulkResult(
-        run_id=finished.run.run_id,
-        summary=finished.as_json(),
-        _finished=finished,
+        run_id=report.run.run_id,
+        summary=report.as_json(),
+        _report=report,
         _table=table,
         _settings=settings,
     )
 
 
-def _confirmed(plan: Plan, client: PaystackClient, settings: Settings) -> None:
-    guard = plan.header.guard
-    if client.mode == "live" and guard.needed and str(settings.get("confirm", "")) != guard.phrase:
-        raise ConfigError(
-            f"This changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-            advice=f"Look at it with dry_run=True, then give confirm={guard.phrase}.",
-        )
+class FrameConsole:
+    """The `Console` of the helpers: a bar, the log, and the number of rows as the answer to the question."""
+
+    def __init__(self, settings: Settings, mode: str) -> None:
+        self._settings = settings
+        self._mode = mode
+
+    def warn(self, text: str) -> None:
+        log.warning(text)
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        here = Progress.here if self._settings.get("progress", True) and total is not None else Silent
+        return here(title, total=total, unit=unit)
+
+    def agree(self, plan: Plan) -> None:
+        """A live run above the guard's thresholds needs `confirm`. Raises `ConfigError` without it."""
+        guard = plan.header.guard
+        if self._mode == "live" and guard.needed and str(self._settings.get("confirm", "")) != guard.phrase:
+            raise ConfigError(
+                f"This changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
+                advice=f"Look at it with dry_run=True, then give confirm={guard.phrase}.",
+            )
+
+    def agree_to_resume(self, run: Run) -> None:
+        """To call `resume` is to agree: the plan was agreed to before."""
 
 
 @contextlib.contextmanager
-def _talk(settings: Settings, operation: str | None) -> Iterator[PaystackClient]:
-    """The caller's client, or one of our own."""
-    given = settings.get("client")
-    if given is not None:
-        yield given
-        return
-    share = settings.get("quota_share", 1.0)
-    with PaystackClient(
-        settings.get("secret_key"),
-        base_url=settings.get("base_url"),
-        quota_share=share,
-        operations=reach(operation),
-    ) as client:
-        yield client
+def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]:
+    """The service of one call, with the caller's client or one of its own."""
+    with contextlib.ExitStack() as stack:
+        client = settings.get("client")
+        if client is None:
+            client = stack.enter_context(
+                PaystackClient(
+                    settings.get("secret_key"),
+                    base_url=settings.get("base_url"),
+                    quota_share=settings.get("quota_share", 1.0),
+                    operations=reach(operation),
+                )
+            )
+        given = settings.get("copy")
+        place = WriteBack(settings.get("destination", "duckdb"), settings.get("dataset", "paystack"))
+        yield BulkService(
+            client,
+            Runs(settings.get("results_folder")),
+            FrameConsole(settings, client.mode),
+            warehouse=place if given is None else None,
+            records="destination" in settings or (given is None and place.find_copy() is not None),
+            copy=None if given is None or given is False else arrow_copy(given),
+            rules=StopRules(
+                canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0)
+            ),
+        )
 
 
-def _compared(
-    settings: Settings, client: PaystackClient, account: int | None
-) -> tuple[CustomerCopy | None, Literal["auto", "live", "never"]]:
-    """The copy, and whether to read live: a copy that does not know of earlier runs is not to be believed."""
-    given, refresh = settings.get("copy"), settings.get("refresh", "auto")
-    if given is False:
-        return None, refresh
-    if given is not None:
-        return arrow_copy(given), refresh
-    from paystack_source import audit, copies  # noqa: PLC0415 - not with every import of the helpers
-
-    copy = copies.find_copy(*_where(settings))
-    if copy is None:
-        return None, refresh
-    runs = Runs(settings.get("results_folder"))
-    problem = audit.catch_up(runs, scope_of(client, account), *_where(settings))
-    return copy, "live" if problem else refresh
-
-
-def _load(finished: Finished, settings: Settings) -> str | None:
-    """Tell the warehouse, if there is one."""
-    if settings.get("copy") is not None:
-        return None
-    from paystack_source import audit, copies  # noqa: PLC0415
-
-    if "destination" not in settings and copies.find_copy(*_where(settings)) is None:
-        return None
-    return audit.load([finished.run], *_where(settings))
-
-
-def _recorded(settings: Settings) -> Callable[[str, Scope], str | None] | None:
-    """What asks the warehouse who applied a plan."""
-    if settings.get("copy") is not None:
-        return None
-    from paystack_source import copies  # noqa: PLC0415
-
-    return lambda plan_id, scope: copies.applied_by(plan_id, scope, *_where(settings))
-
-
-def _quota(client: PaystackClient, operation: str) -> float:
-    """Requests a minute that the client may send for this operation, its share counted; 0 without a limit."""
-    used = client.quota_use(OPERATIONS[operation].endpoint)
-    return 0.0 if used is None else float(used[1])
-
-
-def _where(settings: Settings) -> tuple[str, str]:
-    return settings.get("destination", "duckdb"), settings.get("dataset", "paystack")
-
-
-def _switches(settings: Settings) -> dict[str, bool | str]:
-    """What the command line must be told to go on with a run from here."""
-    return switches({**settings, "no_copy": settings.get("copy") is not None})
+def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it
+    """How to plan, and what the command line must be told to go on with a run from here."""
+    return PlanOptions(
+        refresh=settings.get("refresh", "auto"),
+        quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
+        switches=switches({**settings, "no_copy": settings.get("copy") is not None}),
+        **planning,
+    )
 
 
 def _as_pandas(table: Table) -> pd.DataFrame:

@@ -1,0 +1,232 @@
+"""CSV or Parquet -> Paystack: plan a bulk change, look at it, apply it, resume it, take it back.
+
+    python pipelines/bulk.py run risk-action customers.csv --risk-action allow --sandbox
+
+See `docs/howto/officer-csv.md` for the way through, and `docs/bulk.md` for what is promised.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paystack_source.bulk.describe import COMMAND, again, quoted
+from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.run.report import conclude, report
+from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
+from paystack_source.cli.terminal import examples, location, options
+from paystack_source.errors import ExitCode, UsageError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paystack_source.cli.terminal import Terminal
+
+
+def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options as one decorator."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
+
+
+yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
+where = together(
+    location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
+    click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
+)
+planning = together(
+    click.option("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
+    click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
+    click.option(
+        "--metadata", type=click.Choice(["merge", "replace"]), default="merge", show_default=True,
+        help="update: add the given keys to the customer's metadata, or replace all of it.",
+    ),
+    click.option(
+        "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
+        help="Which of the touched customers to read from Paystack while planning: live: all; never: none; "
+        "auto: those whose present values the copy lacks, if they fit in a minute of quota.",
+    ),
+    click.option("--sheet", help="Excel: which sheet."),
+    click.option("--encoding", help="CSV: if it is not what was found."),
+    click.option("--delimiter", help="CSV: if it is not what was found."),
+    click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page."),
+)  # fmt: skip
+sharing = click.option(
+    "--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
+    help="How much of the quota this run may take.",
+)  # fmt: skip
+applying = together(
+    yes,
+    click.option("--approve", metavar="HASH", help="The plan's seal, or its first 12 characters."),
+    click.option("--canary", type=click.IntRange(0), default=0, help="Send so many rows first, and look."),
+    click.option("--canary-max", type=click.FloatRange(0, 100), default=0.0, help="Stop if more % fail."),
+    click.option(
+        "--max-equal-rejections", type=click.IntRange(0), default=20, show_default=True,
+        help="Stop after so many equal rejections in a row; 0: never.",
+    ),
+    click.option(
+        "--recheck/--no-recheck", default=None,
+        help="Read each customer before changing it, and leave alone who was changed since the plan; "
+        "default: apply does, the others once the plan is 5 minutes old.",
+    ),
+    click.option(
+        "--max-age", type=click.FloatRange(0), default=None, metavar="HOURS",
+        help="How old the plan may be; default: 24, for resume 168 (7 days).",
+    ),
+)  # fmt: skip
+
+
+@click.group(
+    epilog=examples(
+        f"{COMMAND} run risk-action customers.csv --risk-action allow --sandbox",
+        f"{COMMAND} plan --help",
+    )
+)
+def main() -> None:
+    """Change many Paystack customers from a file: planned first, applied once, resumable, mostly reversible.
+
+    OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
+    """
+
+
+@main.command(
+    epilog=examples(
+        f"{COMMAND} plan risk-action customers.csv --risk-action allow",
+        f"{COMMAND} plan update names.csv --only-missing --out names.plan",
+    )
+)
+@click.argument("operation", type=click.Choice(list(OPERATIONS)))
+@click.argument("file", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
+@together(planning, where, sharing, options)
+def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+    """Check FILE and show what would be sent. Sends nothing."""
+    with bulk_command(terminal, chosen) as here:
+        made = here.plan(operation, file, out)
+        here.show_plan(made)
+        return here.finish_plan(made)
+
+
+@main.command(
+    epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
+)
+@click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
+@together(applying, where, sharing, options)
+def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+    """Send what PLAN says, once."""
+    try:
+        made = Plan.open(file)
+    except FileNotFoundError:
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
+    with bulk_command(terminal, chosen, made.header.operation, recheck=True) as here:
+        return here.apply(made)
+
+
+@main.command(
+    name="run",
+    epilog=examples(
+        f"{COMMAND} run risk-action customers.csv --risk-action deny",
+        f"{COMMAND} run create people.csv --canary 20 --yes",
+    ),
+)
+@click.argument("operation", type=click.Choice(list(OPERATIONS)))
+@click.argument("file", type=click.Path(path_type=Path))
+@together(planning, applying, where, sharing, options)
+def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+    """Plan FILE, show the plan, ask, and apply it."""
+    with bulk_command(terminal, chosen, operation) as here:
+        made = here.plan(operation, file)
+        code = here.apply(made)
+        made.path.unlink(missing_ok=True)  # the run's folder has it
+        return code
+
+
+@main.command(epilog=examples(f"{COMMAND} review names.plan --out names.html"))
+@click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
+@click.option("--out", type=click.Path(path_type=Path), help="Where to; default: beside the plan.")
+@click.option("--show-personal", is_flag=True, help="Names, emails and phones in clear.")
+@options
+def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
+    """Write PLAN as one HTML page, to look at and to show around; needs no network."""
+    made = Plan.open(file)
+    command = again("apply", quoted(file), made, {})
+    page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
+    terminal.finish("Written", [("page", page)], {"review_file": str(page)})
+    return ExitCode.OK
+
+
+@main.command(epilog=examples(f"{COMMAND} resume latest"))
+@click.argument("name", metavar="RUN")
+@together(applying, where, sharing, options)
+def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+    """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
+    found = runs_of(chosen).open(name)
+    with bulk_command(terminal, chosen, found.plan().header.operation) as here:
+        return here.close(here.service.resume(found))
+
+
+@main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
+@click.argument("name", metavar="[RUN]", required=False)
+@click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
+@click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
+@click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
+@together(yes, where, options)
+def status(
+    name: str | None,
+    *,
+    terminal: Terminal,
+    refresh: bool,
+    load: bool,
+    verify: bool,
+    **chosen: Any,  # noqa: ANN401
+) -> int:
+    """Show all runs, newest first, or one RUN."""
+    kept = runs_of(chosen)
+    if name is None:
+        return show_runs(kept, terminal, chosen, load=load)
+    found = kept.open(name)
+    made = found.plan()
+    if refresh:
+        with bulk_command(terminal, chosen) as here:
+            settled = here.service.settle(found)
+        terminal.say(f"{settled:,} verdicts came.")
+    with found.journal() as journal:
+        if verify:
+            journal.verify()
+            terminal.say("The journal's hash chain holds.")
+        running = found.is_busy
+        # A session that was killed left no summary, and results of an earlier one at most.
+        write = refresh or not (running or found.summary_file.is_file())
+        finished = conclude(found, made, journal) if write else report(found, made, journal)
+    finished.running = running
+    if refresh or load:
+        load_runs([finished], terminal, chosen)
+    show_run(finished, terminal, chosen)
+    return ExitCode.OK
+
+
+@main.command(epilog=examples(f"{COMMAND} undo latest --plan-only", f"{COMMAND} undo latest"))
+@click.argument("name", metavar="RUN")
+@click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
+@click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
+@together(applying, where, sharing, options)
+def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+    """Plan and apply the way back of RUN: the values that it replaced."""
+    found = runs_of(chosen).open(name)
+    with bulk_command(terminal, chosen, found.plan().header.operation) as here:
+        made = here.service.plan_undo(found, out=out, options=here.options)
+        if made.not_undoable:
+            terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")
+        if not plan_only:
+            return here.apply(made.plan)
+        here.show_plan(made.plan)
+        return here.finish_plan(made.plan)

@@ -1,0 +1,348 @@
+"""What the commands of `bulk` have in common: the service for what was chosen on the line, and how things are shown.
+
+Between the command line, which parses, and `paystack_source.bulk`, which works and draws nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from paystack_source.api.client import PaystackClient
+from paystack_source.bulk.describe import (
+    CHANGES,
+    COMMAND,
+    HEADINGS,
+    REASONS,
+    again,
+    mode,
+    next_commands,
+    plan_changes,
+    plan_facts,
+    plan_json,
+    quoted,
+    run_facts,
+    run_reasons,
+    switches,
+    where,
+)
+from paystack_source.bulk.input.files import open_table, write_problems
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.run.report import report, rows_left
+from paystack_source.bulk.run.runner import StopRules
+from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import BulkService, reach, record
+from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.settings import SANDBOX
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.run.recording import Warehouse
+    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.runs import Run
+    from paystack_source.cli.terminal import Terminal
+    from paystack_source.progress import Progress
+
+SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
+SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
+MOST_REASONS = 12
+MOST_CHANGES = 10
+
+
+class TerminalConsole:
+    """The `Console` of the command line: a person at a terminal, or switches that answer beforehand."""
+
+    def __init__(self, terminal: Terminal, chosen: dict[str, Any], mode: str = "") -> None:
+        """`mode` is the key's; it may be set later, but before anything is asked."""
+        self._terminal = terminal
+        self._chosen = chosen
+        self.mode = mode
+        self._shown: Progress | None = None
+
+    def warn(self, text: str) -> None:
+        self._terminal.warn(text)
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        self._shown = self._terminal.progress(title, total=total, unit=unit)
+        return self._shown
+
+    def on_wait(self, seconds: float, _endpoint: str, reason: str) -> None:
+        """The client waits: say so where the progress is shown."""
+        if self._shown is not None:
+            why = "the quota" if reason == "quota" else reason.replace("_", " ")
+            self._shown.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
+
+    def agree(self, plan: Plan) -> None:
+        """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
+        header, approval = plan.header, self._chosen["approve"]
+        if not header.counts.to_send:
+            return
+        if approval:
+            if len(approval) < SEAL_SHOWN or not header.seal.startswith(approval):
+                advice = f"Its seal begins with {header.seal[:SEAL_SHOWN]}."
+                raise UsageError("--approve does not name this plan.", advice)
+            return
+        question = self._question("Apply", header.counts.to_send)
+        if self.mode == "live" and header.guard.needed:
+            self.warn("; ".join(header.guard.reasons))
+            if self._chosen["yes"]:
+                raise UsageError(
+                    "--yes alone is not enough for this plan on a live key.",
+                    f"Leave it out and type the number of rows, or add --approve {header.seal[:SEAL_SHOWN]}.",
+                )
+            agreed = self._terminal.confirm_typed(f"{question}.", header.guard.phrase)
+        else:
+            agreed = self._terminal.confirm(f"{question}?", yes=self._chosen["yes"])
+        _must(agreed)
+
+    def agree_to_resume(self, run: Run) -> None:
+        """A run with nothing left to send is not asked about."""
+        if left := rows_left(run):
+            question = self._question(f"Resume {run.run_id}", left)
+            _must(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
+
+    def _question(self, what: str, number: int) -> str:
+        """Says in capitals if it is about real customers."""
+        return f"{what}: {number:,} changes on the {'LIVE' if self.mode == 'live' else self.mode} account"
+
+
+def _must(agreed: bool) -> None:
+    if not agreed:
+        raise UsageError("Not confirmed; nothing was sent.")
+
+
+@dataclass
+class BulkCommand:
+    """One command: where it talks, what was chosen on its line, and its service."""
+
+    terminal: Terminal
+    chosen: dict[str, Any]
+    service: BulkService
+
+    @property
+    def options(self) -> PlanOptions:
+        """The planner's options among the command's."""
+        names = set(PlanOptions.__struct_fields__) & set(self.chosen)
+        given = {name: self.chosen[name] for name in names}
+        return PlanOptions(switches=switches(self.chosen), **given)
+
+    def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
+        """A plan of FILE, compared with the copy if there is one."""
+        try:
+            cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
+            table = open_table(file, **cut)
+        except FileNotFoundError:
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.") from None
+        target = out or self.service.runs.new_plan_file(operation, file)
+        try:
+            made = self.service.plan(operation, table, out=target, options=self.options)
+        except InputError as error:
+            if error.count > SHOWN:
+                listed = target.with_suffix(".problems.csv")
+                write_problems(error, listed)
+                error.advice = f"{error.advice} {listed} lists them."
+            raise
+        if self.service.warehouse is not None and made.header.copy is None:
+            self.terminal.say(
+                "There is no copy of the customers here "
+                f"(python pipelines/customers.py{where(self.chosen)} makes one)."
+            )
+        if self.chosen.get("review"):
+            self._write_review(made, self.chosen["review"])
+        return made
+
+    def apply(self, made: Plan) -> int:
+        """Show, ask, apply, show."""
+        self.show_plan(made)
+        return self.close(self.service.apply(made))
+
+    def close(self, finished: RunReport) -> int:
+        """Show how it went."""
+        for warning in finished.warnings:
+            if warning != finished.not_loaded:
+                self.terminal.warn(warning)
+        warn_not_loaded([finished], self.terminal, self.chosen)
+        show_run(finished, self.terminal, self.chosen)
+        return finished.exit_code
+
+    def show_plan(self, made: Plan) -> None:
+        """The warnings, the first changes, the numbers."""
+        for warning in made.header.warnings:
+            self.terminal.warn(warning)
+        changes = plan_changes(made, MOST_CHANGES)
+        if changes and not self.terminal.quiet:
+            more = made.header.counts.to_send - MOST_CHANGES
+            self.terminal.table(
+                f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes
+            )
+        for label, value in plan_facts(made):
+            self.terminal.say(f"  {label}: {value}")
+
+    def finish_plan(self, made: Plan) -> int:
+        """A plan was all that was asked for; it comes with its page."""
+        page = self.chosen.get("review") or made.path.with_suffix(".html")
+        if not self.chosen.get("review"):
+            self._write_review(made, page)
+        title, then = "Planned; nothing was sent", [self._apply_command(made)]
+        if not made.header.counts.to_send:
+            title, then = "Planned; there is nothing to send", []
+        facts = [*plan_facts(made), ("page", page)]
+        self.terminal.finish(title, facts, plan_json(made, page), then)
+        return ExitCode.OK
+
+    def _write_review(self, made: Plan, page: Path) -> None:
+        write_review(made, page, command=self._apply_command(made))
+        self.terminal.say(f"To look at: {page}")
+
+    def _apply_command(self, made: Plan) -> str:
+        return again("apply", quoted(made.path), made, self.chosen)
+
+
+def warehouse_of(chosen: dict[str, Any]) -> Warehouse | None:
+    """The dataset that was chosen; None with --no-copy."""
+    if chosen["no_copy"]:
+        return None
+    from paystack_source.warehouse.write_back import WriteBack  # noqa: PLC0415  dlt takes a second; --help is quick
+
+    return WriteBack(chosen["destination"], chosen["dataset"])
+
+
+@contextlib.contextmanager
+def bulk_command(
+    terminal: Terminal, chosen: dict[str, Any], writes: str | None = None, *, recheck: bool | None = None
+) -> Iterator[BulkCommand]:
+    """The service for this command: of Paystack or a sandbox, and for the reads and `writes` only.
+
+    `recheck` is the default of that switch.
+    """
+    with contextlib.ExitStack() as stack:
+        stack.push(lambda _kind, error, _trace: _advise(error, chosen))
+        key = url = server = None
+        if chosen["sandbox"]:
+            from paystack_source.sandbox.demo import open_sandbox, state_path  # noqa: PLC0415  an extra of the package
+
+            sandbox = stack.enter_context(open_sandbox())
+            key, url, server = sandbox.secret_key, sandbox.url, str(state_path().resolve())
+            terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
+        console = TerminalConsole(terminal, chosen)
+        client = stack.enter_context(
+            PaystackClient(
+                key,
+                base_url=url,
+                quota_share=chosen.get("quota_share", 1.0),
+                operations=reach(writes),
+                on_wait=console.on_wait,
+            )
+        )
+        console.mode = client.mode
+        given = chosen.get("recheck")
+        age = chosen.get("max_age")
+        service = BulkService(
+            client,
+            runs_of(chosen),
+            console,
+            warehouse_of(chosen),
+            rules=_stop_rules(chosen),
+            max_age=None if age is None else timedelta(hours=age),
+            recheck=recheck if given is None else given,
+            per_minute=SANDBOX_QUOTA if chosen["sandbox"] else None,
+            server=server,
+        )
+        yield BulkCommand(terminal, chosen, service)
+
+
+def _stop_rules(chosen: dict[str, Any]) -> StopRules:
+    if "canary" not in chosen:
+        return StopRules()
+    return StopRules(
+        equal_rejections=chosen["max_equal_rejections"],
+        canary_rows=chosen["canary"],
+        canary_share=chosen["canary_max"] / 100,
+    )
+
+
+def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
+    """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
+    if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
+        stop.advice += where(chosen)  # type: ignore[union-attr]
+    elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
+        stop.advice = f"See what was sent: {COMMAND} status{where(chosen)}"  # type: ignore[attr-defined]
+
+
+def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
+    """If the warehouse could not be told: why, and what tells it later."""
+    problem = next((one.not_loaded for one in found if one.not_loaded), None)
+    if problem is None:
+        return
+    if len(found) == 1:
+        later = again("status", f"{found[0].run.name} --load", found[0].plan, chosen)
+    else:
+        later = f"{COMMAND} status --load{where(chosen)}"
+    terminal.warn(f"{problem} Later: {later}")
+
+
+def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
+    """The reasons, the closing table, the next commands."""
+    if finished.reasons:
+        terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
+    if isinstance(finished.error, PaystackError):
+        terminal.warn(f"{finished.error.message}: {finished.error.advice}")
+    title, facts = HEADINGS[state(finished)], run_facts(finished, chosen)
+    terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
+
+
+def state(finished: RunReport) -> str:
+    """`RunReport.status`, or `killed`: a session began that nobody ended, and nobody is at it."""
+    if finished.status in {"running", "complete"}:
+        return finished.status
+    with finished.run.journal() as journal:
+        sessions = journal.sessions()
+    return finished.status if sessions and sessions[-1].ended else "killed"
+
+
+def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
+    """All runs, newest first."""
+    found = []
+    for one in kept:
+        try:
+            with one.journal() as journal:
+                found.append(report(one, one.plan(), journal))
+        except ConfigError as error:  # one damaged folder must not hide the others
+            terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
+            continue
+        found[-1].running = one.is_busy
+    if load:
+        load_runs(found, terminal, chosen)
+    rows = [
+        (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
+        for f in found
+    ]
+    terminal.table("Runs, newest first", ("run", "account", "rows", *Outcome, "status"), rows)
+    if terminal.json_output:
+        terminal.emit_json({"runs": [f.as_json() for f in found]})
+    return ExitCode.OK
+
+
+def _account(finished: RunReport) -> str:
+    header = finished.plan.header
+    return f"{mode(header)} {header.account or ''}".rstrip()
+
+
+def runs_of(chosen: dict[str, Any]) -> Runs:
+    """The runs that this command looks at: those of the sandbox have a folder of their own."""
+    return Runs(f"{RESULTS_FOLDER}{SANDBOX}" if chosen["sandbox"] else RESULTS_FOLDER)
+
+
+def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
+    """Tell the warehouse of these runs; if it cannot be told, say so."""
+    warehouse = warehouse_of(chosen)
+    if warehouse is not None and found:
+        record(found, warehouse)
+        warn_not_loaded(found, terminal, chosen)

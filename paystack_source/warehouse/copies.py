@@ -1,0 +1,128 @@
+"""The warehouse copy, found and asked: whether there is one, which runs it holds, and when it was read.
+
+What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs` has
+the run with as many `events` as the run's journal. A copy that was deleted, renamed, restored, or is one of several
+therefore never counts for more than it has.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
+
+import duckdb
+
+from paystack_source.customer import COLUMNS
+from paystack_source.values import in_utc, quoted_name, quoted_text
+from paystack_source.warehouse.destinations import columns_of, read_table
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.sync import open_pipeline
+
+if TYPE_CHECKING:
+    from datetime import datetime
+    from pathlib import Path
+
+    import pyarrow as pa
+    from dlt.pipeline.pipeline import Pipeline
+
+PIPELINE = "paystack_writeback"
+
+
+@dataclass(frozen=True, slots=True)
+class Copy:
+    """The copy in one dataset of one destination, be it there or not."""
+
+    destination: str = "duckdb"
+    dataset: str = "paystack"
+
+    def find_copy(self) -> Path | pa.Table | None:
+        """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
+
+        None if there is no copy yet.
+        """
+        if self.destination in DUCKDB:
+            path = duckdb_file(self.destination)
+            if not path.is_file():
+                return None
+            try:
+                return path if self._has_customers(path, read_only=True) else None
+            except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
+                with duckdb.connect(str(path)) as connection:
+                    if not self._has_customers(path, read_only=False):
+                        return None
+                    return connection.table(f"{quoted_name(self.dataset)}.customers").to_arrow_table()
+        pipeline = self.extract_pipeline()
+        if not Warehouse(pipeline).total():
+            return None
+        return read_table(pipeline, "customers", [column.name for column in COLUMNS])
+
+    def read_since(self) -> datetime | None:
+        """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+        lines = Warehouse(self.extract_pipeline()).ask(
+            lambda sql: (
+                f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
+                f" WHERE {sql.present}"
+            )
+        )
+        if not lines or lines[0][0] is None or lines[0][1]:
+            return None
+        return in_utc(lines[0][0])
+
+    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
+        """The run that applied this plan to this account, as far as the warehouse knows."""
+        mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
+        where = f" WHERE plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
+        lines = self._ask_runs("run_id", where)
+        return str(lines[0][0]) if lines else None
+
+    def runs_held(self) -> dict[str, int]:
+        """By run, how many events of its journal the copy holds."""
+        lines = self._ask_runs("run_id, events", "")
+        return {str(run): int(events) for run, events in lines if events is not None}
+
+    def writeback_pipeline(self) -> Pipeline:
+        """The write-back's own pipeline, in the dataset of the copy."""
+        pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
+        forget_other_places(pipeline)
+        return pipeline
+
+    def extract_pipeline(self) -> Pipeline:
+        """The extract's pipeline, to read the copy with: it knows the types of the columns."""
+        pipeline = open_pipeline(self.destination, self.dataset)
+        pipeline.sync_destination()
+        return pipeline
+
+    def _ask_runs(self, columns: str, where: str) -> list[tuple[Any, ...]]:
+        """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
+        if self.destination in DUCKDB:  # asked directly: a pipeline takes its time to begin
+            path = duckdb_file(self.destination)
+            query = f"SELECT {columns} FROM {quoted_name(self.dataset)}.write_back_runs{where}"
+            try:
+                return _ask_duckdb(path, query) if path.is_file() else []
+            except (duckdb.CatalogException, duckdb.BinderException):
+                return []
+        pipeline = self.writeback_pipeline()
+        pipeline.sync_destination()
+        if "events" not in columns_of(pipeline, "write_back_runs"):
+            return []
+        return Warehouse(pipeline, "write_back_runs").ask(
+            lambda sql: f"SELECT {columns} FROM {sql.table}{where}"
+        )
+
+    def _has_customers(self, path: Path, *, read_only: bool) -> bool:
+        with duckdb.connect(str(path), read_only=read_only) as connection:
+            found = connection.execute(
+                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
+                [self.dataset],
+            ).fetchone()
+        return found is not None
+
+
+def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
+    try:
+        with duckdb.connect(str(path), read_only=True) as connection:
+            return connection.execute(query).fetchall()
+    except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
+        with duckdb.connect(str(path)) as connection:
+            return connection.execute(query).fetchall()

@@ -1,0 +1,218 @@
+"""What bulk runs did, as tables in the warehouse: `write_back_runs`, `write_back_rows`, and `customers`.
+
+A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never
+mix with the extract's. Every table is merged by key, so loading twice is harmless. The line of a run in
+`write_back_runs` is loaded last, in a load of its own, so a load that broke off claims nothing.
+
+A dataset holds one account's customers. A run of another account or key mode is not loaded beside them.
+
+Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are laid over
+the row that the copy holds.
+"""
+
+from __future__ import annotations
+
+import itertools
+import re
+from typing import TYPE_CHECKING, Any, Final
+
+import dlt
+import pyarrow as pa
+
+from paystack_source.customer import dlt_columns
+from paystack_source.errors import ConfigError
+from paystack_source.values import as_text, batches
+from paystack_source.warehouse.copies import Copy
+from paystack_source.warehouse.destinations import LOAD_ID, keeping, mean_it, mend, storable
+from paystack_source.warehouse.prepare import leave_nothing_behind
+from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.single_writer import writing
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+
+    from dlt.extract import DltResource
+    from dlt.pipeline.pipeline import Pipeline
+
+BATCH: Final = 10_000
+
+_TIME: Final = pa.timestamp("us", tz="UTC")
+ROWS: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("operation", pa.string()),
+        ("customer_code", pa.string()),
+        ("customer_id", pa.int64()),
+        ("email", pa.string()),
+        ("outcome", pa.string()),
+        ("code", pa.string()),
+        ("message", pa.string()),
+        ("http_status", pa.int64()),
+        ("sends", pa.int64()),
+        ("sent_at", _TIME),
+        ("finished_at", _TIME),
+        ("before", pa.string()),
+        ("after", pa.string()),
+        ("drifted", pa.bool_()),
+        ("secrets", pa.string()),
+    ]
+)
+"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` are masked hints."""
+
+RUNS: Final = pa.schema(
+    [
+        ("run_id", pa.string()),
+        ("operation", pa.string()),
+        ("key_mode", pa.string()),
+        ("account", pa.int64()),
+        ("who", pa.string()),
+        ("host", pa.string()),
+        ("input", pa.string()),
+        ("input_digest", pa.string()),
+        ("plan_id", pa.string()),
+        ("plan_seal", pa.string()),
+        ("undo_of", pa.string()),
+        ("tool_version", pa.string()),
+        ("planned_at", _TIME),
+        ("started_at", _TIME),
+        ("ended_at", _TIME),
+        ("stopped", pa.string()),
+        ("sessions", pa.int64()),
+        ("requests", pa.int64()),
+        ("events", pa.int64()),
+        ("rows", pa.int64()),
+        ("applied", pa.int64()),
+        ("skipped_noop", pa.int64()),
+        ("accepted_pending", pa.int64()),
+        ("rejected", pa.int64()),
+        ("unknown", pa.int64()),
+        ("unsent", pa.int64()),
+    ]
+)
+"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
+
+_JSON_COLUMNS: Final[dict[str, Any]] = {
+    name: {"data_type": "json"} for name in ("before", "after", "secrets")
+}
+_CUSTOMERS: Final[dict[str, Any]] = {**dlt_columns(), **LOAD_ID}
+
+
+class WriteBack(Copy):
+    """The copy and the tables of bulk runs beside it. It takes plain values, and knows no plan and no journal."""
+
+    __slots__ = ()
+
+    def load(
+        self,
+        *,
+        key_mode: str | None,
+        account: int | None,
+        rows: Iterable[Mapping[str, Any]],
+        customers: Mapping[int, Mapping[str, Any]],
+        run: Callable[[], Mapping[str, Any]],
+    ) -> None:
+        """Load one run: its `rows`, the columns that it set by customer id, and last its own line.
+
+        `run` is asked for the line once all rows were taken. Raises `ConfigError` if the dataset holds the customers
+        of another account or key mode; then nothing is loaded.
+        """
+        pipeline = self.writeback_pipeline()
+        with writing(pipeline):
+            held = Warehouse(self.extract_pipeline())
+            accounts = held.accounts()
+            if accounts and not _is_among(accounts, key_mode, account):
+                raise ConfigError(
+                    f"the dataset {self.dataset} holds the customers of another Paystack account or key mode.",
+                    advice="Name another dataset for this account.",
+                )
+            sure = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
+            changed = _changed_customers(held, customers) if sure else []
+            if pipeline.has_pending_data:
+                pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
+            leave_nothing_behind(pipeline)
+            mend(pipeline)
+            resources = [_resource(pipeline, "write_back_rows", _tables(rows), ("run_id", "row"))]
+            if changed:
+                resources.append(_resource(pipeline, "customers", changed, "id"))
+            pipeline.run(resources)
+            line = pa.Table.from_pylist([dict(run())], schema=RUNS)
+            pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
+
+
+def _is_among(
+    accounts: set[tuple[str | None, int | None]], key_mode: str | None, account: int | None
+) -> bool:
+    """Whether this may be one of the accounts; what either side does not know is not compared."""
+    return any(
+        (None in (domain, key_mode) or domain == key_mode)
+        and (None in (number, account) or number == account)
+        for domain, number in accounts
+    )
+
+
+def _resource(
+    pipeline: Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
+) -> DltResource:
+    mean_it(name)
+    kept = keeping(pipeline, name)
+    columns = _CUSTOMERS if name == "customers" else _JSON_COLUMNS if name == "write_back_rows" else None
+    hints: Any = {"table_format": kept.table_format, "file_format": kept.file_format, "columns": columns}
+    made: DltResource = dlt.resource(
+        map(storable, tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
+    )
+    return made
+
+
+def _tables(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
+    rest = iter(rows)
+    while lines := [dict(row) for row in itertools.islice(rest, BATCH)]:
+        yield pa.Table.from_pylist(lines, schema=ROWS)
+
+
+def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
+    """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
+    tables = []
+    for ids in batches(sorted(changes), BATCH):
+        rows = held.rows(ids)
+        if len(rows.column_names):
+            tables.append(overlay(rows, {number: changes[number] for number in ids}))
+    return [table for table in tables if table.num_rows]
+
+
+def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
+    """Rows of the copy with changes laid over them, and new rows for customers that it does not hold. Pure.
+
+    Columns that the copy does not have are left out; it keeps every column and type that it has. Only what changes
+    is returned: a customer whom the copy read after the change stays as it is.
+    """
+    rows = {row["id"]: row for row in held.to_pylist()}
+    changed = []
+    for number, change in changes.items():
+        row = rows.get(number)
+        if row is None and not change.get("customer_code"):
+            continue  # changed, but not in the copy, and too little known to add it
+        seen, changed_at = (row or {}).get("_last_seen_at"), change.get("_last_seen_at")
+        if seen is not None and changed_at is not None and seen > changed_at:
+            continue  # read, or changed again, since: what the copy holds is newer
+        laid = {"id": number} if row is None else row
+        for name, value in change.items():
+            if name in held.column_names:
+                laid[name] = _fitted(value, held.schema.field(name).type, laid.get(name))
+        changed.append(laid)
+    return pa.Table.from_pylist(changed, schema=held.schema)
+
+
+def _fitted(value: object, kind: pa.DataType, before: object) -> object:
+    """A value of an answer as the column takes it; `before` if it cannot be. The extract tolerates the same."""
+    if value is None:
+        return None
+    if pa.types.is_string(kind) or pa.types.is_large_string(kind):
+        return as_text(value)
+    try:
+        pa.scalar(value, kind)
+    except (pa.ArrowException, TypeError, ValueError, OverflowError):
+        text = value.strip() if isinstance(value, str) else ""
+        return int(text) if pa.types.is_integer(kind) and re.fullmatch(r"-?\d{1,18}", text) else before
+    return value
