@@ -153,6 +153,9 @@ def test_the_foundation_knows_no_room():
     assert not rooms
 
 
+TRADES = [path for path in MODULES if part(path) in FORBIDDEN]
+
+
 @pytest.mark.parametrize("path", TRADES, ids=ids(TRADES))
 def test_a_part_knows_only_the_libraries_of_its_trade(path):
     used = {name.split(".")[0] for name in imports(path)}

@@ -152,7 +152,7 @@ class BulkCommand:
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 "There is no copy of the customers here "
-                f"(python pipelines/customers.py{where(self.chosen)} makes one)."
+                f"({called('customers')}{where(self.chosen)} makes one)."
             )
         if self.chosen.get("review"):
             self._write_review(made, self.chosen["review"])

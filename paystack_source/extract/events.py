@@ -73,15 +73,3 @@ class Tally:
     refresh_runs: int | None = None  # within how many runs every customer is read again; `None` if never
     filters_ignored: bool = False
     complete: bool = False
-
-
-class Look(NamedTuple):
-    total: int | None
-    table: pa.Table  # the newest page
-    unknown: pa.Table  # those of it that are not held
-    held: int
-
-    @property
-    def missing(self) -> int | None:
-        """How many customers the API has that are neither held nor on this page."""
-        return None if self.total is None else self.total - self.held - self.unknown.num_rows

@@ -51,7 +51,7 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
     if not path.is_file():
         raise ConfigError(
             f"There is no copy at {path}",
-            advice="Run the extract first (python pipelines/customers.py), or plan without a copy.",
+            advice="Run the extract first (`customers`), or plan without a copy.",
         )
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
