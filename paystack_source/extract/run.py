@@ -19,7 +19,7 @@ import pyarrow as pa
 
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
-from paystack_source.extract.events import Checkpoint, Event, Look, Pending, Rows, Tally
+from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Tally
 from paystack_source.extract.fallbacks import (
     between_seconds,
     differing,
@@ -28,7 +28,7 @@ from paystack_source.extract.fallbacks import (
     not_shown,
     readings_for,
 )
-from paystack_source.extract.ledger import Entry, Held, Present, count_entry, entry_of
+from paystack_source.extract.ledger import Entry, Held, Look, Present, count_entry, entry_of
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
