@@ -36,6 +36,7 @@ from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach, record
+from paystack_source.commands import called
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.settings import SANDBOX
 

@@ -23,6 +23,7 @@ from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.run.readback import same
+from paystack_source.commands import called
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -75,7 +76,7 @@ def render_review(
         "total": total,
         "place": "Line" if header.input.format in ("csv", "excel") else "Row",
     }
-    command = command or f"python pipelines/bulk.py apply {shlex.quote(str(plan.path))}"
+    command = command or f"{called('bulk')} apply {shlex.quote(str(plan.path))}"
     page = resources.files("paystack_source.bulk.plan").joinpath("review.html").read_text(encoding="utf-8")
     style, script = _inside(page, "style"), _inside(page, "script")
     parts = {
