@@ -30,8 +30,7 @@ from paystack_source.bulk.describe import (
 )
 from paystack_source.bulk.input.files import open_table, write_problems
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan import Plan, make_plan
-from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.circuit import StopRules
 from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
@@ -46,6 +45,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.customers import PaystackClient
     from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.run.claims import Scope
     from paystack_source.cli.progress import Progress
     from paystack_source.cli.terminal import Terminal

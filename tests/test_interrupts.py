@@ -10,7 +10,7 @@ import pytest
 from paystack_source.api.clock import Clock
 from paystack_source.api.customers import PaystackClient
 from paystack_source.api.quota import Budget, Quota
-from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.plan.matching import read_live
 from paystack_source.bulk.run.workers import ThreadWorkers
 from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import Fetcher
@@ -96,7 +96,7 @@ def planning(heard):
 
         data = None
 
-    assert list(fetch_all(Client(), ["CUS_1"])) == [("CUS_1", None)]
+    assert list(read_live(Client(), ["CUS_1"])) == [("CUS_1", None)]
 
 
 def quota(heard):

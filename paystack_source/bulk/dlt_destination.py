@@ -29,8 +29,7 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.plan import make_plan
-from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import Finished, Session, whose
 from paystack_source.errors import ConfigError, PaystackError, StoppedError

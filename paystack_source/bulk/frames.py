@@ -18,8 +18,7 @@ from paystack_source.bulk.input.files import Table, open_table
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.copy import arrow_copy
-from paystack_source.bulk.plan.plan import make_plan
-from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.bulk.plan.undo import make_undo
 from paystack_source.bulk.run.circuit import StopRules
 from paystack_source.bulk.run.results import COLUMNS, masked_columns, may_be_fed_back, row_results

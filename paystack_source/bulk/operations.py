@@ -108,6 +108,11 @@ class Operation:
         return f"{call.method} {call.template}"
 
     @property
+    def compared(self) -> bool:
+        """Whether it sets fields, so that a row is compared with what the customer has, and can be undone."""
+        return bool(self.undoable)
+
+    @property
     def fields(self) -> tuple[Column, ...]:
         """The columns that are sent, without those that only say which customer is meant."""
         return tuple(c for c in self.columns if c.name not in self.identifiers)

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.planner import host_of
+from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.run.claims import Claim, Scope
 from paystack_source.bulk.run.results import FAILED, Group, Tally, tally, write_results, write_summary
 from paystack_source.bulk.run.runner import INTERRUPTED, Ended, Runner, stopping
@@ -38,8 +38,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.circuit import StopRules
     from paystack_source.bulk.run.claims import Claims
     from paystack_source.bulk.run.journal import Journal

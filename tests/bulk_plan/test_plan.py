@@ -11,6 +11,7 @@ from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.errors import ConfigError, InputChanged, InputError, StalePlan, WrongAccount
+from paystack_source.values import is_blank
 
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
 
@@ -104,6 +105,22 @@ def test_only_missing_fills_and_never_overwrites(tmp_path):
             copy=copy_of(*COPY),
             only_missing=True,
         )
+
+
+@pytest.mark.parametrize(
+    "held", [None, "", "  ", "\t\n", "\xa0", "\u2003 \u3000", "\x1c", "\x0b\x85", "{}", " { } ", "x"]
+)
+def test_blank_means_the_same_in_the_file_and_at_paystack(tmp_path, held):
+    """`values.is_blank` says what is blank; the comparison in SQL says the same."""
+    for source in ("copy", "live"):
+        known = customer(1, phone=held)
+        more = {"copy": copy_of(known)} if source == "copy" else {"client": Reader(known), "refresh": "live"}
+        filled = frame({"customer_code": "CUS_0001", "phone": "+2348012345678"})
+        (row,) = plan(tmp_path, "update", filled, only_missing=True, **more).rows()
+        assert row.verdict == ("send" if is_blank(held) else "noop")
+        clears = frame({"customer_code": "CUS_0001", "phone": "<clear>"})
+        (row,) = plan(tmp_path, "update", clears, **more).rows()
+        assert row.verdict == ("noop" if is_blank(held) else "send")
 
 
 @pytest.mark.parametrize(

@@ -8,7 +8,7 @@ import msgspec
 import pytest
 
 from paystack_source.bulk.frames import _confirmed
-from paystack_source.bulk.plan.plan_file import Confirmation, Counts
+from paystack_source.bulk.plan.plan import Confirmation, Counts
 from paystack_source.desk import Desk
 from paystack_source.errors import ConfigError, UsageError
 

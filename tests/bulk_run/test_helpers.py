@@ -24,7 +24,7 @@ from paystack_source import (
     bulk_validate,
 )
 from paystack_source.bulk.plan import undo as undo_module
-from paystack_source.bulk.plan.live import fetch_all
+from paystack_source.bulk.plan.matching import read_live
 from paystack_source.bulk.run.runs import Runs
 from tests.events import PATIENCE
 
@@ -299,7 +299,7 @@ def test_a_run_that_stops_sends_nothing_that_queued_for_its_callers_quota(settin
 
 def test_planning_that_is_left_does_not_sit_out_a_quota_window(desk, hourly):
     def read():
-        reading = fetch_all(hourly, [customer["customer_code"] for customer in desk.customers(60)])
+        reading = read_live(hourly, [customer["customer_code"] for customer in desk.customers(60)])
         for _ in range(20):
             next(reading)
         reading.close()

@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.circuit import MAX_UNREPEATABLE, StopRules, in_flight
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runner import INTERRUPTED, Runner

@@ -19,15 +19,12 @@ import pyarrow.compute as pc
 from paystack_source.bulk.input.headers import either
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.run.readback import canonical
 from paystack_source.errors import Problem
+from paystack_source.values import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paystack_source.bulk.input.files import Table, TextBatch
     from paystack_source.bulk.input.headers import Match
-    from paystack_source.bulk.plan.plan_file import PlanRow
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
@@ -257,7 +254,7 @@ class Checker:
         values = text.to_pylist()
         for position in np.flatnonzero(judged).tolist():
             try:
-                values[position] = canonical(self._objects.decode(values[position])).decode()
+                values[position] = json_text(self._objects.decode(values[position]), ordered=True)
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
                 why = (
                     "is JSON, but no object"
@@ -333,13 +330,3 @@ def _all_blank(cells: list[pa.Array], size: int) -> pa.Array:
     for column in cells:
         blank = pc.and_(blank, pc.equal(column, ""))
     return blank
-
-
-def secret_reader(table: Table, places: dict[str, int]) -> Callable[[PlanRow], dict[str, str]]:
-    """Reads the columns at these places into memory; returns a function from a row to its values."""
-    held: dict[str, list[pa.Array]] = {name: [] for name in places}
-    for batch in table.batches():
-        for name, place in places.items():
-            held[name].append(pc.utf8_trim_whitespace(batch.columns[place]))
-    columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
-    return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}

@@ -28,8 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 
 SHOWN: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""

@@ -16,7 +16,7 @@ from paystack_source.errors import NotFound
 
 if TYPE_CHECKING:
     from paystack_source.api.customers import PaystackClient
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import PlanRow
 
 Seen = Literal["applied", "not_applied", "unknown"]
 Verdict = Literal["verified", "failed", "pending"]

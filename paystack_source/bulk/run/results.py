@@ -31,8 +31,7 @@ from paystack_source.errors import ConfigError
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.runs import Run
 

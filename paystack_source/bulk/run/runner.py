@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
     from paystack_source.bulk.run.workers import Workers
