@@ -249,6 +249,12 @@ def test_numeric_phones_and_placeholder_words_are_warned_of(tmp_path):
     assert "NULL, nan" in warnings
 
 
+@pytest.mark.parametrize("number", [8031234567, np.int64(8031234567), 8031234567.0])
+def test_numbers_in_a_list_of_dictionaries_are_warned_of_as_in_a_frame(tmp_path, number):
+    made = plan(tmp_path, "update", [{"customer_code": "CUS_1", "phone": number}])
+    assert any("zeros at the start" in text for text in made.header.warnings)
+
+
 # -- headers -------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +287,15 @@ def test_a_file_without_a_header_is_recognised_and_not_quoted(tmp_path, first):
     error = problems(tmp_path, "risk-action", path)
     assert "must name the columns" in str(error)
     assert first not in str(error)
+
+
+@pytest.mark.parametrize("name", ["20240301", "Contact (e.g. name@company.com)", "+2348012345678"])
+def test_an_odd_name_beside_the_known_columns_is_left_alone(tmp_path, name):
+    path = tmp_path / "in.csv"
+    path.write_text(f"email,first_name,{name}\nada@x.ng,Ada,5\n")
+    made = plan(tmp_path, "create", path)
+    assert made.header.input.ignored == [name]
+    assert [row.new for row in made.rows()] == [{"first_name": "Ada"}]
 
 
 def test_double_headers_are_refused(tmp_path):

@@ -19,9 +19,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker
+from paystack_source.bulk.input.checks import KEPT, Checker, match_columns
 from paystack_source.bulk.input.files import open_table, private_file
-from paystack_source.bulk.input.headers import match_columns
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
