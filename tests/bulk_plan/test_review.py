@@ -9,6 +9,7 @@ import stat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.plan.review import render_review, write_review
 
 from .world import NOW, Reader, copy_of, customer, frame, plan
@@ -86,10 +87,12 @@ def cells(page):
 
 
 def test_counts_changes_and_rows(visit, tmp_path):
-    page = visit(mixed(tmp_path), show_personal=True)
-    tiles = page.locator(".tiles").inner_text()
-    for text in ("3\nto send", "1\nneed nothing", "1\ndoubles, folded", "1\ndrifted", "5\nrows in all"):
-        assert text in tiles
+    made = mixed(tmp_path)
+    page = visit(made, show_personal=True)
+    facts = dict(zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=True))
+    assert facts["input"] == "a dataframe"
+    for label, value in plan_facts(made):  # word for word what the terminal says
+        assert facts[label] == str(value)
     rows = cells(page)
     assert len(rows) == 5
     assert re.search(
