@@ -76,7 +76,7 @@ def test_a_column_is_no_frame_and_the_error_says_what_is(desk, settings, frame):
 
 def test_a_create_whose_answer_was_lost_is_not_fed_back_but_found_by_a_later_resume(desk, settings):
     desk.api.configure(faults="reset_after@create#1", read_lag=3600)
-    new = pd.DataFrame({"email": ["ada@example.com", "not..ok@example.com"], "first_name": ["Ada", "Obi"]})
+    new = pd.DataFrame({"email": ["ada@example.com", "obi@example.com"], "first_name": ["Ada", "Obi"]})
     result = bulk_create(new, **settings)
     (lost,) = result.results[result.results["_status"] == "unknown"].index
     assert lost not in result.failed.index

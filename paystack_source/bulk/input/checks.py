@@ -1,6 +1,7 @@
 """Checks an input: which column is which, and every cell, a batch of columns at a time. Pure, no request.
 
-Every bad cell is noted with its line, column and reason; nothing stops at the first. Secret cells leave here
+Every bad cell is noted with its line, column and reason; nothing stops at the first. What Paystack holds is never
+wrong, however odd: where it may be that, the cell is only doubted, and `plan.matching` decides. Secret cells leave here
 as a hash under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
 """
 
@@ -20,14 +21,14 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import CLEAR, Column, Operation
+from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, Column, Operation
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Sequence
 
-    from paystack_source.bulk.input.cells import Batch
+    from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import Table
 
 KEPT: Final = 100_000
@@ -37,32 +38,33 @@ KEPT: Final = 100_000
 _DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
 _SHOWN_NAMES: Final = 12
 _SHOWN_LENGTH: Final = 40
+_EXAMPLES: Final = 5
 
-_CONTROL: Final = r"[\x00-\x1f\x7f]"
-_ATOM: Final = r'[^\s\pZ\pC@<>()\[\],;:\\"]'
-_NUMBERS: Final = (
-    (
-        r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$",
-        "was shortened by a spreadsheet, digits are lost; store it as text",
+_PLACEHOLDERS: Final = (
+    *(
+        "null",
+        "none",
+        "nan",
+        "n/a",
+        "#n/a",
+        "undefined",
+        "-",
+        "nil",
+        "nat",
+        "<na>",
+        "\\n",
+        "(null)",
+        "<null>",
     ),
-    (  # pandas writes a column of numbers with a gap in it like this
-        r"^[+-]?[0-9]+\.0{1,2}$",
-        "was read as a number and got a .0, zeros in front may be lost; read the column as text (dtype=str)",
-    ),
+    *("#null!", "#ref!", "#value!", "#name?", "#div/0!", "#num!"),
 )
-"""Identifiers that went through a number on their way here."""
-
-_SHAPES: Final[dict[str, tuple[str, str]]] = {
-    "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
-    "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
-    "email": (rf"^{_ATOM}+@{_ATOM}+\.{_ATOM}+$", "is not an email address"),
-    "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
-    "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
-    "digits": (r"^[0-9]+$", "holds something else than digits"),
-    "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
-}
-_PLACEHOLDERS: Final = ("null", "none", "nan", "n/a", "#n/a", "undefined", "-")
 _NUBAN: Final = 10
+
+_TEXTS: Final = ("field", "name", "reason", "shown", "text")
+DOUBTS: Final = pa.schema(
+    [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
+)
+"""Cells that are right only if Paystack holds just that. Without a reason: only the spaces around the value are odd."""
 
 # -- the header ----------------------------------------------------------------------------------------------
 
@@ -198,11 +200,13 @@ class Checker:
         self._as_held = as_held
         self._numeric: set[str] = set()
         self._placeholders = 0
+        self._examples: list[str] = []  # their first lines
         self._objects = msgspec.json.Decoder(dict[str, Any])
-        # of the batch at hand
-        self._batch: Batch
+        self._batch: Batch  # the one at hand
+        self._places: Sequence[int] = ()  # its rows' lines or numbers
         self._skip: Any = None  # rows that are blank or uneven
         self._wrong: set[int] = set()
+        self._doubts: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `DOUBTS`
 
     @property
     def warnings(self) -> list[str]:
@@ -214,7 +218,7 @@ class Checker:
         if self._placeholders:
             said.append(
                 f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
-                "leave a cell blank to leave the field as it is."
+                f"leave a cell blank to leave the field as it is. First seen in {', '.join(self._examples)}."
             )
         return said
 
@@ -235,21 +239,23 @@ class Checker:
         return (f"f_{column.name}",)
 
     def check(self, batch: Batch) -> pa.RecordBatch:
-        """The sound rows of the batch as the planner wants them.
+        """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, fields, secrets.
 
-        They have row, line, blank, identifiers, fields (`f_…`: null = leave, "" = clear), and for secrets a
-        hash (`s_…`) and a hint (`h_…`).
+        Fields are `f_…` (null = leave, "" = clear); a secret is a hash (`s_…`) and a hint (`h_…`).
         """
-        self._batch = batch
+        self._batch, self._doubts = batch, []
         numbers = range(batch.first_row, batch.first_row + batch.size)
-        cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
+        self._places = batch.lines or numbers
+        cells = [
+            pc.replace_substring_regex(pc.utf8_trim_whitespace(c), NOTHING_VISIBLE, "") for c in batch.columns
+        ]
         blank = np.all([_mask(pc.equal(column, "")) for column in cells], axis=0)
         self.problems += batch.problems[: max(0, KEPT - len(self.problems))]
         self.count += len(batch.problems)
-        uneven = np.isin(batch.lines or numbers, [problem.line or 0 for problem in batch.problems])
+        uneven = np.isin(self._places, [problem.line or 0 for problem in batch.problems])
         self._wrong = set(np.flatnonzero(uneven).tolist())
         self._skip = blank | uneven
-        staged: dict[str, Any] = {"row": numbers, "line": batch.lines or numbers, "blank": blank}
+        staged: dict[str, Any] = {"row": numbers, "line": self._places, "blank": blank}
         for column in self.operation.columns:
             staged |= zip(self._staged(column), self._column(column, cells), strict=True)
         self._across(cells, staged)
@@ -261,41 +267,54 @@ class Checker:
             rows = rows.filter(pa.array(sound))
         return rows
 
+    @property
+    def doubts(self) -> pa.Table:
+        """The doubted cells of the batch that was checked last; their fields are left as they are."""
+        columns = zip(*self._doubts, strict=True) if self._doubts else [()] * len(DOUBTS)
+        return pa.table([pa.array(c, f.type) for c, f in zip(columns, DOUBTS, strict=True)], schema=DOUBTS)
+
     def _column(self, column: Column, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
         index = self.match.columns.get(column.name)
         if index is None:
             text = pa.array(np.full(self._batch.size, ""), pa.string())
         else:
-            given = self._batch.cells[index]
             # What Paystack held may begin or end with a space; an undo puts that back too.
-            text = given.text if self._as_held and column.kind in ("phone", "name") else cells[index]
-            for position, reason in given.bad.items():
-                self._add([position], column, reason, text)
-            if given.numbers and column.kind in ("phone", "digits", "text"):
-                self._numeric.add(self._table.columns[index])
+            exact = self._as_held and column.kind in ("phone", "name")
+            text = self._batch.columns[index] if exact else cells[index]
+            self._types(column, self._batch.cells[index], text)
         blank = pc.equal(text, "")
         rest = ~self._skip
         if index is not None and (wanted := self._given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
             said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
-            self._bad(column, other, rest, said, text)
+            self._bad(column, other, rest, said, text, certain=True)
         default = self._defaults.get(column.name)
         if default is not None:
             text, blank = pc.if_else(blank, default, text), pc.and_(blank, False)
         cleared = pc.equal(pc.utf8_lower(text), CLEAR)
         if not column.clearable:
-            self._bad(column, cleared, rest, "cannot be cleared", text)
+            self._bad(column, cleared, rest, "cannot be cleared", text, certain=True)
         if column.required:
-            self._bad(column, blank, rest, "is blank, and is required", text)
+            self._bad(column, blank, rest, "is blank, and is required", text, certain=True)
+        asked = text
         text = self._value(column, text, rest & ~_mask(blank) & ~_mask(cleared))
         value = pc.if_else(cleared, "", pc.if_else(blank, pa.scalar(None, pa.string()), text))
-        if column.secret:
-            return self._hidden(value)
+        if column.name not in self.operation.identifiers and self._may_be_held(column):
+            value = self._left_if_held(column, value, asked, rest & ~_mask(blank))
         if column.kind == "id":
             fits = pc.match_substring_regex(value, "^[0-9]{1,18}$")
-            return (pc.if_else(fits, value, pa.scalar(None, pa.string())).cast(pa.int64()),)
-        return (value,)
+            value = pc.if_else(fits, value, None).cast(pa.int64())
+        return self._hidden(value) if column.secret else (value,)
+
+    def _types(self, column: Column, cells: Cells, text: pa.Array) -> None:
+        """Notes what the types of the cells say; text has lost it."""
+        for position, reason in cells.bad.items():
+            self._add([position], column, reason, text)
+        if column.kind in ("name", "phone", "digits", "text") and cells.others:
+            self._add(cells.others, column, "is a date, a time or a yes/no; store it as text", text)
+        if column.kind in ("phone", "digits", "text") and cells.numbers:
+            self._numeric.add(self._table.columns[self.match.columns[column.name]])
 
     def _value(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
         """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
@@ -312,18 +331,17 @@ class Checker:
         if column.secret:
             said = "is masked, as result files are; type the value itself"
             rest = self._bad(column, pc.starts_with(text, "…"), rest, said, text)
-        if kind in ("phone", "digits", "id") or column.name == "bank_code":
-            for pattern, reason in _NUMBERS:
-                rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
-        if kind in _SHAPES:
-            pattern, reason = _SHAPES[kind]
+        for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, ()):
+            rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
+        if kind in SHAPES:
+            pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
         else:
-            self._placeholders += int(
-                (_mask(pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))) & rest).sum()
-            )
-            said = "holds a line break or another control character"
-            rest = self._bad(column, pc.match_substring_regex(text, _CONTROL), rest, said, text)
+            words = np.flatnonzero(_mask(pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))) & rest)
+            self._placeholders += len(words)
+            place = "row" if self._batch.lines is None else "line"
+            more = words[: _EXAMPLES - len(self._examples)].tolist()
+            self._examples += [f"{place} {self._places[position]}" for position in more]
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -331,7 +349,7 @@ class Checker:
         least, most = column.length
         unit = "digits" if column.kind in ("phone", "digits") else "characters"
         size = pc.utf8_length(
-            pc.replace_substring_regex(text, r"[^0-9]", "") if column.kind == "phone" else text
+            pc.replace_substring_regex(text, "[^0-9]" if column.kind == "phone" else "^$", "")
         )
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
@@ -346,20 +364,15 @@ class Checker:
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
                 no_object = isinstance(error, msgspec.ValidationError)
                 why = "is JSON, but no object" if no_object else "is not valid JSON"
-                self._add([position], column, f'{why}; write it as {{"key": "value"}}', text)
+                self._add([position], column, f'{why}; write it as {{"key": "value"}}', text, doubt=True)
         objects = pa.array(values, pa.string())
         self._length(column, objects, rest)
         return objects
 
     def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
         """A hash and a hint of each cell."""
-
-        def hashed(text: str) -> str:
-            return hashlib.blake2b(text.encode(), key=self._key, digest_size=16).hexdigest()
-
-        values = value.to_pylist()
-        hashes = [None if v is None else hashed(v) for v in values]
-        hints = [None if v is None else masked(v, secret=True) for v in values]
+        hashes = [v and hashlib.blake2b(v.encode(), key=self._key).hexdigest() for v in value.to_pylist()]
+        hints = [v and masked(v, secret=True) for v in value.to_pylist()]
         return pa.array(hashes, pa.string()), pa.array(hints, pa.string())
 
     def _across(self, cells: list[pa.Array], staged: dict[str, Any]) -> None:
@@ -379,30 +392,56 @@ class Checker:
             column = self.operation.by_column["account_number"]
             self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
 
-    def _bad(self, column: Column, mask: pa.Array, rest: Any, reason: str, text: pa.Array) -> Any:
-        """Notes `reason` for the cells of `rest` that are in `mask`; returns the others of `rest`."""
+    def _may_be_held(self, column: Column) -> bool:
+        """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
+        if column.name in self.operation.identifiers:
+            return self.operation.name != "create" and column.kind == "email"
+        return self.operation.compared and column.name in self.match.columns
+
+    def _left_if_held(self, column: Column, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
+        """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
+        doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
+        left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
+        spaced = _mask(pc.not_equal(self._batch.columns[self.match.columns[column.name]], trimmed))
+        self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
+        return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
+
+    def _bad(  # noqa: PLR0913  # what, where, and why
+        self, column: Column, mask: pa.Array, rest: Any, reason: str, text: pa.Array, *, certain: bool = False
+    ) -> Any:
+        """Notes `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
         bad = _mask(mask) & rest
-        if bad.any():
-            self._add(np.flatnonzero(bad).tolist(), column, reason, text)
+        self._add(np.flatnonzero(bad).tolist(), column, reason, text, doubt=not certain)
         return rest & ~bad
 
     def _add(
-        self, where: list[int], column: Column | None, reason: str, text: pa.Array | None = None
+        self,
+        where: list[int],
+        column: Column | None,
+        reason: str,
+        text: pa.Array | None = None,
+        *,
+        doubt: bool = False,
     ) -> None:
-        """Notes `reason` for cells of a column, or for whole rows."""
-        self._wrong.update(where)
-        self.count += len(where)
-        name = ""
-        if column is not None:
-            index = self.match.columns.get(column.name)
-            name = column.name if index is None else self._table.columns[index]
-        for position in where[: max(0, KEPT - len(self.problems))]:
+        index = None if column is None else self.match.columns.get(column.name)
+        name = self._table.columns[index] if index is not None else column.name if column is not None else ""
+        doubt = doubt and column is not None and self._may_be_held(column)
+        if not doubt:
+            self._wrong.update(where)
+            self.count += len(where)
+            where = where[: max(0, KEPT - len(self.problems))]
+        for position in where:
             value = "" if text is None else text[position].as_py()
             if column is not None:
                 hidden = column.personal or column.secret
                 value = masked(value, secret=column.secret) if hidden else value[:40]
             line = None if self._batch.lines is None else self._batch.lines[position]
-            self.problems.append(Problem(line, name, reason, value, self._batch.first_row + position))
+            row = self._batch.first_row + position
+            if doubt and column is not None and index is not None:
+                raw = self._batch.columns[index][position].as_py()
+                self._doubts.append((row, line or row, column.name, name, reason, value, raw))
+            else:
+                self.problems.append(Problem(line, name, reason, value, row))
 
 
 def _mask(values: pa.Array) -> Any:

@@ -127,11 +127,12 @@ def plan_rows(m: Matching) -> pa.RecordBatchReader:
     old = _object_of(m, "c.", "m.before") if compared else "NULL"
     counted = "".join(f", i.f_{field}" for field in m.fields if field != "metadata")
     return m.con.execute(f"""
-SELECT i.row, i.line, {_key(m)} AS key, w.code AS customer_code, coalesce(i.email, c.email) AS email,
+SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer_code,
+  coalesce(i.email, c.email) AS email,
   coalesce(i.id, c.id) AS customer_id, CASE WHEN c.customer_code IS NOT NULL THEN {old} END AS old,
   {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
   CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'folded'
-    WHEN {_done(m)} THEN 'noop' ELSE 'send' END AS verdict,
+    WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
   CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.place} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
@@ -173,10 +174,17 @@ def _json_object(pairs: list[tuple[str, str, str]]) -> str:
 
 
 def _object_of(m: Matching, texts: str, metadata: str) -> str:
-    """The fields that the row sets, with their values from the columns that begin with `texts`."""
+    """The fields that the row changes, with their values from the columns that begin with `texts`.
+
+    Where a row changes nothing: the fields that it names.
+    """
     return _json_object(
         [
-            (name, metadata if name == "metadata" else f"as_json({texts}{name})", _wanted(m, name))
+            (
+                name,
+                metadata if name == "metadata" else f"as_json({texts}{name})",
+                f"CASE WHEN done OR NOT {_unchanged(m, name)} THEN {_wanted(m, name)} END",
+            )
             for name in m.fields
         ]
     )
@@ -197,13 +205,17 @@ def _done(m: Matching) -> str:
         return "c.customer_code IS NOT NULL"
     if not m.operation.compared:
         return "false"
-    unchanged = [
-        "coalesce(m.same, true)"
-        if field == "metadata"
-        else f"({_wanted(m, field)} IS NULL OR alike(c.{field}, i.f_{field}))"
-        for field in m.fields
-    ]
-    return f"({_nothing(m)}) OR (c.customer_code IS NOT NULL AND {' AND '.join(unchanged)})"
+    unchanged = " AND ".join(_unchanged(m, field) for field in m.fields)
+    return f"({_nothing(m)}) OR ({unchanged or 'true'})"
+
+
+def _unchanged(m: Matching, field: str) -> str:
+    """Whether a row leaves a field as the customer has it."""
+    if not m.operation.compared:
+        return "false"
+    if field == "metadata":
+        return "(c.customer_code IS NOT NULL AND coalesce(m.same, true))"
+    return f"(c.customer_code IS NOT NULL AND ({_wanted(m, field)} IS NULL OR alike(c.{field}, i.f_{field})))"
 
 
 def _notes(m: Matching) -> str:
@@ -217,7 +229,7 @@ def _notes(m: Matching) -> str:
         if m.copied
         else ""
     )
-    return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN {_done(m)} THEN 'as wanted already' {absent}"
+    return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {absent}"
 
 
 def _drifted(m: Matching) -> str:

@@ -3,6 +3,7 @@
 Tables, in the order in which they are made:
 
     input       the checked rows (see `checks.Checker.check`)
+    doubts      cells that are right only if Paystack holds just that
     base        the copy's customers that the rows may mean
     live        customers that were read from Paystack, one row for each key that was asked for
     current     live where there is one, else base
@@ -23,6 +24,7 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.api.clock import LOOK
+from paystack_source.bulk.input.checks import DOUBTS
 from paystack_source.bulk.masking import masked
 from paystack_source.customer import COLUMNS
 from paystack_source.errors import ClosedError, NotFound, Problem
@@ -47,11 +49,13 @@ _LIVE: Final = pa.schema(
     [(name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_WHO, *_FIELDS)]
 )
 
-# What `values.is_blank` says of a text, and whether two texts mean the same. RE2's \s lacks some of what Python strips.
+# What `values.is_blank` says of a text (RE2's \s lacks some of what Python strips), whether two texts mean the same,
+# and JSON however it is spaced and quoted.
 _MACROS: Final = r"""
 CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
 CREATE MACRO blank(x) AS x IS NULL OR trimmed(x) IN ('', '{}');
 CREATE MACRO alike(x, y) AS coalesce(x = y, false) OR (blank(x) AND blank(y));
+CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
 CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
 """
 
@@ -104,6 +108,11 @@ WHERE NOT i.blank
 
 _BROKEN: Final = """
 FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
+"""
+
+_DOUBTED: Final = """
+FROM doubts d JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code
+WHERE d.reason <> '' AND NOT ({held})
 """
 
 _DUPLICATES: Final = """
@@ -201,6 +210,7 @@ class Matching:
     def open_input(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
         self.create("input", schema)
+        self.create("doubts", DOUBTS)
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             if name not in schema.names:
                 self.con.execute(f"ALTER TABLE input ADD COLUMN {name} {kind}")
@@ -250,7 +260,7 @@ class Matching:
 
     def to_read(
         self,
-        which: Literal["all", "stale", "needed"],
+        which: Literal["all", "stale", "needed", "doubted"],
         *,
         stale_before: datetime | None = None,
         as_of: datetime | None = None,
@@ -260,12 +270,13 @@ class Matching:
 
         "needed": customers without whose present state the plan cannot be made; "stale": also those that the
         copy lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every
-        customer that a row means.
+        customer that a row means; "doubted": those who may hold an odd value.
         """
         conditions = {
             "all": "true",
             "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1",
             "needed": "false",
+            "doubted": "i.row IN (SELECT row FROM doubts WHERE reason <> '')",
         }
         query = (
             "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
@@ -295,10 +306,43 @@ class Matching:
         self._identify()
         return count
 
+    # -- what Paystack holds is neutral ----------------------------------------------------------------------
+
+    def _held(self) -> str:
+        """Whether the customer `c` holds just what the doubted cell `d` says."""
+        known = [name for name in self._needed() if name != "id"]
+        whens = " ".join(
+            f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
+            if name == "metadata"
+            else f"WHEN '{name}' THEN lower(trim(c.email)) = lower(trim(d.text))"
+            if name == "email"
+            else f"WHEN '{name}' THEN c.{name} = d.text"
+            for name in known
+        )
+        return f"coalesce(CASE d.field {whens} ELSE false END, false)"
+
+    def doubted(self) -> int:
+        """How many cells look wrong and are not what the customer holds, as far as is known by now."""
+        return int(self.one(f"SELECT count(*) {_DOUBTED.format(held=self._held())}")[0])
+
+    def leave_what_is_held(self) -> None:
+        """A cell that says just what the customer holds asks for nothing."""
+        for field in self.fields:
+            self.con.execute(
+                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM doubts d JOIN who w USING (row) "
+                f"JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
+            )
+
     # -- problems --------------------------------------------------------------------------------------------
 
     def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
         """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
+        if count := self.doubted():
+            odd = self.con.execute(
+                "SELECT row, d.line, d.name, d.reason, d.shown "
+                f"{_DOUBTED.format(held=self._held())} ORDER BY row LIMIT {limit}"
+            )
+            yield count, [self.problem(*row) for row in odd.fetchall()]
         for column, reason, condition in self._rules():
             query = _BROKEN.format(condition=condition)
             rows = "SELECT row, line, coalesce(i.code, i.email, i.id::VARCHAR, '')"

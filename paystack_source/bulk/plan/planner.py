@@ -161,8 +161,9 @@ class _Planner:
         matching = self._matching(con)
         checker = self._check(matching)
         matching.look_up()
-        if not self.problem_count:
+        if not self.problem_count and not (self.about is not None and matching.doubted()):
             self._refresh(matching, on_fetch)
+        matching.leave_what_is_held()
         self._collect(matching.problems(KEPT))
         self._collect(merge_metadata(matching))
         if self.problem_count:
@@ -196,6 +197,7 @@ class _Planner:
         matching.open_input(checker.schema)
         for batch in self.table.batches():
             matching.append("input", checker.check(batch))
+            matching.append("doubts", checker.doubts)
         self.problems, self.problem_count = checker.problems, checker.count
         self.rows = checker.rows
         return checker
@@ -210,9 +212,12 @@ class _Planner:
         if how == "never" or self.client is None or self.operation.name == "deactivate-authorization":
             return
         keys = matching.to_read("all") if how == "live" else self._keys(matching)
-        if keys:
-            found = read_live(self.client, keys, on_progress=on_fetch)
-            self.refreshed = matching.add_live(self._watched(found))
+        odd = set(matching.to_read("doubted"))
+        # Odd values first: if one of them is wrong, the rest need not be read.
+        for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
+            if part and not (self.about is None and part[0] not in odd and matching.doubted()):
+                found = read_live(self.client, part, on_progress=on_fetch)
+                self.refreshed += matching.add_live(self._watched(found))
 
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
