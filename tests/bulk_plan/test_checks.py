@@ -281,6 +281,14 @@ def test_numbers_in_a_list_of_dictionaries_are_warned_of_as_in_a_frame(tmp_path,
     assert any("zeros at the start" in text for text in made.header.warnings)
 
 
+def test_what_is_wrong_is_shown_without_the_characters_that_turn_text(tmp_path):
+    error = problems(
+        tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "\u202eadA\u200e\u2066"})
+    )
+    assert not {"\u202e", "\u200e", "\u2066"} & set(str(error))
+    assert not {"\u202e", "\u200e", "\u2066"} & set(error.problems[0].value)
+
+
 @pytest.mark.parametrize("value", ["\u200b", " \ufeff ", "\u2060\u200d", "\u202e"])
 def test_what_shows_nothing_is_blank(tmp_path, value):
     source = frame({"customer_code": "CUS_1", "first_name": value, "last_name": "Obi"})

@@ -53,7 +53,8 @@ _LIVE: Final = pa.schema(
 # and JSON however it is spaced and quoted.
 _MACROS: Final = r"""
 CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
-CREATE MACRO blank(x) AS x IS NULL OR trimmed(x) IN ('', '{}');
+CREATE MACRO blank(x) AS x IS NULL
+  OR (NOT regexp_matches(x, '[^{}\s\pZ\x0b\x1c-\x1f\x{85}]') AND trimmed(x) IN ('', '{}'));
 CREATE MACRO alike(x, y) AS coalesce(x = y, false) OR (blank(x) AND blank(y));
 CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
 CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
@@ -327,6 +328,8 @@ class Matching:
 
     def leave_what_is_held(self) -> None:
         """A cell that says just what the customer holds asks for nothing."""
+        if not self.one("SELECT count(*) FROM doubts")[0]:
+            return
         for field in self.fields:
             self.con.execute(
                 f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM doubts d JOIN who w USING (row) "
