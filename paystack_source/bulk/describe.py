@@ -21,8 +21,7 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
     from paystack_source.bulk.run.report import RunReport
 
 COMMAND: Final = called("bulk")

@@ -6,9 +6,10 @@ from __future__ import annotations
 def masked(value: object, *, secret: bool = False) -> str:
     """A value as it may be shown: enough to find it again in one's own file, too little to use.
 
-    Secrets keep at most their last two characters, everything else its first and last one.
+    Secrets keep at most their last two characters, everything else its first and last one. Characters that show
+    nothing, or that turn the text around them, are left out.
     """
-    text = "" if value is None else str(value)
+    text = "".join(filter(str.isprintable, "" if value is None else str(value)))
     if not text:
         return ""
     if secret:

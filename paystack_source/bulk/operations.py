@@ -30,6 +30,61 @@ Kind = Literal[
 ]
 
 
+Rule = tuple[str, str]
+"""A regular expression, and what is said of a cell."""
+
+_UNSEEN: Final = r"\x{ad}\x{61c}\x{180e}\x{200b}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}"
+NOTHING_VISIBLE: Final = rf"^[\s\pZ\x{{200c}}\x{{200d}}{_UNSEEN}]+$"
+"""A cell that looks blank is blank."""
+
+_LOCAL: Final = r'[^\s\pZ\pC@<>()\[\],;:\\".]+'
+_LABEL: Final = r"[\pL\pN]([\pL\pN\pM-]*[\pL\pN\pM])?"
+SHAPES: Final[dict[str, Rule]] = {
+    "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
+    "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
+    "email": (
+        rf"^{_LOCAL}(\.{_LOCAL})*@({_LABEL}\.)+\pL[\pL\pN\pM-]*[\pL\pN\pM]$",
+        "is not an email address",
+    ),
+    "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
+    "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
+    "digits": (r"^[0-9]+$", "holds something else than digits"),
+    "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
+}
+"""What a cell of a kind must look like."""
+
+_NUMBERS: Final[tuple[Rule, ...]] = (
+    (
+        r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$",
+        "was shortened by a spreadsheet, digits are lost; store it as text",
+    ),
+    (  # pandas writes a column of numbers with a gap in it like this
+        r"^[+-]?[0-9]+\.0{1,2}$",
+        "was read as a number and got a .0, zeros in front may be lost; read the column as text (dtype=str)",
+    ),
+)
+_DATES: Final[tuple[Rule, ...]] = (
+    (
+        r"^(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]([T ][0-9:.+Z-]*)?$",
+        "is a date; a spreadsheet may have made it one",
+    ),
+    (r"^[0-3]?[0-9][/.][0-3]?[0-9][/.](19|20)[0-9]{2}$", "is a date; a spreadsheet may have made it one"),
+)
+_HIDDEN: Final[tuple[Rule, ...]] = (
+    (r"[\x00-\x1f\x7f]", "holds a line break or another control character"),
+    (rf"[{_UNSEEN}]", "holds an invisible character; type the value anew"),
+)
+DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
+    "phone": (*_NUMBERS, *_DATES),
+    "digits": _NUMBERS,
+    "id": _NUMBERS,
+    "bank_code": (*_NUMBERS, *_HIDDEN),
+    "name": (*_HIDDEN, *_DATES),
+    "text": _HIDDEN,
+}
+"""What a cell of a kind, or of a column, looks like when it was damaged on its way here."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One input column: how it may be called, what may stand in it, and how careful to be with it.
@@ -106,6 +161,11 @@ class Operation:
         """Method and path, as in Paystack's API reference."""
         call = api.OPERATIONS[self.endpoint]
         return f"{call.method} {call.template}"
+
+    @property
+    def compared(self) -> bool:
+        """Whether it sets fields, so that a row is compared with what the customer has, and can be undone."""
+        return bool(self.undoable)
 
     @property
     def fields(self) -> tuple[Column, ...]:

@@ -22,8 +22,8 @@ from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
-from paystack_source.bulk.plan.plan import make_plan
-from paystack_source.bulk.plan.planner import host_of
+from paystack_source.bulk.plan.plan import host_of
+from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.claims import Claim, Scope
 from paystack_source.bulk.run.recording import catch_up, load
@@ -45,8 +45,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.claims import Claims
     from paystack_source.bulk.run.recording import Warehouse

@@ -1,6 +1,7 @@
 """Everything that is wrong with an input is said at once, with line and column, and nothing personal."""
 
 import csv
+import datetime as dt
 
 import numpy as np
 import pandas as pd
@@ -101,6 +102,19 @@ def test_values_are_masked(tmp_path):
         ("first_name", "Ọláwálé 😀", True),
         ("first_name", "O'Neil-Smith", True),
         ("first_name", "a\tb", False),
+        ("first_name", "\ufeffAda", False),
+        ("first_name", "\u202eadA", False),
+        ("first_name", "Obi\u200e", False),
+        (
+            "first_name",
+            "\u0639\u0644\u06cc\u200c\u0631\u0636\u0627",
+            True,
+        ),  # a joiner that Persian names need
+        ("first_name", "2024-03-08", False),
+        ("last_name", "08.03.2024", False),
+        ("phone", "2024-03-08", False),
+        ("phone", "08/03/2024", False),
+        ("phone", "2024-03-08T00:00:00", False),
         ("first_name", "x" * 256, False),
         ("metadata", '{"a": [1, null]}', True),
         ("metadata", "[1]", False),
@@ -132,6 +146,18 @@ def test_update_cells(tmp_path, column, value, good):
         ("a@b.ng\u200b", False),
         ("@b.ng", False),
         ("a@" + "b" * 260 + ".ng", False),
+        ("ada@example.com.", False),
+        ("ada..obi@example.com", False),
+        (".ada@example.com", False),
+        ("ada.@example.com", False),
+        ("ada@example..com", False),
+        ("ada@-example.com", False),
+        ("ada@example-.com", False),
+        ("ada@example.com/", False),
+        ("ada@1.2", False),
+        ("ada@127.0.0.1", False),
+        ("ada@xn--shop-x1a.xn--p1ai", True),
+        ("o'neil/x=1@sub.shop-2.com.ng", True),
     ],
 )
 def test_emails(tmp_path, value, good):
@@ -249,6 +275,49 @@ def test_numeric_phones_and_placeholder_words_are_warned_of(tmp_path):
     assert "NULL, nan" in warnings
 
 
+@pytest.mark.parametrize("number", [8031234567, np.int64(8031234567), 8031234567.0])
+def test_numbers_in_a_list_of_dictionaries_are_warned_of_as_in_a_frame(tmp_path, number):
+    made = plan(tmp_path, "update", [{"customer_code": "CUS_1", "phone": number}])
+    assert any("zeros at the start" in text for text in made.header.warnings)
+
+
+def test_what_is_wrong_is_shown_without_the_characters_that_turn_text(tmp_path):
+    error = problems(
+        tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "\u202eadA\u200e\u2066"})
+    )
+    assert not {"\u202e", "\u200e", "\u2066"} & set(str(error))
+    assert not {"\u202e", "\u200e", "\u2066"} & set(error.problems[0].value)
+
+
+@pytest.mark.parametrize("value", ["\u200b", " \ufeff ", "\u2060\u200d", "\u202e"])
+def test_what_shows_nothing_is_blank(tmp_path, value):
+    source = frame({"customer_code": "CUS_1", "first_name": value, "last_name": "Obi"})
+    assert [row.new for row in plan(tmp_path, "update", source).rows()] == [{"last_name": "Obi"}]
+
+
+@pytest.mark.parametrize("word", ["\\N", "<NA>", "NaT", "(null)", "NULL", "#REF!"])
+def test_words_that_stand_for_nothing_are_warned_of_by_line(tmp_path, word):
+    path = tmp_path / "in.csv"
+    path.write_text(f"customer_code,first_name\nCUS_1,Ada\nCUS_2,{word}\n")
+    assert any(
+        "1 cells hold a word" in text and "line 3." in text
+        for text in plan(tmp_path, "update", path).header.warnings
+    )
+
+
+@pytest.mark.parametrize(
+    "value",
+    [dt.date(2024, 3, 8), dt.datetime(2024, 3, 8, 9, tzinfo=dt.UTC), True, np.bool_(1), dt.time(9)],
+)
+@pytest.mark.parametrize("column", ["phone", "first_name"])
+def test_a_date_or_a_boolean_is_no_phone_and_no_name(tmp_path, value, column):
+    for source in (
+        [{"customer_code": "CUS_1", column: value}],
+        pd.DataFrame({"customer_code": ["CUS_1"], column: [value]}),
+    ):
+        assert {name for _, name, _ in reasons(tmp_path, "update", source)} == {column}
+
+
 # -- headers -------------------------------------------------------------------------------------------------
 
 
@@ -281,6 +350,15 @@ def test_a_file_without_a_header_is_recognised_and_not_quoted(tmp_path, first):
     error = problems(tmp_path, "risk-action", path)
     assert "must name the columns" in str(error)
     assert first not in str(error)
+
+
+@pytest.mark.parametrize("name", ["20240301", "Contact (e.g. name@company.com)", "+2348012345678"])
+def test_an_odd_name_beside_the_known_columns_is_left_alone(tmp_path, name):
+    path = tmp_path / "in.csv"
+    path.write_text(f"email,first_name,{name}\nada@x.ng,Ada,5\n")
+    made = plan(tmp_path, "create", path)
+    assert made.header.input.ignored == [name]
+    assert [row.new for row in made.rows()] == [{"first_name": "Ada"}]
 
 
 def test_double_headers_are_refused(tmp_path):

@@ -10,7 +10,7 @@ import yaml
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.states import Kind
 from paystack_source.errors import NotFound
 

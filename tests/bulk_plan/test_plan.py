@@ -3,6 +3,7 @@
 import datetime as dt
 
 import duckdb
+import pyarrow as pa
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -11,6 +12,7 @@ from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.errors import ConfigError, InputChanged, InputError, StalePlan, WrongAccount
+from paystack_source.values import is_blank
 
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
 
@@ -107,6 +109,22 @@ def test_only_missing_fills_and_never_overwrites(tmp_path):
 
 
 @pytest.mark.parametrize(
+    "held", [None, "", "  ", "\t\n", "\xa0", "\u2003 \u3000", "\x1c", "\x0b\x85", "{}", " { } ", "x"]
+)
+def test_blank_means_the_same_in_the_file_and_at_paystack(tmp_path, held):
+    """`values.is_blank` says what is blank; the comparison in SQL says the same."""
+    for source in ("copy", "live"):
+        known = customer(1, phone=held)
+        more = {"copy": copy_of(known)} if source == "copy" else {"client": Reader(known), "refresh": "live"}
+        filled = frame({"customer_code": "CUS_0001", "phone": "+2348012345678"})
+        (row,) = plan(tmp_path, "update", filled, only_missing=True, **more).rows()
+        assert row.verdict == ("send" if is_blank(held) else "noop")
+        clears = frame({"customer_code": "CUS_0001", "phone": "<clear>"})
+        (row,) = plan(tmp_path, "update", clears, **more).rows()
+        assert row.verdict == ("noop" if is_blank(held) else "send")
+
+
+@pytest.mark.parametrize(
     ("held", "how", "after"),
     [
         (None, "merge", {"n": 1, "t": True}),
@@ -152,6 +170,81 @@ def test_blank_rows_are_accounted_for(tmp_path):
     made = plan(tmp_path, "risk-action", path)
     assert verdicts(made) == ["send", "noop", "noop", "send"]
     assert any("2 blank rows" in text for text in made.header.warnings)
+
+
+# -- what Paystack holds is neutral --------------------------------------------------------------------------
+
+ODD = {
+    "first_name": " Ada ",
+    "last_name": "two\nlines",
+    "phone": "call me",
+    "metadata": "[1, 2]",
+}
+
+
+@pytest.mark.parametrize("known", ["copy", "live", "both"])
+def test_what_paystack_holds_is_no_error_and_no_change_however_odd(tmp_path, known):
+    """A copy that was written out, and fed back with one name changed: that name is all that is planned."""
+    held = [customer(n, **ODD, email=f"odd{n}@shop") for n in (1, 2, 3)]
+    held.append(customer(4, metadata={"tier": "gold"}))
+    more = {"copy": copy_of(*held)} if known != "live" else {}
+    more |= {"client": Reader(*held), "refresh": "live"} if known != "copy" else {}
+    names = ("customer_code", "email", *ODD)
+    rows = [{name: c[name] for name in names} for c in held[:3]]
+    rows[1]["first_name"] = "Bola"
+    rows[2]["phone"] = " +2348012345678 "
+    rows.append(
+        {"customer_code": "CUS_0004", "email": "person4@shop.ng", "first_name": "New", "phone": "08031234567"}
+    )
+    one, two, three, four = plan(tmp_path, "update", frame(*rows), **more).rows()
+    assert (one.verdict, one.new) == ("noop", {})
+    assert four.new == {"first_name": "New"}  # the phone is as it was
+    assert (two.verdict, two.old, two.new) == ("send", {"first_name": " Ada "}, {"first_name": "Bola"})
+    assert (three.verdict, three.old, three.new) == (
+        "send",
+        {"phone": "call me"},
+        {"phone": "+2348012345678"},
+    )
+
+
+@pytest.mark.parametrize(
+    ("held", "asked"),
+    [
+        ({"phone": "call me"}, {"phone": "call you"}),
+        ({"phone": None}, {"phone": "call me"}),
+        ({"last_name": "a\nb"}, {"last_name": "a\nc"}),
+        ({"metadata": "[1]"}, {"metadata": "[2]"}),
+        ({"email": "person1@shop.ng"}, {"email": "person1@shop"}),
+    ],
+)
+def test_odd_values_that_paystack_does_not_hold_are_refused(tmp_path, held, asked):
+    known = customer(1, **held)
+    source = frame({"customer_code": "CUS_0001", "first_name": "A"} | asked)
+    client = Reader(known)
+    with pytest.raises(InputError) as caught:
+        plan(
+            tmp_path, "update", source, copy=copy_of(known), client=client, refresh="live", metadata="replace"
+        )
+    assert {problem.column for problem in caught.value.problems} >= set(asked)
+    assert client.asked == []  # the copy says so already
+    rest = frame(
+        *[{"customer_code": f"CUS_{n:04d}", "first_name": "B"} | dict.fromkeys(asked) for n in range(2, 9)]
+    )
+    both = pa.concat_tables([rest, source.select(rest.column_names)])
+    with pytest.raises(InputError):
+        plan(tmp_path, "update", both, client=client, refresh="live", metadata="replace")
+    assert client.asked == ["CUS_0001"]  # who may hold it, and nobody else
+
+
+def test_an_odd_risk_action_that_paystack_holds_is_left(tmp_path):
+    copy = copy_of(customer(1, risk_action="review"), customer(2))
+    rows = [
+        {"customer_code": f"CUS_000{n}", "risk_action": action} for n, action in ((1, "review"), (2, "deny"))
+    ]
+    assert verdicts(plan(tmp_path, "risk-action", frame(*rows), copy=copy)) == ["noop", "send"]
+    rows[1]["risk_action"] = "review"
+    with pytest.raises(InputError, match="is none of allow, deny, default"):
+        plan(tmp_path, "risk-action", frame(*rows), copy=copy)
 
 
 # -- doubles -------------------------------------------------------------------------------------------------
@@ -200,6 +293,8 @@ def test_one_customer_under_two_names_is_seen(tmp_path, known):
         {"customer_code": "CUS_0001", "email": "person2@shop.ng"},
         {"customer_code": "CUS_0001", "email": "someone@else.ng"},
         {"customer_code": "CUS_0001", "id": "2"},
+        {"customer_code": "CUS_0001", "id": "17"},
+        {"email": "person1@shop.ng", "id": "17"},
         {"customer_code": "CUS_0777", "email": "person2@shop.ng"},
         {"email": "person1@shop.ng", "id": "2"},
         {"email": "someone@else.ng", "id": "2"},

@@ -9,6 +9,7 @@ import stat
 import pytest
 from playwright.sync_api import sync_playwright
 
+from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.plan.review import render_review, write_review
 
 from .world import NOW, Reader, copy_of, customer, frame, plan
@@ -69,6 +70,7 @@ def visit(browser, tmp_path):
 def mixed(folder):
     """Sends, doubles, rows that need nothing, drift, an unknown customer, and names that attack."""
     held = [customer(i, first_name="Ada" if i % 2 else None) for i in range(1, 9)]
+    held[3]["first_name"] = "a\u202eb"  # Paystack holds what we would refuse
     live = [dict(c) for c in held]
     live[0]["first_name"] = "Changed"
     source = frame(
@@ -76,7 +78,7 @@ def mixed(folder):
         {"customer_code": "CUS_0002", "first_name": HOSTILE, "phone": ""},
         {"customer_code": "CUS_0003", "first_name": "Ada", "phone": ""},
         {"customer_code": "CUS_0002", "first_name": HOSTILE, "phone": ""},
-        {"customer_code": "CUS_0004", "first_name": "a\u202eb", "phone": "<clear>"},
+        {"customer_code": "CUS_0004", "first_name": "Bisi", "phone": "<clear>"},
     )
     return plan(folder, "update", source, copy=copy_of(*held), client=Reader(*live), refresh="live")
 
@@ -86,10 +88,12 @@ def cells(page):
 
 
 def test_counts_changes_and_rows(visit, tmp_path):
-    page = visit(mixed(tmp_path), show_personal=True)
-    tiles = page.locator(".tiles").inner_text()
-    for text in ("3\nto send", "1\nneed nothing", "1\ndoubles, folded", "1\ndrifted", "5\nrows in all"):
-        assert text in tiles
+    made = mixed(tmp_path)
+    page = visit(made, show_personal=True)
+    facts = dict(zip(page.locator("dt").all_inner_texts(), page.locator("dd").all_inner_texts(), strict=True))
+    assert facts["input"] == "a dataframe"
+    for label, value in plan_facts(made):  # word for word what the terminal says
+        assert facts[label] == str(value)
     rows = cells(page)
     assert len(rows) == 5
     assert re.search(
@@ -103,7 +107,8 @@ def test_counts_changes_and_rows(visit, tmp_path):
     assert page.locator("#place").inner_text() == "Row"
     sums = page.locator(".sums").inner_text()
     assert "phone\tcleared\t1" in sums
-    assert "first_name\tfilled in\t2" in sums
+    assert "first_name\tfilled in\t1" in sums
+    assert "first_name\tchanged\t2" in sums
 
 
 def test_filters_and_search(visit, tmp_path):

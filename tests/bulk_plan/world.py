@@ -7,8 +7,7 @@ from types import SimpleNamespace
 import pyarrow as pa
 
 from paystack_source.bulk.plan.copy import arrow_copy
-from paystack_source.bulk.plan.plan import make_plan
-from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.errors import NotFound
 
 NOW = dt.datetime(2026, 5, 4, 12, 0, tzinfo=dt.UTC)

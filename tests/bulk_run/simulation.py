@@ -12,7 +12,7 @@ from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runner import Ended, Runner, StopRules
 from paystack_source.bulk.run.send import Done, Job, Sender

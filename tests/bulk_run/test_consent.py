@@ -7,7 +7,7 @@ from types import SimpleNamespace
 import msgspec
 import pytest
 
-from paystack_source.bulk.plan.plan_file import Confirmation, Counts
+from paystack_source.bulk.plan.plan import Confirmation, Counts
 from paystack_source.cli.bulk_commands import TerminalConsole
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.frames import FrameConsole

@@ -13,7 +13,7 @@ import pytest
 
 from paystack_source.bulk import dlt_destination as destination
 from paystack_source.bulk.describe import COMMAND
-from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run

@@ -12,7 +12,7 @@ import pytest
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan_file import PlanRow
+from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runner import (
     INTERRUPTED,

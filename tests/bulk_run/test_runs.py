@@ -6,7 +6,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
-from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError, NoSuchRunError
 

@@ -13,6 +13,7 @@ from types import SimpleNamespace
 import duckdb
 import pandas as pd
 import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action, bulk_validate
@@ -99,6 +100,8 @@ class Lists:
         cells = [list(row.values()) for row in rows]
         if suffix == ".xlsx":
             xlsx(path, {"Sheet1": [list(rows[0]), *cells]})
+        elif suffix == ".parquet":
+            pq.write_table(pa.Table.from_pylist(rows), path)
         else:
             write_table(path, list(rows[0]), cells)
         content = path.read_bytes()

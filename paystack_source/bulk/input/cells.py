@@ -9,6 +9,7 @@ repaired.
 from __future__ import annotations
 
 import math
+from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
 from typing import TYPE_CHECKING, Any, Final
@@ -21,6 +22,8 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
+    from paystack_source.errors import Problem
+
 LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"
 )
@@ -30,36 +33,58 @@ NOT_TEXT: Final = "holds bytes or another value that is not text"
 _EXACT: Final = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 SPREADSHEET_EXACT: Final = 1e15
 
-Bad = dict[int, str]
-"""Position in the batch -> why the cell cannot be trusted."""
+
+@dataclass(slots=True)
+class Cells:
+    """Some cells of one column as text without nulls (blank is "")."""
+
+    text: pa.Array
+    bad: dict[int, str] = field(default_factory=dict)  # position -> why the cell cannot be trusted
+    numbers: bool = False  # some were numbers, so zeros in front may be lost
+    others: list[int] = field(default_factory=list)  # positions of dates, times and booleans
 
 
-def column_text(  # noqa: PLR0911  # one way out per kind of type
-    values: pa.Array | pa.ChunkedArray,
-) -> tuple[pa.Array, Bad, bool]:
-    """Text of an Arrow column (null as ""), the damaged cells, and whether the cells were numbers."""
+@dataclass(slots=True)
+class Batch:
+    """Some consecutive rows of an input, its columns in order.
+
+    `lines` is where each row starts in the file (None for frames and Parquet). `problems` are rows that have too few
+    or too many cells; their cells are blank here.
+    """
+
+    first_row: int
+    size: int
+    cells: list[Cells]
+    lines: list[int] | None = None
+    problems: list[Problem] = field(default_factory=list)
+
+    @property
+    def columns(self) -> list[pa.Array]:
+        """The text of each column."""
+        return [cells.text for cells in self.cells]
+
+
+def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
+    """The cells of an Arrow column."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):  # more than one chunk was left over: too large for one
         array = pa.concat_arrays(array.chunks)
+    if isinstance(array, pa.ExtensionArray):
+        return column_cells(array.storage)
     kind = array.type
     if pa.types.is_dictionary(kind):
-        return column_text(array.dictionary_decode())
-    if isinstance(array, pa.ExtensionArray):
-        return column_text(array.storage)
-    if pa.types.is_string(kind):
-        return _filled(array), {}, False
-    if pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_null(kind):
-        return _filled(array.cast(pa.string())), {}, False
-    if pa.types.is_integer(kind):
-        return _filled(array.cast(pa.string())), {}, True
+        views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow takes nothing from views
+        names = array.dictionary.cast(pa.string()) if views else array.dictionary
+        return column_cells(names.take(array.indices))
     if pa.types.is_floating(kind):
-        text, bad = _floats(array, kind.bit_width)
-        return text, bad, True
-    values = array.to_pylist()
+        return cells_of(array.to_pylist(), _EXACT[kind.bit_width])
+    text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_string(kind)
+    if text or pa.types.is_integer(kind) or pa.types.is_null(kind):
+        return Cells(pc.fill_null(array.cast(pa.string()), ""), numbers=pa.types.is_integer(kind))
+    found = array.to_pylist()
     if pa.types.is_nested(kind):  # a struct has all the fields of its column: a null one was never there
-        values = [without_nulls(value) for value in values]
-    texts, bad = values_text(values)
-    return texts, bad, pa.types.is_decimal(kind)
+        found = [without_nulls(value) for value in found]
+    return cells_of(found)
 
 
 def without_nulls(value: Any) -> Any:
@@ -69,33 +94,35 @@ def without_nulls(value: Any) -> Any:
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
-def values_text(values: Sequence[Any], exact: float = _EXACT[64]) -> tuple[pa.Array, Bad]:
-    """Text of Python values of any mixture of types, and those that are damaged."""
-    bad: Bad = {}
-    texts: list[str] = []
+def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
+    """The cells of Python values of any mixture of types; whole numbers of `exact` and more have lost digits."""
+    cells, texts = Cells(pa.nulls(0)), []
     for position, value in enumerate(values):
-        text, reason = cell_text(value, exact)
-        if reason:
-            bad[position] = reason
+        text, reason = _cell_text(value, exact)
         texts.append(text)
-    return pa.array(texts, pa.string()), bad
+        if reason:
+            cells.bad[position] = reason
+        if isinstance(value, _OTHERS) and text:
+            cells.others.append(position)
+        elif isinstance(value, _NUMBERS) and text:
+            cells.numbers = True
+    cells.text = pa.array(texts, pa.string())
+    return cells
 
 
-def cell_text(value: Any, exact: float = _EXACT[64]) -> tuple[str, str]:
+def _cell_text(value: Any, exact: float) -> tuple[str, str]:
     """One cell's text, and why it cannot be trusted ("" if it can). Missing values of every kind are ""."""
     if value is None or isinstance(value, str):
-        return _clean(value or "")
+        return _utf8(value or "")
     for kinds, convert in _BY_TYPE:
         if isinstance(value, kinds):
             return convert(value, exact)
-    if hasattr(value, "isoformat"):  # pandas NaT says it is a datetime and writes "NaT"
-        return ("", "") if value != value else (value.isoformat(), "")  # noqa: PLR0124
     if hasattr(value, "as_py"):  # a pyarrow scalar
-        return cell_text(value.as_py(), exact)
-    return ("", "") if type(value).__name__ in ("NAType", "NaTType") else ("", NOT_TEXT)
+        return _cell_text(value.as_py(), exact)
+    return "", "" if type(value).__name__ in ("NAType", "NaTType") else NOT_TEXT
 
 
-def _clean(text: str) -> tuple[str, str]:
+def _utf8(text: str) -> tuple[str, str]:
     """`text` if UTF-8 can hold it: half of a surrogate pair cannot be sent nor stored."""
     try:
         text.encode()
@@ -104,78 +131,45 @@ def _clean(text: str) -> tuple[str, str]:
     return text, ""
 
 
-def _bool(value: Any, _exact: float) -> tuple[str, str]:
-    return ("true" if value else "false"), ""
-
-
-def _int(value: Any, _exact: float) -> tuple[str, str]:
-    return str(int(value)), ""
-
-
-def _float(value: Any, exact: float) -> tuple[str, str]:
-    number = float(value)
-    if math.isnan(number):
+def _number(value: Any, exact: float) -> tuple[str, str]:
+    if isinstance(value, int | np.integer):
+        return str(int(value)), ""
+    decimal = isinstance(value, Decimal)
+    if value.is_nan() if decimal else math.isnan(value):
         return "", ""
-    if math.isinf(number):
+    if not (value.is_finite() if decimal else math.isfinite(value)):
         return "", NOT_TEXT
-    if not number.is_integer():
-        return repr(number), ""
-    return str(int(number)), (LOST_DIGITS if abs(number) >= exact else "")
-
-
-def _decimal(value: Any, _exact: float) -> tuple[str, str]:
-    if value.is_nan():
-        return "", ""
-    if not value.is_finite():
-        return "", NOT_TEXT
-    return (str(int(value)) if value == value.to_integral_value() else f"{value:f}"), ""
-
-
-def _time(value: Any, _exact: float) -> tuple[str, str]:
-    return ("", "") if value != value else (value.isoformat(), "")  # noqa: PLR0124 - NaT is not itself
+    if value != int(value):
+        return f"{value:f}" if decimal else repr(float(value)), ""
+    return str(int(value)), "" if decimal or abs(value) < exact else LOST_DIGITS
 
 
 def _json(value: Any, _exact: float) -> tuple[str, str]:
     """Objects and lists as JSON."""
-    if isinstance(value, np.ndarray):
-        value = value.tolist()
-    elif isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
+    if isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
         value = dict(value)  # an Arrow map
     try:
-        return _clean(msgspec.json.encode(value).decode())
-    except (TypeError, ValueError):
+        return _utf8(msgspec.json.encode(value, enc_hook=_plain).decode())
+    except (TypeError, ValueError, OverflowError):
         return "", NOT_TEXT
 
 
+def _plain(value: Any) -> Any:
+    """NumPy's values inside an object as Python's."""
+    if isinstance(value, np.generic | np.ndarray):
+        return value.tolist()
+    raise TypeError
+
+
+def _time(value: Any, _exact: float) -> tuple[str, str]:
+    return "" if value != value else value.isoformat(), ""  # noqa: PLR0124 - pandas' NaT is not itself
+
+
+_OTHERS: Final = (bool, np.bool_, datetime, date, time)
+_NUMBERS: Final = (int, float, Decimal, np.number)
 _BY_TYPE: Final[tuple[tuple[Any, Callable[[Any, float], tuple[str, str]]], ...]] = (
-    ((bool, np.bool_), _bool),
-    ((int, np.integer), _int),
-    ((float, np.floating), _float),
-    (Decimal, _decimal),
+    ((bool, np.bool_), lambda value, _: (str(bool(value)).lower(), "")),
+    (_NUMBERS, _number),
     ((datetime, date, time), _time),
     ((dict, list, tuple, np.ndarray), _json),
 )
-
-
-def _filled(array: pa.Array) -> pa.Array:
-    return pc.fill_null(array, "") if array.null_count else array
-
-
-def _floats(array: pa.Array, bits: int) -> tuple[pa.Array, Bad]:
-    """Whole floats as integers; those beyond what the type holds exactly are damaged."""
-    numbers = pc.fill_null(array.cast(pa.float64()), math.nan).to_numpy(zero_copy_only=False)
-    with np.errstate(invalid="ignore"):
-        whole = np.isfinite(numbers) & (np.floor(numbers) == numbers)
-        safe = whole & (np.abs(numbers) < _EXACT[bits])
-    integers = np.where(safe, numbers, 0).astype(np.int64)
-    text = pa.array(integers).cast(pa.string())
-    rest = np.flatnonzero(~safe)
-    if not len(rest):
-        return text, {}
-    bad: Bad = {}
-    texts = text.to_pylist()
-    for position in rest.tolist():
-        texts[position], reason = _float(numbers[position], _EXACT[bits])
-        if reason:
-            bad[position] = reason
-    return pa.array(texts, pa.string()), bad

@@ -1,6 +1,7 @@
-"""Checks an input, a batch of columns at a time, and hands on what the planner compares: pure, no request.
+"""Checks an input: which column is which, and every cell, a batch of columns at a time. Pure, no request.
 
-Every bad cell is noted with its line, column and reason; nothing stops at the first. Secret cells leave here
+Every bad cell is noted with its line, column and reason; nothing stops at the first. What Paystack holds is never
+wrong, however odd: where it may be that, the cell is only doubted, and `plan.matching` decides. Secret cells leave here
 as a hash under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
 """
 
@@ -8,7 +9,10 @@ as a hash under a key that lives as long as the planning (so that duplicates are
 
 from __future__ import annotations
 
+import difflib
 import hashlib
+import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -16,47 +20,156 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.headers import either
 from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import CLEAR, Column, Operation
-from paystack_source.bulk.run.readback import canonical
-from paystack_source.errors import Problem
+from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, Column, Operation
+from paystack_source.errors import InputError, Problem
+from paystack_source.values import json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Iterable, Sequence
 
-    from paystack_source.bulk.input.files import Table, TextBatch
-    from paystack_source.bulk.input.headers import Match
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.input.cells import Batch, Cells
+    from paystack_source.bulk.input.files import Table
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
 
-_CONTROL: Final = r"[\x00-\x1f\x7f]"
-_ATOM: Final = r'[^\s\pZ\pC@<>()\[\],;:\\"]'
-_NUMBERS: Final = (
-    (
-        r"^[+-]?[0-9]+([.,][0-9]+)?[eE][+]?[0-9]+$",
-        "was shortened by a spreadsheet, digits are lost; store it as text",
-    ),
-    (  # pandas writes a column of numbers with a gap in it like this
-        r"^[+-]?[0-9]+\.0{1,2}$",
-        "was read as a number and got a .0, zeros in front may be lost; read the column as text (dtype=str)",
-    ),
-)
-"""Identifiers that went through a number on their way here."""
+# What no column is called; it is not shown, because it may be a customer's.
+_DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
+_SHOWN_NAMES: Final = 12
+_SHOWN_LENGTH: Final = 40
+_EXAMPLES: Final = 5
 
-_SHAPES: Final[dict[str, tuple[str, str]]] = {
-    "code": (r"^CUS_[a-z0-9]+$", "is not a customer code (CUS_ and lower-case letters and digits)"),
-    "auth_code": (r"^AUTH_[A-Za-z0-9]+$", "is not an authorization code (AUTH_ and letters and digits)"),
-    "email": (rf"^{_ATOM}+@{_ATOM}+\.{_ATOM}+$", "is not an email address"),
-    "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
-    "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
-    "digits": (r"^[0-9]+$", "holds something else than digits"),
-    "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
-}
-_PLACEHOLDERS: Final = ("null", "none", "nan", "n/a", "#n/a", "undefined", "-")
+_PLACEHOLDERS: Final = (
+    *(
+        "null",
+        "none",
+        "nan",
+        "n/a",
+        "#n/a",
+        "undefined",
+        "-",
+        "nil",
+        "nat",
+        "<na>",
+        "\\n",
+        "(null)",
+        "<null>",
+    ),
+    *("#null!", "#ref!", "#value!", "#name?", "#div/0!", "#num!"),
+)
 _NUBAN: Final = 10
+
+_TEXTS: Final = ("field", "name", "reason", "shown", "text")
+DOUBTS: Final = pa.schema(
+    [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
+)
+"""Cells that are right only if Paystack holds just that. Without a reason: only the spaces around the value are odd."""
+
+# -- the header ----------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class Match:
+    """Which input column feeds which column of the operation (by position), and which feed none."""
+
+    columns: dict[str, int]
+    ignored: list[str]
+    warnings: list[str]
+
+
+def match_columns(
+    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+) -> Match:
+    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
+
+    The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
+    option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
+    """
+    found, problems = _find(operation, names)
+    if not found and any(_DATA.search(name) for name in names):
+        said = "the first line holds data; it must name the columns"
+        advice = "Put a line with the columns' names above the data (docs/bulk-input.md)."
+        raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
+    ignored = [name for index, name in enumerate(names) if index not in found.values()]
+    near = _near(operation, ignored, found)
+
+    def hints(*wanted: str) -> str:
+        return "".join(
+            f"; {name!r}? did you mean {one!r}"
+            for one in wanted
+            for name, target in near.items()
+            if target == one
+        )
+
+    present = {*found, *given}
+    missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
+    problems += [Problem(None, name, f"the column {name} is missing{hints(name)}") for name in missing]
+    identifiers, fields = operation.identifiers, [c.name for c in operation.fields]
+    if operation.identifier_required and not missing and not present.intersection(identifiers):
+        said = f"a column {_either(identifiers)} is missing{hints(*identifiers)}"
+        problems.append(Problem(None, "", said))
+    if operation.name == "update" and not problems and not present.intersection(fields):
+        problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints(*fields)}"))
+    if problems:
+        raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
+    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    return Match(found, ignored, warnings)
+
+
+def _compared(name: str) -> str:
+    """The name as it is compared; "" if it begins with `_`: we or dlt added that column, it is no customer's."""
+    name = name.strip("\ufeff\u200b ")
+    return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
+
+
+def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+    compared = [_compared(name) for name in names]
+    problems = [
+        Problem(None, name, "stands in the header more than once")
+        for name in dict.fromkeys(names)
+        if _compared(name) and compared.count(_compared(name)) > 1
+    ]
+    found: dict[str, int] = {}
+    for column in operation.columns:
+        aliases = {_compared(alias) for alias in column.aliases}
+        exact = [index for index, name in enumerate(compared) if name == _compared(column.name)]
+        hits = exact or [index for index, name in enumerate(compared) if name in aliases]
+        if hits:
+            found[column.name] = hits[0]
+        if len(hits) > 1 and not exact:
+            both = " and ".join(repr(names[index]) for index in hits)
+            said = f"{both} may both be {column.name}; rename one of them"
+            problems.append(Problem(None, column.name, said))
+    return found, problems
+
+
+def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+    """Unused input columns that look like a column of the operation that was not found."""
+    lacking = [column for column in operation.columns if column.name not in found]
+    known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
+    close = {name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75) for name in ignored}
+    return {name: known[hits[0]] for name, hits in close.items() if hits}
+
+
+def _advice(names: list[str], missing: list[str]) -> str:
+    """What to do about a header: the columns that are there, and the option that stands in for one."""
+    shown = [name.strip()[:_SHOWN_LENGTH] for name in names if not _DATA.search(name)][:_SHOWN_NAMES]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""
+    if "risk_action" in missing:
+        advice += "For all rows alike give --risk-action allow, deny or default; else add"
+    else:
+        advice += "Rename or add"
+    return f"{advice} the columns (docs/bulk-input.md) and plan again."
+
+
+def _either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last
+
+
+# -- the cells -----------------------------------------------------------------------------------------------
 
 
 class Checker:
@@ -70,25 +183,30 @@ class Checker:
         operation: Operation,
         table: Table,
         match: Match,
-        defaults: dict[str, str],
+        given: dict[str, str],
         key: bytes,
         *,
         as_held: bool = False,
     ) -> None:
-        self._as_held = as_held
         self.operation = operation
-        self.table = table
         self.match = match
-        self.defaults = {c.name: c.default for c in operation.columns if c.default} | defaults
-        self._given = defaults
         self.problems: list[Problem] = []
         self.count = 0
         self.rows = 0
+        self._table = table
+        self._given = given
+        self._defaults = {c.name: c.default for c in operation.columns if c.default} | given
         self._key = key
+        self._as_held = as_held
         self._numeric: set[str] = set()
         self._placeholders = 0
-        self._wrong: set[int] = set()  # positions in the batch at hand
+        self._examples: list[str] = []  # their first lines
         self._objects = msgspec.json.Decoder(dict[str, Any])
+        self._batch: Batch  # the one at hand
+        self._places: Sequence[int] = ()  # its rows' lines or numbers
+        self._skip: Any = None  # rows that are blank or uneven
+        self._wrong: set[int] = set()
+        self._doubts: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `DOUBTS`
 
     @property
     def warnings(self) -> list[str]:
@@ -100,7 +218,7 @@ class Checker:
         if self._placeholders:
             said.append(
                 f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
-                "leave a cell blank to leave the field as it is."
+                f"leave a cell blank to leave the field as it is. First seen in {', '.join(self._examples)}."
             )
         return said
 
@@ -120,226 +238,212 @@ class Checker:
             return ("code" if column.kind == "code" else column.name,)
         return (f"f_{column.name}",)
 
-    def check(self, batch: TextBatch) -> pa.RecordBatch:
-        """The sound rows of the batch as the planner wants them.
+    def check(self, batch: Batch) -> pa.RecordBatch:
+        """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, fields, secrets.
 
-        They have row, line, blank, identifiers, fields (`f_…`: null = leave, "" = clear), and for secrets a
-        hash (`s_…`) and a hint (`h_…`).
+        Fields are `f_…` (null = leave, "" = clear); a secret is a hash (`s_…`) and a hint (`h_…`).
         """
-        cells = [pc.utf8_trim_whitespace(column) for column in batch.columns]
-        empty = _all_blank(cells, batch.size)
+        self._batch, self._doubts = batch, []
+        numbers = range(batch.first_row, batch.first_row + batch.size)
+        self._places = batch.lines or numbers
+        cells = [
+            pc.replace_substring_regex(pc.utf8_trim_whitespace(c), NOTHING_VISIBLE, "") for c in batch.columns
+        ]
+        blank = np.all([_mask(pc.equal(column, "")) for column in cells], axis=0)
         self.problems += batch.problems[: max(0, KEPT - len(self.problems))]
         self.count += len(batch.problems)
-        staged: dict[str, pa.Array] = {
-            "row": pa.array(range(batch.first_row, batch.first_row + batch.size), pa.int64()),
-            "line": pa.array(self._lines(batch), pa.int64()),
-            "blank": empty,
-        }
-        skip = empty.to_numpy(zero_copy_only=False)
-        uneven = np.isin(np.array(batch.lines or []), [problem.line or 0 for problem in batch.problems])
-        if uneven.any():
-            skip = skip | uneven
-            self._wrong.update(np.flatnonzero(uneven).tolist())
+        uneven = np.isin(self._places, [problem.line or 0 for problem in batch.problems])
+        self._wrong = set(np.flatnonzero(uneven).tolist())
+        self._skip = blank | uneven
+        staged: dict[str, Any] = {"row": numbers, "line": self._places, "blank": blank}
         for column in self.operation.columns:
-            self._column(column, batch, cells, skip, staged)
-        self._across(batch, staged, skip)
+            staged |= zip(self._staged(column), self._column(column, cells), strict=True)
+        self._across(cells, staged)
         self.rows += batch.size
         rows = pa.RecordBatch.from_pydict(staged, schema=self.schema)
         if self._wrong:  # what is wrong with them is said; comparing them would only say it again
-            sound = np.full(batch.size, True)
+            sound = np.full(batch.size, fill_value=True)
             sound[list(self._wrong)] = False
             rows = rows.filter(pa.array(sound))
-            self._wrong.clear()
         return rows
 
-    def _lines(self, batch: TextBatch) -> Any:
-        return (
-            batch.lines if batch.lines is not None else range(batch.first_row, batch.first_row + batch.size)
-        )
+    @property
+    def doubts(self) -> pa.Table:
+        """The doubted cells of the batch that was checked last; their fields are left as they are."""
+        columns = zip(*self._doubts, strict=True) if self._doubts else [()] * len(DOUBTS)
+        return pa.table([pa.array(c, f.type) for c, f in zip(columns, DOUBTS, strict=True)], schema=DOUBTS)
 
-    def _column(
-        self, column: Column, batch: TextBatch, cells: list[pa.Array], skip: Any, staged: dict[str, pa.Array]
-    ) -> None:
-        """Checks one column and adds what becomes of it to `staged`."""
+    def _column(self, column: Column, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
+        """Checks one column; returns what becomes of it."""
         index = self.match.columns.get(column.name)
         if index is None:
-            text = pa.array(np.full(batch.size, ""), pa.string())
+            text = pa.array(np.full(self._batch.size, ""), pa.string())
         else:
             # What Paystack held may begin or end with a space; an undo puts that back too.
             exact = self._as_held and column.kind in ("phone", "name")
-            text = batch.columns[index] if exact else cells[index]
-            for position, reason in batch.bad.get(index, {}).items():
-                self._add(batch, [position], column, reason, text)
-            if index in batch.numbers and column.kind in ("phone", "digits", "text"):
-                self._numeric.add(self.table.columns[index])
+            text = self._batch.columns[index] if exact else cells[index]
+            self._types(column, self._batch.cells[index], text)
         blank = pc.equal(text, "")
-        if index is not None and column.name in self._given:
-            other = pc.not_equal(pc.utf8_lower(text), self._given[column.name])
-            said = f"is not the {self._given[column.name]!r} given for all rows; leave the column or the option out"
-            self._bad(batch, column, pc.and_(other, pc.invert(blank)), skip, said, text)
-        default = self.defaults.get(column.name)
+        rest = ~self._skip
+        if index is not None and (wanted := self._given.get(column.name)):
+            other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
+            said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
+            self._bad(column, other, rest, said, text, certain=True)
+        default = self._defaults.get(column.name)
         if default is not None:
-            text, blank = pc.if_else(blank, default, text), pa.array(np.full(batch.size, False))
+            text, blank = pc.if_else(blank, default, text), pc.and_(blank, False)
         cleared = pc.equal(pc.utf8_lower(text), CLEAR)
-        judged = ~(blank.to_numpy(zero_copy_only=False) | cleared.to_numpy(zero_copy_only=False) | skip)
         if not column.clearable:
-            self._bad(batch, column, cleared, skip, "cannot be cleared", text)
+            self._bad(column, cleared, rest, "cannot be cleared", text, certain=True)
         if column.required:
-            self._bad(batch, column, blank, skip, "is blank, and is required", text)
-        text = self._value(column, batch, text, judged)
+            self._bad(column, blank, rest, "is blank, and is required", text, certain=True)
+        asked = text
+        text = self._value(column, text, rest & ~_mask(blank) & ~_mask(cleared))
         value = pc.if_else(cleared, "", pc.if_else(blank, pa.scalar(None, pa.string()), text))
-        if column.secret:
-            values: tuple[pa.Array, ...] = self._hidden(value)
-        elif column.kind == "id":
-            values = (self._ids(value),)
-        else:
-            values = (value,)
-        staged.update(zip(self._staged(column), values, strict=True))
+        if column.name not in self.operation.identifiers and self._may_be_held(column):
+            value = self._left_if_held(column, value, asked, rest & ~_mask(blank))
+        if column.kind == "id":
+            fits = pc.match_substring_regex(value, "^[0-9]{1,18}$")
+            value = pc.if_else(fits, value, None).cast(pa.int64())
+        return self._hidden(value) if column.secret else (value,)
 
-    def _ids(self, texts: pa.Array) -> pa.Array:
-        fits = pc.match_substring_regex(texts, "^[0-9]{1,18}$")
-        return pc.if_else(fits, texts, pa.scalar(None, pa.string())).cast(pa.int64())
+    def _types(self, column: Column, cells: Cells, text: pa.Array) -> None:
+        """Notes what the types of the cells say; text has lost it."""
+        for position, reason in cells.bad.items():
+            self._add([position], column, reason, text)
+        if column.kind in ("name", "phone", "digits", "text") and cells.others:
+            self._add(cells.others, column, "is a date, a time or a yes/no; store it as text", text)
+        if column.kind in ("phone", "digits", "text") and cells.numbers:
+            self._numeric.add(self._table.columns[self.match.columns[column.name]])
 
-    def _value(self, column: Column, batch: TextBatch, text: pa.Array, judged: Any) -> pa.Array:
-        """Notes what is wrong with the cells of `judged`; returns the cells as they will be sent."""
+    def _value(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+        """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
-            return self._json(column, batch, text, judged)
+            return self._json(column, text, rest)
         if kind == "enum":
             text = pc.utf8_lower(text)
-            bad = pc.invert(pc.is_in(text, pa.array(column.choices)))
-            self._bad(batch, column, bad, ~judged, f"is none of {', '.join(column.choices)}", text)
+            other = pc.invert(pc.is_in(text, pa.array(column.choices)))
+            self._bad(column, other, rest, f"is none of {', '.join(column.choices)}", text)
             return text
         if self._as_held and kind in ("phone", "name"):
             return text
-        rest = ~judged
         if column.secret:
-            hidden = pc.starts_with(text, "…")
-            self._bad(
-                batch, column, hidden, rest, "is masked, as result files are; type the value itself", text
-            )
-            rest = rest | hidden.to_numpy(zero_copy_only=False)
-        if kind in ("phone", "digits", "id") or column.name == "bank_code":
-            for pattern, reason in _NUMBERS:
-                damaged = pc.match_substring_regex(text, pattern)
-                self._bad(batch, column, damaged, rest, reason, text)
-                rest = rest | damaged.to_numpy(zero_copy_only=False)
-        if kind in _SHAPES:
-            pattern, reason = _SHAPES[kind]
-            bad = pc.invert(pc.match_substring_regex(text, pattern))
+            said = "is masked, as result files are; type the value itself"
+            rest = self._bad(column, pc.starts_with(text, "…"), rest, said, text)
+        for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, ()):
+            rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
+        if kind in SHAPES:
+            pattern, reason = SHAPES[kind]
+            rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
         else:
-            bad, reason = (
-                pc.match_substring_regex(text, _CONTROL),
-                "holds a line break or another control character",
-            )
-            words = pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))
-            self._placeholders += int((words.to_numpy(zero_copy_only=False) & judged).sum())
-        self._bad(batch, column, bad, rest, reason, text)
-        rest = rest | bad.to_numpy(zero_copy_only=False)
-        self._length(column, batch, text, rest)
+            words = np.flatnonzero(_mask(pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))) & rest)
+            self._placeholders += len(words)
+            place = "row" if self._batch.lines is None else "line"
+            more = words[: _EXAMPLES - len(self._examples)].tolist()
+            self._examples += [f"{place} {self._places[position]}" for position in more]
+        self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
-    def _length(self, column: Column, batch: TextBatch, text: pa.Array, rest: Any) -> None:
+    def _length(self, column: Column, text: pa.Array, rest: Any) -> None:
         least, most = column.length
-        digits = column.kind in ("phone", "digits")
-        counted = pc.replace_substring_regex(text, r"[^0-9]", "") if column.kind == "phone" else text
-        size = pc.utf8_length(counted)
-        unit = "digits" if digits else "characters"
+        unit = "digits" if column.kind in ("phone", "digits") else "characters"
+        size = pc.utf8_length(
+            pc.replace_substring_regex(text, "[^0-9]" if column.kind == "phone" else "^$", "")
+        )
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
-        bad = pc.or_(pc.less(size, least), pc.greater(size, most))
-        self._bad(batch, column, bad, rest, f"must have {wanted}", text)
+        other = pc.or_(pc.less(size, least), pc.greater(size, most))
+        self._bad(column, other, rest, f"must have {wanted}", text)
 
-    def _json(self, column: Column, batch: TextBatch, text: pa.Array, judged: Any) -> pa.Array:
-        """Metadata must be a JSON object.
-
-        Paystack refuses text and lists. Written anew with its keys in order.
-        """
+    def _json(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+        """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
         values = text.to_pylist()
-        for position in np.flatnonzero(judged).tolist():
+        for position in np.flatnonzero(rest).tolist():
             try:
-                values[position] = canonical(self._objects.decode(values[position])).decode()
+                values[position] = json_text(self._objects.decode(values[position]), ordered=True)
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-                why = (
-                    "is JSON, but no object"
-                    if isinstance(error, msgspec.ValidationError)
-                    else "is not valid JSON"
-                )
-                self._add(batch, [position], column, f'{why}; write it as {{"key": "value"}}', text)
+                no_object = isinstance(error, msgspec.ValidationError)
+                why = "is JSON, but no object" if no_object else "is not valid JSON"
+                self._add([position], column, f'{why}; write it as {{"key": "value"}}', text, doubt=True)
         objects = pa.array(values, pa.string())
-        self._length(column, batch, objects, ~judged)
+        self._length(column, objects, rest)
         return objects
 
     def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
-        values = value.to_pylist()
-        hashes = [
-            None if v is None else hashlib.blake2b(v.encode(), key=self._key, digest_size=16).hexdigest()
-            for v in values
-        ]
-        hints = [None if v is None else masked(v, secret=True) for v in values]
+        """A hash and a hint of each cell."""
+        hashes = [v and hashlib.blake2b(v.encode(), key=self._key).hexdigest() for v in value.to_pylist()]
+        hints = [v and masked(v, secret=True) for v in value.to_pylist()]
         return pa.array(hashes, pa.string()), pa.array(hints, pa.string())
 
-    def _across(self, batch: TextBatch, staged: dict[str, pa.Array], skip: Any) -> None:
+    def _across(self, cells: list[pa.Array], staged: dict[str, Any]) -> None:
         """Checks that need two columns."""
         if self.operation.identifier_required:
-            none = np.full(batch.size, True)
-            for name in ("code", "email", "id"):
-                if name in staged:
-                    none &= staged[name].is_null().to_numpy(zero_copy_only=False)
-            given = [n for n in self.operation.identifiers if n in self.match.columns]
-            if not any(self.operation.by_column[n].required for n in given):
-                where = np.flatnonzero(none & ~skip).tolist()
-                self._add(batch, where, None, f"names no customer: {either(given)} is blank")
+            named = [staged[name] for name in ("code", "email", "id") if name in staged]
+            nobody = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
+            given = [name for name in self.operation.identifiers if name in self.match.columns]
+            if not any(self.operation.by_column[name].required for name in given):
+                where = np.flatnonzero(nobody & ~self._skip).tolist()
+                self._add(where, None, f"names no customer: {_either(given)} is blank")
         index = self.match.columns.get("account_number")
         if index is not None and "f_country" in staged:
-            text = pc.utf8_trim_whitespace(batch.columns[index])
-            nigerian = pc.fill_null(pc.equal(staged["f_country"], "NG"), False)
-            right_shape = pc.match_substring_regex(text, "^[0-9]{5,20}$")
-            wrong = pc.and_(pc.and_(nigerian, right_shape), pc.not_equal(pc.utf8_length(text), _NUBAN))
+            right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
+            other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
+            rest = ~self._skip & _mask(pc.equal(staged["f_country"], "NG"))
             column = self.operation.by_column["account_number"]
-            self._bad(batch, column, wrong, skip, f"must have {_NUBAN} digits in Nigeria", text)
+            self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
 
-    def _bad(  # noqa: PLR0913, PLR0917  # what, where, except where, why
-        self, batch: TextBatch, column: Column, mask: pa.Array, skip: Any, reason: str, text: pa.Array
-    ) -> None:
-        """Notes `reason` for the cells of `mask` that are not in `skip`."""
-        where = np.flatnonzero(pc.fill_null(mask, False).to_numpy(zero_copy_only=False) & ~skip)
-        if len(where):
-            self._add(batch, where.tolist(), column, reason, text)
+    def _may_be_held(self, column: Column) -> bool:
+        """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
+        if column.name in self.operation.identifiers:
+            return self.operation.name != "create" and column.kind == "email"
+        return self.operation.compared and column.name in self.match.columns
 
-    def _add(  # where, what, why
+    def _left_if_held(self, column: Column, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
+        """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
+        doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
+        left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
+        spaced = _mask(pc.not_equal(self._batch.columns[self.match.columns[column.name]], trimmed))
+        self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
+        return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
+
+    def _bad(  # noqa: PLR0913  # what, where, and why
+        self, column: Column, mask: pa.Array, rest: Any, reason: str, text: pa.Array, *, certain: bool = False
+    ) -> Any:
+        """Notes `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
+        bad = _mask(mask) & rest
+        self._add(np.flatnonzero(bad).tolist(), column, reason, text, doubt=not certain)
+        return rest & ~bad
+
+    def _add(
         self,
-        batch: TextBatch,
         where: list[int],
         column: Column | None,
         reason: str,
         text: pa.Array | None = None,
+        *,
+        doubt: bool = False,
     ) -> None:
-        """Notes `reason` for cells of a column, or for whole rows."""
-        self._wrong.update(where)
-        self.count += len(where)
         index = None if column is None else self.match.columns.get(column.name)
-        name = self.table.columns[index] if index is not None else column.name if column is not None else ""
-        for position in where[: max(0, KEPT - len(self.problems))]:
+        name = self._table.columns[index] if index is not None else column.name if column is not None else ""
+        doubt = doubt and column is not None and self._may_be_held(column)
+        if not doubt:
+            self._wrong.update(where)
+            self.count += len(where)
+            where = where[: max(0, KEPT - len(self.problems))]
+        for position in where:
             value = "" if text is None else text[position].as_py()
             if column is not None:
                 hidden = column.personal or column.secret
                 value = masked(value, secret=column.secret) if hidden else value[:40]
-            line = None if batch.lines is None else batch.lines[position]
-            self.problems.append(Problem(line, name, reason, value, batch.first_row + position))
+            line = None if self._batch.lines is None else self._batch.lines[position]
+            row = self._batch.first_row + position
+            if doubt and column is not None and index is not None:
+                raw = self._batch.columns[index][position].as_py()
+                self._doubts.append((row, line or row, column.name, name, reason, value, raw))
+            else:
+                self.problems.append(Problem(line, name, reason, value, row))
 
 
-def _all_blank(cells: list[pa.Array], size: int) -> pa.Array:
-    blank = pa.array(np.full(size, True))
-    for column in cells:
-        blank = pc.and_(blank, pc.equal(column, ""))
-    return blank
-
-
-def secret_reader(table: Table, places: dict[str, int]) -> Callable[[PlanRow], dict[str, str]]:
-    """Reads the columns at these places into memory; returns a function from a row to its values."""
-    held: dict[str, list[pa.Array]] = {name: [] for name in places}
-    for batch in table.batches():
-        for name, place in places.items():
-            held[name].append(pc.utf8_trim_whitespace(batch.columns[place]))
-    columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
-    return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}
+def _mask(values: pa.Array) -> Any:
+    """A column of booleans as NumPy's; null is false."""
+    return pc.fill_null(values, False).to_numpy(zero_copy_only=False)

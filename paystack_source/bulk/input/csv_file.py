@@ -11,13 +11,14 @@ import codecs
 import contextlib
 import csv
 import io
+import itertools
 import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.input.cells import Batch, Cells
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -30,7 +31,10 @@ _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
 _NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
 _GUARDED: Final = f"^'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
+_NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
+# A line before the header, as Excel reads it, and as spreadsheets save it again: quoted, or filled up with cells.
+_DECLARED: Final = re.compile(r'"?sep=(.)"?\1*\s*', re.IGNORECASE)
 # Windows-1252 leaves these undefined; Latin-1 gives them a (control) meaning instead of failing.
 _UNDEFINED: Final = tuple(b"\x81\x8d\x8f\x90\x9d")
 _MARKS: Final = (
@@ -57,7 +61,7 @@ def unguard(column: pa.Array) -> pa.Array:
     return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
 
 
-def find_encoding(snapshot: Snapshot) -> tuple[str, str]:
+def _find_encoding(snapshot: Snapshot) -> tuple[str, str]:
     """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
     utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")("strict")
     undefined = False
@@ -85,126 +89,93 @@ def find_encoding(snapshot: Snapshot) -> tuple[str, str]:
     return "latin-1" if undefined else "cp1252", said
 
 
-def check_encoding(encoding: str) -> None:
-    """Raises `ConfigError` for an encoding that does not exist."""
-    try:
-        "".encode(encoding)  # knows hex and zip as well, but refuses them: they are not for text
-    except (LookupError, ValueError):
-        raise ConfigError(
-            f"There is no text encoding {encoding!r}",
-            advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: it is found by itself.",
-        ) from None
-
-
-@dataclass(slots=True)
-class Chunk:
-    """Rows as Arrow text columns, the physical line on which each starts, and rows that are uneven."""
-
-    lines: list[int]
-    columns: list[pa.Array]
-    problems: list[Problem]
-
-
 class CsvFile:
-    """One CSV: its header at once, its rows in chunks."""
+    """One CSV: its header at once, its rows in batches. `warning` is what to say about its encoding."""
 
-    def __init__(self, snapshot: Snapshot, encoding: str, delimiter: str | None = None) -> None:
+    def __init__(self, snapshot: Snapshot, encoding: str | None = None, delimiter: str | None = None) -> None:
+        """What is not given is found. Raises `ConfigError` if it is given and is none, and `InputError`."""
         self._snapshot = snapshot
         self.name = snapshot.path.name
-        self.encoding = encoding
+        self.encoding, self.warning = _find_encoding(snapshot) if encoding is None else (encoding, "")
+        try:
+            "".encode(self.encoding)  # knows hex and zip as well, but refuses them: they are not for text
+        except (LookupError, ValueError):
+            raise ConfigError(
+                f"There is no text encoding {encoding!r}",
+                advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: it is found by itself.",
+            ) from None
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
             raise ConfigError(
                 f"{delimiter!r} cannot separate cells",
                 advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: it is found by itself.",
             )
-        self._skip: str | None = None
+        declared = None
         with contextlib.suppress(UnicodeError), self._open() as file:  # reading the header says what is wrong
-            self._skip = _declared(file.readline())
-        self.delimiter = delimiter or self._skip or self._sniff()
-        header = next(self._records(), None)
+            declared = _DECLARED.fullmatch(file.readline())
+        self._before = 1 if declared else 0
+        self.delimiter = delimiter or (declared[1] if declared else self._sniff())
+        _, header = next(self._records(), (0, None))
         if header is None:
             raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=self.name)
-        self.columns: list[str] = unguard(pa.array(header[1], pa.string())).to_pylist()
+        self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
-    def chunks(self) -> Iterator[Chunk]:
+    def batches(self) -> Iterator[Batch]:
         """The data rows. Raises `InputError` where quotes are broken: nothing after them can be trusted."""
         width = len(self.columns)
-        records = self._records()
-        next(records)
-        rows: list[list[str]] = []
-        lines: list[int] = []
-        problems: list[Problem] = []
-        for line, record in records:
-            if len(record) != width:
-                problems.append(self._uneven(line, len(record)))
-                record = [""] * width  # noqa: PLW2901 - the row keeps its number
-            rows.append(record)
-            lines.append(line)
-            if len(rows) == _ROWS:
-                yield Chunk(lines, _columns(rows, width), problems)
-                rows, lines, problems = [], [], []
-        if rows:
-            yield Chunk(lines, _columns(rows, width), problems)
+        records = itertools.islice(self._records(), 1, None)
+        row = 1
+        while part := list(itertools.islice(records, _ROWS)):
+            problems = [self._uneven(line, len(record)) for line, record in part if len(record) != width]
+            blank = [""] * width  # an uneven row keeps its number
+            rows = [record if len(record) == width else blank for _, record in part]
+            cells = [Cells(unguard(pa.array(column, pa.string()))) for column in zip(*rows, strict=True)]
+            yield Batch(row, len(part), cells, [line for line, _ in part], problems)
+            row += len(part)
 
     def _uneven(self, line: int, cells: int) -> Problem:
-        names = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
-        inside = names.get(self.delimiter, repr(self.delimiter))
-        return Problem(
-            line,
-            "",
-            f"has {cells} cells where the header has {len(self.columns)}; quote cells with {inside} in them",
-        )
+        if cells < len(self.columns):
+            said = f"has too few cells: {cells} where the header has {len(self.columns)}"
+        else:
+            quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
+            said = f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
+        return Problem(line, "", said)
 
     def _open(self) -> TextIO:
         return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")
 
     def _sniff(self) -> str:
         """The separator that cuts the header into most cells; separators inside quotes do not count."""
-        best, most = ",", 1
-        for candidate in _DELIMITERS:
-            self.delimiter = candidate
-            try:
-                header = next(self._records(), (0, []))[1]
-            except InputError:
-                continue
-            if len(header) > most:
-                best, most = candidate, len(header)
-        return best
+        cells = dict.fromkeys(_DELIMITERS, 1)
+        for self.delimiter in _DELIMITERS:
+            with contextlib.suppress(InputError):
+                cells[self.delimiter] = len(next(self._records(), (0, []))[1])
+        return max(cells, key=lambda candidate: cells[candidate])
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
         """Every record that is not an empty line, with the physical line on which it starts (from 1)."""
         csv.field_size_limit(MAX_CELL)
+        width = 0
         with self._open() as file:
-            before = 1 if self._skip else 0
-            if self._skip:
+            for _ in range(self._before):
                 file.readline()
             reader = csv.reader(file, delimiter=self.delimiter, strict=True)
             start = 1
             try:
                 for record in reader:
-                    if record:
-                        yield before + start, record
+                    # A line of nothing but spaces, or of the mark with which DOS ended a file, is no row.
+                    if len(record) > 1 or (record and (width in {0, 1} or record[0].strip(" \t\x1a"))):
+                        width = width or len(record)
+                        yield self._before + start, record
                     start = reader.line_num + 1
             except csv.Error as error:
                 raise InputError(
-                    [Problem(before + start, "", f"is not valid CSV: {error}")], name=self.name
+                    [Problem(self._before + start, "", f"is not valid CSV: {error}")], name=self.name
                 ) from None
             except UnicodeError:
                 raise InputError(
                     [Problem(None, "", f"is not {self.encoding} throughout; save the file as UTF-8")],
                     name=self.name,
                 ) from None
-
-
-def _declared(first: str) -> str | None:
-    """The separator in a line `sep=;` as Excel writes it before the header."""
-    match = re.fullmatch(r"sep=(.)\r?\n?", first)
-    return match[1] if match else None
-
-
-def _columns(rows: list[list[str]], width: int) -> list[pa.Array]:
-    cells = zip(*rows, strict=True) if rows else [() for _ in range(width)]
-    return [unguard(pa.array(column, pa.string())) for column in cells]
 
 
 def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:

@@ -1,8 +1,8 @@
 """Reads any input as text columns in row order, and writes result files that can be fed straight back in.
 
 Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything
-that speaks the Arrow C stream interface. Nothing is guessed: see `cells.py` for values and `csvio.py` for
-CSV. A file is read once, into a snapshot, and a frame is copied: what changes later changes no table.
+that speaks the Arrow C stream interface. Nothing is guessed: see `cells` for values and `csv_file` for CSV.
+A file is read once, into a snapshot, and a frame is copied: later changes do not reach the table.
 """
 
 # ruff: noqa: ANN401  # a frame may be of any library
@@ -23,33 +23,18 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.input import csv_file as csvio
-from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Bad, column_text, values_text
+from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of, column_cells
+from paystack_source.bulk.input.csv_file import CsvFile, write_rows
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    import pandas as pd
+
 _ROWS: Final = 65_536
 Format = Literal["csv", "parquet", "excel", "frame"]
-
-
-@dataclass(slots=True)
-class TextBatch:
-    """Some consecutive rows. `columns` are text without nulls (blank is ""), in the order of `Table.columns`.
-
-    `lines` is where each row starts in the file (None for frames and Parquet); `bad` names cells that arrived
-    damaged, by column and position; `numbers` are the columns whose cells were numbers and not text.
-    """
-
-    first_row: int
-    size: int
-    columns: list[pa.Array]
-    lines: list[int] | None = None
-    bad: dict[int, Bad] = field(default_factory=dict)
-    numbers: set[int] = field(default_factory=set)
-    problems: list[Problem] = field(default_factory=list)
 
 
 @dataclass(slots=True)
@@ -62,7 +47,7 @@ class Table:
     name: str
     format: Format
     columns: list[str]
-    batches: Callable[[], Iterator[TextBatch]]
+    batches: Callable[[], Iterator[Batch]]
     """The rows in order, a batch in memory at a time. Raises `InputError` for a file that cannot be cut into rows."""
     sha256: Callable[[], str]
     """Hash of the file's bytes, or of a frame's columns and text."""
@@ -72,7 +57,7 @@ class Table:
     sheet: str | None = None
     warnings: list[str] = field(default_factory=list)
     frame: Any = field(default=None, repr=False)
-    """The copy of the frame that was given: pandas, Arrow, or a list of dictionaries."""
+    """The copy of the frame that was given: pandas or Arrow."""
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """The rows as tuples of text, for writing them out again."""
@@ -107,7 +92,15 @@ def open_table(
         if kind == "excel":
             return _open_excel(source, sheet)
         return _open_csv(source, encoding, delimiter)
-    return _open_frame(_own(source) if keep else source)
+    frame = _frame(source)
+    if keep:
+        frame = _own(frame)
+    columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
+
+    def read() -> Iterator[Batch]:
+        return _frame_batches(frame)
+
+    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
 
 
 @contextlib.contextmanager
@@ -124,23 +117,19 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_table(path: str | Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows as CSV (formula guard on, BOM so that Excel sees UTF-8) or, by suffix, Parquet.
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
+    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written.
 
-    Returns how many rows, in a `private_file`.
-    `open_table` reads back exactly what was written.
+    The formula guard is on, and a mark tells Excel that it is UTF-8. Returns how many rows.
     """
-    path = Path(path)
     with private_file(path) as file:
-        if path.suffix.lower() in (".parquet", ".pq"):
-            return _write_parquet(file, columns, rows)
         return write_csv(file, columns, rows)
 
 
 def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
     """Writes text rows into an open file, as `write_table` does. Returns how many."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    count = csvio.write_rows(text, columns, rows)
+    count = write_rows(text, columns, rows)
     text.detach()  # flushes, and leaves the file open
     return count
 
@@ -150,26 +139,6 @@ def write_problems(error: InputError, path: Path) -> None:
     rows = ([p.line, p.row, p.column, p.reason, p.value] for p in error.problems)
     columns = ("line", "row", "column", "reason", "value")
     write_table(path, columns, ([str("" if cell is None else cell) for cell in row] for row in rows))
-
-
-def _write_parquet(file: Any, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    schema = pa.schema([pa.field(name, pa.string()) for name in columns])
-    count = 0
-    held: list[Sequence[str]] = []
-    with pq.ParquetWriter(file, schema, compression="zstd") as writer:
-
-        def flush() -> None:
-            cells = zip(*held, strict=True) if held else [() for _ in columns]
-            writer.write_table(pa.Table.from_arrays([pa.array(c, pa.string()) for c in cells], schema=schema))
-            held.clear()
-
-        for row in rows:
-            held.append(row)
-            count += 1
-            if len(held) == _ROWS:
-                flush()
-        flush()
-    return count
 
 
 def _kind(snapshot: Snapshot) -> Format:
@@ -191,29 +160,17 @@ def _kind(snapshot: Snapshot) -> Format:
 
 
 def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -> Table:
-    warning = ""
-    if encoding is None:
-        encoding, warning = csvio.find_encoding(snapshot)
-    else:
-        csvio.check_encoding(encoding)
-    file = csvio.CsvFile(snapshot, encoding, delimiter)
-
-    def read() -> Iterator[TextBatch]:
-        row = 1
-        for chunk in file.chunks():
-            yield TextBatch(row, len(chunk.lines), chunk.columns, chunk.lines, problems=chunk.problems)
-            row += len(chunk.lines)
-
+    file = CsvFile(snapshot, encoding, delimiter)
     return Table(
         file.name,
         "csv",
         file.columns,
-        read,
+        file.batches,
         lambda: snapshot.sha256,
         path=snapshot.path,
-        encoding=encoding,
+        encoding=file.encoding,
         delimiter=file.delimiter,
-        warnings=[warning] if warning else [],
+        warnings=[file.warning] if file.warning else [],
     )
 
 
@@ -224,9 +181,9 @@ def _open_parquet(snapshot: Snapshot) -> Table:
     except pa.ArrowException as error:
         raise InputError([Problem(None, "", f"is not readable Parquet: {error}")], name=path.name) from None
 
-    def read() -> Iterator[TextBatch]:
+    def read() -> Iterator[Batch]:
         with pq.ParquetFile(snapshot.open()) as file:
-            yield from _text_batches(file.iter_batches(batch_size=_ROWS))
+            yield from _arrow_batches(file.iter_batches(batch_size=_ROWS))
 
     return Table(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
 
@@ -249,19 +206,20 @@ def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
     start = next((i for i, row in enumerate(cells) if any(cell != "" for cell in row)), None)
     if start is None:
         raise InputError([Problem(1, "", f"sheet {name} is empty; it needs a header row")], name=path.name)
-    header, _ = values_text(cells[start])
-    columns: list[str] = header.to_pylist()
+    columns: list[str] = cells_of(cells[start]).text.to_pylist()
     while columns and not columns[-1]:
         columns.pop()
     rows = [
         (i + 1, row[: len(columns)]) for i, row in enumerate(cells) if i > start and any(c != "" for c in row)
     ]
 
-    def read() -> Iterator[TextBatch]:
+    def read() -> Iterator[Batch]:
         for begin in range(0, len(rows), _ROWS):
             part = rows[begin : begin + _ROWS]
-            cells = (_sheet_text([row[index] for _, row in part]) for index in range(len(columns)))
-            yield _batch(begin + 1, len(part), cells, [line for line, _ in part])
+            cells = [
+                cells_of(column, SPREADSHEET_EXACT) for column in zip(*(row for _, row in part), strict=True)
+            ]
+            yield Batch(begin + 1, len(part), cells, [line for line, _ in part])
 
     table = Table(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
     if sheet is None and len(book.sheet_names) > 1:
@@ -269,88 +227,22 @@ def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
     return table
 
 
-def _sheet_text(values: list[Any]) -> tuple[pa.Array, Bad, bool]:
-    texts, bad = values_text(values, SPREADSHEET_EXACT)
-    return texts, bad, any(isinstance(value, int | float) for value in values)
+# -- frames --------------------------------------------------------------------------------------------------
 
 
-def _batch(
-    first_row: int,
-    size: int,
-    cells: Iterable[tuple[pa.Array, Bad, bool]],
-    lines: list[int] | None = None,
-) -> TextBatch:
-    """A batch of each column's text, damaged cells, and whether its cells were numbers."""
-    batch = TextBatch(first_row, size, [], lines)
-    for index, (texts, bad, numbers) in enumerate(cells):
-        batch.columns.append(texts)
-        if bad:
-            batch.bad[index] = bad
-        if numbers:
-            batch.numbers.add(index)
-    return batch
-
-
-def _text_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[TextBatch]:
-    row = 1
-    for source in batches:
-        for begin in range(0, source.num_rows, _ROWS):
-            part = source.slice(begin, _ROWS)
-            yield _batch(row, part.num_rows, map(column_text, part.columns))
-            row += part.num_rows
-
-
-def _open_frame(source: Any) -> Table:
-    columns, read = _frame_reader(source)
-    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=source)
-
-
-def _own(source: Any) -> Any:
-    """A copy of the frame that nobody else can change, as pandas, Arrow or a list of dictionaries."""
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(source, pandas.DataFrame):
-        frame = source.copy()
-        for place in range(frame.shape[1]):
-            series = frame.iloc[:, place]
-            if series.dtype == object:
-                cells = [_own_cell(cell) for cell in series]
-                frame.isetitem(place, pandas.Series(cells, frame.index, dtype=object))
-        return frame
-    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-        return [{name: _own_cell(cell) for name, cell in row.items()} for row in source]
-    table = arrow_table(source)  # it may share its memory with a frame of NumPy arrays
-    with pa.BufferOutputStream() as sink:
-        with pa.ipc.new_stream(sink, table.schema) as writer:
-            writer.write_table(table)
-        return pa.ipc.open_stream(sink.getvalue()).read_all()
-
-
-def _own_cell(cell: Any) -> Any:
-    return copy.deepcopy(cell) if isinstance(cell, dict | list | np.ndarray) else cell
-
-
-def _frame_reader(source: Any) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
-    pandas = sys.modules.get("pandas")
-    if pandas is not None and isinstance(source, pandas.DataFrame):
-        return _pandas_reader(source)
-    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-        return _records_reader(source)
-    table = arrow_table(source)
-    return table.column_names, lambda: _text_batches(table.to_batches(max_chunksize=_ROWS))
-
-
-def arrow_table(source: Any) -> pa.Table:
-    """The Arrow table that `source` is or can be turned into. Raises `ConfigError` if it is none."""
-    if isinstance(source, pa.Table):
+def _frame(source: Any) -> pd.DataFrame | pa.Table:
+    """The frame as pandas or Arrow. Raises `ConfigError` if it is no table."""
+    if isinstance(source, pa.Table) or _is_pandas(source):
         return source
-    if isinstance(source, pa.RecordBatch):
-        return pa.Table.from_batches([source])
-    if isinstance(source, pa.RecordBatchReader):
-        return source.read_all()
+    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
+        import pandas as pd  # noqa: PLC0415 - slow to load, and files do without it
+
+        return pd.DataFrame(source, dtype=object)  # a number next to a gap stays a whole number
     try:
-        for method in ("__arrow_c_stream__", "__arrow_c_array__"):
-            if hasattr(source, method):
-                return pa.table(source)
+        if isinstance(source, pa.RecordBatchReader):
+            return source.read_all()
+        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+            return pa.table(source)
     except (pa.ArrowException, TypeError, ValueError):  # one column without a name: a Series, an Arrow array
         pass
     raise ConfigError(
@@ -359,44 +251,57 @@ def arrow_table(source: Any) -> pa.Table:
     )
 
 
-def _pandas_reader(frame: Any) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
-    columns = [str(name) for name in frame.columns]
-
-    def read() -> Iterator[TextBatch]:
-        for begin in range(0, len(frame), _ROWS):
-            part = frame.iloc[begin : begin + _ROWS]
-            cells = (_series_text(part.iloc[:, index]) for index in range(len(columns)))
-            yield _batch(begin + 1, len(part), cells)
-
-    return columns, read
+def _is_pandas(source: Any) -> bool:
+    pandas = sys.modules.get("pandas")
+    return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
-def _series_text(series: Any) -> tuple[pa.Array, Bad, bool]:
+def _own(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
+    """A copy of the frame that nobody else can change."""
+    if isinstance(frame, pa.Table):  # it may share its memory with a frame of NumPy arrays
+        with pa.BufferOutputStream() as sink:
+            with pa.ipc.new_stream(sink, frame.schema) as writer:
+                writer.write_table(frame)
+            return pa.ipc.open_stream(sink.getvalue()).read_all()
+    frame = frame.copy()
+    for place in range(frame.shape[1]):
+        series = frame.iloc[:, place]
+        if series.dtype == object:
+            cells = [copy.deepcopy(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
+            owned: Any = type(series)(cells, frame.index, dtype=object)
+            frame.isetitem(place, owned)
+    return frame
+
+
+def _frame_batches(frame: pd.DataFrame | pa.Table) -> Iterator[Batch]:
+    if isinstance(frame, pa.Table):
+        yield from _arrow_batches(frame.to_batches(max_chunksize=_ROWS))
+        return
+    for begin in range(0, len(frame), _ROWS):
+        part = frame.iloc[begin : begin + _ROWS]
+        yield Batch(
+            begin + 1, len(part), [_series_cells(part.iloc[:, index]) for index in range(part.shape[1])]
+        )
+
+
+def _arrow_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
+    row = 1
+    for source in batches:
+        for begin in range(0, source.num_rows, _ROWS):
+            part = source.slice(begin, _ROWS)
+            yield Batch(row, part.num_rows, [column_cells(column) for column in part.columns])
+            row += part.num_rows
+
+
+def _series_cells(series: pd.Series) -> Cells:
     # Object columns may mix anything; Arrow would give all dictionaries the keys of all others.
-    if series.dtype == object:
-        values = series.tolist()
-        texts, bad = values_text(values)
-        return texts, bad, any(isinstance(v, int | float) and v == v for v in values)  # noqa: PLR0124
-    try:
-        return column_text(pa.array(series, from_pandas=True))
-    except (pa.ArrowException, UnicodeError):
-        texts, bad = values_text(series.tolist())
-        return texts, bad, False
+    if series.dtype != object:
+        with contextlib.suppress(pa.ArrowException, UnicodeError):
+            return column_cells(pa.array(series, from_pandas=True))
+    return cells_of(series.tolist())
 
 
-def _records_reader(records: list[dict[str, Any]]) -> tuple[list[str], Callable[[], Iterator[TextBatch]]]:
-    columns = [str(name) for name in dict.fromkeys(name for record in records for name in record)]
-
-    def read() -> Iterator[TextBatch]:
-        for begin in range(0, len(records), _ROWS):
-            part = records[begin : begin + _ROWS]
-            cells = ((*values_text([record.get(name) for record in part]), False) for name in columns)
-            yield _batch(begin + 1, len(part), cells)
-
-    return columns, read
-
-
-def _frame_hash(columns: list[str], batches: Iterator[TextBatch]) -> str:
+def _frame_hash(columns: list[str], batches: Iterator[Batch]) -> str:
     """SHA-256 over names and cells; how the rows are cut into batches does not matter."""
     lengths = [hashlib.sha256() for _ in columns]
     contents = [hashlib.sha256() for _ in columns]

@@ -1,67 +1,242 @@
-"""What a customer's metadata becomes when a row is applied.
+"""What the rows of an input change: the old and new value of each field, and the verdict of each row, in DuckDB.
 
-Whether Paystack replaces or merges `metadata` on update is not documented. Sending the whole merged object is
-right in both cases, so that is what a plan holds; it shows the object before and after.
+Reads the tables of `matching`, which says whom each row means, and makes one more:
+
+    merged    row -> metadata before and after
+
+Whether Paystack replaces or merges `metadata` on update is not documented. The whole merged object is right in both
+cases, so a plan holds that, before and after.
 """
+
+# ruff: noqa: S608  # the names are those of the table of operations; values are never in the text of a query
 
 from __future__ import annotations
 
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
+import pyarrow as pa
 
-from paystack_source.bulk.run.readback import canonical, same
+from paystack_source.bulk.run.readback import same
+from paystack_source.values import is_blank, json_text
 
-ADVICE: Final = (
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.bulk.plan.matching import Matching
+    from paystack_source.errors import Problem
+
+_BATCH: Final = 50_000
+_MERGED: Final = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("before", pa.string()),
+        ("after", pa.string()),
+        ("same", pa.bool_()),
+        ("drifted", pa.bool_()),
+    ]
+)
+_METADATA: Final = """
+SELECT i.row, i.line, i.f_metadata, c.metadata, b.metadata, c.is_live AND b.customer_code IS NOT NULL
+FROM input i LEFT JOIN who w USING (row)
+LEFT JOIN current c ON c.customer_code = w.code
+LEFT JOIN base b ON b.customer_code = w.code
+WHERE i.f_metadata IS NOT NULL
+"""
+_NO_OBJECT: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
 )
+
+
+# -- metadata ------------------------------------------------------------------------------------------------
 
 
 class NotAnObjectError(ValueError):
     """The present metadata is a list, a number or text."""
 
 
-def apply(asked: str, held: str | None, how: str) -> tuple[str, str, bool]:
-    """The JSON before and after, and whether they are the same.
+def merge_metadata(m: Matching) -> Iterator[tuple[int, list[Problem]]]:
+    """Works out the whole object that an update leaves. Yields the rows whose metadata cannot be merged into."""
+    m.create("merged", _MERGED)
+    if "metadata" not in m.fields:
+        return
+    how = "replace" if m.operation.name != "update" else "fill" if m.only_missing else m.metadata
+    problems = []
+    for batch in m.con.cursor().execute(_METADATA).to_arrow_reader(_BATCH):
+        found = []
+        for row, line, asked, held, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
+            try:
+                before, after, unchanged = _merged(asked, _decoded(held), how)
+            except NotAnObjectError:
+                problems.append(m.problem(row, line, "metadata", _NO_OBJECT))
+                continue
+            drifted = bool(is_live) and not same(_decoded(held), _decoded(copied))
+            found.append(dict(zip(_MERGED.names, (row, before, after, unchanged, drifted), strict=True)))
+        m.append("merged", pa.Table.from_pylist(found, schema=_MERGED))
+    if problems:
+        yield len(problems), problems
 
-    `asked` is a JSON object, "" to clear; `held` is JSON or None. `how`: "merge" (the row's keys win), "fill"
-    (only keys that are missing or blank), "replace". Keys are those of the top level. Raises
-    `NotAnObjectError`.
+
+def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:
+    """The JSON before and after, and whether they are the same. `asked` is a JSON object, "" to clear.
+
+    `how`: "merge" (the row's keys win), "fill" (only keys that are missing or blank), "replace". Keys are those of the
+    top level.
     """
-    present = _decoded(held)
-    before = canonical(present).decode()
     wanted: dict[str, Any] = msgspec.json.decode(asked) if asked else {}
-    if how != "replace" and asked:
+    if how == "fill" and not asked:
+        wanted = _object(present)  # to clear is to overwrite
+    elif how != "replace" and asked:
         old = _object(present)
         if how == "fill":
-            wanted = {name: value for name, value in wanted.items() if old.get(name) in (None, "")}
+            wanted = {name: value for name, value in wanted.items() if is_blank(old.get(name))}
         wanted = old | wanted
-    elif how == "fill":
-        wanted = _object(present)  # to clear is to overwrite
-    after = canonical(wanted).decode()
-    return before, after, after == before or (not wanted and present in (None, "", {}, "{}", []))
-
-
-def equal(one: str | None, other: str | None) -> bool:
-    """Whether two stored values mean the same."""
-    return same(_decoded(one), _decoded(other))
+    nothing = not wanted and (is_blank(present) or present == [])
+    return (
+        json_text(present, ordered=True),
+        json_text(wanted, ordered=True),
+        nothing or same(wanted, present),
+    )
 
 
 def _object(present: object) -> dict[str, Any]:
-    if isinstance(present, str) and present:  # seen: an object that was stored as text
+    """The present metadata. Raises `NotAnObjectError`."""
+    if isinstance(present, str):  # seen: an object that was stored as text
         present = _decoded(present)
-    if isinstance(present, dict):
-        return present
-    if present in (None, "", []):
+    if is_blank(present) or present == []:
         return {}
-    raise NotAnObjectError
+    if not isinstance(present, dict):
+        raise NotAnObjectError
+    return present
 
 
 def _decoded(text: str | None) -> object:
     """The value of stored JSON; text that is no JSON is itself."""
-    if text is None or not text:
-        return None
     try:
-        return msgspec.json.decode(text)
+        return msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:
         return text
+
+
+# -- the plan's rows -----------------------------------------------------------------------------------------
+
+
+def plan_rows(m: Matching) -> pa.RecordBatchReader:
+    """The plan's rows in input order, and the value that each field asks for (`f_…`), for counting."""
+    compared = m.operation.compared
+    old = _object_of(m, "c.", "m.before") if compared else "NULL"
+    counted = "".join(f", i.f_{field}" for field in m.fields if field != "metadata")
+    return m.con.execute(f"""
+SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer_code,
+  coalesce(i.email, c.email) AS email,
+  coalesce(i.id, c.id) AS customer_id, CASE WHEN c.customer_code IS NOT NULL THEN {old} END AS old,
+  {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
+  CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'folded'
+    WHEN done THEN 'noop' ELSE 'send' END AS verdict,
+  d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
+  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.place} ' || d.first_line
+    {_notes(m)} ELSE '' END AS note{counted}
+FROM input i
+LEFT JOIN who w USING (row)
+LEFT JOIN current c ON c.customer_code = w.code
+LEFT JOIN base b ON b.customer_code = w.code
+LEFT JOIN merged m ON m.row = i.row
+LEFT JOIN duplicates d ON d.row = i.row
+ORDER BY i.row
+""").to_arrow_reader(_BATCH)
+
+
+def cleared(m: Matching) -> int:
+    """How many cells clear a field."""
+    cells = " + ".join(f"count(*) FILTER (f_{name} = '')" for name in m.fields)
+    return int(m.one(f"SELECT {cells or 0} FROM input")[0])
+
+
+def _key(m: Matching) -> str:
+    if m.operation.name == "deactivate-authorization":
+        return "''"  # the code is a secret
+    return "coalesce(i.email, '')" if m.operation.name == "create" else "coalesce(w.code, i.email, '')"
+
+
+def _wanted(m: Matching, field: str) -> str:
+    """The value that a row sets, null for none."""
+    if field == "metadata":
+        return "m.after"
+    return f"CASE WHEN blank(c.{field}) THEN i.f_{field} END" if m.only_missing else f"i.f_{field}"
+
+
+def _json_object(pairs: list[tuple[str, str, str]]) -> str:
+    """SQL for a JSON object of name and JSON value, without the pairs whose third expression is null."""
+    parts = [
+        f"CASE WHEN {known} IS NOT NULL THEN '\"{name}\":' || {value} END" for name, value, known in pairs
+    ]
+    return f"'{{' || concat_ws(',', {', '.join(parts)}) || '}}'" if parts else "'{}'"
+
+
+def _object_of(m: Matching, texts: str, metadata: str) -> str:
+    """The fields that the row changes, with their values from the columns that begin with `texts`.
+
+    Where a row changes nothing: the fields that it names.
+    """
+    return _json_object(
+        [
+            (
+                name,
+                metadata if name == "metadata" else f"as_json({texts}{name})",
+                f"CASE WHEN done OR NOT {_unchanged(m, name)} THEN {_wanted(m, name)} END",
+            )
+            for name in m.fields
+        ]
+    )
+
+
+def _hints(m: Matching) -> str:
+    hints = [(name, f"as_json(i.h_{name})", f"i.h_{name}") for name in m.secrets]
+    return _json_object(hints) if hints else "NULL"
+
+
+def _nothing(m: Matching) -> str:
+    return " AND ".join(f"{_wanted(m, field)} IS NULL" for field in m.fields) or "true"
+
+
+def _done(m: Matching) -> str:
+    """Whether a row need not be sent."""
+    if m.operation.name == "create":
+        return "c.customer_code IS NOT NULL"
+    if not m.operation.compared:
+        return "false"
+    unchanged = " AND ".join(_unchanged(m, field) for field in m.fields)
+    return f"({_nothing(m)}) OR ({unchanged or 'true'})"
+
+
+def _unchanged(m: Matching, field: str) -> str:
+    """Whether a row leaves a field as the customer has it."""
+    if not m.operation.compared:
+        return "false"
+    if field == "metadata":
+        return "(c.customer_code IS NOT NULL AND coalesce(m.same, true))"
+    return f"(c.customer_code IS NOT NULL AND ({_wanted(m, field)} IS NULL OR alike(c.{field}, i.f_{field})))"
+
+
+def _notes(m: Matching) -> str:
+    if m.operation.name == "create":
+        return "WHEN c.customer_code IS NOT NULL THEN 'is a customer already'"
+    if not m.operation.compared:
+        return ""
+    absent = (
+        "WHEN c.customer_code IS NULL THEN 'not in the copy' WHEN NOT c.is_live AND b._missing_since IS NOT NULL "
+        "THEN 'not seen at Paystack since ' || strftime(b._missing_since, '%Y-%m-%d')"
+        if m.copied
+        else ""
+    )
+    return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {absent}"
+
+
+def _drifted(m: Matching) -> str:
+    differs = [
+        "m.drifted"
+        if field == "metadata"
+        else f"(i.f_{field} IS NOT NULL AND NOT alike(b.{field}, c.{field}))"
+        for field in m.fields
+    ]
+    return f"c.is_live AND b.customer_code IS NOT NULL AND ({' OR '.join(differs) or 'false'})"

@@ -1,9 +1,9 @@
 """The warehouse copy of the customers: a DuckDB file joined in place, or anything Arrow.
 
-Everything ends in the view `held` with the columns of `HELD`; a column that the copy lacks is null there.
+Either becomes the view `held` with the columns of `customer.COLUMNS`. A column that the copy lacks is null there.
 """
 
-# ruff: noqa: S608  # names are quoted by `_quoted`, texts by `_text`
+# ruff: noqa: S608  # names and texts are quoted
 
 from __future__ import annotations
 
@@ -16,24 +16,18 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.bulk.input.files import open_table
-from paystack_source.bulk.plan.plan_file import CopyInfo
+from paystack_source.bulk.plan.plan import CopyInfo
+from paystack_source.customer import COLUMNS
 from paystack_source.errors import ConfigError
+from paystack_source.values import quoted_name, quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from duckdb import DuckDBPyConnection
 
-HELD: Final = {
-    **dict.fromkeys(("customer_code", "email"), "VARCHAR"),
-    "id": "BIGINT",
-    **dict.fromkeys(("first_name", "last_name", "phone", "metadata", "risk_action"), "VARCHAR"),
-    "integration": "BIGINT",
-    "domain": "VARCHAR",
-    **dict.fromkeys(("seen_at", "missing_since"), "TIMESTAMPTZ"),
-}
-# What the extract notes of each row.
-_OURS: Final = {"seen_at": "_last_seen_at", "missing_since": "_missing_since"}
+_TYPES: Final = {"bigint": "BIGINT", "timestamp": "TIMESTAMPTZ"}
+_HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in COLUMNS}
 
 CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
 """Makes the view `held` in a DuckDB, with the customers of this key mode only, and says what the copy is."""
@@ -41,7 +35,7 @@ CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
 
 def no_copy(con: DuckDBPyConnection) -> None:
     """The view `held` where there is nothing to compare with."""
-    columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in HELD.items())
+    columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in _HELD.items())
     con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
 
 
@@ -55,8 +49,8 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
         )
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        name = f"copied.{_quoted(dataset)}.{_quoted(table)}"
-        con.execute(f"ATTACH {_text(str(path))} AS copied (READ_ONLY)")
+        name = f"copied.{quoted_name(dataset)}.{quoted_name(table)}"
+        con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
         try:
             columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         except duckdb.CatalogException:
@@ -80,10 +74,10 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
         frame = open_table(table, keep=False)
         _check_columns(frame.columns)
-        wanted = [i for i, name in enumerate(frame.columns) if name in (*HELD, *_OURS.values())]
+        wanted = [i for i, name in enumerate(frame.columns) if name in _HELD]
         names = [frame.columns[i] for i in wanted]
         schema = pa.schema([(name, pa.string()) for name in names])
-        con.execute(f"CREATE TABLE copied ({', '.join(f'{_quoted(name)} VARCHAR' for name in names)})")
+        con.execute(f"CREATE TABLE copied ({', '.join(f'{quoted_name(name)} VARCHAR' for name in names)})")
         for batch in frame.batches():
             part = pa.RecordBatch.from_arrays([batch.columns[i] for i in wanted], schema=schema)
             con.register("part", part)
@@ -110,18 +104,16 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
     destination: str,
     as_of: datetime | None,
 ) -> CopyInfo:
-    source = {held: ours for held in HELD if (ours := _OURS.get(held, held)) in columns}
-    values = {column: f"NULLIF(CAST({_quoted(name)} AS VARCHAR), '')" for column, name in source.items()}
-    picked = ", ".join(
-        f"TRY_CAST({values.get(column, 'NULL')} AS {kind}) AS {column}" for column, kind in HELD.items()
-    )
-    where = f" WHERE domain IS NULL OR domain = {_text(mode)}" if mode and "domain" in columns else ""
+    def held(column: str) -> str:
+        return f"NULLIF(CAST({quoted_name(column)} AS VARCHAR), '')" if column in columns else "NULL"
+
+    picked = ", ".join(f"TRY_CAST({held(column)} AS {kind}) AS {column}" for column, kind in _HELD.items())
+    where = f" WHERE domain IS NULL OR domain = {quoted_text(mode)}" if mode and "domain" in columns else ""
     con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")
-    count, accounts, account, domains, domain, last = _one(
-        con,
+    count, accounts, account, domains, domain, last = con.execute(
         "SELECT count(*), count(DISTINCT integration), min(integration), "
-        "count(DISTINCT domain), min(domain), max(seen_at) FROM held",
-    )
+        "count(DISTINCT domain), min(domain), max(_last_seen_at) FROM held"
+    ).fetchall()[0]
     if accounts > 1:
         raise ConfigError(
             "The copy holds customers of more than one account",
@@ -134,16 +126,3 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
         account=account,
         domain=domain if domains == 1 else None,
     )
-
-
-def _one(con: DuckDBPyConnection, query: str) -> tuple[Any, ...]:
-    row: tuple[Any, ...] = con.execute(query).fetchone() or ()
-    return row
-
-
-def _quoted(name: str) -> str:
-    return '"' + name.replace('"', '""') + '"'
-
-
-def _text(value: str) -> str:
-    return "'" + value.replace("'", "''") + "'"

@@ -1,66 +1,138 @@
-"""Compares checked rows with the copy and live customers, in DuckDB: who is meant, what differs.
+"""Whom the rows of an input mean: they are compared with the copy and with live customers, in DuckDB.
 
 Tables, in the order in which they are made:
 
-    input     the checked rows (see `checks.Checker.check`)
-    base      the copy's customers that the rows may mean
-    live      customers that were read from Paystack (at most one row per key that was asked for)
-    current   live where there is one, else base
-    who       row -> the customer's code, what the request names it by, and an identity that doubles share
-    folded    row -> the first row that says the same
-    merged    row -> metadata before and after
+    input       the checked rows (see `checks.Checker.check`)
+    doubts      cells that are right only if Paystack holds just that
+    base        the copy's customers that the rows may mean
+    live        customers that were read from Paystack, one row for each key that was asked for
+    current     live where there is one, else base
+    who         row -> the customer's code, and an identity that duplicates share
+    duplicates  row -> the first row for the same customer, and whether the two ask for the same
 """
 
 # ruff: noqa: S608  # every name and condition is made here; values are bound or come from tables
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
+from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import duckdb
 import pyarrow as pa
 
+from paystack_source.api import workers
+from paystack_source.bulk.input.checks import DOUBTS
 from paystack_source.bulk.masking import masked
-from paystack_source.bulk.plan import changes as metadata
-from paystack_source.bulk.plan import diff_sql
-from paystack_source.bulk.run.readback import canonical
+from paystack_source.customer import COLUMNS
 from paystack_source.errors import Problem
+from paystack_source.values import as_text, json_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from datetime import datetime
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
 
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.workers import Fetched
     from paystack_source.bulk.operations import Operation
 
-TEXTS: Final = ("first_name", "last_name", "phone", "risk_action")
 _BATCH: Final = 50_000
-_OF_THE_COPY: Final = ("seen_at", "missing_since")  # what only the copy can know
+_WHO: Final = ("customer_code", "email", "id")
+_FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
+_OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # what only the copy can know
 _LIVE: Final = pa.schema(
-    [
-        ("asked", pa.string()),
-        ("customer_code", pa.string()),
-        ("email", pa.string()),
-        ("id", pa.int64()),
-        ("first_name", pa.string()),
-        ("last_name", pa.string()),
-        ("phone", pa.string()),
-        ("metadata", pa.string()),
-        ("risk_action", pa.string()),
-    ]
+    [(name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_WHO, *_FIELDS)]
 )
-_MERGED: Final = pa.schema(
-    [
-        ("row", pa.int64()),
-        ("before", pa.string()),
-        ("after", pa.string()),
-        ("same", pa.bool_()),
-        ("drifted", pa.bool_()),
-    ]
+
+# What `values.is_blank` says of a text (RE2's \s lacks some of what Python strips), whether two texts mean the same,
+# and JSON however it is spaced and quoted.
+_MACROS: Final = r"""
+CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
+CREATE MACRO blank(x) AS x IS NULL
+  OR (NOT regexp_matches(x, '[^{}\s\pZ\x0b\x1c-\x1f\x{85}]') AND trimmed(x) IN ('', '{}'));
+CREATE MACRO alike(x, y) AS coalesce(x = y, false) OR (blank(x) AND blank(y));
+CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
+CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
+"""
+
+_CURRENT: Final = """
+CREATE OR REPLACE TABLE current AS
+SELECT {columns}, true AS is_live FROM live WHERE customer_code IS NOT NULL
+QUALIFY row_number() OVER (PARTITION BY customer_code) = 1
+UNION ALL BY NAME
+SELECT {columns}, false AS is_live FROM base
+ANTI JOIN live USING (customer_code)
+"""
+
+# A clash is a row whose code, email and id belong to different customers, as far as anyone knows.
+_MEANT: Final = """
+CREATE OR REPLACE TABLE who AS
+WITH by_email AS (
+  SELECT lower(email) AS lowered, min(customer_code) AS code, min(id) AS id, count(*) AS customers
+  FROM current WHERE {by_email} AND email IS NOT NULL GROUP BY ALL
+), exact AS (
+  SELECT email, min(customer_code) AS code, min(id) AS id FROM current
+  WHERE lower(email) IN (SELECT lowered FROM by_email WHERE customers > 1) GROUP BY ALL
+), linked AS (
+  SELECT lower(email) AS lowered, min(code) AS code FROM input
+  WHERE {by_email} AND code IS NOT NULL AND email IS NOT NULL GROUP BY ALL HAVING count(DISTINCT code) = 1
+), named AS (
+  SELECT i.row, i.code, lower(i.email) AS email,
+    CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
+    coalesce(m.customers, 0) AS customers, d.customer_code AS id_code, lower(d.email) AS id_email,
+    lower(g.email) AS code_email, l.code AS linked_code,
+    i.id, g.id AS code_number, CASE WHEN m.customers = 1 THEN m.id ELSE x.id END AS email_number
+  FROM input i
+  LEFT JOIN by_email m ON m.lowered = lower(i.email)
+  LEFT JOIN exact x ON x.email = i.email
+  LEFT JOIN current d ON d.id = i.id
+  LEFT JOIN current g ON g.customer_code = i.code
+  LEFT JOIN linked l ON l.lowered = lower(i.email)
+), found AS (
+  SELECT row, coalesce(code, email_code, id_code, linked_code) AS code,
+    customers > 1 AND email_code IS NULL AND code IS NULL AS ambiguous,
+    coalesce(code <> email_code, false) OR coalesce(code <> id_code, false)
+      OR coalesce(email_code <> id_code, false)
+      OR coalesce(email <> code_email, false) OR coalesce(email <> id_email, false)
+      OR coalesce(id <> code_number, false) OR coalesce(id <> email_number, false) AS clash
+  FROM named
 )
+SELECT f.row, f.code, f.ambiguous, f.clash, {identity} AS identity
+FROM found f JOIN input i USING (row)
+WHERE NOT i.blank
+"""
+
+_BROKEN: Final = """
+FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
+"""
+
+_DOUBTED: Final = """
+FROM doubts d JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code
+WHERE d.reason <> '' AND NOT ({held})
+"""
+
+_DUPLICATES: Final = """
+CREATE TABLE duplicates AS
+WITH several AS (
+  SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+), named AS (
+  SELECT row, i.line, identity, struct_pack({wants}) AS wants
+  FROM who JOIN several USING (identity) JOIN input i USING (row)
+), paired AS (
+  SELECT row, line, wants, min(row) OVER same AS first, arg_min(line, row) OVER same AS first_line,
+    arg_min(wants, row) OVER same AS first_wants
+  FROM named WINDOW same AS (PARTITION BY identity)
+)
+SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS differs FROM paired WHERE row <> first
+"""
+
+Found = tuple[str, dict[str, Any] | None]
+"""What was asked for, and the customer; None if Paystack has none."""
 
 
 def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
@@ -75,12 +147,27 @@ def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
         },
     )
     con.execute("SET TimeZone = 'UTC'")
+    con.execute(_MACROS)
     return con
 
 
+def read_live(
+    client: PaystackClient, keys: Sequence[str], *, on_progress: Callable[[int], None] | None = None
+) -> Iterator[Fetched]:
+    """Read customers by code or email side by side, in any order; None for whom Paystack does not have.
+
+    Raises what the client raises, except `NotFound`.
+    """
+    with contextlib.closing(workers.fetch_all(client, keys)) as found:
+        for number, one in enumerate(found, 1):
+            if on_progress is not None:
+                on_progress(number)
+            yield one
+
+
 @dataclass(slots=True)
-class Diff:
-    """The comparison of one plan. The methods are called in the order in which they stand here."""
+class Matching:
+    """The rows of one input, and the customers that they mean. The methods are called in the order of this class."""
 
     con: DuckDBPyConnection
     operation: Operation
@@ -92,52 +179,47 @@ class Diff:
     copied: bool = False  # there is a copy
     place: Literal["line", "row"] = "line"  # what a person finds a row by
 
-    # -- loading ---------------------------------------------------------------------------------------------
-
-    def create(self, schema: pa.Schema) -> None:
+    def open_input(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
-        self._create("input", schema)
+        self.create("input", schema)
+        self.create("doubts", DOUBTS)
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             if name not in schema.names:
                 self.con.execute(f"ALTER TABLE input ADD COLUMN {name} {kind}")
-
-    def load(self, batch: pa.RecordBatch) -> None:
-        """Adds checked rows."""
-        self._append("input", batch)
 
     # -- who is meant ----------------------------------------------------------------------------------------
 
     def look_up(self) -> None:
         """Takes from the copy the customers that the rows may mean, and finds out who they are."""
-        wanted = []
-        if "code" in self.has:
-            wanted.append("customer_code IN (SELECT code FROM input)")
-        if "email" in self.has:
-            wanted.append("lower(email) IN (SELECT lower(email) FROM input)")
-        if "id" in self.has:
-            wanted.append("id IN (SELECT id FROM input)")
-        columns = ", ".join(self._needed())
+        wanted = [
+            f"{held} IN (SELECT {given} FROM input)"
+            for name, held, given in (
+                ("code", "customer_code", "code"),
+                ("email", "lower(email)", "lower(email)"),
+                ("id", "id", "id"),
+            )
+            if name in self.has
+        ]
+        columns = ", ".join((*self._needed(), *_OF_THE_COPY))
         self.con.execute(
             f"CREATE TABLE base AS SELECT {columns} FROM held WHERE {' OR '.join(wanted) or 'false'}"
         )
-        doubled = self._one("SELECT count(customer_code) - count(DISTINCT customer_code) FROM base")[0]
-        if doubled:  # a copy that is no table of ours may hold a customer twice
+        if self.one("SELECT count(customer_code) - count(DISTINCT customer_code) FROM base")[0]:
+            # A copy that is no table of ours may hold a customer twice.
             self.con.execute(
                 "CREATE OR REPLACE TABLE base AS SELECT * FROM base "
-                "QUALIFY row_number() OVER (PARTITION BY customer_code ORDER BY seen_at DESC NULLS LAST) = 1"
+                "QUALIFY row_number() OVER (PARTITION BY customer_code ORDER BY _last_seen_at DESC NULLS LAST) = 1"
             )
-        self._create("live", _LIVE)
+        self.create("live", _LIVE)
         self._identify()
 
     def _needed(self) -> list[str]:
-        """Columns of the copy that this plan looks at, so that the rest is never read."""
-        fields = [name for name in (*TEXTS, "metadata") if name in self.fields]
-        return ["customer_code", "email", "id", *fields, *_OF_THE_COPY]
+        """The columns that this plan looks at, so that the rest of the copy is never read."""
+        return [*_WHO, *(name for name in _FIELDS if name in self.fields)]
 
     def _identify(self) -> None:
-        columns = ", ".join(name for name in self._needed() if name not in _OF_THE_COPY)
-        self.con.execute(diff_sql.CURRENT.format(columns=columns))
-        self.con.execute(diff_sql.WHO.format(identity=self._identity(), by_email=str("email" in self.has)))
+        self.con.execute(_CURRENT.format(columns=", ".join(self._needed())))
+        self.con.execute(_MEANT.format(identity=self._identity(), by_email=str("email" in self.has)))
 
     def _identity(self) -> str:
         if self.operation.name == "create":
@@ -148,9 +230,9 @@ class Diff:
 
     # -- live ------------------------------------------------------------------------------------------------
 
-    def to_fetch(
+    def to_read(
         self,
-        which: Literal["all", "stale", "needed"],
+        which: Literal["all", "stale", "needed", "doubted"],
         *,
         stale_before: datetime | None = None,
         as_of: datetime | None = None,
@@ -160,201 +242,164 @@ class Diff:
 
         "needed": customers without whose present state the plan cannot be made; "stale": also those that the
         copy lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every
-        customer that a row means.
+        customer that a row means; "doubted": those who may hold an odd value.
         """
         conditions = {
             "all": "true",
-            "stale": "b.customer_code IS NULL OR coalesce(b.seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1",
+            "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1",
             "needed": "false",
+            "doubted": "i.row IN (SELECT row FROM doubts WHERE reason <> '')",
         }
-        wanted = [f"({conditions[which]})", f"({self._need()})"]
         query = (
             "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
             "LEFT JOIN base b ON b.customer_code = w.code "
-            f"WHERE NOT i.blank AND key IS NOT NULL AND ({' OR '.join(wanted)}) ORDER BY 1"
+            f"WHERE NOT i.blank AND key IS NOT NULL AND ({conditions[which]} OR {self._needs_live()}) ORDER BY 1"
             + ("" if most is None else f" LIMIT {most:d}")
         )
         rows = self.con.execute(query, [stale_before, as_of] if which == "stale" else []).fetchall()
         return [row[0] for row in rows]
 
-    def _need(self) -> str:
-        need = ["false"]
-        if self.operation.name == "update":
-            need.append("w.code IS NULL")
-            if self.only_missing:
-                need.append("b.customer_code IS NULL")
-            if self.metadata == "merge" and "metadata" in self.fields:
-                need.append("(b.customer_code IS NULL AND i.f_metadata <> '')")
+    def _needs_live(self) -> str:
+        if self.operation.name != "update":
+            return "false"
+        need = ["w.code IS NULL"]
+        if self.only_missing:
+            need.append("b.customer_code IS NULL")
+        if self.metadata == "merge" and "metadata" in self.fields:
+            need.append("(b.customer_code IS NULL AND i.f_metadata <> '')")
         return " OR ".join(need)
 
-    def add_live(self, found: Iterator[tuple[str, dict[str, Any] | None]]) -> int:
-        """Takes what Paystack answered (None: there is no such customer) and finds out again who is meant."""
+    def add_live(self, found: Iterator[Found]) -> int:
+        """Takes what Paystack answered and finds out again who is meant. Returns how many answers there were."""
         count = 0
-        batch: list[dict[str, Any]] = []
-        for asked, customer in found:
-            batch.append(_live_row(asked, customer))
-            count += 1
-            if len(batch) >= _BATCH:
-                self._insert_live(batch)
-        self._insert_live(batch)
+        while part := list(islice(found, _BATCH)):
+            self.append("live", pa.Table.from_pylist([_live_row(*item) for item in part], schema=_LIVE))
+            count += len(part)
         self._identify()
         return count
 
-    def _insert_live(self, batch: list[dict[str, Any]]) -> None:
-        if batch:
-            self._append("live", pa.Table.from_pylist(batch, schema=_LIVE))
-            batch.clear()
+    # -- what Paystack holds is neutral ----------------------------------------------------------------------
+
+    def _held(self) -> str:
+        """Whether the customer `c` holds just what the doubted cell `d` says."""
+        known = [name for name in self._needed() if name != "id"]
+        whens = " ".join(
+            f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
+            if name == "metadata"
+            else f"WHEN '{name}' THEN lower(trim(c.email)) = lower(trim(d.text))"
+            if name == "email"
+            else f"WHEN '{name}' THEN c.{name} = d.text"
+            for name in known
+        )
+        return f"coalesce(CASE d.field {whens} ELSE false END, false)"
+
+    def doubted(self) -> int:
+        """How many cells look wrong and are not what the customer holds, as far as is known by now."""
+        return int(self.one(f"SELECT count(*) {_DOUBTED.format(held=self._held())}")[0])
+
+    def leave_what_is_held(self) -> None:
+        """A cell that says just what the customer holds asks for nothing."""
+        if not self.one("SELECT count(*) FROM doubts")[0]:
+            return
+        for field in self.fields:
+            self.con.execute(
+                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM doubts d JOIN who w USING (row) "
+                f"JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
+            )
 
     # -- problems --------------------------------------------------------------------------------------------
 
     def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
         """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
-        for column, reason, condition in self._rules():
-            query = diff_sql.BROKEN.format(condition=condition)
-            count = self._one(f"SELECT count(*) {query}")[0]
-            if not count:
-                continue
-            rows = self.con.execute(
-                "SELECT row, line, coalesce(i.code, i.email, i.id::VARCHAR, '') "
-                f"{query} ORDER BY row LIMIT {limit}"
-            ).fetchall()
-            yield (
-                count,
-                [self._problem(row, line, column, reason, masked(value)) for row, line, value in rows],
+        if count := self.doubted():
+            odd = self.con.execute(
+                "SELECT row, d.line, d.name, d.reason, d.shown "
+                f"{_DOUBTED.format(held=self._held())} ORDER BY row LIMIT {limit}"
             )
+            yield count, [self.problem(*row) for row in odd.fetchall()]
+        for column, reason, condition in self._rules():
+            query = _BROKEN.format(condition=condition)
+            rows = "SELECT row, line, coalesce(i.code, i.email, i.id::VARCHAR, '')"
+            found = self.con.execute(f"{rows} {query} ORDER BY row LIMIT {limit}").fetchall()
+            if found:
+                count = self.one(f"SELECT count(*) {query}")[0]
+                yield (
+                    count,
+                    [self.problem(row, line, column, reason, masked(value)) for row, line, value in found],
+                )
         yield from self._contradictions(limit)
 
     def _rules(self) -> Iterator[tuple[str, str, str]]:
         """Column, reason, and the condition under which it is wrong."""
-        advice = "plan with the copy, with --refresh live, or give customer_code"
         if "id" in self.has:
             where = "is in the copy" if self.copied else "can be looked up, there is no copy"
-            yield (
-                "id",
-                f"no customer with this id {where}; give customer_code or email",
-                ("i.id IS NOT NULL AND i.code IS NULL AND i.email IS NULL AND w.code IS NULL"),
-            )
+            reason = f"no customer with this id {where}; give customer_code or email"
+            yield "id", reason, "i.id IS NOT NULL AND i.code IS NULL AND i.email IS NULL AND w.code IS NULL"
         if len(self.has) > 1:
             yield "", "names two different customers: code, email and id do not belong together", "w.clash"
         if "email" in self.has:
-            yield (
-                "email",
-                "more than one customer has this email but for case; give customer_code",
-                "w.ambiguous",
-            )
-        yield (
-            "",
-            "Paystack has no such customer",
-            (
-                "false"
-                if self.operation.name in ("create", "deactivate-authorization")
-                else "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
-            ),
-        )
+            reason = "more than one customer has this email but for case; give customer_code"
+            yield "email", reason, "w.ambiguous"
+        if self.operation.name not in ("create", "deactivate-authorization"):
+            absent = "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
+            yield "", "Paystack has no such customer", absent
         if self.operation.name != "update":
             return
-        yield (
-            "email",
-            f"an update needs the customer code, which is not known for this email; {advice}",
-            ("w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"),
-        )
+        reason = "an update needs the customer code, which is not known for this email; plan with the copy, "
+        unknown = "w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"
+        yield "email", reason + "with --refresh live, or give customer_code", unknown
         unknown = "w.code IS NOT NULL AND c.customer_code IS NULL"
         if self.only_missing:
-            yield (
-                "",
-                "--only-missing must know what the customer has; plan with the copy or with --refresh live",
-                unknown,
+            reason = (
+                "--only-missing must know what the customer has; plan with the copy or with --refresh live"
             )
+            yield "", reason, unknown
         elif "metadata" in self.fields and self.metadata == "merge":
-            yield (
-                "metadata",
-                "merging needs the present metadata; use the copy, --refresh live, or --metadata replace",
-                f"{unknown} AND i.f_metadata <> ''",
-            )
+            reason = "merging needs the present metadata; use the copy, --refresh live, or --metadata replace"
+            yield "metadata", reason, f"{unknown} AND i.f_metadata <> ''"
 
     def _contradictions(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
-        """Folds doubles into the first row that says the same; the others contradict it."""
+        """Finds duplicates of a row; those that ask for something else than the first contradict it."""
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
-        self.con.execute(diff_sql.DOUBLES.format(wants=wants))
-        self.con.execute(diff_sql.FOLDED)
-        count = self._one("SELECT count(*) FROM folded WHERE differs")[0]
+        self.con.execute(_DUPLICATES.format(wants=wants))
+        count = self.one("SELECT count(*) FROM duplicates WHERE differs")[0]
         if count:
             rows = self.con.execute(
-                f"SELECT row, line, first_line FROM folded WHERE differs ORDER BY row LIMIT {limit}"
+                f"SELECT row, line, first_line FROM duplicates WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
             said = f"asks for something else for the same customer than {self.place}"
-            yield count, [self._problem(row, line, "", f"{said} {first}") for row, line, first in rows]
+            yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
-    # -- the result ------------------------------------------------------------------------------------------
+    # -- what `changes` needs as well ------------------------------------------------------------------------
 
-    def merge_metadata(self) -> Iterator[tuple[int, list[Problem]]]:
-        """Works out the whole object that an update would leave.
-
-        Yields rows whose metadata cannot be merged into.
-        """
-        self._create("merged", _MERGED)
-        if "metadata" not in self.fields:
-            return
-        how = "replace" if self.operation.name != "update" else "fill" if self.only_missing else self.metadata
-        reader = self.con.cursor().execute(diff_sql.METADATA).to_arrow_reader(_BATCH)
-        count, problems = 0, []
-        for batch in reader:
-            out = []
-            for row, line, asked, held, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
-                try:
-                    before, after, same = metadata.apply(asked, held, how)
-                except metadata.NotAnObjectError:
-                    count += 1
-                    problems.append(self._problem(row, line, "metadata", metadata.ADVICE))
-                    continue
-                drifted = bool(is_live) and not metadata.equal(held, copied)
-                out.append((row, before, after, same, drifted))
-            columns = list(zip(*out, strict=True)) if out else [()] * len(_MERGED)
-            arrays = [pa.array(c, field.type) for c, field in zip(columns, _MERGED, strict=True)]
-            self._append("merged", pa.Table.from_arrays(arrays, schema=_MERGED))
-        if count:
-            yield count, problems
-
-    def result(self) -> pa.RecordBatchReader:
-        """The plan's rows in input order, and each field's wanted value (`f_…`) for counting."""
-        return self.con.execute(diff_sql.result(self)).to_arrow_reader(_BATCH)
-
-    def cleared(self) -> int:
-        """How many cells clear a field."""
-        cells = " + ".join(f"count(*) FILTER (f_{name} = '')" for name in self.fields)
-        return int(self._one(f"SELECT {cells or 0} FROM input")[0])
-
-    def filled(self) -> int:
-        """How many rows are not blank."""
-        return int(self._one("SELECT count(*) FROM input WHERE NOT blank")[0])
-
-    def _problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
+    def problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
+        """Something wrong with a row of the input."""
         return Problem(line if self.place == "line" else None, column, reason, value, row)
 
-    def _create(self, table: str, schema: pa.Schema) -> None:
+    def create(self, table: str, schema: pa.Schema) -> None:
+        """Makes an empty table."""
         self.con.register("part", schema.empty_table())
         self.con.execute(f"CREATE TABLE {table} AS SELECT * FROM part")
         self.con.unregister("part")
 
-    def _append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
+    def append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
+        """Adds rows to a table."""
         self.con.register("part", rows)
         self.con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM part")
         self.con.unregister("part")
 
-    def _one(self, query: str) -> tuple[Any, ...]:
+    def one(self, query: str) -> tuple[Any, ...]:
+        """The first row of an answer."""
         row: tuple[Any, ...] = self.con.execute(query).fetchone() or ()
         return row
 
 
 def _live_row(asked: str, customer: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"asked": asked}
-    if customer is None:
-        return row
-    for name in ("customer_code", "email", *TEXTS):
-        value = customer.get(name)
-        row[name] = value if value is None or isinstance(value, str) else str(value)
-    row["id"] = customer.get("id") if isinstance(customer.get("id"), int) else None
-    held = customer.get("metadata")
-    row["metadata"] = None if held is None else canonical(held).decode()
+    if customer is not None:
+        row |= {name: as_text(customer.get(name)) for name in (*_WHO, *_FIELDS)}
+        number, held = customer.get("id"), customer.get("metadata")
+        row["id"] = number if isinstance(number, int) else None
+        row["metadata"] = None if held is None else json_text(held, ordered=True)
     return row

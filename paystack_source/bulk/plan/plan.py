@@ -1,45 +1,164 @@
-"""Makes and opens plans: what would be sent, to whom, what was there before, and what it takes to confirm it.
+"""A plan: what is sent, to whom, and what was there before. One Parquet file (`.plan`), sealed over every byte.
 
-plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
-plan.header.counts        # rows, to_send, noop, folded, drifted
-plan.rows()               # old and new values of each row
+The header is JSON in the file's metadata. The seal is the SHA-256 of the whole file with the seal's own 64 characters
+read as zeros. It shows every later change, by accident or by hand. It is no signature: whoever may write the file can
+compute a new seal. No secret field (BVN, account number, authorization code) is in the file; those are read again from
+the input. `planner.make_plan` makes a plan.
 """
 
 from __future__ import annotations
 
+import hashlib
+import hmac
+import os
+import secrets
 import shutil
-import tempfile
-from contextlib import closing, suppress
-from datetime import UTC, datetime, timedelta
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from contextlib import suppress
+from datetime import datetime, timedelta
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
 import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+import pyarrow.parquet as pq
 
-from paystack_source.bulk.input.checks import secret_reader
 from paystack_source.bulk.input.files import open_table, private_file
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.matching import open_database
-from paystack_source.bulk.plan.plan_file import (
-    PlanRow,
-    PlanWriter,
-    digest_fits,
-    read_header,
-    read_rows,
-)
-from paystack_source.bulk.plan.planner import Planner, PlanOptions
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.plan.copy import CustomerCopy
+
+FORMAT: Final = 1
+_MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
+_ZEROS: Final = b"0" * 64
+_CHUNK: Final = 1 << 20
+_COST: Final = {"n": 2**14, "r": 8, "p": 1}  # about 50 ms and 16 MB a guess
+_SALT_BYTES: Final = 16
+
 
 _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
+
+
+class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """Which input was planned. `digest` is what `digest_of` makes of its hash."""
+
+    path: str | None
+    digest: str
+    rows: int
+    format: str
+    columns: list[str]
+    mapping: dict[str, str]  # operation's column -> input's column
+    ignored: list[str] = []
+    encoding: str | None = None
+    delimiter: str | None = None
+    sheet: str | None = None
+
+
+class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
+    """The copy that the plan was compared with; `as_of` is when it was last brought up to date (UTC)."""
+
+    destination: str
+    as_of: datetime | None
+    customers: int
+    account: int | None = None
+    domain: str | None = None
+
+
+class Counts(msgspec.Struct, frozen=True, kw_only=True):
+    """Every input row is exactly one of to_send, noop and folded; `drifted` and `unknown_old` are among them."""
+
+    rows: int = 0
+    to_send: int = 0
+    noop: int = 0
+    folded: int = 0
+    drifted: int = 0
+    unknown_old: int = 0
+    requests: int = 0
+
+
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a person must confirm, why, and what to type: the number of rows to send, or the plan's seal."""
+
+    needed: bool = False
+    reasons: list[str] = []
+    phrase: str = ""
+
+
+class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
+    """What a plan is about. All times are UTC."""
+
+    format: int = FORMAT
+    tool_version: str
+    plan_id: str
+    created_at: datetime
+    operation: str
+    options: dict[str, Any]
+    account: int | None
+    key_mode: Literal["live", "test"] | None
+    key_fingerprint: str | None
+    host: Literal["paystack", "loopback"] | None
+    input: InputInfo
+    copy: CopyInfo | None
+    refreshed: int = 0  # customers read from Paystack while planning
+    counts: Counts
+    minutes: float
+    per_minute: float
+    guard: Confirmation
+    warnings: list[str] = []
+    undo_of: str | None = None
+    seal: str = ""
+
+
+class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
+    """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row).
+
+    `old` is None where nobody knows it; otherwise it has the fields of `new`. `secrets` are masked hints by field: the
+    values come from `Plan.secrets`. A folded row says the same as row `same_as`, and its outcome is that row's.
+    """
+
+    row: int
+    line: int
+    key: str
+    customer_code: str | None
+    email: str | None
+    customer_id: int | None
+    old: dict[str, Any] | None
+    new: dict[str, Any]
+    secrets: dict[str, str] = {}
+    verdict: Literal["send", "noop", "folded"]
+    same_as: int | None = None
+    drifted: bool = False
+    note: str = ""
+
+    @property
+    def body(self) -> dict[str, Any]:
+        """The request's fields, without the secret ones."""
+        return self.new
+
+
+SCHEMA: Final = pa.schema(
+    [
+        ("row", pa.int64()),
+        ("line", pa.int64()),
+        ("key", pa.string()),
+        ("customer_code", pa.string()),
+        ("email", pa.string()),
+        ("customer_id", pa.int64()),
+        ("old", pa.string()),
+        ("new", pa.string()),
+        ("secrets", pa.string()),
+        ("verdict", pa.string()),
+        ("same_as", pa.int64()),
+        ("drifted", pa.bool_()),
+        ("note", pa.string()),
+    ]
+)
 
 
 class Plan:
@@ -52,7 +171,7 @@ class Plan:
     def __init__(self, snapshot: Snapshot, table: Table | None = None) -> None:
         """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
-        self.header = read_header(snapshot)
+        self.header = _read_header(snapshot)
         self._snapshot = snapshot
         self._table = table
 
@@ -66,8 +185,16 @@ class Plan:
         return cls(snapshot)
 
     def rows(self) -> Iterator[PlanRow]:
-        """The rows in input order, in bounded memory."""
-        return read_rows(self._snapshot)
+        """The rows in input order, a batch in memory at a time."""
+        decode = msgspec.json.decode
+        with self._snapshot.open() as file:
+            for part in pq.ParquetFile(file).iter_batches(batch_size=4_096):
+                for item in part.to_pylist():
+                    item["old"] = None if item["old"] is None else decode(item["old"])
+                    item["new"] = decode(item["new"])
+                    item["secrets"] = decode(item["secrets"] or "{}")
+                    item["note"] = item["note"] or ""
+                    yield PlanRow(**item)
 
     def save(self, path: Path) -> None:
         """Writes the plan to another file, readable by its owner only."""
@@ -107,7 +234,7 @@ class Plan:
         return table
 
     def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
-        """Reads the secret fields from the `input`; returns a function of a row.
+        """Reads the secret fields of the `input` into memory; returns a function from a row to its values.
 
         Without secret fields the input is only for the result files, so it may be missing.
         """
@@ -117,9 +244,12 @@ class Plan:
             with suppress(OSError, ConfigError):
                 self.input(source)
             return lambda _row: {}
-        return secret_reader(
-            self.input(source), {name: about.columns.index(about.mapping[name]) for name in names}
-        )
+        held: dict[str, list[pa.Array]] = {name: [] for name in names}
+        for batch in self.input(source).batches():
+            for name, parts in held.items():
+                parts.append(pc.utf8_trim_whitespace(batch.columns[about.columns.index(about.mapping[name])]))
+        columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
+        return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}
 
     def check_applicable(  # noqa: PLR0913 - everything that must agree
         self,
@@ -169,52 +299,123 @@ class Plan:
             )
 
 
-def make_plan(  # noqa: PLR0913 - what is planned, against what, when
-    operation: str,
-    source: Any,  # noqa: ANN401 - any kind of table
-    *,
-    out: str | Path,
-    options: PlanOptions | None = None,
-    copy: CustomerCopy | None = None,
-    client: PaystackClient | None = None,
-    now: datetime | None = None,
-    on_fetch: Callable[[int], None] | None = None,
-    plan_id: str | None = None,
-) -> Plan:
-    """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
+class PlanWriter:
+    """Writes rows as they come, then the header and the seal, into an open file."""
 
-    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
-    with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
-    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
-    applied once; None: a new one.
+    def __init__(self, file: BinaryIO) -> None:
+        self._file = file
+        # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
+        # into. No statistics: they would repeat customers' data in the footer.
+        self._writer = pq.ParquetWriter(
+            file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
+        )
+
+    def write(self, rows: pa.RecordBatch) -> None:
+        """Appends rows that have the columns of `SCHEMA`."""
+        self._writer.write_table(pa.Table.from_batches([rows]).cast(SCHEMA), row_group_size=65_536)
+
+    def close(self, header: PlanHeader) -> None:
+        """Writes the header, and seals."""
+        text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
+        self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
+        self._writer.close()
+        seal, at = _digest(self._file)
+        self._file.seek(at)
+        self._file.write(seal.encode())
+        self._file.flush()
+        os.fsync(self._file.fileno())
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._writer.is_open = False  # given up: its clean-up must not write to the closed file
+
+
+def _digest(file: BinaryIO) -> tuple[str, int]:
+    """The seal that fits the file, and where it stands.
+
+    Raises `ValueError` if there is no one place for it.
     """
-    chosen = _checked(options or PlanOptions())
-    path = Path(out)
-    path.parent.mkdir(parents=True, exist_ok=True)
-    table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
-    planner = Planner(
-        find_operation(operation),
-        table,
-        chosen,
-        now=now or datetime.now(UTC),
-        on_fetch=on_fetch,
-        plan_id=plan_id,
-    )
-    # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
-    with (
-        tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
-        closing(open_database(Path(folder))) as con,
-        private_file(path) as file,
-        PlanWriter(file) as writer,
-    ):
-        planner.run(con, writer, copy, client)
-        snapshot = Snapshot(file, path)
-    return Plan(snapshot, table)
+    size = file.seek(0, os.SEEK_END)
+    file.seek(max(size - 8, 0))
+    footer = min(int.from_bytes(file.read(4), "little") + 8, size)
+    file.seek(size - footer)
+    tail = file.read(footer)
+    if tail.count(_MARK) != 1:
+        raise ValueError("no seal")
+    at = size - footer + tail.index(_MARK) + len(_MARK)
+    digest = hashlib.sha256()
+    file.seek(0)
+    left = at
+    while left > 0 and (data := file.read(min(_CHUNK, left))):
+        digest.update(data)
+        left -= len(data)
+    digest.update(_ZEROS)
+    file.seek(at + len(_ZEROS))
+    while data := file.read(_CHUNK):
+        digest.update(data)
+    return digest.hexdigest(), at
 
 
-def _checked(options: PlanOptions) -> PlanOptions:
-    """From Python an option may be anything. Raises `ConfigError` for what it cannot be."""
+def _read_header(snapshot: Snapshot) -> PlanHeader:
+    """The header of a plan whose seal fits.
+
+    Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version.
+    """
+    path = snapshot.path
+    with snapshot.open() as file:
+        try:
+            seal, at = _digest(file)
+            file.seek(at)
+            if file.read(len(_ZEROS)) != seal.encode():
+                raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
+            text = pq.ParquetFile(file).metadata.metadata[b"plan"]
+            version = msgspec.json.decode(text).get("format")
+            header = msgspec.json.decode(text, type=PlanHeader) if version == FORMAT else None
+        except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
+            raise EditedPlan(
+                f"{path.name} was changed after it was planned, or is not a plan ({error}).",
+                advice="A plan cannot be edited: change the input and plan again.",
+            ) from None
+    if header is None:
+        raise StalePlan(
+            f"{path.name} has format {version}; this version reads format {FORMAT}.", advice="Plan again."
+        )
+    return msgspec.structs.replace(header, seal=seal)
+
+
+def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
+    """`loopback` for a sandbox."""
+    return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
+
+
+# -- the digest of the input ---------------------------------------------------------------------------------
+
+
+def digest_of(sha256: str, *, hides: bool) -> str:
+    """What the plan keeps of an input with this hash: `sha256:…`, or `scrypt:salt:…` if its rows hold secrets.
+
+    A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known,
+    its plain hash lets a graphics card try all eleven-digit numbers in seconds.
+    """
+    if not hides:
+        return f"sha256:{sha256}"
+    salt = secrets.token_bytes(_SALT_BYTES)
+    return f"scrypt:{salt.hex()}:{_slow(sha256, salt)}"
+
+
+def digest_fits(digest: str, sha256: str) -> bool:
+    """Whether an input with this hash is the one that `digest` was made from."""
+    kind, _, rest = digest.partition(":")
+    if kind == "sha256":
+        return hmac.compare_digest(rest, sha256)
+    salt, _, kept = rest.partition(":")
     try:
-        return msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"An option of the plan is wrong: {error}") from None
+        return kind == "scrypt" and hmac.compare_digest(kept, _slow(sha256, bytes.fromhex(salt)))
+    except ValueError:
+        return False
+
+
+def _slow(sha256: str, salt: bytes) -> str:
+    return hashlib.scrypt(bytes.fromhex(sha256), salt=salt, dklen=32, **_COST).hex()

@@ -1,33 +1,42 @@
-"""The planning itself, step by step.
+"""Makes plans: checks an input, finds out whom it means, compares, counts, and says what must be confirmed.
 
-Check, look up, refresh, compare, count, and say what must be confirmed.
+plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
+plan.header.counts        # rows, to_send, noop, folded, drifted
+plan.rows()               # old and new values of each row
 """
 
 from __future__ import annotations
 
 import secrets
-from datetime import datetime, timedelta
+import tempfile
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
 from importlib import metadata
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker
-from paystack_source.bulk.input.headers import match_columns
+from paystack_source.bulk.input.checks import KEPT, Checker, match_columns
+from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.operations import operation as find_operation
+from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
-from paystack_source.bulk.plan.diff_sql import COMPARED
-from paystack_source.bulk.plan.live import fetch_all
-from paystack_source.bulk.plan.matching import Diff
-from paystack_source.bulk.plan.plan_file import (
+from paystack_source.bulk.plan.matching import Matching, open_database, read_live
+from paystack_source.bulk.plan.plan import (
     SCHEMA,
     Confirmation,
     CopyInfo,
     Counts,
     InputInfo,
+    Plan,
     PlanHeader,
+    PlanWriter,
     digest_of,
+    host_of,
 )
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
@@ -41,8 +50,9 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Guard, Operation
     from paystack_source.bulk.plan.copy import CustomerCopy
-    from paystack_source.bulk.plan.plan_file import PlanWriter
+    from paystack_source.bulk.plan.matching import Found
 
+Mode = Literal["live", "test"] | None
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
 _FEW: Final = 10  # so few rows are no large share of anything
@@ -72,34 +82,67 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     switches: dict[str, bool | str] = {}
 
 
-class Planner:
-    """One planning run. `run` does it all; the other methods are its steps."""
+def make_plan(  # noqa: PLR0913 - what is planned, against what, when
+    operation: str,
+    source: Any,  # noqa: ANN401 - any kind of table
+    *,
+    out: str | Path,
+    options: PlanOptions | None = None,
+    copy: CustomerCopy | None = None,
+    client: PaystackClient | None = None,
+    now: datetime | None = None,
+    on_fetch: Callable[[int], None] | None = None,
+    plan_id: str | None = None,
+) -> Plan:
+    """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
-    def __init__(  # noqa: PLR0913 - what is planned, and when
+    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
+    with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
+    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
+    applied once; None: a new one.
+    """
+    chosen = _checked(options or PlanOptions(), found := find_operation(operation))
+    path = Path(out)
+    path.parent.mkdir(parents=True, exist_ok=True)
+    table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
+    planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
+    # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
+    with (
+        tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
+        closing(open_database(Path(folder))) as con,
+        private_file(path) as file,
+        PlanWriter(file) as writer,
+    ):
+        planner.run(con, writer, copy, on_fetch)
+        return Plan(Snapshot(file, path), table)
+
+
+class _Planner:
+    """One planning. `run` does it all; the other methods are its steps."""
+
+    def __init__(  # noqa: PLR0913, PLR0917 - what is planned, for whom, and when
         self,
         operation: Operation,
         table: Table,
         options: PlanOptions,
-        *,
+        client: PaystackClient | None,
         now: datetime,
-        on_fetch: Callable[[int], None] | None = None,
-        plan_id: str | None = None,
+        plan_id: str | None,
     ) -> None:
         self.operation = operation
         self.table = table
         self.options = options
+        self.client = client
         self.now = now
         self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.on_fetch = on_fetch
+        self.mode: Mode = options.key_mode if client is None else client.mode
+        self.account = options.account
+        self.about: CopyInfo | None = None
+        self.refreshed = 0
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []
         self.problem_count = 0
-        self.account: int | None = options.account
-        self.refreshed = 0
-        _check_options(operation, options)
-        self.given = (
-            {} if options.risk_action is None else {"risk_action": options.risk_action.strip().lower()}
-        )
+        self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
         self.match = match_columns(operation, table.columns, given=self.given, source=table.name)
 
     def run(
@@ -107,125 +150,126 @@ class Planner:
         con: DuckDBPyConnection,
         writer: PlanWriter,
         copy: CustomerCopy | None,
-        client: PaystackClient | None,
+        on_fetch: Callable[[int], None] | None,
     ) -> None:
         """Writes the plan. Raises `InputError` with everything that is wrong, and then writes nothing."""
-        mode = client.mode if client is not None else self.options.key_mode
-        about = None
         if copy is None:
             no_copy(con)
         else:
-            about = copy(con, mode)
-        if about is not None:
-            self.account = _same_account(self.account, about.account)
-        diff = self._diff(con, copied=about is not None)
-        checker = self._check(diff)
-        diff.look_up()
-        if not self.problem_count:
-            self._refresh(diff, about, client)
-        self._collect(diff.problems(KEPT))
-        self._collect(diff.merge_metadata())
-        self._raise()
-        counts, guarded = self._write(diff, writer)
-        self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(diff, about, counts)]
-        writer.close(self._header(client, mode, about, counts, guarded))
+            self.about = copy(con, self.mode)
+            self._belongs_to(self.about.account)
+        matching = self._matching(con)
+        checker = self._check(matching)
+        matching.look_up()
+        if not self.problem_count and not (self.about is not None and matching.doubted()):
+            self._refresh(matching, on_fetch)
+        matching.leave_what_is_held()
+        self._collect(matching.problems(KEPT))
+        self._collect(merge_metadata(matching))
+        if self.problem_count:
+            self.problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
+            raise InputError(self.problems[:KEPT], count=self.problem_count, name=self.table.name)
+        counts, guarded = self._write(matching, writer)
+        self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(matching, counts)]
+        writer.close(self._header(counts, guarded))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
-    def _diff(self, con: DuckDBPyConnection, *, copied: bool) -> Diff:
-        present = (
-            set(self.match.columns) | set(self.given) | {c.name for c in self.operation.columns if c.default}
-        )
-        names = {"customer_code": "code"}
-        return Diff(
+    def _matching(self, con: DuckDBPyConnection) -> Matching:
+        present = {*self.match.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
+        return Matching(
             con,
             self.operation,
             fields=[c.name for c in self.operation.fields if c.name in present and not c.secret],
             secrets=[name for name in self.operation.secret_fields if name in present],
-            has={names.get(name, name) for name in self.operation.identifiers if name in present},
+            has={name.removeprefix("customer_") for name in self.operation.identifiers if name in present},
             metadata=self.options.metadata,
             only_missing=self.options.only_missing,
-            copied=copied,
+            copied=self.about is not None,
             place="line" if self.table.format in ("csv", "excel") else "row",
         )
 
-    def _check(self, diff: Diff) -> Checker:
-        """Every cell, batch by batch, into the database."""
+    def _check(self, matching: Matching) -> Checker:
+        """Checks every cell, batch by batch, on the way into the database."""
         key = secrets.token_bytes(_HASH_KEY_BYTES)
         as_held = self.options.undo_of is not None
         checker = Checker(self.operation, self.table, self.match, self.given, key, as_held=as_held)
-        diff.create(checker.schema)
+        matching.open_input(checker.schema)
         for batch in self.table.batches():
-            diff.load(checker.check(batch))
+            matching.append("input", checker.check(batch))
+            matching.append("doubts", checker.doubts)
         self.problems, self.problem_count = checker.problems, checker.count
         self.rows = checker.rows
         return checker
 
-    def _refresh(self, diff: Diff, about: CopyInfo | None, client: PaystackClient | None) -> None:
+    def _refresh(self, matching: Matching, on_fetch: Callable[[int], None] | None) -> None:
         """Reads customers from Paystack, as far as the options want it and allow it."""
         how = self.options.refresh
-        if how == "live" and client is None:
+        if how == "live" and self.client is None:
             raise ConfigError(
                 "Reading live customers needs a key", advice="Give the key, or plan without --refresh live."
             )
-        if how == "never" or client is None or self.operation.name == "deactivate-authorization":
+        if how == "never" or self.client is None or self.operation.name == "deactivate-authorization":
             return
-        keys = self._keys(diff, about, client.mode)
-        if keys:
-            self.refreshed = diff.add_live(self._watched(fetch_all(client, keys, on_progress=self.on_fetch)))
+        keys = matching.to_read("all") if how == "live" else self._keys(matching)
+        odd = set(matching.to_read("doubted"))
+        # Odd values first: if one of them is wrong, the rest need not be read.
+        for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
+            if part and not (self.about is None and part[0] not in odd and matching.doubted()):
+                found = read_live(self.client, part, on_progress=on_fetch)
+                self.refreshed += matching.add_live(self._watched(found))
 
-    def _keys(self, diff: Diff, about: CopyInfo | None, mode: Literal["live", "test"]) -> list[str]:
-        if self.options.refresh == "live":
-            return diff.to_fetch("all")
-        most = int(self._per_minute(mode)) or QUOTA_BY_MODE[mode]
+    def _keys(self, matching: Matching) -> list[str]:
+        """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
+        most = int(self._per_minute()) or QUOTA_BY_MODE[self.mode or "live"]
         keys: list[str] = []
-        if about is not None and self.operation.name in COMPARED:
-            keys = diff.to_fetch("all", most=most + 1)
+        if self.about is not None and self.operation.compared:
+            keys = matching.to_read("all", most=most + 1)
             if len(keys) <= most:
                 return keys
-            keys = diff.to_fetch("stale", stale_before=self.now - _FRESH, as_of=about.as_of)
+            keys = matching.to_read("stale", stale_before=self.now - _FRESH, as_of=self.about.as_of)
             old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
             self.warnings.append(
                 f"Rows are compared with the copy, not with Paystack itself{old}. What was changed there since is not "
-                f"known; --refresh live reads it first, in about {self._minutes(self.rows, mode):.0f} minutes."
+                f"known; --refresh live reads it first, in about {self._minutes(self.rows):.0f} minutes."
             )
             keys = [] if old else keys
-        if not keys:
-            keys = diff.to_fetch("needed")
+        keys = keys or matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _watched(
-        self, found: Iterator[tuple[str, dict[str, Any] | None]]
-    ) -> Iterator[tuple[str, dict[str, Any] | None]]:
+    def _watched(self, found: Iterator[Found]) -> Iterator[Found]:
         """Notes which account the customers belong to, on their way."""
         for key, customer in found:
             account = (customer or {}).get("integration")
             if isinstance(account, int):
-                self.account = _same_account(self.account, account)
+                self._belongs_to(account)
             yield key, customer
+
+    def _belongs_to(self, account: int | None) -> None:
+        if None not in (self.account, account) and self.account != account:
+            raise WrongAccount(
+                "The copy, the key and the account that was named do not belong together",
+                advice="Give the copy of the account whose key is used.",
+            )
+        self.account = account if self.account is None else self.account
 
     def _collect(self, found: Iterator[tuple[int, list[Problem]]]) -> None:
         for count, problems in found:
             self.problem_count += count
             self.problems += problems
 
-    def _raise(self) -> None:
-        if self.problem_count:
-            self.problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
-            raise InputError(self.problems[:KEPT], count=self.problem_count, name=self.table.name)
-
-    def _write(self, diff: Diff, writer: PlanWriter) -> tuple[Counts, list[int]]:
+    def _write(self, matching: Matching, writer: PlanWriter) -> tuple[Counts, list[int]]:
         """Streams the rows into the plan; returns the counts, and the rows to send that each guard counts."""
         total = dict.fromkeys(("rows", "to_send", "noop", "folded", "drifted", "unknown_old"), 0)
         guarded = [0] * len(self.operation.guards)
-        for batch in diff.result():
+        for batch in plan_rows(matching):
             sent = pc.equal(batch["verdict"], "send")
             total["rows"] += batch.num_rows
             total["to_send"] += _count(sent)
             total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
             total["folded"] += _count(pc.equal(batch["verdict"], "folded"))
             total["drifted"] += _count(batch["drifted"])
-            if self.operation.name in COMPARED:
+            if self.operation.compared:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
             for index, guard in enumerate(self.operation.guards):
                 guarded[index] += _count(_counted(guard, batch, sent))
@@ -234,16 +278,10 @@ class Planner:
 
     # -- what the header says --------------------------------------------------------------------------------
 
-    def _header(
-        self,
-        client: PaystackClient | None,
-        mode: Literal["live", "test"] | None,
-        about: CopyInfo | None,
-        counts: Counts,
-        guarded: list[int],
-    ) -> PlanHeader:
-        if mode is None and about is not None and about.domain in ("live", "test"):
-            mode = "live" if about.domain == "live" else "test"
+    def _header(self, counts: Counts, guarded: list[int]) -> PlanHeader:
+        client, about = self.client, self.about
+        if self.mode is None and about is not None and about.domain in ("live", "test"):
+            self.mode = "live" if about.domain == "live" else "test"
         return PlanHeader(
             tool_version=metadata.version("paystack-source"),
             plan_id=self.plan_id,
@@ -251,16 +289,16 @@ class Planner:
             operation=self.operation.name,
             options=_told(self.options),
             account=self.account,
-            key_mode=mode,
+            key_mode=self.mode,
             key_fingerprint=None if client is None else client.key.fingerprint,
             host=None if client is None else host_of(client),
             input=self._input(),
             copy=about,
             refreshed=self.refreshed,
             counts=counts,
-            minutes=round(self._minutes(counts.requests, mode), 2),
-            per_minute=self._per_minute(mode),
-            guard=self._confirmation(mode, about, counts, guarded),
+            minutes=round(self._minutes(counts.requests), 2),
+            per_minute=self._per_minute(),
+            guard=self._confirmation(counts, guarded),
             warnings=list(dict.fromkeys(self.warnings)),
             undo_of=self.options.undo_of,
         )
@@ -282,31 +320,30 @@ class Planner:
             sheet=table.sheet,
         )
 
-    def _per_minute(self, mode: Literal["live", "test"] | None) -> float:
-        limit = self.options.quota if self.options.quota is not None else QUOTA_BY_MODE[mode or "live"]
+    def _per_minute(self) -> float:
+        limit = QUOTA_BY_MODE[self.mode or "live"] if self.options.quota is None else self.options.quota
         return limit * self.options.quota_share
 
-    def _minutes(self, requests: int, mode: Literal["live", "test"] | None) -> float:
-        speed = self._per_minute(mode)
+    def _minutes(self, requests: int) -> float:
+        speed = self._per_minute()
         return requests / speed if speed else 0.0
 
-    def _confirmation(
-        self, mode: str | None, about: CopyInfo | None, counts: Counts, guarded: list[int]
-    ) -> Confirmation:
+    def _confirmation(self, counts: Counts, guarded: list[int]) -> Confirmation:
         """A live key above a threshold wants the number of rows typed; an unknown mode is taken for live."""
         reasons = []
+        everyone = self.about.customers if self.about is not None else 0
         for guard, rows in zip(self.operation.guards, guarded, strict=True):
             if rows > guard.rows:
                 reasons.append(f"{rows:,} {guard.what} are more than {guard.rows:,}")
-            if about is not None and about.customers and rows > _FEW and rows / about.customers > guard.share:
-                part = f"{rows / about.customers:.1%} of all {about.customers:,} customers"
+            if everyone and rows > _FEW and rows / everyone > guard.share:
+                part = f"{rows / everyone:.1%} of all {everyone:,} customers"
                 reasons.append(f"{rows:,} {guard.what} are {part}, more than {guard.share:.0%}")
-        live = mode != "test"
+        live = self.mode != "test"
         return Confirmation(needed=live and bool(reasons), reasons=reasons, phrase=str(counts.to_send))
 
-    def _remarks(self, diff: Diff, about: CopyInfo | None, counts: Counts) -> Iterator[str]:
+    def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
         """What a person should know before applying, though nothing is wrong."""
-        compared = self.operation.name in COMPARED
+        compared, about = self.operation.compared, self.about
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
             yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."
@@ -318,47 +355,39 @@ class Planner:
                 yield f"The copy is {hours:,.0f} hours old; --refresh live compares with Paystack itself."
         if counts.drifted:
             yield f"{counts.drifted:,} rows differ at Paystack from the copy; they are marked as drifted."
-        cleared = diff.cleared()
-        if cleared:
+        if emptied := cleared(matching):
             yield (
-                f"{cleared:,} cells clear a field. Paystack does not document how a field is emptied: an "
+                f"{emptied:,} cells clear a field. Paystack does not document how a field is emptied: an "
                 "empty text is sent (for metadata an empty object), and the answer shows whether it was."
             )
-        blank = self.rows - diff.filled()
-        if blank:
+        if blank := matching.one("SELECT count(*) FROM input WHERE blank")[0]:
             yield f"{blank:,} blank rows are left out."
         if not counts.to_send:
             yield "There is nothing to send."
 
 
-def _check_options(operation: Operation, options: PlanOptions) -> None:
+def _checked(options: PlanOptions, operation: Operation) -> PlanOptions:
+    """The options, which from Python may be anything. Raises `ConfigError` for what they cannot be."""
+    try:
+        options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
+    except msgspec.ValidationError as error:
+        raise ConfigError(f"An option of the plan is wrong: {error}") from None
     if options.risk_action is not None:
         column = operation.by_column.get("risk_action")
         if column is None:
             raise ConfigError(f"{operation.name} takes no risk action", advice="Leave --risk-action out.")
-        if options.risk_action.strip().lower() not in column.choices:
+        said = options.risk_action.strip().lower()
+        if said not in column.choices:
             raise ConfigError(
                 f"There is no risk action {options.risk_action[:20]!r}",
                 advice=f"Use {', '.join(column.choices)}.",
             )
+        options = msgspec.structs.replace(options, risk_action=said)
     if options.only_missing and operation.name != "update":
         raise ConfigError(f"{operation.name} knows no --only-missing", advice="It is for update.")
     if not 0 < options.quota_share <= 1 or (options.quota is not None and options.quota < 0):
         raise ConfigError("The share of the quota must be above 0 and at most 1, the quota not below 0")
-
-
-def _same_account(one: int | None, other: int | None) -> int | None:
-    if one is not None and other is not None and one != other:
-        raise WrongAccount(
-            "The copy, the key and the account that was named do not belong together",
-            advice="Give the copy of the account whose key is used.",
-        )
-    return one if one is not None else other
-
-
-def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
-    """`loopback` for a sandbox."""
-    return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
+    return options
 
 
 def _told(options: PlanOptions) -> dict[str, Any]:

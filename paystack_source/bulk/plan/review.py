@@ -1,7 +1,8 @@
 """A plan as one HTML file that anyone can open: no network, no external part, personal data masked.
 
-Values are masked here, not in the browser: what is not shown is not in the file. The page's script and style
-are allowed by their hashes only, and the script writes text, never markup.
+It states the facts that the terminal states (`describe.plan_facts`). Values are masked here, not in the browser: what
+is not shown is not in the file. The page's script and style are allowed by their hashes only, and the script writes
+text, never markup.
 """
 
 from __future__ import annotations
@@ -12,25 +13,25 @@ import html
 import re
 import shlex
 from collections import Counter
-from dataclasses import dataclass, field
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
+from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.masking import masked
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.run.readback import same
 from paystack_source.commands import called
+from paystack_source.values import as_text, is_blank
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 
 SHOWN: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
@@ -68,9 +69,8 @@ def render_review(
     """
     header = plan.header
     operation = OPERATIONS[header.operation]
-    found = _gather(plan.rows(), operation, rows, show_personal=show_personal)
+    shown, changes = _gather(plan.rows(), operation, rows, show_personal=show_personal)
     total = header.counts.rows
-    shown = found.rows()
     data = {
         "rows": shown,
         "total": total,
@@ -86,10 +86,9 @@ def render_review(
         ),
         "title": html.escape(operation.title),
         "mode": _mode(header),
-        "about": _about(header, plan),
-        "tiles": _tiles(header),
+        "facts": _facts(plan),
         "warnings": _warnings(header),
-        "changes": _changes(found),
+        "changes": _changes(changes),
         "command": html.escape(command),
         "confirm": _confirm(header),
         "masked": ("Personal data is shown." if show_personal else "Personal data is masked in this file."),
@@ -105,30 +104,21 @@ def render_review(
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
-@dataclass(slots=True)
-class _Found:
-    """What one pass over the plan gathers: the rows to show, and how often each change occurs."""
-
-    sent: list[list[Any]] = field(default_factory=list)
-    others: list[list[Any]] = field(default_factory=list)
-    most: int = SHOWN
-    changes: Counter[tuple[str, str, str]] = field(default_factory=Counter)
-
-    def rows(self) -> list[list[Any]]:
-        """The rows to show in input order; those that will be sent have the first right to a place."""
-        return sorted(self.sent + self.others[: self.most - len(self.sent)])
-
-
-def _gather(rows: Iterable[PlanRow], operation: Operation, most: int, *, show_personal: bool) -> _Found:
-    found = _Found(most=most)
+def _gather(
+    rows: Iterable[PlanRow], operation: Operation, most: int, *, show_personal: bool
+) -> tuple[list[list[Any]], Counter[tuple[str, str, str]]]:
+    """The rows to show in input order (those to send come before others), and how often each change occurs."""
+    sent: list[list[Any]] = []
+    others: list[list[Any]] = []
+    changes: Counter[tuple[str, str, str]] = Counter()
     for row in rows:
-        if row.verdict == "send":
-            for name, value in row.new.items():
-                found.changes[_change(operation, name, row.old, value)] += 1
-        kept = found.sent if row.verdict == "send" else found.others
+        sends = row.verdict == "send"
+        if sends:
+            changes.update(_change(operation, name, row.old, value) for name, value in row.new.items())
+        kept = sent if sends else others
         if len(kept) < most:
             kept.append(_shown(row, operation, show_personal=show_personal))
-    return found
+    return sorted(sent + others[: most - len(sent)]), changes
 
 
 def _change(operation: Operation, name: str, old: dict[str, Any] | None, value: Any) -> tuple[str, str, str]:  # noqa: ANN401
@@ -144,9 +134,9 @@ def _change(operation: Operation, name: str, old: dict[str, Any] | None, value: 
         return name, "unknown" if operation.undoable else "", "set"
     if same(value, old.get(name)):
         return name, "", "stays"
-    if same(value, ""):
+    if is_blank(value):
         return name, "", "cleared"
-    return name, "", "filled in" if same("", old.get(name)) else "changed"
+    return name, "", "filled in" if is_blank(old.get(name)) else "changed"
 
 
 def _shown(row: PlanRow, operation: Operation, *, show_personal: bool) -> list[Any]:
@@ -171,12 +161,12 @@ def _name(who: str) -> str:
 
 def _text(value: Any, *, personal: bool) -> str:  # noqa: ANN401 - any JSON
     """A value as text; "" says that there is nothing."""
-    if value in (None, "", {}):  # a dictionary cannot be in a set
+    if is_blank(value):
         return ""
     if isinstance(value, dict):
         pairs = ", ".join(f"{name}: {_text(item, personal=personal) or '-'}" for name, item in value.items())
         return _clean("{" + pairs + "}")
-    text = value if isinstance(value, str) else msgspec.json.encode(value).decode()
+    text = as_text(value) or ""
     return _clean(masked(text) if personal else text)
 
 
@@ -206,43 +196,14 @@ def _mode(header: PlanHeader) -> str:
     return f'<span class="mode {kind}">{names[header.key_mode]}</span>'
 
 
-def _about(header: PlanHeader, plan: Plan) -> str:
-    copy = header.copy
-    facts = {
-        "Plan": f"{plan.path.name} · {header.plan_id}",
-        "Made": f"{header.created_at:%Y-%m-%d %H:%M} UTC",
-        "Input": Path(header.input.path).name if header.input.path else "a dataframe",
-        "Account": "not known" if header.account is None else str(header.account),
-        "Compared with": "nothing: there was no copy"
-        if copy is None
-        else f"{copy.destination}, {copy.customers:,} customers"
-        + (f", as of {copy.as_of:%Y-%m-%d %H:%M} UTC" if copy.as_of else ""),
-    }
-    if header.refreshed:
-        facts["Read from Paystack"] = f"{header.refreshed:,} customers"
-    if header.undo_of:
-        facts["Undoes"] = header.undo_of
+def _facts(plan: Plan) -> str:
+    about = plan.header
+    source = Path(about.input.path).name if about.input.path else "a dataframe"
+    facts = [*plan_facts(plan), ("input", source), ("made", f"{about.created_at:%Y-%m-%d %H:%M} UTC")]
     return "".join(
-        f"<div><dt>{name}</dt><dd>{html.escape(_clean(text))}</dd></div>" for name, text in facts.items()
+        f"<div><dt>{html.escape(name)}</dt><dd>{html.escape(_clean(str(value)))}</dd></div>"
+        for name, value in facts
     )
-
-
-def _tiles(header: PlanHeader) -> str:
-    counts = header.counts
-    tiles = [
-        ("to send", counts.to_send, "send"),
-        ("need nothing", counts.noop, ""),
-        ("doubles, folded", counts.folded, ""),
-        ("rows in all", counts.rows, ""),
-    ]
-    if counts.drifted:
-        tiles.insert(1, ("drifted", counts.drifted, "warn"))
-    if counts.unknown_old:
-        tiles.insert(1, ("old value unknown", counts.unknown_old, "warn"))
-    text = "".join(f'<li class="{kind}"><b>{number:,}</b> {name}</li>' for name, number, kind in tiles)
-    speed = f"at {header.per_minute:,.0f} a minute" if header.per_minute else "without a limit"
-    minutes = "< 1 min" if header.minutes < 1 else f"{header.minutes:,.0f} min"
-    return text + f"<li><b>{minutes}</b> {counts.requests:,} requests {speed}</li>"
 
 
 def _warnings(header: PlanHeader) -> str:
@@ -259,11 +220,9 @@ def _warnings(header: PlanHeader) -> str:
     )
 
 
-def _changes(found: _Found) -> str:
+def _changes(changes: Counter[tuple[str, str, str]]) -> str:
     lines = []
-    for (name, before, after), count in sorted(
-        found.changes.items(), key=lambda item: (item[0][0], -item[1])
-    ):
+    for (name, before, after), count in sorted(changes.items(), key=lambda item: (item[0][0], -item[1])):
         what = f"{before} → {after}" if before and before != "unknown" else after
         if before == "unknown":
             what = f"{after} (old value unknown)"

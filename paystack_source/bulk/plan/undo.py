@@ -16,7 +16,7 @@ import msgspec
 from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.plan import make_plan
+from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.results import RowResult, input_cells, row_results
 from paystack_source.bulk.run.states import Outcome
@@ -30,8 +30,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan.copy import CustomerCopy
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.runs import Run
 

@@ -24,8 +24,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.claims import Claim
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.runs import Run, Runs

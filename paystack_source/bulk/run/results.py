@@ -35,8 +35,7 @@ from paystack_source.values import as_text, is_blank
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.runs import Run
 

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.workers import Workers
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
 

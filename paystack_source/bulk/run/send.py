@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import Reply
     from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.plan_file import PlanRow
+    from paystack_source.bulk.plan.plan import PlanRow
 
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
