@@ -179,8 +179,8 @@ def _is_on(run: Run, scope: Scope) -> bool:
 
 def _load_run(run: Run, journal: Journal, destination: str, dataset: str) -> None:
     """One load: the run, its rows, the customers it changed."""
-    from paystack_source.destinations import mend  # noqa: PLC0415
-    from paystack_source.mirror import leave_nothing_behind  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import mend  # noqa: PLC0415
+    from paystack_source.warehouse.sync import leave_nothing_behind  # noqa: PLC0415
 
     plan = run.plan()
     customers = _customer_tables(destination, dataset, plan, journal)
@@ -202,8 +202,8 @@ def _resource(
 ) -> DltResource:
     import dlt  # noqa: PLC0415
 
-    from paystack_source.destinations import keeping, mean_it, storable  # noqa: PLC0415
     from paystack_source.source import CUSTOMER_COLUMNS  # noqa: PLC0415
+    from paystack_source.warehouse.destinations import keeping, mean_it, storable  # noqa: PLC0415
 
     mean_it(name)
     kept = keeping(pipeline, name)
@@ -289,7 +289,7 @@ def _customer_tables(destination: str, dataset: str, plan: Plan, journal: Journa
     changes = changed_customers(plan, journal)
     if not changes:
         return []
-    from paystack_source.warehouse import Warehouse  # noqa: PLC0415
+    from paystack_source.warehouse.queries import Warehouse  # noqa: PLC0415
 
     warehouse = Warehouse(extract_pipeline(destination, dataset))
     accounts = warehouse.accounts()

@@ -37,13 +37,13 @@ from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import COMMAND, Finished, Session, describe, follow, reach, scope_of, whose
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
-from paystack_source.place import SANDBOX
+from paystack_source.warehouse.locations import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.run.claims import Scope
@@ -269,7 +269,7 @@ class Desk:
 @contextlib.contextmanager
 def desk(terminal: Terminal, chosen: dict[str, Any], writes: str | None = None) -> Iterator[Desk]:
     """The client for this command: of Paystack or a sandbox, and for the reads and `writes` only."""
-    from paystack_source.api.customers import PaystackClient  # noqa: PLC0415  --help need not wait for it
+    from paystack_source.api.client import PaystackClient  # noqa: PLC0415  --help need not wait for it
 
     waits: list[Progress] = []
 

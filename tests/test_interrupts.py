@@ -7,13 +7,13 @@ from functools import partial
 
 import pytest
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
-from paystack_source.api.customers import PaystackClient
 from paystack_source.api.quota import Budget, Quota
 from paystack_source.bulk.plan.matching import read_live
 from paystack_source.bulk.run.workers import ThreadWorkers
-from paystack_source.extract.ahead import ahead
 from paystack_source.extract.fetch import Fetcher
+from paystack_source.extract.read_ahead import ahead
 from tests.events import PATIENCE
 
 

@@ -15,7 +15,7 @@ import msgspec
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import COMMAND, MAX_AGE_RESUMED
-from paystack_source.place import SANDBOX
+from paystack_source.warehouse.locations import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -321,7 +321,7 @@ def switches(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
 
 
 def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (`paystack_source.place`)."""
+    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (`paystack_source.warehouse.locations`)."""
     named = {
         name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
     }

@@ -24,7 +24,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.bulk.operations import OPERATIONS

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, overload
 import pandas as pd
 import pyarrow as pa
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.describe import plan_frame, switches
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import Table, open_table

@@ -19,8 +19,8 @@ from paystack_source.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import Reply
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import Reply
 
 CLEAR: Final = "<clear>"
 """What a cell holds to empty a field; a blank cell leaves the field as it is."""

@@ -37,7 +37,7 @@ from paystack_source.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.circuit import StopRules
     from paystack_source.bulk.run.claims import Claims

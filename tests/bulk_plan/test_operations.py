@@ -8,7 +8,7 @@ from types import SimpleNamespace
 import pytest
 import yaml
 
-from paystack_source.api.customers import PaystackClient
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.operations import OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.errors import NotFound

@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.operations import Operation
 
 _BATCH: Final = 50_000

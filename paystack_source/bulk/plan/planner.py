@@ -46,7 +46,7 @@ if TYPE_CHECKING:
 
     from duckdb import DuckDBPyConnection
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Guard, Operation
     from paystack_source.bulk.plan.copy import CustomerCopy

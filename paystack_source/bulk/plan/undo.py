@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan.copy import CustomerCopy

@@ -15,7 +15,7 @@ import msgspec
 from paystack_source.errors import NotFound
 
 if TYPE_CHECKING:
-    from paystack_source.api.customers import PaystackClient
+    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.plan.plan import PlanRow
 
 Seen = Literal["applied", "not_applied", "unknown"]

@@ -29,8 +29,8 @@ from paystack_source.errors import (
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
 
-    from paystack_source.api.customers import PaystackClient
-    from paystack_source.api.records import Reply
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.api.models import Reply
     from paystack_source.bulk.operations import Operation
     from paystack_source.bulk.plan.plan import PlanRow
 
