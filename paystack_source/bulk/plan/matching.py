@@ -55,7 +55,7 @@ _MACROS: Final = r"""
 CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
 CREATE MACRO blank(x) AS x IS NULL
   OR (NOT regexp_matches(x, '[^{}\s\pZ\x0b\x1c-\x1f\x{85}]') AND trimmed(x) IN ('', '{}'));
-CREATE MACRO alike(x, y) AS coalesce(x = y, false) OR (blank(x) AND blank(y));
+CREATE MACRO alike(x, y) AS CASE WHEN x = y THEN true ELSE blank(x) AND blank(y) END;
 CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
 CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
 """
