@@ -14,7 +14,7 @@ import pytest
 from paystack_source import bulk_set_risk_action
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
-from paystack_source.warehouse.queries import copies
+from paystack_source.warehouse import copies
 from paystack_source.warehouse.write_back import WriteBack, overlay
 from tests.bulk_run.conftest import load_script
 from tests.canary import search
