@@ -17,6 +17,7 @@ def called(name: str) -> str:
     program = Path(sys.argv[0] if sys.argv else "")
     if program.parent.name == "pipelines" and program.suffix == ".py":
         return f"python {program.with_name(name)}.py"
-    if program.name in {CONSOLE, f"{CONSOLE}.exe", "__main__.py", "ipykernel_launcher.py"}:
+    ours = program.name == "__main__.py" and program.parent.name == "paystack_source"
+    if ours or program.name in {CONSOLE, f"{CONSOLE}.exe", "ipykernel_launcher.py"}:
         return f"{CONSOLE} {name}"
     return f"python pipelines/{name}.py"
