@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import gc
 import os
+import shutil
+import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
 
@@ -11,6 +13,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from paystack_source.sandbox import Sandbox
+from tests.quick_dlt import make_quick
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,6 +39,13 @@ def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
     """The register of applied plans is the test's own, not that of whoever runs the tests."""
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
 
+
+make_quick()
+
+# Small files in memory where there is room: a disk is asked thousands of times to write them down for good.
+MEMORY = "/dev/shm"
+if "TMPDIR" not in os.environ and os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > 6e9:
+    os.environ["TMPDIR"] = tempfile.tempdir = MEMORY
 
 # Commands that tests start would compile the package anew each time.
 os.environ.pop("PYTHONDONTWRITEBYTECODE", None)

@@ -12,7 +12,6 @@ import pickle
 import re
 import sqlite3
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -21,6 +20,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tests.canary import search
+from tests.processes import python
 
 ROOT = Path(__file__).parent.parent
 MARK = "CANARY7f3e"
@@ -91,7 +91,7 @@ class Workplace:
 
     def run(self, url, script, *args):
         done = subprocess.run(
-            [sys.executable, ROOT / "pipelines" / script, *args],
+            [python(), ROOT / "pipelines" / script, *args],
             cwd=self.folder,
             env=self.environ | {"SOURCES__PAYSTACK__BASE_URL": url},
             stdin=subprocess.DEVNULL,

@@ -22,6 +22,7 @@ from paystack_source.sandbox import Sandbox
 from tests.docs import reference
 from tests.docs.markdown import ROOT, blocks, files
 from tests.events import PATIENCE
+from tests.processes import python
 
 RUNNABLE = {"bash", "sh", "python"}
 PAGES = [path for path in files() if any(block.language in RUNNABLE for block in blocks(path))]
@@ -37,7 +38,7 @@ def api():
 
 
 @pytest.fixture
-def checkout(tmp_path):
+def checkout(tmp_path, request):
     """A copy of the project as a reader has it after `git clone` and the first `make`."""
     home = tmp_path / "paystack-source"
     listed = subprocess.run(
@@ -50,10 +51,15 @@ def checkout(tmp_path):
         (home / name).parent.mkdir(parents=True, exist_ok=True)
         shutil.copy2(ROOT / name, home / name)
     environment = home / ".venv"
-    environment.mkdir()
+    (environment / "bin").mkdir(parents=True)
     prefix = Path(sys.prefix)
-    for part in ("bin", "lib", "pyvenv.cfg"):
+    for part in ("lib", "pyvenv.cfg", *(f"bin/{program.name}" for program in (prefix / "bin").iterdir())):
         (environment / part).symlink_to(prefix / part)
+    if (
+        request.node.callspec.params.get("path") != ROOT / "README.md"
+    ):  # there all is started as a reader starts it
+        (environment / "bin" / "python").unlink()
+        (environment / "bin" / "python").symlink_to(python())
     for stamp in ("run.done", "dev.done"):
         (environment / stamp).touch()
     return home
@@ -86,7 +92,7 @@ def test_a_page_can_be_followed(path, checkout, api):
             continue
         text = KEY.sub(str(api.secret_key), block.text)
         command = (
-            [sys.executable, "-c", text]
+            [checkout / ".venv" / "bin" / "python", "-c", text]
             if block.language == "python"
             else ["bash", "-euo", "pipefail", "-c", text]
         )

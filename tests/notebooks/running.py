@@ -21,6 +21,7 @@ from nbclient import NotebookClient  # noqa: E402
 from traitlets.config import Config  # noqa: E402
 
 from tests.events import PATIENCE  # noqa: E402
+from tests.processes import python  # noqa: E402
 
 ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
@@ -39,6 +40,7 @@ WRITE_DOWN = """
 import json as _json, resource as _resource
 import matplotlib as _mpl, pandas as _pd
 from matplotlib.colors import to_hex as _hex
+from tests.processes import python  # noqa: E402
 
 def _chart(figure, axes):
     if axes is figure.axes[0]:
@@ -117,9 +119,7 @@ def copies(folder):
         place = folder / "copies"
         if not (place / "truth.json").exists() or not (place / "large").exists():
             script = Path(__file__).with_name("make_copies.py")
-            made = subprocess.run(
-                [sys.executable, script, place], capture_output=True, text=True, check=False
-            )
+            made = subprocess.run([python(), script, place], capture_output=True, text=True, check=False)
             assert made.returncode == 0, made.stderr[-3000:]
         return place
 

@@ -4,13 +4,13 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 
 import nbformat
 import pytest
 
 from paystack_source.sandbox import Sandbox
 from tests.notebooks import running
+from tests.processes import python
 
 
 @pytest.fixture
@@ -100,7 +100,7 @@ def test_without_the_demo_it_works_in_the_repository_and_keeps_its_runs(place, t
 
     def run(*, send):
         done = subprocess.run(
-            [sys.executable, "-c", "\n".join(code).replace("SEND = False", f"SEND = {send}")],
+            [python(), "-c", "\n".join(code).replace("SEND = False", f"SEND = {send}")],
             cwd=repository / "notebooks",
             env=environment | {"PYTHONPATH": f"{running.ROOT}:{repository / 'notebooks'}"},
             capture_output=True,

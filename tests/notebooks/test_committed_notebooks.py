@@ -5,12 +5,12 @@ import json
 import os
 import re
 import subprocess
-import sys
 
 import nbformat
 import pytest
 
 from tests.notebooks import running
+from tests.processes import python
 
 NAMES = ["bulk_risk_actions", "customers"]
 PRIVATE = {
@@ -88,7 +88,7 @@ def test_the_copy_is_found_where_it_is(tmp_path):
     (tmp_path / "notebooks").mkdir()
     found = [
         subprocess.run(
-            [sys.executable, "-c", "from copies import find_copy; print(find_copy())"],
+            [python(), "-c", "from copies import find_copy; print(find_copy())"],
             cwd=tmp_path / "notebooks",
             env={"PYTHONPATH": str(running.NOTEBOOKS), "PATH": "/usr/bin:/bin"} | more,
             capture_output=True,

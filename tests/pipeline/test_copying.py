@@ -8,7 +8,6 @@ import os
 import random
 import signal
 import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -27,6 +26,7 @@ from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
 from tests.events import PATIENCE
+from tests.processes import python
 
 FIELDS = (
     "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
@@ -202,7 +202,7 @@ def killed(tmp_path, monkeypatch, server, *deadly):
     """How runs ended that were killed at these steps, the last one at none; and the pipeline they leave."""
     ended = subprocess.run(
         [
-            sys.executable,
+            python(),
             str(Path(__file__).with_name("killing_driver.py")),
             server.secret_key,
             server.url,

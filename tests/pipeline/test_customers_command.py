@@ -18,6 +18,7 @@ import pytest
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
 from tests.events import PATIENCE, Gate
+from tests.processes import python
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "customers.py"
 FIELDS = {
@@ -269,7 +270,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(paystack, place):
     server = paystack(customers=3000)
     gate = Gate(server, lambda: server.stats.total >= 3)
     process = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--json"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [python(), str(SCRIPT), "--json"], cwd=place, stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         text=True, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
     gate.wait()
@@ -280,7 +281,7 @@ def test_ctrl_c_ends_with_130_and_the_next_run_goes_on(paystack, place):
     assert json.loads(out.splitlines()[-1])["exit_code"] == ExitCode.INTERRUPTED
     assert "Traceback" not in talk
     done = subprocess.run(
-        [sys.executable, str(SCRIPT), "--json"], cwd=place, capture_output=True, text=True, check=True,
+        [python(), str(SCRIPT), "--json"], cwd=place, capture_output=True, text=True, check=True,
         env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
     assert json.loads(done.stdout.splitlines()[-1])["warehouse_total"] == 3000

@@ -3,11 +3,12 @@
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
 import pytest
+
+from tests.processes import python
 
 ROOT = Path(__file__).resolve().parents[2]
 
@@ -20,7 +21,7 @@ def machine(tmp_path):
         (tmp_path / folder).mkdir(exist_ok=True)
         kept = {k: v for k, v in os.environ.items() if "PAYSTACK" not in k and "DESTINATION" not in k}
         return subprocess.run(
-            [sys.executable, ROOT / "pipelines" / args[0], *args[1:], "--json"],
+            [python(), ROOT / "pipelines" / args[0], *args[1:], "--json"],
             cwd=tmp_path / folder,
             env={
                 **kept,

@@ -6,7 +6,6 @@ import io
 import json
 import os
 import subprocess
-import sys
 from pathlib import Path
 
 import duckdb
@@ -16,6 +15,7 @@ from paystack_source.bulk.input.csv_file import CsvFile
 from paystack_source.bulk.input.snapshot import Snapshot
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
+from tests.processes import python
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "query.py"
 
@@ -164,7 +164,7 @@ def test_what_is_no_database_is_bad_usage(command, tmp_path, name, capsys):
 @pytest.mark.parametrize("question", [["select range from range(200000)"], []])
 def test_a_reader_of_the_csv_may_leave_early(copy, question):
     child = subprocess.Popen(
-        [sys.executable, str(SCRIPT), "--csv", *question], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
+        [python(), str(SCRIPT), "--csv", *question], stdout=subprocess.PIPE, stderr=subprocess.PIPE,
         env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
     child.stdout.readline()

@@ -10,7 +10,6 @@ import pytest
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.pipeline import PipelineContext
-from dlt.load import Load
 
 from tests.warehouses.servers import S3, Postgres, postgres_server, s3_server
 
@@ -55,21 +54,9 @@ def own_machine(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Pat
     monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
     monkeypatch.setenv("RUNTIME__LOG_LEVEL", "ERROR")
     Container()[PluggableRunContext].reload(str(tmp_path))
-    _look_often(monkeypatch)
     yield tmp_path / "dlt"
     Container()[PluggableRunContext].reload(".")  # the working folder, whatever it is
     Container()[PipelineContext].deactivate()
-
-
-def _look_often(monkeypatch: pytest.MonkeyPatch) -> None:
-    """dlt looks every second whether the step of a lake table is done; tests have more of those than rows."""
-    begin = Load.__init__
-
-    def look_often(self: Load, *args: object, **kwargs: object) -> None:
-        begin(self, *args, **kwargs)
-        self._run_loop_sleep_duration = 0.02
-
-    monkeypatch.setattr(Load, "__init__", look_often)
 
 
 @pytest.fixture

@@ -95,20 +95,9 @@ def stop(_signal: int, _frame: Any) -> None:
     raise KeyboardInterrupt
 
 
-def look_often() -> None:
-    begin = Load.__init__
-
-    def __init__(self: Load, *args: Any, **kwargs: Any) -> None:  # noqa: N807
-        begin(self, *args, **kwargs)
-        self._run_loop_sleep_duration = 0.02
-
-    Load.__init__ = __init__  # type: ignore[method-assign]
-
-
 def run(door: str, destination: str, key: str, url: str, dataset: str, machine: str) -> int:
     """One run; 0 if it ended well."""
     signal.signal(signal.SIGTERM, stop)
-    look_often()
     pipeline = dlt.pipeline(
         "paystack_customers", destination=destination, dataset_name=dataset, pipelines_dir=machine
     )

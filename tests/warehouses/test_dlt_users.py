@@ -14,6 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from paystack_source import paystack_source
 from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
+from tests.processes import python
 from tests.warehouses.conftest import LAKES
 
 ROOT = Path(__file__).parents[2]
@@ -123,7 +124,7 @@ def test_a_destination_may_have_a_name_of_its_own(api, tmp_path, monkeypatch):
     )
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", api.secret_key)
     monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", api.url)
-    done = run(sys.executable, ROOT / "pipelines" / "customers.py", "--destination", "lake", "--json")
+    done = run(python(), ROOT / "pipelines" / "customers.py", "--destination", "lake", "--json")
     assert json.loads(done.stdout.splitlines()[-1])["warehouse_total"] == 250
     assert (tmp_path / "named" / "paystack" / "customers" / "_delta_log").is_dir()
 

@@ -6,7 +6,6 @@ Here after each kind of job, and at two other steps; all of them with PAYSTACK_E
 import os
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from functools import partial
@@ -19,6 +18,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.warehouse.destinations import is_lake, read_table
+from tests.processes import python
 from tests.warehouses.test_copy import assert_same, held, truth
 
 NEVER = 1_000_000
@@ -57,7 +57,7 @@ class Runs:
 def runs(door: str, place, api) -> Iterator[Runs]:
     with subprocess.Popen(
         [
-            sys.executable,
+            python(),
             "-m",
             "tests.warehouses.interrupting_driver",
             door,

@@ -3,7 +3,6 @@
 import os
 import signal
 import subprocess
-import sys
 from pathlib import Path
 
 import pytest
@@ -11,6 +10,7 @@ import pytest
 from paystack_source.warehouse import single_writer
 from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
+from tests.processes import python
 from tests.warehouses.test_copy import assert_same, copy, held, truth
 
 # Copies in loads of some 150 customers; dies when a load is in the warehouse and dlt has not noted it yet.
@@ -21,6 +21,7 @@ from dlt.load import Load
 from paystack_source import PaystackClient
 from paystack_source.warehouse.sync import copy_customers
 from paystack_source.warehouse.copying import Limits
+from tests.processes import python
 
 destination, machine, key, url, deadly = sys.argv[1:]
 noted, packages = Load.complete_package, []
@@ -69,7 +70,7 @@ def test_a_killed_run_goes_on(kind, goes_on, sandbox, warehouse, tmp_path, monke
 
 def run_until_killed(place, machine: Path, api, *, deadly: int) -> subprocess.CompletedProcess:
     return subprocess.run(
-        [sys.executable, "-c", DRIVER, place.destination, str(machine), api.secret_key, api.url, str(deadly)],
+        [python(), "-c", DRIVER, place.destination, str(machine), api.secret_key, api.url, str(deadly)],
         env=os.environ | {"PYTHONPATH": str(Path(__file__).parents[2])},
         capture_output=True,
         text=True,

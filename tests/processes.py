@@ -1,0 +1,177 @@
+"""Processes that need not import anything first: `python()` stands for `sys.executable` where a test starts commands.
+
+Importing dlt, pandas and DuckDB takes most of a short command's time. So one process per test worker has imported all of
+it, and forks a fresh child for each command. The child has the working folder, the environment, the arguments and the
+streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c` and our own modules
+are run so; all else is run by the interpreter itself. Not for tests of SIGKILL: it reaches the caller alone.
+
+`tests/test_wheel.py` and the README's commands are started without this, as a user does.
+"""
+
+from __future__ import annotations
+
+import array
+import atexit
+import contextlib
+import functools
+import io
+import json
+import os
+import runpy
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import time
+import types
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+MODULES = ("paystack_source", "tests.")
+
+# What stands for the interpreter. It passes its streams to the process that forks, and then signals to the child.
+CALLER = """#!{python} -SEs
+import array, json, os, signal, socket, sys
+arguments = sys.argv[1:]
+first = (arguments or [""])[0]
+ours = first.endswith(".py") or first == "-c" or first == "-m" and arguments[1].startswith({modules!r})
+if not ours or os.environ.keys() & {{"PYTHONIOENCODING", "PYTHONUTF8", "LC_ALL"}}:
+    os.execv({python!r}, [{python!r}, *arguments])
+with socket.socket(socket.AF_UNIX) as line:
+    line.connect({address!r})
+    told = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
+    streams = array.array("i", [0, 1, 2])
+    line.sendmsg([len(told).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
+    line.sendall(told)
+    answers = line.makefile("rb")
+    child = int(answers.readline())
+    for passed_on in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
+        signal.signal(passed_on, lambda number, frame: os.kill(child, number))
+    for number in (0, 1, 2):
+        os.close(number)
+    code = int(answers.readline())
+if code < 0:
+    signal.signal(-code, signal.SIG_DFL)
+    os.kill(os.getpid(), -code)
+os._exit(code)
+"""
+
+
+@functools.cache
+def python() -> str:
+    """The path of what runs our commands as `sys.executable` does, only sooner."""
+    folder = Path(tempfile.mkdtemp(prefix="forks-"))
+    caller, address = folder / "python", folder / "line"
+    caller.write_text(CALLER.format(python=sys.executable, modules=MODULES, address=str(address)))
+    caller.chmod(0o755)
+    server = subprocess.Popen([sys.executable, __file__, address], cwd=ROOT, stdin=subprocess.PIPE,
+                              stdout=subprocess.PIPE)  # fmt: skip
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    atexit.register(server.kill)
+    assert server.stdout is not None
+    assert server.stdout.readline() == b"ready\n"
+    return str(caller)
+
+
+def serve(address: str) -> None:
+    """Import everything, then fork a child for each caller until standard input ends."""
+    sys.path[0] = str(ROOT)
+
+    with socket.socket(socket.AF_UNIX) as door:
+        door.bind(address)
+        door.listen(64)
+        sys.stdout.write("ready\n")
+        sys.stdout.flush()
+        while True:
+            line, _ = door.accept()
+            if not os.fork():
+                door.close()
+                _attend(line)
+            line.close()
+            _reap()
+
+
+def _reap() -> None:
+    with contextlib.suppress(ChildProcessError):
+        while os.waitpid(-1, os.WNOHANG)[0]:
+            pass
+
+
+def _attend(line: socket.socket) -> None:
+    """Fork the command, and tell its caller how it ends."""
+    length, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(12))
+    streams = array.array("i")
+    for _, _, data in ancillary:
+        streams.frombytes(data)
+    with line.makefile("rb") as lines:
+        arguments, folder, environment = json.loads(lines.read(int.from_bytes(length, "big")))
+    child = os.fork()
+    if not child:
+        line.close()
+        _become(arguments, folder, environment, list(streams))
+    for stream in streams:
+        os.close(stream)
+    line.sendall(f"{child}\n".encode())
+    _, status = os.waitpid(child, 0)
+    with contextlib.suppress(OSError):
+        line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
+    os._exit(0)
+
+
+def _become(arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
+    code: Any = 1
+    try:
+        os.chdir(folder)
+        os.environ.clear()
+        os.environ.update(environment)
+        time.tzset()
+        for number, stream in enumerate(streams):
+            os.dup2(stream, number)
+            if stream > 2:
+                os.close(stream)
+        sys.stdin = io.TextIOWrapper(io.BufferedReader(io.FileIO(0)), encoding="utf-8")
+        sys.stdout = io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(1, "w")), encoding="utf-8", line_buffering=os.isatty(1)
+        )
+        sys.stderr = io.TextIOWrapper(
+            io.BufferedWriter(io.FileIO(2, "w")),
+            encoding="utf-8",
+            errors="backslashreplace",
+            line_buffering=True,
+        )
+        sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+        if arguments[0] == "-c":
+            sys.argv = ["-c", *arguments[2:]]
+            sys.path[0] = folder
+            main = types.ModuleType("__main__")
+            sys.modules["__main__"] = main
+            exec(compile(arguments[1], "<string>", "exec"), main.__dict__)
+        elif arguments[0] == "-m":
+            sys.argv = ["-m", *arguments[2:]]
+            sys.path[0] = folder
+            runpy.run_module(arguments[1], run_name="__main__", alter_sys=True)
+        else:
+            sys.argv = arguments
+            sys.path[0] = str(Path(arguments[0]).resolve().parent)
+            runpy.run_path(arguments[0], run_name="__main__")
+        code = 0
+    except SystemExit as ended:
+        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+    except BaseException:  # noqa: BLE001
+        import traceback
+
+        traceback.print_exc()
+    finally:
+        with contextlib.suppress(Exception):
+            sys.stdout.flush()
+            sys.stderr.flush()
+        atexit._run_exitfuncs()
+        os._exit(code)
+
+
+if __name__ == "__main__":
+    signal.signal(signal.SIGINT, signal.default_int_handler)
+    serve(sys.argv[1])
