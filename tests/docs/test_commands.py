@@ -137,7 +137,6 @@ def next_lines(text):
     [
         ("make demo", 4),
         ("python pipelines/customers.py", 1),
-        ("python pipelines/customers.py --dataset paystack_ng", 1),
         ("python pipelines/customers.py --sandbox --dataset paystack_ng --details", 1),
     ],
 )

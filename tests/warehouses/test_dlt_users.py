@@ -84,15 +84,14 @@ def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine)
     "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
 )
 def test_who_has_tables_emptied_before_a_load_gets_everybody_anew(how, api, warehouse, own_machine):
-    pipeline = warehouse("duckdb").pipeline(own_machine)
-    for _ in range(2):
-        pipeline.run(source(api, history=True, details=True))
+    pipeline, more = warehouse("duckdb").pipeline(own_machine), {"history": True, "details": True}
+    pipeline.run(source(api, **more))
     api.add_customers(2)
     for _ in range(2):
-        pipeline.run(source(api, history=True, details=True), **how)
+        pipeline.run(source(api, **more), **how)
         assert held_ids(pipeline) == sorted(ids(api))
-        for table in ("customers_history", "customer_details"):
-            assert read_table(pipeline, table).num_rows in {250, 252}, table
+    for table in ("customers_history", "customer_details"):
+        assert read_table(pipeline, table).num_rows in {250, 252}, table
 
 
 def test_without_a_destination_it_can_be_extracted_and_without_a_pipeline_read(api, own_machine):

@@ -44,7 +44,6 @@ with PaystackClient(key, base_url=url, quota=0, read_only=True) as client:
 @pytest.mark.parametrize(
     ("kind", "goes_on"),
     [
-        ("postgres", "here"),
         ("parquet", "here"),
         ("delta-s3", "elsewhere"),
         ("iceberg", "elsewhere"),
