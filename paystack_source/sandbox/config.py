@@ -78,6 +78,9 @@ class SandboxConfig:
     read_lag: float = 0.0  # for so long after a write, reads still show what was before
     verdict_delay: float = 3.0
     verdict_after_fetches: int | None = None  # when set, counts fetches instead of time
+    validated_names: Literal["ignored", "refused"] = (
+        "ignored"  # what an update of a validated person's names is
+    )
 
     # customers moving while someone reads
     churn_every: int = 0  # after so many list requests ...

@@ -163,6 +163,7 @@ class Paystack:
 
     def _effect(self, found: tuple[str, str], call: Call, config: SandboxConfig, now: float) -> Answer:
         endpoint, part = found
+        self.store.settle(now)
         try:
             answer = self._handlers[endpoint](call, part, config, now)
         except Refused as refused:

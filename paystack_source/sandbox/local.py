@@ -145,6 +145,7 @@ class Sandbox:
         """
         config = self.config
         last = -1
+        self._settle()
         while True:
             with self.paystack.lock:
                 records = self.paystack.store.records_after(last)
@@ -154,8 +155,14 @@ class Sandbox:
             for record in records:
                 yield drift(record, config) if as_listed else record
 
+    def _settle(self) -> None:
+        """An identity check that is due has its effect, whether anybody asks or not."""
+        with self.paystack.lock:
+            self.paystack.store.settle(self.config.clock())
+
     def customer_truth(self, code: str) -> dict[str, Any]:
         """One customer by code. Raises `KeyError`."""
+        self._settle()
         with self.paystack.lock:
             return self.paystack.store.record(self._number(code))
 

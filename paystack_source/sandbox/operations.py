@@ -6,6 +6,7 @@ through the store and its write log. Runs under the lock of `Paystack`.
 
 from __future__ import annotations
 
+import hashlib
 import json
 import random
 import re
@@ -70,6 +71,7 @@ class Operations:
             raise answers.unknown_customer()
         if (asked := self._store.verdict(number)) is not None and asked[1] > 0:
             self._store.count_fetch(number)
+            self._store.settle(now)
         cards = [
             card
             for card in answers.authorizations_of(record)
@@ -147,17 +149,23 @@ class Operations:
             raise invalid('"type" must be one of [bank_account]')
         if not re.fullmatch(r"[A-Za-z]{2}", given["country"]):
             raise invalid("Please enter a valid country")
-        if not re.fullmatch(r"[0-9]{11}", given["bvn"]):
+        # Documented: a BVN of 12 digits, though real ones have 11.
+        if not re.fullmatch(r"[0-9]{11,12}", given["bvn"]):
             raise invalid("Invalid BVN")
         if not re.fullmatch(r"[0-9]{10}", given["account_number"]):
             raise invalid("Please enter a valid account number")
         number = self._customer(part)
+        told = "|".join(given[name] for name in ("country", "bank_code", "account_number", "bvn"))
+        credentials = hashlib.sha256(told.encode()).hexdigest()
+        if self._store.validated_with(number) == credentials:
+            raise Refused(error(400, "Customer already validated using the same credentials"))
         # Bank and identity are not checked anywhere here: a BVN that ends in 9 is one that will not match.
         body = {"type": given["type"], "country": given["country"].upper(), "status": "success"}
         due, fetches = now + config.verdict_delay, 0
         if config.verdict_after_fetches is not None:
             due, fetches = now, config.verdict_after_fetches
         self._store.ask_verdict(number, due, fetches, body, good=not given["bvn"].endswith("9"))
+        self._store.identify(number, credentials, given["first_name"], given["last_name"])
         self._log(now, "identification", number, {"type": given["type"]})
         return success("Customer Identification in progress", status=202)
 
@@ -196,6 +204,11 @@ class Operations:
     def _change(
         self, number: int, endpoint: str, changes: dict[str, Any], config: SandboxConfig, now: float
     ) -> dict[str, Any]:
+        locked = {"first_name", "last_name"} & changes.keys()
+        if locked and self._store.validated_with(number) is not None:
+            if config.validated_names == "refused":
+                raise invalid("The names of a validated customer cannot be changed")
+            changes = {name: value for name, value in changes.items() if name not in locked}
         if config.metadata_update == "merge" and isinstance(changes.get("metadata"), dict):
             before = self._store.record(number)["metadata"]
             changes = changes | {"metadata": (before or {}) | changes["metadata"]}

@@ -38,6 +38,13 @@ CREATE TABLE writes (
     n INTEGER PRIMARY KEY, at REAL NOT NULL, endpoint TEXT NOT NULL, customer_code TEXT, changes TEXT NOT NULL
 );
 """
+# Made when a file is opened, since files of earlier versions lack it.
+_IDENTITIES = """
+CREATE TABLE IF NOT EXISTS identities (
+    customer_id INTEGER, validated INTEGER, credentials TEXT NOT NULL, first_name TEXT, last_name TEXT,
+    PRIMARY KEY (customer_id, validated)
+) WITHOUT ROWID
+"""
 _INDEXES = """
 CREATE UNIQUE INDEX customers_code ON customers (code);
 CREATE UNIQUE INDEX customers_email ON customers (email_key);
@@ -78,6 +85,9 @@ class Store:
         self._last_id = self._db.execute("SELECT max(id) FROM customers").fetchone()[0] or FIRST_ID
         self._changed: dict[int, tuple[float, bytes | None]] = {}
         self._people = People(f"{self.seed}:{self._last_id}", self.domain, self._last_id)
+        self._db.execute(_IDENTITIES)
+        undecided = self._db.execute("SELECT customer_id FROM identities WHERE NOT validated")
+        self._undecided = {number for (number,) in undecided}
 
     def close(self) -> None:
         """Write everything back and let go of the file."""
@@ -223,6 +233,38 @@ class Store:
 
     def count_fetch(self, number: int) -> None:
         self._db.execute("UPDATE verdicts SET fetches = fetches - 1 WHERE customer_id = ?", (number,))
+
+    def identify(self, number: int, credentials: str, first_name: str, last_name: str) -> None:
+        """Keep what an identity check was asked with, until its verdict is due."""
+        self._db.execute(
+            "INSERT OR REPLACE INTO identities VALUES (?, 0, ?, ?, ?)",
+            (number, credentials, first_name, last_name),
+        )
+        self._undecided.add(number)
+
+    def settle(self, now: float) -> None:
+        """Verdicts that are due: who is validated gets the names of the check, for good."""
+        for number in sorted(self._undecided):
+            due, fetches, good, _ = self.verdict(number) or (now, 0, False, {})
+            if now < due or fetches > 0:
+                continue
+            self._undecided.discard(number)
+            self._db.execute(
+                "DELETE FROM identities WHERE customer_id = ? AND validated = ?", (number, int(good))
+            )
+            if good:
+                self._db.execute("UPDATE identities SET validated = 1 WHERE customer_id = ?", (number,))
+                names = self._db.execute(
+                    "SELECT first_name, last_name FROM identities WHERE customer_id = ?", (number,)
+                ).fetchone()
+                self.change(number, dict(zip(("first_name", "last_name"), names, strict=True)), due)
+
+    def validated_with(self, number: int) -> str | None:
+        """The credentials that a customer was validated with; None if that has not happened."""
+        found = self._db.execute(
+            "SELECT credentials FROM identities WHERE customer_id = ? AND validated", (number,)
+        ).fetchone()
+        return None if found is None else str(found[0])
 
     def is_dead(self, authorization_code: str) -> bool:
         query = "SELECT 1 FROM dead_authorizations WHERE code = ?"

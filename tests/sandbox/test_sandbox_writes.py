@@ -330,6 +330,53 @@ def test_a_bvn_that_ends_in_9_never_matches(call):
     assert identity(ask, code) == (False, None)
 
 
+NAMES = {"first_name": "Uchenna", "last_name": "Okoro"}
+
+
+def names(ask, code):
+    return {name: value for name, value in ask.fetch(code).rows.items() if name in NAMES}
+
+
+def test_an_identity_check_writes_the_names_and_locks_them(call):
+    clock = Clock()
+    ask = call(clock=clock, verdict_delay=30)
+    row = someone(ask)
+    code, before = row["customer_code"], {name: row[name] for name in NAMES}
+    ask.identify(code, bvn="222222222221", **NAMES)  # as documented: 12 digits
+    assert names(ask, code) == before
+    clock.now += 30
+    assert next(ask.sandbox.customers_truth())["first_name"] == "Uchenna"
+    assert names(ask, code) == NAMES
+    changed = ask.update(code, first_name="Ada", phone="0803")
+    assert (changed.status, changed.rows["first_name"], changed.rows["phone"]) == (200, "Uchenna", "0803")
+    ask.sandbox.configure(validated_names="refused")
+    assert ask.update(code, first_name="Ada").status == 400
+    assert ask.update(code, phone="0804").status == 200
+    ask.identify(code, first_name="Chidi")  # another check alone may change them
+    clock.now += 30
+    assert names(ask, code)["first_name"] == "Chidi"
+
+
+def test_a_check_that_fails_changes_no_name(call):
+    ask = call(verdict_delay=0)
+    row = someone(ask)
+    ask.identify(row["customer_code"], bvn="20012345679", **NAMES)
+    assert names(ask, row["customer_code"]) == {name: row[name] for name in NAMES}
+    assert ask.update(row["customer_code"], first_name="Ada").rows["first_name"] == "Ada"
+
+
+def test_who_was_validated_is_not_validated_with_the_same_again(call):
+    ask = call(verdict_delay=0)
+    code = someone(ask)["customer_code"]
+    assert ask.identify(code).status == 202
+    again = ask.identify(code)
+    assert (again.status, again.json["message"]) == (
+        400,
+        "Customer already validated using the same credentials",
+    )
+    assert ask.identify(code, bvn="20012345671").status == 202
+
+
 @pytest.mark.parametrize(
     "missing", ["first_name", "last_name", "type", "country", "bvn", "bank_code", "account_number"]
 )
