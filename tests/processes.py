@@ -143,6 +143,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
             line_buffering=True,
         )
         sys.__stdin__, sys.__stdout__, sys.__stderr__ = sys.stdin, sys.stdout, sys.stderr
+        sys.path[1:1] = filter(None, environment.get("PYTHONPATH", "").split(os.pathsep))
         if arguments[0] == "-c":
             sys.argv = ["-c", *arguments[2:]]
             sys.path[0] = folder
@@ -159,7 +160,10 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
             runpy.run_path(arguments[0], run_name="__main__")
         code = 0
     except SystemExit as ended:
-        code = ended.code if isinstance(ended.code, int) else int(ended.code is not None)
+        code = ended.code or 0
+        if not isinstance(code, int):
+            print(code, file=sys.stderr)
+            code = 1
     except BaseException:  # noqa: BLE001
         import traceback
 

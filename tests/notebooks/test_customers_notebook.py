@@ -125,8 +125,19 @@ def test_the_history_tells_how_it_changed(seeded, truth, place):
     }
 
 
-def test_without_a_history_it_says_that_no_change_is_recorded(empty):
-    assert "No change of a risk action is recorded" in empty.text()
+def test_without_a_history_and_bulk_runs_it_says_that_none_is_recorded(empty):
+    assert "The copies saw no change of a risk action" in empty.text()
+    assert "No bulk run is recorded in this copy" in empty.text()
+
+
+def test_what_changed_lately_is_shown(seeded, truth):
+    newest = datetime.fromisoformat(max(row["last_read"] for row in seeded.frames["copied"]))
+    came = [row for row in truth if datetime.fromisoformat(row["createdAt"]) > newest - timedelta(days=1)]
+    assert f"{len(came):,} customers came in the 24 hours" in seeded.text()
+    changes = seeded.frames["changed"]
+    assert changes
+    assert {row["field"] for row in changes} <= {"risk_action", "email", "first_name", "last_name", "phone"}
+    assert all(row["was"] != row["became"] for row in changes)
 
 
 # --- what is known of them
