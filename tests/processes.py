@@ -162,7 +162,6 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
     except SystemExit as ended:
         code = ended.code or 0
         if not isinstance(code, int):
-            print(code, file=sys.stderr)
             code = 1
     except BaseException:  # noqa: BLE001
         import traceback
