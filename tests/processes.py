@@ -162,6 +162,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
     except SystemExit as ended:
         code = ended.code or 0
         if not isinstance(code, int):
+            sys.stderr.write(f"{code}\n")
             code = 1
     except BaseException:  # noqa: BLE001
         import traceback
