@@ -8,6 +8,7 @@ from pathlib import Path
 
 ROOT = Path(__file__).resolve().parents[2]
 NOT_RUN = re.compile(r"<!-- not run: (?P<reason>.+?) -->")
+OUTPUT = "<!-- what it shows -->"
 
 
 def files():
@@ -23,6 +24,7 @@ class Block:
     language: str
     text: str
     not_run: str | None
+    is_output: bool = False
 
     @property
     def where(self):
@@ -30,21 +32,23 @@ class Block:
 
 
 def blocks(path):
-    """The fenced blocks of a page, each with the reason given just above it for not running it, if any."""
+    """The fenced blocks of a page, each with what stands just above it: a reason for not running it, or that it is
+    what the block before it shows."""
     found, inside, start, language, reason, waiting = [], None, 0, "", None, None
+    output = False
     for number, text in enumerate(path.read_text(encoding="utf-8").splitlines(), start=1):
         fence = re.match(r"^\s*(`{3,})(\w*)", text)
         if inside is None and fence:
             inside, start, language, reason = [], number, fence[2], waiting
         elif inside is not None and fence and not fence[2]:
-            found.append(Block(path, start, language, "\n".join(inside) + "\n", reason))
-            inside, waiting = None, None
+            found.append(Block(path, start, language, "\n".join(inside) + "\n", reason, output))
+            inside, waiting, output = None, None, False
         elif inside is not None:
             inside.append(text)
         elif marker := NOT_RUN.search(text):
             waiting = marker["reason"]
         elif text.strip():
-            waiting = None
+            waiting, output = None, text.strip() == OUTPUT
     assert inside is None, f"{path}: a fence is left open at line {start}"
     return found
 

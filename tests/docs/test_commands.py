@@ -86,8 +86,10 @@ def environ(checkout, api):
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
 def test_a_page_can_be_followed(path, checkout, api):
-    env = environ(checkout, api)
+    env, shown = environ(checkout, api), ""
     for block in blocks(path):
+        if block.is_output:
+            assert_shown(block, shown)
         if block.language not in RUNNABLE or block.not_run:
             continue
         text = KEY.sub(str(api.secret_key), block.text)
@@ -110,6 +112,21 @@ def test_a_page_can_be_followed(path, checkout, api):
         assert done.returncode == int(expected[1] if expected else 0), (
             f"{block.where}\n{text}\n--- stdout\n{done.stdout[-3000:]}\n--- stderr\n{done.stderr[-3000:]}"
         )
+        shown = done.stdout + done.stderr
+
+
+def assert_shown(block, shown):
+    """Each line of the page is there, in this order, but for numbers, codes, folders and what `…` stands for."""
+    said = iter([without_chances(line) for line in shown.splitlines()])
+    for line in block.text.splitlines():
+        wanted = without_chances(line)
+        if wanted and "…" not in wanted:
+            assert wanted in said, f"{block.where}: {line!r} is not what is shown:\n{shown}"
+
+
+def without_chances(line):
+    line = re.sub(r"\b(CUS_\w+|[0-9a-f]{12}|[0-9-]+-[a-z-]+-[0-9a-f]{4})\b|/\S*/", "*", line)
+    return " ".join(re.sub(r"[0-9][0-9.,:]*", "0", line).split())
 
 
 def pasted(line, checkout, env):
