@@ -13,19 +13,21 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.bulk.describe import plan_frame, switches
+from paystack_source.bulk.describe import plan_frame
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import Table, open_table
-from paystack_source.bulk.masking import masked
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.run.results import COLUMNS, masked_columns, may_be_fed_back, row_results
+from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, masked_columns, outcome_cells
+from paystack_source.bulk.run.results import may_be_fed_back, row_results
 from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
+from paystack_source.commands import where_chosen
 from paystack_source.errors import ConfigError
 from paystack_source.progress import Progress, Silent
+from paystack_source.values import masked
 from paystack_source.warehouse.write_back import WriteBack
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runs import Run
 
 log = logging.getLogger("paystack_source")
@@ -136,9 +138,9 @@ class BulkResult:
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
         with self._report.run.journal() as journal:
-            cells = [result.cells for result in row_results(self._report.plan, journal)]
-        outcomes = pd.DataFrame(cells, columns=list(COLUMNS), index=frame.index, dtype="string")
-        kept = frame.drop(columns=[name for name in COLUMNS if name in frame.columns])
+            cells = [outcome_cells(result) for result in row_results(self._report.plan, journal)]
+        outcomes = pd.DataFrame(cells, columns=list(OUTCOME_COLUMNS), index=frame.index, dtype="string")
+        kept = frame.drop(columns=[name for name in OUTCOME_COLUMNS if name in frame.columns])
         return pd.concat([kept, outcomes], axis=1)
 
     def __str__(self) -> str:
@@ -243,7 +245,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
     return PlanOptions(
         refresh=settings.get("refresh", "auto"),
         quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
-        switches=switches({**settings, "no_copy": settings.get("copy") is not None}),
+        switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
         **planning,
     )
 

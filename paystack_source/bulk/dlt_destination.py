@@ -29,7 +29,7 @@ from dlt.common.destination.exceptions import DestinationTerminalException
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
@@ -43,7 +43,7 @@ if TYPE_CHECKING:
     from dlt.common.destination import Destination
 
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runs import Run
 
 log = logging.getLogger("paystack_source")
@@ -96,7 +96,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     """One file: start its run, or go on with it."""
     own = client or PaystackClient(operations=reach(operation))
     try:
-        snapshot = Snapshot.of(path)
+        snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
         service = BulkService(own, runs, _Unattended(approved=approved))
@@ -145,7 +145,7 @@ class _Unattended:
         """The run was agreed to when it began."""
 
 
-def run_id_of(snapshot: Snapshot, operation: str) -> str:
+def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
     """The same for the same file of the same load, however often dlt hands it over."""
     load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())

@@ -20,18 +20,19 @@ import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.describe import COMMAND
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
-from paystack_source.bulk.run.claims import Claim, Scope
-from paystack_source.bulk.run.recording import catch_up, load
-from paystack_source.bulk.run.report import conclude, rows_left
+from paystack_source.bulk.run.recording import RunRecord, catch_up, record_runs
+from paystack_source.bulk.run.register import AppliedPlan, Scope
+from paystack_source.bulk.run.result_files import conclude
+from paystack_source.bulk.run.results import rows_left
 from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
-from paystack_source.bulk.run.states import Action, Event, Kind, Phase
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
 from paystack_source.errors import (
     AppliedError,
     BrokenOffError,
@@ -47,9 +48,9 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
-    from paystack_source.bulk.run.claims import Claims
-    from paystack_source.bulk.run.recording import Warehouse
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.recording import WriteBackTarget
+    from paystack_source.bulk.run.register import PlanLock
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runner import StopRules
     from paystack_source.bulk.run.send import Done, Job
     from paystack_source.bulk.run.states import RowState
@@ -57,7 +58,7 @@ if TYPE_CHECKING:
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
-_SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
+_SETTLED: Final = {EventKind.APPLIED, EventKind.PENDING, EventKind.REJECTED, EventKind.FOUND}
 
 
 class Console(Protocol):
@@ -96,7 +97,7 @@ class BulkService:
     client: PaystackClient
     runs: Runs
     console: Console
-    warehouse: Warehouse | None = None
+    warehouse: WriteBackTarget | None = None
     """Where the copy is and where runs are recorded; None for neither."""
     records: bool = True
     """Whether runs are loaded into the warehouse."""
@@ -165,7 +166,7 @@ class BulkService:
         """
         quota = self.per_minute
         if quota is None:
-            used = self.client.quota_use(OPERATIONS[operation].endpoint)
+            used = self.client.quota_use(BULK_OPERATIONS[operation].endpoint)
             quota = 0.0 if used is None else used[1] / options.quota_share
         account = self.account.integration
         options = msgspec.structs.replace(options, account=account, quota=quota)
@@ -203,12 +204,12 @@ class BulkService:
         self.console.agree(plan)
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
         secrets = plan.secrets(source)
-        with self.runs.lock(plan) as claims:
-            self._refuse_applied(plan, scope, claims)
+        with self.runs.lock(plan) as lock:
+            self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                finished = self._send(run, plan, secrets, claims, scope, source)
-        return self._recorded(finished)
+                ended = self._send(run, plan, secrets, lock, scope)
+        return self._recorded(*ended)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
         """Go on with a run: read back what is in doubt, send what is unsent.
@@ -220,12 +221,12 @@ class BulkService:
         self.console.agree_to_resume(run)
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         secrets = plan.secrets(source)
-        with Runs(run.folder.parent).lock(plan) as claims:
-            before = claims.of(scope)
+        with Runs(run.folder.parent).lock(plan) as lock:
+            before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            finished = self._send(run, plan, secrets, claims, scope, source)
-        return self._recorded(finished)
+            ended = self._send(run, plan, secrets, lock, scope)
+        return self._recorded(*ended)
 
     def settle(self, run: Run) -> int:
         """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
@@ -233,24 +234,24 @@ class BulkService:
         Raises `BusyError` while the run is under way.
         """
         plan = run.plan()
-        ask = OPERATIONS[plan.header.operation].settle
+        ask = BULK_OPERATIONS[plan.header.operation].settle
         if ask is None:
             return 0
         settled = 0
-        with Runs(run.folder.parent).lock(plan) as claims, run.journal() as journal:
+        with Runs(run.folder.parent).lock(plan) as lock, run.journal() as journal:
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
                 if row.row not in pending or (kind := ask(self.client, row)) is None:
                     continue
-                message = "identity verified" if kind is Kind.VERIFIED else "identity check failed"
-                journal.append([Event(row.row, kind, self.now(), message=message)])
+                message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
+                journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
                 settled += 1
-            claims.end(run.run_id, self.now(), journal.last_seq)
+            lock.end(run.run_id, self.now(), journal.last_seq)
         return settled
 
-    def _recorded(self, finished: RunReport) -> RunReport:
-        if self.warehouse is not None and self.records:
-            record([finished], self.warehouse)
+    def _recorded(self, finished: RunReport, ready: RunRecord | None) -> RunReport:
+        if self.warehouse is not None and ready is not None:
+            record_runs([finished], self.warehouse, ready)
         return finished
 
     def _scope(self, account: int | None) -> Scope:
@@ -275,11 +276,11 @@ class BulkService:
         )
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
-    def _refuse_applied(self, plan: Plan, scope: Scope, claims: Claims) -> None:
+    def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock) -> None:
         """Raises `AppliedError` if any note, the run that the plan is in, or the warehouse knows of an apply."""
-        before, own = claims.of(scope), owner(plan.path)
+        before, own = lock.applied(scope), owner(plan.path)
         if own is not None:
-            before = Claim(run_id=own.run_id, folder=str(own.folder))
+            before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
         if before is not None:
             raise _applied(before)
         if self.warehouse is None:
@@ -287,10 +288,10 @@ class BulkService:
         try:
             run_id = self.warehouse.applied_by(plan.header.plan_id, scope.key_mode, scope.account)
         except Exception as error:  # noqa: BLE001 - any destination's own errors
-            if claims.problem is None or OPERATIONS[plan.header.operation].repeatable:
+            if lock.problem is None or BULK_OPERATIONS[plan.header.operation].repeatable:
                 return  # the register is enough, or a second time does no harm
             raise ConfigError(
-                f"Whether this plan was applied before is not known: {claims.problem} The warehouse could not be "
+                f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
                 f"asked either: {explain(error).message}",
                 advice="Make one of the two work; nothing was sent.",
             ) from None
@@ -300,17 +301,11 @@ class BulkService:
             )
             raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _send(  # noqa: PLR0913, PLR0917 - all that was checked before
-        self,
-        run: Run,
-        plan: Plan,
-        secrets: Callable[[PlanRow], dict[str, str]],
-        claims: Claims,
-        scope: Scope,
-        source: Any,  # noqa: ANN401 - any frame
-    ) -> RunReport:
-        """One session of the run, its lock being held."""
-        operation = OPERATIONS[plan.header.operation]
+    def _send(
+        self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]], lock: PlanLock, scope: Scope
+    ) -> tuple[RunReport, RunRecord | None]:
+        """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
+        operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
             operation,
@@ -321,27 +316,29 @@ class BulkService:
             now=self.now,
         )
         workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender)
-        with contextlib.ExitStack() as stack:
-            journal = stack.enter_context(run.journal())
-            shown = stack.enter_context(
-                self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows")
-            )
+        rows = (row for row in plan.rows() if row.verdict == "send")
+        with (
+            run.journal() as journal,
+            self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows") as shown,
+        ):
             on_done = _follow(shown, self.client, operation.endpoint)
-            rows = (row for row in plan.rows() if row.verdict == "send")
             runner = Runner(
                 operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=on_done
             )
             run.discard_results()
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
-            claims.add(Claim(run_id=run.run_id, folder=folder, scope=scope, started=started))  # first of all
+            lock.add(
+                AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started)
+            )  # first of all
             number = journal.begin_session(started, who=_who(), host=socket.gethostname())
             try:
                 with stopping(runner):
                     ended = runner.run()
                 requests = self.client.stats.requests - before
                 journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
-                finished = conclude(run, plan, journal, ended, source=source)
+                ready = RunRecord(run, plan, journal) if self.warehouse and self.records else None
+                finished = conclude(run, plan, journal, ended=ended, record=ready)
             except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
                 stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
                 raise
@@ -350,21 +347,11 @@ class BulkService:
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
-                with contextlib.suppress(
-                    Exception
-                ):  # a full disk: what ended the session is to be told, not this
-                    claims.end(run.run_id, self.now(), journal.last_seq)
-            if claims.problem is not None:
-                finished.warnings.append(claims.problem)
-            return finished
-
-
-def record(finished: list[RunReport], warehouse: Warehouse) -> None:
-    """Load these runs into the warehouse. If that cannot be, nothing is lost, and each of them says why."""
-    problem = load(warehouse, [one.run for one in finished])
-    for one in finished if problem else ():
-        one.not_loaded = problem
-        one.warnings += [problem] if problem else []
+                with contextlib.suppress(Exception):  # a full disk: tell what ended the session, not this
+                    lock.end(run.run_id, self.now(), journal.last_seq)
+        if lock.problem is not None:
+            finished.warnings.append(lock.problem)
+        return finished, ready
 
 
 def reach(operation: str | None) -> set[str]:
@@ -372,7 +359,7 @@ def reach(operation: str | None) -> set[str]:
 
     To be given to `PaystackClient(operations=…)`.
     """
-    return {"list", "fetch"} | ({OPERATIONS[operation].endpoint} if operation else set())
+    return {"list", "fetch"} | ({BULK_OPERATIONS[operation].endpoint} if operation else set())
 
 
 def _follow(
@@ -388,18 +375,18 @@ def _follow(
     return on_done
 
 
-def _applied(claim: Claim) -> AppliedError:
+def _applied(entry: AppliedPlan) -> AppliedError:
     """Says where the run is, and how to go on with it if something of it is left."""
-    where = f"This plan was applied before, as run {claim.run_id} in {claim.folder}."
-    if not claim.is_there:
+    where = f"This plan was applied before, as run {entry.run_id} in {entry.folder}."
+    if not entry.is_there:
         gone = f"{where} That folder is gone, so the run cannot be resumed."
-        return AppliedError(gone, advice=_AGAIN, run_id=claim.run_id)
-    run = Run(Path(claim.folder))
+        return AppliedError(gone, advice=_AGAIN, run_id=entry.run_id)
+    run = Run(Path(entry.folder))
     with contextlib.suppress(ConfigError, JournalError):
         if not rows_left(run):
-            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=claim.run_id)
+            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=entry.run_id)
     advice = f"Go on with it: {COMMAND} resume {run.name}"
-    return AppliedError(where, advice=advice, run_id=claim.run_id, goes_on=True)
+    return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:

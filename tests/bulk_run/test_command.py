@@ -12,7 +12,7 @@ import pytest
 
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.run.states import Event, Kind
+from paystack_source.bulk.run.states import EventKind, JournalEvent
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -498,7 +498,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
     assert "Incomplete" in first.err.splitlines()
 
     def killed(self):
-        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)
@@ -536,9 +536,9 @@ def test_a_first_line_that_holds_data_is_not_repeated(desk):
     assert "Amina" not in said.err + said.out
 
 
-@pytest.mark.parametrize("where", ["service.Runner.run", "run.report.write_results"])
+@pytest.mark.parametrize("where", ["service.Runner.run", "service.conclude"])
 def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(desk, monkeypatch, where):
-    def full(*_args):
+    def full(*_args, **_more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -559,7 +559,7 @@ def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monke
     assert len(desk.results(said, "unsent_file")) == 3
 
     def killed(self):
-        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)

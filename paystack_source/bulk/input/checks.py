@@ -20,10 +20,9 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, Column, Operation
+from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
 from paystack_source.errors import InputError, Problem
-from paystack_source.values import json_text
+from paystack_source.values import json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
@@ -79,7 +78,7 @@ class Match:
 
 
 def match_columns(
-    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+    operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
 ) -> Match:
     """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
 
@@ -113,7 +112,7 @@ def match_columns(
         problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints(*fields)}"))
     if problems:
         raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
-    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
     return Match(found, ignored, warnings)
 
 
@@ -123,7 +122,7 @@ def _compared(name: str) -> str:
     return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
 
 
-def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
     compared = [_compared(name) for name in names]
     problems = [
         Problem(None, name, "stands in the header more than once")
@@ -144,7 +143,7 @@ def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[
     return found, problems
 
 
-def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
     """Unused input columns that look like a column of the operation that was not found."""
     lacking = [column for column in operation.columns if column.name not in found]
     known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
@@ -180,7 +179,7 @@ class Checker:
 
     def __init__(  # noqa: PLR0913  # what is checked, against what
         self,
-        operation: Operation,
+        operation: BulkOperation,
         table: Table,
         match: Match,
         given: dict[str, str],
@@ -212,7 +211,7 @@ class Checker:
     def warnings(self) -> list[str]:
         """What the plan should say about the input, though nothing is wrong."""
         said = [
-            f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
+            f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ]
         if self._placeholders:
@@ -230,7 +229,7 @@ class Checker:
             fields += [(name, pa.int64() if name == "id" else pa.string()) for name in self._staged(column)]
         return pa.schema(fields)
 
-    def _staged(self, column: Column) -> tuple[str, ...]:
+    def _staged(self, column: InputColumn) -> tuple[str, ...]:
         """What a column is called from here on."""
         if column.secret:
             return f"s_{column.name}", f"h_{column.name}"
@@ -273,7 +272,7 @@ class Checker:
         columns = zip(*self._doubts, strict=True) if self._doubts else [()] * len(DOUBTS)
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, DOUBTS, strict=True)], schema=DOUBTS)
 
-    def _column(self, column: Column, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
+    def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
         index = self.match.columns.get(column.name)
         if index is None:
@@ -307,7 +306,7 @@ class Checker:
             value = pc.if_else(fits, value, None).cast(pa.int64())
         return self._hidden(value) if column.secret else (value,)
 
-    def _types(self, column: Column, cells: Cells, text: pa.Array) -> None:
+    def _types(self, column: InputColumn, cells: Cells, text: pa.Array) -> None:
         """Notes what the types of the cells say; text has lost it."""
         for position, reason in cells.bad.items():
             self._add([position], column, reason, text)
@@ -316,7 +315,7 @@ class Checker:
         if column.kind in ("phone", "digits", "text") and cells.numbers:
             self._numeric.add(self._table.columns[self.match.columns[column.name]])
 
-    def _value(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+    def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
@@ -345,7 +344,7 @@ class Checker:
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
-    def _length(self, column: Column, text: pa.Array, rest: Any) -> None:
+    def _length(self, column: InputColumn, text: pa.Array, rest: Any) -> None:
         least, most = column.length
         unit = "digits" if column.kind in ("phone", "digits") else "characters"
         size = pc.utf8_length(
@@ -355,7 +354,7 @@ class Checker:
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
         self._bad(column, other, rest, f"must have {wanted}", text)
 
-    def _json(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+    def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
         values = text.to_pylist()
         for position in np.flatnonzero(rest).tolist():
@@ -392,13 +391,13 @@ class Checker:
             column = self.operation.by_column["account_number"]
             self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
 
-    def _may_be_held(self, column: Column) -> bool:
+    def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
         if column.name in self.operation.identifiers:
             return self.operation.name != "create" and column.kind == "email"
         return self.operation.compared and column.name in self.match.columns
 
-    def _left_if_held(self, column: Column, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
+    def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
         """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
         doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
@@ -407,7 +406,14 @@ class Checker:
         return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
 
     def _bad(  # noqa: PLR0913  # what, where, and why
-        self, column: Column, mask: pa.Array, rest: Any, reason: str, text: pa.Array, *, certain: bool = False
+        self,
+        column: InputColumn,
+        mask: pa.Array,
+        rest: Any,
+        reason: str,
+        text: pa.Array,
+        *,
+        certain: bool = False,
     ) -> Any:
         """Notes `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
         bad = _mask(mask) & rest
@@ -417,7 +423,7 @@ class Checker:
     def _add(
         self,
         where: list[int],
-        column: Column | None,
+        column: InputColumn | None,
         reason: str,
         text: pa.Array | None = None,
         *,

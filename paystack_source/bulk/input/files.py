@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import os
 import sys
 from dataclasses import dataclass, field
@@ -24,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of, column_cells
-from paystack_source.bulk.input.csv_file import CsvFile, write_rows
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -84,8 +83,8 @@ def open_table(
     if isinstance(source, Table):
         return source
     if isinstance(source, str | os.PathLike):
-        source = Snapshot.of(Path(source))
-    if isinstance(source, Snapshot):
+        source = FileSnapshot.of(Path(source))
+    if isinstance(source, FileSnapshot):
         kind = _kind(source)
         if kind == "parquet":
             return _open_parquet(source)
@@ -117,21 +116,11 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written.
-
-    The formula guard is on, and a mark tells Excel that it is UTF-8. Returns how many rows.
-    """
-    with private_file(path) as file:
-        return write_csv(file, columns, rows)
-
-
-def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows into an open file, as `write_table` does. Returns how many."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    count = write_rows(text, columns, rows)
-    text.detach()  # flushes, and leaves the file open
-    return count
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written."""
+    with private_file(path) as file, csv_writer(file, columns) as write:
+        for row in rows:
+            write(row)
 
 
 def write_problems(error: InputError, path: Path) -> None:
@@ -141,7 +130,7 @@ def write_problems(error: InputError, path: Path) -> None:
     write_table(path, columns, ([str("" if cell is None else cell) for cell in row] for row in rows))
 
 
-def _kind(snapshot: Snapshot) -> Format:
+def _kind(snapshot: FileSnapshot) -> Format:
     """By the first bytes, then by the suffix."""
     path = snapshot.path
     with snapshot.open() as file:
@@ -159,7 +148,7 @@ def _kind(snapshot: Snapshot) -> Format:
     return "csv"
 
 
-def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -> Table:
+def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> Table:
     file = CsvFile(snapshot, encoding, delimiter)
     return Table(
         file.name,
@@ -174,7 +163,7 @@ def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -
     )
 
 
-def _open_parquet(snapshot: Snapshot) -> Table:
+def _open_parquet(snapshot: FileSnapshot) -> Table:
     path = snapshot.path
     try:
         columns = pq.read_schema(snapshot.open()).names
@@ -188,7 +177,7 @@ def _open_parquet(snapshot: Snapshot) -> Table:
     return Table(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
 
 
-def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
+def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> Table:
     path = snapshot.path
     try:
         import python_calamine  # noqa: PLC0415 - optional

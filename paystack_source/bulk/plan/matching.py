@@ -25,10 +25,9 @@ import pyarrow as pa
 
 from paystack_source.api import workers
 from paystack_source.bulk.input.checks import DOUBTS
-from paystack_source.bulk.masking import masked
 from paystack_source.customer import COLUMNS
 from paystack_source.errors import Problem
-from paystack_source.values import as_text, json_text
+from paystack_source.values import as_text, json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.workers import Fetched
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
 _WHO: Final = ("customer_code", "email", "id")
@@ -170,7 +169,7 @@ class Matching:
     """The rows of one input, and the customers that they mean. The methods are called in the order of this class."""
 
     con: DuckDBPyConnection
-    operation: Operation
+    operation: BulkOperation
     fields: list[str]  # columns that the input (or an option) gives and that are compared or sent
     secrets: list[str]
     has: set[str]  # identifier columns of the input: code, email, id

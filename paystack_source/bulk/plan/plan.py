@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paystack_source.bulk.input.files import open_table, private_file
-from paystack_source.bulk.input.snapshot import Snapshot
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
 
-FORMAT: Final = 1
+FORMAT: Final = 2
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
@@ -71,12 +71,12 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input row is exactly one of to_send, noop and folded; `drifted` and `unknown_old` are among them."""
+    """Every input row is exactly one of to_send, noop and duplicates; `drifted` and `unknown_old` are among them."""
 
     rows: int = 0
     to_send: int = 0
     noop: int = 0
-    folded: int = 0
+    duplicates: int = 0
     drifted: int = 0
     unknown_old: int = 0
     requests: int = 0
@@ -119,7 +119,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row).
 
     `old` is None where nobody knows it; otherwise it has the fields of `new`. `secrets` are masked hints by field: the
-    values come from `Plan.secrets`. A folded row says the same as row `same_as`, and its outcome is that row's.
+    values come from `Plan.secrets`. A duplicate asks for the same as row `same_as`, and has that row's outcome.
     """
 
     row: int
@@ -131,15 +131,10 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     old: dict[str, Any] | None
     new: dict[str, Any]
     secrets: dict[str, str] = {}
-    verdict: Literal["send", "noop", "folded"]
+    verdict: Literal["send", "noop", "duplicate"]
     same_as: int | None = None
     drifted: bool = False
     note: str = ""
-
-    @property
-    def body(self) -> dict[str, Any]:
-        """The request's fields, without the secret ones."""
-        return self.new
 
 
 SCHEMA: Final = pa.schema(
@@ -168,7 +163,7 @@ class Plan:
     file at `path`.
     """
 
-    def __init__(self, snapshot: Snapshot, table: Table | None = None) -> None:
+    def __init__(self, snapshot: FileSnapshot, table: Table | None = None) -> None:
         """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
         self.header = _read_header(snapshot)
@@ -179,7 +174,7 @@ class Plan:
     def open(cls, path: str | Path) -> Plan:
         """Opens a plan and checks its seal. Raises `EditedPlan`, `StalePlan`, or `FileNotFoundError`."""
         try:
-            snapshot = Snapshot.of(path)
+            snapshot = FileSnapshot.of(path)
         except ConfigError as error:
             raise EditedPlan(error.message, advice="Give the .plan file that `plan` wrote.") from None
         return cls(snapshot)
@@ -208,7 +203,7 @@ class Plan:
         or not what was planned.
         """
         about = self.header.input
-        if source is None and self._table is not None:
+        if self._table is not None:
             return self._table
         if source is None and about.path is None:
             raise InputChanged(
@@ -239,7 +234,7 @@ class Plan:
         Without secret fields the input is only for the result files, so it may be missing.
         """
         about = self.header.input
-        names = set(OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
+        names = set(BULK_OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
         if not names:
             with suppress(OSError, ConfigError):
                 self.input(source)
@@ -358,7 +353,7 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
     return digest.hexdigest(), at
 
 
-def _read_header(snapshot: Snapshot) -> PlanHeader:
+def _read_header(snapshot: FileSnapshot) -> PlanHeader:
     """The header of a plan whose seal fits.
 
     Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version.

@@ -1,7 +1,7 @@
 """Makes plans: checks an input, finds out whom it means, compares, counts, and says what must be confirmed.
 
 plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
-plan.header.counts        # rows, to_send, noop, folded, drifted
+plan.header.counts        # rows, to_send, noop, duplicates, drifted
 plan.rows()               # old and new values of each row
 """
 
@@ -21,7 +21,7 @@ import pyarrow.compute as pc
 
 from paystack_source.bulk.input.checks import KEPT, Checker, match_columns
 from paystack_source.bulk.input.files import open_table, private_file
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.operations import Guard, Operation
+    from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.matching import Found
 
@@ -114,7 +114,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         PlanWriter(file) as writer,
     ):
         planner.run(con, writer, copy, on_fetch)
-        return Plan(Snapshot(file, path), table)
+        return Plan(FileSnapshot(file, path), table)
 
 
 class _Planner:
@@ -122,7 +122,7 @@ class _Planner:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is planned, for whom, and when
         self,
-        operation: Operation,
+        operation: BulkOperation,
         table: Table,
         options: PlanOptions,
         client: PaystackClient | None,
@@ -260,14 +260,14 @@ class _Planner:
 
     def _write(self, matching: Matching, writer: PlanWriter) -> tuple[Counts, list[int]]:
         """Streams the rows into the plan; returns the counts, and the rows to send that each guard counts."""
-        total = dict.fromkeys(("rows", "to_send", "noop", "folded", "drifted", "unknown_old"), 0)
+        total = dict.fromkeys(("rows", "to_send", "noop", "duplicates", "drifted", "unknown_old"), 0)
         guarded = [0] * len(self.operation.guards)
         for batch in plan_rows(matching):
             sent = pc.equal(batch["verdict"], "send")
             total["rows"] += batch.num_rows
             total["to_send"] += _count(sent)
             total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
-            total["folded"] += _count(pc.equal(batch["verdict"], "folded"))
+            total["duplicates"] += _count(pc.equal(batch["verdict"], "duplicate"))
             total["drifted"] += _count(batch["drifted"])
             if self.operation.compared:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
@@ -366,7 +366,7 @@ class _Planner:
             yield "There is nothing to send."
 
 
-def _checked(options: PlanOptions, operation: Operation) -> PlanOptions:
+def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
     """The options, which from Python may be anything. Raises `ConfigError` for what they cannot be."""
     try:
         options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)

@@ -13,12 +13,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
-from paystack_source.bulk.input.snapshot import Snapshot
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.input.csv_file import csv_writer
+from paystack_source.bulk.input.files import open_table, private_file, write_table
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.readback import same
-from paystack_source.bulk.run.results import RowResult, input_cells, row_results
+from paystack_source.bulk.run.result_files import input_cells
+from paystack_source.bulk.run.results import RowResult, row_results
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
 
@@ -28,7 +30,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
@@ -65,7 +67,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
         raise BusyError(
             f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
         )
-    operation = OPERATIONS[plan.header.operation]
+    operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
     columns = _columns(operation)
@@ -107,7 +109,7 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
 
 def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[str]]) -> Iterator[RowResult]:
     """The rows that can be taken back; of the others, the reason is added to `reasons`."""
-    operation = OPERATIONS[plan.header.operation]
+    operation = BULK_OPERATIONS[plan.header.operation]
     with run.journal() as journal:
         for result in row_results(plan, journal):
             reason = why_not(result, operation)
@@ -119,10 +121,14 @@ def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[
                 reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
-def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
+def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - one line per reason
     """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
     row = result.row
-    if row.verdict == "folded" or result.outcome in (Outcome.SKIPPED_NOOP, Outcome.UNSENT, Outcome.REJECTED):
+    if row.verdict == "duplicate" or result.outcome in (
+        Outcome.SKIPPED_NOOP,
+        Outcome.UNSENT,
+        Outcome.REJECTED,
+    ):
         return ""
     if result.outcome is not Outcome.APPLIED:
         return f"{result.outcome.value}: settle it first (resume the run)"
@@ -146,15 +152,19 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
 
-def _columns(operation: Operation) -> tuple[str, ...]:
+def _columns(operation: BulkOperation) -> tuple[str, ...]:
     return (*_NAMED, *operation.undoable)
 
 
 def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:
     """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
     with private_file(path) as file:
-        number = write_csv(file, columns, rows)
-        return open_table(Snapshot(file, path)), number
+        number = 0
+        with csv_writer(file, columns) as write:
+            for row in rows:
+                write(row)
+                number += 1
+        return open_table(FileSnapshot(file, path)), number
 
 
 def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:

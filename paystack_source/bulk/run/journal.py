@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
     PLANNED,
-    Event,
+    EventKind,
     IllegalEventError,
-    Kind,
+    JournalEvent,
     Phase,
     RowState,
     step,
@@ -147,17 +147,17 @@ class Journal:
     def verify(self) -> None:
         """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""
         chain = self._seed()
-        folded: dict[int, RowState] = {}
+        replayed: dict[int, RowState] = {}
         seq = 0
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
         try:
             for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
-                event = Event(row, Kind(kind), at, http_status, code, message)
+                event = JournalEvent(row, EventKind(kind), at, http_status, code, message)
                 chain = _link(chain, event)
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
-                folded[row] = step(folded.get(row, PLANNED), event)
-            fits = folded == dict(self.states())
+                replayed[row] = step(replayed.get(row, PLANNED), event)
+            fits = replayed == dict(self.states())
         except (
             IllegalEventError,
             ValueError,
@@ -172,7 +172,7 @@ class Journal:
     # --- what is told to it
 
     def append(
-        self, events: Sequence[Event], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
+        self, events: Sequence[JournalEvent], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
     ) -> dict[int, RowState]:
         """Write events in one transaction: all of them are on disk when this returns, or none (an exception).
 
@@ -214,7 +214,7 @@ class Journal:
         For a journal that nobody else is writing.
         """
         rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
-        self.append([Event(row, Kind.LOST, now) for row in rows])
+        self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
     def begin_session(self, started: float, *, who: str, host: str) -> int:
@@ -265,14 +265,14 @@ class Journal:
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _link(chain: bytes, event: Event) -> bytes:
+def _link(chain: bytes, event: JournalEvent) -> bytes:
     line = json.dumps([event.row, event.kind, event.at, event.http_status, event.code, event.message])
     return hashlib.blake2b(line.encode(), key=chain, digest_size=16).digest()
 
 
 def _state(values: Sequence[Any]) -> RowState:
     phase, sends, lost, doubts, read, *rest = values
-    return RowState(Phase(phase), sends, lost, doubts, Kind(read) if read else None, *rest)
+    return RowState(Phase(phase), sends, lost, doubts, EventKind(read) if read else None, *rest)
 
 
 def _columns(state: RowState) -> tuple[Any, ...]:

@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.run.send import Job
-from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
 from paystack_source.errors import ClosedError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from paystack_source.api.workers import Workers
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
@@ -65,7 +65,7 @@ class Circuit:
     _recent: deque[bool] = field(default_factory=deque)
     _canary: list[bool] = field(default_factory=list)
 
-    def see(self, kind: Kind, code: str | None, message: str | None) -> str | None:
+    def see(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
         """One more answer; the reason to stop, or None."""
         return (
             self._rejections(kind, code, message)
@@ -80,8 +80,8 @@ class Circuit:
         left = self.rules.canary_rows - len(self._canary)
         return left if left > 0 else None
 
-    def _rejections(self, kind: Kind, code: str | None, message: str | None) -> str | None:
-        if kind is not Kind.REJECTED:
+    def _rejections(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
+        if kind is not EventKind.REJECTED:
             self._equal = 0
             return None
         self._equal = self._equal + 1 if self._last == (code, message) else 1
@@ -90,11 +90,11 @@ class Circuit:
             return f"{self._equal} equal rejections in a row: {message or code}"
         return None
 
-    def _unknowns(self, kind: Kind) -> str | None:
+    def _unknowns(self, kind: EventKind) -> str | None:
         size = self.rules.unknown_window
         if not size:
             return None
-        self._recent.append(kind is Kind.UNKNOWN)
+        self._recent.append(kind is EventKind.UNKNOWN)
         if len(self._recent) > size:
             self._recent.popleft()
         unknown = sum(self._recent)
@@ -102,17 +102,17 @@ class Circuit:
             return f"{unknown} of the last {size} answers did not arrive or could not be read"
         return None
 
-    def _connection(self, kind: Kind, message: str | None) -> str | None:
-        self._unsent = self._unsent + 1 if kind is Kind.NOT_SENT else 0
+    def _connection(self, kind: EventKind, message: str | None) -> str | None:
+        self._unsent = self._unsent + 1 if kind is EventKind.NOT_SENT else 0
         if self.rules.unreachable and self._unsent >= self.rules.unreachable:
             return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
         return None
 
-    def _first_rows(self, kind: Kind) -> str | None:
+    def _first_rows(self, kind: EventKind) -> str | None:
         size = self.rules.canary_rows
-        if len(self._canary) >= size or kind is Kind.NOT_SENT:
+        if len(self._canary) >= size or kind is EventKind.NOT_SENT:
             return None
-        self._canary.append(kind in (Kind.REJECTED, Kind.UNKNOWN))
+        self._canary.append(kind in (EventKind.REJECTED, EventKind.UNKNOWN))
         bad = sum(self._canary)
         if len(self._canary) == size and bad > size * self.rules.canary_share:
             return f"{bad} of the first {size} rows failed (the canary allows {self.rules.canary_share:.0%})"
@@ -147,7 +147,7 @@ class Runner:
 
     def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
-        operation: Operation,
+        operation: BulkOperation,
         rows: Iterable[PlanRow],
         journal: Journal,
         workers: Workers[Job, Done],
@@ -263,7 +263,9 @@ class Runner:
         """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""
         now = self._now()
         events = [done.event for done in finished if done.event is not None]
-        events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]
+        events += [
+            JournalEvent(job.row.row, EventKind.INTENT, now) for job in jobs if job.action is Action.SEND
+        ]
         customers = [(done.job.row.row, done.customer) for done in finished if done.customer is not None]
         states = self._journal.append(events, customers)
         for done in finished:
