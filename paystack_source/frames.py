@@ -54,6 +54,9 @@ class Settings(TypedDict, total=False):
     "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1. `canary`:
     send so many rows first, and stop if a larger share than `canary_share` of them fails. `results_folder`:
     where the run is kept; default `paystack_results`.
+
+    A helper raises `ConfigError` for a bad input or a refused plan, and then nothing was sent. A run that was
+    stopped, even by Paystack, comes back with `summary["stopped"]`.
     """
 
     client: PaystackClient

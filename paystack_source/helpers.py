@@ -59,9 +59,7 @@ def bulk_set_risk_action(
     all rows: allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame
     and nothing is sent.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `paystack_source.frames.Settings`.
     """
     return apply_frame(
         "risk-action",
@@ -104,9 +102,7 @@ def bulk_update(
     A blank leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never
     overwrites.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `paystack_source.frames.Settings`.
     """
     return apply_frame(
         "update", frame, {"only_missing": only_missing, "metadata": metadata}, settings, dry_run=dry_run
@@ -126,9 +122,7 @@ def bulk_create(
 
     A row whose answer was lost is never sent again: it is applied if the customer turns up, else unknown.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `paystack_source.frames.Settings`.
     """
     return apply_frame("create", frame, {}, settings, dry_run=dry_run)
 
@@ -147,9 +141,7 @@ def bulk_validate(
     `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`,
     `account_number`, `bvn`, the numbers as text. BVN and account number go to Paystack and rest nowhere.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `paystack_source.frames.Settings`.
     """
     return apply_frame("validate", frame, {}, settings, dry_run=dry_run)
 
@@ -169,8 +161,6 @@ def bulk_deactivate_authorization(
 
     `frame` has `authorization_code`, and `customer_code` or `email` if lost answers are to be read back.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `paystack_source.frames.Settings`.
     """
     return apply_frame("deactivate-authorization", frame, {}, settings, dry_run=dry_run)

@@ -402,6 +402,7 @@ def _broken_off(run: Run, error: Exception) -> BrokenOffError:
 
 
 def _meta(plan: Plan) -> dict[str, Any]:
+    """What the journal says of its plan, which is beside it."""
     header = plan.header
     return {
         "plan_id": header.plan_id,
@@ -410,12 +411,6 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "host": header.host,
-        "input": header.input.path,
-        "digest": header.input.digest,
-        "rows": header.counts.rows,
-        "to_send": header.counts.to_send,
-        "undo_of": header.undo_of,
-        "tool_version": header.tool_version,
     }
 
 

@@ -99,20 +99,20 @@ class TerminalConsole:
             agreed = self._terminal.confirm_typed(f"{question}.", header.guard.phrase)
         else:
             agreed = self._terminal.confirm(f"{question}?", yes=self._chosen["yes"])
-        _must(agreed)
+        _require(agreed)
 
     def agree_to_resume(self, run: Run) -> None:
         """A run with nothing left to send is not asked about."""
         if left := rows_left(run):
             question = self._question(f"Resume {run.run_id}", left)
-            _must(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
+            _require(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
 
     def _question(self, what: str, number: int) -> str:
         """Says in capitals if it is about real customers."""
         return f"{what}: {number:,} changes on the {'LIVE' if self.mode == 'live' else self.mode} account"
 
 
-def _must(agreed: bool) -> None:
+def _require(agreed: bool) -> None:
     if not agreed:
         raise UsageError("Not confirmed; nothing was sent.")
 

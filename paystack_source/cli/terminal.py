@@ -248,7 +248,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except GeneratorExit:
         raise
-    except BaseException as error:  # noqa: BLE001  the last line of defence: nothing may end in a raw traceback
+    except BaseException as error:  # noqa: BLE001  nothing may end in a raw traceback
         return _report(terminal, error, show_traceback="--traceback" in args)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
 

@@ -325,6 +325,33 @@ def test_a_plan_can_be_looked_at_as_a_page(desk):
     assert "<html" in Path("page.html").read_text()
 
 
+def test_what_is_dangerous_is_said_first(desk):
+    people = [{"email": f"new{n}@example.com"} for n in range(201)]
+    files = {"create": desk.csv("people.csv", people), "risk-action": desk.risk_file(60)}
+    rows = [{"authorization_code": f"AUTH_code{n}"} for n in range(101)]
+    files["deactivate-authorization"] = desk.csv("cards.csv", rows)
+    first = {
+        "create": "It cannot be undone",
+        "deactivate-authorization": "101 deactivations are more than 100",
+    }
+    for operation, path in files.items():
+        more = ["--risk-action", "deny"] if operation == "risk-action" else []
+        said = desk.bulk("plan", operation, path, *more)
+        assert said.code == 0, said.err
+        page = Path(said.json["review_file"]).read_text()
+        warnings = page.index("Before you apply") if "Before you apply" in page else 0
+        assert warnings < page.index("<dl>")
+        assert (
+            ("It cannot be undone" in said.err)
+            is ("It cannot be undone" in page)
+            is (operation != "risk-action")
+        )
+        if operation in first:
+            shown = [line for line in said.err.splitlines() if line.startswith(("warning:", "What would"))]
+            assert shown[0].startswith(f"warning: {first[operation]}"), said.err
+            assert shown[-1].startswith("What would change")
+
+
 def test_private_things_are_private(desk):
     said = desk.bulk("run", "risk-action", desk.risk_file(2, extra=1), "--risk-action", "deny", "--yes")
     folder = Path("paystack_results") / said.json["run_id"]

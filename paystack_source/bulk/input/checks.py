@@ -39,24 +39,11 @@ _SHOWN_NAMES: Final = 12
 _SHOWN_LENGTH: Final = 40
 _EXAMPLES: Final = 5
 
-_PLACEHOLDERS: Final = (
-    *(
-        "null",
-        "none",
-        "nan",
-        "n/a",
-        "#n/a",
-        "undefined",
-        "-",
-        "nil",
-        "nat",
-        "<na>",
-        "\\n",
-        "(null)",
-        "<null>",
-    ),
-    *("#null!", "#ref!", "#value!", "#name?", "#div/0!", "#num!"),
+_PLACEHOLDER: Final = (
+    r"(?i)^(null|none|nan|nil|nat|undefined|#?n/a|-|<na>|<null>|"
+    r"\(null\)|\\n|#(null|ref|value|num|div/0)!|#name\?)$"
 )
+"""What spreadsheets and databases write where there is no value."""
 _NUBAN: Final = 10
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
@@ -336,7 +323,7 @@ class Checker:
             pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
         else:
-            words = np.flatnonzero(_mask(pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))) & rest)
+            words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
             self._placeholders += len(words)
             place = "row" if self._batch.lines is None else "line"
             more = words[: _EXAMPLES - len(self._examples)].tolist()

@@ -93,7 +93,7 @@ def open_table(
         return _open_csv(source, encoding, delimiter)
     frame = _frame(source)
     if keep:
-        frame = _own(frame)
+        frame = _copied(frame)
     columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
 
     def read() -> Iterator[Batch]:
@@ -245,7 +245,7 @@ def _is_pandas(source: Any) -> bool:
     return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
-def _own(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
+def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     """A copy of the frame that nobody else can change."""
     if isinstance(frame, pa.Table):  # it may share its memory with a frame of NumPy arrays
         with pa.BufferOutputStream() as sink:
@@ -257,8 +257,8 @@ def _own(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
         series = frame.iloc[:, place]
         if series.dtype == object:
             cells = [copy.deepcopy(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
-            owned: Any = type(series)(cells, frame.index, dtype=object)
-            frame.isetitem(place, owned)
+            copied: Any = type(series)(cells, frame.index, dtype=object)
+            frame.isetitem(place, copied)
     return frame
 
 

@@ -277,7 +277,7 @@ class Matching:
         self._identify()
         return count
 
-    # -- what Paystack holds is neutral ----------------------------------------------------------------------
+    # -- doubted cells: right if Paystack holds just that ----------------------------------------------------
 
     def _held(self) -> str:
         """Whether the customer `c` holds just what the doubted cell `d` says."""
@@ -296,8 +296,8 @@ class Matching:
         """How many cells look wrong and are not what the customer holds, as far as is known by now."""
         return int(self.one(f"SELECT count(*) {_DOUBTED.format(held=self._held())}")[0])
 
-    def leave_what_is_held(self) -> None:
-        """A cell that says just what the customer holds asks for nothing."""
+    def drop_what_is_held(self) -> None:
+        """Drop the doubted cells whose value the customer has already: they change nothing."""
         if not self.one("SELECT count(*) FROM doubts")[0]:
             return
         for field in self.fields:

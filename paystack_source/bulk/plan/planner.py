@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.client import PaystackClient
+    from paystack_source.api.keys import Mode
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.matching import Found
 
-Mode = Literal["live", "test"] | None
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
 _FEW: Final = 10  # so few rows are no large share of anything
@@ -135,7 +135,7 @@ class _Planner:
         self.client = client
         self.now = now
         self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.mode: Mode = options.key_mode if client is None else client.mode
+        self.mode: Mode | None = options.key_mode if client is None else client.mode
         self.account = options.account
         self.about: CopyInfo | None = None
         self.refreshed = 0
@@ -163,7 +163,7 @@ class _Planner:
         matching.look_up()
         if not self.problem_count and not (self.about is not None and matching.doubted()):
             self._refresh(matching, on_fetch)
-        matching.leave_what_is_held()
+        matching.drop_what_is_held()
         self._collect(matching.problems(KEPT))
         self._collect(merge_metadata(matching))
         if self.problem_count:
@@ -217,7 +217,7 @@ class _Planner:
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
             if part and not (self.about is None and part[0] not in odd and matching.doubted()):
                 found = read_live(self.client, part, on_progress=on_fetch)
-                self.refreshed += matching.add_live(self._watched(found))
+                self.refreshed += matching.add_live(self._of_one_account(found))
 
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
@@ -237,8 +237,8 @@ class _Planner:
         keys = keys or matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _watched(self, found: Iterator[Found]) -> Iterator[Found]:
-        """Notes which account the customers belong to, on their way."""
+    def _of_one_account(self, found: Iterator[Found]) -> Iterator[Found]:
+        """Passes the customers on, and checks that all belong to one account."""
         for key, customer in found:
             account = (customer or {}).get("integration")
             if isinstance(account, int):
@@ -287,7 +287,7 @@ class _Planner:
             plan_id=self.plan_id,
             created_at=self.now,
             operation=self.operation.name,
-            options=_told(self.options),
+            options=_not_default(self.options),
             account=self.account,
             key_mode=self.mode,
             key_fingerprint=None if client is None else client.key.fingerprint,
@@ -390,7 +390,7 @@ def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
     return options
 
 
-def _told(options: PlanOptions) -> dict[str, Any]:
+def _not_default(options: PlanOptions) -> dict[str, Any]:
     """The options that are not as they are by default."""
     values: dict[str, Any] = msgspec.to_builtins(options)
     defaults: dict[str, Any] = msgspec.to_builtins(PlanOptions())

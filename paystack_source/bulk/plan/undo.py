@@ -1,9 +1,8 @@
-"""The way back: the values that a run replaced, as an input for a plan of their own.
+"""Undoes a run: makes an input of the values that the run replaced, and plans it like any other input.
 
-An undo is no special power. It writes a table of customers and the values they had, which is then planned
-(so it is compared with what Paystack holds now, shown and confirmed) and applied like any other. Only rows
-that were applied are in it, only where the plan knew what was there before, and only where Paystack still
-holds what the run wrote: what somebody changed since is theirs. The rest is listed with the reason.
+So an undo is compared with what Paystack holds now, shown, confirmed and applied in the usual way. The input has the
+rows that were applied, if the run's plan knew the old values and if Paystack still holds what the run wrote. A value
+that somebody changed since the run is left alone. Rows that are left out are listed with the reason.
 """
 
 from __future__ import annotations
@@ -41,7 +40,7 @@ _NAMED = ("customer_code", "email")
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """A plan for the way back, and what has none. `left` is a CSV of the rows that stay, and why."""
+    """The plan of an undo. `not_undoable` rows are left out; `left` is a CSV that lists them and says why."""
 
     plan: Plan
     not_undoable: int

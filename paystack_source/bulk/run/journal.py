@@ -78,7 +78,7 @@ class Journal:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Open an existing journal.
 
-        `durable=False` skips fsync, for simulations that kill the process in words only.
+        `durable=False` skips fsync, for simulations, which only pretend to kill the process.
         """
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
@@ -124,7 +124,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- what is asked of it
+    # --- reading
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -169,7 +169,7 @@ class Journal:
         if not fits:
             raise EditedJournalError("The journal was edited: its states are not what its events add up to.")
 
-    # --- what is told to it
+    # --- writing
 
     def append(
         self, events: Sequence[JournalEvent], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()

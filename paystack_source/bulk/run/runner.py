@@ -180,15 +180,12 @@ class Runner:
             self._ended = Ended(reason)
 
     def check(self, action: Action) -> None:
-        """Raise a `ClosedError` where nothing more is to leave for this; any thread may ask."""
+        """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
         if not self._may(action):
             raise ClosedError("The run was stopped")
 
     def run(self) -> Ended:
-        """Until nothing is left to do or something stops it.
-
-        All that was learnt is in the journal when this returns.
-        """
+        """Work until nothing is left to do or something stops the run. All outcomes are in the journal then."""
         self._journal.reopen(self._now())
         finished: list[Done] = []
         while True:
@@ -213,7 +210,7 @@ class Runner:
     def _judge(self, done: Done) -> None:
         """Stop if this answer says that no further row should be sent."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
-            self._ended = Ended(_words(done.halt), done.halt)
+            self._ended = Ended(_reason(done.halt), done.halt)
         if done.job.action is Action.SEND and done.event is not None:
             self._latencies.append(done.seconds)
             reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
@@ -276,7 +273,7 @@ class Runner:
                 self._on_done(done, state)
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
 

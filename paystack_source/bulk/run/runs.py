@@ -84,7 +84,7 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Make `is_busy` true meanwhile. Waits for processes that ask `is_busy`; they are done at once."""
+        """Hold the run's lock, so that `is_busy` is true elsewhere. Waits until nobody asks `is_busy`."""
         with contextlib.ExitStack() as stack:
             try:
                 handle = stack.enter_context(_opened(self.plan_file))
