@@ -81,7 +81,7 @@ class Console(Protocol):
         ...
 
 
-class Account(NamedTuple):
+class KeyAccount(NamedTuple):
     """The account that a key reads from, as far as a customer of it says."""
 
     empty: bool = True
@@ -115,13 +115,13 @@ class BulkService:
     now: Callable[[], float] = time.time
 
     @cached_property
-    def account(self) -> Account:
+    def account(self) -> KeyAccount:
         """The account of the key, by one request for one customer."""
         rows = self.client.list(per_page=1).rows
         if not rows:
-            return Account()
+            return KeyAccount()
         integration, domain = rows[0].get("integration"), rows[0].get("domain")
-        return Account(
+        return KeyAccount(
             empty=False,
             integration=integration if isinstance(integration, int) else None,
             domain=domain if isinstance(domain, str) else None,
@@ -147,17 +147,11 @@ class BulkService:
             )
 
     def plan_undo(self, run: Run, *, out: Path | None = None, options: PlanOptions) -> Undo:
-        """A plan of the way back: the values that the run replaced. Sends no write."""
-        options, copy = self._compared(run.plan().header.operation, options)
-        with self.console.progress("Comparing", unit="customers read") as shown:
-            return make_undo(
-                run,
-                out=out,
-                client=self.client,
-                options=options,
-                copy=copy,
-                on_fetch=lambda count: shown.update(done=count),
-            )
+        """A plan that puts back the values that the run replaced. Sends no write."""
+        operation = run.plan().header.operation
+        how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
+        target = out or run.folder / "undo.plan"
+        return make_undo(run, lambda table: self.plan(operation, table, out=target, options=how))
 
     def _compared(self, operation: str, options: PlanOptions) -> tuple[PlanOptions, CustomerCopy | None]:
         """The options with account and quota, and what to compare with.

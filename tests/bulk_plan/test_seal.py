@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.bulk.input.files import write_table
-from paystack_source.bulk.plan.plan import FORMAT, Plan, digest_fits, digest_of
+from paystack_source.bulk.plan.plan import PLAN_FORMAT, Plan, digest_fits, digest_of
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.errors import EditedPlan, StalePlan
 from tests.canary import search
@@ -109,8 +109,8 @@ def test_other_files_are_no_plans(tmp_path):
 
 def test_another_format_is_stale_not_edited(tmp_path, monkeypatch):
     made = small(tmp_path)
-    monkeypatch.setattr("paystack_source.bulk.plan.plan.FORMAT", FORMAT + 1)
-    with pytest.raises(StalePlan, match=f"format {FORMAT}"):
+    monkeypatch.setattr("paystack_source.bulk.plan.plan.PLAN_FORMAT", PLAN_FORMAT + 1)
+    with pytest.raises(StalePlan, match=f"format {PLAN_FORMAT}"):
         Plan.open(made.path)
 
 

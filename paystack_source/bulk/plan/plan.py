@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
 
-FORMAT: Final = 2
+PLAN_FORMAT: Final = 2
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
@@ -93,7 +93,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan is about. All times are UTC."""
 
-    format: int = FORMAT
+    format: int = PLAN_FORMAT
     tool_version: str
     plan_id: str
     created_at: datetime
@@ -137,7 +137,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     note: str = ""
 
 
-SCHEMA: Final = pa.schema(
+ROW_SCHEMA: Final = pa.schema(
     [
         ("row", pa.int64()),
         ("line", pa.int64()),
@@ -302,12 +302,12 @@ class PlanWriter:
         # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
         # into. No statistics: they would repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
-            file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
+            file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Appends rows that have the columns of `SCHEMA`."""
-        self._writer.write_table(pa.Table.from_batches([rows]).cast(SCHEMA), row_group_size=65_536)
+        """Appends rows that have the columns of `ROW_SCHEMA`."""
+        self._writer.write_table(pa.Table.from_batches([rows]).cast(ROW_SCHEMA), row_group_size=65_536)
 
     def close(self, header: PlanHeader) -> None:
         """Writes the header, and seals."""
@@ -367,7 +367,7 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
                 raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
             text = pq.ParquetFile(file).metadata.metadata[b"plan"]
             version = msgspec.json.decode(text).get("format")
-            header = msgspec.json.decode(text, type=PlanHeader) if version == FORMAT else None
+            header = msgspec.json.decode(text, type=PlanHeader) if version == PLAN_FORMAT else None
         except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
             raise EditedPlan(
                 f"{path.name} was changed after it was planned, or is not a plan ({error}).",
@@ -375,7 +375,8 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
             ) from None
     if header is None:
         raise StalePlan(
-            f"{path.name} has format {version}; this version reads format {FORMAT}.", advice="Plan again."
+            f"{path.name} has format {version}; this version reads format {PLAN_FORMAT}.",
+            advice="Plan again.",
         )
     return msgspec.structs.replace(header, seal=seal)
 

@@ -27,7 +27,7 @@ from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.plan import (
-    SCHEMA,
+    ROW_SCHEMA,
     Confirmation,
     CopyInfo,
     Counts,
@@ -273,7 +273,7 @@ class _Planner:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
             for index, guard in enumerate(self.operation.guards):
                 guarded[index] += _count(_counted(guard, batch, sent))
-            writer.write(batch.select(SCHEMA.names))
+            writer.write(batch.select(ROW_SCHEMA.names))
         return Counts(**total, requests=total["to_send"]), guarded
 
     # -- what the header says --------------------------------------------------------------------------------

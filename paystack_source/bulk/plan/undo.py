@@ -10,13 +10,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import open_table, private_file, write_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.result_files import input_cells
 from paystack_source.bulk.run.results import RowResult, row_results
@@ -27,12 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from paystack_source.api.client import PaystackClient
     from paystack_source.bulk.input.files import Table
     from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.copy import CustomerCopy
     from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.runs import Run
 
 _NAMED = ("customer_code", "email")
@@ -47,16 +41,8 @@ class Undo:
     left: Path | None
 
 
-def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
-    run: Run,
-    *,
-    out: Path | None = None,
-    client: PaystackClient,
-    options: PlanOptions,
-    copy: CustomerCopy | None = None,
-    on_fetch: Callable[[int], None] | None = None,
-) -> Undo:
-    """Plan the undo of a run. Sends no write; `on_fetch` hears how many customers were read.
+def make_undo(run: Run, plan_table: Callable[[Table], Plan]) -> Undo:
+    """Plan the undo of a run. `plan_table` plans a table and reads its customers from Paystack.
 
     Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
     way.
@@ -69,15 +55,13 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
     operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
-    columns = _columns(operation)
-    how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
-    source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
+    columns = (*_NAMED, *operation.undoable)
+    left = run.folder / "undo_left.csv"
     changed: dict[int, str] = {}
-
-    def planned() -> Undo:
+    while True:  # each plan reads the customers anew, so each is compared with what the run wrote
         reasons: list[list[str]] = []
-        rows = (_cells(result.row, columns) for result in _undoable(run, plan, changed, reasons))
-        table, number = _written(source, columns, rows)
+        rows = _undoable(run, plan, operation, changed, reasons)
+        table, number = _written(run.folder / "undo.csv", columns, (_cells(row.row, columns) for row in rows))
         if reasons:
             write_table(left, (*columns, "_line", "_status", "_message"), reasons)
         if not number:
@@ -85,30 +69,20 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
                 "No row of this run can be undone.",
                 advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
             )
-        made = make_plan(
-            operation.name,
-            table,
-            out=out or run.folder / "undo.plan",
-            options=how,
-            copy=copy,
-            client=client,
-            on_fetch=on_fetch,
-        )
-        return Undo(made, len(reasons), left if reasons else None)
-
-    while True:  # each plan reads anew, so each is compared
-        undo = planned()
+        made = plan_table(table)
         left_out = len(changed)
-        for result, now in zip(_undoable(run, plan, changed.copy(), []), undo.plan.rows(), strict=True):
+        rows = _undoable(run, plan, operation, changed.copy(), [])
+        for result, now in zip(rows, made.rows(), strict=True):
             if now.verdict == "send" and (names := _changed_since(result, now)):
                 changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
         if len(changed) == left_out:
-            return undo
+            return Undo(made, len(reasons), left if reasons else None)
 
 
-def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[str]]) -> Iterator[RowResult]:
+def _undoable(
+    run: Run, plan: Plan, operation: BulkOperation, changed: dict[int, str], reasons: list[list[str]]
+) -> Iterator[RowResult]:
     """The rows that can be taken back; of the others, the reason is added to `reasons`."""
-    operation = BULK_OPERATIONS[plan.header.operation]
     with run.journal() as journal:
         for result in row_results(plan, journal):
             reason = why_not(result, operation)
@@ -116,7 +90,7 @@ def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[
             if reason is None:
                 yield result
             elif reason:
-                cells = _cells(result.row, _columns(operation))
+                cells = _cells(result.row, (*_NAMED, *operation.undoable))
                 reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
@@ -149,10 +123,6 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
     """The fields that no longer hold what the run wrote."""
     held = now.old or {}
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
-
-
-def _columns(operation: BulkOperation) -> tuple[str, ...]:
-    return (*_NAMED, *operation.undoable)
 
 
 def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-FORMAT: Final = 1
+JOURNAL_FORMAT: Final = 1
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -89,7 +89,7 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found == FORMAT
+            known = found == JOURNAL_FORMAT
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
@@ -97,7 +97,7 @@ class Journal:
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
         if not known:
-            raise JournalError(f"{path.name} has journal format {found}, this version reads {FORMAT}")
+            raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
 
@@ -110,7 +110,7 @@ class Journal:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with sqlite3.connect(path) as database:
             database.executescript(_SCHEMA)
-            rows = [(key, json.dumps(value)) for key, value in {**meta, "format": FORMAT}.items()]
+            rows = [(key, json.dumps(value)) for key, value in {**meta, "format": JOURNAL_FORMAT}.items()]
             database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         database.close()
         return cls(path, durable=durable)
