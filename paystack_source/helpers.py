@@ -24,7 +24,7 @@ import pyarrow as pa
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.describe import plan_frame
 from paystack_source.bulk.input.cells import without_nulls
-from paystack_source.bulk.input.files import Table, open_table
+from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, masked_columns, outcome_cells
@@ -231,7 +231,7 @@ class BulkResult:
     summary: dict[str, Any]
     """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
     _report: RunReport = field(repr=False)
-    _table: Table = field(repr=False)
+    _table: InputTable = field(repr=False)
     _settings: Settings = field(repr=False)
 
     @property
@@ -326,7 +326,7 @@ def apply_frame(
         return _result(service.apply(plan, source=table), table, settings)
 
 
-def _result(report: RunReport, table: Table, settings: Settings) -> BulkResult:
+def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:
     return BulkResult(
         run_id=report.run.run_id,
         summary=report.as_json(),
@@ -402,7 +402,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
     )
 
 
-def _as_pandas(table: Table) -> pd.DataFrame:
+def _as_pandas(table: InputTable) -> pd.DataFrame:
     """The input as it was when it was opened."""
     if isinstance(table.frame, pd.DataFrame):
         return table.frame

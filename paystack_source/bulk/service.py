@@ -45,7 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.recording import WriteBackTarget
@@ -130,7 +130,13 @@ class BulkService:
     # --- planning
 
     def plan(
-        self, operation: str, table: Table, *, out: Path, options: PlanOptions, plan_id: str | None = None
+        self,
+        operation: str,
+        table: InputTable,
+        *,
+        out: Path,
+        options: PlanOptions,
+        plan_id: str | None = None,
     ) -> Plan:
         """A plan of what is in the table, compared with the copy and with Paystack. Sends no write."""
         options, copy = self._compared(operation, options)

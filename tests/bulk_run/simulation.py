@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.runner import Ended, Runner, StopRules
+from paystack_source.bulk.run.runner import Runner, SessionEnd, StopRules
 from paystack_source.bulk.run.send import Done, Job, Sender
 from paystack_source.bulk.run.states import Outcome, RowState, outcome
 from paystack_source.errors import (
@@ -266,7 +266,7 @@ class Simulation:
             Journal.create(empty, {"run_id": "simulated"}, durable=False).close()
         shutil.copyfile(empty, self.path)
 
-    def session(self) -> Ended | None:
+    def session(self) -> SessionEnd | None:
         """One process: opens the journal, runs, ends or dies (None)."""
         self.sessions += 1
         journal = ShakyJournal(self.path, durable=False)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from paystack_source.bulk.input.cells import Batch, Cells
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
@@ -56,7 +56,7 @@ DOUBTS: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class ColumnMapping:
     """Which input column feeds which column of the operation (by position), and which feed none."""
 
     columns: dict[str, int]
@@ -64,9 +64,9 @@ class Match:
     warnings: list[str]
 
 
-def match_columns(
+def map_columns(
     operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
-) -> Match:
+) -> ColumnMapping:
     """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
 
     The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
@@ -100,7 +100,7 @@ def match_columns(
     if problems:
         raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
     warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
-    return Match(found, ignored, warnings)
+    return ColumnMapping(found, ignored, warnings)
 
 
 def _compared(name: str) -> str:
@@ -167,15 +167,15 @@ class Checker:
     def __init__(  # noqa: PLR0913  # what is checked, against what
         self,
         operation: BulkOperation,
-        table: Table,
-        match: Match,
+        table: InputTable,
+        mapping: ColumnMapping,
         given: dict[str, str],
         key: bytes,
         *,
         as_held: bool = False,
     ) -> None:
         self.operation = operation
-        self.match = match
+        self.mapping = mapping
         self.problems: list[Problem] = []
         self.count = 0
         self.rows = 0
@@ -261,7 +261,7 @@ class Checker:
 
     def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
-        index = self.match.columns.get(column.name)
+        index = self.mapping.columns.get(column.name)
         if index is None:
             text = pa.array(np.full(self._batch.size, ""), pa.string())
         else:
@@ -300,7 +300,7 @@ class Checker:
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
             self._add(cells.others, column, "is a date, a time or a yes/no; store it as text", text)
         if column.kind in ("phone", "digits", "text") and cells.numbers:
-            self._numeric.add(self._table.columns[self.match.columns[column.name]])
+            self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
 
     def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
@@ -366,11 +366,11 @@ class Checker:
         if self.operation.identifier_required:
             named = [staged[name] for name in ("code", "email", "id") if name in staged]
             nobody = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
-            given = [name for name in self.operation.identifiers if name in self.match.columns]
+            given = [name for name in self.operation.identifiers if name in self.mapping.columns]
             if not any(self.operation.by_column[name].required for name in given):
                 where = np.flatnonzero(nobody & ~self._skip).tolist()
                 self._add(where, None, f"names no customer: {_either(given)} is blank")
-        index = self.match.columns.get("account_number")
+        index = self.mapping.columns.get("account_number")
         if index is not None and "f_country" in staged:
             right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
             other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
@@ -382,13 +382,13 @@ class Checker:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
         if column.name in self.operation.identifiers:
             return self.operation.name != "create" and column.kind == "email"
-        return self.operation.compared and column.name in self.match.columns
+        return self.operation.compared and column.name in self.mapping.columns
 
     def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
         """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
         doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
-        spaced = _mask(pc.not_equal(self._batch.columns[self.match.columns[column.name]], trimmed))
+        spaced = _mask(pc.not_equal(self._batch.columns[self.mapping.columns[column.name]], trimmed))
         self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
         return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
 
@@ -416,7 +416,7 @@ class Checker:
         *,
         doubt: bool = False,
     ) -> None:
-        index = None if column is None else self.match.columns.get(column.name)
+        index = None if column is None else self.mapping.columns.get(column.name)
         name = self._table.columns[index] if index is not None else column.name if column is not None else ""
         doubt = doubt and column is not None and self._may_be_held(column)
         if not doubt:

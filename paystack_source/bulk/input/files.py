@@ -37,7 +37,7 @@ Format = Literal["csv", "parquet", "excel", "frame"]
 
 
 @dataclass(slots=True)
-class Table:
+class InputTable:
     """An input as it was when it was opened. `batches()` can be called as often as one likes.
 
     `sha256()` differs whenever any cell does.
@@ -71,7 +71,7 @@ def open_table(
     delimiter: str | None = None,
     sheet: str | None = None,
     keep: bool = True,
-) -> Table:
+) -> InputTable:
     """Opens a path, a snapshot or a frame.
 
     `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
@@ -80,7 +80,7 @@ def open_table(
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
     """
-    if isinstance(source, Table):
+    if isinstance(source, InputTable):
         return source
     if isinstance(source, str | os.PathLike):
         source = FileSnapshot.of(Path(source))
@@ -99,7 +99,7 @@ def open_table(
     def read() -> Iterator[Batch]:
         return _frame_batches(frame)
 
-    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
+    return InputTable("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
 
 
 @contextlib.contextmanager
@@ -148,9 +148,9 @@ def _kind(snapshot: FileSnapshot) -> Format:
     return "csv"
 
 
-def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> Table:
+def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> InputTable:
     file = CsvFile(snapshot, encoding, delimiter)
-    return Table(
+    return InputTable(
         file.name,
         "csv",
         file.columns,
@@ -163,7 +163,7 @@ def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | Non
     )
 
 
-def _open_parquet(snapshot: FileSnapshot) -> Table:
+def _open_parquet(snapshot: FileSnapshot) -> InputTable:
     path = snapshot.path
     try:
         columns = pq.read_schema(snapshot.open()).names
@@ -174,10 +174,10 @@ def _open_parquet(snapshot: FileSnapshot) -> Table:
         with pq.ParquetFile(snapshot.open()) as file:
             yield from _arrow_batches(file.iter_batches(batch_size=_ROWS))
 
-    return Table(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
+    return InputTable(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
 
 
-def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> Table:
+def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
     path = snapshot.path
     try:
         import python_calamine  # noqa: PLC0415 - optional
@@ -210,7 +210,7 @@ def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> Table:
             ]
             yield Batch(begin + 1, len(part), cells, [line for line, _ in part])
 
-    table = Table(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
+    table = InputTable(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
     if sheet is None and len(book.sheet_names) > 1:
         table.warnings.append(f"{path.name} has {len(book.sheet_names)} sheets; only {name!r} was read.")
     return table

@@ -134,7 +134,7 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
   CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'duplicate'
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
-  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.place} ' || d.first_line
+  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
 FROM input i
 LEFT JOIN who w USING (row)

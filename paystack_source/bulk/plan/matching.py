@@ -130,9 +130,6 @@ WITH several AS (
 SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS differs FROM paired WHERE row <> first
 """
 
-Found = tuple[str, dict[str, Any] | None]
-"""What was asked for, and the customer; None if Paystack has none."""
-
 
 def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
     """A DuckDB in memory that spills to `folder` and stays inside a bound."""
@@ -176,7 +173,7 @@ class Matching:
     metadata: Literal["merge", "replace"] = "merge"
     only_missing: bool = False
     copied: bool = False  # there is a copy
-    place: Literal["line", "row"] = "line"  # what a person finds a row by
+    counted_in: Literal["line", "row"] = "line"  # what a person finds a row by
 
     def open_input(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
@@ -268,7 +265,7 @@ class Matching:
             need.append("(b.customer_code IS NULL AND i.f_metadata <> '')")
         return " OR ".join(need)
 
-    def add_live(self, found: Iterator[Found]) -> int:
+    def add_live(self, found: Iterator[Fetched]) -> int:
         """Takes what Paystack answered and finds out again who is meant. Returns how many answers there were."""
         count = 0
         while part := list(islice(found, _BATCH)):
@@ -367,14 +364,14 @@ class Matching:
             rows = self.con.execute(
                 f"SELECT row, line, first_line FROM duplicates WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
-            said = f"asks for something else for the same customer than {self.place}"
+            said = f"asks for something else for the same customer than {self.counted_in}"
             yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
     # -- what `changes` needs as well ------------------------------------------------------------------------
 
     def problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
         """Something wrong with a row of the input."""
-        return Problem(line if self.place == "line" else None, column, reason, value, row)
+        return Problem(line if self.counted_in == "line" else None, column, reason, value, row)
 
     def create(self, table: str, schema: pa.Schema) -> None:
         """Makes an empty table."""

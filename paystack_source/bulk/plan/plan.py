@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
 
 PLAN_FORMAT: Final = 2
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
@@ -163,7 +163,7 @@ class Plan:
     file at `path`.
     """
 
-    def __init__(self, snapshot: FileSnapshot, table: Table | None = None) -> None:
+    def __init__(self, snapshot: FileSnapshot, table: InputTable | None = None) -> None:
         """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
         self.header = _read_header(snapshot)
@@ -196,7 +196,7 @@ class Plan:
         with self._snapshot.open() as plan, private_file(path) as file:
             shutil.copyfileobj(plan, file)
 
-    def input(self, source: Any = None) -> Table:  # noqa: ANN401 - any frame
+    def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
         """The input that was planned: `source`, or if that is None the planned file.
 
         It is read once: later calls return what the first one read. Raises `InputChanged` if it is not at hand

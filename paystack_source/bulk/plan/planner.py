@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker, match_columns
+from paystack_source.bulk.input.checks import KEPT, Checker, map_columns
 from paystack_source.bulk.input.files import open_table, private_file
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
@@ -48,10 +48,10 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.keys import Mode
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.api.workers import Fetched
+    from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
-    from paystack_source.bulk.plan.matching import Found
 
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
@@ -123,7 +123,7 @@ class _Planner:
     def __init__(  # noqa: PLR0913, PLR0917 - what is planned, for whom, and when
         self,
         operation: BulkOperation,
-        table: Table,
+        table: InputTable,
         options: PlanOptions,
         client: PaystackClient | None,
         now: datetime,
@@ -143,7 +143,7 @@ class _Planner:
         self.problems: list[Problem] = []
         self.problem_count = 0
         self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
-        self.match = match_columns(operation, table.columns, given=self.given, source=table.name)
+        self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
 
     def run(
         self,
@@ -170,13 +170,13 @@ class _Planner:
             self.problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
             raise InputError(self.problems[:KEPT], count=self.problem_count, name=self.table.name)
         counts, guarded = self._write(matching, writer)
-        self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(matching, counts)]
+        self.warnings += [*self.mapping.warnings, *checker.warnings, *self._remarks(matching, counts)]
         writer.close(self._header(counts, guarded))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
     def _matching(self, con: DuckDBPyConnection) -> Matching:
-        present = {*self.match.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
+        present = {*self.mapping.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
         return Matching(
             con,
             self.operation,
@@ -186,14 +186,14 @@ class _Planner:
             metadata=self.options.metadata,
             only_missing=self.options.only_missing,
             copied=self.about is not None,
-            place="line" if self.table.format in ("csv", "excel") else "row",
+            counted_in="line" if self.table.format in ("csv", "excel") else "row",
         )
 
     def _check(self, matching: Matching) -> Checker:
         """Checks every cell, batch by batch, on the way into the database."""
         key = secrets.token_bytes(_HASH_KEY_BYTES)
         as_held = self.options.undo_of is not None
-        checker = Checker(self.operation, self.table, self.match, self.given, key, as_held=as_held)
+        checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
         matching.open_input(checker.schema)
         for batch in self.table.batches():
             matching.append("input", checker.check(batch))
@@ -237,7 +237,7 @@ class _Planner:
         keys = keys or matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _of_one_account(self, found: Iterator[Found]) -> Iterator[Found]:
+    def _of_one_account(self, found: Iterator[Fetched]) -> Iterator[Fetched]:
         """Passes the customers on, and checks that all belong to one account."""
         for key, customer in found:
             account = (customer or {}).get("integration")
@@ -308,13 +308,13 @@ class _Planner:
         return InputInfo(
             path=None if table.path is None else str(table.path.resolve()),
             digest=digest_of(
-                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.match.columns))
+                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.mapping.columns))
             ),
             rows=self.rows,
             format=table.format,
             columns=table.columns,
-            mapping={name: table.columns[index] for name, index in self.match.columns.items()},
-            ignored=self.match.ignored,
+            mapping={name: table.columns[index] for name, index in self.mapping.columns.items()},
+            ignored=self.mapping.ignored,
             encoding=table.encoding,
             delimiter=table.delimiter,
             sheet=table.sheet,

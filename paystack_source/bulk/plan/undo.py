@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.runs import Run
@@ -41,7 +41,7 @@ class Undo:
     left: Path | None
 
 
-def make_undo(run: Run, plan_table: Callable[[Table], Plan]) -> Undo:
+def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
     """Plan the undo of a run. `plan_table` plans a table and reads its customers from Paystack.
 
     Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
@@ -125,7 +125,7 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
 
-def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:
+def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[InputTable, int]:
     """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
     with private_file(path) as file:
         number = 0

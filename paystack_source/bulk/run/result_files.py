@@ -18,7 +18,7 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from paystack_source.bulk.input.csv_file import csv_writer
-from paystack_source.bulk.input.files import Table, open_table, private_file
+from paystack_source.bulk.input.files import InputTable, open_table, private_file
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
 from paystack_source.bulk.run.results import FAILED, RowResult, RunReport, may_be_fed_back, report
@@ -35,7 +35,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.recording import RunRecord
     from paystack_source.bulk.run.results import Sink
-    from paystack_source.bulk.run.runner import Ended
+    from paystack_source.bulk.run.runner import SessionEnd
     from paystack_source.bulk.run.runs import Run
 
     _Cells = Callable[[RowResult], Sequence[str]]
@@ -49,7 +49,12 @@ def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
 
 
 def conclude(
-    run: Run, plan: Plan, journal: Journal, *, ended: Ended | None = None, record: RunRecord | None = None
+    run: Run,
+    plan: Plan,
+    journal: Journal,
+    *,
+    ended: SessionEnd | None = None,
+    record: RunRecord | None = None,
 ) -> RunReport:
     """Write the result files and the summary of a run as it stands, and fill its record for the warehouse."""
     with ResultFiles(run, plan) as files:
@@ -135,7 +140,7 @@ def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
     return names, planned, missing
 
 
-def _earlier(run: Run) -> Table | None:
+def _earlier(run: Run) -> InputTable | None:
     """What an earlier session wrote into `results.csv`, if it is as it was."""
     try:
         found, kept = FileSnapshot.of(run.results_file), _hash_file(run).read_bytes()
@@ -153,7 +158,7 @@ def _hash_line(digest: str) -> bytes:
     return f"{digest}  results.csv\n".encode()
 
 
-def _chosen(table: Table, secret: set[str]) -> tuple[list[str], _Cells]:
+def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
     """A table without the columns that an earlier run added, its secret ones masked; rows come in order."""
     kept = [
         (place, name in secret) for place, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS

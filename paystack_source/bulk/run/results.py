@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.run.runner import INTERRUPTED, Ended
+from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import utc
 from paystack_source.bulk.run.states import PLANNED, EventKind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ExitCode, PaystackError
@@ -92,7 +92,7 @@ class Sink(Protocol):
 
 
 @dataclass(slots=True)
-class Group:
+class Reason:
     """Rows that ended for the same reason."""
 
     outcome: Outcome
@@ -116,18 +116,18 @@ class RunReport:
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
     """Why the warehouse does not have it, if it should; it is among the warnings as well."""
-    _groups: dict[tuple[Outcome, str, str], Group] = field(default_factory=dict)
+    _reasons: dict[tuple[Outcome, str, str], Reason] = field(default_factory=dict)
 
     def add(self, result: RowResult) -> None:
         self.counts[result.outcome] += 1
         reason = (result.outcome, result.code, result.message)
-        group = self._groups.setdefault(reason, Group(*reason, example_line=result.row.line))
+        group = self._reasons.setdefault(reason, Reason(*reason, example_line=result.row.line))
         group.rows += 1
 
     @property
-    def reasons(self) -> list[Group]:
+    def reasons(self) -> list[Reason]:
         """Failures first, then by number of rows."""
-        return sorted(self._groups.values(), key=lambda group: (group.outcome not in FAILED, -group.rows))
+        return sorted(self._reasons.values(), key=lambda group: (group.outcome not in FAILED, -group.rows))
 
     @property
     def complete(self) -> bool:
@@ -204,11 +204,13 @@ def _path(path: Path) -> str | None:
     return str(path) if path.is_file() else None
 
 
-def report(run: Run, plan: Plan, journal: Journal, *sinks: Sink, ended: Ended | None = None) -> RunReport:
+def report(
+    run: Run, plan: Plan, journal: Journal, *sinks: Sink, ended: SessionEnd | None = None
+) -> RunReport:
     """How a run stands, from one pass over its rows; each of the sinks gets every row."""
     sessions = journal.sessions()
     if ended is None:
-        ended = Ended(sessions[-1].stopped if sessions else None)
+        ended = SessionEnd(sessions[-1].stopped if sessions else None)
     made = RunReport(run, plan, sessions, ended.reason, ended.error)
     for result in row_results(plan, journal):
         for sink in (made, *sinks):

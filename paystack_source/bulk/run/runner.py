@@ -132,7 +132,7 @@ def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class SessionEnd:
     """Why a session ended.
 
     `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused.
@@ -170,21 +170,21 @@ class Runner:
         )  # in doubt, or not sent: looked at once the fresh ones are through
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
-        self._ended: Ended | None = None
+        self._ended: SessionEnd | None = None
         self._silent = False
 
     def stop(self, reason: str = INTERRUPTED) -> None:
         """Start nothing more; what is under way is finished. Safe from a signal handler or another thread."""
         self._silent = self._silent or reason == INTERRUPTED
         if self._ended is None:
-            self._ended = Ended(reason)
+            self._ended = SessionEnd(reason)
 
     def check(self, action: Action) -> None:
         """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
         if not self._may(action):
             raise ClosedError("The run was stopped")
 
-    def run(self) -> Ended:
+    def run(self) -> SessionEnd:
         """Work until nothing is left to do or something stops the run. All outcomes are in the journal then."""
         self._journal.reopen(self._now())
         finished: list[Done] = []
@@ -200,7 +200,7 @@ class Runner:
             elif self._again:
                 finished = []
             else:
-                return self._ended or Ended()
+                return self._ended or SessionEnd()
 
     @property
     def _width(self) -> int:
@@ -210,7 +210,7 @@ class Runner:
     def _judge(self, done: Done) -> None:
         """Stop if this answer says that no further row should be sent."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
-            self._ended = Ended(_reason(done.halt), done.halt)
+            self._ended = SessionEnd(_reason(done.halt), done.halt)
         if done.job.action is Action.SEND and done.event is not None:
             self._latencies.append(done.seconds)
             reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
