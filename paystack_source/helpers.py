@@ -12,7 +12,6 @@ the working folder, so `python pipelines/bulk.py status` shows them as well.
 from __future__ import annotations
 
 import contextlib
-import logging
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -22,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.bulk.console import UnattendedConsole
 from paystack_source.bulk.describe import plan_frame
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
@@ -34,7 +34,6 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import where_chosen
-from paystack_source.errors import ConfigError
 from paystack_source.progress import Progress, Silent
 from paystack_source.values import masked
 from paystack_source.warehouse.write_back import WriteBack
@@ -44,11 +43,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
-    from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.run.results import RunReport
-    from paystack_source.bulk.run.runs import Run
-
-log = logging.getLogger("paystack_source")
 
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
@@ -336,31 +331,20 @@ def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkRes
     )
 
 
-class FrameConsole:
-    """The `Console` of the helpers: a bar, the log, and the number of rows as the answer to the question."""
+class FrameConsole(UnattendedConsole):
+    """The `Console` of the helpers: a bar, and the setting `confirm` approves a live plan."""
 
     def __init__(self, settings: Settings, mode: str) -> None:
-        self._settings = settings
-        self._mode = mode
-
-    def warn(self, text: str) -> None:
-        log.warning(text)
+        confirmed = str(settings.get("confirm", ""))
+        super().__init__(
+            lambda plan: mode != "live" or confirmed == plan.header.guard.phrase,
+            "Look at it with dry_run=True, then give confirm={rows}.",
+        )
+        self._shows_bar = settings.get("progress", True)
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        here = Progress.here if self._settings.get("progress", True) and total is not None else Silent
+        here = Progress.here if self._shows_bar and total is not None else Silent
         return here(title, total=total, unit=unit)
-
-    def agree(self, plan: Plan) -> None:
-        """A live run above the guard's thresholds needs `confirm`. Raises `ConfigError` without it."""
-        guard = plan.header.guard
-        if self._mode == "live" and guard.needed and str(self._settings.get("confirm", "")) != guard.phrase:
-            raise ConfigError(
-                f"This changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-                advice=f"Look at it with dry_run=True, then give confirm={guard.phrase}.",
-            )
-
-    def agree_to_resume(self, run: Run) -> None:
-        """To call `resume` is to agree: the plan was agreed to before."""
 
 
 @contextlib.contextmanager

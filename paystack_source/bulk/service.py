@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.client import PaystackClient
+    from paystack_source.bulk.console import Console
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
@@ -59,26 +60,6 @@ if TYPE_CHECKING:
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
 _SETTLED: Final = {EventKind.APPLIED, EventKind.PENDING, EventKind.REJECTED, EventKind.FOUND}
-
-
-class Console(Protocol):
-    """Whoever runs the service: is told, sees progress, and must agree before anything is sent."""
-
-    def warn(self, text: str) -> None:
-        """Tell what the user should know although the work goes on."""
-        ...
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A display that is shown while it is entered."""
-        ...
-
-    def agree(self, plan: Plan) -> None:
-        """Return if the plan may be sent. Raises if not; nothing is sent then."""
-        ...
-
-    def agree_to_resume(self, run: Run) -> None:
-        """Return if what is left of the run may be sent. Raises if not; nothing is sent then."""
-        ...
 
 
 class KeyAccount(NamedTuple):

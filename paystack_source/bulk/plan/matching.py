@@ -131,13 +131,13 @@ SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS diffe
 """
 
 
-def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
+def open_database(folder: Path) -> DuckDBPyConnection:
     """A DuckDB in memory that spills to `folder` and stays inside a bound."""
     con = duckdb.connect(
         ":memory:",
         config={
             "autoinstall_known_extensions": False,
-            "memory_limit": memory,
+            "memory_limit": "400MB",
             "temp_directory": str(folder),
             "preserve_insertion_order": "false",
         },
