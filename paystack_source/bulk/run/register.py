@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
@@ -163,7 +164,7 @@ def lock_file(handle: int) -> None:
     except BlockingIOError:
         raise BusyError(
             "This plan is being applied by another process.",
-            advice="Wait until it ends; `bulk.py status` shows how far it is.",
+            advice=f"Wait until it ends; {called('bulk')} status shows how far it is.",
         ) from None
 
 

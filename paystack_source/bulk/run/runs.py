@@ -24,6 +24,7 @@ from typing import TYPE_CHECKING, Any, Final
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, registered
+from paystack_source.commands import called
 from paystack_source.errors import JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
@@ -145,7 +146,7 @@ class Runs:
         what = "several runs begin with" if found else "there is no run"
         raise NoSuchRunError(
             f"{what} {name} in {self.root}",
-            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+            advice=f"See {called('bulk')} status for the runs; those of the sandbox need --sandbox.",
         )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
