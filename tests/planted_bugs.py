@@ -190,7 +190,7 @@ BUGS = [
     Bug("a reader that leaves changes the outcome", "showing never changes an outcome (law 5)",
         "if error.errno not in _GONE:", "if True:", ("tests/terminal/test_terminal.py",)),
     Bug("the next command lacks its switches", "what we print can be pasted (law 6)",
-        "    return typed + _written((*_WHERE,", "    return typed + _written((*_WHERE[1:],", (B + "test_command.py", B + "test_consent.py")),
+        "return typed + _written((*_WHERE, ", "return typed + _written((", (B + "test_fed_back.py", "tests/pipeline/test_query.py")),
 ]  # fmt: skip
 
 

@@ -309,10 +309,9 @@ class BulkService:
             run.discard_results()
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
-            lock.add(
-                AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started)
-            )  # first of all
-            number = journal.begin_session(started, who=_who(), host=socket.gethostname())
+            # The register has it before anything is sent.
+            lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
+            number = journal.begin_session(started, who=_user(), host=socket.gethostname())
             try:
                 with stopping(runner):
                     ended = runner.run()
@@ -395,7 +394,7 @@ def _meta(plan: Plan) -> dict[str, Any]:
     }
 
 
-def _who() -> str:
+def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container user without a name
