@@ -149,6 +149,24 @@ def test_without_a_copy_the_runs_are_still_recorded_and_the_plan_is_read_once_fo
     assert ("customers",) not in tables
 
 
+@pytest.mark.parametrize("broken", ["_columns", "_moment", "json_text", "utc"])
+def test_what_cannot_be_recorded_costs_no_result_file(desk, monkeypatch, broken):
+    def fail(*_args, **_more):
+        raise ValueError("odd")
+
+    path = desk.risk_file(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"paystack_source.bulk.run.recording.{broken}", fail)
+        said = desk.bulk(
+            "run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live", copy=True
+        )
+    assert (said.code, said.json["applied"]) == (0, 3), said.err
+    assert [row["_status"] for row in desk.results(said)] == ["applied"] * 3
+    assert "could not be updated" in said.json["warnings"][0]
+    with Runs().open("latest").journal() as journal:
+        assert dict(journal.returned())  # kept until they are loaded
+
+
 HELD = pa.table(
     {
         "id": pa.array([1, 2], pa.int64()),

@@ -102,7 +102,10 @@ class WriteBackTarget(Protocol):
 
 
 class RunRecord:
-    """What the warehouse is told of one run. It takes the rows of the run from `results.report`."""
+    """What the warehouse is told of one run. It takes the rows of the run from `results.report`.
+
+    It never raises, because the result files are written in the same pass: `load` says what went wrong.
+    """
 
     def __init__(self, run: Run, plan: Plan, journal: Journal) -> None:
         self.line: pa.Table
@@ -110,16 +113,31 @@ class RunRecord:
         self.customers: dict[int, dict[str, Any]] = {}
         """By customer id, the columns that the run is known to have set: what was sent, then what was answered."""
         self.events = journal.last_seq
+        self.error: Exception | None = None
         self._run_id = run.run_id
         self._header = plan.header
         self._sets_columns = plan.header.operation in _SETS_COLUMNS
         self._account = plan.header.account
         self._account_said = False
         self._answers = journal.returned()
-        self._next_answer = next(self._answers, None)
+        self._next_answer: tuple[int, dict[str, Any]] | None = (0, {})
         self._part: list[RowResult] = []
 
     def add(self, result: RowResult) -> None:
+        self._unless_broken(self._add, result)
+
+    def finish(self, finished: RunReport) -> None:
+        """All rows were taken: make the run's line."""
+        self._unless_broken(self._finish, finished)
+
+    def _unless_broken(self, step: Callable[[Any], None], given: RowResult | RunReport) -> None:
+        if self.error is None:
+            try:
+                step(given)
+            except Exception as error:  # noqa: BLE001 - kept for `load`
+                self.error = error
+
+    def _add(self, result: RowResult) -> None:
         answer = self._answer(result.row.row)
         number = answer.get("id") or result.row.customer_id
         applied = result.outcome is Outcome.APPLIED and result.row.verdict != "duplicate"
@@ -130,8 +148,7 @@ class RunRecord:
         if len(self._part) == _BATCH:
             self._flush()
 
-    def finish(self, finished: RunReport) -> None:
-        """All rows were taken: make the run's line."""
+    def _finish(self, finished: RunReport) -> None:
         self._flush()
         header, sessions = self._header, finished.sessions
         last = sessions[-1] if sessions else None
@@ -154,10 +171,11 @@ class RunRecord:
 
     def _answer(self, row: int) -> dict[str, Any]:
         """The customer as Paystack answered for this row; both come in the order of rows."""
+        while self._next_answer is not None and self._next_answer[0] < row:
+            self._next_answer = next(self._answers, None)
         if self._next_answer is None or self._next_answer[0] != row:
             return {}
         answer = self._next_answer[1]
-        self._next_answer = next(self._answers, None)
         # A plan of an account without customers cannot name the account; the answers can, and they are right.
         if not self._account_said and isinstance(account := answer.get("integration"), int):
             self._account, self._account_said = account, True
@@ -236,6 +254,8 @@ def _load_run(warehouse: WriteBackTarget, run: Run, journal: Journal, ready: Run
         plan = run.plan()
         ready = RunRecord(run, plan, journal)
         ready.finish(report(run, plan, journal, ready))
+    if ready.error is not None:
+        raise ready.error
     warehouse.load(ready.line, ready.rows, ready.customers)
 
 
