@@ -159,6 +159,8 @@ class BulkCommand:
     def apply(self, made: Plan) -> int:
         """Show, ask, apply, show."""
         self.show_plan(made)
+        for label, value in plan_facts(made):
+            self.terminal.say(f"  {label}: {value}")
         return self.close(self.service.apply(made))
 
     def close(self, finished: RunReport) -> int:
@@ -171,7 +173,7 @@ class BulkCommand:
         return finished.exit_code
 
     def show_plan(self, made: Plan) -> None:
-        """What is dangerous, the first changes, the numbers."""
+        """What is dangerous, then the first changes. The numbers follow."""
         for caution in plan_cautions(made):
             self.terminal.warn(caution)
         changes = plan_changes(made, MOST_CHANGES)
@@ -180,8 +182,6 @@ class BulkCommand:
             self.terminal.table(
                 f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes
             )
-        for label, value in plan_facts(made):
-            self.terminal.say(f"  {label}: {value}")
 
     def finish_plan(self, made: Plan) -> int:
         """A plan was all that was asked for; it comes with its page."""
