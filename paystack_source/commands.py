@@ -1,12 +1,49 @@
-"""How our commands are called in what is printed: as this process was called itself, so that it can be pasted."""
+"""The commands that we print, so that they can be pasted: called as this process was, with the switches that matter."""
 
 from __future__ import annotations
 
+import shlex
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
-CONSOLE = "paystack-source"
+from paystack_source.settings import SANDBOX
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+CONSOLE: Final = "paystack-source"
 """The console command of an installed package; `python -m paystack_source` is the same."""
+
+_Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on the command line, its default
+
+_WHERE: Final[_Switches] = (
+    ("sandbox", "--sandbox", False),
+    ("no_copy", "--no-copy", False),
+    ("destination", "--destination", "duckdb"),
+    ("dataset", "--dataset", "paystack"),
+)
+_SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
+_RULES: Final[_Switches] = (
+    *_SHARE,
+    ("canary", "--canary", 0),
+    ("canary_max", "--canary-max", 0.0),
+    ("max_equal_rejections", "--max-equal-rejections", 20),
+    ("recheck", "--recheck", None),
+)
+_MORE: Final[Mapping[str, _Switches]] = {
+    "bulk apply": _SHARE,
+    "bulk undo": _SHARE,
+    "bulk resume": (*_RULES, ("max_age", "--max-age", None)),
+    "bulk run": (
+        ("risk_action", "--risk-action", None),
+        ("only_missing", "--only-missing", False),
+        ("metadata", "--metadata", "merge"),
+        ("refresh", "--refresh", "auto"),
+        *_RULES,
+    ),
+}
+"""What a command takes beside the switches that say where."""
 
 
 def called(name: str) -> str:
@@ -21,3 +58,53 @@ def called(name: str) -> str:
     if ours or program.name in {CONSOLE, f"{CONSOLE}.exe", "ipykernel_launcher.py"}:
         return f"{CONSOLE} {name}"
     return f"python pipelines/{name}.py"
+
+
+def command(
+    name: str, chosen: Mapping[str, Any], *words: str, planned: Mapping[str, Any] | None = None
+) -> str:
+    """The command `name` (`query`, `bulk resume`) with these words and the switches it needs.
+
+    `chosen` are the switches of the command at hand. What they do not say is taken from `planned`.
+    """
+    program, _, subcommand = name.partition(" ")
+    typed = " ".join(filter(None, [called(program), subcommand, *words]))
+    return typed + _written((*_WHERE, *_MORE.get(name, ())), chosen, planned or {})
+
+
+def where(chosen: Mapping[str, Any]) -> str:
+    """The chosen switches that say where, to be put behind a command."""
+    return _written(_WHERE, chosen, {})
+
+
+def where_chosen(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
+    """The chosen switches that say where, as they were typed, without those that are as by default."""
+    typed = _typed(chosen)
+    return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}
+
+
+def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
+    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (see `warehouse.locations`)."""
+    named = {
+        name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
+    }
+    return {**chosen, **named}
+
+
+def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
+    words, chosen = [], _typed(chosen)
+    for name, switch, default in wanted:
+        given = (chosen.get(name), planned.get(name))
+        value = next((value for value in given if value is not None and value != default), default)
+        if value is True:
+            words.append(switch)
+        elif value is False and default is None:
+            words.append(switch.replace("--", "--no-", 1))
+        elif value != default:
+            words += [switch, shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+    return "".join(f" {word}" for word in words)
+
+
+def quoted(path: Path) -> str:
+    """A path as a shell takes it."""
+    return shlex.quote(str(path))

@@ -11,23 +11,42 @@ the working folder, so `python pipelines/bulk.py status` shows them as well.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Literal, Unpack, overload
+import contextlib
+import tempfile
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
 
-from paystack_source.frames import BulkResult, Frame, Settings, apply_frame
+import pandas as pd
+import pyarrow as pa
+
+from paystack_source.api.client import PaystackClient
+from paystack_source.bulk.console import UnattendedConsole
+from paystack_source.bulk.describe import plan_frame
+from paystack_source.bulk.input.cells import without_nulls
+from paystack_source.bulk.input.files import InputTable, open_table
+from paystack_source.bulk.plan.copy import arrow_copy
+from paystack_source.bulk.plan.planner import PlanOptions
+from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, masked_columns, outcome_cells
+from paystack_source.bulk.run.results import may_be_fed_back, row_results
+from paystack_source.bulk.run.runner import StopRules
+from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.bulk.service import BulkService, reach
+from paystack_source.commands import where_chosen
+from paystack_source.progress import Progress, Silent
+from paystack_source.values import masked
+from paystack_source.warehouse.write_back import WriteBack
 
 if TYPE_CHECKING:
-    import pandas as pd
+    from collections.abc import Iterator
 
+    from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
+    from paystack_source.bulk.run.results import RunReport
 
-__all__ = [
-    "BulkResult",
-    "bulk_create",
-    "bulk_deactivate_authorization",
-    "bulk_set_risk_action",
-    "bulk_update",
-    "bulk_validate",
-]
+Frame: TypeAlias = Any
+"""pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
 
 
 @overload
@@ -59,9 +78,7 @@ def bulk_set_risk_action(
     all rows: allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame
     and nothing is sent.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `Settings`.
     """
     return apply_frame(
         "risk-action",
@@ -104,9 +121,7 @@ def bulk_update(
     A blank leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never
     overwrites.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `Settings`.
     """
     return apply_frame(
         "update", frame, {"only_missing": only_missing, "metadata": metadata}, settings, dry_run=dry_run
@@ -126,9 +141,7 @@ def bulk_create(
 
     A row whose answer was lost is never sent again: it is applied if the customer turns up, else unknown.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `Settings`.
     """
     return apply_frame("create", frame, {}, settings, dry_run=dry_run)
 
@@ -147,9 +160,7 @@ def bulk_validate(
     `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`,
     `account_number`, `bvn`, the numbers as text. BVN and account number go to Paystack and rest nowhere.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `Settings`.
     """
     return apply_frame("validate", frame, {}, settings, dry_run=dry_run)
 
@@ -169,8 +180,223 @@ def bulk_deactivate_authorization(
 
     `frame` has `authorization_code`, and `customer_code` or `email` if lost answers are to be read back.
 
-    Settings: see `paystack_source.frames.Settings`. Raises `ConfigError` for a bad input or a refused
-    plan, and then nothing was sent. A run that was stopped, even by Paystack, comes back with
-    `summary["stopped"]`.
+    Settings and errors: see `Settings`.
     """
     return apply_frame("deactivate-authorization", frame, {}, settings, dry_run=dry_run)
+
+
+# -- what stands behind them ------------------------------------------------------------------------
+
+
+class Settings(TypedDict, total=False):
+    """What every helper takes, by keyword.
+
+    `client`, or `secret_key` and `base_url`: whom to talk to; default: what the environment and `.dlt` say.
+    `confirm`: the number of rows, which a live run above the guard's thresholds needs. `copy`: what to
+    compare with: a frame of customers, False for nothing; default: the warehouse copy if there is one,
+    which then also gets the results. `destination` and `dataset` say where that is. `refresh`: "auto",
+    "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1. `canary`:
+    send so many rows first, and stop if a larger share than `canary_share` of them fails. `results_folder`:
+    where the run is kept; default `paystack_results`.
+
+    A helper raises `ConfigError` for a bad input or a refused plan, and then nothing was sent. A run that was
+    stopped, even by Paystack, comes back with `summary["stopped"]`.
+    """
+
+    client: PaystackClient
+    secret_key: str | SecretKey
+    base_url: str
+    confirm: int
+    copy: Any
+    destination: str
+    dataset: str
+    refresh: Literal["auto", "live", "never"]
+    progress: bool
+    quota_share: float
+    canary: int
+    canary_share: float
+    results_folder: str | Path
+
+
+@dataclass(slots=True)
+class BulkResult:
+    """What became of every row. Shows its summary when printed; holds no key."""
+
+    run_id: str
+    summary: dict[str, Any]
+    """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
+    _report: RunReport = field(repr=False)
+    _table: InputTable = field(repr=False)
+    _settings: Settings = field(repr=False)
+
+    @property
+    def results(self) -> pd.DataFrame:
+        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC).
+
+        Secrets are masked.
+        """
+        frame = _as_pandas(self._table)
+        hidden = masked_columns(self._report.plan)
+        return self._with_outcomes(
+            frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
+        )
+
+    @property
+    def failed(self) -> pd.DataFrame:
+        """The rejected rows as they came in, to be corrected and given to the helper again.
+
+        With the unknown ones where a repeat is harmless; those of a create or a check are for `resume`.
+        """
+        found = self._with_outcomes(_as_pandas(self._table))
+        again = may_be_fed_back(self._report.plan.header.operation)
+        return found[found["_status"].isin([outcome.value for outcome in again])]
+
+    @property
+    def complete(self) -> bool:
+        """Whether every row was applied, was so already, or was accepted."""
+        return self._report.complete
+
+    def resume(self) -> BulkResult:
+        """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
+        with _service(self._settings, self._report.plan.header.operation) as service:
+            report = service.resume(self._report.run, source=self._table)
+        return _result(report, self._table, self._settings)
+
+    @overload
+    def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
+    @overload
+    def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
+    def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
+        """Put back what the run replaced, where that is known.
+
+        `confirm` is the undo's own number of rows, where one is needed; the run's is not taken for it. Raises
+        `ConfigError` if nothing can be taken back.
+        """
+        settings = self._settings.copy()
+        settings.pop("confirm", None)
+        if confirm is not None:
+            settings["confirm"] = confirm
+        with _service(settings, self._report.plan.header.operation) as service:
+            made = service.plan_undo(self._report.run, options=_options(settings))
+            if dry_run:
+                return plan_frame(made.plan)
+            table = made.plan.input()
+            return _result(service.apply(made.plan), table, settings)
+
+    def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
+        with self._report.run.journal() as journal:
+            cells = [outcome_cells(result) for result in row_results(self._report.plan, journal)]
+        outcomes = pd.DataFrame(cells, columns=list(OUTCOME_COLUMNS), index=frame.index, dtype="string")
+        kept = frame.drop(columns=[name for name in OUTCOME_COLUMNS if name in frame.columns])
+        return pd.concat([kept, outcomes], axis=1)
+
+    def __str__(self) -> str:
+        counts = ", ".join(f"{self.summary[o.value]:,} {o.value}" for o in Outcome if self.summary[o.value])
+        return f"run {self.run_id}: {counts or 'no rows'}"
+
+    def _repr_html_(self) -> str:
+        lines = {
+            key: self.summary[key] for key in ("run_id", "operation", "rows", *Outcome, "requests", "seconds")
+        }
+        return pd.DataFrame(lines.items(), columns=["", "value"]).to_html(index=False)
+
+
+def apply_frame(
+    operation: str, source: Frame, planning: dict[str, Any], settings: Settings, *, dry_run: bool
+) -> BulkResult | pd.DataFrame:
+    """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
+    if unknown := settings.keys() - Settings.__annotations__.keys():
+        raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
+    table = open_table(source)
+    with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
+        if dry_run:
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
+            out = folder / "dry.plan"
+        else:
+            out = service.runs.new_plan_file(operation, table.path or Path("frame"))
+            stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
+        plan = service.plan(operation, table, out=out, options=_options(settings, **planning))
+        if dry_run:
+            return plan_frame(plan)
+        return _result(service.apply(plan, source=table), table, settings)
+
+
+def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:
+    return BulkResult(
+        run_id=report.run.run_id,
+        summary=report.as_json(),
+        _report=report,
+        _table=table,
+        _settings=settings,
+    )
+
+
+class FrameConsole(UnattendedConsole):
+    """The `Console` of the helpers: a bar, and the setting `confirm` approves a live plan."""
+
+    def __init__(self, settings: Settings, mode: str) -> None:
+        confirmed = str(settings.get("confirm", ""))
+        super().__init__(
+            lambda plan: mode != "live" or confirmed == plan.header.guard.phrase,
+            "Look at it with dry_run=True, then give confirm={rows}.",
+        )
+        self._shows_bar = settings.get("progress", True)
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        here = Progress.here if self._shows_bar and total is not None else Silent
+        return here(title, total=total, unit=unit)
+
+
+@contextlib.contextmanager
+def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]:
+    """The service of one call, with the caller's client or one of its own."""
+    with contextlib.ExitStack() as stack:
+        client = settings.get("client")
+        if client is None:
+            client = stack.enter_context(
+                PaystackClient(
+                    settings.get("secret_key"),
+                    base_url=settings.get("base_url"),
+                    quota_share=settings.get("quota_share", 1.0),
+                    operations=reach(operation),
+                )
+            )
+        given = settings.get("copy")
+        place = WriteBack(settings.get("destination", "duckdb"), settings.get("dataset", "paystack"))
+        yield BulkService(
+            client,
+            Runs(settings.get("results_folder")),
+            FrameConsole(settings, client.mode),
+            warehouse=place if given is None else None,
+            records="destination" in settings or (given is None and place.find_copy() is not None),
+            copy=None if given is None or given is False else arrow_copy(given),
+            rules=StopRules(
+                canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0)
+            ),
+        )
+
+
+def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it
+    """How to plan, and what the command line must be told to go on with a run from here."""
+    return PlanOptions(
+        refresh=settings.get("refresh", "auto"),
+        quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
+        switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
+        **planning,
+    )
+
+
+def _as_pandas(table: InputTable) -> pd.DataFrame:
+    """The input as it was when it was opened."""
+    if isinstance(table.frame, pd.DataFrame):
+        return table.frame
+    if isinstance(table.frame, pa.Table):
+        frame: pd.DataFrame = table.frame.to_pandas()
+        for column in table.frame.schema:
+            if pa.types.is_nested(column.type) and column.name in frame.columns:
+                values = [without_nulls(value) for value in table.frame[column.name].to_pylist()]
+                frame[column.name] = pd.Series(values, frame.index, dtype=object)
+        return frame
+    if table.frame is not None:
+        return pd.DataFrame(table.frame)
+    return pd.DataFrame(list(table.rows()), columns=table.columns, dtype="string")

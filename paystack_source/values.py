@@ -1,4 +1,4 @@
-"""Functions of plain values that several parts need: times, blanks, JSON text, names in SQL, batches.
+"""Functions of plain values that several parts need: times, blanks, JSON text, masking, names in SQL, batches.
 
 They reach nothing outside the process and know nothing of Paystack, dlt or a destination.
 """
@@ -60,6 +60,23 @@ def json_text(value: object, *, ordered: bool = False) -> str:
 def as_text(value: object) -> str | None:
     """A text as it is, null as None, and any other JSON value as JSON."""
     return value if value is None or isinstance(value, str) else json_text(value)
+
+
+def masked(value: object, *, secret: bool = False) -> str:
+    """A value as it may be shown: enough to find it again in one's own file, too little to use.
+
+    Secrets keep at most their last two characters, everything else its first and last one. Characters that show
+    nothing, or that turn the text around them, are left out.
+    """
+    text = "".join(filter(str.isprintable, "" if value is None else str(value)))
+    if not text:
+        return ""
+    if secret:
+        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - a short one would be given away
+    if "@" in text:
+        name, _, domain = text.rpartition("@")
+        return f"{name[:1]}…@{domain[:1]}…"
+    return f"{text[:1]}…{text[-1:]}" if len(text) > 3 else "…"  # noqa: PLR2004
 
 
 def quoted_name(name: str) -> str:

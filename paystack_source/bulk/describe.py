@@ -3,16 +3,15 @@
 from __future__ import annotations
 
 import itertools
-import shlex
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.commands import called
-from paystack_source.settings import SANDBOX
+from paystack_source.commands import called, command, quoted
 from paystack_source.values import as_text, duration
 
 if TYPE_CHECKING:
@@ -22,7 +21,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"
@@ -36,14 +35,14 @@ def plan_facts(plan: Plan) -> Facts:
     header = plan.header
     counts = header.counts
     facts: Facts = [
-        ("operation", OPERATIONS[header.operation].title),
+        ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}"),
         ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
-    if counts.folded:
-        facts.append(("identical duplicates", f"{counts.folded:,} (sent once)"))
+    if counts.duplicates:
+        facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.drifted:
         facts.append(("changed since the copy", f"{counts.drifted:,}"))
     if counts.unknown_old:
@@ -63,6 +62,16 @@ def plan_facts(plan: Plan) -> Facts:
     if header.undo_of:
         facts.insert(1, ("takes back", header.undo_of))
     return facts
+
+
+def plan_cautions(plan: Plan) -> list[str]:
+    """What to know before agreeing to a plan, the most dangerous first."""
+    header = plan.header
+    operation = BULK_OPERATIONS[header.operation]
+    said = list(header.guard.reasons)
+    if operation.undo_reason and header.counts.to_send:
+        said.append(f"It cannot be undone. {operation.undo_reason}")
+    return [*said, *header.warnings]
 
 
 def mode(header: PlanHeader) -> str:
@@ -89,25 +98,35 @@ def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(sending, most):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
-        for number, (name, old, new) in enumerate(_fields(row)):
-            first = number == 0
-            lines.append(
-                (row.line if first else "", _who(row) if first else "", name, old, new, note if first else "")
-            )
+        fields = [
+            (change.name, _shown(change.old) if change.known else UNKNOWN, _shown(change.new))
+            for change in field_changes(row)
+        ]
+        fields += [(name, "", hint) for name, hint in row.secrets.items()]
+        fields = fields or [("", "", "")]  # a create of an email alone
+        who = row.customer_code or row.email or row.key or "(not named)"
+        for number, field in enumerate(fields):
+            lines.append((row.line, who, *field, note) if number == 0 else ("", "", *field, ""))
     return lines
 
 
-def _who(row: PlanRow) -> str:
-    return row.customer_code or row.email or row.key or "(not named)"
+class FieldChange(NamedTuple):
+    """What a row does to one field. `known`: whether anybody knows the old value."""
+
+    name: str
+    known: bool
+    old: object
+    new: object
+
+    @property
+    def differs(self) -> bool:
+        return not self.known or not same(self.new, self.old)
 
 
-def _fields(row: PlanRow) -> list[tuple[str, str, str]]:
-    fields = []
-    for name, new in row.new.items():
-        old = UNKNOWN if row.old is None or name not in row.old else _shown(row.old[name])
-        fields.append((name, old, _shown(new)))
-    fields += [(name, "", hint) for name, hint in row.secrets.items()]
-    return fields
+def field_changes(row: PlanRow) -> list[FieldChange]:
+    """The fields that a row sets, without the secret ones."""
+    old = row.old or {}
+    return [FieldChange(name, name in old, old.get(name), new) for name, new in row.new.items()]
 
 
 def _shown(value: object) -> str:
@@ -194,15 +213,15 @@ def labels(finished: RunReport) -> dict[Outcome, str]:
 
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
-    """How a run stands, as label and value, and the command that undoes it. For `chosen` see `again`."""
+    """How a run stands, as label and value, and the command that undoes it. For `chosen` see `commands.command`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
-        ("operation", OPERATIONS[header.operation].title),
+        ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{header.counts.rows:,}"),
     ]
-    facts += [(names[outcome], f"{number:,}") for outcome, number in finished.counts.items() if number]
+    facts += [(names[o], f"{finished.counts[o]:,}") for o in Outcome if finished.counts[o]]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
     facts += [("requests", f"{finished.requests:,}"), ("time", duration(finished.seconds))]
@@ -222,7 +241,7 @@ def _undoable(finished: RunReport) -> bool:
     """Whether an undo of this run would have rows to send. An undo itself is not undone."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
-    undoable = OPERATIONS[header.operation].undoable and known and not header.undo_of
+    undoable = BULK_OPERATIONS[header.operation].undoable and known and not header.undo_of
     return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
 
 
@@ -249,7 +268,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
 def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     """The commands to type next, most urgent first. None after a success: people type what they are offered.
 
-    For `chosen` see `again`.
+    For `chosen` see `commands.command`.
     """
     if finished.running:
         return []
@@ -261,7 +280,9 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     if counts[Outcome.REJECTED] and header.undo_of:  # it puts back what is not put back yet
         commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
     elif counts[Outcome.REJECTED]:
-        masked = [name for name in OPERATIONS[header.operation].secret_fields if name in header.input.mapping]
+        masked = [
+            name for name in BULK_OPERATIONS[header.operation].secret_fields if name in header.input.mapping
+        ]
         note = f"once corrected, with {' and '.join(masked)} typed anew" if masked else "once corrected"
         failed = f"{header.operation} {quoted(run.failed_file)}"
         commands.append(f"{again('run', failed, plan, chosen)}   # {note}")
@@ -270,82 +291,10 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     return commands
 
 
-_Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on the command line, its default
-
-_WHERE: Final[_Switches] = (
-    ("sandbox", "--sandbox", False),
-    ("no_copy", "--no-copy", False),
-    ("destination", "--destination", "duckdb"),
-    ("dataset", "--dataset", "paystack"),
-)
-_HOW: Final[_Switches] = (
-    ("risk_action", "--risk-action", None),
-    ("only_missing", "--only-missing", False),
-    ("metadata", "--metadata", "merge"),
-    ("refresh", "--refresh", "auto"),
-)
-_SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
-_RULES: Final[_Switches] = (
-    *_SHARE,
-    ("canary", "--canary", 0),
-    ("canary_max", "--canary-max", 0.0),
-    ("max_equal_rejections", "--max-equal-rejections", 20),
-    ("recheck", "--recheck", None),
-)
-_TAKES: Final[Mapping[str, _Switches]] = {
-    "status": (),
-    "apply": _SHARE,
-    "undo": _SHARE,
-    "resume": (*_RULES, ("max_age", "--max-age", None)),
-    "run": (*_HOW, *_RULES),
-}
-
-
-def switches(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
-    """Those of the chosen switches that say where, as they were typed, if they are not as by default."""
-    typed = _typed(chosen)
-    return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}
-
-
-def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (see `warehouse.locations`)."""
-    named = {
-        name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
-    }
-    return {**chosen, **named}
-
-
-def again(command: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
-    """A command to paste that goes on with the plan as it was made.
-
-    `chosen` are the switches of the command at hand. What it does not say is taken from the plan.
-    """
+def again(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
+    """A command to paste that goes on with the plan as it was made. For `chosen` see `commands.command`."""
     options = plan.header.options
-    planned = {**options, **options.get("switches", {})}
     if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
         chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
-    return f"{COMMAND} {command} {what}{_written((*_WHERE, *_TAKES[command]), chosen, planned)}"
-
-
-def where(chosen: Mapping[str, Any]) -> str:
-    """The chosen switches that say where, to be put behind a command."""
-    return _written(_WHERE, chosen, {})
-
-
-def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    words, chosen = [], _typed(chosen)
-    for name, switch, default in wanted:
-        given = (chosen.get(name), planned.get(name))
-        value = next((value for value in given if value is not None and value != default), default)
-        if value is True:
-            words.append(switch)
-        elif value is False and default is None:
-            words.append(switch.replace("--", "--no-", 1))
-        elif value != default:
-            words += [switch, shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
-    return "".join(f" {word}" for word in words)
-
-
-def quoted(path: Path) -> str:
-    """A path as a shell takes it."""
-    return shlex.quote(str(path))
+    planned = {**options, **options.get("switches", {})}
+    return command(f"bulk {subcommand}", chosen, what, planned=planned)

@@ -28,23 +28,21 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.bulk.console import UnattendedConsole
 from paystack_source.bulk.input.files import open_table
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.errors import ConfigError, PaystackError, StoppedError
-from paystack_source.progress import Progress, Silent
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dlt.common.destination import Destination
 
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.report import RunReport
-    from paystack_source.bulk.run.runs import Run
+    from paystack_source.bulk.run.results import RunReport
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
@@ -96,10 +94,11 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     """One file: start its run, or go on with it."""
     own = client or PaystackClient(operations=reach(operation))
     try:
-        snapshot = Snapshot.of(path)
+        snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
-        service = BulkService(own, runs, _Unattended(approved=approved))
+        console = UnattendedConsole(lambda _plan: approved, "Look at them first, then give approved=True.")
+        service = BulkService(own, runs, console)
         run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
         if run is not None:
             report = service.resume(run, source=table)
@@ -120,32 +119,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     _judge(report)
 
 
-class _Unattended:
-    """The `Console` of a load: nobody looks, nobody can be asked."""
-
-    def __init__(self, *, approved: bool) -> None:
-        self._approved = approved
-
-    def warn(self, text: str) -> None:
-        log.warning(text)
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        return Silent(title, total=total, unit=unit)
-
-    def agree(self, plan: Plan) -> None:
-        """Raises `ConfigError` for a file above the operation's thresholds that was not approved."""
-        guard = plan.header.guard
-        if guard.needed and not self._approved:
-            raise ConfigError(
-                f"This file changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-                advice="Look at them first, then give approved=True.",
-            )
-
-    def agree_to_resume(self, run: Run) -> None:
-        """The run was agreed to when it began."""
-
-
-def run_id_of(snapshot: Snapshot, operation: str) -> str:
+def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
     """The same for the same file of the same load, however often dlt hands it over."""
     load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 CLEAR: Final = "<clear>"
 """What a cell holds to empty a field; a blank cell leaves the field as it is."""
 
-Kind = Literal[
+CellKind = Literal[
     "code", "email", "id", "auth_code", "name", "phone", "json", "enum", "country", "digits", "text"
 ]
 
@@ -86,7 +86,7 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
 
 
 @dataclass(frozen=True, slots=True)
-class Column:
+class InputColumn:
     """One input column: how it may be called, what may stand in it, and how careful to be with it.
 
     `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to
@@ -95,7 +95,7 @@ class Column:
     """
 
     name: str
-    kind: Kind
+    kind: CellKind
     help: str
     aliases: tuple[str, ...] = ()
     required: bool = False
@@ -121,7 +121,7 @@ class Guard:
 
 
 @dataclass(frozen=True)
-class Operation:
+class BulkOperation:
     """All that is particular to one operation.
 
     `endpoint` is the operation's name in `api/operations.py`, the client's method and its quota bucket.
@@ -134,7 +134,7 @@ class Operation:
     name: str
     title: str
     endpoint: str
-    columns: tuple[Column, ...]
+    columns: tuple[InputColumn, ...]
     identifiers: tuple[str, ...]
     repeatable: bool
     guards: tuple[Guard, ...]
@@ -147,11 +147,11 @@ class Operation:
     identifier_required: bool = True
 
     @cached_property
-    def by_column(self) -> dict[str, Column]:
+    def by_column(self) -> dict[str, InputColumn]:
         return {column.name: column for column in self.columns}
 
     def call(self, client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-        """Sends one row; `body` is the row's `body` plus its secret fields."""
+        """Sends one row; `body` is the row's new values plus its secret fields."""
         method = getattr(client, self.endpoint)
         reply: Reply = method(key, **body) if self.identifier_required else method(**body)
         return reply
@@ -168,7 +168,7 @@ class Operation:
         return bool(self.undoable)
 
     @property
-    def fields(self) -> tuple[Column, ...]:
+    def fields(self) -> tuple[InputColumn, ...]:
         """The columns that are sent, without those that only say which customer is meant."""
         return tuple(c for c in self.columns if c.name not in self.identifiers)
 
@@ -178,34 +178,34 @@ class Operation:
         return tuple(c.name for c in self.columns if c.secret)
 
 
-_CODE: Final = Column(
+_CODE: Final = InputColumn(
     "customer_code",
     "code",
     "Paystack's code of the customer, CUS_ and lower-case letters and digits.",
     aliases=("code", "customer", "paystack_customer_code", "cus_code"),
     length=(5, 64),
 )
-_EMAIL: Final = Column(
+_EMAIL: Final = InputColumn(
     "email",
     "email",
     "The customer's email as Paystack holds it; kept as written, compared without regard to case.",
     aliases=("email_address", "e_mail", "mail", "customer_email"),
     length=(3, 254),
 )
-_ID: Final = Column(
+_ID: Final = InputColumn(
     "id",
     "id",
     "Paystack's number of the customer; needs the copy, which knows the code that belongs to it.",
     aliases=("customer_id", "paystack_id"),
     length=(1, 18),
 )
-_FIRST: Final = Column(
+_FIRST: Final = InputColumn(
     "first_name", "name", "First name.", aliases=("first", "given_name", "forename"), clearable=True
 )
-_LAST: Final = Column(
+_LAST: Final = InputColumn(
     "last_name", "name", "Last name.", aliases=("last", "surname", "family_name"), clearable=True
 )
-_PHONE: Final = Column(
+_PHONE: Final = InputColumn(
     "phone",
     "phone",
     "Phone as text: leading zeros and plus signs are kept, nothing is reformatted.",
@@ -213,7 +213,7 @@ _PHONE: Final = Column(
     clearable=True,
     length=(5, 20),
 )
-_METADATA: Final = Column(
+_METADATA: Final = InputColumn(
     "metadata",
     "json",
     'A JSON object, e.g. {"tier": "gold"}.',
@@ -229,17 +229,17 @@ _NAMED: Final = (_CODE, _EMAIL, _ID)
 _PROFILE: Final = (_FIRST, _LAST, _PHONE, _METADATA)
 
 
-def _required(column: Column) -> Column:
+def _required(column: InputColumn) -> InputColumn:
     return replace(column, required=True, clearable=False)
 
 
-_RISK: Final = Operation(
+_RISK: Final = BulkOperation(
     name="risk-action",
     title="Set risk actions",
     endpoint="set_risk_action",
     columns=(
         *_NAMED,
-        Column(
+        InputColumn(
             "risk_action",
             "enum",
             "allow (whitelist), deny (blacklist) or default; or give --risk-action for all rows.",
@@ -259,7 +259,7 @@ _RISK: Final = Operation(
     ),
 )
 
-_UPDATE: Final = Operation(
+_UPDATE: Final = BulkOperation(
     name="update",
     title="Update names, phones and metadata",
     endpoint="update",
@@ -271,7 +271,7 @@ _UPDATE: Final = Operation(
     guards=(Guard(rows=1_000, share=0.10, what="updates"),),
 )
 
-_CREATE: Final = Operation(
+_CREATE: Final = BulkOperation(
     name="create",
     title="Create customers",
     endpoint="create",
@@ -285,7 +285,7 @@ _CREATE: Final = Operation(
     guards=(Guard(rows=1_000, share=0.10, what="new customers"),),
 )
 
-_VALIDATE: Final = Operation(
+_VALIDATE: Final = BulkOperation(
     name="validate",
     title="Validate identities",
     endpoint="validate",
@@ -293,8 +293,8 @@ _VALIDATE: Final = Operation(
         *_NAMED,
         _required(_FIRST),
         _required(_LAST),
-        Column("middle_name", "name", "Middle name, if any.", aliases=("middle", "other_name")),
-        Column(
+        InputColumn("middle_name", "name", "Middle name, if any.", aliases=("middle", "other_name")),
+        InputColumn(
             "type",
             "enum",
             "What is validated; bank_account unless given.",
@@ -304,7 +304,7 @@ _VALIDATE: Final = Operation(
             choices=("bank_account",),
             default="bank_account",
         ),
-        Column(
+        InputColumn(
             "country",
             "country",
             "Two letters, e.g. NG.",
@@ -313,7 +313,7 @@ _VALIDATE: Final = Operation(
             personal=False,
             length=(2, 2),
         ),
-        Column(
+        InputColumn(
             "bank_code",
             "text",
             "The bank's code, as text: leading zeros count.",
@@ -322,7 +322,7 @@ _VALIDATE: Final = Operation(
             personal=False,
             length=(2, 20),
         ),
-        Column(
+        InputColumn(
             "account_number",
             "digits",
             "The bank account; in Nigeria 10 digits.",
@@ -331,7 +331,7 @@ _VALIDATE: Final = Operation(
             secret=True,
             length=(5, 20),
         ),
-        Column(
+        InputColumn(
             "bvn",
             "digits",
             "The bank verification number.",
@@ -340,7 +340,7 @@ _VALIDATE: Final = Operation(
             secret=True,
             length=(11, 11),
         ),
-        Column("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
+        InputColumn("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
     ),
     identifiers=IDENTIFIERS,
     repeatable=False,  # each one is an enquiry at the bank
@@ -350,12 +350,12 @@ _VALIDATE: Final = Operation(
     guards=(Guard(rows=200, share=0.05, what="identity checks"),),
 )
 
-_DEACTIVATE: Final = Operation(
+_DEACTIVATE: Final = BulkOperation(
     name="deactivate-authorization",
     title="Deactivate authorizations",
     endpoint="deactivate_authorization",
     columns=(
-        Column(
+        InputColumn(
             "authorization_code",
             "auth_code",
             "The code of the card or account authorization, AUTH_ and letters and digits.",
@@ -375,17 +375,17 @@ _DEACTIVATE: Final = Operation(
     guards=(Guard(rows=100, share=0.01, what="deactivations"),),
 )
 
-OPERATIONS: Final[Mapping[str, Operation]] = MappingProxyType(
+BULK_OPERATIONS: Final[Mapping[str, BulkOperation]] = MappingProxyType(
     {op.name: op for op in (_RISK, _UPDATE, _CREATE, _VALIDATE, _DEACTIVATE)}
 )
 """Every bulk operation by the name it has on the command line."""
 
 
-def operation(name: str) -> Operation:
+def operation(name: str) -> BulkOperation:
     """The operation of this name (`_` may stand for `-`). Raises `ConfigError` if there is none."""
     try:
-        return OPERATIONS[name.replace("_", "-")]
+        return BULK_OPERATIONS[name.replace("_", "-")]
     except KeyError:
         raise ConfigError(
-            f"There is no operation {name!r}", advice=f"Use one of {', '.join(OPERATIONS)}."
+            f"There is no operation {name!r}", advice=f"Use one of {', '.join(BULK_OPERATIONS)}."
         ) from None

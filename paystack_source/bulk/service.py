@@ -14,24 +14,25 @@ from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.describe import COMMAND
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
-from paystack_source.bulk.run.claims import Claim, Scope
-from paystack_source.bulk.run.recording import catch_up, load
-from paystack_source.bulk.run.report import conclude, rows_left
+from paystack_source.bulk.run.recording import RunRecord, catch_up, record_runs
+from paystack_source.bulk.run.register import AppliedPlan, Scope
+from paystack_source.bulk.run.result_files import conclude
+from paystack_source.bulk.run.results import rows_left
 from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
-from paystack_source.bulk.run.states import Action, Event, Kind, Phase
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
 from paystack_source.errors import (
     AppliedError,
     BrokenOffError,
@@ -44,12 +45,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.console import Console
+    from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
-    from paystack_source.bulk.run.claims import Claims
-    from paystack_source.bulk.run.recording import Warehouse
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.recording import WriteBackTarget
+    from paystack_source.bulk.run.register import PlanLock
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runner import StopRules
     from paystack_source.bulk.run.send import Done, Job
     from paystack_source.bulk.run.states import RowState
@@ -57,30 +59,10 @@ if TYPE_CHECKING:
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
-_SETTLED: Final = {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.FOUND}
+_SETTLED: Final = {EventKind.APPLIED, EventKind.PENDING, EventKind.REJECTED, EventKind.FOUND}
 
 
-class Console(Protocol):
-    """Whoever runs the service: is told, sees progress, and must agree before anything is sent."""
-
-    def warn(self, text: str) -> None:
-        """Tell what the user should know although the work goes on."""
-        ...
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A display that is shown while it is entered."""
-        ...
-
-    def agree(self, plan: Plan) -> None:
-        """Return if the plan may be sent. Raises if not; nothing is sent then."""
-        ...
-
-    def agree_to_resume(self, run: Run) -> None:
-        """Return if what is left of the run may be sent. Raises if not; nothing is sent then."""
-        ...
-
-
-class Account(NamedTuple):
+class KeyAccount(NamedTuple):
     """The account that a key reads from, as far as a customer of it says."""
 
     empty: bool = True
@@ -96,7 +78,7 @@ class BulkService:
     client: PaystackClient
     runs: Runs
     console: Console
-    warehouse: Warehouse | None = None
+    warehouse: WriteBackTarget | None = None
     """Where the copy is and where runs are recorded; None for neither."""
     records: bool = True
     """Whether runs are loaded into the warehouse."""
@@ -114,13 +96,13 @@ class BulkService:
     now: Callable[[], float] = time.time
 
     @cached_property
-    def account(self) -> Account:
+    def account(self) -> KeyAccount:
         """The account of the key, by one request for one customer."""
         rows = self.client.list(per_page=1).rows
         if not rows:
-            return Account()
+            return KeyAccount()
         integration, domain = rows[0].get("integration"), rows[0].get("domain")
-        return Account(
+        return KeyAccount(
             empty=False,
             integration=integration if isinstance(integration, int) else None,
             domain=domain if isinstance(domain, str) else None,
@@ -129,7 +111,13 @@ class BulkService:
     # --- planning
 
     def plan(
-        self, operation: str, table: Table, *, out: Path, options: PlanOptions, plan_id: str | None = None
+        self,
+        operation: str,
+        table: InputTable,
+        *,
+        out: Path,
+        options: PlanOptions,
+        plan_id: str | None = None,
     ) -> Plan:
         """A plan of what is in the table, compared with the copy and with Paystack. Sends no write."""
         options, copy = self._compared(operation, options)
@@ -146,17 +134,11 @@ class BulkService:
             )
 
     def plan_undo(self, run: Run, *, out: Path | None = None, options: PlanOptions) -> Undo:
-        """A plan of the way back: the values that the run replaced. Sends no write."""
-        options, copy = self._compared(run.plan().header.operation, options)
-        with self.console.progress("Comparing", unit="customers read") as shown:
-            return make_undo(
-                run,
-                out=out,
-                client=self.client,
-                options=options,
-                copy=copy,
-                on_fetch=lambda count: shown.update(done=count),
-            )
+        """A plan that puts back the values that the run replaced. Sends no write."""
+        operation = run.plan().header.operation
+        how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
+        target = out or run.folder / "undo.plan"
+        return make_undo(run, lambda table: self.plan(operation, table, out=target, options=how))
 
     def _compared(self, operation: str, options: PlanOptions) -> tuple[PlanOptions, CustomerCopy | None]:
         """The options with account and quota, and what to compare with.
@@ -165,7 +147,7 @@ class BulkService:
         """
         quota = self.per_minute
         if quota is None:
-            used = self.client.quota_use(OPERATIONS[operation].endpoint)
+            used = self.client.quota_use(BULK_OPERATIONS[operation].endpoint)
             quota = 0.0 if used is None else used[1] / options.quota_share
         account = self.account.integration
         options = msgspec.structs.replace(options, account=account, quota=quota)
@@ -203,12 +185,12 @@ class BulkService:
         self.console.agree(plan)
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
         secrets = plan.secrets(source)
-        with self.runs.lock(plan) as claims:
-            self._refuse_applied(plan, scope, claims)
+        with self.runs.lock(plan) as lock:
+            self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                finished = self._send(run, plan, secrets, claims, scope, source)
-        return self._recorded(finished)
+                ended = self._send(run, plan, secrets, lock, scope)
+        return self._recorded(*ended)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
         """Go on with a run: read back what is in doubt, send what is unsent.
@@ -220,12 +202,12 @@ class BulkService:
         self.console.agree_to_resume(run)
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         secrets = plan.secrets(source)
-        with Runs(run.folder.parent).lock(plan) as claims:
-            before = claims.of(scope)
+        with Runs(run.folder.parent).lock(plan) as lock:
+            before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            finished = self._send(run, plan, secrets, claims, scope, source)
-        return self._recorded(finished)
+            ended = self._send(run, plan, secrets, lock, scope)
+        return self._recorded(*ended)
 
     def settle(self, run: Run) -> int:
         """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
@@ -233,24 +215,24 @@ class BulkService:
         Raises `BusyError` while the run is under way.
         """
         plan = run.plan()
-        ask = OPERATIONS[plan.header.operation].settle
+        ask = BULK_OPERATIONS[plan.header.operation].settle
         if ask is None:
             return 0
         settled = 0
-        with Runs(run.folder.parent).lock(plan) as claims, run.journal() as journal:
+        with Runs(run.folder.parent).lock(plan) as lock, run.journal() as journal:
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
                 if row.row not in pending or (kind := ask(self.client, row)) is None:
                     continue
-                message = "identity verified" if kind is Kind.VERIFIED else "identity check failed"
-                journal.append([Event(row.row, kind, self.now(), message=message)])
+                message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
+                journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
                 settled += 1
-            claims.end(run.run_id, self.now(), journal.last_seq)
+            lock.end(run.run_id, self.now(), journal.last_seq)
         return settled
 
-    def _recorded(self, finished: RunReport) -> RunReport:
-        if self.warehouse is not None and self.records:
-            record([finished], self.warehouse)
+    def _recorded(self, finished: RunReport, ready: RunRecord | None) -> RunReport:
+        if self.warehouse is not None and ready is not None:
+            record_runs([finished], self.warehouse, ready)
         return finished
 
     def _scope(self, account: int | None) -> Scope:
@@ -275,11 +257,11 @@ class BulkService:
         )
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
-    def _refuse_applied(self, plan: Plan, scope: Scope, claims: Claims) -> None:
+    def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock) -> None:
         """Raises `AppliedError` if any note, the run that the plan is in, or the warehouse knows of an apply."""
-        before, own = claims.of(scope), owner(plan.path)
+        before, own = lock.applied(scope), owner(plan.path)
         if own is not None:
-            before = Claim(run_id=own.run_id, folder=str(own.folder))
+            before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
         if before is not None:
             raise _applied(before)
         if self.warehouse is None:
@@ -287,10 +269,10 @@ class BulkService:
         try:
             run_id = self.warehouse.applied_by(plan.header.plan_id, scope.key_mode, scope.account)
         except Exception as error:  # noqa: BLE001 - any destination's own errors
-            if claims.problem is None or OPERATIONS[plan.header.operation].repeatable:
+            if lock.problem is None or BULK_OPERATIONS[plan.header.operation].repeatable:
                 return  # the register is enough, or a second time does no harm
             raise ConfigError(
-                f"Whether this plan was applied before is not known: {claims.problem} The warehouse could not be "
+                f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
                 f"asked either: {explain(error).message}",
                 advice="Make one of the two work; nothing was sent.",
             ) from None
@@ -300,17 +282,11 @@ class BulkService:
             )
             raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _send(  # noqa: PLR0913, PLR0917 - all that was checked before
-        self,
-        run: Run,
-        plan: Plan,
-        secrets: Callable[[PlanRow], dict[str, str]],
-        claims: Claims,
-        scope: Scope,
-        source: Any,  # noqa: ANN401 - any frame
-    ) -> RunReport:
-        """One session of the run, its lock being held."""
-        operation = OPERATIONS[plan.header.operation]
+    def _send(
+        self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]], lock: PlanLock, scope: Scope
+    ) -> tuple[RunReport, RunRecord | None]:
+        """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
+        operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
             operation,
@@ -321,27 +297,28 @@ class BulkService:
             now=self.now,
         )
         workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender)
-        with contextlib.ExitStack() as stack:
-            journal = stack.enter_context(run.journal())
-            shown = stack.enter_context(
-                self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows")
-            )
+        rows = (row for row in plan.rows() if row.verdict == "send")
+        with (
+            run.journal() as journal,
+            self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows") as shown,
+        ):
             on_done = _follow(shown, self.client, operation.endpoint)
-            rows = (row for row in plan.rows() if row.verdict == "send")
             runner = Runner(
                 operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=on_done
             )
             run.discard_results()
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
-            claims.add(Claim(run_id=run.run_id, folder=folder, scope=scope, started=started))  # first of all
-            number = journal.begin_session(started, who=_who(), host=socket.gethostname())
+            # The register has it before anything is sent.
+            lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
+            number = journal.begin_session(started, who=_user(), host=socket.gethostname())
             try:
                 with stopping(runner):
                     ended = runner.run()
                 requests = self.client.stats.requests - before
                 journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
-                finished = conclude(run, plan, journal, ended, source=source)
+                ready = RunRecord(run, plan, journal) if self.warehouse and self.records else None
+                finished = conclude(run, plan, journal, ended=ended, record=ready)
             except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
                 stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
                 raise
@@ -350,21 +327,11 @@ class BulkService:
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
-                with contextlib.suppress(
-                    Exception
-                ):  # a full disk: what ended the session is to be told, not this
-                    claims.end(run.run_id, self.now(), journal.last_seq)
-            if claims.problem is not None:
-                finished.warnings.append(claims.problem)
-            return finished
-
-
-def record(finished: list[RunReport], warehouse: Warehouse) -> None:
-    """Load these runs into the warehouse. If that cannot be, nothing is lost, and each of them says why."""
-    problem = load(warehouse, [one.run for one in finished])
-    for one in finished if problem else ():
-        one.not_loaded = problem
-        one.warnings += [problem] if problem else []
+                with contextlib.suppress(Exception):  # a full disk: tell what ended the session, not this
+                    lock.end(run.run_id, self.now(), journal.last_seq)
+        if lock.problem is not None:
+            finished.warnings.append(lock.problem)
+        return finished, ready
 
 
 def reach(operation: str | None) -> set[str]:
@@ -372,7 +339,7 @@ def reach(operation: str | None) -> set[str]:
 
     To be given to `PaystackClient(operations=…)`.
     """
-    return {"list", "fetch"} | ({OPERATIONS[operation].endpoint} if operation else set())
+    return {"list", "fetch"} | ({BULK_OPERATIONS[operation].endpoint} if operation else set())
 
 
 def _follow(
@@ -388,18 +355,18 @@ def _follow(
     return on_done
 
 
-def _applied(claim: Claim) -> AppliedError:
+def _applied(entry: AppliedPlan) -> AppliedError:
     """Says where the run is, and how to go on with it if something of it is left."""
-    where = f"This plan was applied before, as run {claim.run_id} in {claim.folder}."
-    if not claim.is_there:
+    where = f"This plan was applied before, as run {entry.run_id} in {entry.folder}."
+    if not entry.is_there:
         gone = f"{where} That folder is gone, so the run cannot be resumed."
-        return AppliedError(gone, advice=_AGAIN, run_id=claim.run_id)
-    run = Run(Path(claim.folder))
+        return AppliedError(gone, advice=_AGAIN, run_id=entry.run_id)
+    run = Run(Path(entry.folder))
     with contextlib.suppress(ConfigError, JournalError):
         if not rows_left(run):
-            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=claim.run_id)
+            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=entry.run_id)
     advice = f"Go on with it: {COMMAND} resume {run.name}"
-    return AppliedError(where, advice=advice, run_id=claim.run_id, goes_on=True)
+    return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)
 
 
 def _way_on(run: Run) -> tuple[str, dict[str, str]]:
@@ -415,6 +382,7 @@ def _broken_off(run: Run, error: Exception) -> BrokenOffError:
 
 
 def _meta(plan: Plan) -> dict[str, Any]:
+    """What the journal says of its plan, which is beside it."""
     header = plan.header
     return {
         "plan_id": header.plan_id,
@@ -423,16 +391,10 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "host": header.host,
-        "input": header.input.path,
-        "digest": header.input.digest,
-        "rows": header.counts.rows,
-        "to_send": header.counts.to_send,
-        "undo_of": header.undo_of,
-        "tool_version": header.tool_version,
     }
 
 
-def _who() -> str:
+def _user() -> str:
     try:
         return getpass.getuser()
     except (KeyError, OSError):  # a container user without a name

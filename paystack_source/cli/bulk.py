@@ -12,13 +12,15 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.bulk.describe import COMMAND, again, quoted
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.describe import COMMAND, again
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.plan.review import write_review
-from paystack_source.bulk.run.report import conclude, report
+from paystack_source.bulk.run.result_files import conclude
+from paystack_source.bulk.run.results import report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
 from paystack_source.cli.terminal import examples, location, options
+from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
 
 if TYPE_CHECKING:
@@ -104,7 +106,7 @@ def main() -> None:
         f"{COMMAND} plan update names.csv --only-missing --out names.plan",
     )
 )
-@click.argument("operation", type=click.Choice(list(OPERATIONS)))
+@click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
 @together(planning, where, sharing, options)
@@ -138,7 +140,7 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
         f"{COMMAND} run create people.csv --canary 20 --yes",
     ),
 )
-@click.argument("operation", type=click.Choice(list(OPERATIONS)))
+@click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @together(planning, applying, where, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401

@@ -13,30 +13,28 @@ from typing import TYPE_CHECKING, Any
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.describe import (
     CHANGES,
-    COMMAND,
     HEADINGS,
     REASONS,
     again,
     mode,
     next_commands,
+    plan_cautions,
     plan_changes,
     plan_facts,
     plan_json,
-    quoted,
     run_facts,
     run_reasons,
-    switches,
-    where,
 )
 from paystack_source.bulk.input.files import open_table, write_problems
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.plan.review import write_review
-from paystack_source.bulk.run.report import report, rows_left
+from paystack_source.bulk.run.recording import record_runs
+from paystack_source.bulk.run.results import report, rows_left
 from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.bulk.service import BulkService, reach, record
-from paystack_source.commands import called
+from paystack_source.bulk.service import BulkService, reach
+from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.settings import SANDBOX
 
@@ -45,8 +43,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.recording import Warehouse
-    from paystack_source.bulk.run.report import RunReport
+    from paystack_source.bulk.run.recording import WriteBackTarget
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runs import Run
     from paystack_source.cli.terminal import Terminal
     from paystack_source.progress import Progress
@@ -101,20 +99,20 @@ class TerminalConsole:
             agreed = self._terminal.confirm_typed(f"{question}.", header.guard.phrase)
         else:
             agreed = self._terminal.confirm(f"{question}?", yes=self._chosen["yes"])
-        _must(agreed)
+        _require(agreed)
 
     def agree_to_resume(self, run: Run) -> None:
         """A run with nothing left to send is not asked about."""
         if left := rows_left(run):
             question = self._question(f"Resume {run.run_id}", left)
-            _must(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
+            _require(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
 
     def _question(self, what: str, number: int) -> str:
         """Says in capitals if it is about real customers."""
         return f"{what}: {number:,} changes on the {'LIVE' if self.mode == 'live' else self.mode} account"
 
 
-def _must(agreed: bool) -> None:
+def _require(agreed: bool) -> None:
     if not agreed:
         raise UsageError("Not confirmed; nothing was sent.")
 
@@ -132,7 +130,7 @@ class BulkCommand:
         """The planner's options among the command's."""
         names = set(PlanOptions.__struct_fields__) & set(self.chosen)
         given = {name: self.chosen[name] for name in names}
-        return PlanOptions(switches=switches(self.chosen), **given)
+        return PlanOptions(switches=where_chosen(self.chosen), **given)
 
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
@@ -152,8 +150,7 @@ class BulkCommand:
             raise
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
-                "There is no copy of the customers here "
-                f"({called('customers')}{where(self.chosen)} makes one)."
+                f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
             )
         if self.chosen.get("review"):
             self._write_review(made, self.chosen["review"])
@@ -162,6 +159,8 @@ class BulkCommand:
     def apply(self, made: Plan) -> int:
         """Show, ask, apply, show."""
         self.show_plan(made)
+        for label, value in plan_facts(made):
+            self.terminal.say(f"  {label}: {value}")
         return self.close(self.service.apply(made))
 
     def close(self, finished: RunReport) -> int:
@@ -174,17 +173,15 @@ class BulkCommand:
         return finished.exit_code
 
     def show_plan(self, made: Plan) -> None:
-        """The warnings, the first changes, the numbers."""
-        for warning in made.header.warnings:
-            self.terminal.warn(warning)
+        """What is dangerous, then the first changes. The numbers follow."""
+        for caution in plan_cautions(made):
+            self.terminal.warn(caution)
         changes = plan_changes(made, MOST_CHANGES)
         if changes and not self.terminal.quiet:
             more = made.header.counts.to_send - MOST_CHANGES
             self.terminal.table(
                 f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes
             )
-        for label, value in plan_facts(made):
-            self.terminal.say(f"  {label}: {value}")
 
     def finish_plan(self, made: Plan) -> int:
         """A plan was all that was asked for; it comes with its page."""
@@ -206,7 +203,7 @@ class BulkCommand:
         return again("apply", quoted(made.path), made, self.chosen)
 
 
-def warehouse_of(chosen: dict[str, Any]) -> Warehouse | None:
+def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
     """The dataset that was chosen; None with --no-copy."""
     if chosen["no_copy"]:
         return None
@@ -274,7 +271,7 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += where(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
-        stop.advice = f"See what was sent: {COMMAND} status{where(chosen)}"  # type: ignore[attr-defined]
+        stop.advice = f"See what was sent: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
 
 
 def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
@@ -285,7 +282,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
     if len(found) == 1:
         later = again("status", f"{found[0].run.name} --load", found[0].plan, chosen)
     else:
-        later = f"{COMMAND} status --load{where(chosen)}"
+        later = command("bulk status", chosen, "--load")
     terminal.warn(f"{problem} Later: {later}")
 
 
@@ -295,17 +292,8 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
         terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
-    title, facts = HEADINGS[state(finished)], run_facts(finished, chosen)
+    title, facts = HEADINGS[finished.status], run_facts(finished, chosen)
     terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
-
-
-def state(finished: RunReport) -> str:
-    """`RunReport.status`, or `killed`: a session began that nobody ended, and nobody is at it."""
-    if finished.status in {"running", "complete"}:
-        return finished.status
-    with finished.run.journal() as journal:
-        sessions = journal.sessions()
-    return finished.status if sessions and sessions[-1].ended else "killed"
 
 
 def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
@@ -322,7 +310,13 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
     if load:
         load_runs(found, terminal, chosen)
     rows = [
-        (f.run.run_id, _account(f), f.plan.header.counts.rows, *map(f.counts.get, Outcome), state(f))
+        (
+            f.run.run_id,
+            _account(f),
+            f.plan.header.counts.rows,
+            *(f.counts[outcome] for outcome in Outcome),
+            f.status,
+        )
         for f in found
     ]
     terminal.table("Runs, newest first", ("run", "account", "rows", *Outcome, "status"), rows)
@@ -345,5 +339,5 @@ def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]
     """Tell the warehouse of these runs; if it cannot be told, say so."""
     warehouse = warehouse_of(chosen)
     if warehouse is not None and found:
-        record(found, warehouse)
+        record_runs(found, warehouse)
         warn_not_loaded(found, terminal, chosen)

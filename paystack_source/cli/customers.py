@@ -14,8 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.cli.terminal import Terminal, examples, location, options, switches
-from paystack_source.commands import called
+from paystack_source.cli.terminal import Terminal, examples, location, options
+from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.settings import SANDBOX
 from paystack_source.warehouse.locations import DUCKDB
@@ -162,7 +162,7 @@ def show(terminal: Terminal, report: Report, place: str, chosen: dict[str, Any])
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
     title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
-    query = " ".join([called("query"), question, *switches(chosen)])
+    query = command("query", chosen, question)
     where = {
         "sandbox": chosen["sandbox"],
         "destination": chosen["destination"].removesuffix(SANDBOX),  # as dlt calls it

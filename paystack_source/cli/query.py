@@ -14,17 +14,16 @@ from typing import TYPE_CHECKING, Any
 import click
 import duckdb
 
-from paystack_source.bulk.input.csv_file import write_rows
+from paystack_source.bulk.input.csv_file import row_writer
 from paystack_source.cli.terminal import (
     Terminal,
     examples,
     location,
     options,
-    reader_may_leave,
-    switches,
 )
-from paystack_source.commands import called
+from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
+from paystack_source.progress import reader_may_leave
 from paystack_source.warehouse.locations import duckdb_file
 
 if TYPE_CHECKING:
@@ -103,7 +102,7 @@ def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: d
         return ""
     copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
     if chosen["dataset"] in copies:
-        look = " ".join([THIS, *switches(chosen)])
+        look = command("query", chosen)
         return f"The customers are in the table customers; {look} shows what else there is."
     if copies:
         return f"Its copies are in other datasets: give one of them as --dataset: {', '.join(copies)}."
@@ -112,8 +111,9 @@ def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: d
 
 def make_one(chosen: dict[str, Any]) -> str:
     """How to make the copy that is asked for."""
-    command = " ".join([called("customers"), *switches(chosen)])
-    return f"Make a copy: {command}" + ("" if chosen["sandbox"] else " (try it with --sandbox).")
+    return f"Make a copy: {command('customers', chosen)}" + (
+        "" if chosen["sandbox"] else " (try it with --sandbox)."
+    )
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
@@ -129,7 +129,9 @@ def show(
     if as_csv:
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
         with reader_may_leave(sys.stdout):
-            write_rows(sys.stdout, columns, ([text(cell) for cell in row] for row in rows))
+            write = row_writer(sys.stdout, columns)
+            for row in rows:
+                write([text(cell) for cell in row])
         return
     terminal.table(title, columns, [[when(cell) for cell in row] for row in rows[:MOST_SHOWN]])
     if len(rows) > MOST_SHOWN:

@@ -44,21 +44,9 @@ from paystack_source.settings import SANDBOX
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
     from paystack_source.progress import Clock
-
-__all__ = [
-    "Progress",
-    "Terminal",
-    "clean",
-    "examples",
-    "location",
-    "options",
-    "reader_may_leave",
-    "run",
-    "switches",
-]
 
 _MOMENT = 0.05
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
@@ -221,15 +209,6 @@ def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., 
     return decorate
 
 
-def switches(chosen: Mapping[str, Any]) -> list[str]:
-    """The options of `location` as they were typed, for the next command to paste; those left out are not there."""
-    words = ["--sandbox"] if chosen["sandbox"] else []
-    for name, default in (("destination", DUCKDB[0]), ("dataset", "paystack")):
-        typed = chosen[name].removesuffix(SANDBOX)
-        words += [f"--{name}", typed] if typed != default else []
-    return words
-
-
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The switches all commands share; the command gets them as one argument, `terminal`."""
 
@@ -269,7 +248,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
     except GeneratorExit:
         raise
-    except BaseException as error:  # noqa: BLE001  the last line of defence: nothing may end in a raw traceback
+    except BaseException as error:  # noqa: BLE001  nothing may end in a raw traceback
         return _report(terminal, error, show_traceback="--traceback" in args)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
 

@@ -12,7 +12,6 @@ the row that the copy holds.
 
 from __future__ import annotations
 
-import itertools
 import re
 from typing import TYPE_CHECKING, Any, Final
 
@@ -29,69 +28,12 @@ from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import writing
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
 BATCH: Final = 10_000
-
-_TIME: Final = pa.timestamp("us", tz="UTC")
-ROWS: Final = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("row", pa.int64()),
-        ("line", pa.int64()),
-        ("operation", pa.string()),
-        ("customer_code", pa.string()),
-        ("customer_id", pa.int64()),
-        ("email", pa.string()),
-        ("outcome", pa.string()),
-        ("code", pa.string()),
-        ("message", pa.string()),
-        ("http_status", pa.int64()),
-        ("sends", pa.int64()),
-        ("sent_at", _TIME),
-        ("finished_at", _TIME),
-        ("before", pa.string()),
-        ("after", pa.string()),
-        ("drifted", pa.bool_()),
-        ("secrets", pa.string()),
-    ]
-)
-"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` are masked hints."""
-
-RUNS: Final = pa.schema(
-    [
-        ("run_id", pa.string()),
-        ("operation", pa.string()),
-        ("key_mode", pa.string()),
-        ("account", pa.int64()),
-        ("who", pa.string()),
-        ("host", pa.string()),
-        ("input", pa.string()),
-        ("input_digest", pa.string()),
-        ("plan_id", pa.string()),
-        ("plan_seal", pa.string()),
-        ("undo_of", pa.string()),
-        ("tool_version", pa.string()),
-        ("planned_at", _TIME),
-        ("started_at", _TIME),
-        ("ended_at", _TIME),
-        ("stopped", pa.string()),
-        ("sessions", pa.int64()),
-        ("requests", pa.int64()),
-        ("events", pa.int64()),
-        ("rows", pa.int64()),
-        ("applied", pa.int64()),
-        ("skipped_noop", pa.int64()),
-        ("accepted_pending", pa.int64()),
-        ("rejected", pa.int64()),
-        ("unknown", pa.int64()),
-        ("unsent", pa.int64()),
-    ]
-)
-"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
 
 _JSON_COLUMNS: Final[dict[str, Any]] = {
     name: {"data_type": "json"} for name in ("before", "after", "secrets")
@@ -100,24 +42,18 @@ _CUSTOMERS: Final[dict[str, Any]] = {**dlt_columns(), **LOAD_ID}
 
 
 class WriteBack(Copy):
-    """The copy and the tables of bulk runs beside it. It takes plain values, and knows no plan and no journal."""
+    """The copy, and the tables of bulk runs beside it. It takes tables and values, and knows no plan and no journal."""
 
     __slots__ = ()
 
     def load(
-        self,
-        *,
-        key_mode: str | None,
-        account: int | None,
-        rows: Iterable[Mapping[str, Any]],
-        customers: Mapping[int, Mapping[str, Any]],
-        run: Callable[[], Mapping[str, Any]],
+        self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
     ) -> None:
         """Load one run: its `rows`, the columns that it set by customer id, and last its own line.
 
-        `run` is asked for the line once all rows were taken. Raises `ConfigError` if the dataset holds the customers
-        of another account or key mode; then nothing is loaded.
+        Raises `ConfigError` if the dataset holds the customers of another account or key mode; then nothing is loaded.
         """
+        key_mode, account = (run[name][0].as_py() for name in ("key_mode", "account"))
         pipeline = self.writeback_pipeline()
         with writing(pipeline):
             held = Warehouse(self.extract_pipeline())
@@ -133,12 +69,11 @@ class WriteBack(Copy):
                 pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
             leave_nothing_behind(pipeline)
             mend(pipeline)
-            resources = [_resource(pipeline, "write_back_rows", _tables(rows), ("run_id", "row"))]
+            resources = [_resource(pipeline, "write_back_rows", rows, ("run_id", "row"))]
             if changed:
                 resources.append(_resource(pipeline, "customers", changed, "id"))
             pipeline.run(resources)
-            line = pa.Table.from_pylist([dict(run())], schema=RUNS)
-            pipeline.run(_resource(pipeline, "write_back_runs", [line], "run_id"))
+            pipeline.run(_resource(pipeline, "write_back_runs", [run], "run_id"))
 
 
 def _is_among(
@@ -163,12 +98,6 @@ def _resource(
         map(storable, tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
     )
     return made
-
-
-def _tables(rows: Iterable[Mapping[str, Any]]) -> Iterator[pa.Table]:
-    rest = iter(rows)
-    while lines := [dict(row) for row in itertools.islice(rest, BATCH)]:
-        yield pa.Table.from_pylist(lines, schema=ROWS)
 
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:

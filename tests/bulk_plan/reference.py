@@ -10,21 +10,21 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 
 if TYPE_CHECKING:
-    from paystack_source.bulk.operations import Column, Operation
+    from paystack_source.bulk.operations import BulkOperation, InputColumn
 
 _PLACE: Final = re.compile(r"(<!-- columns -->\n).*?(<!-- end of columns -->)", re.DOTALL)
 
 
 def bulk_input_page(page: str) -> str:
     """The page with its generated part as it should be."""
-    text = "\n".join(_section(operation) for operation in OPERATIONS.values())
+    text = "\n".join(_section(operation) for operation in BULK_OPERATIONS.values())
     return _PLACE.sub(lambda match: f"{match[1]}\n{text}\n{match[2]}", page)
 
 
-def _section(operation: Operation) -> str:
+def _section(operation: BulkOperation) -> str:
     lines = [
         f"### `{operation.name}`: {operation.title.lower()}",
         "",
@@ -41,14 +41,14 @@ def _section(operation: Operation) -> str:
     return "\n".join(lines)
 
 
-def _facts(operation: Operation) -> str:
+def _facts(operation: BulkOperation) -> str:
     undo = f"Can be undone: {', '.join(operation.undoable)}." if operation.undoable else operation.undo_reason
     repeat = "Repeating a row is harmless." if operation.repeatable else "A row is never sent twice."
     pending = " Paystack accepts it and gives the verdict later." if operation.accepted_pending else ""
     return f"{repeat}{pending} {undo}"
 
 
-def _line(operation: Operation, column: Column) -> str:
+def _line(operation: BulkOperation, column: InputColumn) -> str:
     marks = []
     if column.required and not column.default:
         marks.append("required")
@@ -62,7 +62,7 @@ def _line(operation: Operation, column: Column) -> str:
     return f"| {name} | {aliases} | {rule} |"
 
 
-def _rule(column: Column) -> str:
+def _rule(column: InputColumn) -> str:
     least, most = column.length
     if column.kind in ("digits", "phone"):
         said = f"{least} digits." if least == most else f"{least} to {most} digits."

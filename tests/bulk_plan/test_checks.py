@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.bulk.input.files import write_problems
-from paystack_source.bulk.operations import OPERATIONS, operation
+from paystack_source.bulk.operations import BULK_OPERATIONS, operation
 from paystack_source.errors import ConfigError, InputError
 
 from .world import copy_of, customer, frame, plan
@@ -204,7 +204,7 @@ def test_identity_cells(tmp_path, change, column):
 
 def test_a_good_identity_row(tmp_path):
     (row,) = plan(tmp_path, "validate", frame(identity(country="gh", account_number="123456789012"))).rows()
-    assert row.body == {
+    assert row.new == {
         "first_name": "Ada",
         "last_name": "Obi",
         "type": "bank_account",
@@ -436,7 +436,7 @@ def test_options_that_cannot_be(tmp_path, name, options):
 
 
 def test_underscores_name_an_operation_too():
-    assert operation("risk_action") is OPERATIONS["risk-action"]
+    assert operation("risk_action") is BULK_OPERATIONS["risk-action"]
 
 
 def test_an_undo_takes_values_as_paystack_held_them(tmp_path):

@@ -9,9 +9,9 @@ import pytest
 import yaml
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
-from paystack_source.bulk.run.states import Kind
+from paystack_source.bulk.run.states import EventKind
 from paystack_source.errors import NotFound
 
 from .reference import bulk_input_page
@@ -19,7 +19,7 @@ from .world import NOW, Reader, customer
 
 ROOT = Path(__file__).parents[2]
 SPEC = yaml.safe_load((ROOT / "tests/data/paystack-openapi-customer.yaml").read_text())
-EACH = pytest.mark.parametrize("operation", OPERATIONS.values(), ids=lambda o: o.name)
+EACH = pytest.mark.parametrize("operation", BULK_OPERATIONS.values(), ids=lambda o: o.name)
 
 
 def row(**fields):
@@ -73,8 +73,8 @@ def test_what_cannot_be_undone_says_why(operation):
 
 
 def test_denials_and_deactivations_are_guarded_more_tightly():
-    loose, deny = OPERATIONS["risk-action"].guards
-    (gone,) = OPERATIONS["deactivate-authorization"].guards
+    loose, deny = BULK_OPERATIONS["risk-action"].guards
+    (gone,) = BULK_OPERATIONS["deactivate-authorization"].guards
     assert deny.when == ("risk_action", "deny")
     assert max(deny.rows, gone.rows) < loose.rows
     assert max(deny.share, gone.share) < loose.share
@@ -84,19 +84,19 @@ def test_denials_and_deactivations_are_guarded_more_tightly():
 
 
 def back(name, client, planned, secrets=None, since=NOW):
-    return OPERATIONS[name].read_back(client, planned, secrets or {}, since)
+    return BULK_OPERATIONS[name].read_back(client, planned, secrets or {}, since)
 
 
 @pytest.mark.parametrize(
     ("new", "held", "seen"),
     [
-        ({"risk_action": "deny"}, {"risk_action": "deny"}, Kind.FOUND),
-        ({"risk_action": "deny"}, {"risk_action": "default"}, Kind.ABSENT),
-        ({"first_name": ""}, {"first_name": None}, Kind.FOUND),
-        ({"metadata": {}}, {"metadata": None}, Kind.FOUND),
-        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, Kind.FOUND),
-        ({"metadata": {"a": 1}}, {"metadata": {"a": True}}, Kind.ABSENT),
-        ({"first_name": "A", "phone": "1"}, {"first_name": "A", "phone": "2"}, Kind.ABSENT),
+        ({"risk_action": "deny"}, {"risk_action": "deny"}, EventKind.FOUND),
+        ({"risk_action": "deny"}, {"risk_action": "default"}, EventKind.ABSENT),
+        ({"first_name": ""}, {"first_name": None}, EventKind.FOUND),
+        ({"metadata": {}}, {"metadata": None}, EventKind.FOUND),
+        ({"metadata": {"a": 1, "b": 2}}, {"metadata": {"b": 2, "a": 1}}, EventKind.FOUND),
+        ({"metadata": {"a": 1}}, {"metadata": {"a": True}}, EventKind.ABSENT),
+        ({"first_name": "A", "phone": "1"}, {"first_name": "A", "phone": "2"}, EventKind.ABSENT),
     ],
 )
 def test_states_are_read_back_by_comparing(new, held, seen):
@@ -104,37 +104,37 @@ def test_states_are_read_back_by_comparing(new, held, seen):
 
 
 def test_a_missing_customer_was_not_changed():
-    assert back("risk-action", Reader(), row(new={"risk_action": "deny"})) == Kind.ABSENT
+    assert back("risk-action", Reader(), row(new={"risk_action": "deny"})) == EventKind.ABSENT
 
 
 @pytest.mark.parametrize(
     ("held", "seen"),
     [
-        (None, Kind.ABSENT),
-        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "A"}, Kind.FOUND),
-        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "B"}, Kind.UNCLEAR),
-        ({"createdAt": (NOW - timedelta(hours=1)).isoformat(), "first_name": "A"}, Kind.UNCLEAR),
-        ({"first_name": "A"}, Kind.UNCLEAR),
-        ({"createdAt": "yesterday", "first_name": "A"}, Kind.UNCLEAR),
+        (None, EventKind.ABSENT),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "A"}, EventKind.FOUND),
+        ({"createdAt": (NOW + timedelta(seconds=2)).isoformat(), "first_name": "B"}, EventKind.UNCLEAR),
+        ({"createdAt": (NOW - timedelta(hours=1)).isoformat(), "first_name": "A"}, EventKind.UNCLEAR),
+        ({"first_name": "A"}, EventKind.UNCLEAR),
+        ({"createdAt": "yesterday", "first_name": "A"}, EventKind.UNCLEAR),
     ],
 )
 def test_creations_are_never_guessed(held, seen):
     client = Reader() if held is None else Reader(customer(1, email="a@b.ng", **held))
     planned = row(key="a@b.ng", customer_code=None, new={"first_name": "A"})
     assert back("create", client, planned) == seen
-    if seen == Kind.FOUND:
-        assert back("create", client, planned, since=None) == Kind.UNCLEAR
+    if seen == EventKind.FOUND:
+        assert back("create", client, planned, since=None) == EventKind.UNCLEAR
 
 
 @pytest.mark.parametrize(
     ("listed", "seen"),
     [
-        ([{"authorization_code": "AUTH_x", "active": True}], Kind.ABSENT),
-        ([{"authorization_code": "AUTH_x"}], Kind.ABSENT),
-        ([{"authorization_code": "AUTH_x", "active": False}], Kind.FOUND),
-        ([{"authorization_code": "AUTH_y"}], Kind.UNCLEAR),
-        ([], Kind.UNCLEAR),
-        (None, Kind.UNCLEAR),
+        ([{"authorization_code": "AUTH_x", "active": True}], EventKind.ABSENT),
+        ([{"authorization_code": "AUTH_x"}], EventKind.ABSENT),
+        ([{"authorization_code": "AUTH_x", "active": False}], EventKind.FOUND),
+        ([{"authorization_code": "AUTH_y"}], EventKind.UNCLEAR),
+        ([], EventKind.UNCLEAR),
+        (None, EventKind.UNCLEAR),
     ],
 )
 def test_deactivations_are_read_back_where_the_customer_is_named(listed, seen):
@@ -142,19 +142,20 @@ def test_deactivations_are_read_back_where_the_customer_is_named(listed, seen):
     name = "deactivate-authorization"
     assert back(name, client, row(key=""), {"authorization_code": "AUTH_x"}) == seen
     assert (
-        back(name, client, row(key="", customer_code=None), {"authorization_code": "AUTH_x"}) == Kind.UNCLEAR
+        back(name, client, row(key="", customer_code=None), {"authorization_code": "AUTH_x"})
+        == EventKind.UNCLEAR
     )
 
 
 def test_identity_checks_are_never_read_back_but_settled():
-    operation = OPERATIONS["validate"]
+    operation = BULK_OPERATIONS["validate"]
     assert operation.read_back is None
     assert not operation.repeatable
     for held, verdict in (
-        ({"identified": True}, Kind.VERIFIED),
+        ({"identified": True}, EventKind.VERIFIED),
         ({"identified": False, "identifications": None}, None),
-        ({"identified": False, "identifications": [{"status": "failed"}]}, Kind.FAILED),
-        ({"identified": False, "identifications": {"status": "FAILED"}}, Kind.FAILED),
+        ({"identified": False, "identifications": [{"status": "failed"}]}, EventKind.FAILED),
+        ({"identified": False, "identifications": {"status": "FAILED"}}, EventKind.FAILED),
     ):
         assert operation.settle(Reader(customer(1, **held)), row()) == verdict
     assert operation.settle(Reader(), row()) is None
@@ -175,6 +176,6 @@ def test_reads_other_than_a_missing_customer_go_up():
 def test_the_page_of_columns_is_in_step():
     page = (ROOT / "docs/bulk-input.md").read_text()
     assert page == bulk_input_page(page), "run: python -m tests.bulk_plan.reference docs/bulk-input.md"
-    for operation in OPERATIONS.values():
+    for operation in BULK_OPERATIONS.values():
         for column in operation.columns:
             assert f"`{column.name}`" in page

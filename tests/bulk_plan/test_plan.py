@@ -250,13 +250,13 @@ def test_an_odd_risk_action_that_paystack_holds_is_left(tmp_path):
 # -- doubles -------------------------------------------------------------------------------------------------
 
 
-def test_identical_doubles_are_folded(tmp_path):
+def test_identical_doubles_are_sent_once(tmp_path):
     path = tmp_path / "in.csv"
     path.write_text('customer_code,metadata\nCUS_1,"{""a"":1,""b"":2}"\n\nCUS_1,"{ ""b"": 2, ""a"": 1 }"\n')
     first, second = plan(tmp_path, "update", path, metadata="replace").rows()
     assert (first.verdict, second.verdict, second.same_as, second.note) == (
         "send",
-        "folded",
+        "duplicate",
         1,
         "same as line 2",
     )
@@ -281,7 +281,7 @@ def test_one_customer_under_two_names_is_seen(tmp_path, known):
     if known == "input":  # another row says that the two belong together
         rows[0]["email"] = "person1@shop.ng"
         copy = None
-    assert verdicts(plan(tmp_path, "risk-action", frame(*rows), copy=copy)) == ["send", "folded"]
+    assert verdicts(plan(tmp_path, "risk-action", frame(*rows), copy=copy)) == ["send", "duplicate"]
     rows[1]["risk_action"] = "allow"
     with pytest.raises(InputError, match="than row 1"):
         plan(tmp_path, "risk-action", frame(*rows), copy=copy)
@@ -318,7 +318,7 @@ def test_emails_that_differ_by_case_only(tmp_path):
 def test_secrets_tell_doubles_apart(tmp_path):
     row = {"email": "a@b.ng", "first_name": "A", "last_name": "B", "country": "NG", "bank_code": "058"}
     row |= {"account_number": "0123456789", "bvn": "22222222221"}
-    assert verdicts(plan(tmp_path, "validate", frame(row, row))) == ["send", "folded"]
+    assert verdicts(plan(tmp_path, "validate", frame(row, row))) == ["send", "duplicate"]
     with pytest.raises(InputError, match="asks for something else"):
         plan(tmp_path, "validate", frame(row, row | {"bvn": "22222222222"}))
     codes = frame(
@@ -326,7 +326,7 @@ def test_secrets_tell_doubles_apart(tmp_path):
         {"authorization_code": "AUTH_b2"},
         {"authorization_code": "AUTH_a1"},
     )
-    assert verdicts(plan(tmp_path, "deactivate-authorization", codes)) == ["send", "send", "folded"]
+    assert verdicts(plan(tmp_path, "deactivate-authorization", codes)) == ["send", "send", "duplicate"]
 
 
 # -- live ----------------------------------------------------------------------------------------------------
@@ -378,7 +378,7 @@ def test_an_email_is_resolved_by_a_read_where_an_update_needs_the_code(tmp_path)
     )
     one, two = plan(tmp_path, "update", source, client=client).rows()
     assert (one.key, one.old, one.verdict) == ("CUS_0001", {"first_name": None}, "send")
-    assert two.verdict == "folded"
+    assert two.verdict == "duplicate"
     assert client.asked == ["person1@shop.ng"]
     with pytest.raises(InputError):
         plan(tmp_path, "update", source, client=client, refresh="never")
@@ -703,8 +703,8 @@ def test_every_row_is_accounted_for_exactly_once(tmp_path_factory, rows, copied,
     planned = list(made.rows())
     assert [row.row for row in planned] == list(range(1, len(source) + 1))
     counts = made.header.counts
-    assert counts.to_send + counts.noop + counts.folded == counts.rows == len(source)
-    for verdict, count in (("send", counts.to_send), ("noop", counts.noop), ("folded", counts.folded)):
+    assert counts.to_send + counts.noop + counts.duplicates == counts.rows == len(source)
+    for verdict, count in (("send", counts.to_send), ("noop", counts.noop), ("duplicate", counts.duplicates)):
         assert sum(row.verdict == verdict for row in planned) == count
     sent = [row.key for row in planned if row.verdict == "send"]
     assert len(set(sent)) == len(sent)
@@ -712,6 +712,6 @@ def test_every_row_is_accounted_for_exactly_once(tmp_path_factory, rows, copied,
         if row.verdict == "send":
             assert row.new
             assert row.old is None or set(row.old) == set(row.new)
-        if row.verdict == "folded":
-            assert planned[row.same_as - 1].verdict != "folded"
+        if row.verdict == "duplicate":
+            assert planned[row.same_as - 1].verdict != "duplicate"
             assert planned[row.same_as - 1].key == row.key

@@ -113,7 +113,7 @@ def test_counts_changes_and_rows(visit, tmp_path):
 
 def test_filters_and_search(visit, tmp_path):
     page = visit(mixed(tmp_path), show_personal=True)
-    for name, count in (("To send", 3), ("Nothing to do", 1), ("Folded", 1), ("Drifted", 1), ("All", 5)):
+    for name, count in (("To send", 3), ("Nothing to do", 1), ("Duplicates", 1), ("Drifted", 1), ("All", 5)):
         button = page.get_by_role("button", name=re.compile(f"^{name}"))
         button.click()
         assert button.get_attribute("aria-pressed") == "true"

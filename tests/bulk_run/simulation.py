@@ -11,10 +11,10 @@ from datetime import UTC, datetime
 from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.runner import Ended, Runner, StopRules
+from paystack_source.bulk.run.runner import Runner, SessionEnd, StopRules
 from paystack_source.bulk.run.send import Done, Job, Sender
 from paystack_source.bulk.run.states import Outcome, RowState, outcome
 from paystack_source.errors import (
@@ -266,13 +266,13 @@ class Simulation:
             Journal.create(empty, {"run_id": "simulated"}, durable=False).close()
         shutil.copyfile(empty, self.path)
 
-    def session(self) -> Ended | None:
+    def session(self) -> SessionEnd | None:
         """One process: opens the journal, runs, ends or dies (None)."""
         self.sessions += 1
         journal = ShakyJournal(self.path, durable=False)
         journal.world = self.world
         sender = Sender(
-            OPERATIONS[self.operation], self.server, lambda row: secrets_of(self.operation, row),  # type: ignore[arg-type]
+            BULK_OPERATIONS[self.operation], self.server, lambda row: secrets_of(self.operation, row),  # type: ignore[arg-type]
             now=self.world.clock, timer=self.world.clock,
         )  # fmt: skip
         rng = self.world.rng
@@ -282,7 +282,7 @@ class Simulation:
             canary_rows=rng.choice([0, 0, 2]), canary_share=0.5,
         )  # fmt: skip
         runner = Runner(
-            OPERATIONS[self.operation], self.rows, journal, OneThread(sender, self.world), rules=rules,
+            BULK_OPERATIONS[self.operation], self.rows, journal, OneThread(sender, self.world), rules=rules,
             now=self.world.clock,
             on_done=lambda *_: runner.stop() if rng.random() < 0.01 else None,
         )  # fmt: skip
@@ -325,7 +325,7 @@ class Simulation:
                 assert self.holds(row), where
             if claim in (Outcome.REJECTED, Outcome.UNSENT):
                 assert done == 0, where
-            if not OPERATIONS[self.operation].repeatable:
+            if not BULK_OPERATIONS[self.operation].repeatable:
                 assert done <= 1, where
         return claims
 

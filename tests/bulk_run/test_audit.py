@@ -12,6 +12,7 @@ import pyarrow as pa
 import pytest
 
 from paystack_source import bulk_set_risk_action
+from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
 from paystack_source.warehouse import copies
@@ -135,12 +136,35 @@ def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch
     assert not search(folder, codes)
 
 
-def test_without_a_copy_the_runs_are_still_recorded(desk):
+def test_without_a_copy_the_runs_are_still_recorded_and_the_plan_is_read_once_for_all_of_it(
+    desk, monkeypatch
+):
+    read, rows = [], Plan.rows
+    monkeypatch.setattr(Plan, "rows", lambda plan: read.append(plan) or rows(plan))
     said = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--yes", copy=True)
     assert said.json["applied"] == 3
+    assert len(read) == 3  # to be shown, to be sent, and once for numbers, files and warehouse
     assert ask(desk, "select applied from paystack.write_back_runs") == [(3,)]
     tables = ask(desk, "select table_name from duckdb_tables() where schema_name = 'paystack'")
     assert ("customers",) not in tables
+
+
+@pytest.mark.parametrize("broken", ["_columns", "_moment", "json_text", "utc"])
+def test_what_cannot_be_recorded_costs_no_result_file(desk, monkeypatch, broken):
+    def fail(*_args, **_more):
+        raise ValueError("odd")
+
+    path = desk.risk_file(3)
+    with monkeypatch.context() as patch:
+        patch.setattr(f"paystack_source.bulk.run.recording.{broken}", fail)
+        said = desk.bulk(
+            "run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live", copy=True
+        )
+    assert (said.code, said.json["applied"]) == (0, 3), said.err
+    assert [row["_status"] for row in desk.results(said)] == ["applied"] * 3
+    assert "could not be updated" in said.json["warnings"][0]
+    with Runs().open("latest").journal() as journal:
+        assert dict(journal.returned())  # kept until they are loaded
 
 
 HELD = pa.table(

@@ -12,7 +12,7 @@ import pytest
 
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.run.states import Event, Kind
+from paystack_source.bulk.run.states import EventKind, JournalEvent
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -325,6 +325,33 @@ def test_a_plan_can_be_looked_at_as_a_page(desk):
     assert "<html" in Path("page.html").read_text()
 
 
+def test_what_is_dangerous_is_said_first(desk):
+    people = [{"email": f"new{n}@example.com"} for n in range(201)]
+    files = {"create": desk.csv("people.csv", people), "risk-action": desk.risk_file(60)}
+    rows = [{"authorization_code": f"AUTH_code{n}"} for n in range(101)]
+    files["deactivate-authorization"] = desk.csv("cards.csv", rows)
+    first = {
+        "create": "It cannot be undone",
+        "deactivate-authorization": "101 deactivations are more than 100",
+    }
+    for operation, path in files.items():
+        more = ["--risk-action", "deny"] if operation == "risk-action" else []
+        said = desk.bulk("plan", operation, path, *more)
+        assert said.code == 0, said.err
+        page = Path(said.json["review_file"]).read_text()
+        warnings = page.index("Before you apply") if "Before you apply" in page else 0
+        assert warnings < page.index("<dl>")
+        assert (
+            ("It cannot be undone" in said.err)
+            is ("It cannot be undone" in page)
+            is (operation != "risk-action")
+        )
+        if operation in first:
+            shown = [line for line in said.err.splitlines() if line.startswith(("warning:", "What would"))]
+            assert shown[0].startswith(f"warning: {first[operation]}"), said.err
+            assert shown[-1].startswith("What would change")
+
+
 def test_private_things_are_private(desk):
     said = desk.bulk("run", "risk-action", desk.risk_file(2, extra=1), "--risk-action", "deny", "--yes")
     folder = Path("paystack_results") / said.json["run_id"]
@@ -498,7 +525,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
     assert "Incomplete" in first.err.splitlines()
 
     def killed(self):
-        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)
@@ -536,9 +563,9 @@ def test_a_first_line_that_holds_data_is_not_repeated(desk):
     assert "Amina" not in said.err + said.out
 
 
-@pytest.mark.parametrize("where", ["service.Runner.run", "run.report.write_results"])
+@pytest.mark.parametrize("where", ["service.Runner.run", "service.conclude"])
 def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(desk, monkeypatch, where):
-    def full(*_args):
+    def full(*_args, **_more):
         raise OSError(errno.ENOSPC, "No space left on device")
 
     with monkeypatch.context() as patch:
@@ -559,7 +586,7 @@ def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monke
     assert len(desk.results(said, "unsent_file")) == 3
 
     def killed(self):
-        self._journal.append([Event(1, Kind.INTENT, 0.0)])
+        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)

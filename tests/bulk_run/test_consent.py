@@ -10,7 +10,7 @@ import pytest
 from paystack_source.bulk.plan.plan import Confirmation, Counts
 from paystack_source.cli.bulk_commands import TerminalConsole
 from paystack_source.errors import ConfigError, UsageError
-from paystack_source.frames import FrameConsole
+from paystack_source.helpers import FrameConsole
 
 SEAL = "0123456789abcdef" * 4
 GUARDED = Confirmation(needed=True, reasons=["2,000 denials are more than 100"], phrase="2000")

@@ -20,7 +20,7 @@ from paystack_source import (
     bulk_update,
     bulk_validate,
 )
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.errors import KeyRefused, OutcomeUnknown, Rejected
 from paystack_source.warehouse.write_back import WriteBack
 
@@ -51,7 +51,7 @@ class Wire:
     def __init__(self, monkeypatch):
         self.calls = []
         self.bad = {}  # number of the write, from 1 -> what is raised
-        for operation in OPERATIONS.values():
+        for operation in BULK_OPERATIONS.values():
             self._watch(monkeypatch, operation.endpoint)
 
     def _watch(self, monkeypatch, endpoint):
@@ -88,7 +88,7 @@ def copied(desk, monkeypatch, people):
     monkeypatch.setattr(WriteBack, "find_copy", lambda _: pa.Table.from_pandas(frame))
     monkeypatch.setattr(WriteBack, "applied_by", lambda *_: None)
     monkeypatch.setattr("paystack_source.bulk.service.catch_up", lambda *_: None)
-    monkeypatch.setattr("paystack_source.bulk.service.load", lambda *_: None)
+    monkeypatch.setattr("paystack_source.bulk.run.recording.load", lambda *_: None)
     return frame
 
 
@@ -178,7 +178,7 @@ def test_failed_rows_are_sent_again_by_the_printed_command(desk, wire, people, c
     assert said.code == 3, said.err
     wanted = refused(wire)
     wire.begin()
-    if OPERATIONS[operation].secret_fields:
+    if BULK_OPERATIONS[operation].secret_fields:
         masked = paste(desk, said, "run")
         assert (masked.code, wire.calls) == (2, [])
         assert "is masked, as result files are" in masked.err

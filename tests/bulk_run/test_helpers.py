@@ -23,7 +23,7 @@ from paystack_source import (
     bulk_update,
     bulk_validate,
 )
-from paystack_source.bulk.plan import undo as undo_module
+from paystack_source.bulk import service
 from paystack_source.bulk.plan.matching import read_live
 from paystack_source.bulk.run.runs import Runs
 from tests.events import PATIENCE
@@ -187,14 +187,14 @@ def test_undo_leaves_alone_what_is_changed_while_it_plans(desk, settings, frame,
     result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
     first, second, *others = frame["customer_code"]
     desk.api.edit_customer(first, risk_action="allow")
-    plan = undo_module.make_plan
+    plan = service.make_plan
 
     def slowly(*args, **options):
         made = plan(*args, **options)
         desk.api.edit_customer(second, risk_action="allow")
         return made
 
-    monkeypatch.setattr(undo_module, "make_plan", slowly)
+    monkeypatch.setattr(service, "make_plan", slowly)
     assert result.undo().summary["applied"] == 4
     assert {desk.truth(code)["risk_action"] for code in (first, second)} == {"allow"}
     assert {desk.truth(code)["risk_action"] for code in others} == {"default"}
@@ -246,7 +246,7 @@ def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
 
 
 def test_a_run_that_was_not_started_leaves_no_plan_behind(desk, settings, frame, monkeypatch):
-    monkeypatch.setattr("paystack_source.frames.FrameConsole.agree", interrupted)
+    monkeypatch.setattr("paystack_source.helpers.FrameConsole.agree", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bulk_set_risk_action(frame, "deny", **settings)
     assert not list(Path("paystack_results").rglob("*.plan"))

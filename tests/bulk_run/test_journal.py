@@ -8,7 +8,7 @@ import stat
 import pytest
 
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.states import Event, IllegalEventError, Kind, Phase
+from paystack_source.bulk.run.states import EventKind, IllegalEventError, JournalEvent, Phase
 from paystack_source.errors import EditedJournalError, JournalError
 
 
@@ -28,8 +28,8 @@ def raw(path, *statements):
 
 def test_what_was_appended_is_there_when_it_is_opened_again(path):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0), Event(2, Kind.INTENT, 1.5)])
-        journal.append([Event(1, Kind.APPLIED, 2.0, 200, None, "Customer updated")])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0), JournalEvent(2, EventKind.INTENT, 1.5)])
+        journal.append([JournalEvent(1, EventKind.APPLIED, 2.0, 200, None, "Customer updated")])
     with Journal(path) as journal:
         assert journal.meta["run_id"] == "r1"
         assert [(row, state.phase) for row, state in journal.states()] == [
@@ -43,13 +43,13 @@ def test_what_was_appended_is_there_when_it_is_opened_again(path):
 
 def test_an_append_is_one_transaction(path, monkeypatch):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0)])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
         before = path.with_name("journal.sqlite-wal").stat().st_size
         with pytest.raises(IllegalEventError):
-            journal.append([Event(2, Kind.INTENT, 2.0), Event(1, Kind.INTENT, 2.0)])
+            journal.append([JournalEvent(2, EventKind.INTENT, 2.0), JournalEvent(1, EventKind.INTENT, 2.0)])
         assert path.with_name("journal.sqlite-wal").stat().st_size == before
         assert journal.last_seq == 1
-        journal.append([Event(number, Kind.INTENT, 3.0) for number in range(2, 500)])
+        journal.append([JournalEvent(number, EventKind.INTENT, 3.0) for number in range(2, 500)])
         assert journal.last_seq == 499
 
 
@@ -61,7 +61,7 @@ def test_it_is_synced_to_disk_at_each_commit(path):
 
 def test_events_cannot_be_changed_or_deleted(path):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0)])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
     for statement in ("UPDATE events SET kind = 'applied'", "DELETE FROM events"):
         with pytest.raises(sqlite3.IntegrityError, match="append-only"):
             raw(path, statement)
@@ -81,8 +81,8 @@ def test_events_cannot_be_changed_or_deleted(path):
 )
 def test_an_edit_by_force_shows(path, edit):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0), Event(2, Kind.INTENT, 1.0)])
-        journal.append([Event(1, Kind.APPLIED, 2.0)])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0), JournalEvent(2, EventKind.INTENT, 1.0)])
+        journal.append([JournalEvent(1, EventKind.APPLIED, 2.0)])
         journal.verify()
     raw(path, "DROP TRIGGER events_stay", "DROP TRIGGER events_last", edit)
     with Journal(path) as journal, pytest.raises(EditedJournalError):
@@ -91,8 +91,8 @@ def test_an_edit_by_force_shows(path, edit):
 
 def test_an_intent_without_an_outcome_is_a_doubt_when_it_is_opened_again(path):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0), Event(2, Kind.INTENT, 1.0)])
-        journal.append([Event(2, Kind.REJECTED, 1.0)])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0), JournalEvent(2, EventKind.INTENT, 1.0)])
+        journal.append([JournalEvent(2, EventKind.REJECTED, 1.0)])
     with Journal(path) as journal:
         assert journal.reopen(9.0) == 1
         assert journal.reopen(9.0) == 0
@@ -101,15 +101,15 @@ def test_an_intent_without_an_outcome_is_a_doubt_when_it_is_opened_again(path):
 
 def test_only_its_owner_may_read_it(path):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0)])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
         for file in path.parent.iterdir():
             assert stat.S_IMODE(file.stat().st_mode) == 0o600
 
 
 def test_returned_customers_are_erased_once_the_warehouse_has_them(path):
     with Journal(path) as journal:
-        journal.append([Event(1, Kind.INTENT, 1.0)])
-        journal.append([Event(1, Kind.APPLIED, 2.0)], [(1, {"email": "ada@marked.example"})])
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
+        journal.append([JournalEvent(1, EventKind.APPLIED, 2.0)], [(1, {"email": "ada@marked.example"})])
         assert dict(journal.returned()) == {1: {"email": "ada@marked.example"}}
         journal.forget_returned(1)  # less than there is: more came meanwhile
         assert dict(journal.returned())

@@ -18,7 +18,7 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
-from paystack_source.frames import FrameConsole
+from paystack_source.helpers import FrameConsole
 
 
 @pytest.fixture

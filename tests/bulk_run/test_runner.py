@@ -11,7 +11,7 @@ from types import SimpleNamespace
 import pytest
 
 from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runner import (
@@ -23,7 +23,7 @@ from paystack_source.bulk.run.runner import (
     stopping,
 )
 from paystack_source.bulk.run.send import Job, Sender
-from paystack_source.bulk.run.states import Action, Kind, Outcome, outcome
+from paystack_source.bulk.run.states import Action, EventKind, Outcome, outcome
 from paystack_source.errors import (
     ClosedError,
     KeyRefused,
@@ -37,7 +37,7 @@ from paystack_source.errors import (
 from tests.bulk_run.simulation import OneThread, World
 from tests.events import PATIENCE, until
 
-RISK = OPERATIONS["risk-action"]
+RISK = BULK_OPERATIONS["risk-action"]
 
 
 class Scripted:
@@ -233,7 +233,7 @@ def test_how_many_are_under_way_follows_the_latency():
 
 
 def test_rows_that_must_not_be_sent_twice_are_kept_few(tmp_path):
-    create = OPERATIONS["create"]
+    create = BULK_OPERATIONS["create"]
     Journal.create(tmp_path / "j", {}, durable=False).close()
     world = World(random.Random(1), trouble=0, kills=0)
     client = SimpleNamespace(
@@ -277,7 +277,7 @@ def test_a_row_that_waited_for_quota_when_the_run_stopped_was_not_sent():
             raise ClosedError("The run was stopped")
 
     done = Sender(RISK, Waiting(), lambda _row: {})(Job(rows(1)[0], Action.SEND))
-    assert done.event.kind is Kind.NOT_SENT
+    assert done.event.kind is EventKind.NOT_SENT
 
 
 def test_a_hang_up_that_nohup_ignores_stays_ignored_and_ctrl_c_does_not():

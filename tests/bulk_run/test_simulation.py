@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.states import Outcome
 from tests.bulk_run.simulation import Simulation
 
@@ -17,7 +17,7 @@ SHM = Path("/dev/shm")
 
 
 @pytest.mark.parametrize("part", range(2))
-@pytest.mark.parametrize("operation", OPERATIONS)
+@pytest.mark.parametrize("operation", BULK_OPERATIONS)
 def test_every_schedule_ends_with_true_claims(operation: str, part: int) -> None:
     folder = SHM if SHM.is_dir() else None
     deaths = 0

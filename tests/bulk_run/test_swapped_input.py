@@ -212,6 +212,44 @@ def test_a_plan_that_is_edited_while_the_question_waits(desk, lists, monkeypatch
     assert lists.is_one("risk-action", said.code, results(said)) == "A"
 
 
+@pytest.mark.parametrize("gone", ["the plan", "its folder"])
+def test_a_plan_that_is_deleted_while_the_question_waits_is_sent_from_its_copy(desk, monkeypatch, gone):
+    folder = desk.folder / "kept"
+    folder.mkdir()
+    plan = folder / "deny.plan"
+    desk.bulk("plan", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--out", plan)
+
+    def answer():
+        plan.unlink() if gone == "the plan" else shutil.rmtree(folder)
+        return "y\n"
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=answer))
+    said = desk.bulk("apply", plan)
+    assert (said.code, said.json["applied"]) == (0, 3), said.err
+    assert (
+        desk.bulk("undo", said.json["run_id"], "--plan-only").code == 2
+    )  # old values were not read: a whole run
+
+
+@pytest.mark.parametrize("gone", ["plan.plan", "."])
+def test_a_run_that_is_deleted_while_the_question_waits_sends_nothing(desk, monkeypatch, gone):
+    desk.api.configure(risk_forbidden=True)
+    run_id = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--yes").json[
+        "run_id"
+    ]
+    desk.api.configure(risk_forbidden=False)
+    folder = desk.folder / "paystack_results" / run_id
+
+    def answer():
+        shutil.rmtree(folder) if gone == "." else (folder / gone).unlink()
+        return "y\n"
+
+    monkeypatch.setattr("sys.stdin", SimpleNamespace(isatty=lambda: True, readline=answer))
+    said = desk.bulk("resume", run_id)
+    assert (said.code, said.json["error"]) == (2, "NoSuchRunError")
+    assert desk.api.write_log() == []
+
+
 def test_a_file_that_is_written_to_while_it_is_read_is_refused(desk, lists):
     """Half of it would be of one list and half of the other."""
     path = desk.folder / "input.csv"

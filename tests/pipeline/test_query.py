@@ -12,7 +12,7 @@ import duckdb
 import pytest
 
 from paystack_source.bulk.input.csv_file import CsvFile
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
 from tests.processes import python
@@ -75,7 +75,7 @@ def test_csv_is_guarded_for_spreadsheets_and_bulk_reads_it_as_it_was(command, co
     assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
     path = tmp_path / "out.csv"
     path.write_text(text, encoding="utf-8", newline="")
-    chunk = next(iter(CsvFile(Snapshot.of(path), "utf-8").batches()))
+    chunk = next(iter(CsvFile(FileSnapshot.of(path), "utf-8").batches()))
     assert [column.to_pylist() for column in chunk.columns] == [
         ["CUS_0", "CUS_1"],
         ["=SUM(1)"] * 2,

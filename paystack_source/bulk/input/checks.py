@@ -20,16 +20,15 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, Column, Operation
+from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
 from paystack_source.errors import InputError, Problem
-from paystack_source.values import json_text
+from paystack_source.values import json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from paystack_source.bulk.input.cells import Batch, Cells
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
 
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
@@ -40,24 +39,11 @@ _SHOWN_NAMES: Final = 12
 _SHOWN_LENGTH: Final = 40
 _EXAMPLES: Final = 5
 
-_PLACEHOLDERS: Final = (
-    *(
-        "null",
-        "none",
-        "nan",
-        "n/a",
-        "#n/a",
-        "undefined",
-        "-",
-        "nil",
-        "nat",
-        "<na>",
-        "\\n",
-        "(null)",
-        "<null>",
-    ),
-    *("#null!", "#ref!", "#value!", "#name?", "#div/0!", "#num!"),
+_PLACEHOLDER: Final = (
+    r"(?i)^(null|none|nan|nil|nat|undefined|#?n/a|-|<na>|<null>|"
+    r"\(null\)|\\n|#(null|ref|value|num|div/0)!|#name\?)$"
 )
+"""What spreadsheets and databases write where there is no value."""
 _NUBAN: Final = 10
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
@@ -70,7 +56,7 @@ DOUBTS: Final = pa.schema(
 
 
 @dataclass(frozen=True, slots=True)
-class Match:
+class ColumnMapping:
     """Which input column feeds which column of the operation (by position), and which feed none."""
 
     columns: dict[str, int]
@@ -78,9 +64,9 @@ class Match:
     warnings: list[str]
 
 
-def match_columns(
-    operation: Operation, names: list[str], *, given: Iterable[str] = (), source: str = ""
-) -> Match:
+def map_columns(
+    operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+) -> ColumnMapping:
     """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
 
     The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
@@ -113,8 +99,8 @@ def match_columns(
         problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints(*fields)}"))
     if problems:
         raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
-    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
-    return Match(found, ignored, warnings)
+    warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    return ColumnMapping(found, ignored, warnings)
 
 
 def _compared(name: str) -> str:
@@ -123,7 +109,7 @@ def _compared(name: str) -> str:
     return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
 
 
-def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
     compared = [_compared(name) for name in names]
     problems = [
         Problem(None, name, "stands in the header more than once")
@@ -144,7 +130,7 @@ def _find(operation: Operation, names: list[str]) -> tuple[dict[str, int], list[
     return found, problems
 
 
-def _near(operation: Operation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
     """Unused input columns that look like a column of the operation that was not found."""
     lacking = [column for column in operation.columns if column.name not in found]
     known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
@@ -180,16 +166,16 @@ class Checker:
 
     def __init__(  # noqa: PLR0913  # what is checked, against what
         self,
-        operation: Operation,
-        table: Table,
-        match: Match,
+        operation: BulkOperation,
+        table: InputTable,
+        mapping: ColumnMapping,
         given: dict[str, str],
         key: bytes,
         *,
         as_held: bool = False,
     ) -> None:
         self.operation = operation
-        self.match = match
+        self.mapping = mapping
         self.problems: list[Problem] = []
         self.count = 0
         self.rows = 0
@@ -212,7 +198,7 @@ class Checker:
     def warnings(self) -> list[str]:
         """What the plan should say about the input, though nothing is wrong."""
         said = [
-            f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
+            f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ]
         if self._placeholders:
@@ -230,7 +216,7 @@ class Checker:
             fields += [(name, pa.int64() if name == "id" else pa.string()) for name in self._staged(column)]
         return pa.schema(fields)
 
-    def _staged(self, column: Column) -> tuple[str, ...]:
+    def _staged(self, column: InputColumn) -> tuple[str, ...]:
         """What a column is called from here on."""
         if column.secret:
             return f"s_{column.name}", f"h_{column.name}"
@@ -273,9 +259,9 @@ class Checker:
         columns = zip(*self._doubts, strict=True) if self._doubts else [()] * len(DOUBTS)
         return pa.table([pa.array(c, f.type) for c, f in zip(columns, DOUBTS, strict=True)], schema=DOUBTS)
 
-    def _column(self, column: Column, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
+    def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
-        index = self.match.columns.get(column.name)
+        index = self.mapping.columns.get(column.name)
         if index is None:
             text = pa.array(np.full(self._batch.size, ""), pa.string())
         else:
@@ -307,16 +293,16 @@ class Checker:
             value = pc.if_else(fits, value, None).cast(pa.int64())
         return self._hidden(value) if column.secret else (value,)
 
-    def _types(self, column: Column, cells: Cells, text: pa.Array) -> None:
+    def _types(self, column: InputColumn, cells: Cells, text: pa.Array) -> None:
         """Notes what the types of the cells say; text has lost it."""
         for position, reason in cells.bad.items():
             self._add([position], column, reason, text)
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
             self._add(cells.others, column, "is a date, a time or a yes/no; store it as text", text)
         if column.kind in ("phone", "digits", "text") and cells.numbers:
-            self._numeric.add(self._table.columns[self.match.columns[column.name]])
+            self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
 
-    def _value(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+    def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
@@ -337,7 +323,7 @@ class Checker:
             pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
         else:
-            words = np.flatnonzero(_mask(pc.is_in(pc.utf8_lower(text), pa.array(_PLACEHOLDERS))) & rest)
+            words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
             self._placeholders += len(words)
             place = "row" if self._batch.lines is None else "line"
             more = words[: _EXAMPLES - len(self._examples)].tolist()
@@ -345,7 +331,7 @@ class Checker:
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
-    def _length(self, column: Column, text: pa.Array, rest: Any) -> None:
+    def _length(self, column: InputColumn, text: pa.Array, rest: Any) -> None:
         least, most = column.length
         unit = "digits" if column.kind in ("phone", "digits") else "characters"
         size = pc.utf8_length(
@@ -355,7 +341,7 @@ class Checker:
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
         self._bad(column, other, rest, f"must have {wanted}", text)
 
-    def _json(self, column: Column, text: pa.Array, rest: Any) -> pa.Array:
+    def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
         values = text.to_pylist()
         for position in np.flatnonzero(rest).tolist():
@@ -380,11 +366,11 @@ class Checker:
         if self.operation.identifier_required:
             named = [staged[name] for name in ("code", "email", "id") if name in staged]
             nobody = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
-            given = [name for name in self.operation.identifiers if name in self.match.columns]
+            given = [name for name in self.operation.identifiers if name in self.mapping.columns]
             if not any(self.operation.by_column[name].required for name in given):
                 where = np.flatnonzero(nobody & ~self._skip).tolist()
                 self._add(where, None, f"names no customer: {_either(given)} is blank")
-        index = self.match.columns.get("account_number")
+        index = self.mapping.columns.get("account_number")
         if index is not None and "f_country" in staged:
             right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
             other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
@@ -392,22 +378,29 @@ class Checker:
             column = self.operation.by_column["account_number"]
             self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
 
-    def _may_be_held(self, column: Column) -> bool:
+    def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
         if column.name in self.operation.identifiers:
             return self.operation.name != "create" and column.kind == "email"
-        return self.operation.compared and column.name in self.match.columns
+        return self.operation.compared and column.name in self.mapping.columns
 
-    def _left_if_held(self, column: Column, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
+    def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
         """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
         doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
-        spaced = _mask(pc.not_equal(self._batch.columns[self.match.columns[column.name]], trimmed))
+        spaced = _mask(pc.not_equal(self._batch.columns[self.mapping.columns[column.name]], trimmed))
         self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
         return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
 
     def _bad(  # noqa: PLR0913  # what, where, and why
-        self, column: Column, mask: pa.Array, rest: Any, reason: str, text: pa.Array, *, certain: bool = False
+        self,
+        column: InputColumn,
+        mask: pa.Array,
+        rest: Any,
+        reason: str,
+        text: pa.Array,
+        *,
+        certain: bool = False,
     ) -> Any:
         """Notes `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
         bad = _mask(mask) & rest
@@ -417,13 +410,13 @@ class Checker:
     def _add(
         self,
         where: list[int],
-        column: Column | None,
+        column: InputColumn | None,
         reason: str,
         text: pa.Array | None = None,
         *,
         doubt: bool = False,
     ) -> None:
-        index = None if column is None else self.match.columns.get(column.name)
+        index = None if column is None else self.mapping.columns.get(column.name)
         name = self._table.columns[index] if index is not None else column.name if column is not None else ""
         doubt = doubt and column is not None and self._may_be_held(column)
         if not doubt:

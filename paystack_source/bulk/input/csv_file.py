@@ -13,7 +13,7 @@ import csv
 import io
 import itertools
 import re
-from typing import TYPE_CHECKING, Final, TextIO
+from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -22,9 +22,9 @@ from paystack_source.bulk.input.cells import Batch, Cells
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
-    from paystack_source.bulk.input.snapshot import Snapshot
+    from paystack_source.bulk.input.snapshot import FileSnapshot
 
 # What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
@@ -48,20 +48,20 @@ _ROWS: Final = 50_000
 MAX_CELL: Final = 1_000_000
 
 
-def guard(text: str) -> str:
+def guard_formula(text: str) -> str:
     """The cell as it is written: with an apostrophe in front if a spreadsheet might run it."""
     return "'" + text if _NEEDS_GUARD.match(text) else text
 
 
 def unguard(column: pa.Array) -> pa.Array:
-    """The cells as they were before `guard`."""
+    """The cells as they were before `guard_formula`."""
     if not pc.any(pc.starts_with(column, "'")).as_py():
         return column
     guarded = pc.match_substring_regex(column, _GUARDED)
     return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
 
 
-def _find_encoding(snapshot: Snapshot) -> tuple[str, str]:
+def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
     """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
     utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")("strict")
     undefined = False
@@ -92,7 +92,9 @@ def _find_encoding(snapshot: Snapshot) -> tuple[str, str]:
 class CsvFile:
     """One CSV: its header at once, its rows in batches. `warning` is what to say about its encoding."""
 
-    def __init__(self, snapshot: Snapshot, encoding: str | None = None, delimiter: str | None = None) -> None:
+    def __init__(
+        self, snapshot: FileSnapshot, encoding: str | None = None, delimiter: str | None = None
+    ) -> None:
         """What is not given is found. Raises `ConfigError` if it is given and is none, and `InputError`."""
         self._snapshot = snapshot
         self.name = snapshot.path.name
@@ -178,16 +180,19 @@ class CsvFile:
                 ) from None
 
 
-def write_rows(file: TextIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes a header and rows with the guard on.
-
-    Returns how many rows. `file` must be opened with `newline=""`.
-    """
+def row_writer(text: TextIO, columns: Sequence[str]) -> Callable[[Sequence[str]], object]:
+    """Writes the header; returns what writes a row. Both are guarded. `text` must be opened with `newline=""`."""
     # The header is quoted so that a separator inside a name is not taken for the file's separator.
-    csv.writer(file, quoting=csv.QUOTE_ALL).writerow([guard(name) for name in columns])
-    writer = csv.writer(file)
-    count = 0
-    for row in rows:
-        writer.writerow([guard(cell) for cell in row])
-        count += 1
-    return count
+    csv.writer(text, quoting=csv.QUOTE_ALL).writerow([guard_formula(name) for name in columns])
+    writer = csv.writer(text)
+    return lambda row: writer.writerow([guard_formula(cell) for cell in row])
+
+
+@contextlib.contextmanager
+def csv_writer(file: BinaryIO, columns: Sequence[str]) -> Iterator[Callable[[Sequence[str]], object]]:
+    """`row_writer` for a file, which stays open. A mark at its beginning tells Excel that it is UTF-8."""
+    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
+    try:
+        yield row_writer(text, columns)
+    finally:
+        text.detach()  # flushes

@@ -12,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
-import io
 import os
 import sys
 from dataclasses import dataclass, field
@@ -24,8 +23,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of, column_cells
-from paystack_source.bulk.input.csv_file import CsvFile, write_rows
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -38,7 +37,7 @@ Format = Literal["csv", "parquet", "excel", "frame"]
 
 
 @dataclass(slots=True)
-class Table:
+class InputTable:
     """An input as it was when it was opened. `batches()` can be called as often as one likes.
 
     `sha256()` differs whenever any cell does.
@@ -72,7 +71,7 @@ def open_table(
     delimiter: str | None = None,
     sheet: str | None = None,
     keep: bool = True,
-) -> Table:
+) -> InputTable:
     """Opens a path, a snapshot or a frame.
 
     `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
@@ -81,11 +80,11 @@ def open_table(
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
     """
-    if isinstance(source, Table):
+    if isinstance(source, InputTable):
         return source
     if isinstance(source, str | os.PathLike):
-        source = Snapshot.of(Path(source))
-    if isinstance(source, Snapshot):
+        source = FileSnapshot.of(Path(source))
+    if isinstance(source, FileSnapshot):
         kind = _kind(source)
         if kind == "parquet":
             return _open_parquet(source)
@@ -94,13 +93,13 @@ def open_table(
         return _open_csv(source, encoding, delimiter)
     frame = _frame(source)
     if keep:
-        frame = _own(frame)
+        frame = _copied(frame)
     columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
 
     def read() -> Iterator[Batch]:
         return _frame_batches(frame)
 
-    return Table("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
+    return InputTable("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
 
 
 @contextlib.contextmanager
@@ -117,21 +116,11 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
         part.unlink(missing_ok=True)
 
 
-def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written.
-
-    The formula guard is on, and a mark tells Excel that it is UTF-8. Returns how many rows.
-    """
-    with private_file(path) as file:
-        return write_csv(file, columns, rows)
-
-
-def write_csv(file: BinaryIO, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> int:
-    """Writes text rows into an open file, as `write_table` does. Returns how many."""
-    text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
-    count = write_rows(text, columns, rows)
-    text.detach()  # flushes, and leaves the file open
-    return count
+def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
+    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written."""
+    with private_file(path) as file, csv_writer(file, columns) as write:
+        for row in rows:
+            write(row)
 
 
 def write_problems(error: InputError, path: Path) -> None:
@@ -141,7 +130,7 @@ def write_problems(error: InputError, path: Path) -> None:
     write_table(path, columns, ([str("" if cell is None else cell) for cell in row] for row in rows))
 
 
-def _kind(snapshot: Snapshot) -> Format:
+def _kind(snapshot: FileSnapshot) -> Format:
     """By the first bytes, then by the suffix."""
     path = snapshot.path
     with snapshot.open() as file:
@@ -159,9 +148,9 @@ def _kind(snapshot: Snapshot) -> Format:
     return "csv"
 
 
-def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -> Table:
+def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> InputTable:
     file = CsvFile(snapshot, encoding, delimiter)
-    return Table(
+    return InputTable(
         file.name,
         "csv",
         file.columns,
@@ -174,7 +163,7 @@ def _open_csv(snapshot: Snapshot, encoding: str | None, delimiter: str | None) -
     )
 
 
-def _open_parquet(snapshot: Snapshot) -> Table:
+def _open_parquet(snapshot: FileSnapshot) -> InputTable:
     path = snapshot.path
     try:
         columns = pq.read_schema(snapshot.open()).names
@@ -185,10 +174,10 @@ def _open_parquet(snapshot: Snapshot) -> Table:
         with pq.ParquetFile(snapshot.open()) as file:
             yield from _arrow_batches(file.iter_batches(batch_size=_ROWS))
 
-    return Table(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
+    return InputTable(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
 
 
-def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
+def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
     path = snapshot.path
     try:
         import python_calamine  # noqa: PLC0415 - optional
@@ -221,7 +210,7 @@ def _open_excel(snapshot: Snapshot, sheet: str | None) -> Table:
             ]
             yield Batch(begin + 1, len(part), cells, [line for line, _ in part])
 
-    table = Table(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
+    table = InputTable(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
     if sheet is None and len(book.sheet_names) > 1:
         table.warnings.append(f"{path.name} has {len(book.sheet_names)} sheets; only {name!r} was read.")
     return table
@@ -256,7 +245,7 @@ def _is_pandas(source: Any) -> bool:
     return pandas is not None and isinstance(source, pandas.DataFrame)
 
 
-def _own(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
+def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     """A copy of the frame that nobody else can change."""
     if isinstance(frame, pa.Table):  # it may share its memory with a frame of NumPy arrays
         with pa.BufferOutputStream() as sink:
@@ -268,8 +257,8 @@ def _own(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
         series = frame.iloc[:, place]
         if series.dtype == object:
             cells = [copy.deepcopy(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
-            owned: Any = type(series)(cells, frame.index, dtype=object)
-            frame.isetitem(place, owned)
+            copied: Any = type(series)(cells, frame.index, dtype=object)
+            frame.isetitem(place, copied)
     return frame
 
 

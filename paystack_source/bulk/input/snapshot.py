@@ -8,23 +8,21 @@ that ends with it.
 from __future__ import annotations
 
 import hashlib
-import io
+import mmap
 import os
 import stat
 import tempfile
-import weakref
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, BinaryIO, Final, cast
+from typing import BinaryIO, Final, cast
+
+import pyarrow as pa
 
 from paystack_source.errors import ConfigError
-
-if TYPE_CHECKING:
-    from _typeshed import WriteableBuffer
 
 _CHUNK: Final = 1 << 20
 
 
-class Snapshot:
+class FileSnapshot:
     """`open()` reads the bytes from their beginning, as often as one likes; `sha256` is their hash."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
@@ -32,22 +30,22 @@ class Snapshot:
         self.path = path
         digest = hashlib.sha256()
         file.seek(0)
-        self._bytes = data = file.read(_CHUNK)
-        self._file: IO[bytes] | None = None
-        if len(data) == _CHUNK:
-            self._file, self._bytes = tempfile.TemporaryFile(), b""  # noqa: SIM115 - ends with the snapshot
-            weakref.finalize(self, self._file.close)
-        while data:
+        data = file.read(_CHUNK)
+        if len(data) < _CHUNK:
             digest.update(data)
-            if self._file is not None:
-                self._file.write(data)
-            data = file.read(_CHUNK)
-        if self._file is not None:
-            self._file.flush()
+            self._bytes = pa.py_buffer(data)
+        else:
+            with tempfile.TemporaryFile() as copy:
+                while data:
+                    digest.update(data)
+                    copy.write(data)
+                    data = file.read(_CHUNK)
+                copy.flush()
+                self._bytes = pa.py_buffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
         self.sha256 = digest.hexdigest()
 
     @classmethod
-    def of(cls, path: str | Path) -> Snapshot:
+    def of(cls, path: str | Path) -> FileSnapshot:
         """The bytes that are at `path` now.
 
         Raises `FileNotFoundError`, or `ConfigError` for what is no file and for a file that was written to
@@ -72,36 +70,4 @@ class Snapshot:
 
     def open(self) -> BinaryIO:
         """A reader of its own position."""
-        if self._file is None:
-            return io.BytesIO(self._bytes)
-        return cast("BinaryIO", io.BufferedReader(_Reader(self, self._file), _CHUNK))
-
-
-class _Reader(io.RawIOBase):
-    """Reads a file that others read as well, each from where it is."""
-
-    def __init__(self, snapshot: Snapshot, file: IO[bytes]) -> None:
-        self._snapshot = snapshot  # must live as long: the file ends with it
-        self._file = file
-        self._at = 0
-
-    def readable(self) -> bool:
-        return True
-
-    def seekable(self) -> bool:
-        return True
-
-    def readinto(self, into: WriteableBuffer, /) -> int:
-        view = memoryview(into).cast("B")
-        data = os.pread(self._file.fileno(), len(view), self._at)
-        view[: len(data)] = data
-        self._at += len(data)
-        return len(data)
-
-    def seek(self, offset: int, whence: int = os.SEEK_SET, /) -> int:
-        size = os.fstat(self._file.fileno()).st_size
-        self._at = offset + {os.SEEK_SET: 0, os.SEEK_CUR: self._at, os.SEEK_END: size}[whence]
-        return self._at
-
-    def tell(self) -> int:
-        return self._at
+        return cast("BinaryIO", pa.BufferReader(self._bytes))

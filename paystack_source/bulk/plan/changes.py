@@ -131,10 +131,10 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
   coalesce(i.email, c.email) AS email,
   coalesce(i.id, c.id) AS customer_id, CASE WHEN c.customer_code IS NOT NULL THEN {old} END AS old,
   {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
-  CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'folded'
+  CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'duplicate'
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
-  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.place} ' || d.first_line
+  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
 FROM input i
 LEFT JOIN who w USING (row)

@@ -25,10 +25,9 @@ import pyarrow as pa
 
 from paystack_source.api import workers
 from paystack_source.bulk.input.checks import DOUBTS
-from paystack_source.bulk.masking import masked
 from paystack_source.customer import COLUMNS
 from paystack_source.errors import Problem
-from paystack_source.values import as_text, json_text
+from paystack_source.values import as_text, json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -39,7 +38,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.workers import Fetched
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
 _WHO: Final = ("customer_code", "email", "id")
@@ -131,17 +130,14 @@ WITH several AS (
 SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS differs FROM paired WHERE row <> first
 """
 
-Found = tuple[str, dict[str, Any] | None]
-"""What was asked for, and the customer; None if Paystack has none."""
 
-
-def open_database(folder: Path, *, memory: str = "400MB") -> DuckDBPyConnection:
+def open_database(folder: Path) -> DuckDBPyConnection:
     """A DuckDB in memory that spills to `folder` and stays inside a bound."""
     con = duckdb.connect(
         ":memory:",
         config={
             "autoinstall_known_extensions": False,
-            "memory_limit": memory,
+            "memory_limit": "400MB",
             "temp_directory": str(folder),
             "preserve_insertion_order": "false",
         },
@@ -170,14 +166,14 @@ class Matching:
     """The rows of one input, and the customers that they mean. The methods are called in the order of this class."""
 
     con: DuckDBPyConnection
-    operation: Operation
+    operation: BulkOperation
     fields: list[str]  # columns that the input (or an option) gives and that are compared or sent
     secrets: list[str]
     has: set[str]  # identifier columns of the input: code, email, id
     metadata: Literal["merge", "replace"] = "merge"
     only_missing: bool = False
     copied: bool = False  # there is a copy
-    place: Literal["line", "row"] = "line"  # what a person finds a row by
+    counted_in: Literal["line", "row"] = "line"  # what a person finds a row by
 
     def open_input(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
@@ -269,7 +265,7 @@ class Matching:
             need.append("(b.customer_code IS NULL AND i.f_metadata <> '')")
         return " OR ".join(need)
 
-    def add_live(self, found: Iterator[Found]) -> int:
+    def add_live(self, found: Iterator[Fetched]) -> int:
         """Takes what Paystack answered and finds out again who is meant. Returns how many answers there were."""
         count = 0
         while part := list(islice(found, _BATCH)):
@@ -278,7 +274,7 @@ class Matching:
         self._identify()
         return count
 
-    # -- what Paystack holds is neutral ----------------------------------------------------------------------
+    # -- doubted cells: right if Paystack holds just that ----------------------------------------------------
 
     def _held(self) -> str:
         """Whether the customer `c` holds just what the doubted cell `d` says."""
@@ -297,8 +293,8 @@ class Matching:
         """How many cells look wrong and are not what the customer holds, as far as is known by now."""
         return int(self.one(f"SELECT count(*) {_DOUBTED.format(held=self._held())}")[0])
 
-    def leave_what_is_held(self) -> None:
-        """A cell that says just what the customer holds asks for nothing."""
+    def drop_what_is_held(self) -> None:
+        """Drop the doubted cells whose value the customer has already: they change nothing."""
         if not self.one("SELECT count(*) FROM doubts")[0]:
             return
         for field in self.fields:
@@ -368,14 +364,14 @@ class Matching:
             rows = self.con.execute(
                 f"SELECT row, line, first_line FROM duplicates WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
-            said = f"asks for something else for the same customer than {self.place}"
+            said = f"asks for something else for the same customer than {self.counted_in}"
             yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
     # -- what `changes` needs as well ------------------------------------------------------------------------
 
     def problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
         """Something wrong with a row of the input."""
-        return Problem(line if self.place == "line" else None, column, reason, value, row)
+        return Problem(line if self.counted_in == "line" else None, column, reason, value, row)
 
     def create(self, table: str, schema: pa.Schema) -> None:
         """Makes an empty table."""

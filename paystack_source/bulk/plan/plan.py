@@ -23,8 +23,8 @@ import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
 from paystack_source.bulk.input.files import open_table, private_file
-from paystack_source.bulk.input.snapshot import Snapshot
-from paystack_source.bulk.operations import OPERATIONS
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
@@ -32,9 +32,10 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
+    from paystack_source.bulk.input.files import InputTable
 
-FORMAT: Final = 1
+PLAN_FORMAT: Final = 2
+_FORMER: Final = 1  # the same, but it called duplicates folded
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
@@ -71,12 +72,12 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input row is exactly one of to_send, noop and folded; `drifted` and `unknown_old` are among them."""
+    """Every input row is exactly one of to_send, noop and duplicates; `drifted` and `unknown_old` are among them."""
 
     rows: int = 0
     to_send: int = 0
     noop: int = 0
-    folded: int = 0
+    duplicates: int = 0
     drifted: int = 0
     unknown_old: int = 0
     requests: int = 0
@@ -93,7 +94,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     """What a plan is about. All times are UTC."""
 
-    format: int = FORMAT
+    format: int = PLAN_FORMAT
     tool_version: str
     plan_id: str
     created_at: datetime
@@ -119,7 +120,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row).
 
     `old` is None where nobody knows it; otherwise it has the fields of `new`. `secrets` are masked hints by field: the
-    values come from `Plan.secrets`. A folded row says the same as row `same_as`, and its outcome is that row's.
+    values come from `Plan.secrets`. A duplicate asks for the same as row `same_as`, and has that row's outcome.
     """
 
     row: int
@@ -131,18 +132,13 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     old: dict[str, Any] | None
     new: dict[str, Any]
     secrets: dict[str, str] = {}
-    verdict: Literal["send", "noop", "folded"]
+    verdict: Literal["send", "noop", "duplicate"]
     same_as: int | None = None
     drifted: bool = False
     note: str = ""
 
-    @property
-    def body(self) -> dict[str, Any]:
-        """The request's fields, without the secret ones."""
-        return self.new
 
-
-SCHEMA: Final = pa.schema(
+ROW_SCHEMA: Final = pa.schema(
     [
         ("row", pa.int64()),
         ("line", pa.int64()),
@@ -168,7 +164,7 @@ class Plan:
     file at `path`.
     """
 
-    def __init__(self, snapshot: Snapshot, table: Table | None = None) -> None:
+    def __init__(self, snapshot: FileSnapshot, table: InputTable | None = None) -> None:
         """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
         self.header = _read_header(snapshot)
@@ -179,7 +175,7 @@ class Plan:
     def open(cls, path: str | Path) -> Plan:
         """Opens a plan and checks its seal. Raises `EditedPlan`, `StalePlan`, or `FileNotFoundError`."""
         try:
-            snapshot = Snapshot.of(path)
+            snapshot = FileSnapshot.of(path)
         except ConfigError as error:
             raise EditedPlan(error.message, advice="Give the .plan file that `plan` wrote.") from None
         return cls(snapshot)
@@ -194,6 +190,7 @@ class Plan:
                     item["new"] = decode(item["new"])
                     item["secrets"] = decode(item["secrets"] or "{}")
                     item["note"] = item["note"] or ""
+                    item["verdict"] = item["verdict"].replace("folded", "duplicate")
                     yield PlanRow(**item)
 
     def save(self, path: Path) -> None:
@@ -201,14 +198,14 @@ class Plan:
         with self._snapshot.open() as plan, private_file(path) as file:
             shutil.copyfileobj(plan, file)
 
-    def input(self, source: Any = None) -> Table:  # noqa: ANN401 - any frame
+    def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
         """The input that was planned: `source`, or if that is None the planned file.
 
         It is read once: later calls return what the first one read. Raises `InputChanged` if it is not at hand
         or not what was planned.
         """
         about = self.header.input
-        if source is None and self._table is not None:
+        if self._table is not None:
             return self._table
         if source is None and about.path is None:
             raise InputChanged(
@@ -239,7 +236,7 @@ class Plan:
         Without secret fields the input is only for the result files, so it may be missing.
         """
         about = self.header.input
-        names = set(OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
+        names = set(BULK_OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
         if not names:
             with suppress(OSError, ConfigError):
                 self.input(source)
@@ -307,12 +304,12 @@ class PlanWriter:
         # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
         # into. No statistics: they would repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
-            file, SCHEMA, compression="zstd", write_statistics=False, store_schema=False
+            file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
 
     def write(self, rows: pa.RecordBatch) -> None:
-        """Appends rows that have the columns of `SCHEMA`."""
-        self._writer.write_table(pa.Table.from_batches([rows]).cast(SCHEMA), row_group_size=65_536)
+        """Appends rows that have the columns of `ROW_SCHEMA`."""
+        self._writer.write_table(pa.Table.from_batches([rows]).cast(ROW_SCHEMA), row_group_size=65_536)
 
     def close(self, header: PlanHeader) -> None:
         """Writes the header, and seals."""
@@ -358,7 +355,7 @@ def _digest(file: BinaryIO) -> tuple[str, int]:
     return digest.hexdigest(), at
 
 
-def _read_header(snapshot: Snapshot) -> PlanHeader:
+def _read_header(snapshot: FileSnapshot) -> PlanHeader:
     """The header of a plan whose seal fits.
 
     Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version.
@@ -372,7 +369,7 @@ def _read_header(snapshot: Snapshot) -> PlanHeader:
                 raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
             text = pq.ParquetFile(file).metadata.metadata[b"plan"]
             version = msgspec.json.decode(text).get("format")
-            header = msgspec.json.decode(text, type=PlanHeader) if version == FORMAT else None
+            header = msgspec.json.decode(text, type=PlanHeader) if version in (_FORMER, PLAN_FORMAT) else None
         except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
             raise EditedPlan(
                 f"{path.name} was changed after it was planned, or is not a plan ({error}).",
@@ -380,7 +377,8 @@ def _read_header(snapshot: Snapshot) -> PlanHeader:
             ) from None
     if header is None:
         raise StalePlan(
-            f"{path.name} has format {version}; this version reads format {FORMAT}.", advice="Plan again."
+            f"{path.name} has format {version}; this version reads format {PLAN_FORMAT}.",
+            advice="Plan again.",
         )
     return msgspec.structs.replace(header, seal=seal)
 

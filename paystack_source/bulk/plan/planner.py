@@ -1,7 +1,7 @@
 """Makes plans: checks an input, finds out whom it means, compares, counts, and says what must be confirmed.
 
 plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
-plan.header.counts        # rows, to_send, noop, folded, drifted
+plan.header.counts        # rows, to_send, noop, duplicates, drifted
 plan.rows()               # old and new values of each row
 """
 
@@ -19,15 +19,15 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker, match_columns
+from paystack_source.bulk.input.checks import KEPT, Checker, map_columns
 from paystack_source.bulk.input.files import open_table, private_file
-from paystack_source.bulk.input.snapshot import Snapshot
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.plan import (
-    SCHEMA,
+    ROW_SCHEMA,
     Confirmation,
     CopyInfo,
     Counts,
@@ -47,12 +47,12 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.operations import Guard, Operation
+    from paystack_source.api.keys import Mode
+    from paystack_source.api.workers import Fetched
+    from paystack_source.bulk.input.files import InputTable
+    from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
-    from paystack_source.bulk.plan.matching import Found
 
-Mode = Literal["live", "test"] | None
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
 _FEW: Final = 10  # so few rows are no large share of anything
@@ -114,7 +114,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         PlanWriter(file) as writer,
     ):
         planner.run(con, writer, copy, on_fetch)
-        return Plan(Snapshot(file, path), table)
+        return Plan(FileSnapshot(file, path), table)
 
 
 class _Planner:
@@ -122,8 +122,8 @@ class _Planner:
 
     def __init__(  # noqa: PLR0913, PLR0917 - what is planned, for whom, and when
         self,
-        operation: Operation,
-        table: Table,
+        operation: BulkOperation,
+        table: InputTable,
         options: PlanOptions,
         client: PaystackClient | None,
         now: datetime,
@@ -135,7 +135,7 @@ class _Planner:
         self.client = client
         self.now = now
         self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.mode: Mode = options.key_mode if client is None else client.mode
+        self.mode: Mode | None = options.key_mode if client is None else client.mode
         self.account = options.account
         self.about: CopyInfo | None = None
         self.refreshed = 0
@@ -143,7 +143,7 @@ class _Planner:
         self.problems: list[Problem] = []
         self.problem_count = 0
         self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
-        self.match = match_columns(operation, table.columns, given=self.given, source=table.name)
+        self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
 
     def run(
         self,
@@ -163,20 +163,20 @@ class _Planner:
         matching.look_up()
         if not self.problem_count and not (self.about is not None and matching.doubted()):
             self._refresh(matching, on_fetch)
-        matching.leave_what_is_held()
+        matching.drop_what_is_held()
         self._collect(matching.problems(KEPT))
         self._collect(merge_metadata(matching))
         if self.problem_count:
             self.problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
             raise InputError(self.problems[:KEPT], count=self.problem_count, name=self.table.name)
         counts, guarded = self._write(matching, writer)
-        self.warnings += [*self.match.warnings, *checker.warnings, *self._remarks(matching, counts)]
+        self.warnings += [*self.mapping.warnings, *checker.warnings, *self._remarks(matching, counts)]
         writer.close(self._header(counts, guarded))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
     def _matching(self, con: DuckDBPyConnection) -> Matching:
-        present = {*self.match.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
+        present = {*self.mapping.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
         return Matching(
             con,
             self.operation,
@@ -186,14 +186,14 @@ class _Planner:
             metadata=self.options.metadata,
             only_missing=self.options.only_missing,
             copied=self.about is not None,
-            place="line" if self.table.format in ("csv", "excel") else "row",
+            counted_in="line" if self.table.format in ("csv", "excel") else "row",
         )
 
     def _check(self, matching: Matching) -> Checker:
         """Checks every cell, batch by batch, on the way into the database."""
         key = secrets.token_bytes(_HASH_KEY_BYTES)
         as_held = self.options.undo_of is not None
-        checker = Checker(self.operation, self.table, self.match, self.given, key, as_held=as_held)
+        checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
         matching.open_input(checker.schema)
         for batch in self.table.batches():
             matching.append("input", checker.check(batch))
@@ -217,7 +217,7 @@ class _Planner:
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
             if part and not (self.about is None and part[0] not in odd and matching.doubted()):
                 found = read_live(self.client, part, on_progress=on_fetch)
-                self.refreshed += matching.add_live(self._watched(found))
+                self.refreshed += matching.add_live(self._of_one_account(found))
 
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
@@ -237,8 +237,8 @@ class _Planner:
         keys = keys or matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _watched(self, found: Iterator[Found]) -> Iterator[Found]:
-        """Notes which account the customers belong to, on their way."""
+    def _of_one_account(self, found: Iterator[Fetched]) -> Iterator[Fetched]:
+        """Passes the customers on, and checks that all belong to one account."""
         for key, customer in found:
             account = (customer or {}).get("integration")
             if isinstance(account, int):
@@ -260,20 +260,20 @@ class _Planner:
 
     def _write(self, matching: Matching, writer: PlanWriter) -> tuple[Counts, list[int]]:
         """Streams the rows into the plan; returns the counts, and the rows to send that each guard counts."""
-        total = dict.fromkeys(("rows", "to_send", "noop", "folded", "drifted", "unknown_old"), 0)
+        total = dict.fromkeys(("rows", "to_send", "noop", "duplicates", "drifted", "unknown_old"), 0)
         guarded = [0] * len(self.operation.guards)
         for batch in plan_rows(matching):
             sent = pc.equal(batch["verdict"], "send")
             total["rows"] += batch.num_rows
             total["to_send"] += _count(sent)
             total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
-            total["folded"] += _count(pc.equal(batch["verdict"], "folded"))
+            total["duplicates"] += _count(pc.equal(batch["verdict"], "duplicate"))
             total["drifted"] += _count(batch["drifted"])
             if self.operation.compared:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
             for index, guard in enumerate(self.operation.guards):
                 guarded[index] += _count(_counted(guard, batch, sent))
-            writer.write(batch.select(SCHEMA.names))
+            writer.write(batch.select(ROW_SCHEMA.names))
         return Counts(**total, requests=total["to_send"]), guarded
 
     # -- what the header says --------------------------------------------------------------------------------
@@ -287,7 +287,7 @@ class _Planner:
             plan_id=self.plan_id,
             created_at=self.now,
             operation=self.operation.name,
-            options=_told(self.options),
+            options=_not_default(self.options),
             account=self.account,
             key_mode=self.mode,
             key_fingerprint=None if client is None else client.key.fingerprint,
@@ -308,13 +308,13 @@ class _Planner:
         return InputInfo(
             path=None if table.path is None else str(table.path.resolve()),
             digest=digest_of(
-                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.match.columns))
+                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.mapping.columns))
             ),
             rows=self.rows,
             format=table.format,
             columns=table.columns,
-            mapping={name: table.columns[index] for name, index in self.match.columns.items()},
-            ignored=self.match.ignored,
+            mapping={name: table.columns[index] for name, index in self.mapping.columns.items()},
+            ignored=self.mapping.ignored,
             encoding=table.encoding,
             delimiter=table.delimiter,
             sheet=table.sheet,
@@ -366,7 +366,7 @@ class _Planner:
             yield "There is nothing to send."
 
 
-def _checked(options: PlanOptions, operation: Operation) -> PlanOptions:
+def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
     """The options, which from Python may be anything. Raises `ConfigError` for what they cannot be."""
     try:
         options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
@@ -390,7 +390,7 @@ def _checked(options: PlanOptions, operation: Operation) -> PlanOptions:
     return options
 
 
-def _told(options: PlanOptions) -> dict[str, Any]:
+def _not_default(options: PlanOptions) -> dict[str, Any]:
     """The options that are not as they are by default."""
     values: dict[str, Any] = msgspec.to_builtins(options)
     defaults: dict[str, Any] = msgspec.to_builtins(PlanOptions())

@@ -1,8 +1,8 @@
 """A plan as one HTML file that anyone can open: no network, no external part, personal data masked.
 
-It states the facts that the terminal states (`describe.plan_facts`). Values are masked here, not in the browser: what
-is not shown is not in the file. The page's script and style are allowed by their hashes only, and the script writes
-text, never markup.
+It states what the terminal states (`describe`), what is dangerous first. Values are masked here, not in the browser:
+what is not shown is not in the file. The page's script and style are allowed by their hashes only, and the script
+writes text, never markup.
 """
 
 from __future__ import annotations
@@ -11,7 +11,6 @@ import base64
 import hashlib
 import html
 import re
-import shlex
 from collections import Counter
 from importlib import resources
 from pathlib import Path
@@ -19,21 +18,20 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.bulk.describe import plan_facts
+from paystack_source.bulk.describe import field_changes, plan_cautions, plan_facts
 from paystack_source.bulk.input.files import private_file
-from paystack_source.bulk.masking import masked
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.run.readback import same
-from paystack_source.commands import called
-from paystack_source.values import as_text, is_blank
+from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.commands import called, quoted
+from paystack_source.values import as_text, is_blank, masked
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.describe import FieldChange
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 
-SHOWN: Final = 5_000
+MOST_ROWS: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
 
 _LONGEST: Final = 200
@@ -41,26 +39,16 @@ _LONGEST: Final = 200
 _UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
-def write_review(
-    plan: Plan,
-    path: str | Path,
-    *,
-    show_personal: bool = False,
-    command: str | None = None,
-    rows: int = SHOWN,
-) -> Path:
-    """Writes the page, readable by its owner only, and returns its path.
-
-    For the arguments see `render_review`.
-    """
+def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
+    """Writes the page, readable by its owner only, and returns its path."""
     path = Path(path)
     with private_file(path) as file:
-        file.write(render_review(plan, show_personal=show_personal, command=command, rows=rows).encode())
+        file.write(render_review(plan, **how).encode())
     return path
 
 
 def render_review(
-    plan: Plan, *, show_personal: bool = False, command: str | None = None, rows: int = SHOWN
+    plan: Plan, *, show_personal: bool = False, command: str | None = None, rows: int = MOST_ROWS
 ) -> str:
     """The page as text.
 
@@ -68,7 +56,7 @@ def render_review(
     the plan, if it is not the usual one. `rows` is how many rows the page holds at most, those to send first.
     """
     header = plan.header
-    operation = OPERATIONS[header.operation]
+    operation = BULK_OPERATIONS[header.operation]
     shown, changes = _gather(plan.rows(), operation, rows, show_personal=show_personal)
     total = header.counts.rows
     data = {
@@ -76,7 +64,6 @@ def render_review(
         "total": total,
         "place": "Line" if header.input.format in ("csv", "excel") else "Row",
     }
-    command = command or f"{called('bulk')} apply {shlex.quote(str(plan.path))}"
     page = resources.files("paystack_source.bulk.plan").joinpath("review.html").read_text(encoding="utf-8")
     style, script = _inside(page, "style"), _inside(page, "script")
     parts = {
@@ -87,11 +74,11 @@ def render_review(
         "title": html.escape(operation.title),
         "mode": _mode(header),
         "facts": _facts(plan),
-        "warnings": _warnings(header),
+        "warnings": _warnings(plan),
         "changes": _changes(changes),
-        "command": html.escape(command),
+        "command": html.escape(command or f"{called('bulk')} apply {quoted(plan.path)}"),
         "confirm": _confirm(header),
-        "masked": ("Personal data is shown." if show_personal else "Personal data is masked in this file."),
+        "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",
         "held": _held(len(shown), total),
         "seal": html.escape(header.seal),
         "version": html.escape(header.tool_version),
@@ -105,7 +92,7 @@ def render_review(
 
 
 def _gather(
-    rows: Iterable[PlanRow], operation: Operation, most: int, *, show_personal: bool
+    rows: Iterable[PlanRow], operation: BulkOperation, most: int, *, show_personal: bool
 ) -> tuple[list[list[Any]], Counter[tuple[str, str, str]]]:
     """The rows to show in input order (those to send come before others), and how often each change occurs."""
     sent: list[list[Any]] = []
@@ -114,41 +101,36 @@ def _gather(
     for row in rows:
         sends = row.verdict == "send"
         if sends:
-            changes.update(_change(operation, name, row.old, value) for name, value in row.new.items())
+            changes.update(_kind(operation, change) for change in field_changes(row))
         kept = sent if sends else others
         if len(kept) < most:
             kept.append(_shown(row, operation, show_personal=show_personal))
     return sorted(sent + others[: most - len(sent)]), changes
 
 
-def _change(operation: Operation, name: str, old: dict[str, Any] | None, value: Any) -> tuple[str, str, str]:  # noqa: ANN401
-    """The kind of a change, for counting.
-
-    Values of a list of choices by name, all others by what happens to them.
-    """
-    column = operation.by_column[name]
-    if column.choices:
-        before = "unknown" if old is None else str(old.get(name) or "none")
-        return name, before, str(value)
-    if old is None:
+def _kind(operation: BulkOperation, change: FieldChange) -> tuple[str, str, str]:
+    """Field, before and after, for counting: choices by their values, all other fields by what happens to them."""
+    name, known, old, new = change
+    if operation.by_column[name].choices:
+        return name, str(old or "none") if known else "unknown", str(new)
+    if not known:
         return name, "unknown" if operation.undoable else "", "set"
-    if same(value, old.get(name)):
+    if not change.differs:
         return name, "", "stays"
-    if is_blank(value):
+    if is_blank(new):
         return name, "", "cleared"
-    return name, "", "filled in" if is_blank(old.get(name)) else "changed"
+    return name, "", "filled in" if is_blank(old) else "changed"
 
 
-def _shown(row: PlanRow, operation: Operation, *, show_personal: bool) -> list[Any]:
+def _shown(row: PlanRow, operation: BulkOperation, *, show_personal: bool) -> list[Any]:
     """One row for the page: row, line, customer, verdict, drifted, note, [field, old, new, differs] each."""
     who = row.customer_code or row.email or row.key or "".join(row.secrets.values())
     also = row.email if row.customer_code else ""
-    cells = []
-    for name, value in row.new.items():
-        old = None if row.old is None else row.old.get(name)
-        personal = operation.by_column[name].personal and not show_personal
-        before = None if row.old is None else _text(old, personal=personal)
-        cells.append([name, before, _text(value, personal=personal), row.old is None or not same(value, old)])
+    cells: list[list[Any]] = []
+    for change in field_changes(row):
+        personal = operation.by_column[change.name].personal and not show_personal
+        old, new = (_text(value, personal=personal) for value in (change.old, change.new))
+        cells.append([change.name, old if change.known else None, new, change.differs])
     cells += [[name, None, hint, True] for name, hint in row.secrets.items()]
     if not show_personal:
         who, also = _name(who), masked(also)
@@ -159,7 +141,7 @@ def _name(who: str) -> str:
     return f"CUS_…{who[-4:]}" if who.startswith("CUS_") else who if who.startswith("…") else masked(who)
 
 
-def _text(value: Any, *, personal: bool) -> str:  # noqa: ANN401 - any JSON
+def _text(value: object, *, personal: bool) -> str:
     """A value as text; "" says that there is nothing."""
     if is_blank(value):
         return ""
@@ -206,10 +188,10 @@ def _facts(plan: Plan) -> str:
     )
 
 
-def _warnings(header: PlanHeader) -> str:
-    said = [*header.guard.reasons, *header.warnings]
-    if header.input.ignored:
-        said.append("Columns that are not used: " + ", ".join(header.input.ignored))
+def _warnings(plan: Plan) -> str:
+    said, ignored = plan_cautions(plan), plan.header.input.ignored
+    if ignored:
+        said.append("Columns that are not used: " + ", ".join(ignored))
     if not said:
         return ""
     items = "".join(

@@ -1,9 +1,8 @@
-"""The way back: the values that a run replaced, as an input for a plan of their own.
+"""Undoes a run: makes an input of the values that the run replaced, and plans it like any other input.
 
-An undo is no special power. It writes a table of customers and the values they had, which is then planned
-(so it is compared with what Paystack holds now, shown and confirmed) and applied like any other. Only rows
-that were applied are in it, only where the plan knew what was there before, and only where Paystack still
-holds what the run wrote: what somebody changed since is theirs. The rest is listed with the reason.
+So an undo is compared with what Paystack holds now, shown, confirmed and applied in the usual way. The input has the
+rows that were applied, if the run's plan knew the old values and if Paystack still holds what the run wrote. A value
+that somebody changed since the run is left alone. Rows that are left out are listed with the reason.
 """
 
 from __future__ import annotations
@@ -11,14 +10,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-import msgspec
-
-from paystack_source.bulk.input.files import open_table, private_file, write_csv, write_table
-from paystack_source.bulk.input.snapshot import Snapshot
-from paystack_source.bulk.operations import OPERATIONS
-from paystack_source.bulk.plan.planner import make_plan
+from paystack_source.bulk.input.csv_file import csv_writer
+from paystack_source.bulk.input.files import open_table, private_file, write_table
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
-from paystack_source.bulk.run.results import RowResult, input_cells, row_results
+from paystack_source.bulk.run.result_files import input_cells
+from paystack_source.bulk.run.results import RowResult, row_results
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
 
@@ -26,12 +24,9 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import Table
-    from paystack_source.bulk.operations import Operation
-    from paystack_source.bulk.plan.copy import CustomerCopy
+    from paystack_source.bulk.input.files import InputTable
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.runs import Run
 
 _NAMED = ("customer_code", "email")
@@ -39,23 +34,15 @@ _NAMED = ("customer_code", "email")
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """A plan for the way back, and what has none. `left` is a CSV of the rows that stay, and why."""
+    """The plan of an undo. `not_undoable` rows are left out; `left` is a CSV that lists them and says why."""
 
     plan: Plan
     not_undoable: int
     left: Path | None
 
 
-def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
-    run: Run,
-    *,
-    out: Path | None = None,
-    client: PaystackClient,
-    options: PlanOptions,
-    copy: CustomerCopy | None = None,
-    on_fetch: Callable[[int], None] | None = None,
-) -> Undo:
-    """Plan the undo of a run. Sends no write; `on_fetch` hears how many customers were read.
+def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
+    """Plan the undo of a run. `plan_table` plans a table and reads its customers from Paystack.
 
     Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
     way.
@@ -65,18 +52,16 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
         raise BusyError(
             f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
         )
-    operation = OPERATIONS[plan.header.operation]
+    operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
-    columns = _columns(operation)
-    how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
-    source, left = run.folder / "undo.csv", run.folder / "undo_left.csv"
+    columns = (*_NAMED, *operation.undoable)
+    left = run.folder / "undo_left.csv"
     changed: dict[int, str] = {}
-
-    def planned() -> Undo:
+    while True:  # each plan reads the customers anew, so each is compared with what the run wrote
         reasons: list[list[str]] = []
-        rows = (_cells(result.row, columns) for result in _undoable(run, plan, changed, reasons))
-        table, number = _written(source, columns, rows)
+        rows = _undoable(run, plan, operation, changed, reasons)
+        table, number = _written(run.folder / "undo.csv", columns, (_cells(row.row, columns) for row in rows))
         if reasons:
             write_table(left, (*columns, "_line", "_status", "_message"), reasons)
         if not number:
@@ -84,30 +69,20 @@ def make_undo(  # noqa: PLR0913 - what is taken back, and compared with what
                 "No row of this run can be undone.",
                 advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
             )
-        made = make_plan(
-            operation.name,
-            table,
-            out=out or run.folder / "undo.plan",
-            options=how,
-            copy=copy,
-            client=client,
-            on_fetch=on_fetch,
-        )
-        return Undo(made, len(reasons), left if reasons else None)
-
-    while True:  # each plan reads anew, so each is compared
-        undo = planned()
+        made = plan_table(table)
         left_out = len(changed)
-        for result, now in zip(_undoable(run, plan, changed.copy(), []), undo.plan.rows(), strict=True):
+        rows = _undoable(run, plan, operation, changed.copy(), [])
+        for result, now in zip(rows, made.rows(), strict=True):
             if now.verdict == "send" and (names := _changed_since(result, now)):
                 changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
         if len(changed) == left_out:
-            return undo
+            return Undo(made, len(reasons), left if reasons else None)
 
 
-def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[str]]) -> Iterator[RowResult]:
+def _undoable(
+    run: Run, plan: Plan, operation: BulkOperation, changed: dict[int, str], reasons: list[list[str]]
+) -> Iterator[RowResult]:
     """The rows that can be taken back; of the others, the reason is added to `reasons`."""
-    operation = OPERATIONS[plan.header.operation]
     with run.journal() as journal:
         for result in row_results(plan, journal):
             reason = why_not(result, operation)
@@ -115,14 +90,18 @@ def _undoable(run: Run, plan: Plan, changed: dict[int, str], reasons: list[list[
             if reason is None:
                 yield result
             elif reason:
-                cells = _cells(result.row, _columns(operation))
+                cells = _cells(result.row, (*_NAMED, *operation.undoable))
                 reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
-def why_not(result: RowResult, operation: Operation) -> str | None:  # noqa: PLR0911 - one line per reason
+def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - one line per reason
     """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
     row = result.row
-    if row.verdict == "folded" or result.outcome in (Outcome.SKIPPED_NOOP, Outcome.UNSENT, Outcome.REJECTED):
+    if row.verdict == "duplicate" or result.outcome in (
+        Outcome.SKIPPED_NOOP,
+        Outcome.UNSENT,
+        Outcome.REJECTED,
+    ):
         return ""
     if result.outcome is not Outcome.APPLIED:
         return f"{result.outcome.value}: settle it first (resume the run)"
@@ -146,15 +125,15 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
 
-def _columns(operation: Operation) -> tuple[str, ...]:
-    return (*_NAMED, *operation.undoable)
-
-
-def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[Table, int]:
+def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[InputTable, int]:
     """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
     with private_file(path) as file:
-        number = write_csv(file, columns, rows)
-        return open_table(Snapshot(file, path)), number
+        number = 0
+        with csv_writer(file, columns) as write:
+            for row in rows:
+                write(row)
+                number += 1
+        return open_table(FileSnapshot(file, path)), number
 
 
 def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:

@@ -21,9 +21,9 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
     PLANNED,
-    Event,
+    EventKind,
     IllegalEventError,
-    Kind,
+    JournalEvent,
     Phase,
     RowState,
     step,
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-FORMAT: Final = 1
+JOURNAL_FORMAT: Final = 1
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -78,7 +78,7 @@ class Journal:
     def __init__(self, path: Path, *, durable: bool = True) -> None:
         """Open an existing journal.
 
-        `durable=False` skips fsync, for simulations that kill the process in words only.
+        `durable=False` skips fsync, for simulations, which only pretend to kill the process.
         """
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
@@ -89,7 +89,7 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found == FORMAT
+            known = found == JOURNAL_FORMAT
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
@@ -97,7 +97,7 @@ class Journal:
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
         if not known:
-            raise JournalError(f"{path.name} has journal format {found}, this version reads {FORMAT}")
+            raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
 
@@ -110,7 +110,7 @@ class Journal:
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with sqlite3.connect(path) as database:
             database.executescript(_SCHEMA)
-            rows = [(key, json.dumps(value)) for key, value in {**meta, "format": FORMAT}.items()]
+            rows = [(key, json.dumps(value)) for key, value in {**meta, "format": JOURNAL_FORMAT}.items()]
             database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         database.close()
         return cls(path, durable=durable)
@@ -124,7 +124,7 @@ class Journal:
     def __exit__(self, *_: object) -> None:
         self.close()
 
-    # --- what is asked of it
+    # --- reading
 
     @property
     def meta(self) -> dict[str, Any]:
@@ -147,17 +147,17 @@ class Journal:
     def verify(self) -> None:
         """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""
         chain = self._seed()
-        folded: dict[int, RowState] = {}
+        replayed: dict[int, RowState] = {}
         seq = 0
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
         try:
             for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
-                event = Event(row, Kind(kind), at, http_status, code, message)
+                event = JournalEvent(row, EventKind(kind), at, http_status, code, message)
                 chain = _link(chain, event)
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
-                folded[row] = step(folded.get(row, PLANNED), event)
-            fits = folded == dict(self.states())
+                replayed[row] = step(replayed.get(row, PLANNED), event)
+            fits = replayed == dict(self.states())
         except (
             IllegalEventError,
             ValueError,
@@ -169,10 +169,10 @@ class Journal:
         if not fits:
             raise EditedJournalError("The journal was edited: its states are not what its events add up to.")
 
-    # --- what is told to it
+    # --- writing
 
     def append(
-        self, events: Sequence[Event], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
+        self, events: Sequence[JournalEvent], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
     ) -> dict[int, RowState]:
         """Write events in one transaction: all of them are on disk when this returns, or none (an exception).
 
@@ -214,7 +214,7 @@ class Journal:
         For a journal that nobody else is writing.
         """
         rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
-        self.append([Event(row, Kind.LOST, now) for row in rows])
+        self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
     def begin_session(self, started: float, *, who: str, host: str) -> int:
@@ -265,14 +265,14 @@ class Journal:
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _link(chain: bytes, event: Event) -> bytes:
+def _link(chain: bytes, event: JournalEvent) -> bytes:
     line = json.dumps([event.row, event.kind, event.at, event.http_status, event.code, event.message])
     return hashlib.blake2b(line.encode(), key=chain, digest_size=16).digest()
 
 
 def _state(values: Sequence[Any]) -> RowState:
     phase, sends, lost, doubts, read, *rest = values
-    return RowState(Phase(phase), sends, lost, doubts, Kind(read) if read else None, *rest)
+    return RowState(Phase(phase), sends, lost, doubts, EventKind(read) if read else None, *rest)
 
 
 def _columns(state: RowState) -> tuple[Any, ...]:

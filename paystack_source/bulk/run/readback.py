@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
-from paystack_source.bulk.run.states import Kind
+from paystack_source.bulk.run.states import EventKind
 from paystack_source.errors import NotFound
 from paystack_source.values import is_blank, json_text, read_time
 
@@ -32,8 +32,8 @@ class Row(Protocol):
     def new(self) -> Mapping[str, Any]: ...
 
 
-ReadBack = Callable[["PaystackClient", "Row", Mapping[str, Any], datetime | None], Kind]
-Settle = Callable[["PaystackClient", "Row"], Kind | None]
+ReadBack = Callable[["PaystackClient", "Row", Mapping[str, Any], datetime | None], EventKind]
+Settle = Callable[["PaystackClient", "Row"], EventKind | None]
 
 # Our clock and Paystack's need not agree; a customer older than this before the intent was there already.
 _SKEW = timedelta(minutes=2)
@@ -46,25 +46,24 @@ def same(wanted: object, held: object) -> bool:
     )
 
 
-def canonical(value: object) -> bytes:
-    """JSON with sorted keys."""
-    return json_text(value, ordered=True).encode()
-
-
 def fields_hold(
     client: PaystackClient,
     row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001 - one shape for all
     since: datetime | None,  # noqa: ARG001
-) -> Kind:
+) -> EventKind:
     """For operations that set a state: applied if every field of the row is as wanted."""
     try:
         held = client.fetch(row.customer_code or row.key).data
     except NotFound:
-        return Kind.ABSENT
+        return EventKind.ABSENT
     if held is None:
-        return Kind.UNCLEAR
-    return Kind.FOUND if all(same(value, held.get(name)) for name, value in row.new.items()) else Kind.ABSENT
+        return EventKind.UNCLEAR
+    return (
+        EventKind.FOUND
+        if all(same(value, held.get(name)) for name, value in row.new.items())
+        else EventKind.ABSENT
+    )
 
 
 def customer_appeared(
@@ -72,7 +71,7 @@ def customer_appeared(
     row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001
     since: datetime | None,
-) -> Kind:
+) -> EventKind:
     """For create: not applied if there is no such customer, applied if it appeared after the request left.
 
     A customer that was there before proves nothing about the lost request.
@@ -80,11 +79,15 @@ def customer_appeared(
     try:
         held = client.fetch(row.key).data
     except NotFound:
-        return Kind.ABSENT
+        return EventKind.ABSENT
     if held is None or since is None or born_before(held, since) is not False:
-        return Kind.UNCLEAR
+        return EventKind.UNCLEAR
     wanted = {name: value for name, value in row.new.items() if name != "email"}
-    return Kind.FOUND if all(same(value, held.get(name)) for name, value in wanted.items()) else Kind.UNCLEAR
+    return (
+        EventKind.FOUND
+        if all(same(value, held.get(name)) for name, value in wanted.items())
+        else EventKind.UNCLEAR
+    )
 
 
 def born_before(customer: Mapping[str, Any], moment: datetime) -> bool | None:
@@ -98,33 +101,33 @@ def authorization_gone(
     row: Row,
     secrets: Mapping[str, Any],
     since: datetime | None,  # noqa: ARG001
-) -> Kind:
+) -> EventKind:
     """For deactivations: looks for the code at the customer, if the input names one."""
     name = row.customer_code or row.email
     code = secrets.get("authorization_code")
     if not name or not code:
-        return Kind.UNCLEAR
+        return EventKind.UNCLEAR
     try:
         held = client.fetch(name).data
     except NotFound:
-        return Kind.UNCLEAR
+        return EventKind.UNCLEAR
     listed = (held or {}).get("authorizations")
     if not isinstance(listed, list):
-        return Kind.UNCLEAR
+        return EventKind.UNCLEAR
     mine = [a for a in listed if isinstance(a, dict) and a.get("authorization_code") == code]
     if not mine:  # gone, or never this customer's: a repeat tells, and is harmless
-        return Kind.UNCLEAR
-    return Kind.FOUND if all(a.get("active") is False for a in mine) else Kind.ABSENT
+        return EventKind.UNCLEAR
+    return EventKind.FOUND if all(a.get("active") is False for a in mine) else EventKind.ABSENT
 
 
-def identity_verdict(client: PaystackClient, row: Row) -> Kind | None:
+def identity_verdict(client: PaystackClient, row: Row) -> EventKind | None:
     """For identity checks: what the fetched customer says by now (`identified`, `identifications`)."""
     try:
         held = client.fetch(row.customer_code or row.key).data or {}
     except NotFound:
         return None
     if held.get("identified") is True:
-        return Kind.VERIFIED
+        return EventKind.VERIFIED
     listed = held.get("identifications")
     found = [i for i in (listed if isinstance(listed, list) else [listed]) if isinstance(i, dict)]
-    return Kind.FAILED if any(str(i.get("status", "")).lower() == "failed" for i in found) else None
+    return EventKind.FAILED if any(str(i.get("status", "")).lower() == "failed" for i in found) else None

@@ -1,4 +1,4 @@
-"""Tells the warehouse what runs did, in values: a line per run, a line per row, the columns that customers got.
+"""Tells the warehouse what runs did: a line per run, a line per row, the columns that customers got.
 
 The journal on disk is the truth. A warehouse that is locked or away loses nothing: `load` says so, and the next plan,
 or `status --load`, loads again. What the warehouse holds is asked of the warehouse itself.
@@ -8,9 +8,10 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
-from paystack_source.bulk.run.claims import Scope, registered
-from paystack_source.bulk.run.report import RunReport, report
-from paystack_source.bulk.run.results import RowResult, Tally, row_results
+import pyarrow as pa
+
+from paystack_source.bulk.run.register import Scope, registered
+from paystack_source.bulk.run.results import RowResult, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
@@ -18,21 +19,55 @@ from paystack_source.failures import explain
 from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
-    import pyarrow as pa
-
     from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.run.claims import Claim
     from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.register import AppliedPlan
+    from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runs import Run, Runs
 
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
+_BATCH: Final = 10_000
+_INT, _TEXT, _TIME = pa.int64(), pa.string(), pa.timestamp("us", tz="UTC")
+
+_ROWS: Final[dict[str, tuple[pa.DataType, Callable[[RowResult], object]]]] = {
+    "row": (_INT, lambda it: it.row.row),
+    "line": (_INT, lambda it: it.row.line),
+    "customer_code": (_TEXT, lambda it: it.row.customer_code),
+    "customer_id": (_INT, lambda it: it.row.customer_id),
+    "email": (_TEXT, lambda it: it.row.email),
+    "outcome": (_TEXT, lambda it: it.outcome.value),
+    "code": (_TEXT, lambda it: it.code or None),
+    "message": (_TEXT, lambda it: it.message or None),
+    "http_status": (_INT, lambda it: it.state.http_status),
+    "sends": (_INT, lambda it: it.state.sends),
+    "sent_at": (_TIME, lambda it: _moment(it.state.since)),
+    "finished_at": (_TIME, lambda it: _moment(it.state.at)),
+    "before": (_TEXT, lambda it: None if it.row.old is None else json_text(it.row.old)),
+    "after": (_TEXT, lambda it: json_text(it.row.new)),
+    "drifted": (pa.bool_(), lambda it: it.row.drifted),
+    "secrets": (_TEXT, lambda it: json_text(it.row.secrets) if it.row.secrets else None),
+}
+"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` are masked hints."""
+
+_RUN: Final = pa.schema(
+    [
+        *((name, _TEXT) for name in ("run_id", "operation", "key_mode")),
+        ("account", _INT),
+        *((name, _TEXT) for name in ("who", "host", "input", "input_digest", "plan_id", "plan_seal")),
+        *((name, _TEXT) for name in ("undo_of", "tool_version")),
+        *((name, _TIME) for name in ("planned_at", "started_at", "ended_at")),
+        ("stopped", _TEXT),
+        *((name, _INT) for name in ("sessions", "requests", "events", "rows", *Outcome)),
+    ]
+)
+"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
 
 
-class Warehouse(Protocol):
+class WriteBackTarget(Protocol):
     """What bulk needs of a warehouse; `paystack_source.warehouse.write_back.WriteBack` has it."""
 
     @property
@@ -57,183 +92,110 @@ class Warehouse(Protocol):
         ...
 
     def load(
-        self,
-        *,
-        key_mode: str | None,
-        account: int | None,
-        rows: Iterable[Mapping[str, Any]],
-        customers: Mapping[int, Mapping[str, Any]],
-        run: Callable[[], Mapping[str, Any]],
+        self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Load one run; `run` gives its line once all rows were taken. Raises if the dataset is another account's."""
+        """Load one run: its line, its rows, and the columns that it set, by customer id.
+
+        Raises if the dataset holds the customers of another account.
+        """
         ...
 
 
-def load(warehouse: Warehouse, runs: Iterable[Run]) -> str | None:
-    """Load what the warehouse has not got yet of these runs, oldest first.
+class RunRecord:
+    """What the warehouse is told of one run. It takes the rows of the run from `results.report`.
 
-    Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
-    stands, and the journal keeps what is to be loaded.
+    It never raises, because the result files are written in the same pass: `load` says what went wrong.
     """
-    problem = None
-    try:
-        held = warehouse.runs_held()
-    except Exception as error:  # noqa: BLE001 - any destination's own errors
-        return _could_not(error)
-    for run in sorted(runs, key=lambda run: run.run_id):
-        try:
-            with run.journal() as journal:
-                seq = journal.last_seq
-                if held.get(run.run_id) != seq:
-                    _load_run(warehouse, run, journal)
-                journal.forget_returned(seq)
-        except Exception as error:  # noqa: BLE001
-            problem = problem or _could_not(error)
-    return problem
 
+    def __init__(self, run: Run, plan: Plan, journal: Journal) -> None:
+        self.line: pa.Table
+        self.rows: list[pa.Table] = []
+        self.customers: dict[int, dict[str, Any]] = {}
+        """By customer id, the columns that the run is known to have set: what was sent, then what was answered."""
+        self.events = journal.last_seq
+        self.error: Exception | None = None
+        self._run_id = run.run_id
+        self._header = plan.header
+        self._sets_columns = plan.header.operation in _SETS_COLUMNS
+        self._account = plan.header.account
+        self._account_said = False
+        self._answers = journal.returned()
+        self._next_answer: tuple[int, dict[str, Any]] | None = (0, {})
+        self._part: list[RowResult] = []
 
-def catch_up(warehouse: Warehouse, runs: Runs, scope: Scope) -> str | None:
-    """Load what the copy does not know of the runs on this account; None, or in words why it is not to be believed.
+    def add(self, result: RowResult) -> None:
+        self._unless_broken(self._add, result)
 
-    To be called before the copy is believed: a row that a run changed which the copy lacks would look as it was
-    before. Runs of other results folders count too, as far as this user's register knows of them.
-    """
-    try:
-        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
-    except ConfigError as error:
-        return _could_not(error)
-    problem = load(warehouse, found)
-    gone = [claim for claim in registered(scope) if not claim.is_there]
-    return problem or _lacks(warehouse, gone, {run.run_id for run in found})
+    def finish(self, finished: RunReport) -> None:
+        """All rows were taken: make the run's line."""
+        self._unless_broken(self._finish, finished)
 
+    def _unless_broken(self, step: Callable[[Any], None], given: RowResult | RunReport) -> None:
+        if self.error is None:
+            try:
+                step(given)
+            except Exception as error:  # noqa: BLE001 - kept for `load`
+                self.error = error
 
-def _could_not(error: Exception) -> str:
-    if "different configuration" in str(error):
-        return "The warehouse could not be updated: this program has its file open read-only; close it."
-    return f"The warehouse could not be updated: {explain(error).message}"
-
-
-def _lacks(warehouse: Warehouse, claims: list[Claim], there: set[str]) -> str | None:
-    """In words, which of these runs, whose folders are gone, the copy has neither loaded nor read the effect of."""
-    if not claims:
-        return None
-    try:
-        held = warehouse.runs_held()
-        lacking = [
-            claim
-            for claim in claims
-            if claim.run_id not in there and (claim.events is None or held.get(claim.run_id) != claim.events)
-        ]
-        read = warehouse.read_since() if lacking else None
-    except Exception as error:  # noqa: BLE001
-        return _could_not(error)
-    for claim in lacking:
-        ended = utc(claim.started) + MAX_AGE_RESUMED if claim.ended is None else utc(claim.ended)
-        if read is None or read <= ended:
-            return (
-                f"The copy lacks the run {claim.run_id}, whose folder {claim.folder} is gone; "
-                "customers.py --full-refresh reads what it did."
-            )
-    return None
-
-
-def _is_on(run: Run, scope: Scope) -> bool:
-    with run.journal() as journal:
-        about = journal.meta
-    host = about.get("host") or scope.host
-    return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))
-
-
-def _load_run(warehouse: Warehouse, run: Run, journal: Journal) -> None:
-    plan, found = run.plan(), Tally()
-    header, answers = plan.header, dict(journal.returned())
-    # A plan of an account without customers cannot name the account; the answers can, and they are right.
-    said = (answer.get("integration") for answer in answers.values())
-    account = next((number for number in said if isinstance(number, int)), header.account)
-
-    def rows() -> Iterator[dict[str, Any]]:
-        for result in row_results(plan, journal):
-            found.add(result)
-            yield _row_line(run.run_id, header.operation, result)
-
-    warehouse.load(
-        key_mode=header.key_mode,
-        account=account,
-        rows=rows(),
-        customers=_changed_customers(plan, journal, answers),
-        run=lambda: {**_run_line(report(run, plan, journal, found), journal), "account": account},
-    )
-
-
-def _run_line(stands: RunReport, journal: Journal) -> dict[str, Any]:
-    """The run's line in `write_back_runs`."""
-    header, sessions = stands.plan.header, journal.sessions()
-    last = sessions[-1] if sessions else None
-    return {
-        "run_id": stands.run.run_id,
-        "operation": header.operation,
-        "key_mode": header.key_mode,
-        "who": last and last.who,
-        "host": last and last.host,
-        "input": header.input.path,
-        "input_digest": header.input.digest,
-        "plan_id": header.plan_id,
-        "plan_seal": header.seal,
-        "undo_of": header.undo_of,
-        "tool_version": header.tool_version,
-        "planned_at": header.created_at,
-        "started_at": stands.started,
-        "ended_at": utc(last.ended) if last and last.ended else None,
-        "stopped": stands.stopped,
-        "sessions": len(sessions),
-        "requests": stands.requests,
-        "events": journal.last_seq,
-        "rows": header.counts.rows,
-        **{outcome.value: number for outcome, number in stands.counts.items()},
-    }
-
-
-def _row_line(run_id: str, operation: str, result: RowResult) -> dict[str, Any]:
-    """A row's line in `write_back_rows`."""
-    row, state = result.row, result.state
-    return {
-        "run_id": run_id,
-        "row": row.row,
-        "line": row.line,
-        "operation": operation,
-        "customer_code": row.customer_code,
-        "customer_id": row.customer_id,
-        "email": row.email,
-        "outcome": result.outcome.value,
-        "code": result.code or None,
-        "message": result.message or None,
-        "http_status": state.http_status,
-        "sends": state.sends,
-        "sent_at": utc(state.since) if state.since else None,
-        "finished_at": utc(state.at) if state.at else None,
-        "before": None if row.old is None else json_text(row.old),
-        "after": json_text(row.new),
-        "drifted": row.drifted,
-        "secrets": json_text(row.secrets) if row.secrets else None,
-    }
-
-
-def _changed_customers(
-    plan: Plan, journal: Journal, answers: Mapping[int, Mapping[str, Any]]
-) -> dict[int, dict[str, Any]]:
-    """By customer id, the columns that a run is known to have set: what was sent, then what was answered."""
-    if plan.header.operation not in _SETS_COLUMNS:
-        return {}
-    changes: dict[int, dict[str, Any]] = {}
-    for result in row_results(plan, journal):
-        if result.outcome is not Outcome.APPLIED or result.row.verdict == "folded":
-            continue
-        answer = answers.get(result.row.row, {})
+    def _add(self, result: RowResult) -> None:
+        answer = self._answer(result.row.row)
         number = answer.get("id") or result.row.customer_id
-        if isinstance(number, int):
-            seen = utc(result.state.at) if result.state.at else None
-            changes.setdefault(number, {}).update(_columns(result.row, answer), _last_seen_at=seen)
-    return changes
+        applied = result.outcome is Outcome.APPLIED and result.row.verdict != "duplicate"
+        if self._sets_columns and applied and isinstance(number, int):
+            columns = {**_columns(result.row, answer), "_last_seen_at": _moment(result.state.at)}
+            self.customers.setdefault(number, {}).update(columns)
+        self._part.append(result)
+        if len(self._part) == _BATCH:
+            self._flush()
+
+    def _finish(self, finished: RunReport) -> None:
+        self._flush()
+        header, sessions = self._header, finished.sessions
+        last = sessions[-1] if sessions else None
+        line = {
+            **finished.as_json(),
+            "account": self._account,
+            "who": last and last.who,
+            "host": last and last.host,
+            "input": header.input.path,
+            "input_digest": header.input.digest,
+            "plan_seal": header.seal,
+            "tool_version": header.tool_version,
+            "planned_at": header.created_at,
+            "started_at": finished.started,
+            "ended_at": last and _moment(last.ended),
+            "sessions": len(sessions),
+            "events": self.events,
+        }
+        self.line = pa.Table.from_pylist([line], schema=_RUN)
+
+    def _answer(self, row: int) -> dict[str, Any]:
+        """The customer as Paystack answered for this row; both come in the order of rows."""
+        while self._next_answer is not None and self._next_answer[0] < row:
+            self._next_answer = next(self._answers, None)
+        if self._next_answer is None or self._next_answer[0] != row:
+            return {}
+        answer = self._next_answer[1]
+        # A plan of an account without customers cannot name the account; the answers can, and they are right.
+        if not self._account_said and isinstance(account := answer.get("integration"), int):
+            self._account, self._account_said = account, True
+        return answer
+
+    def _flush(self) -> None:
+        if not self._part:
+            return
+        columns = {
+            name: pa.array([value(result) for result in self._part], kind)
+            for name, (kind, value) in _ROWS.items()
+        }
+        whose = {"run_id": self._run_id, "operation": self._header.operation}
+        columns |= {name: pa.repeat(text, len(self._part)) for name, text in whose.items()}
+        self.rows.append(pa.table(columns))
+        self._part = []
+
+
+def _moment(seconds: float | None) -> datetime | None:
+    return utc(seconds) if seconds else None
 
 
 def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
@@ -246,3 +208,104 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
     if "metadata" in found:
         found["metadata"] = as_text(found["metadata"])
     return found
+
+
+def record_runs(
+    finished: list[RunReport], warehouse: WriteBackTarget, ready: RunRecord | None = None
+) -> None:
+    """Load these runs; `ready` is the record of the only one, if there is one already.
+
+    If that cannot be, nothing is lost, and each of them says why.
+    """
+    records = {} if ready is None else {finished[0].run.run_id: ready}
+    problem = load(warehouse, [one.run for one in finished], records)
+    for one in finished if problem else ():
+        one.not_loaded = problem
+        one.warnings += [problem] if problem else []
+
+
+def load(
+    warehouse: WriteBackTarget, runs: Iterable[Run], ready: Mapping[str, RunRecord] | None = None
+) -> str | None:
+    """Load what the warehouse has not got yet of these runs, oldest first. `ready` has records by run.
+
+    Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
+    stands, and the journal keeps what is to be loaded.
+    """
+    problem = None
+    try:
+        held = warehouse.runs_held()
+    except Exception as error:  # noqa: BLE001 - any destination's own errors
+        return _could_not(error)
+    for run in sorted(runs, key=lambda run: run.run_id):
+        try:
+            with run.journal() as journal:
+                events = journal.last_seq
+                if held.get(run.run_id) != events:
+                    _load_run(warehouse, run, journal, (ready or {}).get(run.run_id))
+                journal.forget_returned(events)
+        except Exception as error:  # noqa: BLE001
+            problem = problem or _could_not(error)
+    return problem
+
+
+def _load_run(warehouse: WriteBackTarget, run: Run, journal: Journal, ready: RunRecord | None) -> None:
+    if ready is None or ready.events != journal.last_seq:
+        plan = run.plan()
+        ready = RunRecord(run, plan, journal)
+        ready.finish(report(run, plan, journal, ready))
+    if ready.error is not None:
+        raise ready.error
+    warehouse.load(ready.line, ready.rows, ready.customers)
+
+
+def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None:
+    """Load what the copy does not know of the runs on this account; None, or in words why it is not to be believed.
+
+    To be called before the copy is believed: a row that a run changed which the copy lacks would look as it was
+    before. Runs of other results folders count too, as far as this user's register knows of them.
+    """
+    try:
+        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
+    except ConfigError as error:
+        return _could_not(error)
+    problem = load(warehouse, found)
+    gone = [entry for entry in registered(scope) if not entry.is_there]
+    return problem or _lacks(warehouse, gone, {run.run_id for run in found})
+
+
+def _could_not(error: Exception) -> str:
+    if "different configuration" in str(error):
+        return "The warehouse could not be updated: this program has its file open read-only; close it."
+    return f"The warehouse could not be updated: {explain(error).message}"
+
+
+def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str]) -> str | None:
+    """In words, which of these runs, whose folders are gone, the copy has neither loaded nor read the effect of."""
+    if not gone:
+        return None
+    try:
+        held = warehouse.runs_held()
+        lacking = [
+            entry
+            for entry in gone
+            if entry.run_id not in there and (entry.events is None or held.get(entry.run_id) != entry.events)
+        ]
+        read = warehouse.read_since() if lacking else None
+    except Exception as error:  # noqa: BLE001
+        return _could_not(error)
+    for entry in lacking:
+        ended = utc(entry.started) + MAX_AGE_RESUMED if entry.ended is None else utc(entry.ended)
+        if read is None or read <= ended:
+            return (
+                f"The copy lacks the run {entry.run_id}, whose folder {entry.folder} is gone; "
+                "customers.py --full-refresh reads what it did."
+            )
+    return None
+
+
+def _is_on(run: Run, scope: Scope) -> bool:
+    with run.journal() as journal:
+        about = journal.meta
+    host = about.get("host") or scope.host
+    return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))

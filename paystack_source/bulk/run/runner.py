@@ -18,14 +18,14 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.run.send import Job
-from paystack_source.bulk.run.states import Action, Event, Kind, RowState, next_action
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
 from paystack_source.errors import ClosedError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from paystack_source.api.workers import Workers
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
@@ -65,7 +65,7 @@ class Circuit:
     _recent: deque[bool] = field(default_factory=deque)
     _canary: list[bool] = field(default_factory=list)
 
-    def see(self, kind: Kind, code: str | None, message: str | None) -> str | None:
+    def see(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
         """One more answer; the reason to stop, or None."""
         return (
             self._rejections(kind, code, message)
@@ -80,8 +80,8 @@ class Circuit:
         left = self.rules.canary_rows - len(self._canary)
         return left if left > 0 else None
 
-    def _rejections(self, kind: Kind, code: str | None, message: str | None) -> str | None:
-        if kind is not Kind.REJECTED:
+    def _rejections(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
+        if kind is not EventKind.REJECTED:
             self._equal = 0
             return None
         self._equal = self._equal + 1 if self._last == (code, message) else 1
@@ -90,11 +90,11 @@ class Circuit:
             return f"{self._equal} equal rejections in a row: {message or code}"
         return None
 
-    def _unknowns(self, kind: Kind) -> str | None:
+    def _unknowns(self, kind: EventKind) -> str | None:
         size = self.rules.unknown_window
         if not size:
             return None
-        self._recent.append(kind is Kind.UNKNOWN)
+        self._recent.append(kind is EventKind.UNKNOWN)
         if len(self._recent) > size:
             self._recent.popleft()
         unknown = sum(self._recent)
@@ -102,17 +102,17 @@ class Circuit:
             return f"{unknown} of the last {size} answers did not arrive or could not be read"
         return None
 
-    def _connection(self, kind: Kind, message: str | None) -> str | None:
-        self._unsent = self._unsent + 1 if kind is Kind.NOT_SENT else 0
+    def _connection(self, kind: EventKind, message: str | None) -> str | None:
+        self._unsent = self._unsent + 1 if kind is EventKind.NOT_SENT else 0
         if self.rules.unreachable and self._unsent >= self.rules.unreachable:
             return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
         return None
 
-    def _first_rows(self, kind: Kind) -> str | None:
+    def _first_rows(self, kind: EventKind) -> str | None:
         size = self.rules.canary_rows
-        if len(self._canary) >= size or kind is Kind.NOT_SENT:
+        if len(self._canary) >= size or kind is EventKind.NOT_SENT:
             return None
-        self._canary.append(kind in (Kind.REJECTED, Kind.UNKNOWN))
+        self._canary.append(kind in (EventKind.REJECTED, EventKind.UNKNOWN))
         bad = sum(self._canary)
         if len(self._canary) == size and bad > size * self.rules.canary_share:
             return f"{bad} of the first {size} rows failed (the canary allows {self.rules.canary_share:.0%})"
@@ -132,7 +132,7 @@ def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
 
 
 @dataclass(frozen=True, slots=True)
-class Ended:
+class SessionEnd:
     """Why a session ended.
 
     `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused.
@@ -147,7 +147,7 @@ class Runner:
 
     def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
-        operation: Operation,
+        operation: BulkOperation,
         rows: Iterable[PlanRow],
         journal: Journal,
         workers: Workers[Job, Done],
@@ -170,25 +170,22 @@ class Runner:
         )  # in doubt, or not sent: looked at once the fresh ones are through
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
-        self._ended: Ended | None = None
+        self._ended: SessionEnd | None = None
         self._silent = False
 
     def stop(self, reason: str = INTERRUPTED) -> None:
         """Start nothing more; what is under way is finished. Safe from a signal handler or another thread."""
         self._silent = self._silent or reason == INTERRUPTED
         if self._ended is None:
-            self._ended = Ended(reason)
+            self._ended = SessionEnd(reason)
 
     def check(self, action: Action) -> None:
-        """Raise a `ClosedError` where nothing more is to leave for this; any thread may ask."""
+        """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
         if not self._may(action):
             raise ClosedError("The run was stopped")
 
-    def run(self) -> Ended:
-        """Until nothing is left to do or something stops it.
-
-        All that was learnt is in the journal when this returns.
-        """
+    def run(self) -> SessionEnd:
+        """Work until nothing is left to do or something stops the run. All outcomes are in the journal then."""
         self._journal.reopen(self._now())
         finished: list[Done] = []
         while True:
@@ -203,7 +200,7 @@ class Runner:
             elif self._again:
                 finished = []
             else:
-                return self._ended or Ended()
+                return self._ended or SessionEnd()
 
     @property
     def _width(self) -> int:
@@ -213,7 +210,7 @@ class Runner:
     def _judge(self, done: Done) -> None:
         """Stop if this answer says that no further row should be sent."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
-            self._ended = Ended(_words(done.halt), done.halt)
+            self._ended = SessionEnd(_reason(done.halt), done.halt)
         if done.job.action is Action.SEND and done.event is not None:
             self._latencies.append(done.seconds)
             reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
@@ -263,7 +260,9 @@ class Runner:
         """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""
         now = self._now()
         events = [done.event for done in finished if done.event is not None]
-        events += [Event(job.row.row, Kind.INTENT, now) for job in jobs if job.action is Action.SEND]
+        events += [
+            JournalEvent(job.row.row, EventKind.INTENT, now) for job in jobs if job.action is Action.SEND
+        ]
         customers = [(done.job.row.row, done.customer) for done in finished if done.customer is not None]
         states = self._journal.append(events, customers)
         for done in finished:
@@ -274,7 +273,7 @@ class Runner:
                 self._on_done(done, state)
 
 
-def _words(error: Exception) -> str:
+def _reason(error: Exception) -> str:
     """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
 

@@ -5,7 +5,7 @@ paystack_results/
     plan.plan        the sealed plan, as it was applied
     journal.sqlite   what happened
     results.csv, failed.csv, unsent.csv, summary.json
-  .plans/            one small file per plan: which run applied it (see `claims.py`)
+  .plans/            one small file per plan: which run applied it (see `register.py`)
 """
 
 from __future__ import annotations
@@ -22,14 +22,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.plan.plan import Plan
-from paystack_source.bulk.run.claims import Claims, hold, lock, registered
 from paystack_source.bulk.run.journal import Journal
+from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, registered
+from paystack_source.commands import called
 from paystack_source.errors import JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.bulk.run.claims import Scope
+    from paystack_source.bulk.run.register import Scope
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 MAX_AGE: Final = timedelta(hours=24)
@@ -84,8 +85,12 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Make `is_busy` true meanwhile. Waits for processes that ask `is_busy`; they are done at once."""
-        with _opened(self.plan_file) as handle:
+        """Hold the run's lock, so that `is_busy` is true elsewhere. Waits until nobody asks `is_busy`."""
+        with contextlib.ExitStack() as stack:
+            try:
+                handle = stack.enter_context(_opened(self.plan_file))
+            except FileNotFoundError:
+                raise self._damaged("there is no plan in it") from None
             fcntl.flock(handle, fcntl.LOCK_EX)
             yield
 
@@ -116,8 +121,8 @@ class Runs:
         self.root = Path(root) if root is not None else RESULTS_FOLDER
 
     def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
-        """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before it has a claim."""
-        run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(2)}"
+        """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
+        run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
         _private_folder(self.root)
         run = Run(self.root / run_id)
         # Built aside and moved into place, so that a folder with a run's name is always a whole run.
@@ -141,7 +146,7 @@ class Runs:
         what = "several runs begin with" if found else "there is no run"
         raise NoSuchRunError(
             f"{what} {name} in {self.root}",
-            advice="See `bulk.py status` for the runs; those of the sandbox need --sandbox.",
+            advice=f"See {called('bulk')} status for the runs; those of the sandbox need --sandbox.",
         )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
@@ -167,26 +172,25 @@ class Runs:
         known = {run.folder.resolve() for run in here}
         yield from (
             Run(folder)
-            for claim in registered(scope)
-            if claim.is_there and (folder := Path(claim.folder)) not in known
+            for entry in registered(scope)
+            if entry.is_there and (folder := Path(entry.folder)) not in known
         )
 
     @contextlib.contextmanager
-    def lock(self, plan: Plan) -> Iterator[Claims]:
+    def lock(self, plan: Plan) -> Iterator[PlanLock]:
         """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it.
 
-        Raises `BusyError` at once if somebody does.
+        Raises `BusyError` at once if somebody does. The file may be gone by now: its content was read before.
         """
         _private_folder(self.root)
         own = owner(plan.path)
-        with hold(plan.header.plan_id, self.root, plan.path) as claims:
+        with lock_plan(plan.header.plan_id, self.root, plan.path) as locked, contextlib.ExitStack() as stack:
             if own is not None:
-                with own.at_work():
-                    yield claims
-                return
-            with _opened(plan.path) as handle:
-                lock(handle)
-                yield claims
+                stack.enter_context(own.at_work())
+            else:
+                with contextlib.suppress(FileNotFoundError):
+                    lock_file(stack.enter_context(_opened(plan.path)))
+            yield locked
 
 
 def owner(plan_file: Path) -> Run | None:

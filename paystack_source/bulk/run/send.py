@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.run.readback import born_before, same
-from paystack_source.bulk.run.states import Action, Event, Kind
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
 from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
 from paystack_source.errors import (
     AccessError,
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import Reply
-    from paystack_source.bulk.operations import Operation
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import PlanRow
 
 ACCEPTED: Final = 202
@@ -62,7 +62,7 @@ class Done:
     """
 
     job: Job
-    event: Event | None
+    event: JournalEvent | None
     seconds: float
     customer: dict[str, Any] | None = None
     halt: Exception | None = None
@@ -81,7 +81,7 @@ class Sender:
 
     def __init__(  # noqa: PLR0913 - all that a simulation swaps
         self,
-        operation: Operation,
+        operation: BulkOperation,
         client: PaystackClient,
         secrets: Callable[[PlanRow], Mapping[str, Any]],
         *,
@@ -110,40 +110,46 @@ class Sender:
         event, customer, halt = work(job)
         return Done(job, event, self._timer() - started, customer, halt)
 
-    def _event(self, job: Job, kind: Kind, error: Exception | None = None, code: str | None = None) -> Event:
+    def _event(
+        self, job: Job, kind: EventKind, error: Exception | None = None, code: str | None = None
+    ) -> JournalEvent:
         if isinstance(error, PaystackError):
-            return Event(job.row.row, kind, self._now(), error.http_status, code or error.code, error.message)
-        return Event(job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None)
+            return JournalEvent(
+                job.row.row, kind, self._now(), error.http_status, code or error.code, error.message
+            )
+        return JournalEvent(
+            job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None
+        )
 
     def _send(  # noqa: PLR0911 - one line per way to end
         self, job: Job
-    ) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+    ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
         row = job.row
         try:
             if self._recheck and not job.doubtful and (names := self._drifted(row)):
                 said = (
                     f"{', '.join(names)}: changed at Paystack since the plan, so nothing was sent; plan again"
                 )
-                return Event(row.row, Kind.REJECTED, self._now(), None, DRIFTED, said), None, None
-            body = {**row.body, **self._secrets(row)}
+                return JournalEvent(row.row, EventKind.REJECTED, self._now(), None, DRIFTED, said), None, None
+            body = {**row.new, **self._secrets(row)}
             reply = self._operation.call(self._client, row.key, body)
         except AccessError as error:
-            return self._event(job, Kind.NOT_SENT, error), None, error
+            return self._event(job, EventKind.NOT_SENT, error), None, error
         except (RateLimited, Unavailable, ClosedError) as error:  # the last: it was stopped before it left
-            return self._event(job, Kind.NOT_SENT, error), None, None
+            return self._event(job, EventKind.NOT_SENT, error), None, None
         except NotFound as error:
             if self._operation.absent_means_done and job.doubtful:
-                return self._event(job, Kind.APPLIED, error, ALREADY_GONE), None, None
-            return self._event(job, Kind.REJECTED, error), None, None
+                return self._event(job, EventKind.APPLIED, error, ALREADY_GONE), None, None
+            return self._event(job, EventKind.REJECTED, error), None, None
         except (
             Rejected,
             ConfigError,
         ) as error:  # a config error: our own client refused the row, nothing left
-            return self._event(job, Kind.REJECTED, error), None, None
+            return self._event(job, EventKind.REJECTED, error), None, None
         except OutcomeUnknown as error:
-            return self._event(job, Kind.UNKNOWN, error), None, None
+            return self._event(job, EventKind.UNKNOWN, error), None, None
         except Exception as error:  # noqa: BLE001 - a bug: the row may have been sent, and no other row may follow
-            return self._event(job, Kind.UNKNOWN, error), None, error
+            return self._event(job, EventKind.UNKNOWN, error), None, error
         return self._answered(job, reply)
 
     def _drifted(self, row: PlanRow) -> list[str]:
@@ -159,26 +165,28 @@ class Sender:
             and not same(wanted, held.get(name))
         ]
 
-    def _answered(self, job: Job, reply: Reply) -> tuple[Event, dict[str, Any] | None, Exception | None]:
+    def _answered(
+        self, job: Job, reply: Reply
+    ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
         data = reply.data or {}
-        kind, code = Kind.APPLIED, None
+        kind, code = EventKind.APPLIED, None
         if self._operation.accepted_pending and reply.status == ACCEPTED:
-            kind = Kind.PENDING
+            kind = EventKind.PENDING
         elif any(name in data and _other(job.row.new.get(name), data[name]) for name in WRITABLE_TEXTS):
-            kind, code = Kind.UNKNOWN, DIFFERENT
+            kind, code = EventKind.UNKNOWN, DIFFERENT
         said = reply.message
         if self._operation.endpoint == "create" and born_before(
             data, datetime.fromtimestamp(self._now(), UTC)
         ):
             code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
-        event = Event(job.row.row, kind, self._now(), reply.status, code, said)
+        event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
         return event, {key: data[key] for key in DOCUMENTED if key in data} or None, None
 
-    def _read_back(self, job: Job) -> tuple[Event | None, dict[str, Any] | None, Exception | None]:
+    def _read_back(self, job: Job) -> tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]:
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
         read_back = self._operation.read_back
         if read_back is None:
-            return self._event(job, Kind.UNCLEAR), None, None
+            return self._event(job, EventKind.UNCLEAR), None, None
         try:
             seen = read_back(self._reader, job.row, self._secrets(job.row), since)
         except AccessError as error:
@@ -187,4 +195,4 @@ class Sender:
             return None, None, None
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error
-        return Event(job.row.row, seen, self._now()), None, None
+        return JournalEvent(job.row.row, seen, self._now()), None, None

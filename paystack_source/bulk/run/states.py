@@ -33,7 +33,7 @@ class Outcome(StrEnum):
     UNSENT = "unsent"
 
 
-class Kind(StrEnum):
+class EventKind(StrEnum):
     """What can happen to a row."""
 
     INTENT = "intent"  # about to be sent; on disk before the request leaves
@@ -74,14 +74,14 @@ class IllegalEventError(RuntimeError):
 
 
 @dataclass(frozen=True, slots=True)
-class Event:
+class JournalEvent:
     """One line of the journal.
 
     `at` is seconds since 1970 in UTC; `message` is Paystack's, redacted by the client.
     """
 
     row: int
-    kind: Kind
+    kind: EventKind
     at: float
     http_status: int | None = None
     code: str | None = None
@@ -96,7 +96,7 @@ class RowState:
     sends: int = 0
     lost: int = 0  # sends whose answer never came
     doubts: int = 0  # of those, sends that no read-back has cleared since
-    read: Kind | None = None  # what the last read-back since the last send said
+    read: EventKind | None = None  # what the last read-back since the last send said
     since: float | None = None  # when the first send left
     at: float | None = None  # when the last event happened
     http_status: int | None = None
@@ -106,46 +106,57 @@ class RowState:
 
 PLANNED: Final = RowState()
 
-_LEGAL: Final[dict[Phase, frozenset[Kind]]] = {
-    Phase.PLANNED: frozenset({Kind.INTENT}),
+_LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
+    Phase.PLANNED: frozenset({EventKind.INTENT}),
     Phase.SENDING: frozenset(
-        {Kind.APPLIED, Kind.PENDING, Kind.REJECTED, Kind.NOT_SENT, Kind.UNKNOWN, Kind.LOST}
+        {
+            EventKind.APPLIED,
+            EventKind.PENDING,
+            EventKind.REJECTED,
+            EventKind.NOT_SENT,
+            EventKind.UNKNOWN,
+            EventKind.LOST,
+        }
     ),
-    Phase.DOUBT: frozenset({Kind.INTENT, Kind.FOUND, Kind.ABSENT, Kind.UNCLEAR}),
-    Phase.PENDING: frozenset({Kind.VERIFIED, Kind.FAILED}),
+    Phase.DOUBT: frozenset({EventKind.INTENT, EventKind.FOUND, EventKind.ABSENT, EventKind.UNCLEAR}),
+    Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
     Phase.APPLIED: frozenset(),
     Phase.REJECTED: frozenset(),
 }
 
-_SETTLES: Final[dict[Kind, Phase]] = {
-    Kind.APPLIED: Phase.APPLIED,
-    Kind.PENDING: Phase.PENDING,
-    Kind.FOUND: Phase.APPLIED,
-    Kind.VERIFIED: Phase.APPLIED,
-    Kind.FAILED: Phase.REJECTED,
+_SETTLES: Final[dict[EventKind, Phase]] = {
+    EventKind.APPLIED: Phase.APPLIED,
+    EventKind.PENDING: Phase.PENDING,
+    EventKind.FOUND: Phase.APPLIED,
+    EventKind.VERIFIED: Phase.APPLIED,
+    EventKind.FAILED: Phase.REJECTED,
 }
 
 
-def step(state: RowState, event: Event) -> RowState:
+def step(state: RowState, event: JournalEvent) -> RowState:
     """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
     kind = event.kind
     if kind not in _LEGAL[state.phase]:
         raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
     change: dict[str, Any]
-    if kind is Kind.INTENT:
+    if kind is EventKind.INTENT:
         since = event.at if state.since is None else state.since
         change = {"phase": Phase.SENDING, "sends": state.sends + 1, "read": None, "since": since}
     elif kind in _SETTLES:
-        change = {"phase": _SETTLES[kind], "doubts": 0, "read": kind if kind is Kind.FOUND else state.read}
-    elif kind in (Kind.UNKNOWN, Kind.LOST):
+        change = {
+            "phase": _SETTLES[kind],
+            "doubts": 0,
+            "read": kind if kind is EventKind.FOUND else state.read,
+        }
+    elif kind in (EventKind.UNKNOWN, EventKind.LOST):
         change = {"phase": Phase.DOUBT, "lost": state.lost + 1, "doubts": state.doubts + 1}
-    elif kind is Kind.ABSENT:
+    elif kind is EventKind.ABSENT:
         change = {"doubts": 0, "read": kind}
-    elif kind is Kind.UNCLEAR:
+    elif kind is EventKind.UNCLEAR:
         change = {"read": kind}
     # Rejected or not sent: words about this send only, so an earlier doubt stays one. A lost request may even
     # arrive after a read-back found nothing, so a row that was ever lost is never called unsent again.
-    elif kind is Kind.REJECTED:
+    elif kind is EventKind.REJECTED:
         change = {"phase": Phase.DOUBT if state.doubts else Phase.REJECTED}
     else:
         change = {"phase": Phase.DOUBT if state.lost else Phase.PLANNED}

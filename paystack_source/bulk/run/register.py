@@ -1,4 +1,4 @@
-"""Which plans were applied, by which run and where: what makes "once" hold in every folder.
+"""The register of applied plans: which run applied a plan, and where. It makes "once" hold in every folder.
 
 Each plan has one small file, named after its id, in up to three folders:
 
@@ -6,9 +6,9 @@ Each plan has one small file, named after its id, in up to three folders:
     paystack_results/.plans/                the results folder that is worked in
     .plans/ beside the plan                 so that another user of the same plan knows
 
-Whoever applies the plan or resumes its run holds all of them (`flock`; the kernel lets go when a process dies), and
-writes a line into each before anything is sent. A claim is said of an account, a key mode and a host: a rehearsal in
-the sandbox does not use a plan up. The files hold no personal data.
+Whoever applies the plan or resumes its run locks all of them (`flock`; the kernel lets go when a process dies), and
+writes an entry into each before anything is sent. An entry names an account, a key mode and a host: a plan that was
+applied in the sandbox can still be applied to the real account. The files hold no personal data.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Final
 
 import msgspec
 
+from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
 
 if TYPE_CHECKING:
@@ -50,8 +51,8 @@ class Scope(msgspec.Struct, frozen=True):
         return self.meets(other) and self.server == other.server
 
 
-class Claim(msgspec.Struct, frozen=True, kw_only=True):
-    """A run that applied a plan. `ended` (seconds since 1970) and `events` are as its last session left them."""
+class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
+    """An entry: a run that applied a plan. `ended` (seconds since 1970) and `events` are those of its last session."""
 
     run_id: str
     folder: str
@@ -67,7 +68,7 @@ class Claim(msgspec.Struct, frozen=True, kw_only=True):
         return (Path(self.folder) / "journal.sqlite").is_file()
 
     def is_of(self, folder: Path) -> bool:
-        """Whether it is the claim of the run in this folder, which may have been moved here, but not copied."""
+        """Whether it is about the run in this folder. The folder may have been moved since, but not copied."""
         return self.run_id == folder.name and (
             not self.is_there or Path(self.folder).resolve() == folder.resolve()
         )
@@ -84,42 +85,42 @@ def register() -> Path | None:
     return named / "paystack-source" / "plans"
 
 
-def registered(scope: Scope | None = None) -> Iterator[Claim]:
-    """The newest claim of each run in the user's register; with a scope, of those on its customers."""
+def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
+    """The newest entry of each run in the user's register; with a scope, of those on its customers."""
     folder = register()
     try:
         paths = sorted(folder.iterdir()) if folder is not None else []
     except OSError:
         return
     for path in paths:
-        for claim in {claim.run_id: claim for claim in _read(path)}.values():
-            if scope is None or (claim.scope is not None and claim.scope.shares_customers_with(scope)):
-                yield claim
+        for entry in {entry.run_id: entry for entry in _read(path)}.values():
+            if scope is None or (entry.scope is not None and entry.scope.shares_customers_with(scope)):
+                yield entry
 
 
-class Claims:
-    """The claims on one plan, while this process holds its files. Made by `hold`."""
+class PlanLock:
+    """The entries about one plan, while this process has locked its files. Made by `lock_plan`."""
 
     def __init__(self, handles: Sequence[tuple[Path, int]], problem: str | None) -> None:
         self._handles = handles
         self.problem = problem
         """Why the user's register does not know of this plan; None if it does."""
 
-    def of(self, scope: Scope) -> Claim | None:
-        """The last claim on the plan for this account."""
-        found = [claim for path, _ in self._handles for claim in _read(path)]
-        found = [claim for claim in found if claim.scope is None or claim.scope.meets(scope)]
-        return max(found, key=lambda claim: claim.started, default=None)
+    def applied(self, scope: Scope) -> AppliedPlan | None:
+        """The newest entry about this account."""
+        found = [entry for path, _ in self._handles for entry in _read(path)]
+        found = [entry for entry in found if entry.scope is None or entry.scope.meets(scope)]
+        return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int) -> None:
         """Note how far the run is, for those who may find its folder gone."""
-        claims = [claim for path, _ in self._handles for claim in _read(path) if claim.run_id == run_id]
-        if claims:
-            self.add(msgspec.structs.replace(claims[-1], ended=ended, events=events))
+        entries = [entry for path, _ in self._handles for entry in _read(path) if entry.run_id == run_id]
+        if entries:
+            self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events))
 
-    def add(self, claim: Claim) -> None:
-        """Write the claim into every file; it is on disk when this returns."""
-        line = b"\n" + msgspec.json.encode(claim) + b"\n"  # apart from one that a kill cut off
+    def add(self, entry: AppliedPlan) -> None:
+        """Write the entry into every file; it is on disk when this returns."""
+        line = b"\n" + msgspec.json.encode(entry) + b"\n"  # apart from one that a kill cut off
         for _, handle in self._handles:
             os.lseek(handle, 0, os.SEEK_END)
             os.write(handle, line)
@@ -127,7 +128,7 @@ class Claims:
 
 
 @contextlib.contextmanager
-def hold(plan_id: str, results: Path, plan_file: Path) -> Iterator[Claims]:
+def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock]:
     """Nobody else applies this plan or resumes its run meanwhile. Raises `BusyError` at once if somebody does."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
     problem, handles = None, list[tuple[Path, int]]()
@@ -149,21 +150,21 @@ def hold(plan_id: str, results: Path, plan_file: Path) -> Iterator[Claims]:
                     problem = _no_register(f"{folder} cannot be written ({error.strerror})")
                 continue
             stack.callback(os.close, handle)
-            lock(handle)
+            lock_file(handle)
             handles.append((path, handle))
         if register() is None:
             problem = _no_register("the register of applied plans cannot be written, there is no home folder")
-        yield Claims(handles, problem)
+        yield PlanLock(handles, problem)
 
 
-def lock(handle: int) -> None:
+def lock_file(handle: int) -> None:
     """Take the lock of an open file, or raise `BusyError`."""
     try:
         fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         raise BusyError(
             "This plan is being applied by another process.",
-            advice="Wait until it ends; `bulk.py status` shows how far it is.",
+            advice=f"Wait until it ends; {called('bulk')} status shows how far it is.",
         ) from None
 
 
@@ -175,7 +176,7 @@ def _no_register(why: str) -> str:
 
 
 def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
-    """Where claims on this plan are, and whether it is an error if one cannot be written there; each once."""
+    """Where entries about this plan are, and whether it is an error if none can be written there; each once."""
     near = plan_file.resolve().parent
     known = [folder / NOTES for folder in (near, near.parent) if (folder / NOTES).is_dir()]
     user, own = register(), results.resolve() / NOTES
@@ -194,14 +195,16 @@ def _is_there(path: Path) -> bool:
     return True
 
 
-def _read(path: Path) -> list[Claim]:
-    """The claims in a file. One that was cut off is none: nothing was sent before it was whole."""
-    claims = []
+def _read(path: Path) -> list[AppliedPlan]:
+    """The entries in a file. One that was cut off is none: nothing was sent before it was whole."""
+    entries = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(msgspec.DecodeError):
                 if re.fullmatch(rb"[0-9a-z-]+", line):  # what an older version wrote
-                    claims.append(Claim(run_id=line.decode(), folder=str(path.parent.parent / line.decode())))
+                    entries.append(
+                        AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
+                    )
                 elif line:
-                    claims.append(msgspec.json.decode(line, type=Claim))
-    return claims
+                    entries.append(msgspec.json.decode(line, type=AppliedPlan))
+    return entries

@@ -1,0 +1,196 @@
+"""The result files of a run: the input's own columns, untouched and in order, plus four.
+
+    _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
+    _code     Paystack's code, or ours where Paystack had no say
+    _message  why, in words
+    _time     when it was known (UTC)
+
+`results.csv` has every row; `failed.csv` the rejected ones, and the unknown ones where a repeat is harmless;
+`unsent.csv` those that were not sent. Unknown rows that may not be sent twice are in `unknown.csv`. All can be
+given to `bulk.py` again as they are: a column whose name begins with `_` is never read. Secret columns (BVN,
+account number, authorization code) are masked: they rest nowhere in clear.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+from typing import TYPE_CHECKING, Any, Final, Self
+
+from paystack_source.bulk.input.csv_file import csv_writer
+from paystack_source.bulk.input.files import InputTable, open_table, private_file
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
+from paystack_source.bulk.run.results import FAILED, RowResult, RunReport, may_be_fed_back, report
+from paystack_source.bulk.run.states import Outcome
+from paystack_source.errors import ConfigError, PaystackError
+from paystack_source.values import as_text, is_blank, masked
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from pathlib import Path
+    from typing import BinaryIO
+
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
+    from paystack_source.bulk.run.journal import Journal
+    from paystack_source.bulk.run.recording import RunRecord
+    from paystack_source.bulk.run.results import Sink
+    from paystack_source.bulk.run.runner import SessionEnd
+    from paystack_source.bulk.run.runs import Run
+
+    _Cells = Callable[[RowResult], Sequence[str]]
+
+OUTCOME_COLUMNS: Final = ("_status", "_code", "_message", "_time")
+
+
+def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
+    """The values of `OUTCOME_COLUMNS`."""
+    return result.outcome.value, result.code, result.message, result.time
+
+
+def conclude(
+    run: Run,
+    plan: Plan,
+    journal: Journal,
+    *,
+    ended: SessionEnd | None = None,
+    record: RunRecord | None = None,
+) -> RunReport:
+    """Write the result files and the summary of a run as it stands, and fill its record for the warehouse."""
+    with ResultFiles(run, plan) as files:
+        sinks: list[Sink] = [files] if record is None else [files, record]
+        finished = report(run, plan, journal, *sinks, ended=ended)
+    if record is not None:
+        record.finish(finished)
+    if files.missing:
+        finished.warnings.append(f"The result files have no input columns. {files.missing}.")
+    with private_file(run.summary_file) as file:  # the object that --json prints
+        text = json.dumps(finished.as_json(), ensure_ascii=False, indent=2, default=str)
+        file.write(text.encode() + b"\n")
+    if finished.error is not None and not isinstance(finished.error, PaystackError):
+        raise finished.error
+    return finished
+
+
+class ResultFiles:
+    """Takes the rows of a run in order and writes all its result files, which appear when all rows were taken."""
+
+    def __init__(self, run: Run, plan: Plan) -> None:
+        self._run = run
+        names, self._cells, self.missing = _input_of(run, plan)
+        """`missing` says why the input's own columns are missing, if they are."""
+        self._columns = [*names, *OUTCOME_COLUMNS]
+        again = may_be_fed_back(plan.header.operation)
+        self._parts = {
+            **dict.fromkeys(again, run.failed_file),
+            **dict.fromkeys(FAILED - again, run.unknown_file),
+            Outcome.UNSENT: run.unsent_file,
+        }
+        self._stack = contextlib.ExitStack()
+        self._written: dict[Path, Callable[[Sequence[str]], object]] = {}
+
+    def __enter__(self) -> Self:
+        self._open(self._run.results_file, self._note_hash)
+        return self
+
+    def add(self, result: RowResult) -> None:
+        line = [*self._cells(result), *outcome_cells(result)]
+        self._written[self._run.results_file](line)
+        path = self._parts.get(result.outcome)
+        if path is not None:
+            if path not in self._written:
+                self._open(path)
+            self._written[path](line)
+
+    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
+        self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
+        for path in set(self._parts.values()) - self._written.keys() if kind is None else ():
+            path.unlink(missing_ok=True)
+
+    def _open(self, path: Path, when_written: Callable[[BinaryIO], None] | None = None) -> None:
+        file = self._stack.enter_context(private_file(path))
+        if when_written is not None:
+            self._stack.push(lambda kind, *_: when_written(file) if kind is None else None)
+        self._written[path] = self._stack.enter_context(csv_writer(file, self._columns))
+
+    def _note_hash(self, file: BinaryIO) -> None:
+        digest = FileSnapshot(file, self._run.results_file).sha256
+        with private_file(_hash_file(self._run)) as note:
+            note.write(_hash_line(digest))
+
+
+def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
+    """The input's columns as they are written out, and why they are missing if they are.
+
+    Those of the input if it is still what was planned; else those of earlier results, if nobody edited them; else
+    those that the plan holds.
+    """
+    try:
+        return *_chosen(plan.input(), masked_columns(plan)), ""
+    except (OSError, ConfigError) as error:
+        missing = str(getattr(error, "message", "The input file cannot be read"))
+    earlier = _earlier(run)
+    if earlier is not None:
+        return *_chosen(earlier, set()), ""
+    names = [column.name for column in BULK_OPERATIONS[plan.header.operation].columns]
+
+    def planned(result: RowResult) -> list[str]:
+        return input_cells(result.row, names, result.row.new | result.row.secrets)
+
+    return names, planned, missing
+
+
+def _earlier(run: Run) -> InputTable | None:
+    """What an earlier session wrote into `results.csv`, if it is as it was."""
+    try:
+        found, kept = FileSnapshot.of(run.results_file), _hash_file(run).read_bytes()
+    except (OSError, ConfigError):
+        return None
+    return open_table(found) if _hash_line(found.sha256) == kept else None
+
+
+def _hash_file(run: Run) -> Path:
+    return run.results_file.with_suffix(".sha256")
+
+
+def _hash_line(digest: str) -> bytes:
+    """As `sha256sum` writes it."""
+    return f"{digest}  results.csv\n".encode()
+
+
+def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
+    """A table without the columns that an earlier run added, its secret ones masked; rows come in order."""
+    kept = [
+        (place, name in secret) for place, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS
+    ]
+    rows = table.rows()
+
+    def cells(_result: RowResult) -> list[str]:
+        values = next(rows)
+        return [masked(values[place], secret=True) if hide else values[place] for place, hide in kept]
+
+    return [table.columns[place] for place, _ in kept], cells
+
+
+def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:
+    """A row of an input that sets `values` for the customer of `row`, who is named once, in the surest way."""
+    number = None if row.customer_id is None else str(row.customer_id)
+    named = {"customer_code": row.customer_code, "email": row.email, "id": number}
+    surest = next((name for name in names if named.get(name)), None)
+
+    def cell(name: str) -> str:
+        if name in named:
+            return (named[name] or "") if name == surest else ""
+        if name not in values:
+            return ""
+        return CLEAR if is_blank(values[name]) else as_text(values[name]) or ""
+
+    return [cell(name) for name in names]
+
+
+def masked_columns(plan: Plan) -> set[str]:
+    """The input's secret columns."""
+    header = plan.header
+    return {
+        header.input.mapping.get(name, "") for name in BULK_OPERATIONS[header.operation].secret_fields
+    } - {""}
