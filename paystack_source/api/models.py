@@ -96,12 +96,14 @@ class Page:
     """One page of customers.
 
     ``raw`` holds the bytes of the ``data`` array (it keeps the body alive); ``meta`` is normalised;
-    ``params`` are the query parameters that were asked for.
+    ``params`` are the query parameters that were asked for. ``asked_at`` is a time before the request was sent: the
+    page shows what Paystack held at that time or later. A copy notes it; the client itself does not.
     """
 
     raw: msgspec.Raw
     meta: PageMeta
     params: Mapping[str, str]
+    asked_at: datetime | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:

@@ -166,6 +166,7 @@ class Look(NamedTuple):
     table: pa.Table  # the newest page
     unknown: pa.Table  # those of it that are not held
     held: int
+    asked_at: datetime
 
     @property
     def missing(self) -> int | None:
@@ -173,9 +174,7 @@ class Look(NamedTuple):
         return None if self.total is None else self.total - self.held - self.unknown.num_rows
 
 
-def count_entry(  # noqa: PLR0913  # a line has many columns
-    look: Look, *, run_id: str, number: int, held_after: int | None, proven: bool, at: datetime
-) -> Entry:
+def count_entry(look: Look, *, run_id: str, number: int, held_after: int | None, proven: bool) -> Entry:
     """The line that compares the whole table with the API's total."""
     return Entry(
         entry_id=f"{run_id}-{number}",
@@ -194,5 +193,5 @@ def count_entry(  # noqa: PLR0913  # a line has many columns
         proof="total" if look.total is not None else "newest pages",
         proven=proven,
         difference=look.missing or 0,
-        verified_at=at,
+        verified_at=look.asked_at,
     )

@@ -200,17 +200,18 @@ class Extraction:
         self._account.check(table, total)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
-        look = self._compared(total, table)
+        asked_at = page.asked_at or self._now()
+        look = self._compared(total, table, asked_at)
         if look.missing == -len(self._gone) and total not in self._believed:
             self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
         if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
             # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
             yield Checkpoint()
-            look = self._compared(total, table)
+            look = self._compared(total, table, asked_at)
         return look
 
-    def _compared(self, total: int | None, table: pa.Table) -> Look:
-        return Look(total, table, self._unknown(table), self.held.total() + self._pending.added)
+    def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> Look:
+        return Look(total, table, self._unknown(table), self.held.total() + self._pending.added, asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
@@ -227,7 +228,7 @@ class Extraction:
     def _complete(self, look: Look) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
-        yield from self._mark_gone()
+        yield from self._mark_gone(look.asked_at)
         now, times = self._now(), dict(arrow.created(look.unknown)).values()
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
@@ -249,10 +250,10 @@ class Extraction:
             self._pending.loose.update(arrow.created(table))
             yield from self._rows(table, "new")
 
-    def _mark_gone(self) -> Iterator[Event]:
+    def _mark_gone(self, since: datetime) -> Iterator[Event]:
         """Their window was read whole without them, and the total of the whole list does without them as well."""
         if self._gone:
-            marked = arrow.missing_since(self.held.rows(self._gone), self._now())
+            marked = arrow.missing_since(self.held.rows(self._gone), since)
             self.tally.rows_missing += marked.num_rows
             self.held.marked.update(arrow.created(marked))
             self._gone.clear()
@@ -431,9 +432,7 @@ class Extraction:
     def _count_entry(self, look: Look, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
         after = None if self._pending.emitted else look.held
-        entry = count_entry(
-            look, run_id=self.run_id, number=self._number(), held_after=after, proven=proven, at=self._now()
-        )
+        entry = count_entry(look, run_id=self.run_id, number=self._number(), held_after=after, proven=proven)
         if not proven:
             self.tally.unproven.append(entry)
         return entry

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import dlt
@@ -117,13 +116,11 @@ def details_resources(
             yield _Batch(batch)
 
     def details(batch: _Batch) -> pa.Table:
-        now = datetime.now(UTC)
-        rows = [details_row(due, answer, include, now) for due, answer in batch.pairs]
+        rows = [details_row(fetched, include) for fetched in batch.pairs]
         return storable(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
     def authorizations(batch: _Batch) -> pa.Table | None:
-        now = datetime.now(UTC)
-        rows = [row for due, answer in batch.pairs for row in authorization_rows(due, answer, include, now)]
+        rows = [row for fetched in batch.pairs for row in authorization_rows(fetched, include)]
         return storable(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
