@@ -132,8 +132,20 @@ class PaystackClient:
         return self._quota.use(OPERATIONS[operation].endpoint)
 
     def close(self) -> None:
-        """Close the connections, and send nothing more: whoever waits to send gets a ``ClosedError``."""
+        """Close the connections, and send nothing more: whoever waits to send, or reads, gets a ``ClosedError``."""
         self._wire.close()
+
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds of silence after which a request is given up."""
+        return self._wire.answer_timeout
+
+    def break_off_reads(self) -> None:
+        """Break off the reads of those views whose `check` raises by now (see `until`): they end with that error.
+
+        A write is never broken off: its answer is waited for.
+        """
+        self._wire.connections.break_off_reads()
 
     def until(self, check: Callable[[], None]) -> Self:
         """A view of this client, with the same connections, quota and counts, that stops once `check` raises.

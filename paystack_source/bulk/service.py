@@ -320,7 +320,23 @@ class BulkService:
             recheck=old if self.recheck is None else self.recheck,
             now=self.now,
         )
-        workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender)
+        told = False
+
+        def while_waiting() -> None:
+            """After Ctrl-C: nobody waits for a read, and a person is told how long a change may take."""
+            nonlocal told
+            if not runner.interrupted:
+                return
+            self.client.break_off_reads()
+            if not told:
+                told = True
+                self.console.warn(
+                    f"Stopping: up to {workers.busy} changes are under way, and Paystack has at most "
+                    f"{self.client.answer_timeout:.0f} s to answer each. Press Ctrl-C again to stop at once; "
+                    "what became of them is read back when the run is resumed."
+                )
+
+        workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender, while_waiting)
         with contextlib.ExitStack() as stack:
             journal = stack.enter_context(run.journal())
             shown = stack.enter_context(

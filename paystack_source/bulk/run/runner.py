@@ -179,6 +179,11 @@ class Runner:
         if self._ended is None:
             self._ended = Ended(reason)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person, or a scheduler, stopped it."""
+        return self._silent
+
     def check(self, action: Action) -> None:
         """Raise a `ClosedError` where nothing more is to leave for this; any thread may ask."""
         if not self._may(action):
