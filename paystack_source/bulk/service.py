@@ -32,12 +32,7 @@ from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, Event, Kind, Phase
-from paystack_source.errors import (
-    AppliedError,
-    BrokenOffError,
-    ConfigError,
-    JournalError,
-)
+from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain
 
 if TYPE_CHECKING:
@@ -112,6 +107,7 @@ class BulkService:
     server: str | None = None
     """Names a sandbox whose address is another one each time."""
     now: Callable[[], float] = time.time
+    _told_of: Runner | None = None
 
     @cached_property
     def account(self) -> Account:
@@ -320,23 +316,9 @@ class BulkService:
             recheck=old if self.recheck is None else self.recheck,
             now=self.now,
         )
-        told = False
-
-        def while_waiting() -> None:
-            """After Ctrl-C: nobody waits for a read, and a person is told how long a change may take."""
-            nonlocal told
-            if not runner.interrupted:
-                return
-            self.client.break_off_reads()
-            if not told:
-                told = True
-                self.console.warn(
-                    f"Stopping: up to {workers.busy} changes are under way, and Paystack has at most "
-                    f"{self.client.answer_timeout:.0f} s to answer each. Press Ctrl-C again to stop at once; "
-                    "what became of them is read back when the run is resumed."
-                )
-
-        workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender, while_waiting)
+        workers: ThreadWorkers[Job, Done] = ThreadWorkers(
+            sender, lambda: self._say_if_stopping(runner, workers.busy)
+        )
         with contextlib.ExitStack() as stack:
             journal = stack.enter_context(run.journal())
             shown = stack.enter_context(
@@ -366,13 +348,23 @@ class BulkService:
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
-                with contextlib.suppress(
-                    Exception
-                ):  # a full disk: what ended the session is to be told, not this
+                # A full disk: what ended the session is to be told, not this.
+                with contextlib.suppress(Exception):
                     claims.end(run.run_id, self.now(), journal.last_seq)
             if claims.problem is not None:
                 finished.warnings.append(claims.problem)
             return finished
+
+    def _say_if_stopping(self, runner: Runner, busy: int) -> None:
+        """After Ctrl-C nobody waits for a read, and a person is told once how long a change may take."""
+        if runner.interrupted:
+            self.client.break_off_reads()
+        if runner.interrupted and runner is not self._told_of:
+            self._told_of = runner
+            self.console.warn(
+                f"Stopping: up to {busy} changes are under way, and Paystack has {self.client.answer_timeout:.0f} s "
+                "to answer. Ctrl-C again stops at once; what became of them is read back when the run is resumed."
+            )
 
 
 def record(finished: list[RunReport], warehouse: Warehouse) -> None:

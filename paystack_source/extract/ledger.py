@@ -44,6 +44,9 @@ class Held(Protocol):
     def most_at_once(self) -> int:
         """How many customers share one creation time at most."""
 
+    def oldest(self) -> datetime | None:
+        """The oldest creation time of all customers."""
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """Whose customers these are: domain (test or live) and integration."""
 
@@ -87,6 +90,10 @@ class Present:
     def most_at_once(self) -> int:
         """How many customers share one creation time at most."""
         return self._held.most_at_once()
+
+    def oldest(self) -> datetime | None:
+        """The oldest creation time of all customers."""
+        return self._held.oldest()
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """Whose customers these are."""

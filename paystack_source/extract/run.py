@@ -10,6 +10,7 @@ The stream can be put down between any two events and taken up again: the caller
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import deque
 from datetime import UTC, datetime, timedelta
@@ -17,15 +18,16 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
+from paystack_source.errors import Rejected
 from paystack_source.extract import arrow
 from paystack_source.extract.account import Account
 from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Tally
 from paystack_source.extract.fallbacks import (
-    between_seconds,
-    differing,
+    Older,
+    around_oldest,
+    differing_parts,
     filters_hold,
-    narrowed,
-    not_shown,
+    range_entry,
     readings_for,
 )
 from paystack_source.extract.ledger import Entry, Held, Look, Present, count_entry, entry_of
@@ -80,9 +82,8 @@ class Extraction:
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
         self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
-        self.filters_ignored_at = filters_ignored_at
-        if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
-            self.filters_ignored_at = None
+        believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
+        self.filters_ignored_at = filters_ignored_at if believed else None
         self._cost = Cost()
         self._stuck = False  # more customers in one second than the budget can read again
         self._entries = 0
@@ -93,6 +94,7 @@ class Extraction:
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
         self._account = Account(self.held)
+        self._older = Older(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -144,8 +146,10 @@ class Extraction:
         else:
             filtered = not self.filters_ignored and filters_hold(self.reader, shown)
             yield from self._read_range(window, filtered=filtered)
-        if self._gone:
-            entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
+        self._older.to_ask, seen = True, self.tally.rows_seen
+        if (yield from self._contradicted(window)) or self._gone:
+            difference = self.tally.rows_seen - seen - len(self._gone)
+            entry = range_entry(window, difference, self.run_id, self._number(), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
@@ -166,6 +170,7 @@ class Extraction:
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
+        self._older.to_ask = not any(BEGIN in item.window for item in self.coverage)
         look = yield from self._look()
         steps = (self._top, self._gaps, self._searched)
         total = None
@@ -174,7 +179,7 @@ class Extraction:
                 yield from self._complete(look)
                 return
             if look.total is None:
-                yield from self._without_totals()
+                yield from self._whole(look)
                 return
             before, total = self._entries, look.total
             yield from step(look)
@@ -208,7 +213,33 @@ class Extraction:
             # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
             yield Checkpoint()
             look = self._compared(total, table, asked_at)
+        if self._adds_up(look) and (yield from self._contradicted(ALWAYS, table)):
+            return (yield from self._look())
         return look
+
+    def _contradicted(self, window: Window, newest: pa.Table | None = None) -> Generator[Event, None, bool]:
+        """Whether other questions show customers whom the list, and its total with it, leaves out; takes them.
+
+        A list may end at a number of customers, and count no more. After everybody was read, it is asked for
+        those who are older than the oldest; before customers are marked as gone, for the oldest of these.
+        """
+        if self.filters_ignored:
+            return False
+        found = False
+        for lo, hi in (*self._older.questions(window, newest), *around_oldest(self.held, self._gone)):
+            with contextlib.suppress(Rejected):
+                table = self.reader.parse(self.reader.ask(Query(lo, hi, 1))).table
+                ids = set(table.column("id").to_pylist())
+                found = found or bool(self._gone & ids)
+                self._gone -= ids
+                older = arrow.cut(table, window.clip(Window(BEGIN, hi)))
+                unknown = arrow.unseen(older, self.held.known(ids) | (self._pending.emitted & ids))
+                if unknown.num_rows:
+                    found = True
+                    self._older.note(arrow.oldest(unknown))
+                    yield from self._loose(unknown)
+        self._older.to_ask = self._older.to_ask and found
+        return found
 
     def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> Look:
         return Look(total, table, self._unknown(table), self.held.total() + self._pending.added, asked_at)
@@ -216,8 +247,8 @@ class Extraction:
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
         ids = set(table.column("id").to_pylist())
-        if self._gone & ids - arrow.undated(table):
-            self._filters_are_ignored()  # their window does not show who is there
+        if self._gone & ids - arrow.undated(table):  # their window does not show who is there
+            self._filters_are_ignored()
         self._gone -= ids
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
@@ -269,7 +300,7 @@ class Extraction:
 
     def _top(self, look: Look) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
-        if look.total is None or look.missing is None or look.missing < 0 or not self.coverage:
+        if look.total is None or look.missing is None or look.missing < 0 or self._older.to_ask:
             return
         wanted = look.unknown.num_rows + look.missing + len(self._gone)
         pages = range(2, -(-wanted // max(look.table.num_rows, 1)) + 1)
@@ -286,8 +317,7 @@ class Extraction:
         """Windows that were never proven."""
         if self.filters_ignored:
             return
-        now = self._now()
-        yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(now))), "first read")
+        yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(self._now()))), "first read")
 
     def _searched(self, _look: Look) -> Iterator[Event]:
         """Parts of proven windows where the API counts otherwise than the warehouse.
@@ -296,53 +326,31 @@ class Extraction:
         """
         if self.filters_ignored:
             return
-        self._recount()
-        items = list(self.coverage)
         try:
-            found = list(differing([i.window for i in items], [i.rows for i in items], self._count))
-            parts = [part for window in found for part in self._narrowed(window)]
+            parts = differing_parts(self.reader, self.held, self.coverage, self._pending, self._gone)
         except FiltersIgnoredError:
             self._filters_are_ignored()
-            return
         except NoTotalError:
             self._uncounted = True
-            return
-        yield from self._windowed(parts, "repair")
-
-    def _recount(self) -> None:
-        """Let the warehouse say how many it holds of each proven window, but for those that it does not show."""
-        items = [i for i in self.coverage if not any(w.overlaps(i.window) for w in self._pending.deltas)]
-        counts = self.held.count([item.window for item in items], self._gone)
-        for item, rows in zip(items, counts, strict=True):
-            loose = sum(at in item.window for at in self._pending.loose.values() if at)
-            self.coverage.add(Proven(item.window, rows + loose, item.verified_at))
-
-    def _count(self, lo: datetime, hi: datetime) -> int:
-        return self.reader.count(*between_seconds(lo, hi))
-
-    def _narrowed(self, window: Window) -> list[Window]:
-        """The parts of a window that differ; all of it if its customers are not in the warehouse yet."""
-        if window in self._pending.deltas:
-            return [window]
-        return narrowed(window, self.held, self._gone, self._count)
+        else:
+            yield from self._windowed(parts, "repair")
 
     def _whole(self, look: Look) -> Iterator[Event]:
-        """Read the whole list as one window. It needs no filter, and a killed run begins it anew."""
+        """Read the whole list as one window. It needs no filter and no total, and a killed run begins it anew."""
+        self._older.begin_anew()
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
-
-    def _without_totals(self) -> Iterator[Event]:
-        """Walk the whole list at least twice, because the API never says how many customers there are."""
-        yield from self._read([Reading(ALWAYS, (None, None))], "whole list")
-        self.tally.complete = True
+        if look.total is None:  # there is no total to explain: it was walked until two walks agreed
+            if (yield from self._contradicted(ALWAYS)):
+                yield self._count_entry(look, proven=False)
+            self.tally.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------
 
     def _windowed(self, windows: list[Window], kind: str) -> Iterator[Event]:
         """Read windows, newest first; the whole list if the API does not filter."""
         try:
-            yield from self._read(
-                (part for window in reversed(windows) for part in self.reader.split(window)), kind
-            )
+            parts = (part for window in reversed(windows) for part in self.reader.split(window))
+            yield from self._read(parts, kind)
         except FiltersIgnoredError:
             self._filters_are_ignored()
 
@@ -359,8 +367,7 @@ class Extraction:
 
     def _note_undated(self, table: pa.Table) -> None:
         """Customers without a creation time belong to no window, whichever window shows them."""
-        ids = arrow.undated(table)
-        if ids:
+        if ids := arrow.undated(table):
             self._undated |= ids
             self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
 
@@ -369,16 +376,19 @@ class Extraction:
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
-        self._gone = self._gone - result.ids
+        self._gone -= result.ids
+        if kind != "refresh":
+            self._older.note(result.oldest)
         if result.proven:
             self._gone |= held - result.ids - self._undated
         new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
-        self._pending.settle(result.window, new, result.left)
+        window = result.window if self.filters_ignored else self._older.proven_part(result)
+        self._pending.settle(window, new, result.left)
         self.tally.windows += 1
         if result.proven:
-            self._cover(result)
-        before = self._before[result.window]
-        entry = entry_of(result, run_id=self.run_id, number=self._number(), kind=kind, held_before=before)
+            self._cover(result._replace(window=window))
+        number, before = self._number(), self._before[result.window]
+        entry = entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
         if not result.proven:
             self.tally.unproven.append(entry)
         yield entry
@@ -391,12 +401,8 @@ class Extraction:
             rows = self.held.count([around.window], self._gone)[0] + self._pending.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
-        for edge in (window.lo, window.hi):
-            for item in self.coverage.inside(window):
-                if edge in item.window and edge != item.window.lo:
-                    older = self.held.count([Window(item.window.lo, edge)])[0]
-                    self.coverage.split(item.window, edge, older)
-        self.coverage.add(Proven(window, len(result.ids) - len(result.ids & self._undated), result.read_at))
+        self.coverage.cut_free(window, lambda part: self.held.count([part])[0])
+        self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
 
     # -- refreshing -----------------------------------------------------------------------------------------------
 
@@ -431,8 +437,8 @@ class Extraction:
 
     def _count_entry(self, look: Look, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        after = None if self._pending.emitted else look.held
-        entry = count_entry(look, run_id=self.run_id, number=self._number(), held_after=after, proven=proven)
+        number, after = self._number(), None if self._pending.emitted else look.held
+        entry = count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
         if not proven:
             self.tally.unproven.append(entry)
         return entry

@@ -28,7 +28,7 @@ from paystack_source.extract.details import (
     details_row,
     fetch_all,
 )
-from paystack_source.extract.windows import moment
+from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse
 
@@ -185,7 +185,7 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
             f" ORDER BY c.{words.created_at} DESC, c.{words.id} DESC LIMIT {budget:d}"
         )
     )
-    due = [Due(int(r[0]), str(r[1]), r[2] and moment(r[2]), r[3], int(r[4] or 0)) for r in rows]
+    due = [Due(int(r[0]), str(r[1]), r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]
     return due, int(total[0][0]) - len(due) if total else 0
 
 

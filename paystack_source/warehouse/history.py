@@ -21,6 +21,7 @@ import pyarrow.compute as pc
 
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
+from paystack_source.values import quoted_name
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse, numbers
 
@@ -243,7 +244,7 @@ def _as_versions(table: pa.Table) -> pa.Table:
 
 
 def _sql_text(name: str, kind: pa.DataType) -> str:
-    quoted = '"' + name.replace('"', '""') + '"'
+    quoted = quoted_name(name)
     return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
 
 
