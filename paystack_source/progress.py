@@ -12,9 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 import rich.progress
 from rich.console import Console
@@ -23,9 +22,10 @@ from rich.table import Column
 
 from paystack_source.values import duration
 
-__all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-Clock = Callable[[], float]
+__all__ = ["Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
 _GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
 PLAIN_EVERY_SECONDS = 5.0
@@ -106,7 +106,7 @@ class Progress:
         total: int | None = None,
         unit: str = "rows",
         view: View | None = None,
-        clock: Clock = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = Snapshot(description, unit, total=total)
         self._view = view
@@ -116,7 +116,12 @@ class Progress:
 
     @classmethod
     def here(
-        cls, description: str, *, total: int | None = None, unit: str = "rows", clock: Clock = time.monotonic
+        cls,
+        description: str,
+        *,
+        total: int | None = None,
+        unit: str = "rows",
+        clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """With the view that fits: notebook cell, live bar on a terminal, else plain lines on stderr."""
         view: View
@@ -192,7 +197,9 @@ class Silent(Progress):
 class PlainView:
     """A line at the start, every few seconds, when a wait begins, and at the end: for logs and pipes."""
 
-    def __init__(self, stream: IO[str], clock: Clock, every: float = PLAIN_EVERY_SECONDS) -> None:
+    def __init__(
+        self, stream: IO[str], clock: Callable[[], float], every: float = PLAIN_EVERY_SECONDS
+    ) -> None:
         self._stream = stream
         self._clock = clock
         self._every = every
@@ -249,7 +256,7 @@ class LiveView:
 class NotebookView:
     """One line in the cell, updated in place; needs no widget package."""
 
-    def __init__(self, clock: Clock, every: float = NOTEBOOK_EVERY_SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float], every: float = NOTEBOOK_EVERY_SECONDS) -> None:
         self._clock = clock
         self._every = every
         self._shown_at = float("-inf")

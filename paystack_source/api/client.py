@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -27,18 +26,18 @@ from paystack_source.api.models import (
 )
 from paystack_source.api.operations import OPERATIONS, Policy
 from paystack_source.api.privacy import sealed, sealed_iterator
-from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
+from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
 from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
     from types import TracebackType
 
     from paystack_source.api.keys import Mode
 
-OnWait = Callable[[float, str, str], None]
 MOST_PER_PAGE = 100
 
 

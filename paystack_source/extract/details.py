@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from paystack_source.api import workers
+from paystack_source.extract.arrow import TIME
 from paystack_source.values import as_text, json_text
 
 if TYPE_CHECKING:
@@ -38,7 +39,6 @@ _CARD = (
     "account_name",
 )  # fmt: skip
 
-TIME = pa.timestamp("us", tz="UTC")
 DETAILS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -86,7 +86,7 @@ class Fetched(NamedTuple):
     asked_at: datetime
 
 
-def fetch_all(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
+def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
     """Fetch these customers side by side, within the client's quota; in the order in which answers come."""
     by_code = {one.code: one for one in due}
     asked: dict[str, datetime] = {}

@@ -60,7 +60,7 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Tally:
+class Summary:
     """What the run came to."""
 
     rows_seen: int = 0

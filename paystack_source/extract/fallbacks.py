@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
     from paystack_source.extract.events import Pending
-    from paystack_source.extract.ledger import Present
+    from paystack_source.extract.ledger import PresentCustomers
     from paystack_source.extract.reader import Reader
     from paystack_source.extract.windows import Coverage
 
@@ -45,7 +45,7 @@ def between_seconds(lo: datetime, hi: datetime) -> tuple[datetime | None, dateti
 
 
 def differing_parts(
-    reader: Reader, held: Present, coverage: Coverage, pending: Pending, gone: Collection[int]
+    reader: Reader, held: PresentCustomers, coverage: Coverage, pending: Pending, gone: Collection[int]
 ) -> list[Window]:
     """The parts of proven windows where the API counts otherwise than the warehouse, which is counted anew.
 
@@ -78,7 +78,7 @@ class Older:
     `to_ask`: this run reads everybody, from the beginning of time, and has not asked yet.
     """
 
-    def __init__(self, held: Present) -> None:
+    def __init__(self, held: PresentCustomers) -> None:
         self._held = held
         self._oldest: datetime | None = None  # creation time of those who were read
         self.to_ask = False
@@ -107,7 +107,7 @@ class Older:
         return window
 
 
-def around_oldest(held: Present, gone: Collection[int]) -> list[tuple[datetime | None, datetime]]:
+def around_oldest(held: PresentCustomers, gone: Collection[int]) -> list[tuple[datetime | None, datetime]]:
     """The question for the oldest of those who seem to be gone."""
     oldest = arrow.oldest(held.rows(gone)) if gone else None
     return [] if oldest is None else [(oldest - MARGIN, oldest + MARGIN)]

@@ -16,12 +16,13 @@ from paystack_source.extract.windows import (
     Window,
     second,
 )
+from paystack_source.values import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from paystack_source.extract.ledger import Held
+    from paystack_source.extract.ledger import HeldCustomers
 
 _WITHOUT_TOTALS = 3  # times the pages: each of two walks is made, one of them looks as far again for an end
 _SECOND = timedelta(seconds=1)
@@ -57,7 +58,7 @@ class Chosen:
     stuck: bool = False
 
 
-def oldest(coverage: Coverage, held: Held, budget: int, before: datetime, cost: Cost) -> Chosen:
+def oldest(coverage: Coverage, held: HeldCustomers, budget: int, before: datetime, cost: Cost) -> Chosen:
     """The windows to read again with so many requests, the last of them cut to what is left.
 
     Args:
@@ -92,21 +93,20 @@ def oldest(coverage: Coverage, held: Held, budget: int, before: datetime, cost: 
     return chosen
 
 
-def _priced(held: Held, items: list[Proven], cost: Cost) -> Iterator[tuple[Proven, int]]:
+def _priced(held: HeldCustomers, items: list[Proven], cost: Cost) -> Iterator[tuple[Proven, int]]:
     """Windows and their prices, a hundred at a time: the warehouse may be far away."""
-    for start in range(0, len(items), 100):
-        some = items[start : start + 100]
+    for some in batches(items, 100):
         yield from zip(some, _prices(held, some, cost), strict=True)
 
 
-def _prices(held: Held, items: list[Proven], cost: Cost) -> list[int]:
+def _prices(held: HeldCustomers, items: Sequence[Proven], cost: Cost) -> list[int]:
     """Requests for each of these windows, with what lies in their margins."""
     wide = [Window(i.window.lo - MARGIN, i.window.hi + MARGIN + _SECOND) for i in items]
     return [cost.of(max(i.rows, rows)) for i, rows in zip(items, held.count(wide), strict=True)]
 
 
 def _cut(
-    coverage: Coverage, held: Held, item: Proven, left: int, cost: Cost
+    coverage: Coverage, held: HeldCustomers, item: Proven, left: int, cost: Cost
 ) -> tuple[Proven | None, Proven | None, bool]:
     """Part of a window that so many requests can read; or that of a second too crowded for them.
 
@@ -140,7 +140,7 @@ def readable(budget: int, cost: Cost) -> int:
     return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
 
 
-def runs_to_refresh(coverage: Coverage, held: Held, budget: int, cost: Cost) -> int | None:
+def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> int | None:
     """Within how many runs every customer is read again, at this budget; `None` if never."""
     if cost.rows(budget) <= 0:
         return None

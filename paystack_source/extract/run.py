@@ -19,9 +19,9 @@ from typing import TYPE_CHECKING
 import pyarrow as pa
 
 from paystack_source.errors import Rejected
-from paystack_source.extract import arrow
-from paystack_source.extract.account import Account
-from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Tally
+from paystack_source.extract import arrow, ledger
+from paystack_source.extract.account import AccountGuard
+from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Summary
 from paystack_source.extract.fallbacks import (
     Older,
     around_oldest,
@@ -30,7 +30,7 @@ from paystack_source.extract.fallbacks import (
     range_entry,
     readings_for,
 )
-from paystack_source.extract.ledger import Entry, Held, Look, Present, count_entry, entry_of
+from paystack_source.extract.ledger import Entry, HeldCustomers, NewestPage, PresentCustomers
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
@@ -64,7 +64,7 @@ class Extraction:
     def __init__(  # noqa: PLR0913  # one place where a run is described
         self,
         reader: Reader,
-        held: Held,
+        held: HeldCustomers,
         coverage: Coverage,
         *,
         bounds: Window | None = None,
@@ -74,27 +74,25 @@ class Extraction:
         run_id: str | None = None,
     ) -> None:
         self.reader = reader
-        self.held = Present(held)
+        self.held = PresentCustomers(held)
         self.coverage = coverage
         self.refresh_budget = refresh_budget
         self.run_id = run_id or uuid.uuid4().hex[:12]
-        self.tally = Tally()
+        self.tally = Summary()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
         self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
         believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
         self.filters_ignored_at = filters_ignored_at if believed else None
-        self._cost = Cost()
         self._stuck = False  # more customers in one second than the budget can read again
-        self._entries = 0
+        self._entries, self._cost = 0, Cost()
         self._uncounted = False  # a search ended early because the API gave no total
-        self._pending = Pending()
+        self._pending, self._older = Pending(), Older(self.held)
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
-        self._account = Account(self.held)
-        self._older = Older(self.held)
+        self._account = AccountGuard(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -170,7 +168,7 @@ class Extraction:
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
-        self._older.to_ask = not any(BEGIN in item.window for item in self.coverage)
+        self._older.to_ask = not self.coverage.begins
         look = yield from self._look()
         steps = (self._top, self._gaps, self._searched)
         total = None
@@ -197,7 +195,7 @@ class Extraction:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> Generator[Event, None, Look]:
+    def _look(self) -> Generator[Event, None, NewestPage]:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
@@ -241,8 +239,9 @@ class Extraction:
         self._older.to_ask = self._older.to_ask and found
         return found
 
-    def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> Look:
-        return Look(total, table, self._unknown(table), self.held.total() + self._pending.added, asked_at)
+    def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> NewestPage:
+        held = self.held.total() + self._pending.added
+        return NewestPage(total, table, self._unknown(table), held, asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
@@ -252,11 +251,11 @@ class Extraction:
         self._gone -= ids
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
-    def _adds_up(self, look: Look) -> bool:
+    def _adds_up(self, look: NewestPage) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
         return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)
 
-    def _complete(self, look: Look) -> Iterator[Event]:
+    def _complete(self, look: NewestPage) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
         yield from self._mark_gone(look.asked_at)
@@ -298,7 +297,7 @@ class Extraction:
 
     # -- explaining what is missing -------------------------------------------------------------------------------
 
-    def _top(self, look: Look) -> Iterator[Event]:
+    def _top(self, look: NewestPage) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
         if look.total is None or look.missing is None or look.missing < 0 or self._older.to_ask:
             return
@@ -313,13 +312,13 @@ class Extraction:
         if unknown.num_rows == wanted and all(page.meta.total in (None, look.total) for page in found):
             yield from self._complete(look._replace(unknown=unknown))
 
-    def _gaps(self, _look: Look) -> Iterator[Event]:
+    def _gaps(self, _look: NewestPage) -> Iterator[Event]:
         """Windows that were never proven."""
-        if self.filters_ignored:
-            return
-        yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(self._now()))), "first read")
+        if not self.filters_ignored:
+            gaps = self.coverage.gaps(Window(BEGIN, frozen_end(self._now())))
+            yield from self._windowed(gaps, "first read")
 
-    def _searched(self, _look: Look) -> Iterator[Event]:
+    def _searched(self, _look: NewestPage) -> Iterator[Event]:
         """Parts of proven windows where the API counts otherwise than the warehouse.
 
         Customers came late with an old date, or are gone, or the warehouse lost some.
@@ -335,7 +334,7 @@ class Extraction:
         else:
             yield from self._windowed(parts, "repair")
 
-    def _whole(self, look: Look) -> Iterator[Event]:
+    def _whole(self, look: NewestPage) -> Iterator[Event]:
         """Read the whole list as one window. It needs no filter and no total, and a killed run begins it anew."""
         self._older.begin_anew()
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
@@ -382,13 +381,14 @@ class Extraction:
         if result.proven:
             self._gone |= held - result.ids - self._undated
         new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
-        window = result.window if self.filters_ignored else self._older.proven_part(result)
+        whole = self.filters_ignored or self.coverage.begins
+        window = result.window if whole else self._older.proven_part(result)
         self._pending.settle(window, new, result.left)
         self.tally.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
         number, before = self._number(), self._before[result.window]
-        entry = entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
+        entry = ledger.entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
         if not result.proven:
             self.tally.unproven.append(entry)
         yield entry
@@ -435,10 +435,10 @@ class Extraction:
         self._entries += 1
         return self._entries
 
-    def _count_entry(self, look: Look, *, proven: bool) -> Entry:
+    def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
         number, after = self._number(), None if self._pending.emitted else look.held
-        entry = count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
+        entry = ledger.count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
         if not proven:
             self.tally.unproven.append(entry)
         return entry

@@ -104,6 +104,11 @@ class Coverage:
     def rows(self) -> int:
         return sum(item.rows for item in self._items)
 
+    @property
+    def begins(self) -> bool:
+        """Whether the beginning of time is proven."""
+        return bool(self._items) and BEGIN in self._items[0].window
+
     def add(self, item: Proven) -> None:
         """Record a window; what it overlaps is no longer proven outside of it."""
         self.drop(item.window)

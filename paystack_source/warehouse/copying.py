@@ -17,7 +17,7 @@ import pyarrow as pa
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
+from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
@@ -205,7 +205,7 @@ class Copying:
         coverage = Coverage([] if anew else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
         # A copy of what was recorded: the extraction adds to its own what it proves.
-        held: Held = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
+        held: HeldCustomers = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
         if anew and isinstance(held, Warehouse):
             held = Afresh(held)
         self.extraction = Extraction(

@@ -17,16 +17,16 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import dlt
 import pyarrow as pa
 
+from paystack_source.extract.arrow import TIME
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
     JSON_COLUMNS,
-    TIME,
     Due,
     Fetched,
     authorization_rows,
     details_row,
-    fetch_all,
+    fetch_customers,
 )
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
@@ -81,7 +81,7 @@ def fetch_details(
     due, waiting = _due(pipeline, budget)
     for start in range(0, len(due), BATCH):
         batch = due[start : start + BATCH]
-        pipeline.run(details_source(list(fetch_all(client, batch)), include=include))
+        pipeline.run(details_source(list(fetch_customers(client, batch)), include=include))
         if on_rows:
             on_rows(len(batch))
     return DetailsReport(len(due), waiting)
@@ -90,7 +90,7 @@ def fetch_details(
 def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> Iterator[Fetched]:
     """Customers whose details are missing or stale, with Paystack's answers."""
     due, _ = _due(pipeline, budget)
-    yield from fetch_all(client, due)
+    yield from fetch_customers(client, due)
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.Held`.
+"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.HeldCustomers`.
 
 Times are written the way each destination wants them, names are qualified and quoted by dlt, so that the same few
 questions work on every destination that dlt can query.

@@ -8,7 +8,7 @@ from paystack_source.api import workers
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
 from paystack_source.errors import ClosedError
-from paystack_source.extract.details import Due, fetch_all
+from paystack_source.extract.details import Due, fetch_customers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.window_read import Query, Reading
 from paystack_source.extract.windows import ALWAYS
@@ -195,7 +195,7 @@ def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, mo
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
-        taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
+        taking = fetch_customers(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
         assert waits.resting.acquire(timeout=PATIENCE)
         threads = [t for t in threading.enumerate() if t.name.startswith("paystack-worker")]

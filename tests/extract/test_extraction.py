@@ -275,6 +275,26 @@ def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkey
     copy.assert_equal()
 
 
+def test_a_whole_list_that_a_later_run_reads_counts_everybody_once():
+    copy = Copy(FakeApi(ages(1, 0), Odd(cap=5)))
+    copy.run()
+    copy.api.clock.now += timedelta(hours=1)
+    answer, before = copy.api._list, copy.api.requests
+
+    def changing(*question):
+        if copy.api.requests - before == 0:
+            copy.api.customers.pop(1, None), copy.api.when.pop(1, None)
+        if copy.api.requests - before == 2:
+            copy.api.add(copy.api.clock.now)
+        return answer(*question)
+
+    copy.api._list = changing
+    assert copy.run().tally.complete
+    assert "whole list" in {entry.kind for entry in copy.entries}
+    assert Coverage.load(copy.state["coverage"]).rows == 2
+    copy.assert_equal()
+
+
 def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever():
     copy = Copy(many(500), window_rows=100)
     copy.run()
