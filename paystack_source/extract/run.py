@@ -32,7 +32,7 @@ from paystack_source.extract.fallbacks import (
 )
 from paystack_source.extract.ledger import Entry, HeldCustomers, NewestPage, PresentCustomers
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
+from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
 
@@ -84,7 +84,7 @@ class Extraction:
         self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
         believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
         self.filters_ignored_at = filters_ignored_at if believed else None
-        self._stuck = False  # more customers in one second than the budget can read again
+        self._stuck = False  # the budget is too small for the customers of one second
         self._entries, self._cost = 0, Cost()
         self._uncounted = False  # a search ended early because the API gave no total
         self._pending, self._older = Pending(), Older(self.held)
@@ -319,10 +319,7 @@ class Extraction:
             yield from self._windowed(gaps, "first read")
 
     def _searched(self, _look: NewestPage) -> Iterator[Event]:
-        """Parts of proven windows where the API counts otherwise than the warehouse.
-
-        Customers came late with an old date, or are gone, or the warehouse lost some.
-        """
+        """Parts of proven windows where counts differ: customers came late or are gone, or the warehouse lost some."""
         if self.filters_ignored:
             return
         try:
@@ -368,7 +365,7 @@ class Extraction:
         """Customers without a creation time belong to no window, whichever window shows them."""
         if ids := arrow.undated(table):
             self._undated |= ids
-            self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
+            self._pending.loose |= dict.fromkeys(ids - self.held.known(ids))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Record a window that was read, and note who is held but no longer shown."""
@@ -415,9 +412,10 @@ class Extraction:
         if self._pending.touches(self.coverage.before(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
         before = self.tally.rows_seen
-        chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started, self._cost)
-        self._stuck = chosen.stuck
-        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen.items]
+        refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
+        chosen = refresh.choose(self._started)
+        self._stuck = refresh.stuck
+        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
