@@ -213,7 +213,9 @@ def test_a_read_that_nobody_wants_any_longer_is_not_waited_for(how, ask):
     stop = Stop()
     with (
         RawServer(SILENCE, ok([])) as server,
-        PaystackClient(KEY, base_url=server.url, quota=0, max_in_flight=1) as client,
+        PaystackClient(
+            KEY, base_url=server.url, quota=0, max_in_flight=1, timeout=(10.0, 2.0 * PATIENCE)
+        ) as client,
     ):
         asked = ask(client.until(stop))
         until(lambda: server.requests)

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import stat
 import threading
+import time
 from datetime import timedelta
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from paystack_source.cli.terminal import Terminal
 from paystack_source.errors import ExitCode
 from paystack_source.sandbox import parse_faults
 from tests.events import until
+
+ANSWER_TIMEOUT = 60  # seconds, the client's default
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -613,7 +616,9 @@ def test_ctrl_c_waits_for_no_read_and_says_at_once_what_it_waits_for(desk, monke
     with monkeypatch.context() as patch:
         patch.setattr(Terminal, "warn", warn)
         threading.Thread(target=press, daemon=True).start()
+        began = time.monotonic()
         said = desk.bulk("apply", planned.json["plan_file"], "--yes")
+    assert time.monotonic() - began < ANSWER_TIMEOUT
     assert said.code == ExitCode.INTERRUPTED
     assert any("under way" in text and "60 s" in text for text in told)
     assert desk.bulk("status", "latest").json[left] == 3
