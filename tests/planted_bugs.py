@@ -55,6 +55,8 @@ BUGS = [
     Bug("filters are never tried again", "filters that did not filter are tried again after a week",
         "self._started - filters_ignored_at <= TRY_FILTERS_AGAIN", "True", (E + "test_extraction.py::test_filters_that_did_not_filter_are_tried_again_after_a_week",)),
     Bug("nobody asks who is older", "a list that ends at a number of customers, and counts no more, is never called complete",
+        "second(oldest))] if oldest and self.to_ask else []", "second(oldest))] if False else []", (E + "test_extraction.py::test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complete",)),
+    Bug("a killed run asks nobody who is older", "a killed run does not forget to ask who is older",
         "if self.to_ask and BEGIN in window and result.oldest:", "if False:", (E + "test_extraction.py::test_a_killed_run_does_not_forget_to_ask_who_is_older",)),
     Bug("a row was seen when its page arrived", "a bulk run is newer than a page that was asked for before it",
         "asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())", "asked = self.now()", (B + "test_copies.py::test_a_page_that_was_asked_for_before_a_run_does_not_look_newer_than_the_run",)),

@@ -462,9 +462,9 @@ def test_nobody_is_marked_as_missing_by_a_list_that_ends_at_a_number_since(new):
     copy.assert_equal()
 
 
-@pytest.mark.parametrize("stop_after", range(2, 14))
+@pytest.mark.parametrize("stop_after", range(1, 6))
 def test_a_killed_run_does_not_forget_to_ask_who_is_older(stop_after):
-    copy = Copy(many(1_000, most=400), window_rows=150, load_every=1)
+    copy = Copy(many(1_000, most=400), window_rows=1_000, load_every=1)
     copy.run(stop_after=stop_after)
     assert not copy.run().tally.complete
 
