@@ -143,7 +143,7 @@ class Progress:
         with self._lock:
             self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
             if self._view:
-                # What failed before anything was done leaves the word to the error.
+                # If it failed before anything was done, the error message alone is shown.
                 self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
 
     @property
@@ -163,7 +163,7 @@ class Progress:
         description: str | None = None,
         began_at: int | None = None,
     ) -> None:
-        """Sets what is given. `began_at`: units an earlier run had done; they do not flatter the rate."""
+        """Sets what is given. `began_at`: units that an earlier run had done; the rate leaves them out."""
         self._change(
             lambda now: replace(
                 now,
@@ -297,7 +297,7 @@ def in_notebook() -> bool:
 
 @contextlib.contextmanager
 def reader_may_leave(stream: IO[str]) -> Iterator[None]:
-    """`… | head -1` or a closed terminal ends our output early; the job was done all the same, its exit code stands."""
+    """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well."""
     try:
         yield
         stream.flush()

@@ -1,4 +1,4 @@
-"""What a run of copying says and remembers: its events, what is given out and not loaded yet, and its sums."""
+"""The events of a run of copying, what it gave out that is not loaded yet, and its summary."""
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
-"""The books: what was asked, what the API said, what the warehouse holds. One entry per window and run.
+"""The lines of the ledger: what was asked, what the API said, what the warehouse holds. One for each window and run.
 
-`HeldCustomers` is the question side of the warehouse; the dlt part of the package answers it in SQL.
+`HeldCustomers` names the questions to the warehouse. `warehouse.queries` answers them in SQL.
 """
 
 from __future__ import annotations

@@ -1,11 +1,11 @@
-"""One run of copying customers, as a stream of events; knows neither dlt nor where the rows go.
+"""One run of copying customers, as a stream of events. It knows neither dlt nor where the rows go.
 
     look      one request: the newest page and how many customers there are
     explain   while that does not equal what is held: newest pages, unproven windows, parts of windows found by
               counting halves, at last the whole list
     refresh   the windows that were verified longest ago are read again, as far as the budget goes
 
-The stream can be put down between any two events and taken up again: the caller decides where a checkpoint ends.
+The caller may stop between any two events, load what came so far, and go on: it decides where a checkpoint ends.
 """
 
 from __future__ import annotations
