@@ -148,23 +148,23 @@ class StoppedError(PaystackSourceError):
 class PaystackError(PaystackSourceError):
     """The client could not do what it was asked.
 
-    ``http_status``, ``type``, ``code`` and
-    ``next_step`` repeat what Paystack answered (``meta.nextStep``), and are None where there was no answer.
-    ``operation`` is the name of the operation, such as ``update``.
+    ``http_status``, ``type``, ``code`` and ``next_step`` repeat what Paystack answered (``meta.nextStep``), and are
+    None where there was no answer. ``operation`` is the name of the operation, such as ``update``.
     """
 
     def __init__(  # noqa: PLR0913  # every part of Paystack's error body, by name
         self,
         message: str,
-        *,
         advice: str | None = None,
+        *,
         http_status: int | None = None,
         type: str | None = None,  # noqa: A002  # Paystack's own name for it
         code: str | None = None,
         next_step: str | None = None,
         operation: str | None = None,
     ) -> None:
-        super().__init__(message, advice)
+        answered = {"http_status": http_status, "type": type, "code": code, "next_step": next_step}
+        super().__init__(message, advice, details={k: v for k, v in answered.items() if v is not None})
         self.http_status = http_status
         self.type = type
         self.code = code
@@ -292,7 +292,7 @@ class AppliedError(ConfigError):
     def __init__(
         self, message: str, *, advice: str | None = None, run_id: str = "", goes_on: bool = False
     ) -> None:
-        super().__init__(message, advice=advice)
+        super().__init__(message, advice)
         self.details = {"run_id": run_id}
         self.goes_on = goes_on
 

@@ -104,17 +104,10 @@ def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
 
 
 def _ours(error: BaseException) -> Failure | None:
-    """Errors of this package carry everything; the client's also what Paystack said."""
+    """Errors of this package carry everything, also what Paystack said."""
     if not isinstance(error, PaystackSourceError):
         return None
-    answered = {
-        name: value
-        for name in ("http_status", "type", "code", "next_step")
-        if isinstance(value := getattr(error, name, None), str | int)
-    }
-    return Failure(
-        error.exit_code, type(error).__name__, error.message, error.advice, {**answered, **error.details}
-    )
+    return Failure(error.exit_code, type(error).__name__, error.message, error.advice, error.details)
 
 
 def _usage(error: BaseException) -> Failure | None:

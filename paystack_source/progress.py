@@ -12,9 +12,8 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Protocol, Self
 
 import rich.progress
 from rich.console import Console
@@ -23,9 +22,10 @@ from rich.table import Column
 
 from paystack_source.values import duration
 
-__all__ = ["Clock", "Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
 
-Clock = Callable[[], float]
+__all__ = ["Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
 _GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
 PLAIN_EVERY_SECONDS = 5.0
@@ -106,7 +106,7 @@ class Progress:
         total: int | None = None,
         unit: str = "rows",
         view: View | None = None,
-        clock: Clock = time.monotonic,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self._now = Snapshot(description, unit, total=total)
         self._view = view
@@ -116,7 +116,12 @@ class Progress:
 
     @classmethod
     def here(
-        cls, description: str, *, total: int | None = None, unit: str = "rows", clock: Clock = time.monotonic
+        cls,
+        description: str,
+        *,
+        total: int | None = None,
+        unit: str = "rows",
+        clock: Callable[[], float] = time.monotonic,
     ) -> Self:
         """With the view that fits: notebook cell, live bar on a terminal, else plain lines on stderr."""
         view: View
@@ -138,7 +143,7 @@ class Progress:
         with self._lock:
             self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
             if self._view:
-                # What failed before anything was done leaves the word to the error.
+                # If it failed before anything was done, the error message alone is shown.
                 self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
 
     @property
@@ -158,7 +163,7 @@ class Progress:
         description: str | None = None,
         began_at: int | None = None,
     ) -> None:
-        """Sets what is given. `began_at`: units an earlier run had done; they do not flatter the rate."""
+        """Sets what is given. `began_at`: units that an earlier run had done; the rate leaves them out."""
         self._change(
             lambda now: replace(
                 now,
@@ -192,7 +197,9 @@ class Silent(Progress):
 class PlainView:
     """A line at the start, every few seconds, when a wait begins, and at the end: for logs and pipes."""
 
-    def __init__(self, stream: IO[str], clock: Clock, every: float = PLAIN_EVERY_SECONDS) -> None:
+    def __init__(
+        self, stream: IO[str], clock: Callable[[], float], every: float = PLAIN_EVERY_SECONDS
+    ) -> None:
         self._stream = stream
         self._clock = clock
         self._every = every
@@ -249,7 +256,7 @@ class LiveView:
 class NotebookView:
     """One line in the cell, updated in place; needs no widget package."""
 
-    def __init__(self, clock: Clock, every: float = NOTEBOOK_EVERY_SECONDS) -> None:
+    def __init__(self, clock: Callable[[], float], every: float = NOTEBOOK_EVERY_SECONDS) -> None:
         self._clock = clock
         self._every = every
         self._shown_at = float("-inf")
@@ -290,7 +297,7 @@ def in_notebook() -> bool:
 
 @contextlib.contextmanager
 def reader_may_leave(stream: IO[str]) -> Iterator[None]:
-    """`… | head -1` or a closed terminal ends our output early; the job was done all the same, its exit code stands."""
+    """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well."""
     try:
         yield
         stream.flush()

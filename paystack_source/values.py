@@ -27,13 +27,19 @@ def in_utc(time: datetime) -> datetime:
     )
 
 
-def read_time(text: object) -> datetime | None:
-    """An ISO 8601 date or time as a `datetime` in UTC (no zone means UTC); None if it is not one."""
-    if not isinstance(text, str):
-        return None
+def parse_time(value: str | datetime) -> datetime:
+    """A time, or an ISO 8601 text of a date or time, in UTC; no zone means UTC. Raises `ValueError`."""
     try:
-        return in_utc(datetime.fromisoformat(text.strip()))
-    except (ValueError, OverflowError):
+        return in_utc(datetime.fromisoformat(value.strip()) if isinstance(value, str) else value)
+    except OverflowError:  # the year 0 or 10000, by its zone
+        raise ValueError("not a time in UTC") from None
+
+
+def read_time(value: object) -> datetime | None:
+    """The same of any value; None if it is not a time."""
+    try:
+        return parse_time(value) if isinstance(value, str | datetime) else None
+    except ValueError:
         return None
 
 

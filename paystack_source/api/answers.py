@@ -83,7 +83,7 @@ class Again(Enum):
 
 
 @dataclass(frozen=True, slots=True)
-class Verdict:
+class Judgement:
     """Either the envelope of a success, or the error to raise unless sending again helps."""
 
     envelope: Envelope | None = None
@@ -102,7 +102,7 @@ _SURROGATE = re.compile(
 _DECODER = msgspec.json.Decoder(Envelope)
 
 
-def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = ()) -> Verdict:
+def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = ()) -> Judgement:
     """What to do. ``values`` are the texts that were sent; they are taken out of Paystack's message."""
     if isinstance(result, Fault):
         return _judge_fault(operation, result)
@@ -110,7 +110,7 @@ def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = 
     if HTTPStatus.OK <= result.status < HTTPStatus.MULTIPLE_CHOICES:
         if envelope is not None and envelope.status in (True, "true"):
             if operation.name != "list" or starts_with(envelope.data, b"["):
-                return Verdict(envelope=envelope)
+                return Judgement(envelope=envelope)
             envelope = None
         return _judge_odd_success(operation, result, envelope, values)
     return _judge_failure(operation, result, envelope, values)
@@ -131,74 +131,80 @@ def _whole_character(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match["half"] else match[0]
 
 
-def _judge_fault(operation: Operation, fault: Fault) -> Verdict:
+def _judge_fault(operation: Operation, fault: Fault) -> Judgement:
     if operation.writes and fault.sent:
-        return Verdict(error=OutcomeUnknown(f"{operation.name}: {fault.reason}", operation=operation.name))
+        return Judgement(error=OutcomeUnknown(f"{operation.name}: {fault.reason}", operation=operation.name))
     error = Unavailable(f"{operation.name}: {fault.reason}", advice=fault.advice, operation=operation.name)
-    return Verdict(error=error, again=Again.NO if fault.lasting else Again.BACKOFF)
+    return Judgement(error=error, again=Again.NO if fault.lasting else Again.BACKOFF)
 
 
 def _judge_odd_success(
     operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Verdict:
+) -> Judgement:
     """2xx that is no success: ``status: false``, or a body that is not Paystack's."""
     if envelope is not None and envelope.status in (False, "false"):
         transient = envelope.type == "api_error" and not operation.writes
         kind = Unavailable if transient else Rejected
         again = Again.BACKOFF if transient else Again.NO
-        return Verdict(error=_error(kind, operation, answer, envelope, values), again=again)
+        return Judgement(error=_error(kind, operation, answer, envelope, values), again=again)
     what = "the body is cut or not Paystack's"
     if operation.writes:
-        return Verdict(error=_error(OutcomeUnknown, operation, answer, None, values, what=what))
-    return Verdict(error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF)
+        return Judgement(error=_error(OutcomeUnknown, operation, answer, None, values, what=what))
+    return Judgement(
+        error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF
+    )
 
 
 def _judge_failure(
     operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Verdict:
+) -> Judgement:
     status = answer.status
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Verdict(error=_error(RateLimited, operation, answer, envelope, values), again=Again.QUOTA)
+        return Judgement(error=_error(RateLimited, operation, answer, envelope, values), again=Again.QUOTA)
     if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         return _judge_server_error(operation, answer, envelope, values)
     if status < HTTPStatus.BAD_REQUEST:
         kind = OutcomeUnknown if operation.writes else Unavailable
         what = "got a redirect, which is never followed"
-        return Verdict(error=_error(kind, operation, answer, None, values, what=what, advice=_NO_REDIRECT))
+        return Judgement(error=_error(kind, operation, answer, None, values, what=what, advice=_NO_REDIRECT))
     if envelope is None:
         return _judge_foreign_refusal(operation, answer, values)
     advice = _ALLOW_LIST if "ip address" in str(envelope.message).lower() else None
     kinds: dict[int, type[PaystackError]] = {401: KeyRefused, 403: PermissionRefused, 404: NotFound}
-    return Verdict(
+    return Judgement(
         error=_error(kinds.get(status, Rejected), operation, answer, envelope, values, advice=advice)
     )
 
 
 def _judge_server_error(
     operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Verdict:
+) -> Judgement:
     if operation.writes:
-        return Verdict(error=_error(OutcomeUnknown, operation, answer, envelope, values))
+        return Judgement(error=_error(OutcomeUnknown, operation, answer, envelope, values))
     if envelope is not None and envelope.type == "validation_error":
-        return Verdict(error=_error(Rejected, operation, answer, envelope, values))
-    return Verdict(error=_error(Unavailable, operation, answer, envelope, values), again=Again.BACKOFF)
+        return Judgement(error=_error(Rejected, operation, answer, envelope, values))
+    return Judgement(error=_error(Unavailable, operation, answer, envelope, values), again=Again.BACKOFF)
 
 
-def _judge_foreign_refusal(operation: Operation, answer: Answer, values: Iterable[str]) -> Verdict:
+def _judge_foreign_refusal(operation: Operation, answer: Answer, values: Iterable[str]) -> Judgement:
     """4xx with a body that is not Paystack's: a proxy or the CDN spoke, and passed nothing on."""
     status = answer.status
     if status == HTTPStatus.UNAUTHORIZED:
-        return Verdict(error=_error(KeyRefused, operation, answer, None, values))
+        return Judgement(error=_error(KeyRefused, operation, answer, None, values))
     if status == HTTPStatus.FORBIDDEN:
         what = "blocked by a proxy or the CDN in front of Paystack"
-        return Verdict(error=_error(Unavailable, operation, answer, None, values, what=what, advice=_BLOCKED))
+        return Judgement(
+            error=_error(Unavailable, operation, answer, None, values, what=what, advice=_BLOCKED)
+        )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
         what, advice = "the proxy wants a user and password", "Put them into HTTPS_PROXY."
-        return Verdict(error=_error(Unavailable, operation, answer, None, values, what=what, advice=advice))
+        return Judgement(error=_error(Unavailable, operation, answer, None, values, what=what, advice=advice))
     what = "refused with a body that is not Paystack's"
     if operation.writes:
-        return Verdict(error=_error(Rejected, operation, answer, None, values, what=what))
-    return Verdict(error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF)
+        return Judgement(error=_error(Rejected, operation, answer, None, values, what=what))
+    return Judgement(
+        error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF
+    )
 
 
 def _error(  # noqa: PLR0913  # all that an error tells

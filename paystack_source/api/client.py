@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import copy
 import functools
-from collections.abc import Callable, Collection, Iterator
 from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
@@ -27,18 +26,18 @@ from paystack_source.api.models import (
 )
 from paystack_source.api.operations import OPERATIONS, Policy
 from paystack_source.api.privacy import sealed, sealed_iterator
-from paystack_source.api.quota import WINDOW_SECONDS, Budget, Quota
+from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
 from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
     from types import TracebackType
 
     from paystack_source.api.keys import Mode
 
-OnWait = Callable[[float, str, str], None]
 MOST_PER_PAGE = 100
 
 
@@ -132,8 +131,20 @@ class PaystackClient:
         return self._quota.use(OPERATIONS[operation].endpoint)
 
     def close(self) -> None:
-        """Close the connections, and send nothing more: whoever waits to send gets a ``ClosedError``."""
+        """Close the connections, and send nothing more: whoever waits to send, or reads, gets a ``ClosedError``."""
         self._wire.close()
+
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds of silence after which a request is given up."""
+        return self._wire.answer_timeout
+
+    def break_off_reads(self) -> None:
+        """Break off the reads of those views whose `check` raises by now (see `until`): they end with that error.
+
+        A write is never broken off: its answer is waited for.
+        """
+        self._wire.connections.break_off_reads()
 
     def until(self, check: Callable[[], None]) -> Self:
         """A view of this client, with the same connections, quota and counts, that stops once `check` raises.

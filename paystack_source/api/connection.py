@@ -10,6 +10,8 @@ certainly not applied. So connections are taken and given back here, and opened 
 
 from __future__ import annotations
 
+import contextlib
+import socket
 import ssl
 import threading
 import time
@@ -60,6 +62,7 @@ class Connections:
     def __init__(self, base_url: str, most: int) -> None:
         self._closed = False
         self._free = most
+        self._reading: dict[Any, Check] = {}  # connections on which a read waits for its answer
         self._room = threading.Condition()  # a connection is free, or there will be none any more
         self._pool = _make_pool(base_url, most)
 
@@ -101,12 +104,37 @@ class Connections:
             self._free += 1
             self._room.notify()
 
+    def begin_read(self, connection: Any, check: Check) -> None:  # noqa: ANN401
+        """A read is about to be sent, which `break_off_reads` may end."""
+        with self._room:
+            self._reading[connection] = check
+
+    def end_read(self, connection: Any) -> bool:  # noqa: ANN401
+        """The read has ended, or there was none. Whether it was broken off, which makes the connection useless."""
+        with self._room:
+            return self._reading.pop(connection, None) is None
+
+    def break_off_reads(self) -> None:
+        """Shut the sockets of reads whose `check` raises by now: whoever waits for an answer on them wakes up."""
+        with self._room:
+            for connection, check in list(self._reading.items()):
+                try:
+                    check()
+                except Exception:  # noqa: BLE001  # whatever it is that ends the work
+                    del self._reading[connection]
+                    with contextlib.suppress(OSError, TypeError, AttributeError):  # it is closed already
+                        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Close all connections, those in use once they are given back. Whoever waits for one is told."""
+        """Close all connections and break off the reads on them; a write that is under way ends by itself.
+
+        Whoever waits for a connection is told.
+        """
         with self._room:
             self._closed = True
             self._pool.close()
             self._room.notify_all()
+        self.break_off_reads()
 
 
 def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:

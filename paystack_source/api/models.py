@@ -7,13 +7,14 @@ Arrow without a Python object per customer; :attr:`Page.rows` decodes them for p
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import datetime, timedelta
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import msgspec
 
 from paystack_source.errors import ConfigError, Unavailable
+from paystack_source.values import in_utc, time_text
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -96,12 +97,14 @@ class Page:
     """One page of customers.
 
     ``raw`` holds the bytes of the ``data`` array (it keeps the body alive); ``meta`` is normalised;
-    ``params`` are the query parameters that were asked for.
+    ``params`` are the query parameters that were asked for. ``asked_at`` is a time before the request was sent: the
+    page shows what Paystack held at that time or later. A copy notes it; the client itself does not.
     """
 
     raw: msgspec.Raw
     meta: PageMeta
     params: Mapping[str, str]
+    asked_at: datetime | None = None
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -137,37 +140,30 @@ class Reply:
         return f"Reply({self.status}, {self.message!r}, {held})"
 
 
-def parse_time(text: str) -> datetime:
-    """Paystack's timestamp (``2016-03-29T20:03:09.584Z``) as an aware datetime in UTC. Raises ValueError."""
-    moment = datetime.fromisoformat(text)
-    return moment.replace(tzinfo=UTC) if moment.tzinfo is None else moment.astimezone(UTC)
-
-
-def bound(moment: datetime | str, name: str, *, up: bool = False) -> str:
+def bound(time: datetime | str, name: str, *, up: bool = False) -> str:
     """A ``from`` or ``to`` bound as the API takes it: ``YYYY-MM-DDTHH:MM:SS.mmmZ`` in UTC.
 
     Takes an aware datetime, an ISO text with a time zone, or a plain date (sent as it is; the docs name both
     forms). Microseconds are cut, or rounded up with ``up``, so that a window never gets narrower. Raises
     ConfigError.
     """
-    if isinstance(moment, str):
+    if isinstance(time, str):
         try:
-            parsed = datetime.fromisoformat(moment)
+            parsed = datetime.fromisoformat(time)
         except ValueError:
             raise ConfigError(
-                f"{name} is not a date: {moment[:40]!r}", advice="Write 2026-01-31 or 2026-01-31T08:00:00Z."
+                f"{name} is not a date: {time[:40]!r}", advice="Write 2026-01-31 or 2026-01-31T08:00:00Z."
             ) from None
-        if len(moment) == len("2026-01-31"):
-            return moment
-        moment = parsed
-    if moment.tzinfo is None:
+        if len(time) == len("2026-01-31"):
+            return time
+        time = parsed
+    if time.tzinfo is None:
         raise ConfigError(
             f"{name} has no time zone", advice="Add one: datetime(..., tzinfo=UTC), or a Z at the end."
         )
-    moment = moment.astimezone(UTC)
-    if up and moment.microsecond % 1000:
-        moment += timedelta(microseconds=1000 - moment.microsecond % 1000)
-    return moment.replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+    if up:
+        time = in_utc(time) + timedelta(microseconds=-time.microsecond % 1000)
+    return time_text(time)
 
 
 def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:

@@ -37,7 +37,7 @@ _ENOUGH_TRUST = 64
 
 
 @dataclass(frozen=True, slots=True)
-class Reading:
+class QuotaHeaders:
     """What one answer said about the quota.
 
     ``ends`` is the earliest and latest end of the window, in seconds from the request's sending and from its
@@ -49,10 +49,10 @@ class Reading:
     ends: tuple[float, float] | None = None
 
 
-NOTHING = Reading()
+NO_HEADERS = QuotaHeaders()
 
 
-def read_headers(headers: Mapping[str, str], wall: float) -> Reading:
+def read_headers(headers: Mapping[str, str], wall: float) -> QuotaHeaders:
     """The three headers, and ``Retry-After`` where reset is missing.
 
     ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the
@@ -64,8 +64,10 @@ def read_headers(headers: Mapping[str, str], wall: float) -> Reading:
     if reset is None:
         reset = headers.get("retry-after")
         if reset is None and limit is None:
-            return NOTHING
-    return Reading(limit or None, _whole(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall))
+            return NO_HEADERS
+    return QuotaHeaders(
+        limit or None, _whole(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall)
+    )
 
 
 def _whole(text: str | None) -> int | None:
@@ -181,7 +183,9 @@ class Budget:
         """It was certainly never sent."""
         self._in_flight -= 1
 
-    def settle(self, sent: float, now: float, reading: Reading = NOTHING, *, refused: bool = False) -> None:
+    def settle(
+        self, sent: float, now: float, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False
+    ) -> None:
         """Its answer arrived (or never will); ``refused`` for a 429."""
         self._in_flight -= 1
         if reading.limit is not None:
@@ -345,7 +349,7 @@ class Quota:
             lane.budget.charge()
             return Charge(endpoint, now)
 
-    def settle(self, charge: Charge, reading: Reading = NOTHING, *, refused: bool = False) -> None:
+    def settle(self, charge: Charge, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:
         """The answer to this request arrived, or never will."""
         lane = self._lane(charge.endpoint)
         with lane.lock:

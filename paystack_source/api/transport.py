@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
-from paystack_source.api.quota import NOTHING, Charge, Check, OnWait, Quota, read_headers
+from paystack_source.api.quota import NO_HEADERS, Charge, Check, OnWait, Quota, read_headers
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,17 +31,19 @@ log = logging.getLogger("paystack_source")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long a request is sent again. Waits are random between 0 and a doubling ceiling.
+    """How often and how long a request is sent again.
 
-    ``attempts`` ends retries after faults, ``refusals`` after 429s (each may wait a whole 60 s window for the
-    quota), and ``patience`` is the time in seconds that faults and their waits may take in all.
+    ``attempts`` bounds how often it is sent where faults come, ``rate_limited_attempts`` where 429s come; each of
+    those may wait a whole 60 s window for the quota. ``timeout`` is the time in seconds that faults and the waits
+    after them may take in all. A wait is random, from 0 to ``wait_initial`` seconds at first; its bound doubles each
+    time, up to ``wait_max``.
     """
 
     attempts: int = 6
-    refusals: int = 6
-    patience: float = 150.0
-    first: float = 0.5
-    ceiling: float = 20.0
+    rate_limited_attempts: int = 6
+    timeout: float = 150.0
+    wait_initial: float = 0.5
+    wait_max: float = 20.0
 
     def pause(self, failures: int, random: Random) -> float:
         """Seconds to wait after that many failures."""
@@ -49,7 +51,7 @@ class RetryPolicy:
 
     def longest(self, failures: int) -> float:
         """The longest that such a wait can be."""
-        return min(self.ceiling, self.first * 2.0 ** (failures - 1))
+        return min(self.wait_max, self.wait_initial * 2.0 ** (failures - 1))
 
 
 @dataclass(slots=True)
@@ -127,10 +129,10 @@ class Transport:
             trouble += seconds
             if verdict.again is Again.QUOTA:
                 refusals += 1
-                going_on = refusals < self._retry.refusals
+                going_on = refusals < self._retry.rate_limited_attempts
             elif verdict.again is Again.BACKOFF:
                 failures += 1
-                going_on = failures < self._retry.attempts and trouble < self._retry.patience
+                going_on = failures < self._retry.attempts and trouble < self._retry.timeout
             else:
                 going_on = False
             if not going_on:
@@ -176,7 +178,7 @@ class Transport:
             elif not result.sent:
                 self._quota.release(charge)
             else:
-                self._quota.settle(charge, NOTHING)
+                self._quota.settle(charge, NO_HEADERS)
             if refused:
                 with self._lock:
                     self.counters.rate_limited += 1

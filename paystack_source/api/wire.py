@@ -96,6 +96,11 @@ class Wire:
             self._headers["Accept-Encoding"] = "gzip"
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
 
+    @property
+    def answer_timeout(self) -> float:
+        """Seconds of silence after which a request is given up."""
+        return self._timeouts[1]
+
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
         self.connections.check()
@@ -109,11 +114,14 @@ class Wire:
         if body is not None:
             headers["Content-Type"] = "application/json"
         connection = self.connections.take(check)
+        reads = method == "GET"
         sent = whole = False
         try:
             if connection.is_closed:
                 self.connections.open(connection, self._timeouts[0])
             connection.timeout = self._timeouts[1]
+            if reads:
+                self.connections.begin_read(connection, check)
             check()
             sent = True
             with contextlib.suppress(
@@ -126,13 +134,14 @@ class Wire:
         except _BROKEN as error:
             return _fault(error, sent=sent, proxied=self.connections.proxied)
         finally:
-            self.connections.give_back(connection, broken=not whole)
+            broken_off = reads and self.connections.end_read(connection)
+            self.connections.give_back(connection, broken=broken_off or not whole)
         if content is None:
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
 
     def close(self) -> None:
-        """Close all connections, those in use once they are given back. Whoever waits for one is told."""
+        """Close all connections and break off the reads on them. Whoever waits for one is told."""
         self.connections.close()
 
 

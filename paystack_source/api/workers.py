@@ -5,7 +5,6 @@ A job is a request as a rule, and the client keeps the quota. Simulations put a 
 
 from __future__ import annotations
 
-import contextlib
 import queue
 import threading
 from itertools import islice
@@ -57,8 +56,12 @@ class ThreadWorkers(Generic[Job, Done]):
     `start` and `wait` are for one thread, `close` and `check` for any.
     """
 
-    def __init__(self, perform: Callable[[Job], Done]) -> None:
+    def __init__(
+        self, perform: Callable[[Job], Done], while_waiting: Callable[[], None] | None = None
+    ) -> None:
+        """`while_waiting` is called by `wait` again and again, twice a second, while nothing gets done."""
         self._perform = perform
+        self._while_waiting = while_waiting or (lambda: None)
         self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
         self._error: BaseException | None = None
@@ -91,13 +94,16 @@ class ThreadWorkers(Generic[Job, Done]):
         found: list[Done] = []
         while self._error is None and not (found and self._done.empty()):
             self.check()
-            with contextlib.suppress(queue.Empty):
+            try:
                 item = self._done.get(timeout=MAX_WAIT)
-                self._busy -= 1
-                if isinstance(item, BaseException):
-                    self._error = item
-                else:
-                    found.append(item)
+            except queue.Empty:
+                self._while_waiting()
+                continue
+            self._busy -= 1
+            if isinstance(item, BaseException):
+                self._error = item
+            else:
+                found.append(item)
         if self._error is not None and not found:
             error, self._error = self._error, None
             raise error

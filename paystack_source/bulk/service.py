@@ -33,12 +33,7 @@ from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
-from paystack_source.errors import (
-    AppliedError,
-    BrokenOffError,
-    ConfigError,
-    JournalError,
-)
+from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain
 
 if TYPE_CHECKING:
@@ -94,6 +89,7 @@ class BulkService:
     server: str | None = None
     """Names a sandbox whose address is another one each time."""
     now: Callable[[], float] = time.time
+    _told_of: Runner | None = None
 
     @cached_property
     def account(self) -> KeyAccount:
@@ -296,8 +292,10 @@ class BulkService:
             recheck=old if self.recheck is None else self.recheck,
             now=self.now,
         )
-        workers: ThreadWorkers[Job, Done] = ThreadWorkers(sender)
         rows = (row for row in plan.rows() if row.verdict == "send")
+        workers: ThreadWorkers[Job, Done] = ThreadWorkers(
+            sender, lambda: self._say_if_stopping(runner, workers.busy)
+        )
         with (
             run.journal() as journal,
             self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows") as shown,
@@ -332,6 +330,17 @@ class BulkService:
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
         return finished, ready
+
+    def _say_if_stopping(self, runner: Runner, busy: int) -> None:
+        """After Ctrl-C nobody waits for a read, and a person is told once how long a change may take."""
+        if runner.interrupted:
+            self.client.break_off_reads()
+        if runner.interrupted and runner is not self._told_of:
+            self._told_of = runner
+            self.console.warn(
+                f"Stopping: up to {busy} changes are under way, and Paystack has {self.client.answer_timeout:.0f} s "
+                "to answer. Ctrl-C again stops at once; what became of them is read back when the run is resumed."
+            )
 
 
 def reach(operation: str | None) -> set[str]:

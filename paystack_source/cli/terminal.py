@@ -46,7 +46,6 @@ from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
-    from paystack_source.progress import Clock
 
 _MOMENT = 0.05
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
@@ -65,7 +64,7 @@ class Terminal:
     """
 
     def __init__(
-        self, *, json_output: bool = False, quiet: bool = False, clock: Clock = time.monotonic
+        self, *, json_output: bool = False, quiet: bool = False, clock: Callable[[], float] = time.monotonic
     ) -> None:
         self.json_output = json_output
         self.quiet = quiet

@@ -10,16 +10,16 @@ from paystack_source.errors import ConfigError
 if TYPE_CHECKING:
     import pyarrow as pa
 
-    from paystack_source.extract.ledger import Present
+    from paystack_source.extract.ledger import PresentCustomers
 
 Accounts = set[tuple[str | None, int | None]]
 """Domain (test or live) and integration."""
 
 
-class Account:
+class AccountGuard:
     """Whose customers are held."""
 
-    def __init__(self, held: Present) -> None:
+    def __init__(self, held: PresentCustomers) -> None:
         self._held = held
 
     @functools.cached_property

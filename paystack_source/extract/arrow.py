@@ -282,6 +282,12 @@ def cut(table: pa.Table, window: Window) -> pa.Table:
     return table.filter(pc.fill_null(inside, fill_value=True))
 
 
+def oldest(table: pa.Table) -> datetime | None:
+    """The oldest creation time."""
+    found: datetime | None = pc.min(table.column("created_at")).as_py()
+    return found
+
+
 def undated(table: pa.Table) -> set[int]:
     """The ids of customers without a creation time."""
     times = table.column("created_at")

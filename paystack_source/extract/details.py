@@ -9,16 +9,17 @@ authorization code.
 from __future__ import annotations
 
 import contextlib
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import msgspec
 import pyarrow as pa
 
 from paystack_source.api import workers
+from paystack_source.extract.arrow import TIME
+from paystack_source.values import as_text, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
-    from datetime import datetime
 
     from paystack_source.api.client import PaystackClient
 
@@ -38,7 +39,6 @@ _CARD = (
     "account_name",
 )  # fmt: skip
 
-TIME = pa.timestamp("us", tz="UTC")
 DETAILS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),
@@ -78,20 +78,32 @@ class Due(NamedTuple):
     authorizations: int
 
 
-Fetched = tuple[Due, dict[str, Any]]
-"""A customer and Paystack's answer; `{}` if it does not know them."""
+class Fetched(NamedTuple):
+    """A customer and Paystack's answer; `{}` if it does not know them. `asked_at` is before the request was sent."""
+
+    due: Due
+    answer: dict[str, Any]
+    asked_at: datetime
 
 
-def fetch_all(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
+def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
     """Fetch these customers side by side, within the client's quota; in the order in which answers come."""
     by_code = {one.code: one for one in due}
-    with contextlib.closing(workers.fetch_all(client, by_code)) as found:
+    asked: dict[str, datetime] = {}
+
+    def codes() -> Iterator[str]:
+        for code in by_code:  # each is taken just before it is asked for
+            asked[code] = datetime.now(UTC)
+            yield code
+
+    with contextlib.closing(workers.fetch_all(client, codes())) as found:
         for code, answer in found:
-            yield by_code[code], answer or {}
+            yield Fetched(by_code[code], answer or {}, asked.pop(code))
 
 
-def details_row(due: Due, answer: dict[str, Any], include: Collection[str], now: datetime) -> dict[str, Any]:
+def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
     """The customer's row of `customer_details`; what its columns cannot hold is in `extra`."""
+    due, answer, asked_at = fetched
     kept = _without_secrets({key: value for key, value in answer.items() if key not in _SKIPPED}, include)
     typed = {
         name: kept.pop(name, None)
@@ -108,14 +120,13 @@ def details_row(due: Due, answer: dict[str, Any], include: Collection[str], now:
         "extra": _json(kept or None),
         "row_updated_at": due.updated_at,
         "row_risk_action": due.risk_action,
-        "fetched_at": now,
+        "fetched_at": asked_at,
     }
 
 
-def authorization_rows(
-    due: Due, answer: dict[str, Any], include: Collection[str], now: datetime
-) -> Iterator[dict[str, Any]]:
+def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[dict[str, Any]]:
     """A row each; those that were held and are no longer there are marked, never deleted."""
+    due, answer, asked_at = fetched
     found = _authorizations(answer)
     for position, authorization in enumerate(found, start=1):
         kept = _without_secrets(authorization, include)
@@ -123,12 +134,12 @@ def authorization_rows(
         yield {
             "customer_id": due.id,
             "position": position,
-            **{name: _text(kept.pop(name, None)) for name in (*HIDDEN, *_CARD)},
+            **{name: as_text(kept.pop(name, None)) for name in (*HIDDEN, *_CARD)},
             "reusable": None if reusable is None else bool(reusable),
             "extra": _json(kept or None),
         }
     for position in range(len(found) + 1, due.authorizations + 1):
-        yield {"customer_id": due.id, "position": position, "removed_at": now}
+        yield {"customer_id": due.id, "position": position, "removed_at": asked_at}
 
 
 def _authorizations(answer: dict[str, Any]) -> list[dict[str, Any]]:
@@ -155,9 +166,5 @@ def _masked(value: Any) -> Any:  # noqa: ANN401
     return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
 
 
-def _text(value: Any) -> str | None:  # noqa: ANN401
-    return value if value is None or isinstance(value, str) else _json(value)
-
-
 def _json(value: Any) -> str | None:  # noqa: ANN401
-    return None if value is None else msgspec.json.encode(value).decode()
+    return None if value is None else json_text(value)

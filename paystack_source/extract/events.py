@@ -1,4 +1,4 @@
-"""What a run of copying says and remembers: its events, what is given out and not loaded yet, and its sums."""
+"""The events of a run of copying, what it gave out that is not loaded yet, and its summary."""
 
 from __future__ import annotations
 
@@ -60,7 +60,7 @@ class Pending:
 
 
 @dataclass(slots=True)
-class Tally:
+class Summary:
     """What the run came to."""
 
     rows_seen: int = 0

@@ -1,4 +1,6 @@
-"""What a run does where the usual way does not do: find where counts differ, and read a range that nothing else counts.
+"""What a run does where the usual way does not do.
+
+It finds where counts differ, asks for those whom a list leaves out, and reads a range that nothing else counts.
 
 Counts of proven windows are compared with the API's by halving, with few questions; the counting is handed in.
 
@@ -14,9 +16,10 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
+from paystack_source.extract import arrow
 from paystack_source.extract.ledger import Entry, entry_of
 from paystack_source.extract.window_read import Query, Reading, Result
-from paystack_source.extract.windows import BEGIN, MARGIN, Window, cut_at
+from paystack_source.extract.windows import BEGIN, MARGIN, Proven, Window, cut_at, second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -24,8 +27,10 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from paystack_source.extract.ledger import Present
+    from paystack_source.extract.events import Pending
+    from paystack_source.extract.ledger import PresentCustomers
     from paystack_source.extract.reader import Reader
+    from paystack_source.extract.windows import Coverage
 
 NARROW_ROWS = 300
 """A window that does not add up is searched down to parts of this size."""
@@ -39,15 +44,73 @@ def between_seconds(lo: datetime, hi: datetime) -> tuple[datetime | None, dateti
     return (None if lo <= BEGIN else lo - _HALF), hi - _HALF
 
 
-def narrowed(
-    window: Window, held: Present, but: Collection[int], count: Callable[[datetime, datetime], int]
+def differing_parts(
+    reader: Reader, held: PresentCustomers, coverage: Coverage, pending: Pending, gone: Collection[int]
 ) -> list[Window]:
-    """The parts of a window that differ from what is held `but` for some, if that is cheaper than reading all of it."""
-    cuts = held.cuts(window, NARROW_ROWS)
-    if len(cuts) < _FEW:
-        return [window]
-    parts = cut_at(window, cuts)
-    return list(differing(parts, held.count(parts, but), count))
+    """The parts of proven windows where the API counts otherwise than the warehouse, which is counted anew.
+
+    Raises what `Reader.count` raises.
+    """
+
+    def count(lo: datetime, hi: datetime) -> int:
+        return reader.count(*between_seconds(lo, hi))
+
+    # Windows that were read in this run, and are not loaded, are not counted in the warehouse.
+    items = [item for item in coverage if not any(part.overlaps(item.window) for part in pending.deltas)]
+    for item, rows in zip(items, held.count([item.window for item in items], gone), strict=True):
+        loose = sum(at in item.window for at in pending.loose.values() if at)
+        coverage.add(Proven(item.window, rows + loose, item.verified_at))
+    items = list(coverage)
+    parts: list[Window] = []
+    for window in list(differing([item.window for item in items], [item.rows for item in items], count)):
+        cuts = held.cuts(window, NARROW_ROWS)
+        if window in pending.deltas or len(cuts) < _FEW:
+            parts.append(window)
+        else:
+            smaller = cut_at(window, cuts)
+            parts += differing(smaller, held.count(smaller, gone), count)
+    return parts
+
+
+class Older:
+    """Asks for customers who are older than the oldest: a list may end at a number, and count no more.
+
+    `to_ask`: this run reads everybody, from the beginning of time, and has not asked yet.
+    """
+
+    def __init__(self, held: PresentCustomers) -> None:
+        self._held = held
+        self._oldest: datetime | None = None  # creation time of those who were read
+        self.to_ask = False
+
+    def begin_anew(self) -> None:
+        """Everybody is read once more."""
+        self._oldest, self.to_ask = None, True
+
+    def note(self, oldest: datetime | None) -> None:
+        """The oldest creation time of some who were read."""
+        self._oldest = min((at for at in (self._oldest, oldest) if at), default=None)
+
+    def questions(self, window: Window, newest: pa.Table | None) -> list[tuple[datetime | None, datetime]]:
+        """The question for them in this window, if it is to be asked. `newest`: a page that may show the oldest."""
+        oldest = self._oldest
+        if oldest is None and newest is not None:
+            times = (self._held.oldest(), arrow.oldest(newest))
+            oldest = min((at for at in times if at), default=None)
+        return [between_seconds(window.lo, second(oldest))] if oldest and self.to_ask else []
+
+    def proven_part(self, result: Result) -> Window:
+        """The window that a result proves. What is before its oldest customer is not, while that is to be asked for."""
+        window = result.window
+        if self.to_ask and BEGIN in window and result.oldest:
+            return Window(second(result.oldest), window.hi)
+        return window
+
+
+def around_oldest(held: PresentCustomers, gone: Collection[int]) -> list[tuple[datetime | None, datetime]]:
+    """The question for the oldest of those who seem to be gone."""
+    oldest = arrow.oldest(held.rows(gone)) if gone else None
+    return [] if oldest is None else [(oldest - MARGIN, oldest + MARGIN)]
 
 
 def differing(
@@ -120,9 +183,9 @@ def readings_for(reader: Reader, window: Window, *, filtered: bool) -> Iterator[
         yield reading
 
 
-def not_shown(window: Window, customers: int, run_id: str, number: int, at: datetime) -> Entry:
-    """The line of a range that did not show so many who are held in it; only a whole run can mark them."""
+def range_entry(window: Window, difference: int, run_id: str, number: int, at: datetime) -> Entry:
+    """The line of a range that is not proven: more customers are in it than it showed, or it did not show some held."""
     result = Result(window, (None, None), False, None, 0, set(), set(), 0, "held", at)  # proven
     entry = entry_of(result, run_id=run_id, number=number, kind="range", held_before=None)
-    entry.difference = -customers
+    entry.difference = difference
     return entry

@@ -1,6 +1,6 @@
-"""The books: what was asked, what the API said, what the warehouse holds. One entry per window and run.
+"""The lines of the ledger: what was asked, what the API said, what the warehouse holds. One for each window and run.
 
-`Held` is the question side of the warehouse; the dlt part of the package answers it in SQL.
+`HeldCustomers` names the questions to the warehouse. `warehouse.queries` answers them in SQL.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from paystack_source.extract.windows import Window
 
 
-class Held(Protocol):
+class HeldCustomers(Protocol):
     """What the warehouse holds. Customers that are marked as missing do not count."""
 
     def total(self) -> int:
@@ -44,16 +44,21 @@ class Held(Protocol):
     def most_at_once(self) -> int:
         """How many customers share one creation time at most."""
 
+    def oldest(self) -> datetime | None:
+        """The oldest creation time of all customers."""
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """Whose customers these are: domain (test or live) and integration."""
 
 
-class Present:
+class PresentCustomers:
     """What the warehouse holds without those who were marked as missing since the last load."""
 
-    def __init__(self, held: Held) -> None:
+    def __init__(self, held: HeldCustomers) -> None:
         self._held = held
         self.marked: dict[int, datetime | None] = {}  # and when they were created
+        self.rows, self.cuts, self.accounts = held.rows, held.cuts, held.accounts
+        self.most_at_once, self.oldest = held.most_at_once, held.oldest
 
     def total(self) -> int:
         return self._held.total() - len(self.marked)
@@ -69,28 +74,10 @@ class Present:
         ]
 
     def known(self, ids: Collection[int]) -> set[int]:
-        """Those of `ids` that are held."""
         return self._held.known(ids) - self.marked.keys()
 
     def ids(self, window: Window) -> set[int]:
-        """Everyone in the window."""
         return self._held.ids(window) - self.marked.keys()
-
-    def rows(self, ids: Collection[int]) -> pa.Table:
-        """The customers with these ids, in the columns of the table."""
-        return self._held.rows(ids)
-
-    def cuts(self, window: Window, rows: int) -> list[datetime]:
-        """The creation times of every `rows`-th customer of the window, oldest first."""
-        return self._held.cuts(window, rows)
-
-    def most_at_once(self) -> int:
-        """How many customers share one creation time at most."""
-        return self._held.most_at_once()
-
-    def accounts(self) -> set[tuple[str | None, int | None]]:
-        """Whose customers these are."""
-        return self._held.accounts()
 
 
 @dataclass(slots=True)
@@ -159,13 +146,14 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
     )
 
 
-class Look(NamedTuple):
+class NewestPage(NamedTuple):
     """The newest page and the total that came with it, beside what is held."""
 
     total: int | None
     table: pa.Table  # the newest page
     unknown: pa.Table  # those of it that are not held
     held: int
+    asked_at: datetime
 
     @property
     def missing(self) -> int | None:
@@ -173,9 +161,7 @@ class Look(NamedTuple):
         return None if self.total is None else self.total - self.held - self.unknown.num_rows
 
 
-def count_entry(  # noqa: PLR0913  # a line has many columns
-    look: Look, *, run_id: str, number: int, held_after: int | None, proven: bool, at: datetime
-) -> Entry:
+def count_entry(look: NewestPage, *, run_id: str, number: int, held_after: int | None, proven: bool) -> Entry:
     """The line that compares the whole table with the API's total."""
     return Entry(
         entry_id=f"{run_id}-{number}",
@@ -194,5 +180,5 @@ def count_entry(  # noqa: PLR0913  # a line has many columns
         proof="total" if look.total is not None else "newest pages",
         proven=proven,
         difference=look.missing or 0,
-        verified_at=at,
+        verified_at=look.asked_at,
     )

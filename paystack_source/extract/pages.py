@@ -180,13 +180,20 @@ class Pages:
         return set(table.column("id").to_pylist()), lengths[0]
 
     def parse(self, *pages: Page) -> arrow.Parsed:
-        return arrow.parse([page.raw for page in pages], self.now())
+        """The pages as one table. `_last_seen_at` is the time before the first of them was asked for.
+
+        A page may be old when it arrives: a change that was made meanwhile is newer than what the page shows.
+        """
+        asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
+        return arrow.parse([page.raw for page in pages], asked)
 
     def page(self, query: Query, client: Lister) -> Page:
         """One page, or `REFUSED`."""
         per_page = query.per_page or self.per_page
+        asked_at = self.now()
         try:
-            return client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+            page = client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+            return dataclasses.replace(page, asked_at=asked_at)
         except Rejected as error:
             if query.page > 1 or query.per_page:
                 return REFUSED
@@ -209,9 +216,10 @@ class Pages:
     def by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
         """The page at a cursor, or the first one; nothing if there are no cursors here, or not this one."""
         self.requests += 1
-        from_, to = asked
+        (from_, to), asked_at = asked, self.now()
         try:
-            return self.client.list(per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to)
+            page = self.client.list(per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to)
+            return dataclasses.replace(page, asked_at=asked_at)
         except Rejected:
             return None
 

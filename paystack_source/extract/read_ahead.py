@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-class _Belt(Generic[Item]):
-    """What lies between the two threads: items that were made and not taken, and how the making ended."""
+class _Buffer(Generic[Item]):
+    """Items that one thread has made and the other has not taken yet, and how the making ended."""
 
     def __init__(self, size: Callable[[Item], int], most: int) -> None:
         self._size = size
@@ -86,10 +86,10 @@ def read_ahead(
     at its next item, and `stop` is called, to end what the next item would take; the thread is a daemon, so nobody
     waits for it.
     """
-    belt: _Belt[Item] = _Belt(size, most)
-    threading.Thread(target=belt.fill, args=(items,), name="paystack-reader", daemon=True).start()
+    buffer: _Buffer[Item] = _Buffer(size, most)
+    threading.Thread(target=buffer.fill, args=(items,), name="paystack-reader", daemon=True).start()
     try:
-        yield from belt.take()
+        yield from buffer.take()
     finally:
-        if belt.leave():
+        if buffer.leave():
             stop()

@@ -92,7 +92,7 @@ class Reader(Pages):
     def _times_at(self, probes: list[Query]) -> list[datetime]:
         """The oldest creation time on each of these pages."""
         pages = self.ask_all(probes)
-        found = (pc.min(self.parse(page).table.column("created_at")).as_py() for page in pages)
+        found = (arrow.oldest(self.parse(page).table) for page in pages)
         return [time for time in found if time is not None]
 
     def count(self, from_: datetime | None, to: datetime | None) -> int:
@@ -198,6 +198,7 @@ class Reader(Pages):
         new = arrow.cut(new, reading.window)
         if new.num_rows:
             reading.inside.update(new.column("id").to_pylist())
+            reading.oldest = min((at for at in (reading.oldest, arrow.oldest(new)) if at), default=None)
             yield new
 
     # -- proving ------------------------------------------------------------------------------------------------
@@ -265,6 +266,7 @@ class Reader(Pages):
             requests=reading.requests,
             how=reading.passes[-1] if reading.knows_totals else "two walks",
             read_at=self.now(),
+            oldest=reading.oldest,
             unreadable=reading.unreadable,
         )
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -16,12 +15,13 @@ from paystack_source.extract.windows import (
     Window,
     second,
 )
+from paystack_source.values import batches
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from paystack_source.extract.ledger import Held
+    from paystack_source.extract.ledger import HeldCustomers
 
 _WITHOUT_TOTALS = 3  # times the pages: each of two walks is made, one of them looks as far again for an end
 _SECOND = timedelta(seconds=1)
@@ -49,90 +49,111 @@ class Cost(NamedTuple):
         return (requests // self.walks - 1) * self.length
 
 
-@dataclass(slots=True)
-class Chosen:
-    """What is read again. `stuck` if the whole budget is too small for customers of a single second."""
+class Part(NamedTuple):
+    """A part of a window that is cut off to fit a budget, and its price; and what lies behind it."""
 
-    items: list[Proven] = field(default_factory=list)
-    stuck: bool = False
+    item: Proven
+    price: int
+    behind: Proven | None
+    fills: bool
+    """Whether it uses what is left of the budget; else it is a second too crowded for that, or stands before one."""
 
 
-def oldest(coverage: Coverage, held: Held, budget: int, before: datetime, cost: Cost) -> Chosen:
-    """The windows to read again with so many requests, the last of them cut to what is left.
+class Refresh:
+    """Chooses what is read again with a budget of requests.
 
     Args:
         coverage: What is proven; a window that is cut is two in it afterwards.
         held: Where to cut, and how many the margins of a window hold.
         budget: Requests.
-        before: What was verified since is left alone.
         cost: What customers cost.
 
     """
-    chosen, left = Chosen(), budget
-    items = [item for item in coverage.oldest_first() if item.age_key < before]
-    for item, known in _priced(held, items, cost):
-        if left < cost.of(0):
-            break
-        rest, price = item, known
-        while price > left:
-            part, behind, filled = _cut(coverage, held, rest, left, cost)
-            if part is not None and _prices(held, [part], cost)[0] <= left:
-                chosen.items.append(part)
-                left -= _prices(held, [part], cost)[0]
-            elif cost.rows(left) > 0 and _prices(held, [part or rest], cost)[0] > budget:
-                chosen.stuck = True
-            if filled:
-                return chosen
-            if behind is None:
-                break
-            rest, price = behind, _prices(held, [behind], cost)[0]
-        else:
-            chosen.items.append(rest)
-            left -= price
-    return chosen
 
+    def __init__(self, coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> None:
+        self._coverage = coverage
+        self._held = held
+        self._budget = budget
+        self._cost = cost
+        self.stuck = False
+        """Whether the whole budget is too small for customers of a single second."""
 
-def _priced(held: Held, items: list[Proven], cost: Cost) -> Iterator[tuple[Proven, int]]:
-    """Windows and their prices, a hundred at a time: the warehouse may be far away."""
-    for start in range(0, len(items), 100):
-        some = items[start : start + 100]
-        yield from zip(some, _prices(held, some, cost), strict=True)
+    def choose(self, before: datetime) -> list[Proven]:
+        """The windows that were verified longest ago, and not since `before`; the last is cut to what is left."""
+        chosen: list[Proven] = []
+        left = self._budget
+        for item, known in self._priced([i for i in self._coverage.oldest_first() if i.age_key < before]):
+            rest, price = item, known
+            while price > left >= self._cost.of(0):
+                part = self._cut(rest, left)
+                if part is None:
+                    self.stuck = self.stuck or self._is_too_much(left, price)
+                    break
+                if part.price <= left:
+                    chosen.append(part.item)
+                    left -= part.price
+                else:
+                    self.stuck = self.stuck or self._is_too_much(left, part.price)
+                if part.fills:
+                    return chosen
+                if part.behind is None:
+                    break
+                rest, price = part.behind, self._price(part.behind)
+            else:
+                if price > left:
+                    break
+                chosen.append(rest)
+                left -= price
+        return chosen
 
+    def _is_too_much(self, left: int, price: int) -> bool:
+        return self._cost.rows(left) > 0 and price > self._budget
 
-def _prices(held: Held, items: list[Proven], cost: Cost) -> list[int]:
-    """Requests for each of these windows, with what lies in their margins."""
-    wide = [Window(i.window.lo - MARGIN, i.window.hi + MARGIN + _SECOND) for i in items]
-    return [cost.of(max(i.rows, rows)) for i, rows in zip(items, held.count(wide), strict=True)]
+    def _priced(self, items: list[Proven]) -> Iterator[tuple[Proven, int]]:
+        """Windows and their prices, a hundred at a time: the warehouse may be far away."""
+        for some in batches(items, 100):
+            yield from zip(some, self._prices(some), strict=True)
 
+    def _prices(self, items: Sequence[Proven]) -> list[int]:
+        """Requests for each of these windows, with what lies in their margins."""
+        wide = [Window(i.window.lo - MARGIN, i.window.hi + MARGIN + _SECOND) for i in items]
+        return [
+            self._cost.of(max(i.rows, rows)) for i, rows in zip(items, self._held.count(wide), strict=True)
+        ]
 
-def _cut(
-    coverage: Coverage, held: Held, item: Proven, left: int, cost: Cost
-) -> tuple[Proven | None, Proven | None, bool]:
-    """Part of a window that so many requests can read; or that of a second too crowded for them.
+    def _price(self, item: Proven) -> int:
+        return self._prices([item])[0]
 
-    Returns:
-        The part, what lies behind it, and whether the part uses what is left.
+    def _cut(self, item: Proven, left: int) -> Part | None:
+        """Cut off what so many requests can read, or a second that is too crowded for them; nothing if neither is."""
+        rows = self._cost.rows(left)
+        times = self._held.cuts(item.window, rows)[:1] if rows > 0 else []
+        if not times:
+            return None
+        at = second(times[0])
+        for edge in (
+            at + _SECOND,
+            at - _CLEAR,
+        ):  # behind the last customer who fits, or clear of a crowd there
+            if item.window.lo < edge < item.window.hi:
+                part = self._up_to(edge, item)
+                price = self._price(part)
+                if price <= left:
+                    return Part(part, price, self._split_off(part, item), fills=edge > at)
+        edge = at + _SECOND + _CLEAR
+        if edge >= item.window.hi:
+            return Part(item, self._price(item), None, fills=False)
+        part = self._up_to(edge, item)
+        return Part(part, self._price(part), self._split_off(part, item), fills=False)
 
-    """
-    times = held.cuts(item.window, cost.rows(left))[:1] if cost.rows(left) > 0 else []
-    if not times:
-        return None, None, False
-    window, at = item.window, second(times[0])
-    for edge in (at + _SECOND, at - _CLEAR):
-        if window.lo < edge < window.hi:
-            part = Proven(Window(window.lo, edge), held.count([Window(window.lo, edge)])[0], item.verified_at)
-            if _prices(held, [part], cost)[0] <= left:
-                return part, _split(coverage, item, part), edge > at
-    edge = at + _SECOND + _CLEAR
-    if edge >= window.hi:
-        return item, None, False
-    part = Proven(Window(window.lo, edge), held.count([Window(window.lo, edge)])[0], item.verified_at)
-    return part, _split(coverage, item, part), False
+    def _up_to(self, edge: datetime, item: Proven) -> Proven:
+        window = Window(item.window.lo, edge)
+        return Proven(window, self._held.count([window])[0], item.verified_at)
 
-
-def _split(coverage: Coverage, item: Proven, part: Proven) -> Proven:
-    coverage.split(item.window, part.window.hi, part.rows)
-    return next(found for found in coverage if found.window.lo == part.window.hi)
+    def _split_off(self, part: Proven, item: Proven) -> Proven:
+        """Part them in the coverage too; what lies behind the part."""
+        self._coverage.split(item.window, part.window.hi, part.rows)
+        return next(found for found in self._coverage if found.window.lo == part.window.hi)
 
 
 def readable(budget: int, cost: Cost) -> int:
@@ -140,7 +161,7 @@ def readable(budget: int, cost: Cost) -> int:
     return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
 
 
-def runs_to_refresh(coverage: Coverage, held: Held, budget: int, cost: Cost) -> int | None:
+def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> int | None:
     """Within how many runs every customer is read again, at this budget; `None` if never."""
     if cost.rows(budget) <= 0:
         return None

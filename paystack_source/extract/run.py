@@ -1,15 +1,16 @@
-"""One run of copying customers, as a stream of events; knows neither dlt nor where the rows go.
+"""One run of copying customers, as a stream of events. It knows neither dlt nor where the rows go.
 
     look      one request: the newest page and how many customers there are
     explain   while that does not equal what is held: newest pages, unproven windows, parts of windows found by
               counting halves, at last the whole list
     refresh   the windows that were verified longest ago are read again, as far as the budget goes
 
-The stream can be put down between any two events and taken up again: the caller decides where a checkpoint ends.
+The caller may stop between any two events, load what came so far, and go on: it decides where a checkpoint ends.
 """
 
 from __future__ import annotations
 
+import contextlib
 import uuid
 from collections import deque
 from datetime import UTC, datetime, timedelta
@@ -17,20 +18,21 @@ from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
-from paystack_source.extract import arrow
-from paystack_source.extract.account import Account
-from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Tally
+from paystack_source.errors import Rejected
+from paystack_source.extract import arrow, ledger
+from paystack_source.extract.account import AccountGuard
+from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Summary
 from paystack_source.extract.fallbacks import (
-    between_seconds,
-    differing,
+    Older,
+    around_oldest,
+    differing_parts,
     filters_hold,
-    narrowed,
-    not_shown,
+    range_entry,
     readings_for,
 )
-from paystack_source.extract.ledger import Entry, Held, Look, Present, count_entry, entry_of
+from paystack_source.extract.ledger import Entry, HeldCustomers, NewestPage, PresentCustomers
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
-from paystack_source.extract.refresh import Cost, oldest, readable, runs_to_refresh
+from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
 
@@ -62,7 +64,7 @@ class Extraction:
     def __init__(  # noqa: PLR0913  # one place where a run is described
         self,
         reader: Reader,
-        held: Held,
+        held: HeldCustomers,
         coverage: Coverage,
         *,
         bounds: Window | None = None,
@@ -72,27 +74,25 @@ class Extraction:
         run_id: str | None = None,
     ) -> None:
         self.reader = reader
-        self.held = Present(held)
+        self.held = PresentCustomers(held)
         self.coverage = coverage
         self.refresh_budget = refresh_budget
         self.run_id = run_id or uuid.uuid4().hex[:12]
-        self.tally = Tally()
+        self.tally = Summary()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
         self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
-        self.filters_ignored_at = filters_ignored_at
-        if filters_ignored_at is not None and self._started - filters_ignored_at > TRY_FILTERS_AGAIN:
-            self.filters_ignored_at = None
-        self._cost = Cost()
-        self._stuck = False  # more customers in one second than the budget can read again
-        self._entries = 0
+        believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
+        self.filters_ignored_at = filters_ignored_at if believed else None
+        self._stuck = False  # the budget is too small for the customers of one second
+        self._entries, self._cost = 0, Cost()
         self._uncounted = False  # a search ended early because the API gave no total
-        self._pending = Pending()
+        self._pending, self._older = Pending(), Older(self.held)
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
-        self._account = Account(self.held)
+        self._account = AccountGuard(self.held)
 
     # -- the run --------------------------------------------------------------------------------------------------
 
@@ -144,8 +144,10 @@ class Extraction:
         else:
             filtered = not self.filters_ignored and filters_hold(self.reader, shown)
             yield from self._read_range(window, filtered=filtered)
-        if self._gone:
-            entry = not_shown(window, len(self._gone), self.run_id, self._number(), self._now())
+        self._older.to_ask, seen = True, self.tally.rows_seen
+        if (yield from self._contradicted(window)) or self._gone:
+            difference = self.tally.rows_seen - seen - len(self._gone)
+            entry = range_entry(window, difference, self.run_id, self._number(), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
@@ -166,6 +168,7 @@ class Extraction:
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
+        self._older.to_ask = not self.coverage.begins
         look = yield from self._look()
         steps = (self._top, self._gaps, self._searched)
         total = None
@@ -174,7 +177,7 @@ class Extraction:
                 yield from self._complete(look)
                 return
             if look.total is None:
-                yield from self._without_totals()
+                yield from self._whole(look)
                 return
             before, total = self._entries, look.total
             yield from step(look)
@@ -192,7 +195,7 @@ class Extraction:
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> Generator[Event, None, Look]:
+    def _look(self) -> Generator[Event, None, NewestPage]:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
@@ -200,34 +203,62 @@ class Extraction:
         self._account.check(table, total)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
-        look = self._compared(total, table)
+        asked_at = page.asked_at or self._now()
+        look = self._compared(total, table, asked_at)
         if look.missing == -len(self._gone) and total not in self._believed:
             self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
         if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
             # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
             yield Checkpoint()
-            look = self._compared(total, table)
+            look = self._compared(total, table, asked_at)
+        if self._adds_up(look) and (yield from self._contradicted(ALWAYS, table)):
+            return (yield from self._look())
         return look
 
-    def _compared(self, total: int | None, table: pa.Table) -> Look:
-        return Look(total, table, self._unknown(table), self.held.total() + self._pending.added)
+    def _contradicted(self, window: Window, newest: pa.Table | None = None) -> Generator[Event, None, bool]:
+        """Whether other questions show customers whom the list, and its total with it, leaves out; takes them.
+
+        A list may end at a number of customers, and count no more. After everybody was read, it is asked for
+        those who are older than the oldest; before customers are marked as gone, for the oldest of these.
+        """
+        if self.filters_ignored:
+            return False
+        found = False
+        for lo, hi in (*self._older.questions(window, newest), *around_oldest(self.held, self._gone)):
+            with contextlib.suppress(Rejected):
+                table = self.reader.parse(self.reader.ask(Query(lo, hi, 1))).table
+                ids = set(table.column("id").to_pylist())
+                found = found or bool(self._gone & ids)
+                self._gone -= ids
+                older = arrow.cut(table, window.clip(Window(BEGIN, hi)))
+                unknown = arrow.unseen(older, self.held.known(ids) | (self._pending.emitted & ids))
+                if unknown.num_rows:
+                    found = True
+                    self._older.note(arrow.oldest(unknown))
+                    yield from self._loose(unknown)
+        self._older.to_ask = self._older.to_ask and found
+        return found
+
+    def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> NewestPage:
+        held = self.held.total() + self._pending.added
+        return NewestPage(total, table, self._unknown(table), held, asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
         ids = set(table.column("id").to_pylist())
-        if self._gone & ids - arrow.undated(table):
-            self._filters_are_ignored()  # their window does not show who is there
+        if self._gone & ids - arrow.undated(table):  # their window does not show who is there
+            self._filters_are_ignored()
         self._gone -= ids
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
-    def _adds_up(self, look: Look) -> bool:
+    def _adds_up(self, look: NewestPage) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
         return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)
 
-    def _complete(self, look: Look) -> Iterator[Event]:
+    def _complete(self, look: NewestPage) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
-        yield from self._mark_gone()
+        yield from self._mark_gone(look.asked_at)
         now, times = self._now(), dict(arrow.created(look.unknown)).values()
         for item in list(self.coverage):
             if late := sum(at in item.window for at in times if at):
@@ -249,10 +280,10 @@ class Extraction:
             self._pending.loose.update(arrow.created(table))
             yield from self._rows(table, "new")
 
-    def _mark_gone(self) -> Iterator[Event]:
+    def _mark_gone(self, since: datetime) -> Iterator[Event]:
         """Their window was read whole without them, and the total of the whole list does without them as well."""
         if self._gone:
-            marked = arrow.missing_since(self.held.rows(self._gone), self._now())
+            marked = arrow.missing_since(self.held.rows(self._gone), since)
             self.tally.rows_missing += marked.num_rows
             self.held.marked.update(arrow.created(marked))
             self._gone.clear()
@@ -266,9 +297,9 @@ class Extraction:
 
     # -- explaining what is missing -------------------------------------------------------------------------------
 
-    def _top(self, look: Look) -> Iterator[Event]:
+    def _top(self, look: NewestPage) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
-        if look.total is None or look.missing is None or look.missing < 0 or not self.coverage:
+        if look.total is None or look.missing is None or look.missing < 0 or self._older.to_ask:
             return
         wanted = look.unknown.num_rows + look.missing + len(self._gone)
         pages = range(2, -(-wanted // max(look.table.num_rows, 1)) + 1)
@@ -281,67 +312,41 @@ class Extraction:
         if unknown.num_rows == wanted and all(page.meta.total in (None, look.total) for page in found):
             yield from self._complete(look._replace(unknown=unknown))
 
-    def _gaps(self, _look: Look) -> Iterator[Event]:
+    def _gaps(self, _look: NewestPage) -> Iterator[Event]:
         """Windows that were never proven."""
+        if not self.filters_ignored:
+            gaps = self.coverage.gaps(Window(BEGIN, frozen_end(self._now())))
+            yield from self._windowed(gaps, "first read")
+
+    def _searched(self, _look: NewestPage) -> Iterator[Event]:
+        """Parts of proven windows where counts differ: customers came late or are gone, or the warehouse lost some."""
         if self.filters_ignored:
             return
-        now = self._now()
-        yield from self._windowed(self.coverage.gaps(Window(BEGIN, frozen_end(now))), "first read")
-
-    def _searched(self, _look: Look) -> Iterator[Event]:
-        """Parts of proven windows where the API counts otherwise than the warehouse.
-
-        Customers came late with an old date, or are gone, or the warehouse lost some.
-        """
-        if self.filters_ignored:
-            return
-        self._recount()
-        items = list(self.coverage)
         try:
-            found = list(differing([i.window for i in items], [i.rows for i in items], self._count))
-            parts = [part for window in found for part in self._narrowed(window)]
+            parts = differing_parts(self.reader, self.held, self.coverage, self._pending, self._gone)
         except FiltersIgnoredError:
             self._filters_are_ignored()
-            return
         except NoTotalError:
             self._uncounted = True
-            return
-        yield from self._windowed(parts, "repair")
+        else:
+            yield from self._windowed(parts, "repair")
 
-    def _recount(self) -> None:
-        """Let the warehouse say how many it holds of each proven window, but for those that it does not show."""
-        items = [i for i in self.coverage if not any(w.overlaps(i.window) for w in self._pending.deltas)]
-        counts = self.held.count([item.window for item in items], self._gone)
-        for item, rows in zip(items, counts, strict=True):
-            loose = sum(at in item.window for at in self._pending.loose.values() if at)
-            self.coverage.add(Proven(item.window, rows + loose, item.verified_at))
-
-    def _count(self, lo: datetime, hi: datetime) -> int:
-        return self.reader.count(*between_seconds(lo, hi))
-
-    def _narrowed(self, window: Window) -> list[Window]:
-        """The parts of a window that differ; all of it if its customers are not in the warehouse yet."""
-        if window in self._pending.deltas:
-            return [window]
-        return narrowed(window, self.held, self._gone, self._count)
-
-    def _whole(self, look: Look) -> Iterator[Event]:
-        """Read the whole list as one window. It needs no filter, and a killed run begins it anew."""
+    def _whole(self, look: NewestPage) -> Iterator[Event]:
+        """Read the whole list as one window. It needs no filter and no total, and a killed run begins it anew."""
+        self._older.begin_anew()
         yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
-
-    def _without_totals(self) -> Iterator[Event]:
-        """Walk the whole list at least twice, because the API never says how many customers there are."""
-        yield from self._read([Reading(ALWAYS, (None, None))], "whole list")
-        self.tally.complete = True
+        if look.total is None:  # there is no total to explain: it was walked until two walks agreed
+            if (yield from self._contradicted(ALWAYS)):
+                yield self._count_entry(look, proven=False)
+            self.tally.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------
 
     def _windowed(self, windows: list[Window], kind: str) -> Iterator[Event]:
         """Read windows, newest first; the whole list if the API does not filter."""
         try:
-            yield from self._read(
-                (part for window in reversed(windows) for part in self.reader.split(window)), kind
-            )
+            parts = (part for window in reversed(windows) for part in self.reader.split(window))
+            yield from self._read(parts, kind)
         except FiltersIgnoredError:
             self._filters_are_ignored()
 
@@ -358,26 +363,29 @@ class Extraction:
 
     def _note_undated(self, table: pa.Table) -> None:
         """Customers without a creation time belong to no window, whichever window shows them."""
-        ids = arrow.undated(table)
-        if ids:
+        if ids := arrow.undated(table):
             self._undated |= ids
-            self._pending.loose.update(dict.fromkeys(ids - self.held.known(ids)))
+            self._pending.loose |= dict.fromkeys(ids - self.held.known(ids))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Record a window that was read, and note who is held but no longer shown."""
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
-        self._gone = self._gone - result.ids
+        self._gone -= result.ids
+        if kind != "refresh":
+            self._older.note(result.oldest)
         if result.proven:
             self._gone |= held - result.ids - self._undated
         new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
-        self._pending.settle(result.window, new, result.left)
+        whole = self.filters_ignored or self.coverage.begins
+        window = result.window if whole else self._older.proven_part(result)
+        self._pending.settle(window, new, result.left)
         self.tally.windows += 1
         if result.proven:
-            self._cover(result)
-        before = self._before[result.window]
-        entry = entry_of(result, run_id=self.run_id, number=self._number(), kind=kind, held_before=before)
+            self._cover(result._replace(window=window))
+        number, before = self._number(), self._before[result.window]
+        entry = ledger.entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
         if not result.proven:
             self.tally.unproven.append(entry)
         yield entry
@@ -390,12 +398,8 @@ class Extraction:
             rows = self.held.count([around.window], self._gone)[0] + self._pending.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
-        for edge in (window.lo, window.hi):
-            for item in self.coverage.inside(window):
-                if edge in item.window and edge != item.window.lo:
-                    older = self.held.count([Window(item.window.lo, edge)])[0]
-                    self.coverage.split(item.window, edge, older)
-        self.coverage.add(Proven(window, len(result.ids) - len(result.ids & self._undated), result.read_at))
+        self.coverage.cut_free(window, lambda part: self.held.count([part])[0])
+        self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
 
     # -- refreshing -----------------------------------------------------------------------------------------------
 
@@ -408,9 +412,10 @@ class Extraction:
         if self._pending.touches(self.coverage.before(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
         before = self.tally.rows_seen
-        chosen = oldest(self.coverage, self.held, self.refresh_budget, self._started, self._cost)
-        self._stuck = chosen.stuck
-        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen.items]
+        refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
+        chosen = refresh.choose(self._started)
+        self._stuck = refresh.stuck
+        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
         try:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
@@ -428,12 +433,10 @@ class Extraction:
         self._entries += 1
         return self._entries
 
-    def _count_entry(self, look: Look, *, proven: bool) -> Entry:
+    def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        after = None if self._pending.emitted else look.held
-        entry = count_entry(
-            look, run_id=self.run_id, number=self._number(), held_after=after, proven=proven, at=self._now()
-        )
+        number, after = self._number(), None if self._pending.emitted else look.held
+        entry = ledger.count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
         if not proven:
             self.tally.unproven.append(entry)
         return entry

@@ -52,6 +52,9 @@ class Result(NamedTuple):
     requests: int
     how: str
     read_at: datetime
+    """When the last page was there."""
+    oldest: datetime | None = None
+    """The oldest creation time in the window."""
     unreadable: int = 0
 
     @property
@@ -73,6 +76,7 @@ class Reading:
         self.unreadable = 0
         self.seen: set[int] = set()  # distinct ids of all passes
         self.inside: set[int] = set()  # those of them that lie in the window
+        self.oldest: datetime | None = None  # of those
         self.raw: list[tuple[int, Page]] = []  # in, not digested
         self.outstanding = 0
         self.passes: list[str] = []

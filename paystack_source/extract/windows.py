@@ -14,10 +14,10 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.errors import ConfigError
-from paystack_source.values import in_utc
+from paystack_source.values import parse_time, read_time, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 """Stands for "no lower bound": older than any customer."""
@@ -43,8 +43,8 @@ class Window:
     hi: datetime
 
     def __str__(self) -> str:
-        start = "the beginning" if self.lo <= BEGIN else stamp(self.lo)
-        return f"{start} to {'the end' if self.hi >= END else stamp(self.hi)}"
+        start = "the beginning" if self.lo <= BEGIN else time_text(self.lo)
+        return f"{start} to {'the end' if self.hi >= END else time_text(self.hi)}"
 
     def __contains__(self, moment: datetime) -> bool:
         return self.lo <= moment < self.hi
@@ -104,6 +104,11 @@ class Coverage:
     def rows(self) -> int:
         return sum(item.rows for item in self._items)
 
+    @property
+    def begins(self) -> bool:
+        """Whether the beginning of time is proven."""
+        return bool(self._items) and BEGIN in self._items[0].window
+
     def add(self, item: Proven) -> None:
         """Record a window; what it overlaps is no longer proven outside of it."""
         self.drop(item.window)
@@ -122,6 +127,13 @@ class Coverage:
                     Proven(Window(cut, window.hi), max(item.rows - rows_before, 0), item.verified_at),
                 ]
                 return
+
+    def cut_free(self, window: Window, count: Callable[[Window], int]) -> None:
+        """Cut what reaches over an edge of `window` in two there; `count` says how many customers a part has."""
+        for edge in (window.lo, window.hi):
+            for item in self.inside(window):
+                if edge in item.window and edge != item.window.lo:
+                    self.split(item.window, edge, count(Window(item.window.lo, edge)))
 
     def gaps(self, within: Window) -> list[Window]:
         """The parts of `within` that are not proven, oldest first."""
@@ -168,7 +180,12 @@ class Coverage:
     def dump(self) -> list[list[Any]]:
         """A form that JSON can hold."""
         return [
-            [stamp(i.window.lo), stamp(i.window.hi), i.rows, stamp(i.verified_at) if i.verified_at else None]
+            [
+                time_text(i.window.lo),
+                time_text(i.window.hi),
+                i.rows,
+                time_text(i.verified_at) if i.verified_at else None,
+            ]
             for i in self._items
         ]
 
@@ -177,9 +194,9 @@ class Coverage:
         """What `dump` gave; overlapping or backward entries (a damaged state) are left out, so read again."""
         coverage = cls()
         for lo, hi, rows, verified in dumped:
-            window = Window(moment(lo), moment(hi))
+            window = Window(parse_time(lo), parse_time(hi))
             if not window.empty and not coverage.inside(window):
-                coverage.add(Proven(window, int(rows), moment(verified) if verified else None))
+                coverage.add(Proven(window, int(rows), parse_time(verified) if verified else None))
         return coverage
 
 
@@ -213,6 +230,16 @@ def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
     return [Window(lo, hi) for lo, hi in pairwise(edges)]
 
 
+def _read(given: str | datetime) -> datetime:
+    time = read_time(given)
+    if time is None:
+        raise ConfigError(
+            f"{given!r} is not a time",
+            advice="Write a date (2026-01-31) or a time (2026-01-31T08:00:00Z); without a zone it is UTC.",
+        )
+    return time
+
+
 def second(value: datetime) -> datetime:
     return value.replace(microsecond=0)
 
@@ -220,31 +247,6 @@ def second(value: datetime) -> datetime:
 def frozen_end(now: datetime) -> datetime:
     """The end of the current second: rows that come later are the next run's."""
     return second(now.astimezone(UTC)) + timedelta(seconds=1)
-
-
-def stamp(value: datetime) -> str:
-    """ISO 8601 in UTC with milliseconds, as Paystack writes times."""
-    return value.astimezone(UTC).isoformat(timespec="milliseconds").replace("+00:00", "Z")
-
-
-def moment(value: str | datetime) -> datetime:
-    """Read an ISO 8601 time or date; one without a zone is UTC.
-
-    Raises:
-        ConfigError: It is no time.
-
-    """
-    if isinstance(value, datetime):
-        parsed = value
-    else:
-        try:
-            parsed = datetime.fromisoformat(value.strip())
-        except (ValueError, AttributeError):
-            raise ConfigError(
-                f"{value!r} is not a time",
-                advice="Write a date (2026-01-31) or a time (2026-01-31T08:00:00Z); without a zone it is UTC.",
-            ) from None
-    return in_utc(parsed)
 
 
 def bounds(start: str | datetime | None, end: str | datetime | None) -> Window | None:
@@ -256,13 +258,8 @@ def bounds(start: str | datetime | None, end: str | datetime | None) -> Window |
     """
     if start is None and end is None:
         return None
-    window = Window(BEGIN if start is None else moment(start), END if end is None else moment(end))
+    times = [default if given is None else _read(given) for given, default in ((start, BEGIN), (end, END))]
+    window = Window(*times)
     if window.empty:
         raise ConfigError("the end of the range is not after its start", advice="Swap --from and --to.")
     return window
-
-
-__all__ = [
-    "ALWAYS", "BEGIN", "END", "MARGIN", "SMALL_ROWS", "WINDOW_ROWS", "Coverage", "Proven", "Window",
-    "bounds", "cut_at", "frozen_end", "moment", "second", "stamp",
-]  # fmt: skip

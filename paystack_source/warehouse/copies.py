@@ -1,8 +1,8 @@
 """The warehouse copy, found and asked: whether there is one, which runs it holds, and when it was read.
 
 What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs` has
-the run with as many `events` as the run's journal. A copy that was deleted, renamed, restored, or is one of several
-therefore never counts for more than it has.
+the run with as many `events` as the run's journal, and if it shows no customer as they were before the run. A copy that
+was deleted, renamed, restored, overwritten, or is one of several therefore never counts for more than it has.
 """
 
 from __future__ import annotations
@@ -77,9 +77,34 @@ class Copy:
         return str(lines[0][0]) if lines else None
 
     def runs_held(self) -> dict[str, int]:
-        """By run, how many events of its journal the copy holds."""
+        """By run, how many events of its journal the copy holds; without runs that it held and that are overwritten."""
         lines = self._ask_runs("run_id, events", "")
-        return {str(run): int(events) for run, events in lines if events is not None}
+        lost = self._overwritten() if lines else set()
+        return {str(run): int(events) for run, events in lines if events is not None and run not in lost}
+
+    def _overwritten(self) -> set[str]:
+        """The runs that changed a customer whom the copy shows as they were before.
+
+        A page that was asked for before a run, and loaded after the run was, puts the old values back.
+        """
+
+        def question(customers: str, rows: str) -> str:
+            by_key = (
+                f"SELECT r.run_id FROM {rows} r JOIN {customers} c ON c.{ours} = r.{theirs}"
+                f" WHERE r.outcome = 'applied' AND r.operation IN ('risk-action', 'update', 'create')"
+                " AND c._last_seen_at < r.finished_at"
+                for ours, theirs in (("id", "customer_id"), ("customer_code", "customer_code"))
+            )
+            return " UNION ".join(by_key)
+
+        if self.destination in DUCKDB:
+            dataset = quoted_name(self.dataset)
+            lines = self._ask_file(question(f"{dataset}.customers", f"{dataset}.write_back_rows"))
+        else:
+            lines = Warehouse(self.extract_pipeline()).ask(
+                lambda sql: question(sql.table, sql.named("write_back_rows"))
+            )
+        return {str(line[0]) for line in lines}
 
     def writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
@@ -95,13 +120,8 @@ class Copy:
 
     def _ask_runs(self, columns: str, where: str) -> list[tuple[Any, ...]]:
         """Lines of `write_back_runs`; none if there is no such table, or one of an older version."""
-        if self.destination in DUCKDB:  # asked directly: a pipeline takes its time to begin
-            path = duckdb_file(self.destination)
-            query = f"SELECT {columns} FROM {quoted_name(self.dataset)}.write_back_runs{where}"
-            try:
-                return _ask_duckdb(path, query) if path.is_file() else []
-            except (duckdb.CatalogException, duckdb.BinderException):
-                return []
+        if self.destination in DUCKDB:
+            return self._ask_file(f"SELECT {columns} FROM {quoted_name(self.dataset)}.write_back_runs{where}")
         pipeline = self.writeback_pipeline()
         pipeline.sync_destination()
         if "events" not in columns_of(pipeline, "write_back_runs"):
@@ -109,6 +129,14 @@ class Copy:
         return Warehouse(pipeline, "write_back_runs").ask(
             lambda sql: f"SELECT {columns} FROM {sql.table}{where}"
         )
+
+    def _ask_file(self, query: str) -> list[tuple[Any, ...]]:
+        """Ask DuckDB's file directly, since a pipeline takes its time to begin; nothing if a table is not there."""
+        path = duckdb_file(self.destination)
+        try:
+            return _ask_duckdb(path, query) if path.is_file() else []
+        except (duckdb.CatalogException, duckdb.BinderException):
+            return []
 
     def _has_customers(self, path: Path, *, read_only: bool) -> bool:
         with duckdb.connect(str(path), read_only=read_only) as connection:

@@ -17,10 +17,11 @@ import pyarrow as pa
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, Held
+from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
-from paystack_source.extract.windows import Coverage, Window, moment, stamp
+from paystack_source.extract.windows import Coverage, Window
+from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import (
     LOAD_ID,
     MERGED,
@@ -204,7 +205,7 @@ class Copying:
         coverage = Coverage([] if anew else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
         # A copy of what was recorded: the extraction adds to its own what it proves.
-        held: Held = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
+        held: HeldCustomers = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
         if anew and isinstance(held, Warehouse):
             held = Afresh(held)
         self.extraction = Extraction(
@@ -213,7 +214,7 @@ class Copying:
             coverage,
             bounds=self.window,
             refresh_budget=0 if anew else self.refresh_budget,
-            filters_ignored_at=moment(noticed) if (noticed := state.get("filters_ignored_at")) else None,
+            filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
         self._events = cast("Generator[Event]", self.extraction.events())
         return self.extraction, self._events
@@ -221,7 +222,7 @@ class Copying:
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
-        state["filters_ignored_at"] = stamp(noticed) if noticed else None
+        state["filters_ignored_at"] = time_text(noticed) if noticed else None
 
 
 class _Batch:

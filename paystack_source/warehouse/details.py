@@ -12,24 +12,23 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import dlt
 import pyarrow as pa
 
+from paystack_source.extract.arrow import TIME
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
     JSON_COLUMNS,
-    TIME,
     Due,
     Fetched,
     authorization_rows,
     details_row,
-    fetch_all,
+    fetch_customers,
 )
-from paystack_source.extract.windows import moment
+from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse
 
@@ -82,7 +81,7 @@ def fetch_details(
     due, waiting = _due(pipeline, budget)
     for start in range(0, len(due), BATCH):
         batch = due[start : start + BATCH]
-        pipeline.run(details_source(list(fetch_all(client, batch)), include=include))
+        pipeline.run(details_source(list(fetch_customers(client, batch)), include=include))
         if on_rows:
             on_rows(len(batch))
     return DetailsReport(len(due), waiting)
@@ -91,7 +90,7 @@ def fetch_details(
 def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> Iterator[Fetched]:
     """Customers whose details are missing or stale, with Paystack's answers."""
     due, _ = _due(pipeline, budget)
-    yield from fetch_all(client, due)
+    yield from fetch_customers(client, due)
 
 
 @dataclass(frozen=True, slots=True)
@@ -117,13 +116,11 @@ def details_resources(
             yield _Batch(batch)
 
     def details(batch: _Batch) -> pa.Table:
-        now = datetime.now(UTC)
-        rows = [details_row(due, answer, include, now) for due, answer in batch.pairs]
+        rows = [details_row(fetched, include) for fetched in batch.pairs]
         return storable(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
     def authorizations(batch: _Batch) -> pa.Table | None:
-        now = datetime.now(UTC)
-        rows = [row for due, answer in batch.pairs for row in authorization_rows(due, answer, include, now)]
+        rows = [row for fetched in batch.pairs for row in authorization_rows(fetched, include)]
         return storable(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
@@ -188,7 +185,7 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
             f" ORDER BY c.{words.created_at} DESC, c.{words.id} DESC LIMIT {budget:d}"
         )
     )
-    due = [Due(int(r[0]), str(r[1]), r[2] and moment(r[2]), r[3], int(r[4] or 0)) for r in rows]
+    due = [Due(int(r[0]), str(r[1]), r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]
     return due, int(total[0][0]) - len(due) if total else 0
 
 

@@ -16,11 +16,14 @@ from typing import TYPE_CHECKING, Any
 
 import dlt
 import duckdb
+import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source import customer
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
+from paystack_source.values import json_text, quoted_name
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
 from paystack_source.warehouse.queries import Warehouse, numbers
 
@@ -39,6 +42,8 @@ COLUMNS: Mapping[str, Any] = {
     "_fingerprint": {"data_type": "text"},
     **LOAD_ID,
 }
+
+_JSON = {column.name for column in customer.COLUMNS if column.kind == "json"}
 
 BASELINE_ROWS = 20_000
 _BEHIND = "history_behind"
@@ -229,7 +234,7 @@ def _as_versions(table: pa.Table) -> pa.Table:
     parts = [f"'{name}=' || " + _sql_text(name, table.schema.field(name).type) for name in names]
     memory = duckdb.connect()
     memory.execute("SET TimeZone = 'UTC'")
-    memory.register("customers", table)
+    memory.register("customers", _spelled_alike(table))
     fingerprints = memory.execute(
         f"SELECT md5(concat_ws(chr(31), {', '.join(parts)}, 'missing=' || (_missing_since IS NOT NULL)))"
         " FROM customers"
@@ -242,8 +247,23 @@ def _as_versions(table: pa.Table) -> pa.Table:
     )
 
 
+def _spelled_alike(table: pa.Table) -> pa.Table:
+    """The customers with JSON in one spelling: PostgreSQL gives it back with other spaces and another order."""
+    for name in _JSON & set(table.column_names):
+        spelled = pa.array(map(_plain_json, table.column(name).to_pylist()), pa.string())
+        table = table.set_column(table.column_names.index(name), name, spelled)
+    return table
+
+
+def _plain_json(text: str | None) -> str | None:
+    try:
+        return text and json_text(msgspec.json.decode(text), ordered=True)
+    except msgspec.DecodeError:
+        return text
+
+
 def _sql_text(name: str, kind: pa.DataType) -> str:
-    quoted = '"' + name.replace('"', '""') + '"'
+    quoted = quoted_name(name)
     return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
 
 

@@ -17,6 +17,8 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 
+from paystack_source.values import quoted_name
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
@@ -53,7 +55,7 @@ class LakeReader:
 
     def escape_column_name(self, name: str) -> str:
         """The name as DuckDB takes it."""
-        return '"' + name.replace('"', '""') + '"'
+        return quoted_name(name)
 
     def make_qualified_table_name(self, table: str) -> str:
         """A view of the table. Raises `DestinationUndefinedEntity` if there is no such table."""

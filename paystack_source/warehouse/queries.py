@@ -1,4 +1,4 @@
-"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.Held`.
+"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.HeldCustomers`.
 
 Times are written the way each destination wants them, names are qualified and quoted by dlt, so that the same few
 questions work on every destination that dlt can query.
@@ -14,11 +14,12 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.extract.windows import BEGIN, END, Coverage, moment
+from paystack_source.extract.windows import BEGIN, END, Coverage
+from paystack_source.values import batches, parse_time
 from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from dlt.destinations.sql_client import SqlClientBase
@@ -96,7 +97,7 @@ class Warehouse:
                 f" AS placed WHERE MOD(place, {rows}) = 0 ORDER BY place"
             )
         )
-        return [moment(row[0]) for row in found]
+        return [parse_time(row[0]) for row in found]
 
     def most_at_once(self) -> int:
         return int(
@@ -108,6 +109,10 @@ class Warehouse:
             )
             or 0
         )
+
+    def oldest(self) -> datetime | None:
+        found = self._one(lambda sql: f"SELECT MIN({sql.created_at}) FROM {sql.table} WHERE {sql.present}")
+        return parse_time(found) if found else None
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
@@ -216,6 +221,9 @@ class Remembered:
     def most_at_once(self) -> int:
         return 0
 
+    def oldest(self) -> datetime | None:
+        return None
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return set()
 
@@ -229,12 +237,6 @@ class Afresh(Remembered):
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return self._warehouse.accounts()
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Parts of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
 
 
 def numbers(ids: Iterable[int]) -> str:

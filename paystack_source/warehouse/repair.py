@@ -15,10 +15,10 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from paystack_source.values import batches
 from paystack_source.warehouse.destinations import MERGED, as_arrow, is_lake, keeping, reading, storable, suit
 from paystack_source.warehouse.history import HISTORY, history_resource
 from paystack_source.warehouse.lake import AGE
-from paystack_source.warehouse.queries import batches
 
 if TYPE_CHECKING:
     from collections.abc import Iterator

@@ -13,8 +13,9 @@ import pytest
 from paystack_source import errors
 from paystack_source.api import client, keys, models
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound, parse_time
+from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound
 from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
+from paystack_source.values import parse_time
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply
 from tests.events import Gate

@@ -68,9 +68,9 @@ def test_errors_say_all_on_one_line():
 
 def test_the_figures_of_the_retries_are_the_policys():
     policy = RetryPolicy()
-    assert f"tried {policy.attempts} times in all and for at most {policy.patience:.0f} s" in ERRORS
-    assert f"429 is tried {policy.refusals} times" in ERRORS.replace("\n", " ")
-    assert f"up to {policy.first} s, 1 s, 2 s, … {policy.ceiling:.0f} s" in ERRORS
+    assert f"tried {policy.attempts} times in all and for at most {policy.timeout:.0f} s" in ERRORS
+    assert f"429 is tried {policy.rate_limited_attempts} times" in ERRORS.replace("\n", " ")
+    assert f"up to {policy.wait_initial} s, 1 s, 2 s, … {policy.wait_max:.0f} s" in ERRORS
 
 
 @pytest.mark.parametrize("name", OPERATIONS)

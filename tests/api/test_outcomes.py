@@ -109,7 +109,9 @@ def test_retries_of_a_read_end(connect, clock):
 
 def test_retries_end_early_when_the_time_is_up(connect, clock):
     with RawServer(refusal(500, "Oops")) as server:
-        client = connect(server, retry=RetryPolicy(attempts=100, patience=150.0, first=60.0, ceiling=60.0))
+        client = connect(
+            server, retry=RetryPolicy(attempts=100, timeout=150.0, wait_initial=60.0, wait_max=60.0)
+        )
         with pytest.raises(Unavailable):
             read(client)
     assert len(server.requests) < 15

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.api.clock import Clock
-from paystack_source.api.quota import Budget, Quota, Reading, read_headers
+from paystack_source.api.quota import Budget, Quota, QuotaHeaders, read_headers
 from tests.api.quota_world import EPOCH, Crowd, Server
 from tests.events import PATIENCE, until
 
@@ -144,7 +144,7 @@ def test_the_headers_limit_wins_over_a_default_that_is_too_low():
 def test_an_explicit_cap_is_never_raised_by_headers():
     budget = Budget(5, cap=5)
     budget.charge()
-    budget.settle(0.0, 0.1, Reading(600, 599, (30.0, 32.0)))
+    budget.settle(0.0, 0.1, QuotaHeaders(600, 599, (30.0, 32.0)))
     sent = 1
     while budget.wait(0.2) == 0:
         budget.charge()
@@ -157,7 +157,7 @@ def test_without_a_limit_only_a_429_stops():
     for _ in range(1000):
         assert budget.wait(1.0) == 0
         budget.charge()
-    budget.settle(1.0, 2.0, Reading(100, 0, (10.0, 12.0)), refused=True)
+    budget.settle(1.0, 2.0, QuotaHeaders(100, 0, (10.0, 12.0)), refused=True)
     assert budget.wait(2.0) == pytest.approx(12.0)
     assert budget.wait(14.0) == 0
 
@@ -185,7 +185,7 @@ def test_a_429_frees_at_its_reset_what_was_answered_before():
         budget.charge()
         budget.settle(0.0, 1.0)  # would count until 61
     budget.charge()
-    budget.settle(2.0, 3.0, Reading(10, 0, (8.0, 10.0)), refused=True)
+    budget.settle(2.0, 3.0, QuotaHeaders(10, 0, (8.0, 10.0)), refused=True)
     assert budget.wait(3.0) == pytest.approx(10.0)
     assert budget.wait(13.0) == 0
     for _ in range(10):  # the whole limit, one after another
@@ -199,7 +199,7 @@ def test_an_answer_without_headers_inside_a_known_window_ends_with_it():
     budget = Budget(10)
     for _ in range(2):
         budget.charge()
-    budget.settle(0.0, 1.0, Reading(10, 9, (29.0, 31.0)))
+    budget.settle(0.0, 1.0, QuotaHeaders(10, 9, (29.0, 31.0)))
     budget.settle(0.0, 2.0)  # lost, but sent in this window or before
     assert sendable(budget, 32.1) == 10
 
@@ -208,7 +208,7 @@ def test_each_answer_narrows_the_end_of_the_window():
     budget = Budget(2)
     for late in (40.0, 31.0):  # a slow answer, then a quick one of the same window
         budget.charge()
-        budget.settle(0.0, 1.0, Reading(2, 1, (29.0, late)))
+        budget.settle(0.0, 1.0, QuotaHeaders(2, 1, (29.0, late)))
     assert budget.wait(1.0) == pytest.approx(31.0)
 
 
@@ -216,8 +216,10 @@ def test_an_answer_of_an_older_window_that_comes_late_changes_nothing():
     budget = Budget(100)
     for _ in range(2):
         budget.charge()
-    budget.settle(60.0, 61.0, Reading(100, 99, (57.0, 59.0)))
-    budget.settle(1.0, 61.5, Reading(100, 0, (0.0, 2.0)))  # sent a minute ago, counted in the window before
+    budget.settle(60.0, 61.0, QuotaHeaders(100, 99, (57.0, 59.0)))
+    budget.settle(
+        1.0, 61.5, QuotaHeaders(100, 0, (0.0, 2.0))
+    )  # sent a minute ago, counted in the window before
     assert sendable(budget, 64.0) == 99
 
 
@@ -225,7 +227,7 @@ def test_what_others_have_used_is_counted():
     budget = Budget(100)
     for remaining in (50, 3, 40):  # in any order: the least is the latest
         budget.charge()
-        budget.settle(0.0, 1.0, Reading(100, remaining, (29.0, 31.0)))
+        budget.settle(0.0, 1.0, QuotaHeaders(100, remaining, (29.0, 31.0)))
     assert sendable(budget, 1.0) == 3
     assert budget.wait(1.0) == pytest.approx(31.0)
 
@@ -262,7 +264,7 @@ class TestHeaders:
         reading = read_headers(
             {"x-ratelimit-limit": "100", "x-ratelimit-remaining": "7", "x-ratelimit-reset": "30"}, EPOCH
         )
-        assert reading == Reading(100, 7, (29.0, 31.0))
+        assert reading == QuotaHeaders(100, 7, (29.0, 31.0))
 
     def test_fractions_are_taken_as_they_are(self):
         assert read_headers({"x-ratelimit-reset": "1.25"}, EPOCH).ends == pytest.approx((1.24, 1.26))
@@ -376,7 +378,7 @@ def test_an_answer_wakes_who_waits_for_it():
         thread.start()
     until(lambda: len(quota._lane("list").queue) == 5)
     assert not got
-    quota.settle(alone, Reading(600, 599, (30.0, 32.0)))
+    quota.settle(alone, QuotaHeaders(600, 599, (30.0, 32.0)))
     for thread in threads:
         thread.join(PATIENCE)
     assert len(got) == 5
@@ -411,13 +413,13 @@ def test_nobody_overtakes_who_waits():
 def test_a_wait_is_told_once_however_often_an_answer_interrupts_it():
     clock, told = HandClock(), []
     quota = Quota(lambda: Budget(3, cap=3), clock, lambda *wait: told.append(wait))
-    quota.settle(quota.acquire("list"), Reading(3, 2, (29.0, 31.0)))
+    quota.settle(quota.acquire("list"), QuotaHeaders(3, 2, (29.0, 31.0)))
     pending = [quota.acquire("list") for _ in range(2)]
     waiter = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
     waiter.start()
     for count, charge in enumerate(pending, start=1):
         clock.wait_for_rests(count)
-        quota.settle(charge, Reading(3, 0, (29.0, 31.0)))  # sets its event, which ends the rest
+        quota.settle(charge, QuotaHeaders(3, 0, (29.0, 31.0)))  # sets its event, which ends the rest
         with clock.moved:
             clock.moved.notify_all()
     clock.wait_for_rests(3)
@@ -457,6 +459,6 @@ def test_ctrl_c_ends_a_wait_and_lets_the_next_one_in(interrupt):
 def test_the_reason_of_a_wait_is_told(clock):
     told = []
     quota = Quota(lambda: Budget(100), clock, lambda *wait: told.append(wait))
-    quota.settle(quota.acquire("update"), Reading(100, 0, (8.0, 10.0)), refused=True)
+    quota.settle(quota.acquire("update"), QuotaHeaders(100, 0, (8.0, 10.0)), refused=True)
     quota.acquire("update")
     assert told == [(10.0, "update", "rate_limited")]

@@ -8,12 +8,12 @@ from paystack_source.api import workers
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
 from paystack_source.errors import ClosedError
-from paystack_source.extract.details import Due, fetch_all
+from paystack_source.extract.details import Due, fetch_customers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.window_read import Query, Reading
 from paystack_source.extract.windows import ALWAYS
 from tests.api.conftest import KEY
-from tests.api.raw_server import RawServer, ok, refusal
+from tests.api.raw_server import SILENCE, RawServer, ok, refusal
 from tests.events import PATIENCE, until
 
 
@@ -195,7 +195,7 @@ def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, mo
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:
-        taking = fetch_all(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
+        taking = fetch_customers(client, [Due(n, code, None, None, 0) for n, code in enumerate(codes)])
         next(taking)
         assert waits.resting.acquire(timeout=PATIENCE)
         threads = [t for t in threading.enumerate() if t.name.startswith("paystack-worker")]
@@ -206,3 +206,41 @@ def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, mo
             thread.join(PATIENCE)
             assert not thread.is_alive()
         assert server.stats.total == 1
+
+
+@pytest.mark.parametrize("how", ["stopped", "closed"])
+def test_a_read_that_nobody_wants_any_longer_is_not_waited_for(how, ask):
+    stop = Stop()
+    with (
+        RawServer(SILENCE, ok([])) as server,
+        PaystackClient(
+            KEY, base_url=server.url, quota=0, max_in_flight=1, timeout=(10.0, 2.0 * PATIENCE)
+        ) as client,
+    ):
+        asked = ask(client.until(stop))
+        until(lambda: server.requests)
+        client.break_off_reads()  # nobody stopped yet
+        assert asked.threads[0].is_alive()
+        if how == "stopped":
+            stop.stopped = True
+            client.break_off_reads()
+        else:
+            client.close()
+        assert asked.ended() == [ClosedError]
+        if how == "stopped":
+            assert client.list().rows == []  # on another connection than the one that was shut
+            assert server.connections == 2
+
+
+def test_a_write_is_waited_for_though_nobody_wants_it_any_longer(ask):
+    stop = Stop()
+    with RawServer(SILENCE) as server, PaystackClient(KEY, base_url=server.url, quota=0) as client:
+        asked = ask(client.until(stop), call=lambda asking: asking.set_risk_action("CUS_1", "deny"))
+        until(lambda: server.requests)
+        stop.stopped = True
+        client.break_off_reads()
+        client.close()
+        asked.threads[0].join(0.2)
+        assert asked.threads[0].is_alive()
+        server._open[0].sendall(ok({"id": 1}))
+        assert asked.ended() == []

@@ -4,8 +4,13 @@ from __future__ import annotations
 
 import errno
 import json
+import os
+import signal
 import sqlite3
 import stat
+import threading
+import time
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,6 +18,12 @@ import pytest
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import EventKind, JournalEvent
+from paystack_source.cli.terminal import Terminal
+from paystack_source.errors import ExitCode
+from paystack_source.sandbox import parse_faults
+from tests.events import until
+
+ANSWER_TIMEOUT = 60  # seconds, the client's default
 
 FIELDS = {
     "run_id", "operation", "rows", "applied", "skipped_noop", "accepted_pending", "rejected", "unknown",
@@ -608,3 +619,33 @@ def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk, damaged):
     assert [one["run_id"] for one in listed.json["runs"]] == [good]
     assert bad in listed.err
     assert desk.bulk("plan", *deny).code == 0
+
+
+@pytest.mark.parametrize(
+    ("silent", "left"), [("set_risk_action", "unknown"), ("fetch", "unsent")], ids=["a change", "a read"]
+)
+def test_ctrl_c_waits_for_no_read_and_says_at_once_what_it_waits_for(desk, monkeypatch, silent, left):
+    # Each customer is read before they are changed.
+    monkeypatch.setattr("paystack_source.bulk.service.RECHECK_AFTER", timedelta(0))
+    path, told = desk.risk_file(3), []
+    planned = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--refresh", "live")
+    desk.api.configure(faults=parse_faults(f"hang@{silent}=1"))
+
+    def warn(_terminal, text):
+        told.append(str(text))
+        if "under way" in told[-1] and silent != "fetch":
+            signal.raise_signal(signal.SIGINT)  # it would be waited for
+
+    def press():
+        until(lambda: desk.api.stats.in_flight == 3)
+        os.kill(os.getpid(), signal.SIGINT)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Terminal, "warn", warn)
+        threading.Thread(target=press, daemon=True).start()
+        began = time.monotonic()
+        said = desk.bulk("apply", planned.json["plan_file"], "--yes")
+    assert time.monotonic() - began < ANSWER_TIMEOUT
+    assert said.code == ExitCode.INTERRUPTED
+    assert any("under way" in text and "60 s" in text for text in told)
+    assert desk.bulk("status", "latest").json[left] == 3

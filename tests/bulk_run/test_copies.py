@@ -176,6 +176,35 @@ def test_runs_are_laid_over_the_copy_in_the_order_in_which_they_were(desk, extra
     assert ask(desk, sql) == [("allow",)]
 
 
+@pytest.mark.parametrize("loaded", ["meanwhile", "by the next plan"])
+def test_a_page_that_was_asked_for_before_a_run_does_not_look_newer_than_the_run(
+    desk, extract, monkeypatch, loaded
+):
+    extract()
+    listing, pages, denied = PaystackClient.list, [], []
+
+    def slow(self, **question):
+        page = listing(self, **question)
+        if question.get("to") is not None and not pages:  # of a window, which is read again
+            pages.append(page)
+            with monkeypatch.context() as patch:
+                if loaded != "meanwhile":
+                    patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
+                denied.append(deny(desk))
+        return page
+
+    with monkeypatch.context() as patch:
+        patch.setattr(PaystackClient, "list", slow)
+        extract()
+    assert bool(denied[0].json["warnings"]) == (loaded != "meanwhile")
+    codes = str(tuple(c["customer_code"] for c in desk.customers(ROWS)))
+    sql = f"select distinct risk_action from paystack.customers where customer_code in {codes}"
+    assert ask(desk, sql) == [("default",)]  # the page was loaded last
+    said = to_send(desk)
+    assert (said.json["to_send"], said.json["noop"], said.json["requests"]) == (ROWS, 0, ROWS)
+    assert ask(desk, sql) == [("deny",)]
+
+
 def test_an_answer_of_another_shape_is_loaded_like_one_that_is_read(desk, extract):
     extract()
     person = desk.customers(1)[0]

@@ -65,6 +65,7 @@ class Odd:
     late_by: int = 0  # created so many seconds before it arrives, at most
     page_ignored: bool = False
     deepest: int = 0  # pages beyond this one are refused
+    most: int = 0  # no question shows or counts more customers than this, the newest of them
     seed: int = 0
 
 
@@ -146,6 +147,7 @@ class FakeApi:
             if by_cursor and odd.cursors == "unfiltered"
             else self._ordered(from_, to)
         )
+        chosen = chosen[: odd.most or None]
         if by_cursor:
             start = chosen.index(int(cursor.removeprefix("at:"))) if cursor else 0
             if odd.short and self.random.random() < odd.short:
@@ -278,6 +280,10 @@ class FakeHeld:
 
     def most_at_once(self) -> int:
         return max(Counter(row["created_at"] for row in self.present.values()).values(), default=0)
+
+    def oldest(self) -> datetime | None:
+        self._sort()
+        return self._dated[0][0] if self._dated else None
 
     def accounts(self) -> set:
         return {(row["domain"], row["integration"]) for row in self.stored.values()}

@@ -275,6 +275,26 @@ def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkey
     copy.assert_equal()
 
 
+def test_a_whole_list_that_a_later_run_reads_counts_everybody_once():
+    copy = Copy(FakeApi(ages(1, 0), Odd(cap=5)))
+    copy.run()
+    copy.api.clock.now += timedelta(hours=1)
+    answer, before = copy.api._list, copy.api.requests
+
+    def changing(*question):
+        if copy.api.requests - before == 0:
+            copy.api.customers.pop(1, None), copy.api.when.pop(1, None)
+        if copy.api.requests - before == 2:
+            copy.api.add(copy.api.clock.now)
+        return answer(*question)
+
+    copy.api._list = changing
+    assert copy.run().tally.complete
+    assert "whole list" in {entry.kind for entry in copy.entries}
+    assert Coverage.load(copy.state["coverage"]).rows == 2
+    copy.assert_equal()
+
+
 def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever():
     copy = Copy(many(500), window_rows=100)
     copy.run()
@@ -414,6 +434,41 @@ def test_an_answer_without_a_total_is_asked_for_again_and_is_no_sign_of_a_filter
     copied.assert_equal()
 
 
+@pytest.mark.parametrize("most", [20, 100, 400])
+@pytest.mark.parametrize("meta", ["documented", "other", "cursor_only"])
+def test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complete(most, meta):
+    copy = Copy(many(1_000, most=most, meta=meta), window_rows=300)
+    for _ in range(3):
+        tally = copy.run(refresh_budget=30).tally
+        assert not tally.complete
+        assert tally.unproven
+    assert len(copy.held.present) > most
+    window = Window(NOON - timedelta(seconds=9_000_000), NOON - timedelta(seconds=1_000))
+    assert not Copy(copy.api, window_rows=300).run(bounds=window).tally.complete
+
+
+@pytest.mark.parametrize("new", [0, 5, 150])
+def test_nobody_is_marked_as_missing_by_a_list_that_ends_at_a_number_since(new):
+    copy = Copy(many(1_000), window_rows=300)
+    assert copy.run().tally.complete
+    copy.api.odd.most = 400
+    for _ in range(3):
+        copy.api.clock.now += timedelta(hours=1)
+        copy.api.add(*(copy.api.clock.now for _ in range(new)))
+        run = copy.run(refresh_budget=30)
+        assert (run.tally.complete, run.tally.rows_missing) == (False, 0)
+    copy.api.odd.most = 0
+    assert copy.run().tally.complete
+    copy.assert_equal()
+
+
+@pytest.mark.parametrize("stop_after", range(1, 6))
+def test_a_killed_run_does_not_forget_to_ask_who_is_older(stop_after):
+    copy = Copy(many(1_000, most=400), window_rows=1_000, load_every=1)
+    copy.run(stop_after=stop_after)
+    assert not copy.run().tally.complete
+
+
 def test_counts_that_never_come_are_no_sign_of_a_filter_that_does_not_filter():
     copy = Copy(many(700), window_rows=100)
     copy.run()
@@ -537,7 +592,7 @@ def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
     window = Window(NOON - timedelta(seconds=5_000_000), NOON - timedelta(seconds=2_000_000))
     assert copy.run(bounds=window).tally.complete
     assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
-    assert copy.requests <= 11
+    assert copy.requests <= 12
     assert copy.run().tally.complete
     copy.assert_equal()
 

@@ -52,6 +52,11 @@ UNPROVEN = {
     "its length as total, no cursors": {"heard": without("use_cursor", "next"), "meta": page_length},
     "one page, the total of all": {"heard": lambda _: {"perPage": "100"}, "meta": only(total=ALL)},
     "100 as total, and all is heard": {"meta": lambda _q, m, _r: m | {"total": 100}},
+    "pages and totals end at 180": {
+        "heard": without("use_cursor", "next"),
+        "rows": lambda question, rows: rows[: max(280 - 100 * int(question.get("page", 1)), 0)],
+        "meta": lambda _q, meta, _r: meta | {"total": min(meta["total"], 180), "next": None},
+    },
     "a cursor that returns itself": {"heard": without(*PAGES), "meta": only(next="x")},
     "a cursor that goes round": {"heard": without("page"), "meta": cycling},
     "a cursor that leads to empty pages for ever": {

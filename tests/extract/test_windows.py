@@ -19,9 +19,8 @@ from paystack_source.extract.windows import (
     bounds,
     cut_at,
     frozen_end,
-    moment,
-    stamp,
 )
+from paystack_source.values import parse_time, time_text
 
 NOON = datetime(2026, 3, 1, 12, tzinfo=UTC)
 seconds = st.integers(0, 60)
@@ -80,8 +79,8 @@ def test_what_is_remembered_comes_back(items):
 
 
 def test_a_damaged_memory_is_read_again_rather_than_trusted():
-    window = [stamp(NOON), stamp(NOON + timedelta(hours=1)), 5, None]
-    backwards = [stamp(NOON + timedelta(hours=9)), stamp(NOON + timedelta(hours=8)), 5, None]
+    window = [time_text(NOON), time_text(NOON + timedelta(hours=1)), 5, None]
+    backwards = [time_text(NOON + timedelta(hours=9)), time_text(NOON + timedelta(hours=8)), 5, None]
     assert [item.rows for item in Coverage.load([window, window, backwards])] == [5]
 
 
@@ -130,7 +129,7 @@ def test_halving_finds_each_difference_that_does_not_cancel_another(pairs):
     ],
 )
 def test_times_are_utc_unless_they_say_otherwise(text, expected):
-    assert moment(text) == expected
+    assert parse_time(text) == expected
 
 
 @pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "01/03/2026"])

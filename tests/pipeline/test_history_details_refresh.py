@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import json
 from dataclasses import replace
 from datetime import UTC, datetime
 
@@ -80,6 +81,17 @@ def test_history_has_every_version_once(pipeline, server, from_the_start):
         pipeline, "select count(*), count(distinct id), count(_valid_to) from paystack.customers_history"
     )
     assert (total, people, ended) == (325, 323, 2)
+
+
+def test_json_that_the_destination_spells_otherwise_is_no_other_version(pipeline, server):
+    copy(pipeline, server)
+    people = {row["id"]: row["metadata"] for row in server.customers_truth() if row["metadata"]}
+    assert people
+    for number, metadata in people.items():  # as PostgreSQL's jsonb does
+        spelled = json.dumps(dict(reversed(metadata.items())), indent=1).replace("'", "''")
+        ask(pipeline, f"update paystack.customers set metadata = '{spelled}' where id = {number}")
+    copy(pipeline, server, history=True)
+    assert ask(pipeline, "select count(*), count(_valid_to) from paystack.customers_history") == [(320, 0)]
 
 
 def test_what_was_loaded_without_a_history_gets_into_it_once_it_is_asked_for_again(pipeline, server):

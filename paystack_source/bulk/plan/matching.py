@@ -237,12 +237,13 @@ class Matching:
         """What to ask Paystack for, each customer once; `most` of them, if there are more.
 
         "needed": customers without whose present state the plan cannot be made; "stale": also those that the
-        copy lacks or saw last before `stale_before` (rows that do not say when: `as_of`); "all": every
+        copy lacks or saw last before `stale_before` (if no row says when: `as_of`); "all": every
         customer that a row means; "doubted": those who may hold an odd value.
         """
         conditions = {
             "all": "true",
-            "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, $2, 'epoch'::TIMESTAMPTZ) < $1",
+            "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, CASE WHEN NOT (SELECT "
+            "bool_or(_last_seen_at IS NOT NULL) FROM base) THEN $2 END, 'epoch'::TIMESTAMPTZ) < $1",
             "needed": "false",
             "doubted": "i.row IN (SELECT row FROM doubts WHERE reason <> '')",
         }

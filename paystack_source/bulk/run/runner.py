@@ -179,6 +179,11 @@ class Runner:
         if self._ended is None:
             self._ended = SessionEnd(reason)
 
+    @property
+    def interrupted(self) -> bool:
+        """Whether a person, or a scheduler, stopped it."""
+        return self._silent
+
     def check(self, action: Action) -> None:
         """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
         if not self._may(action):
