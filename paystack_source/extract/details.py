@@ -15,6 +15,7 @@ import msgspec
 import pyarrow as pa
 
 from paystack_source.api import workers
+from paystack_source.extract.arrow import TIME
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -38,7 +39,6 @@ _CARD = (
     "account_name",
 )  # fmt: skip
 
-TIME = pa.timestamp("us", tz="UTC")
 DETAILS_SCHEMA = pa.schema(
     [
         pa.field("id", pa.int64(), nullable=False),

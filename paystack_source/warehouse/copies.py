@@ -15,7 +15,8 @@ import duckdb
 from paystack_source.customer import COLUMNS
 from paystack_source.values import in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.destinations import columns_of, read_table
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.warehouse.dlt_quirks import drop_state_of_another_place
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import open_pipeline
 
@@ -84,7 +85,7 @@ class Copy:
     def writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
         pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
-        forget_other_places(pipeline)
+        drop_state_of_another_place(pipeline)
         return pipeline
 
     def extract_pipeline(self) -> Pipeline:

@@ -13,16 +13,16 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dlt
 import pyarrow as pa
 
+from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
     JSON_COLUMNS,
-    TIME,
     Due,
     Fetched,
     authorization_rows,
@@ -30,7 +30,8 @@ from paystack_source.extract.details import (
     fetch_all,
 )
 from paystack_source.extract.windows import moment
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
@@ -48,7 +49,7 @@ DETAILS_BUDGET = 600
 
 BATCH = 500
 
-_DLT_TYPES = {pa.int64(): "bigint", pa.string(): "text", pa.bool_(): "bool", TIME: "timestamp"}
+_DLT_TYPES = {arrow: kind for kind, arrow in ARROW_TYPES.items() if kind != "json"}
 
 
 class DetailsReport(NamedTuple):
@@ -95,7 +96,7 @@ def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Answers:
     pairs: list[Fetched]
 
 
@@ -110,21 +111,21 @@ def details_resources(
 ) -> tuple[DltResource, DltResource]:
     """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
 
-    def fetched() -> Iterator[_Batch]:
-        suit(DETAILS, AUTHORIZATIONS)
+    def fetched() -> Iterator[_Answers]:
+        apply_destination_hints(DETAILS, AUTHORIZATIONS)
         pairs = iter(answers())
         while batch := list(itertools.islice(pairs, BATCH)):
-            yield _Batch(batch)
+            yield _Answers(batch)
 
-    def details(batch: _Batch) -> pa.Table:
+    def details(batch: _Answers) -> pa.Table:
         now = datetime.now(UTC)
         rows = [details_row(due, answer, include, now) for due, answer in batch.pairs]
-        return storable(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
+        return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
-    def authorizations(batch: _Batch) -> pa.Table | None:
+    def authorizations(batch: _Answers) -> pa.Table | None:
         now = datetime.now(UTC)
         rows = [row for due, answer in batch.pairs for row in authorization_rows(due, answer, include, now)]
-        return storable(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
+        return rows_to_load(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
     return (
@@ -164,35 +165,29 @@ def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
 def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
-    known = _has_table(pipeline, DETAILS) and not emptied(DETAILS)
+    known = is_loaded(pipeline, DETAILS) and not is_being_replaced(DETAILS)
 
-    def stale(words: Any) -> str:  # noqa: ANN401
-        details = words.named(DETAILS) if known else None
-        join = f" LEFT JOIN {details} d ON d.{words.id} = c.{words.id}" if details else ""
-        pairs = ((words.row_updated_at, words.updated_at), (words.row_risk_action, words.risk_action))
+    def stale(sql: Any) -> str:  # noqa: ANN401
+        details = sql.named(DETAILS) if known else None
+        join = f" LEFT JOIN {details} d ON d.{sql.id} = c.{sql.id}" if details else ""
+        pairs = ((sql.row_updated_at, sql.updated_at), (sql.row_risk_action, sql.risk_action))
         # A null of one side alone differs too; not every destination has IS DISTINCT FROM.
         changes = [
             f"d.{ours} <> c.{theirs} OR (d.{ours} IS NULL AND c.{theirs} IS NOT NULL)"
             f" OR (d.{ours} IS NOT NULL AND c.{theirs} IS NULL)"
             for ours, theirs in pairs
         ]
-        differs = f" AND (d.{words.id} IS NULL OR {' OR '.join(changes)})" if details else ""
-        return f" FROM {words.table} c{join} WHERE c.{words.present}{differs}"
+        differs = f" AND (d.{sql.id} IS NULL OR {' OR '.join(changes)})" if details else ""
+        return f" FROM {sql.table} c{join} WHERE c.{sql.present}{differs}"
 
     held = "d.{0}".format if known else "NULL AS {0}".format
-    total = warehouse.ask(lambda words: f"SELECT COUNT(*){stale(words)}")
+    total = warehouse.ask(lambda sql: f"SELECT COUNT(*){stale(sql)}")
     rows = warehouse.ask(
-        lambda words: (
-            f"SELECT c.{words.id}, c.{words.customer_code}, c.{words.updated_at}, c.{words.risk_action},"
-            f" {held(words.authorizations)}{stale(words)}"
-            f" ORDER BY c.{words.created_at} DESC, c.{words.id} DESC LIMIT {budget:d}"
+        lambda sql: (
+            f"SELECT c.{sql.id}, c.{sql.customer_code}, c.{sql.updated_at}, c.{sql.risk_action},"
+            f" {held(sql.authorizations)}{stale(sql)}"
+            f" ORDER BY c.{sql.created_at} DESC, c.{sql.id} DESC LIMIT {budget:d}"
         )
     )
     due = [Due(int(r[0]), str(r[1]), r[2] and moment(r[2]), r[3], int(r[4] or 0)) for r in rows]
     return due, int(total[0][0]) - len(due) if total else 0
-
-
-def _has_table(pipeline: dlt.Pipeline, table: str) -> bool:
-    # typed as if it always had a schema, but it has none before its first load
-    known = pipeline.default_schema.tables if cast("str | None", pipeline.default_schema_name) else {}
-    return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))

@@ -14,17 +14,18 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.extract.windows import BEGIN, END, Coverage, moment
+from paystack_source.extract.windows import BEGIN, END, moment
+from paystack_source.values import batches
 from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Sequence
     from datetime import datetime
 
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.extract.windows import Window
+    from paystack_source.extract.windows import Coverage, Window
     from paystack_source.warehouse.lake import LakeReader
 
 TABLE = "customers"
@@ -92,8 +93,8 @@ class Warehouse:
         found = self._all(
             lambda sql: (
                 f"SELECT {sql.created_at} FROM (SELECT {sql.created_at}, ROW_NUMBER() OVER (ORDER BY"
-                f" {sql.created_at}) AS place FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
-                f" AS placed WHERE MOD(place, {rows}) = 0 ORDER BY place"
+                f" {sql.created_at}) AS row_nr FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
+                f" AS numbered WHERE MOD(row_nr, {rows}) = 0 ORDER BY row_nr"
             )
         )
         return [moment(row[0]) for row in found]
@@ -120,39 +121,39 @@ class Warehouse:
     def exists(self) -> bool:
         """Whether the table is there, be it empty."""
         return (
-            self._ask(lambda words: f"SELECT COUNT(*) FROM {words.table}", lambda cursor: cursor.fetchall())
+            self._ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}", lambda cursor: cursor.fetchall())
             is not None
         )
 
-    def ask(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
+    def ask(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
         """The rows of any other question about this table; none if it is not there."""
         return self._all(question)
 
     # -- how they are asked ---------------------------------------------------------------------------------------
 
-    def _one(self, question: Callable[[Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
+    def _one(self, question: Callable[[SqlNames], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
         rows = self._all(question)
         return rows[0][0] if rows else None
 
-    def _all(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
+    def _all(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
-    def arrow(self, question: Callable[[Words], str]) -> pa.Table | None:
+    def arrow(self, question: Callable[[SqlNames], str]) -> pa.Table | None:
         """The answer to any question about this table as Arrow; `None` if the table is not there."""
         return self._ask(question, lambda cursor: as_arrow(cursor, columns_of(self._pipeline, self._table)))
 
-    def _ask(self, question: Callable[[Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
             self._client = self._client or client_of(self._pipeline)
             with reading(self._pipeline, self._client) as client:
-                words = Words(client, self._table)
-                with client.execute_query(question(words)) as cursor:
+                names = SqlNames(client, self._table)
+                with client.execute_query(question(names)) as cursor:
                     return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 
 
-class Words:
+class SqlNames:
     """Names and times as one destination writes them."""
 
     def __init__(self, client: SqlClientBase[Any] | LakeReader, table: str) -> None:
@@ -184,18 +185,25 @@ class Words:
         return str((write or _GENERIC.format_datetime_literal)(value, 6, not caps.supports_tz_aware_datetime))
 
 
-class Remembered:
-    """Stands in where the destination cannot be queried: knows what was recorded, and nobody by name."""
+class CountsOnly:
+    """Stands in where the warehouse cannot be asked, or is about to be emptied: nobody is known by name.
 
-    def __init__(self, coverage: Coverage) -> None:
-        self._coverage = coverage
+    It knows how many customers were recorded per window, and whose customers are held.
+    """
+
+    def __init__(
+        self, coverage: Coverage | None = None, accounts: Collection[tuple[str | None, int | None]] = ()
+    ) -> None:
+        self._rows = {
+            item.window: item.rows for item in coverage or ()
+        }  # the coverage itself goes on changing
+        self._accounts = set(accounts)
 
     def total(self) -> int:
-        return self._coverage.rows
+        return sum(self._rows.values())
 
     def count(self, windows: Sequence[Window]) -> list[int]:
-        exact = {item.window: item.rows for item in self._coverage}
-        return [exact.get(window, 0) for window in windows]
+        return [self._rows.get(window, 0) for window in windows]
 
     def known(self, ids: Collection[int]) -> set[int]:
         del ids
@@ -217,24 +225,7 @@ class Remembered:
         return 0
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
-        return set()
-
-
-class Afresh(Remembered):
-    """Nobody is held, for reading everything again; but whose customers they are still counts."""
-
-    def __init__(self, warehouse: Warehouse) -> None:
-        super().__init__(Coverage())
-        self._warehouse = warehouse
-
-    def accounts(self) -> set[tuple[str | None, int | None]]:
-        return self._warehouse.accounts()
-
-
-def batches(items: Sequence[Any], size: int) -> Iterator[Sequence[Any]]:
-    """Parts of at most `size`."""
-    for start in range(0, len(items), size):
-        yield items[start : start + size]
+        return self._accounts
 
 
 def numbers(ids: Iterable[int]) -> str:
