@@ -7,6 +7,7 @@ therefore never counts for more than it has.
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,12 +16,13 @@ import duckdb
 from paystack_source.customer import COLUMNS
 from paystack_source.values import in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.destinations import columns_of, read_table
-from paystack_source.warehouse.dlt_quirks import drop_state_of_another_place
+from paystack_source.warehouse.dlt_quirks import drop_foreign_state
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import open_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -46,13 +48,14 @@ class Copy:
             path = duckdb_file(self.destination)
             if not path.is_file():
                 return None
-            try:
-                return path if self._has_customers(path, read_only=True) else None
-            except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-                with duckdb.connect(str(path)) as connection:
-                    if not self._has_customers(path, read_only=False):
-                        return None
+            with _opened(path) as (connection, in_use):
+                customers = connection.execute(
+                    "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
+                    [self.dataset],
+                ).fetchone()
+                if customers and in_use:
                     return connection.table(f"{quoted_name(self.dataset)}.customers").to_arrow_table()
+                return path if customers else None
         pipeline = self.extract_pipeline()
         if not Warehouse(pipeline).total():
             return None
@@ -62,7 +65,7 @@ class Copy:
         """The time since which every customer of the copy was read from Paystack; None if it does not say."""
         lines = Warehouse(self.extract_pipeline()).ask(
             lambda sql: (
-                f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
+                f"SELECT MIN({sql.col('_last_seen_at')}), COUNT(*) - COUNT({sql.col('_last_seen_at')}) FROM {sql.table}"
                 f" WHERE {sql.present}"
             )
         )
@@ -85,7 +88,7 @@ class Copy:
     def writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
         pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
-        drop_state_of_another_place(pipeline)
+        drop_foreign_state(pipeline)
         return pipeline
 
     def extract_pipeline(self) -> Pipeline:
@@ -99,10 +102,14 @@ class Copy:
         if self.destination in DUCKDB:  # asked directly: a pipeline takes its time to begin
             path = duckdb_file(self.destination)
             query = f"SELECT {columns} FROM {quoted_name(self.dataset)}.write_back_runs{where}"
-            try:
-                return _ask_duckdb(path, query) if path.is_file() else []
-            except (duckdb.CatalogException, duckdb.BinderException):
+            if not path.is_file():
                 return []
+            with (
+                _opened(path) as (connection, _),
+                contextlib.suppress(duckdb.CatalogException, duckdb.BinderException),
+            ):
+                return connection.execute(query).fetchall()
+            return []
         pipeline = self.writeback_pipeline()
         pipeline.sync_destination()
         if "events" not in columns_of(pipeline, "write_back_runs"):
@@ -111,19 +118,13 @@ class Copy:
             lambda sql: f"SELECT {columns} FROM {sql.table}{where}"
         )
 
-    def _has_customers(self, path: Path, *, read_only: bool) -> bool:
-        with duckdb.connect(str(path), read_only=read_only) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
-                [self.dataset],
-            ).fetchone()
-        return found is not None
 
-
-def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+    """The file for reading, and whether this very process has it open for writing, e.g. a notebook."""
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute(query).fetchall()
-    except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-        with duckdb.connect(str(path)) as connection:
-            return connection.execute(query).fetchall()
+        connection, in_use = duckdb.connect(str(path), read_only=True), False
+    except duckdb.ConnectionException:
+        connection, in_use = duckdb.connect(str(path)), True
+    with connection:
+        yield connection, in_use

@@ -169,24 +169,26 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
 
     def stale(sql: Any) -> str:  # noqa: ANN401
         details = sql.named(DETAILS) if known else None
-        join = f" LEFT JOIN {details} d ON d.{sql.id} = c.{sql.id}" if details else ""
-        pairs = ((sql.row_updated_at, sql.updated_at), (sql.row_risk_action, sql.risk_action))
+        join = f" LEFT JOIN {details} d ON d.{sql.col('id')} = c.{sql.col('id')}" if details else ""
+        pairs = [
+            (f"d.{sql.col(f'row_{name}')}", f"c.{sql.col(name)}") for name in ("updated_at", "risk_action")
+        ]
         # A null of one side alone differs too; not every destination has IS DISTINCT FROM.
         changes = [
-            f"d.{ours} <> c.{theirs} OR (d.{ours} IS NULL AND c.{theirs} IS NOT NULL)"
-            f" OR (d.{ours} IS NOT NULL AND c.{theirs} IS NULL)"
-            for ours, theirs in pairs
+            f"{fetched} <> {now} OR ({fetched} IS NULL AND {now} IS NOT NULL)"
+            f" OR ({fetched} IS NOT NULL AND {now} IS NULL)"
+            for fetched, now in pairs
         ]
-        differs = f" AND (d.{sql.id} IS NULL OR {' OR '.join(changes)})" if details else ""
+        differs = f" AND (d.{sql.col('id')} IS NULL OR {' OR '.join(changes)})" if details else ""
         return f" FROM {sql.table} c{join} WHERE c.{sql.present}{differs}"
 
     held = "d.{0}".format if known else "NULL AS {0}".format
     total = warehouse.ask(lambda sql: f"SELECT COUNT(*){stale(sql)}")
     rows = warehouse.ask(
         lambda sql: (
-            f"SELECT c.{sql.id}, c.{sql.customer_code}, c.{sql.updated_at}, c.{sql.risk_action},"
-            f" {held(sql.authorizations)}{stale(sql)}"
-            f" ORDER BY c.{sql.created_at} DESC, c.{sql.id} DESC LIMIT {budget:d}"
+            f"SELECT c.{sql.col('id')}, c.{sql.col('customer_code')}, c.{sql.col('updated_at')},"
+            f" c.{sql.col('risk_action')}, {held(sql.col('authorizations'))}{stale(sql)}"
+            f" ORDER BY c.{sql.col('created_at')} DESC, c.{sql.col('id')} DESC LIMIT {budget:d}"
         )
     )
     due = [Due(int(r[0]), str(r[1]), r[2] and moment(r[2]), r[3], int(r[4] or 0)) for r in rows]

@@ -133,7 +133,7 @@ def is_loaded(pipeline: Pipeline, table: str) -> bool:
     return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 
-def drop_state_of_another_place(pipeline: Pipeline) -> None:
+def drop_foreign_state(pipeline: Pipeline) -> None:
     """Drop dlt's local state of this pipeline if it is of another folder or destination.
 
     dlt keeps one state per pipeline name and working folder, whatever the destination is. What was proven in one

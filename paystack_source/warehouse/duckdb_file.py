@@ -15,7 +15,11 @@ LOAD_BYTES: Final = 100_000_000
 """A load ends at so many bytes: DuckDB merges in memory, and never needed more than six times the load (measured)."""
 
 MEMORY_LIMIT: Final = 750_000_000
-"""Bytes that DuckDB may hold: six times a load, and what it needs for itself."""
+"""Bytes that DuckDB may hold: six times a load, and what it needs for itself.
+
+A full refresh is one load of any size. It fits as long as a customer has less than 25 kB on average: a merge has
+about 25,000 rows in its hands at once (measured).
+"""
 
 
 class DuckDbFile:

@@ -24,10 +24,10 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
 from paystack_source.warehouse.dlt_quirks import is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
-from paystack_source.warehouse.queries import Warehouse, numbers
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dlt.extract import DltResource
 
@@ -154,7 +154,7 @@ def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) 
         _fingerprints(_open(first)).keys() if first is not None else set()
     )
     if replaced:
-        ended = _open_versions(history, lambda sql: f"{sql.id} IN ({numbers(replaced)})", "*")
+        ended = _open_versions(history, lambda sql: sql.among(replaced), ())
         parts.append(_ended(_cast(_without_dlt(ended)), begin))
     return pa.concat_tables(parts[::-1], promote_options="permissive") if len(parts) > 1 else fresh
 
@@ -184,7 +184,7 @@ def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
     """Ids and fingerprints of the newest versions held, at least of the customers in `seen`."""
     if seen.num_rows <= FEW:
         ids = seen.column("id").to_pylist()
-        return _open_versions(history, lambda sql: f"{sql.id} IN ({numbers(ids)})")
+        return _open_versions(history, lambda sql: sql.among(ids))
     created = pc.min_max(seen.column("created_at")).as_py()
     if created["min"] is None or pc.any(pc.is_null(seen.column("created_at"))).as_py():
         return _open_versions(history, lambda _sql: "1 = 1")
@@ -192,13 +192,16 @@ def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
     return _open_versions(history, lambda sql: sql.inside(span))
 
 
-def _open_versions(history: Warehouse, where: Callable[[SqlNames], str], what: str = "") -> pa.Table:
+def _open_versions(
+    history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ("id", "_fingerprint")
+) -> pa.Table:
+    """These columns, all if none are named, of the newest versions that are held."""
     if is_being_replaced(HISTORY):
         return _NONE
     found = history.arrow(
         lambda sql: (
-            f"SELECT {what or f'{sql.id}, {sql._fingerprint}'} FROM {sql.table}"  # noqa: SLF001  # a column
-            f" WHERE {sql._valid_to} IS NULL AND {where(sql)}"  # noqa: SLF001
+            f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table}"
+            f" WHERE {sql.col('_valid_to')} IS NULL AND {where(sql)}"
         )
     )
     return _NONE if found is None else found
@@ -213,7 +216,7 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
             lambda sql, window=window: (  # type: ignore[misc]
                 f"SELECT * FROM {sql.table} WHERE {sql.inside(window)}"
                 + (
-                    f" OR {sql.created_at} IS NULL" if window.lo == BEGIN else ""
+                    f" OR {sql.col('created_at')} IS NULL" if window.lo == BEGIN else ""
                 )  # of no window: with the first
             )
         )

@@ -87,7 +87,7 @@ def require_prepared(pipeline: Pipeline) -> None:
     ):
         raise ConfigError(
             f"The dataset {pipeline.dataset_name} needs repair, and this run cannot repair it",
-            advice="Run once without enable_runtime_trace=false, and with the destination given to dlt.pipeline.",
+            advice="Run once by pipeline.run with dlt's runtime trace, and give the destination to dlt.pipeline.",
         )
     delete_loaded_files(pipeline)
 

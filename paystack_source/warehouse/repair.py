@@ -15,7 +15,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from paystack_source.values import batches
+from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
     MERGED,
     apply_destination_hints,
@@ -26,7 +26,7 @@ from paystack_source.warehouse.destinations import (
     table_layout,
 )
 from paystack_source.warehouse.history import HISTORY, history_resource
-from paystack_source.warehouse.lake import AGE
+from paystack_source.warehouse.lake import newest_per_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -193,22 +193,16 @@ def _without_load(rows: pa.Table) -> pa.Table:
 
 
 def _literal(value: object) -> str:
-    return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+    return str(int(value)) if isinstance(value, int) else quoted_text(str(value))
 
 
 def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """One row of each key: a version that ended, the latest look at Paystack."""
-    order = [*(["_valid_to nulls last"] if "_valid_to" in rows.column_names else [])]
-    order += [age for column, age in AGE.items() if column in rows.column_names and column != "_dlt_load_id"]
-    if "_missing_since" not in rows.column_names:
-        order = [age for age in order if "_missing_since" not in age]
-    partition = ", ".join(f'"{key}"' for key in keys)
+    """One row of each key."""
     with duckdb.connect() as memory:
         memory.execute("SET TimeZone = 'UTC'")
         memory.register("held", rows)
         return memory.execute(
-            f"SELECT * FROM held QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition}"  # names, quoted
-            f" ORDER BY {', '.join(order) or 1}) = 1"
+            f"SELECT * FROM held{newest_per_key(keys, rows.column_names)}"  # names, quoted
         ).to_arrow_table()
 
 

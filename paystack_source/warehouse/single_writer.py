@@ -44,7 +44,7 @@ ASK_AGAIN = 0.5
 
 
 @dataclass(slots=True)
-class Run:
+class ActiveRun:
     """A run under way in this process: how deep its calls are nested, and what it holds."""
 
     pipeline: Pipeline
@@ -94,12 +94,12 @@ class Run:
             )
 
 
-_RUNS: dict[int, Run] = {}
+_RUNS: dict[int, ActiveRun] = {}
 
 
-def begin_run(pipeline: Pipeline) -> Run:
+def begin_run(pipeline: Pipeline) -> ActiveRun:
     """A run of this pipeline begins, perhaps inside of another one of it."""
-    run = _RUNS.setdefault(id(pipeline), Run(pipeline))
+    run = _RUNS.setdefault(id(pipeline), ActiveRun(pipeline))
     run.depth += 1
     return run
 
@@ -113,13 +113,13 @@ def end_run(pipeline: Pipeline) -> None:
         run.held.close()
 
 
-def current_run(pipeline: Pipeline) -> Run | None:
+def current_run(pipeline: Pipeline) -> ActiveRun | None:
     """The run that is under way."""
     return _RUNS.get(id(pipeline))
 
 
 @contextlib.contextmanager
-def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[Run]:
+def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRun]:
     """A run that holds folder and dataset.
 
     Raises `AlreadyRunningError` if another run holds the folder and this one is not to wait.

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -22,12 +22,13 @@ from dlt.common import logger
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
-    drop_state_of_another_place,
+    drop_foreign_state,
     follow_runs,
     restart_interrupted_loads,
     set_replace_strategy,
@@ -41,7 +42,7 @@ from paystack_source.warehouse.prepare import (
     restore_schema,
 )
 from paystack_source.warehouse.queries import Warehouse
-from paystack_source.warehouse.single_writer import Run, begin_run, current_run, end_run, exclusive_run
+from paystack_source.warehouse.single_writer import ActiveRun, begin_run, current_run, end_run, exclusive_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -94,41 +95,26 @@ class CopyReport:
     @property
     def whom(self) -> str:
         """Which customers the run was about, after "every customer" or a number of them."""
-        start, end = self._range
+        start, end = edges(self.window or ALWAYS)
         if start and end:
             return f" created from {_short(start)} to {_short(end)}"
         if start:
             return f" created from {_short(start)} on"
         return f" created before {_short(end)}" if end else ""
 
-    @property
-    def _range(self) -> tuple[datetime | None, datetime | None]:
-        """The ends that were given."""
-        window = self.window or ALWAYS
-        return (
-            window.lo if window.lo > BEGIN else None,
-            window.hi if window.hi < END else None,
-        )
-
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` ends with."""
-        start, end = self._range
+        start, end = edges(self.window or ALWAYS)
+        counts = {column.name: getattr(self, column.name) for column in fields(self)}
+        for name in ("complete", "window", "details"):
+            del counts[name]
         return {
             "status": "complete" if self.complete else "incomplete",
-            "key_mode": self.key_mode,
-            "account": self.account,
             "from": start.isoformat() if start else None,
             "to": end.isoformat() if end else None,
-            "rows_seen": self.rows_seen,
-            "rows_new": self.rows_new,
-            "rows_refreshed": self.rows_refreshed,
-            "rows_missing": self.rows_missing,
-            "rows_loaded": self.rows_loaded,
-            "api_total": self.api_total,
-            "warehouse_total": self.warehouse_total,
-            "windows": self.windows,
-            "refresh_runs": self.refresh_runs,
-            "filters_ignored": self.filters_ignored,
+            **counts,
+            "waited_seconds": round(self.waited_seconds, 1),
+            "seconds": round(self.seconds, 2),
             "unproven": [
                 {
                     "from": entry.window_from,
@@ -139,11 +125,6 @@ class CopyReport:
                 }
                 for entry in self.unproven
             ],
-            "requests": self.requests,
-            "retries": self.retries,
-            "rate_limited": self.rate_limited,
-            "waited_seconds": round(self.waited_seconds, 1),
-            "seconds": round(self.seconds, 2),
             **({"details": self.details._asdict()} if self.details else {}),
         }
 
@@ -242,7 +223,7 @@ def _run(
     """The steps of a run, under its locks."""
     client, began, before = copying.client, time.monotonic(), copying.client.stats
     with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
-        drop_state_of_another_place(pipeline)
+        drop_foreign_state(pipeline)
         prepare(pipeline)
         if run.duckdb:
             run.duckdb.limit_memory()
@@ -257,7 +238,7 @@ def _run(
     return report
 
 
-def _load(pipeline: Pipeline, run: Run, copying: Copying, *, history: bool) -> None:
+def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
     """Load after load, until everything is read. Raises what ended the reading, after the rows before it are loaded."""
     if copying.full_refresh:
         # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
@@ -346,7 +327,7 @@ class PlainRuns:
             raise
 
     @staticmethod
-    def _prepare(pipeline: Pipeline, run: Run, step: str) -> None:
+    def _prepare(pipeline: Pipeline, run: ActiveRun, step: str) -> None:
         run.lock_folder()
         if step == "run":
             pipeline.activate()
