@@ -11,7 +11,7 @@ import logging
 import os
 import shutil
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, cast
+from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
@@ -276,8 +276,17 @@ def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load:
 # -- when a run begins and ends ---------------------------------------------------------------------------------------
 
 
-class RunHooks(Protocol):
-    """What is told of each outermost call of a pipeline: `run`, or `extract`, `normalize`, `load` alone."""
+class RunFollower:
+    """Base of what dlt is given to tell of its runs: of each outermost call, be it `run`, or `extract` or `load` alone.
+
+    dlt tells it through `TRACKING_MODULES`, a list without documentation, and not with `enable_runtime_trace=false`. It
+    logs an `Exception` that is raised here, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost
+    call only. An interrupted call ends like one that did nothing; only one that went well has a `LoadInfo`.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: set[int] = set()
+        trace.TRACKING_MODULES.append(cast("Any", self))
 
     def on_start(self, pipeline: Pipeline, step: str) -> None:
         """The call begins."""
@@ -291,26 +300,12 @@ class RunHooks(Protocol):
     def on_end(self, pipeline: Pipeline) -> None:
         """The call is over, however it ended."""
 
-
-class _Tracking:
-    """The module that dlt is given.
-
-    dlt tells of its runs through `TRACKING_MODULES`, a list without documentation, and not with
-    `enable_runtime_trace=false`. It logs an `Exception` that is raised here, and goes on. It calls `on_start_trace` for
-    the outermost call only. An interrupted call ends like one that did nothing; only one that went well has a
-    `LoadInfo`.
-    """
-
-    def __init__(self, hooks: RunHooks) -> None:
-        self._hooks = hooks
-        self._loaded: set[int] = set()
-
     def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
-        self._hooks.on_start(pipeline, step)
+        self.on_start(pipeline, step)
 
     def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         if step == "load":
-            self._hooks.on_load(pipeline)
+            self.on_load(pipeline)
 
     def on_end_trace_step(
         self,
@@ -327,16 +322,11 @@ class _Tracking:
         steps = len(run.steps)
         try:
             if id(pipeline) in self._loaded and not pipeline.has_pending_data:
-                self._hooks.on_loaded(pipeline)
+                self.on_loaded(pipeline)
         finally:
             del run.steps[steps:]  # loads of ours: `last_trace` is to show what the user ran
             self._loaded.discard(id(pipeline))
-            self._hooks.on_end(pipeline)
-
-
-def follow_runs(hooks: RunHooks) -> None:
-    """Have dlt tell of all runs in this process."""
-    trace.TRACKING_MODULES.append(cast("Any", _Tracking(hooks)))
+            self.on_end(pipeline)
 
 
 class CheckedCollector:

@@ -28,8 +28,8 @@ from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, c
 from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
+    RunFollower,
     drop_foreign_state,
-    follow_runs,
     restart_interrupted_loads,
     set_replace_strategy,
 )
@@ -102,17 +102,29 @@ class CopyReport:
             return f" created from {_short(start)} on"
         return f" created before {_short(end)}" if end else ""
 
+    @property
+    def counts(self) -> str:
+        """What either side counts."""
+        theirs = "names no total" if self.api_total is None else f"counts {self.api_total:,}"
+        return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {theirs}"
+
+    def require_complete(self) -> None:
+        """Raise `NotCompleteError` unless the copy was proven complete."""
+        if not self.complete:
+            message = f"The copy could not be proven complete: {self.counts}."
+            raise NotCompleteError(message, details=self.as_json())
+
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` ends with."""
         start, end = edges(self.window or ALWAYS)
-        counts = {column.name: getattr(self, column.name) for column in fields(self)}
+        numbers = {column.name: getattr(self, column.name) for column in fields(self)}
         for name in ("complete", "window", "details"):
-            del counts[name]
+            del numbers[name]
         return {
             "status": "complete" if self.complete else "incomplete",
             "from": start.isoformat() if start else None,
             "to": end.isoformat() if end else None,
-            **counts,
+            **numbers,
             "waited_seconds": round(self.waited_seconds, 1),
             "seconds": round(self.seconds, 2),
             "unproven": [
@@ -212,8 +224,8 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
             on_total=on_total,
         )
         report = _run(pipeline, copying, history=history, details=details, include=include)
-    if not (report.complete or allow_incomplete):
-        raise NotCompleteError("The copy could not be proven complete.", details=report.as_json())
+    if not allow_incomplete:
+        report.require_complete()
     return report
 
 
@@ -305,7 +317,7 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
     return wrong
 
 
-class PlainRuns:
+class PlainRuns(RunFollower):
     """The same for a plain `pipeline.run(paystack_source())`: dlt tells when it begins and ends.
 
     One load, so no checkpoints. dlt only logs an error that is raised here: one of the preparation is kept, and raised
@@ -324,6 +336,9 @@ class PlainRuns:
             self._prepare(pipeline, run, step)
         except Exception as error:
             run.error = error
+            raise
+        except BaseException:
+            end_run(pipeline)  # dlt passes an interrupt on, and does not tell of the end
             raise
 
     @staticmethod
@@ -354,11 +369,11 @@ class PlainRuns:
         report = close(pipeline, run.copied)
         complete_histories(pipeline)
         if report.complete:
-            logger.info(f"Complete: {report.warehouse_total} customers{report.whom}.")
+            logger.info(f"The copy is complete: {report.counts}.")
         else:
             logger.error(
-                f"NOT proven complete: {pipeline.dataset_name} holds {report.warehouse_total} customers{report.whom},"
-                f" and Paystack counts {report.api_total}. The next run reads what is missing."
+                f"The copy in {pipeline.dataset_name} could not be proven complete: {report.counts}. "
+                "The next run reads what is missing."
             )
 
     def on_end(self, pipeline: Pipeline) -> None:
@@ -366,4 +381,3 @@ class PlainRuns:
 
 
 PLAIN_RUNS = PlainRuns()
-follow_runs(PLAIN_RUNS)

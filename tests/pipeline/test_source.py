@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from unittest.mock import Mock
 
 import dlt
 import pytest
@@ -10,6 +11,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.warehouse import sync
+from paystack_source.warehouse.single_writer import current_run
 
 
 @pytest.fixture
@@ -186,3 +188,16 @@ def test_it_is_refused_too_where_the_destination_is_named_with_the_run(pipeline,
     late = dlt.pipeline("one", dataset_name="paystack", pipelines_dir=str(tmp_path / "elsewhere"))
     with pytest.raises(PipelineStepFailed, match="needs repair"):
         late.run(source(server), destination=one.destination)
+
+
+def test_a_preparation_that_is_interrupted_leaves_no_lock_behind(pipeline, sandbox, monkeypatch):
+    server, one = sandbox(customers=60), pipeline()
+    one.run(source(server))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(sync, "prepare", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            one.run(source(server))
+    assert current_run(one) is None
+    server.add_customers(1)
+    pipeline().run(source(server))
+    assert held(one) == 61
