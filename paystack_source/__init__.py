@@ -50,6 +50,7 @@ if TYPE_CHECKING:
         bulk_validate,
     )
     from paystack_source.source import paystack_source
+    from paystack_source.warehouse.sync import CopyReport, copy_customers
 
 __all__ = [
     "AccessError",
@@ -59,6 +60,7 @@ __all__ = [
     "BusyError",
     "ClosedError",
     "ConfigError",
+    "CopyReport",
     "EditedPlan",
     "IdentificationType",
     "InputChanged",
@@ -84,6 +86,7 @@ __all__ = [
     "bulk_set_risk_action",
     "bulk_update",
     "bulk_validate",
+    "copy_customers",
     "paystack_source",
 ]
 
@@ -97,6 +100,8 @@ _HOMES = {
     "bulk_set_risk_action": "helpers",
     "bulk_update": "helpers",
     "bulk_validate": "helpers",
+    "CopyReport": "warehouse.sync",
+    "copy_customers": "warehouse.sync",
     "paystack_source": "source",
 }
 

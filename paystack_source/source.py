@@ -20,7 +20,7 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.extract.windows import bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
-from paystack_source.warehouse.prepare import WATCH
+from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
@@ -57,11 +57,17 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
 
-    A run takes the locks of folder and dataset, finishes loads that were interrupted and mends the dataset first, as
-    the command does. What it cannot do inside dlt's one load: checkpoints, so that an interrupted first load begins
-    anew; a history of the existing copy before its first refresh; a count of the destination after the load, which the
-    next run makes. With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no
-    repair, and dlt's log says so.
+    `pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that
+    were interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes
+    the ledger. What it cannot do, since dlt makes one load of it:
+
+    - There are no checkpoints. A run that is interrupted while it reads begins anew.
+    - The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and
+      does not raise; the next run reads what is missing.
+    - Details are of customers that were held before the run.
+
+    With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and
+    a dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
 
     Args:
         secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
@@ -80,32 +86,33 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
 
     Raises:
-        ConfigError: No usable key or setting, the dataset holds another account's customers, or another Paystack
-            source runs in the same load; dlt wraps what comes while it runs.
+        ConfigError: No usable key or setting, the dataset holds another account's customers, it needs a repair that
+            this run cannot make, or another Paystack source runs in the same load; dlt wraps what comes while it runs.
+        AlreadyRunningError: The dataset's lock was lost while the run held it; dlt wraps it.
         PaystackError: Paystack could not be read; dlt wraps it.
         NotCompleteError: The copy could not be proven complete; dlt wraps it.
 
     """
-    WATCH.sources_made = True
+    PLAIN_RUNS.sources_made = True
     if allow_external_schedulers and start is None and end is None:
         start, end = scheduled_interval()
-    limits: dict[str, Any] = {"quota": quota, "quota_share": quota_share, "read_only": True}
-    # Settings are checked here, but connections are a run's: the source may be run again, and in another pipeline.
-    with PaystackClient(secret_key, base_url=base_url, **limits) as checked:
-        connect = functools.partial(PaystackClient, checked.key, base_url=checked.base_url, **limits)
-    begin = functools.partial(
-        _begin,
-        connect,
-        window=bounds(start, end),
-        refresh_budget=refresh_budget,
-        allow_incomplete=allow_incomplete,
-    )
+    connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
+    settings = {"window": bounds(start, end), "refresh_budget": refresh_budget}
+    copying = functools.partial(_copying, connect, allow_incomplete=allow_incomplete, **settings)
     more = details_resources(functools.partial(_due, connect), include) if details else ()
-    return resources(begin, history=history) + more
+    return resources(copying, history=history) + more
+
+
+def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[[], PaystackClient]:  # noqa: ANN401
+    """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline."""
+    with PaystackClient(secret_key, base_url=base_url, read_only=True, **limits) as checked:
+        return functools.partial(
+            PaystackClient, checked.key, base_url=checked.base_url, read_only=True, **limits
+        )
 
 
 @contextmanager
-def _begin(connect: Callable[[], PaystackClient], **settings: Any) -> Iterator[Copying]:  # noqa: ANN401  # of `Copying`
+def _copying(connect: Callable[[], PaystackClient], **settings: Any) -> Iterator[Copying]:  # noqa: ANN401  # of `Copying`
     """A run of its own, which closes what it opened however it ends."""
     with connect() as client, closing(Copying(client, **settings)) as copying:
         yield copying

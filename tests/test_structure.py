@@ -216,6 +216,7 @@ def test_the_package_exports_what_the_design_promises_and_no_more():
     promised = {
         "AlreadyRunningError",
         "BulkResult",
+        "CopyReport",
         "IdentificationType",
         "NotCompleteError",
         "PaystackClient",
@@ -226,6 +227,7 @@ def test_the_package_exports_what_the_design_promises_and_no_more():
         "bulk_set_risk_action",
         "bulk_update",
         "bulk_validate",
+        "copy_customers",
         "paystack_source",
     }
     errors = importlib.import_module("paystack_source.errors")

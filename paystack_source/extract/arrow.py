@@ -1,7 +1,7 @@
 """Pages of customers as Arrow tables: fast for the documented shape, and nothing dropped when the shape drifts.
 
-The twelve documented keys are decoded in C into structs and become columns of fixed types. A page with anything else
-(a new key, a number where text was) takes the slow path below, which keeps every value:
+The documented keys (`paystack_source.customer`) are decoded in C into structs and become columns of fixed types. A
+page with anything else (a new key, a number where text was) takes the slow path below, which keeps every value:
 
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
 - text columns take any scalar as text, identifiers take digits written as text;
@@ -13,68 +13,65 @@ from __future__ import annotations
 
 import re
 from datetime import UTC, datetime
+from operator import attrgetter
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.customer import COLUMNS, DOCUMENTED
+
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
     from paystack_source.extract.windows import Window
 
 TIME = pa.timestamp("us", tz="UTC")
 
-CUSTOMER_FIELDS: tuple[tuple[str, str, pa.DataType], ...] = (
-    # column, Paystack's key, type
-    ("id", "id", pa.int64()),
-    ("customer_code", "customer_code", pa.string()),
-    ("email", "email", pa.string()),
-    ("first_name", "first_name", pa.string()),
-    ("last_name", "last_name", pa.string()),
-    ("phone", "phone", pa.string()),
-    ("metadata", "metadata", pa.string()),
-    ("domain", "domain", pa.string()),
-    ("integration", "integration", pa.int64()),
-    ("risk_action", "risk_action", pa.string()),
-    ("created_at", "createdAt", TIME),
-    ("updated_at", "updatedAt", TIME),
-)
-"""The documented customer, in the order of the table's columns."""
+ARROW_TYPES: Mapping[str, pa.DataType] = {
+    "bigint": pa.int64(),
+    "text": pa.string(),
+    "json": pa.string(),
+    "bool": pa.bool_(),
+    "timestamp": TIME,
+}
+"""How dlt's types are held in Arrow; every table of the package is made by this."""
 
-SCHEMA = pa.schema(
-    [(column, kind) for column, _, kind in CUSTOMER_FIELDS]
-    + [("_last_seen_at", TIME), ("_missing_since", TIME)]
-)
+SCHEMA = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in COLUMNS])
 """What every batch has at least."""
 
 EXTRA = "extra"
 MAX_NEW_COLUMNS = 50
 MAX_NAME = 60
 
-_COLUMN_OF = {key: column for column, key, _ in CUSTOMER_FIELDS} | {
+_COLUMN_OF = {key: column.name for key, column in DOCUMENTED.items()} | {
     "created_at": "created_at",
     "updated_at": "updated_at",
 }
-_TYPE_OF = {column: kind for column, _, kind in CUSTOMER_FIELDS}
+_KIND_OF = {column.name: column.kind for column in DOCUMENTED.values()}
 _NULL = msgspec.Raw(b"null")
 _MAX_ID = 2**63 - 1
 
+_DECODED_AS: Mapping[str, tuple[Any, object]] = {
+    "bigint": (int | None, None),
+    "text": (str | None, None),
+    "timestamp": (str | None, None),  # Arrow reads times faster
+    "json": (msgspec.Raw, _NULL),
+}
+"""The type of a field of `_Customer`, and its default."""
 
-class _Customer(msgspec.Struct, gc=False, forbid_unknown_fields=True):
-    id: int
-    customer_code: str | None = None
-    email: str | None = None
-    first_name: str | None = None
-    last_name: str | None = None
-    phone: str | None = None
-    metadata: msgspec.Raw = _NULL
-    domain: str | None = None
-    integration: int | None = None
-    risk_action: str | None = None
-    createdAt: str | None = None  # noqa: N815  # Paystack's key
-    updatedAt: str | None = None  # noqa: N815
+_Customer: Any = msgspec.defstruct(
+    "_Customer",
+    [
+        ("id", int)
+        if key == "id"
+        else (key, *_DECODED_AS[column.kind])  # without an id it takes the slow path
+        for key, column in DOCUMENTED.items()
+    ],
+    gc=False,
+    forbid_unknown_fields=True,
+)
 
 
 _decode = msgspec.json.Decoder(list[_Customer]).decode
@@ -101,7 +98,7 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
         A table with `SCHEMA` in front and, after drift, more text columns behind it.
 
     """
-    customers: list[_Customer] = []
+    customers: list[Any] = []
     odd: list[dict[str, Any]] = []
     unreadable = 0
     lengths = []
@@ -130,23 +127,18 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
     return Parsed(pa.concat_tables(tables, promote_options="default"), unreadable, lengths)
 
 
-def _from_structs(customers: list[_Customer], seen_at: datetime) -> pa.Table:
-    empty = b"null"
-    metadata = [bytes(c.metadata) for c in customers]
-    columns = [
-        pa.array([c.id for c in customers], pa.int64()),
-        pa.array([c.customer_code for c in customers], pa.string()),
-        pa.array([c.email for c in customers], pa.string()),
-        pa.array([c.first_name for c in customers], pa.string()),
-        pa.array([c.last_name for c in customers], pa.string()),
-        pa.array([c.phone for c in customers], pa.string()),
-        pa.array([None if raw == empty else raw for raw in metadata], pa.binary()).cast(pa.string()),
-        pa.array([c.domain for c in customers], pa.string()),
-        pa.array([c.integration for c in customers], pa.int64()),
-        pa.array([c.risk_action for c in customers], pa.string()),
-        pa.array([c.createdAt for c in customers], pa.string()).cast(TIME),
-        pa.array([c.updatedAt for c in customers], pa.string()).cast(TIME),
-    ]
+def _from_structs(customers: list[Any], seen_at: datetime) -> pa.Table:
+    columns = []
+    for key, column in DOCUMENTED.items():
+        values = list(map(attrgetter(key), customers))
+        if column.kind == "json":
+            texts = map(bytes, values)
+            columns.append(pa.array([None if text == b"null" else text for text in texts], pa.binary()))
+        else:
+            columns.append(
+                pa.array(values, ARROW_TYPES["text" if column.kind == "timestamp" else column.kind])
+            )
+    columns = [array.cast(ARROW_TYPES[kind]) for array, kind in zip(columns, _KIND_OF.values(), strict=True)]
     return pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
 
 
@@ -154,9 +146,11 @@ def _bookkeeping(rows: int, seen_at: datetime) -> list[pa.Array]:
     return [pa.repeat(pa.scalar(seen_at, TIME), rows), pa.nulls(rows, TIME)]
 
 
-def _as_dict(customer: _Customer) -> dict[str, Any]:
+def _as_dict(customer: Any) -> dict[str, Any]:  # noqa: ANN401  # a `_Customer`
     row = {name: getattr(customer, name) for name in customer.__struct_fields__}
-    row["metadata"] = _decode_any(bytes(customer.metadata).decode("utf-8", "replace"))
+    for key, column in DOCUMENTED.items():
+        if column.kind == "json":
+            row[key] = _decode_any(bytes(row[key]).decode("utf-8", "replace"))
     return row
 
 
@@ -179,7 +173,9 @@ def _usable(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], int]:
 def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime) -> pa.Table:
     new_columns: dict[str, str] = {}  # their key -> our column
     shaped = [_shape(row, new_columns) for row in rows]
-    arrays = [pa.array([row.get(name) for row in shaped], kind) for name, kind in _TYPE_OF.items()]
+    arrays = [
+        pa.array([row.get(name) for row in shaped], ARROW_TYPES[kind]) for name, kind in _KIND_OF.items()
+    ]
     names = list(SCHEMA.names)
     arrays += _bookkeeping(len(shaped), seen_at)
     for column in [*new_columns.values(), EXTRA]:
@@ -220,12 +216,15 @@ def _fit(column: str, value: object) -> object:
     """The value as the column's type, `None` if it cannot be."""
     if value is None:
         return None
-    if column == "metadata":
-        return _encode(value).decode()
-    kind = _TYPE_OF[column]
-    if kind == TIME:
-        return _time(value)
-    return _whole_number(value) if kind == pa.int64() else _text(value)
+    match _KIND_OF[column]:
+        case "json":
+            return _encode(value).decode()
+        case "timestamp":
+            return _time(value)
+        case "bigint":
+            return _whole_number(value)
+        case _:
+            return _text(value)
 
 
 def _whole_number(value: object) -> int | None:

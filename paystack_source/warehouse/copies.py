@@ -7,6 +7,7 @@ was deleted, renamed, restored, overwritten, or is one of several therefore neve
 
 from __future__ import annotations
 
+import contextlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -15,11 +16,13 @@ import duckdb
 from paystack_source.customer import COLUMNS
 from paystack_source.values import in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.destinations import columns_of, read_table
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places
+from paystack_source.warehouse.dlt_quirks import drop_foreign_state
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import open_pipeline
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
@@ -45,13 +48,14 @@ class Copy:
             path = duckdb_file(self.destination)
             if not path.is_file():
                 return None
-            try:
-                return path if self._has_customers(path, read_only=True) else None
-            except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-                with duckdb.connect(str(path)) as connection:
-                    if not self._has_customers(path, read_only=False):
-                        return None
+            with _opened(path) as (connection, in_use):
+                customers = connection.execute(
+                    "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
+                    [self.dataset],
+                ).fetchone()
+                if customers and in_use:
                     return connection.table(f"{quoted_name(self.dataset)}.customers").to_arrow_table()
+                return path if customers else None
         pipeline = self.extract_pipeline()
         if not Warehouse(pipeline).total():
             return None
@@ -61,7 +65,7 @@ class Copy:
         """The time since which every customer of the copy was read from Paystack; None if it does not say."""
         lines = Warehouse(self.extract_pipeline()).ask(
             lambda sql: (
-                f"SELECT MIN({sql._last_seen_at}), COUNT(*) - COUNT({sql._last_seen_at}) FROM {sql.table}"  # noqa: SLF001
+                f"SELECT MIN({sql.col('_last_seen_at')}), COUNT(*) - COUNT({sql.col('_last_seen_at')}) FROM {sql.table}"
                 f" WHERE {sql.present}"
             )
         )
@@ -109,7 +113,7 @@ class Copy:
     def writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
         pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
-        forget_other_places(pipeline)
+        drop_foreign_state(pipeline)
         return pipeline
 
     def extract_pipeline(self) -> Pipeline:
@@ -133,24 +137,22 @@ class Copy:
     def _ask_file(self, query: str) -> list[tuple[Any, ...]]:
         """Ask DuckDB's file directly, since a pipeline takes its time to begin; nothing if a table is not there."""
         path = duckdb_file(self.destination)
-        try:
-            return _ask_duckdb(path, query) if path.is_file() else []
-        except (duckdb.CatalogException, duckdb.BinderException):
+        if not path.is_file():
             return []
-
-    def _has_customers(self, path: Path, *, read_only: bool) -> bool:
-        with duckdb.connect(str(path), read_only=read_only) as connection:
-            found = connection.execute(
-                "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
-                [self.dataset],
-            ).fetchone()
-        return found is not None
+        with (
+            _opened(path) as (connection, _),
+            contextlib.suppress(duckdb.CatalogException, duckdb.BinderException),
+        ):
+            return connection.execute(query).fetchall()
+        return []
 
 
-def _ask_duckdb(path: Path, query: str) -> list[tuple[Any, ...]]:
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+    """The file for reading, and whether this very process has it open for writing, e.g. a notebook."""
     try:
-        with duckdb.connect(str(path), read_only=True) as connection:
-            return connection.execute(query).fetchall()
-    except duckdb.ConnectionException:  # this very process has it open for writing, e.g. a notebook
-        with duckdb.connect(str(path)) as connection:
-            return connection.execute(query).fetchall()
+        connection, in_use = duckdb.connect(str(path), read_only=True), False
+    except duckdb.ConnectionException:
+        connection, in_use = duckdb.connect(str(path)), True
+    with connection:
+        yield connection, in_use

@@ -16,25 +16,20 @@ import pyarrow as pa
 
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
-from paystack_source.warehouse.destinations import (
-    LOAD_ID,
-    MERGED,
-    active_pipeline,
-    current_load,
-    emptied,
-    storable,
-    suit,
-)
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.dlt_quirks import active_pipeline, current_load, is_being_replaced
+from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
-from paystack_source.warehouse.prepare import insist
-from paystack_source.warehouse.queries import Afresh, Remembered, Warehouse
-from paystack_source.warehouse.single_writer import insist_on_locks
+from paystack_source.warehouse.prepare import SCHEMA, require_prepared
+from paystack_source.warehouse.queries import CountsOnly, Warehouse
+from paystack_source.warehouse.single_writer import current_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
@@ -57,20 +52,7 @@ BATCH_BYTES = 16_000_000
 CUSTOMER_COLUMNS: dict[str, Any] = {**dlt_columns(), **LOAD_ID}
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
 
-_LEDGER_SCHEMA = pa.schema(
-    [
-        (
-            name,
-            {
-                "text": pa.string(),
-                "bigint": pa.int64(),
-                "bool": pa.bool_(),
-                "timestamp": pa.timestamp("us", tz="UTC"),
-            }[kind],
-        )
-        for name, kind in LEDGER_COLUMNS.items()
-    ]
-)
+_LEDGER_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in LEDGER_COLUMNS.items()])
 
 
 @dataclass(slots=True)
@@ -86,7 +68,7 @@ class Limits:
     first_rows: int = 30_000
     slow_rows: int = 20_000
     seconds: float = 30.0
-    bytes: int = 100_000_000
+    bytes: int = LOAD_BYTES
 
     def reached(self, rows: int, seconds: float, loaded: int) -> bool:
         """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
@@ -107,27 +89,26 @@ class Copying:
         *,
         window: Window | None = None,
         refresh_budget: int = REFRESH_BUDGET,
-        anew: bool = False,
+        full_refresh: bool = False,
         allow_incomplete: bool = False,
         limits: Limits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
-        on_load: Callable[[int, int], None] | None = None,
     ) -> None:
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
-        self._on_load = on_load or (lambda _rows, _bytes: None)
         self.client = client
         self.window = window
         self.refresh_budget = refresh_budget
-        self.anew = anew
+        self.full_refresh = full_refresh
         self.allow_incomplete = allow_incomplete
-        self.limits = None if anew else limits
+        self.limits = None if full_refresh else limits
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
+        self.schema_name = SCHEMA
         self.entries: list[Entry] = []
-        self._untaken: list[Entry] = []
+        self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
         self._reader = Reader(client)
         self._events: Generator[Event] | None = None
@@ -138,10 +119,11 @@ class Copying:
         if self._events is not None:
             self._events.close()
 
-    def take(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
-        """What the next load stores: tables of customers and ledger lines."""
+    def tables(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
+        """The customers that the next load stores; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
-        extraction, events = self._begun(state)
+        self.schema_name = dlt.current.source_schema().name
+        extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch()
         try:
@@ -151,13 +133,13 @@ class Copying:
                     size += batch.add(event.table)
                     self._tell(event.table.num_rows, extraction.tally.api_total)
                     if batch.full:
-                        yield from batch.emptied()
+                        yield from batch.tables()
                         self._remember(state, extraction)  # only what was yielded: dlt may stop at any yield
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
                 if isinstance(event, Entry):
-                    self._untaken.append(event)
+                    self._new_entries.append(event)
                 if self.limits and (
                     isinstance(event, Checkpoint)
                     or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
@@ -166,15 +148,14 @@ class Copying:
             else:
                 self.done = True
         except (Exception, KeyboardInterrupt) as error:
-            if self.limits is None or not (rows or self._untaken):
+            if self.limits is None or not (rows or self._new_entries):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
-        yield from batch.emptied()
+        yield from batch.tables()
         self._remember(state, extraction)
         self.rows_loaded += rows
-        self._on_load(rows, size)
-        self._insist(extraction)
-        if self._untaken:
+        self._require_complete(extraction)
+        if self._new_entries:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
 
     def _tell(self, rows: int, total: int | None) -> None:
@@ -182,38 +163,37 @@ class Copying:
         if total is not None:
             self._on_total(total)
 
-    def _insist(self, extraction: Extraction) -> None:
+    def _require_complete(self, extraction: Extraction) -> None:
         """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
         if not self.done or self.failure or extraction.tally.complete:
             return
-        if self.anew:
+        if self.full_refresh:
             raise NotCompleteError("The full refresh could not be proven complete; the copy is as it was.")
         if self.limits is None and not self.allow_incomplete:
             raise NotCompleteError("The copy could not be proven complete; nothing of this load is kept.")
 
-    def take_entries(self) -> list[Entry]:
+    def new_entries(self) -> list[Entry]:
         """The ledger's lines since the last time."""
-        entries, self._untaken = self._untaken, []
+        entries, self._new_entries = self._new_entries, []
         self.entries += entries
         return entries
 
-    def _begun(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Event]]:
+    def _continued(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Event]]:
         if self.extraction is not None and self._events is not None:
             self.extraction.loaded()
             return self.extraction, self._events
-        anew = self.anew or emptied("customers")
-        coverage = Coverage([] if anew else Coverage.load(state.get("coverage", [])))
+        everything = self.full_refresh or is_being_replaced("customers")
+        coverage = Coverage([] if everything else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
-        # A copy of what was recorded: the extraction adds to its own what it proves.
-        held: HeldCustomers = Warehouse(pipeline) if pipeline else Remembered(Coverage.load(coverage.dump()))
-        if anew and isinstance(held, Warehouse):
-            held = Afresh(held)
+        held: HeldCustomers = Warehouse(pipeline) if pipeline else CountsOnly(coverage)
+        if pipeline and everything:
+            held = CountsOnly(accounts=held.accounts())
         self.extraction = Extraction(
             self._reader,
             held,
             coverage,
             bounds=self.window,
-            refresh_budget=0 if anew else self.refresh_budget,
+            refresh_budget=0 if everything else self.refresh_budget,
             filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
         self._events = cast("Generator[Event]", self.extraction.events())
@@ -244,7 +224,7 @@ class _Batch:
     def full(self) -> bool:
         return self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
 
-    def emptied(self) -> Iterator[pa.Table]:
+    def tables(self) -> Iterator[pa.Table]:
         if self._tables:
             table = pa.concat_tables(self._tables, promote_options="default").combine_chunks()
             self._tables, self._rows, self._bytes = [], 0, 0
@@ -266,34 +246,34 @@ def _lines(entries: list[Entry]) -> pa.Table | None:
 
 
 def resources(
-    begin: Callable[[], AbstractContextManager[Copying]], *, anew: bool = False, history: bool = False
+    start: Callable[[], AbstractContextManager[Copying]], *, full_refresh: bool = False, history: bool = False
 ) -> tuple[DltResource, ...]:
-    """The resources over a run of copying; `begin` gives it each time that dlt begins to extract."""
+    """The resources over a run of copying; `start` gives it each time that dlt begins to extract."""
     copying: Copying | None = None
 
     @dlt.resource(
         name="customers",
         primary_key="id",
-        write_disposition="replace" if anew else MERGED,
+        write_disposition="replace" if full_refresh else MERGED,
         columns=CUSTOMER_COLUMNS,
     )
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
-        _only_one()
+        _require_one_source()
         pipeline = active_pipeline()
         if pipeline:
-            insist(pipeline)
-        suit("customers", "ledger", HISTORY)
-        with begin() as copying:
-            for table in map(storable, copying.take()):
-                if pipeline:
-                    insist_on_locks(pipeline)
+            require_prepared(pipeline)
+        apply_destination_hints("customers", "ledger", HISTORY)
+        with start() as copying:
+            for table in map(rows_to_load, copying.tables()):
                 if not history and len(table):
                     note_history(with_it=False)
                 yield table
+        if pipeline and (run := current_run(pipeline)):
+            run.copied = copying
 
     def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # only when it comes matters
-        return storable(_lines(copying.take_entries() if copying else []))
+        return rows_to_load(_lines(copying.new_entries() if copying else []))
 
     found = customers()
     lines = found | dlt.transformer(entries, **_LEDGER)
@@ -303,7 +283,7 @@ def resources(
 _LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
 
 
-def _only_one() -> None:
+def _require_one_source() -> None:
     """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
     load = current_load()
     if load in _LOADS:
@@ -315,19 +295,22 @@ def _only_one() -> None:
         _LOADS.append(load)
 
 
-@dlt.source(name="paystack", section="paystack")
+@dlt.source(name=SCHEMA, section="paystack")
 def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
     """The next load of a run that is under way."""
-    return resources(lambda: nullcontext(copying), anew=copying.anew, history=history)
+    return resources(lambda: nullcontext(copying), full_refresh=copying.full_refresh, history=history)
 
 
-@dlt.source(name="paystack", section="paystack")
-def ledger_lines(entries: list[Entry]) -> Any:  # noqa: ANN401  # dlt wants resources
+def ledger_lines(entries: list[Entry], schema_name: str) -> Any:  # noqa: ANN401  # a dlt source
     """Lines of the ledger alone, to complete them once everything is loaded."""
 
     @dlt.resource(**_LEDGER)
     def ledger() -> Iterator[pa.Table | None]:
-        suit("ledger")
-        yield storable(_lines(entries))
+        apply_destination_hints("ledger")
+        yield rows_to_load(_lines(entries))
 
-    return ledger
+    @dlt.source(name=schema_name, section="paystack")
+    def completed() -> Any:  # noqa: ANN401  # dlt wants resources
+        return ledger
+
+    return completed()

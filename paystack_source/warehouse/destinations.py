@@ -12,7 +12,6 @@ load adds rows, and of the rows of one customer the newest counts.
 from __future__ import annotations
 
 import importlib.util
-import logging
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
@@ -20,14 +19,17 @@ from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
 import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
-from dlt.common.configuration.container import Container
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
-from dlt.common.pipeline import PipelineContext
 from dlt.common.schema.typing import TColumnSchema
-from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
-from dlt.destinations.job_client_impl import SqlJobClientBase
 
 from paystack_source.errors import ConfigError
+from paystack_source.warehouse.dlt_quirks import (
+    active_pipeline,
+    current_load,
+    has_schema,
+    is_loaded,
+    silence_type_warnings,
+)
 from paystack_source.warehouse.lake import Answer, LakeReader
 
 if TYPE_CHECKING:
@@ -43,11 +45,11 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
-"""What a table with a primary key declares; `suit` makes of it what the destination can do."""
+"""What a table with a primary key declares; `apply_destination_hints` makes of it what the destination can do."""
 
 LOAD_ID: Mapping[str, TColumnSchema] = {"_dlt_load_id": {"data_type": "text", "nullable": True}}
 """dlt's own column. It adds it itself if it is so configured, and forbids nulls in it; declared like this,
-tables can be loaded with and without that setting, and by other pipelines. `storable` fills it."""
+tables can be loaded with and without that setting, and by other pipelines. `rows_to_load` fills it."""
 
 FileFormat: TypeAlias = Literal["parquet"]
 LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
@@ -55,8 +57,8 @@ LAKE_FORMATS: tuple[LakeFormat, ...] = ("parquet", "delta", "iceberg")
 
 
 @dataclass(frozen=True, slots=True)
-class Keeping:
-    """How one destination keeps one table that has a primary key. Made by `keeping`."""
+class TableLayout:
+    """How one destination keeps one table that has a primary key. Made by `table_layout`."""
 
     write_disposition: TWriteDispositionConfig
     """For dlt: merge by the best strategy that the destination has, or append where it has none."""
@@ -68,40 +70,13 @@ class Keeping:
     """Whether a key can have several rows, of which the newest counts."""
 
 
-def active_pipeline() -> dlt.Pipeline | None:
-    """The pipeline that is running, if it has a destination.
-
-    `dlt.current.pipeline()` makes one up if there is none, and takes 20 ms.
-    """
-    context = Container()[PipelineContext]
-    pipeline = cast("dlt.Pipeline", context.pipeline()) if context.is_active() else None
-    return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
-
-
-def emptied(table: str) -> bool:
-    """Whether the load that is being extracted begins by emptying this table: nobody is held then.
-
-    The write disposition `replace` does that, and `pipeline.run(..., refresh=...)`. All of it is there until then,
-    so whoever asks the destination what it holds would take only what is new, and the rest would be gone.
-    """
-    try:
-        state = dlt.current.load_package_state()["state"]
-    except CurrentLoadPackageStateNotAvailable:
-        return False
-    gone = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
-    if any(each["name"] == table for each in gone):
-        return True
-    resource = dlt.current.source().resources.get(table)
-    return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
-
-
-def suit(*tables: str) -> None:
+def apply_destination_hints(*tables: str) -> None:
     """Fit these resources to the destination that they run into: to be called by one of them as it begins.
 
     Who asks for another write disposition than `MERGED`, or for a table format, by `apply_hints` or
     `pipeline.run`, gets that.
     """
-    mean_it(*tables)
+    silence_type_warnings(*tables)
     pipeline = active_pipeline()
     if pipeline is None:
         return
@@ -111,23 +86,15 @@ def suit(*tables: str) -> None:
         if resource is None:
             continue
         asked = resource.compute_table_schema().get("table_format")
-        kept = keeping(pipeline, name, lake_format=asked)
+        layout = table_layout(pipeline, name, lake_format=asked)
         resource.apply_hints(
-            write_disposition=kept.write_disposition if resource.write_disposition == MERGED else None,
-            table_format=kept.table_format,
-            file_format=kept.file_format,
+            write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
+            table_format=layout.table_format,
+            file_format=layout.file_format,
         )
 
 
-def current_load() -> str | None:
-    """The id of the load that is being extracted; nothing outside of one."""
-    try:
-        return str(dlt.current.load_package_state()["load_id"])
-    except CurrentLoadPackageStateNotAvailable:
-        return None
-
-
-def storable(rows: pa.Table) -> pa.Table:
+def rows_to_load(rows: pa.Table) -> pa.Table:
     """The rows as they are loaded: with the id of their load, and as the destination can hold them.
 
     dlt adds the load id only if it is so configured; here every row has it. PostgreSQL has no U+0000 in its
@@ -145,37 +112,17 @@ def storable(rows: pa.Table) -> pa.Table:
 
 
 def _without_nul(rows: pa.Table) -> pa.Table:
-    for place, field in enumerate(rows.schema):
+    for index, field in enumerate(rows.schema):
         if pa.types.is_string(field.type):
-            column = rows.column(place)
+            column = rows.column(index)
             if pc.any(pc.match_substring(column, "\0")).as_py():
-                rows = rows.set_column(place, field, pc.replace_substring(column, "\0", "\ufffd"))
+                rows = rows.set_column(index, field, pc.replace_substring(column, "\0", "\ufffd"))
     return rows
 
 
-def mean_it(*tables: str) -> None:
-    """Keep dlt from warning, at each load, that hints of these tables differ from their Arrow types.
-
-    They have to: Arrow has no JSON that dlt takes, so JSON comes as text; and see `LOAD_ID`.
-    """
-    _MEANT.tables.update(tables)
-    logging.getLogger("dlt").addFilter(_MEANT)  # adding it twice has no effect
-
-
-class _Meant(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tables: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
-        return not found or head.removeprefix("In resource: ") not in self.tables
-
-
-_MEANT = _Meant()
-
-
-def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None) -> Keeping:
+def table_layout(
+    pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None
+) -> TableLayout:
     """How `table` is kept in the pipeline's destination.
 
     Args:
@@ -190,7 +137,7 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     """
     destination = pipeline.destination
     if is_lake(pipeline):
-        return _keeping_of_files(pipeline, table, lake_format)
+        return _layout_of_files(pipeline, table, lake_format)
     capabilities = destination.capabilities()
     strategies = capabilities.supported_merge_strategies or ()
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
@@ -200,7 +147,7 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     strategy: Literal["upsert", "delete-insert"] = (
         "delete-insert" if "delete-insert" in strategies else "upsert"
     )
-    return Keeping(
+    return TableLayout(
         {"disposition": "merge", "strategy": strategy},
         table_format=None,
         file_format="parquet" if parquet else None,
@@ -208,49 +155,29 @@ def keeping(pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: st
     )
 
 
-def mend(pipeline: dlt.Pipeline) -> None:
-    """Learn what the destination knows of the pipeline, and make anew what somebody dropped there since.
-
-    dlt never looks again whether a table or column that it made is there; each load would fail.
-    """
-    if not _was_loaded(pipeline):
-        pipeline.sync_destination()
-    if not _was_loaded(pipeline):
-        return
-    wanted = {
-        str(table["name"]): len([column for column in table["columns"].values() if "data_type" in column])
-        for table in pipeline.default_schema.data_tables(seen_data_only=True)
-    }
-    with pipeline.destination_client() as client:
-        if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
-            there = client.get_storage_tables(wanted)
-            if any(len(columns) < wanted[name] for name, columns in there):
-                client.update_stored_schema(force=True)
-
-
-def swapping(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
+def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
     """How dlt replaces a whole table: by a swap, except for plain files, which it can only delete and write anew."""
-    plain = is_lake(pipeline) and keeping(pipeline, table).table_format is None
+    plain = is_lake(pipeline) and table_layout(pipeline, table).table_format is None
     return "truncate-and-insert" if plain else "insert-from-staging"
 
 
-def _keeping_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> Keeping:
-    begun = _begun_format(pipeline, table)
-    format_ = _lake_format(pipeline, asked) or begun or "parquet"
-    if begun is not None and format_ != begun:
+def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> TableLayout:
+    stored = _stored_format(pipeline, table)
+    format_ = _lake_format(pipeline, asked) or stored or "parquet"
+    if stored is not None and format_ != stored:
         raise ConfigError(
-            f"The table {table} is there as {begun}, and {format_} is asked for",
-            advice=f"Set table_format to {begun}, or begin anew with another --dataset.",
+            f"The table {table} is there as {stored}, and {format_} is asked for",
+            advice=f"Set table_format to {stored}, or begin anew with another --dataset.",
         )
     if format_ == "delta":
         _need("deltalake", "delta")
-        return Keeping(
+        return TableLayout(
             {"disposition": "merge", "strategy": "upsert"}, "delta", "parquet", every_version=False
         )
     if format_ == "iceberg":
         _need("pyiceberg", "iceberg")
-        return Keeping("append", "iceberg", "parquet", every_version=True)
-    return Keeping("append", None, "parquet", every_version=True)
+        return TableLayout("append", "iceberg", "parquet", every_version=True)
+    return TableLayout("append", None, "parquet", every_version=True)
 
 
 def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None:
@@ -268,12 +195,11 @@ def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None
     )
 
 
-def _begun_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
+def _stored_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
     """The format of a table that is there, as the schema tells it or else the files; `None` for a new one."""
-    if _was_loaded(pipeline) and table in pipeline.default_schema.tables:
+    if is_loaded(pipeline, table):
         known = pipeline.default_schema.tables[table]
-        if (known.get("x-normalizer") or {}).get("seen-data"):
-            return cast("LakeFormat", known.get("table_format") or "parquet")
+        return cast("LakeFormat", known.get("table_format") or "parquet")
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
         folder = client.get_table_dir(table)
@@ -287,11 +213,6 @@ def _begun_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
 def is_lake(pipeline: dlt.Pipeline) -> bool:
     """Whether the copy is kept in files rather than in a database."""
     return pipeline.destination.destination_type.rpartition(".")[2] == "filesystem"
-
-
-def _was_loaded(pipeline: dlt.Pipeline) -> bool:
-    """Whether the pipeline has a schema: typed as if it always had, but it has none before its first load."""
-    return bool(cast("str | None", pipeline.default_schema_name))
 
 
 def _need(module: str, extra: str) -> None:
@@ -331,7 +252,7 @@ def reading(
     named or when it is asked. `client` is one that `client_of` gave before: to make one takes 30 ms.
     """
     if is_lake(pipeline):
-        if not _was_loaded(pipeline):
+        if not has_schema(pipeline):
             raise DestinationUndefinedEntity(pipeline.dataset_name)
         with LakeReader(pipeline) as lake:
             yield lake
@@ -359,7 +280,7 @@ def as_arrow(cursor: DBApiCursor | Answer, columns: Mapping[str, TColumnSchema])
 
 def columns_of(pipeline: dlt.Pipeline, table: str) -> Mapping[str, TColumnSchema]:
     """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
-    known = pipeline.default_schema.tables.get(table) if _was_loaded(pipeline) else None
+    known = pipeline.default_schema.tables.get(table) if has_schema(pipeline) else None
     return known["columns"] if known else {}
 
 

@@ -12,12 +12,12 @@ from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dlt
 import pyarrow as pa
 
-from paystack_source.extract.arrow import TIME
+from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.details import (
     AUTHORIZATIONS_SCHEMA,
     DETAILS_SCHEMA,
@@ -29,7 +29,8 @@ from paystack_source.extract.details import (
     fetch_customers,
 )
 from paystack_source.values import parse_time
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
@@ -47,7 +48,7 @@ DETAILS_BUDGET = 600
 
 BATCH = 500
 
-_DLT_TYPES = {pa.int64(): "bigint", pa.string(): "text", pa.bool_(): "bool", TIME: "timestamp"}
+_DLT_TYPES = {arrow: kind for kind, arrow in ARROW_TYPES.items() if kind != "json"}
 
 
 class DetailsReport(NamedTuple):
@@ -94,7 +95,7 @@ def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> 
 
 
 @dataclass(frozen=True, slots=True)
-class _Batch:
+class _Answers:
     pairs: list[Fetched]
 
 
@@ -109,19 +110,19 @@ def details_resources(
 ) -> tuple[DltResource, DltResource]:
     """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
 
-    def fetched() -> Iterator[_Batch]:
-        suit(DETAILS, AUTHORIZATIONS)
+    def fetched() -> Iterator[_Answers]:
+        apply_destination_hints(DETAILS, AUTHORIZATIONS)
         pairs = iter(answers())
         while batch := list(itertools.islice(pairs, BATCH)):
-            yield _Batch(batch)
+            yield _Answers(batch)
 
-    def details(batch: _Batch) -> pa.Table:
+    def details(batch: _Answers) -> pa.Table:
         rows = [details_row(fetched, include) for fetched in batch.pairs]
-        return storable(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
+        return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
-    def authorizations(batch: _Batch) -> pa.Table | None:
+    def authorizations(batch: _Answers) -> pa.Table | None:
         rows = [row for fetched in batch.pairs for row in authorization_rows(fetched, include)]
-        return storable(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
+        return rows_to_load(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
     return (
@@ -161,35 +162,31 @@ def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
 def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
-    known = _has_table(pipeline, DETAILS) and not emptied(DETAILS)
+    known = is_loaded(pipeline, DETAILS) and not is_being_replaced(DETAILS)
 
-    def stale(words: Any) -> str:  # noqa: ANN401
-        details = words.named(DETAILS) if known else None
-        join = f" LEFT JOIN {details} d ON d.{words.id} = c.{words.id}" if details else ""
-        pairs = ((words.row_updated_at, words.updated_at), (words.row_risk_action, words.risk_action))
+    def stale(sql: Any) -> str:  # noqa: ANN401
+        details = sql.named(DETAILS) if known else None
+        join = f" LEFT JOIN {details} d ON d.{sql.col('id')} = c.{sql.col('id')}" if details else ""
+        pairs = [
+            (f"d.{sql.col(f'row_{name}')}", f"c.{sql.col(name)}") for name in ("updated_at", "risk_action")
+        ]
         # A null of one side alone differs too; not every destination has IS DISTINCT FROM.
         changes = [
-            f"d.{ours} <> c.{theirs} OR (d.{ours} IS NULL AND c.{theirs} IS NOT NULL)"
-            f" OR (d.{ours} IS NOT NULL AND c.{theirs} IS NULL)"
-            for ours, theirs in pairs
+            f"{fetched} <> {now} OR ({fetched} IS NULL AND {now} IS NOT NULL)"
+            f" OR ({fetched} IS NOT NULL AND {now} IS NULL)"
+            for fetched, now in pairs
         ]
-        differs = f" AND (d.{words.id} IS NULL OR {' OR '.join(changes)})" if details else ""
-        return f" FROM {words.table} c{join} WHERE c.{words.present}{differs}"
+        differs = f" AND (d.{sql.col('id')} IS NULL OR {' OR '.join(changes)})" if details else ""
+        return f" FROM {sql.table} c{join} WHERE c.{sql.present}{differs}"
 
     held = "d.{0}".format if known else "NULL AS {0}".format
-    total = warehouse.ask(lambda words: f"SELECT COUNT(*){stale(words)}")
+    total = warehouse.ask(lambda sql: f"SELECT COUNT(*){stale(sql)}")
     rows = warehouse.ask(
-        lambda words: (
-            f"SELECT c.{words.id}, c.{words.customer_code}, c.{words.updated_at}, c.{words.risk_action},"
-            f" {held(words.authorizations)}{stale(words)}"
-            f" ORDER BY c.{words.created_at} DESC, c.{words.id} DESC LIMIT {budget:d}"
+        lambda sql: (
+            f"SELECT c.{sql.col('id')}, c.{sql.col('customer_code')}, c.{sql.col('updated_at')},"
+            f" c.{sql.col('risk_action')}, {held(sql.col('authorizations'))}{stale(sql)}"
+            f" ORDER BY c.{sql.col('created_at')} DESC, c.{sql.col('id')} DESC LIMIT {budget:d}"
         )
     )
     due = [Due(int(r[0]), str(r[1]), r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]
     return due, int(total[0][0]) - len(due) if total else 0
-
-
-def _has_table(pipeline: dlt.Pipeline, table: str) -> bool:
-    # typed as if it always had a schema, but it has none before its first load
-    known = pipeline.default_schema.tables if cast("str | None", pipeline.default_schema_name) else {}
-    return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))

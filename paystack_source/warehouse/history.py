@@ -24,15 +24,17 @@ from paystack_source import customer
 from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
 from paystack_source.values import json_text, quoted_name
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, emptied, storable, suit
-from paystack_source.warehouse.queries import Warehouse, numbers
+from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.dlt_quirks import is_being_replaced
+from paystack_source.warehouse.duckdb_file import LOAD_BYTES
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
+    from collections.abc import Callable, Iterator, Mapping, Sequence
 
     from dlt.extract import DltResource
 
-    from paystack_source.warehouse.queries import Words
+    from paystack_source.warehouse.queries import SqlNames
 
 HISTORY = "customers_history"
 
@@ -60,44 +62,42 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
             return
         found = changed(_without_dlt(table), *_held_by(dlt.current.pipeline()))
         if found.num_rows:
-            yield storable(found)
+            yield rows_to_load(found)
 
     return customers | dlt.transformer(versions, **_hints(columns))
 
 
-def begin_history(
-    pipeline: dlt.Pipeline,
-    columns: Mapping[str, Any],
-    on_load: Callable[[int, int], None] = lambda _rows, _bytes: None,
-    *,
-    only_if_behind: bool = False,
-    name: str = "paystack",
-) -> None:
+def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[str, Any]) -> None:
     """Give everyone the version that the copy holds, where loads without a history left it behind.
 
     That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
-    `on_load` is told how many rows and bytes are about to be loaded; `only_if_behind` begins no history;
-    `name` is the source's, which `clone` changes.
+    `schema_name` is the source's name, which `clone` changes; `columns` are the hints of the copy.
     """
     customers, history = Warehouse(pipeline), Warehouse(pipeline, HISTORY)
-    if not customers.exists() or not (_is_behind(pipeline, name) if history.exists() else not only_if_behind):
+    if not customers.exists() or (history.exists() and not _is_behind(pipeline, schema_name)):
         return
+
+    lacking, complete = _versions_held(customers, history), False
 
     @dlt.resource(**_hints(columns))
     def versions_of_the_copy() -> Iterator[pa.Table]:
-        suit(HISTORY)
-        rows = size = 0
-        for versions in map(storable, _versions_held(customers, history)):
-            rows, size = rows + versions.num_rows, size + versions.nbytes
+        nonlocal complete
+        apply_destination_hints(HISTORY)
+        size = 0
+        for versions in map(rows_to_load, lacking):
+            size += versions.nbytes
             yield versions
+            if size > LOAD_BYTES:
+                return
         note_history(with_it=True)
-        on_load(rows, size)
+        complete = True
 
-    @dlt.source(name=name, section="paystack")
+    @dlt.source(name=schema_name, section="paystack")
     def history_of_the_copy() -> Any:  # noqa: ANN401  # dlt wants resources
         return versions_of_the_copy
 
-    pipeline.run(history_of_the_copy())
+    while not complete:
+        pipeline.run(history_of_the_copy())
 
 
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
@@ -105,8 +105,8 @@ def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
     history = Warehouse(pipeline, HISTORY)
     behind = (
         _is_behind(pipeline, dlt.current.source_schema().name)
-        and not emptied(HISTORY)
-        and not emptied("customers")
+        and not is_being_replaced(HISTORY)
+        and not is_being_replaced("customers")
     )
     return history, Warehouse(pipeline) if behind else None
 
@@ -120,8 +120,8 @@ def note_history(*, with_it: bool) -> None:
         state[_BEHIND] = True
 
 
-def _is_behind(pipeline: dlt.Pipeline, name: str) -> bool:
-    resources = pipeline.state.get("sources", {}).get(name, {}).get("resources", {})
+def _is_behind(pipeline: dlt.Pipeline, schema_name: str) -> bool:
+    resources = pipeline.state.get("sources", {}).get(schema_name, {}).get("resources", {})
     return bool(resources.get("customers", {}).get(_BEHIND))
 
 
@@ -159,7 +159,7 @@ def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) 
         _fingerprints(_open(first)).keys() if first is not None else set()
     )
     if replaced:
-        ended = _open_versions(history, lambda words: f"{words.id} IN ({numbers(replaced)})", "*")
+        ended = _open_versions(history, lambda sql: sql.among(replaced), ())
         parts.append(_ended(_cast(_without_dlt(ended)), begin))
     return pa.concat_tables(parts[::-1], promote_options="permissive") if len(parts) > 1 else fresh
 
@@ -189,21 +189,24 @@ def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
     """Ids and fingerprints of the newest versions held, at least of the customers in `seen`."""
     if seen.num_rows <= FEW:
         ids = seen.column("id").to_pylist()
-        return _open_versions(history, lambda words: f"{words.id} IN ({numbers(ids)})")
+        return _open_versions(history, lambda sql: sql.among(ids))
     created = pc.min_max(seen.column("created_at")).as_py()
     if created["min"] is None or pc.any(pc.is_null(seen.column("created_at"))).as_py():
-        return _open_versions(history, lambda _words: "1 = 1")
+        return _open_versions(history, lambda _sql: "1 = 1")
     span = Window(created["min"], created["max"] + timedelta(seconds=1))
-    return _open_versions(history, lambda words: words.inside(span))
+    return _open_versions(history, lambda sql: sql.inside(span))
 
 
-def _open_versions(history: Warehouse, where: Callable[[Words], str], what: str = "") -> pa.Table:
-    if emptied(HISTORY):
+def _open_versions(
+    history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ("id", "_fingerprint")
+) -> pa.Table:
+    """These columns, all if none are named, of the newest versions that are held."""
+    if is_being_replaced(HISTORY):
         return _NONE
     found = history.arrow(
-        lambda words: (
-            f"SELECT {what or f'{words.id}, {words._fingerprint}'} FROM {words.table}"  # noqa: SLF001  # a column
-            f" WHERE {words._valid_to} IS NULL AND {where(words)}"  # noqa: SLF001
+        lambda sql: (
+            f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table}"
+            f" WHERE {sql.col('_valid_to')} IS NULL AND {where(sql)}"
         )
     )
     return _NONE if found is None else found
@@ -215,10 +218,10 @@ _NONE = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_tab
 def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Table]:
     for window in cut_at(ALWAYS, customers.cuts(ALWAYS, BASELINE_ROWS)):
         held = customers.arrow(
-            lambda words, window=window: (  # type: ignore[misc]
-                f"SELECT * FROM {words.table} WHERE {words.inside(window)}"
+            lambda sql, window=window: (  # type: ignore[misc]
+                f"SELECT * FROM {sql.table} WHERE {sql.inside(window)}"
                 + (
-                    f" OR {words.created_at} IS NULL" if window.lo == BEGIN else ""
+                    f" OR {sql.col('created_at')} IS NULL" if window.lo == BEGIN else ""
                 )  # of no window: with the first
             )
         )

@@ -20,7 +20,7 @@ from dlt.common.schema.utils import get_columns_names_with_prop
 from paystack_source.values import quoted_name
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Collection, Iterator, Sequence
 
     import dlt
     import pyarrow as pa
@@ -29,13 +29,21 @@ if TYPE_CHECKING:
 ArrowRows: TypeAlias = Any
 """A pyarrow dataset or table; pyarrow has no types."""
 
-AGE = {
+_AGE = {
+    "_valid_to": "_valid_to nulls last",  # a version that ended
     "_last_seen_at": "greatest(_last_seen_at, _missing_since) desc nulls last",
     "_dlt_load_id": "try_cast(_dlt_load_id as double) desc nulls last",
     "updated_at": "updated_at desc nulls last",
     "rows_held_after": "rows_held_after desc nulls last",  # a line of the ledger is completed after the load
 }
-"""Which row of a key counts where every version is kept: latest look at Paystack, then latest load."""
+"""By column, how rows of one key are ordered, the newest first: latest look at Paystack, then latest load."""
+
+
+def newest_per_key(keys: Sequence[str], columns: Collection[str]) -> str:
+    """The end of a question to DuckDB about a table with these columns: of each key only the newest row."""
+    order = ", ".join(age for column, age in _AGE.items() if column in columns) or "1"
+    key = ", ".join(map(quoted_name, keys))
+    return f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {order}) = 1"
 
 
 class LakeReader:
@@ -73,10 +81,8 @@ class LakeReader:
         columns = f"* replace ({', '.join(texts)})" if merged and (texts := self._texts(rows.schema)) else "*"
         view = f"create or replace view {name} as select {columns} from {every}"  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
-        age = [order for column, order in AGE.items() if column in rows.schema.names]
         if keys:
-            key = ", ".join(map(self.escape_column_name, keys))
-            view += f" qualify row_number() over (partition by {key} order by {', '.join(age) or 1}) = 1"
+            view += newest_per_key(keys, rows.schema.names)
         self._memory.execute(view)
         return name
 

@@ -21,13 +21,9 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from paystack_source.errors import ConfigError
 from paystack_source.settings import SANDBOX
-
-if TYPE_CHECKING:
-    from dlt.pipeline.pipeline import Pipeline
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
 """The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""
@@ -76,20 +72,3 @@ def duckdb_file(destination: str = DUCKDB[0]) -> Path:
             advice="Name another one for DuckDB in dlt's settings.",
         )
     return found
-
-
-def forget_other_places(pipeline: Pipeline) -> None:
-    """Drop dlt's local memory of this pipeline if it is of another folder or destination.
-
-    Call it where no other run of the pipeline can be under way.
-    """
-    import dlt  # noqa: PLC0415
-
-    folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    if pipeline.get_local_state_val("initial_cwd") != folder:
-        pipeline.drop()
-    place = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
-    note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
-    if note.exists() and note.read_text(encoding="utf-8") != place:
-        pipeline.drop()
-    note.write_text(place, encoding="utf-8")

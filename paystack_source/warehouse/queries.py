@@ -14,7 +14,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.extract.windows import BEGIN, END, Coverage
+from paystack_source.extract.windows import BEGIN, END
 from paystack_source.values import batches, parse_time
 from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.extract.windows import Window
+    from paystack_source.extract.windows import Coverage, Window
     from paystack_source.warehouse.lake import LakeReader
 
 TABLE = "customers"
@@ -44,12 +44,12 @@ class Warehouse:
     # -- the questions of a run -----------------------------------------------------------------------------------
 
     def total(self) -> int:
-        return int(self._one(lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {sql.present}") or 0)
+        return self._number(lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {sql.present}")
 
     def count(self, windows: Sequence[Window]) -> list[int]:
         counts: list[int] = []
         for some in batches(windows, 100):
-            rows = self._all(
+            rows = self.ask(
                 lambda sql, some=some: (  # type: ignore[misc]
                     "SELECT "
                     + ", ".join(f"SUM(CASE WHEN {sql.inside(window)} THEN 1 ELSE 0 END)" for window in some)
@@ -62,9 +62,9 @@ class Warehouse:
     def known(self, ids: Collection[int]) -> set[int]:
         found: set[int] = set()
         for some in batches(sorted(ids), _BATCH):
-            rows = self._all(
+            rows = self.ask(
                 lambda sql, some=some: (  # type: ignore[misc]
-                    f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.id} IN ({numbers(some)})"
+                    f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.present} AND {sql.among(some)}"
                 )
             )
             found.update(int(row[0]) for row in rows)
@@ -72,7 +72,9 @@ class Warehouse:
 
     def ids(self, window: Window) -> set[int]:
         table = self._ask(
-            lambda sql: f"SELECT {sql.id} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}",
+            lambda sql: (
+                f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}"
+            ),
             lambda cursor: as_arrow(cursor, {"id": {"data_type": "bigint"}}),
         )
         return set() if table is None else set(table.column(0).to_pylist())
@@ -81,106 +83,103 @@ class Warehouse:
         tables = []
         for some in batches(sorted(ids), _BATCH):
             table = self.arrow(
-                lambda sql, some=some: (  # type: ignore[misc]
-                    f"SELECT * FROM {sql.table} WHERE {sql.id} IN ({numbers(some)})"
-                )
+                lambda sql, some=some: f"SELECT * FROM {sql.table} WHERE {sql.among(some)}"  # type: ignore[misc]
             )
             if table is not None:
                 tables.append(table.drop_columns([n for n in table.column_names if n.startswith("_dlt")]))
         return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
-        found = self._all(
+        found = self.ask(
             lambda sql: (
-                f"SELECT {sql.created_at} FROM (SELECT {sql.created_at}, ROW_NUMBER() OVER (ORDER BY"
-                f" {sql.created_at}) AS place FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
-                f" AS placed WHERE MOD(place, {rows}) = 0 ORDER BY place"
+                f"SELECT {sql.col('created_at')} FROM (SELECT {sql.col('created_at')}, ROW_NUMBER() OVER (ORDER BY"
+                f" {sql.col('created_at')}) AS row_nr FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
+                f" AS numbered WHERE MOD(row_nr, {rows}) = 0 ORDER BY row_nr"
             )
         )
         return [parse_time(row[0]) for row in found]
 
     def most_at_once(self) -> int:
-        return int(
-            self._one(
-                lambda sql: (
-                    f"SELECT MAX(alike) FROM (SELECT COUNT(*) AS alike FROM {sql.table}"
-                    f" WHERE {sql.present} AND {sql.created_at} IS NOT NULL GROUP BY {sql.created_at}) AS counted"
-                )
+        return self._number(
+            lambda sql: (
+                f"SELECT MAX(alike) FROM (SELECT COUNT(*) AS alike FROM {sql.table} WHERE {sql.present}"
+                f" AND {sql.col('created_at')} IS NOT NULL GROUP BY {sql.col('created_at')}) AS counted"
             )
-            or 0
         )
 
     def oldest(self) -> datetime | None:
-        found = self._one(lambda sql: f"SELECT MIN({sql.created_at}) FROM {sql.table} WHERE {sql.present}")
-        return parse_time(found) if found else None
+        found = self.ask(
+            lambda sql: f"SELECT MIN({sql.col('created_at')}) FROM {sql.table} WHERE {sql.present}"
+        )
+        return parse_time(found[0][0]) if found and found[0][0] else None
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
             (row[0], row[1])
-            for row in self._all(
-                lambda sql: f"SELECT DISTINCT {sql.domain}, {sql.integration} FROM {sql.table}"
+            for row in self.ask(
+                lambda sql: f"SELECT DISTINCT {sql.col('domain')}, {sql.col('integration')} FROM {sql.table}"
             )
         }
 
     def exists(self) -> bool:
         """Whether the table is there, be it empty."""
         return (
-            self._ask(lambda words: f"SELECT COUNT(*) FROM {words.table}", lambda cursor: cursor.fetchall())
+            self._ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}", lambda cursor: cursor.fetchall())
             is not None
         )
 
-    def ask(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
-        """The rows of any other question about this table; none if it is not there."""
-        return self._all(question)
+    # -- any other question ---------------------------------------------------------------------------------------
 
-    # -- how they are asked ---------------------------------------------------------------------------------------
-
-    def _one(self, question: Callable[[Words], str]) -> Any:  # noqa: ANN401  # whatever SQL gives
-        rows = self._all(question)
-        return rows[0][0] if rows else None
-
-    def _all(self, question: Callable[[Words], str]) -> list[tuple[Any, ...]]:
+    def ask(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
+        """The rows of any question about this table; none if it is not there."""
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
-    def arrow(self, question: Callable[[Words], str]) -> pa.Table | None:
+    def _number(self, question: Callable[[SqlNames], str]) -> int:
+        rows = self.ask(question)
+        return int(rows[0][0] or 0) if rows else 0
+
+    def arrow(self, question: Callable[[SqlNames], str]) -> pa.Table | None:
         """The answer to any question about this table as Arrow; `None` if the table is not there."""
         return self._ask(question, lambda cursor: as_arrow(cursor, columns_of(self._pipeline, self._table)))
 
-    def _ask(self, question: Callable[[Words], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
             self._client = self._client or client_of(self._pipeline)
             with reading(self._pipeline, self._client) as client:
-                words = Words(client, self._table)
-                with client.execute_query(question(words)) as cursor:
+                names = SqlNames(client, self._table)
+                with client.execute_query(question(names)) as cursor:
                     return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 
 
-class Words:
+class SqlNames:
     """Names and times as one destination writes them."""
 
     def __init__(self, client: SqlClientBase[Any] | LakeReader, table: str) -> None:
         self._client = client
         self.table = client.make_qualified_table_name(table)
-        self.present = f"{self._name('_missing_since')} IS NULL"
+        self.present = f"{self.col('_missing_since')} IS NULL"
 
     def named(self, table: str) -> str:
         """Another table of the dataset."""
         return self._client.make_qualified_table_name(table)
 
-    def _name(self, column: str) -> str:
+    def col(self, column: str) -> str:
+        """A column, quoted."""
         return self._client.escape_column_name(column)
 
-    def __getattr__(self, column: str) -> str:
-        return self._name(column)
+    def among(self, ids: Iterable[int]) -> str:
+        """Whether the row is of one of these customers."""
+        return f"{self.col('id')} IN ({', '.join(str(int(number)) for number in ids) or 'NULL'})"
 
     def inside(self, window: Window) -> str:
+        """Whether the row was created in the window."""
         parts = ["1 = 1"]
         if window.lo > BEGIN:
-            parts.append(f"{self.created_at} >= {self._time(window.lo)}")
+            parts.append(f"{self.col('created_at')} >= {self._time(window.lo)}")
         if window.hi < END:
-            parts.append(f"{self.created_at} < {self._time(window.hi)}")
+            parts.append(f"{self.col('created_at')} < {self._time(window.hi)}")
         return " AND ".join(parts)
 
     def _time(self, value: datetime) -> str:
@@ -189,18 +188,25 @@ class Words:
         return str((write or _GENERIC.format_datetime_literal)(value, 6, not caps.supports_tz_aware_datetime))
 
 
-class Remembered:
-    """Stands in where the destination cannot be queried: knows what was recorded, and nobody by name."""
+class CountsOnly:
+    """Stands in where the warehouse cannot be asked, or is about to be emptied: nobody is known by name.
 
-    def __init__(self, coverage: Coverage) -> None:
-        self._coverage = coverage
+    It knows how many customers were recorded per window, and whose customers are held.
+    """
+
+    def __init__(
+        self, coverage: Coverage | None = None, accounts: Collection[tuple[str | None, int | None]] = ()
+    ) -> None:
+        self._rows = {
+            item.window: item.rows for item in coverage or ()
+        }  # the coverage itself goes on changing
+        self._accounts = set(accounts)
 
     def total(self) -> int:
-        return self._coverage.rows
+        return sum(self._rows.values())
 
     def count(self, windows: Sequence[Window]) -> list[int]:
-        exact = {item.window: item.rows for item in self._coverage}
-        return [exact.get(window, 0) for window in windows]
+        return [self._rows.get(window, 0) for window in windows]
 
     def known(self, ids: Collection[int]) -> set[int]:
         del ids
@@ -225,19 +231,4 @@ class Remembered:
         return None
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
-        return set()
-
-
-class Afresh(Remembered):
-    """Nobody is held, for reading everything again; but whose customers they are still counts."""
-
-    def __init__(self, warehouse: Warehouse) -> None:
-        super().__init__(Coverage())
-        self._warehouse = warehouse
-
-    def accounts(self) -> set[tuple[str | None, int | None]]:
-        return self._warehouse.accounts()
-
-
-def numbers(ids: Iterable[int]) -> str:
-    return ", ".join(str(int(number)) for number in ids) or "NULL"
+        return self._accounts

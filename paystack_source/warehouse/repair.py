@@ -1,4 +1,4 @@
-"""What interrupted or racing loads left wrong in the dataset, and how it is mended: before anything is read.
+"""What interrupted or racing loads left wrong in the dataset, and how it is repaired: before anything is read.
 
 *Doubled.* A key that a table holds twice: of its rows the newest stays.
 *Lost loads.* Customers of a load that dlt never noted as done, because the machine that began it is gone: neither the
@@ -15,10 +15,18 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
-from paystack_source.values import batches
-from paystack_source.warehouse.destinations import MERGED, as_arrow, is_lake, keeping, reading, storable, suit
+from paystack_source.values import batches, quoted_text
+from paystack_source.warehouse.destinations import (
+    MERGED,
+    apply_destination_hints,
+    as_arrow,
+    is_lake,
+    reading,
+    rows_to_load,
+    table_layout,
+)
 from paystack_source.warehouse.history import HISTORY, history_resource
-from paystack_source.warehouse.lake import AGE
+from paystack_source.warehouse.lake import newest_per_key
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -29,38 +37,50 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
 CUSTOMERS = "customers"
+MERGED_BESIDE = ("ledger", HISTORY, "customer_details", "customer_authorizations")
 AT_ONCE = 50_000
-"""Keys that are mended by one load."""
+"""Keys that are repaired by one load."""
 _FEW = 1_000
 
 
-def repair(pipeline: Pipeline, schema: Schema) -> int:
-    """Mend what is wrong; how many keys were."""
-    mended = 0
-    # Customers come last: who is mended belongs to a load that was noted, and would not be known as lost any more.
-    for table in ("ledger", HISTORY, "customer_details", "customer_authorizations", CUSTOMERS):
-        if table == CUSTOMERS and table in schema.tables:
-            mended += _load_lost(pipeline, schema)
-        known = schema.tables.get(table)
-        if known is None or known.get("write_disposition") != "merge":
-            continue  # every version is kept, and the newest counts
-        keys = get_columns_names_with_prop(known, "primary_key")
-        left = None
-        while keys and (wrong := _doubled(pipeline, table, keys)) and (left is None or len(wrong) < left):
-            left = len(wrong)
-            mended += len(wrong[:AT_ONCE])
-            _mend(pipeline, schema, table, keys, wrong[:AT_ONCE])
-    return mended
+def repair(pipeline: Pipeline, schema: Schema) -> None:
+    """Repair what is wrong."""
+    for table in MERGED_BESIDE:
+        _repair_doubled(pipeline, schema, table)
+    if CUSTOMERS in schema.tables:
+        # Before the doubled ones: a repaired customer is of a load that is noted, and is not found as lost any more.
+        _load_lost(pipeline, schema)
+        _repair_doubled(pipeline, schema, CUSTOMERS)
 
 
-def _load_lost(pipeline: Pipeline, schema: Schema) -> int:
+def is_damaged(pipeline: Pipeline, schema: Schema) -> bool:
+    """Whether there is something to repair. Changes nothing."""
+    doubled = any(_doubled(pipeline, schema, table) for table in (*MERGED_BESIDE, CUSTOMERS))
+    return doubled or bool(_lost(pipeline, schema))
+
+
+def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
+    left = None
+    while (wrong := _doubled(pipeline, schema, table)) and (left is None or len(wrong) < left):
+        left = len(wrong)
+        keys = _keys(schema, table)
+        if is_lake(pipeline) and table_layout(pipeline, table).table_format == "delta":
+            _overwrite(pipeline, schema, table, keys, wrong[:AT_ONCE])
+        else:
+            _load(pipeline, schema, table, keys, wrong[:AT_ONCE])
+
+
+def _load_lost(pipeline: Pipeline, schema: Schema) -> None:
     lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
     for some in batches(lost, AT_ONCE):
         _load(pipeline, schema, CUSTOMERS, ["id"], list(some), history=HISTORY in schema.tables)
-    return len(lost)
 
 
-def _doubled(pipeline: Pipeline, table: str, keys: list[str]) -> list[tuple[Any, ...]]:
+def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
+    """The keys that this table holds twice."""
+    keys = _keys(schema, table)
+    if not keys or schema.tables[table].get("write_disposition") != "merge":
+        return []  # every version is kept, and the newest counts
     columns = ", ".join(f"{{{key}}}" for key in keys)
     question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # names
     return _rows(pipeline, table, question, keys)
@@ -115,15 +135,6 @@ def _rows(
         return []
 
 
-def _mend(
-    pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
-) -> None:
-    if is_lake(pipeline) and keeping(pipeline, table).table_format == "delta":
-        _overwrite(pipeline, schema, table, keys, wrong)
-    else:
-        _load(pipeline, schema, table, keys, wrong)
-
-
 def _load(  # noqa: PLR0913
     pipeline: Pipeline,
     schema: Schema,
@@ -138,10 +149,10 @@ def _load(  # noqa: PLR0913
 
     @dlt.resource(name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
-        suit(table, HISTORY)
+        apply_destination_hints(table, HISTORY)
         for start in range(0, len(wrong), _FEW):
             held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
-            yield storable(_newest(_without_load(held), keys))
+            yield rows_to_load(_newest(_without_load(held), keys))
 
     @dlt.source(name=schema.name, section="paystack")
     def repaired() -> Any:  # noqa: ANN401  # dlt wants resources
@@ -149,6 +160,10 @@ def _load(  # noqa: PLR0913
         return (found, history_resource(found, hints)) if history else found
 
     pipeline.run(repaired())
+
+
+def _keys(schema: Schema, table: str) -> list[str]:
+    return get_columns_names_with_prop(schema.tables[table], "primary_key") if table in schema.tables else []
 
 
 def hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means its own type
@@ -178,22 +193,16 @@ def _without_load(rows: pa.Table) -> pa.Table:
 
 
 def _literal(value: object) -> str:
-    return str(int(value)) if isinstance(value, int) else "'" + str(value).replace("'", "''") + "'"
+    return str(int(value)) if isinstance(value, int) else quoted_text(str(value))
 
 
 def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """One row of each key: a version that ended, the latest look at Paystack."""
-    order = [*(["_valid_to nulls last"] if "_valid_to" in rows.column_names else [])]
-    order += [age for column, age in AGE.items() if column in rows.column_names and column != "_dlt_load_id"]
-    if "_missing_since" not in rows.column_names:
-        order = [age for age in order if "_missing_since" not in age]
-    partition = ", ".join(f'"{key}"' for key in keys)
+    """One row of each key."""
     with duckdb.connect() as memory:
         memory.execute("SET TimeZone = 'UTC'")
         memory.register("held", rows)
         return memory.execute(
-            f"SELECT * FROM held QUALIFY ROW_NUMBER() OVER (PARTITION BY {partition}"  # names, quoted
-            f" ORDER BY {', '.join(order) or 1}) = 1"
+            f"SELECT * FROM held{newest_per_key(keys, rows.column_names)}"  # names, quoted
         ).to_arrow_table()
 
 

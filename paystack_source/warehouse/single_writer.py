@@ -1,29 +1,35 @@
 """One writer per dataset and per working folder: everybody else waits until it is done.
 
 A file lock guards dlt's working folder, which is for one process. A lock in the destination guards the dataset,
-whose staging tables all machines share: in PostgreSQL a lock of a transaction that stays open, in a folder a file
-lock, in a bucket an object that its owner renews and that expires when nobody does. DuckDB's file takes one process
-anyway. Other databases have no such lock: there two machines that race are found and healed by the next run
-(`paystack_source.warehouse.repair`). All of them but the last end with the process, however it ends.
+whose staging tables all machines share:
+
+    PostgreSQL         an advisory lock of a transaction that stays open
+    a local folder     a file lock beside the dataset
+    a bucket           an object that its owner renews (`paystack_source.warehouse.bucket_lease`)
+    DuckDB             its file takes one process: a connection stays open
+    other databases    none; what two machines double there is found and repaired by the next run
+
+All of them but the lease end with the process, however it ends. A run whose lock is lost stops before the next job of
+its load.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
-import threading
 import time
-import uuid
 from dataclasses import dataclass, field
-from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self, cast
+from typing import TYPE_CHECKING, Any, cast
 
 from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError
+from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.destinations import is_lake
+from paystack_source.warehouse.dlt_quirks import CheckedCollector
+from paystack_source.warehouse.duckdb_file import DuckDbFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -36,41 +42,69 @@ if TYPE_CHECKING:
 ASK_AGAIN = 0.5
 """Seconds between two looks whether a lock is free."""
 
-LEASE_SECONDS = 60.0
-"""How long an object in a bucket stands for a writer that does not renew it any more."""
-
-REFUSED = 5
-"""So often a bucket may refuse to create an object that is not there; then it is not because of another writer."""
-
-CLOCKS_DIFFER = timedelta(minutes=20)
-"""More than clocks differ: S3 refuses requests whose time is 15 minutes off."""
-
 
 @dataclass(slots=True)
-class _Run:
+class ActiveRun:
     """A run under way in this process: how deep its calls are nested, and what it holds."""
 
     pipeline: Pipeline
     depth: int = 0
     folder: bool = False
     dataset: bool = False
+    duckdb: DuckDbFile | None = None
     held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     still_held: Callable[[], bool] = lambda: True
+    prepared: bool = False
     error: Exception | None = None
     """Why it could not be prepared."""
+    copied: Any = None
+    """What a plain `pipeline.run` copied, to be counted at its end."""
+
+    def lock_folder(self, *, wait: bool = True) -> None:
+        """Hold the working folder until the run ends.
+
+        Raises `AlreadyRunningError` if another run holds it and this one is not to wait.
+        """
+        if not self.folder:
+            folder = Path(self.pipeline.pipelines_dir)
+            path = folder / f"{self.pipeline.pipeline_name}.lock"
+            if not _lock_file(self.held, path, f"the working folder {folder}", wait=wait):
+                raise AlreadyRunningError("Another run of this pipeline is under way.", _advice(folder))
+            self.folder = True
+
+    def lock_dataset(self) -> None:
+        """Hold the dataset until the run ends."""
+        if self.dataset:
+            return
+        if destination_is(self.pipeline, "duckdb"):
+            self.duckdb = self.held.enter_context(DuckDbFile(self.pipeline))
+        elif destination_is(self.pipeline, "postgres"):
+            self.still_held = _lock_schema(self.held, self.pipeline)
+        elif is_lake(self.pipeline):
+            self.still_held = _lock_files(self.held, self.pipeline)
+        self.held.enter_context(_checked(self.pipeline, self.require_dataset))
+        self.dataset = True
+
+    def require_dataset(self) -> None:
+        """Raise `AlreadyRunningError` if somebody else may write into the dataset by now."""
+        if not self.still_held():
+            raise AlreadyRunningError(
+                f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",
+                "Run again: what was loaded is kept.",
+            )
 
 
-_RUNS: dict[int, _Run] = {}
+_RUNS: dict[int, ActiveRun] = {}
 
 
-def enter(pipeline: Pipeline) -> bool:
-    """Note that a run of this pipeline begins; whether it is the outermost one."""
-    run = _RUNS.setdefault(id(pipeline), _Run(pipeline))
+def begin_run(pipeline: Pipeline) -> ActiveRun:
+    """A run of this pipeline begins, perhaps inside of another one of it."""
+    run = _RUNS.setdefault(id(pipeline), ActiveRun(pipeline))
     run.depth += 1
-    return run.depth == 1
+    return run
 
 
-def leave(pipeline: Pipeline) -> None:
+def end_run(pipeline: Pipeline) -> None:
     """The run ends: with the outermost one goes what it holds."""
     run = _RUNS[id(pipeline)]
     run.depth -= 1
@@ -79,59 +113,47 @@ def leave(pipeline: Pipeline) -> None:
         run.held.close()
 
 
-def run_of(pipeline: Pipeline) -> _Run | None:
+def current_run(pipeline: Pipeline) -> ActiveRun | None:
     """The run that is under way."""
     return _RUNS.get(id(pipeline))
 
 
-def insist_on_locks(pipeline: Pipeline) -> None:
-    """Raise `AlreadyRunningError` if somebody else may write into the dataset by now."""
-    run = run_of(pipeline)
-    if run is not None and not run.still_held():
-        raise AlreadyRunningError(
-            f"The lock of the dataset {pipeline.dataset_name} was lost, and another run may write into it.",
-            "Run again: what was loaded is kept.",
-        )
-
-
-def lock_folder(pipeline: Pipeline, *, wait: bool = True) -> None:
-    """Hold the working folder until the run that is under way ends; outside of a run nobody would let it go.
-
-    Raises `BlockingIOError` if it is another run's and this one does not want to wait.
-    """
-    run = _RUNS.get(id(pipeline))
-    if run is not None and not run.folder:
-        file = Path(pipeline.pipelines_dir, f"{pipeline.pipeline_name}.lock")
-        _lock_file(run.held, file, f"the working folder {pipeline.pipelines_dir}" if wait else None)
-        run.folder = True
-
-
-def lock_dataset(pipeline: Pipeline) -> None:
-    """Hold the dataset until the run that is under way ends."""
-    run = _RUNS.get(id(pipeline))
-    if run is not None and not run.dataset:
-        if destination_is(pipeline, "postgres"):
-            run.still_held = _lock_schema(run.held, pipeline)
-        elif is_lake(pipeline):
-            run.still_held = _lock_files(run.held, pipeline)
-        run.dataset = True
-
-
 @contextlib.contextmanager
-def writing(pipeline: Pipeline) -> Iterator[None]:
-    """Hold folder and dataset meanwhile."""
-    enter(pipeline)
+def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRun]:
+    """A run that holds folder and dataset.
+
+    Raises `AlreadyRunningError` if another run holds the folder and this one is not to wait.
+    """
+    run = begin_run(pipeline)
     try:
-        lock_folder(pipeline)
-        lock_dataset(pipeline)
-        yield
+        run.lock_folder(wait=wait)
+        run.lock_dataset()
+        yield run
     finally:
-        leave(pipeline)
+        end_run(pipeline)
 
 
 def destination_is(pipeline: Pipeline, kind: str) -> bool:
     """Whether the pipeline's destination is of this type."""
     return pipeline.destination.destination_type.rpartition(".")[2] == kind
+
+
+@contextlib.contextmanager
+def _checked(pipeline: Pipeline, check: Callable[[], None]) -> Iterator[None]:
+    """Have the stages of the pipeline call `check` as they go on."""
+    collector = pipeline.collector
+    pipeline.collector = cast("Any", CheckedCollector(collector, check))
+    try:
+        yield
+    finally:
+        pipeline.collector = collector
+
+
+def _advice(folder: Path) -> str:
+    return (
+        "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
+        f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
+    )
 
 
 def _until(free: Callable[[], bool], where: str) -> None:
@@ -143,13 +165,12 @@ def _until(free: Callable[[], bool], where: str) -> None:
         time.sleep(ASK_AGAIN)
 
 
-def _lock_file(stack: contextlib.ExitStack, path: Path, where: str | None) -> None:
+def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
     file = stack.enter_context(path.open("w"))
-    if where is None:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    else:
+    if wait:
         _until(lambda: _locked(file), where)
+    return wait or _locked(file)
 
 
 def _locked(file: IO[str]) -> bool:
@@ -198,83 +219,6 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[],
     if client.config.is_local_filesystem:
         _lock_file(stack, Path(path), where)
         return lambda: True
-    return stack.enter_context(_Lease(client.fs_client, path, where)).still_held
-
-
-class _Lease:
-    """An object in a bucket: whoever created it writes, and renews it meanwhile."""
-
-    def __init__(self, files: Any, path: str, where: str) -> None:  # noqa: ANN401  # fsspec has no types
-        self._files, self._path, self._where = files, path, where
-        self._owner = uuid.uuid4().hex.encode()
-        self._other = b""
-        self._other_since = 0.0
-        self._refused = 0
-        self._renewed = 0.0
-        self._ended = threading.Event()
-        self._renewing = threading.Thread(target=self._renew, daemon=True)
-
-    def __enter__(self) -> Self:
-        _until(self._free, self._where)
-        self._renewed = time.monotonic()
-        self._renewing.start()
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._ended.set()
-        self._renewing.join()
-        with contextlib.suppress(Exception):  # it expires
-            if self._is_ours():
-                self._files.rm_file(self._path)
-
-    def still_held(self) -> bool:
-        """Whether nobody else may take it for expired yet."""
-        return time.monotonic() - self._renewed < LEASE_SECONDS
-
-    def _free(self) -> bool:
-        try:
-            self._files.pipe_file(self._path, self._owner, mode="create")
-        except OSError:  # for "it is there already" each store has its own
-            self._refused += 1
-            lease = self._there()
-            if lease is None and self._refused > REFUSED:
-                raise
-        else:
-            return True
-        if lease is not None:
-            self._refused = 0
-            self._expire(*lease)
-        return False
-
-    def _expire(self, owner: bytes, renewed: datetime) -> None:
-        """Clocks differ, so what counts is that nobody renews it while we look; except for a very old one."""
-        mark = owner + str(renewed).encode()
-        if mark != self._other:
-            self._other, self._other_since = mark, time.monotonic()
-        unchanged = time.monotonic() - self._other_since > LEASE_SECONDS
-        if unchanged or datetime.now(UTC) - renewed > CLOCKS_DIFFER:
-            with contextlib.suppress(FileNotFoundError):
-                self._files.rm_file(self._path)
-
-    def _there(self) -> tuple[bytes, datetime] | None:
-        self._files.invalidate_cache()
-        with contextlib.suppress(FileNotFoundError):
-            return self._files.cat_file(self._path), self._files.modified(self._path)
-        return None
-
-    def _is_ours(self) -> bool:
-        lease = self._there()
-        return lease is not None and lease[0] == self._owner
-
-    def _renew(self) -> None:
-        while not self._ended.wait(LEASE_SECONDS / 4):
-            with contextlib.suppress(Exception):  # tried again before it expires
-                asked = time.monotonic()
-                if not self._is_ours():
-                    self._renewed = -LEASE_SECONDS
-                    logger.error(
-                        f"Another run took the lock of {self._where}: this one was silent for too long."
-                    )
-                    return
-                self._files.pipe_file(self._path, self._owner)
-                self._renewed = asked
+    lease = BucketLease(client.fs_client, path)
+    _until(lease.take, where)
+    return stack.enter_context(lease).still_held

@@ -1,42 +1,56 @@
-"""Runs a copy from start to proven end: load by load, each of them a checkpoint, then the closing count.
+"""The engine: a run from its locks to the proven end. Every door uses it.
 
-What `pipelines/customers.py` calls. A run that is killed continues where the last load ended, since rows and the
-memory of what is proven are committed together.
+    lock       folder and dataset (`single_writer`)
+    prepare    interrupted loads, repair, the history's baseline (`prepare`)
+    load       read and store (`copying`)
+    close      count what the warehouse holds, complete the ledger, report
+
+`copy_customers` does it load by load, each of them a checkpoint: a run that is killed continues where the last load
+ended, since rows and the memory of what is proven are committed together. `PlainRuns` does it around dlt's own
+`pipeline.run`, in one load.
 """
 
 from __future__ import annotations
 
+import contextlib
 import time
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common import logger
 
-from paystack_source.errors import ConfigError
-from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window
-from paystack_source.warehouse.copying import (
-    CUSTOMER_COLUMNS,
-    REFRESH_BUDGET,
-    Copying,
-    Limits,
-    checkpoint,
-    ledger_lines,
-)
-from paystack_source.warehouse.destinations import swapping
+from paystack_source.api.client import PaystackClient
+from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.ledger import edges
+from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
+from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
+from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
-from paystack_source.warehouse.duckdb_guard import Alone
-from paystack_source.warehouse.history import begin_history
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_other_places, pipeline_name
-from paystack_source.warehouse.prepare import prepare
+from paystack_source.warehouse.dlt_quirks import (
+    RunFollower,
+    drop_foreign_state,
+    restart_interrupted_loads,
+    set_replace_strategy,
+)
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
+from paystack_source.warehouse.prepare import (
+    complete_histories,
+    is_ours,
+    our_schemas,
+    prepare,
+    restore_schema,
+)
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.single_writer import ActiveRun, begin_run, current_run, end_run, exclusive_run
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Collection
     from datetime import datetime
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.client import PaystackClient, Stats
+    from paystack_source.api.client import Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
@@ -44,7 +58,7 @@ _NO_RANGE = "Leave --from and --to out, or --full-refresh."
 
 
 @dataclass(slots=True)
-class Report:
+class CopyReport:
     """What a run came to."""
 
     complete: bool = False
@@ -81,7 +95,7 @@ class Report:
     @property
     def whom(self) -> str:
         """Which customers the run was about, after "every customer" or a number of them."""
-        start, end = self._range
+        start, end = edges(self.window or ALWAYS)
         if start and end:
             return f" created from {_short(start)} to {_short(end)}"
         if start:
@@ -89,33 +103,30 @@ class Report:
         return f" created before {_short(end)}" if end else ""
 
     @property
-    def _range(self) -> tuple[datetime | None, datetime | None]:
-        """The ends that were given."""
-        window = self.window or ALWAYS
-        return (
-            window.lo if window.lo > BEGIN else None,
-            window.hi if window.hi < END else None,
-        )
+    def counts(self) -> str:
+        """What either side counts."""
+        theirs = "names no total" if self.api_total is None else f"counts {self.api_total:,}"
+        return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {theirs}"
+
+    def require_complete(self) -> None:
+        """Raise `NotCompleteError` unless the copy was proven complete."""
+        if not self.complete:
+            message = f"The copy could not be proven complete: {self.counts}."
+            raise NotCompleteError(message, details=self.as_json())
 
     def as_json(self) -> dict[str, Any]:
         """The object that `--json` ends with."""
-        start, end = self._range
+        start, end = edges(self.window or ALWAYS)
+        numbers = {column.name: getattr(self, column.name) for column in fields(self)}
+        for name in ("complete", "window", "details"):
+            del numbers[name]
         return {
             "status": "complete" if self.complete else "incomplete",
-            "key_mode": self.key_mode,
-            "account": self.account,
             "from": start.isoformat() if start else None,
             "to": end.isoformat() if end else None,
-            "rows_seen": self.rows_seen,
-            "rows_new": self.rows_new,
-            "rows_refreshed": self.rows_refreshed,
-            "rows_missing": self.rows_missing,
-            "rows_loaded": self.rows_loaded,
-            "api_total": self.api_total,
-            "warehouse_total": self.warehouse_total,
-            "windows": self.windows,
-            "refresh_runs": self.refresh_runs,
-            "filters_ignored": self.filters_ignored,
+            **numbers,
+            "waited_seconds": round(self.waited_seconds, 1),
+            "seconds": round(self.seconds, 2),
             "unproven": [
                 {
                     "from": entry.window_from,
@@ -126,11 +137,6 @@ class Report:
                 }
                 for entry in self.unproven
             ],
-            "requests": self.requests,
-            "retries": self.retries,
-            "rate_limited": self.rate_limited,
-            "waited_seconds": round(self.waited_seconds, 1),
-            "seconds": round(self.seconds, 2),
             **({"details": self.details._asdict()} if self.details else {}),
         }
 
@@ -156,84 +162,108 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
 
-def copy_customers(  # noqa: PLR0913
+def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
     pipeline: Pipeline,
-    client: PaystackClient,
+    client: PaystackClient | None = None,
     *,
-    window: Window | None = None,
+    start: datetime | str | None = None,
+    end: datetime | str | None = None,
     refresh_budget: int = REFRESH_BUDGET,
     full_refresh: bool = False,
     history: bool = False,
     details: int = 0,
+    include: Collection[str] = (),
+    allow_incomplete: bool = False,
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
-) -> Report:
-    """Bring the dataset up to date and prove it.
+) -> CopyReport:
+    """Bring the copy in the pipeline's dataset up to date, and prove that it is complete.
+
+        pipeline = dlt.pipeline("paystack_customers", destination="postgres", dataset_name="paystack")
+        print(copy_customers(pipeline).as_json())
+
+    The tables are those of `paystack_source()`. The rows come in several loads, each of them a checkpoint: it also
+    stores what is proven, and the next run goes on from there. The command `customers` does just this.
 
     Args:
-        pipeline: Where to.
-        client: Where from.
-        window: Only this stretch of creation time.
-        refresh_budget: Requests for reading old customers again.
-        full_refresh: Read everything again and swap it in once it is proven complete; not before.
-        history: Also keep every version of a customer, see `paystack_source.warehouse.history`.
-        details: Customers to fetch for their details at most, see `paystack_source.warehouse.details`; 0 is off.
-        limits: Where a checkpoint ends.
-        on_rows: Told how many customers were just read.
-        on_total: Told how many there are.
+        pipeline: Where to: a dlt pipeline with a destination and a dataset.
+        client: Where from. Without one, key and settings are found as by `paystack_source()`.
+        start: Only customers created at or after this time; ISO 8601 or datetime, UTC if it has no zone.
+        end: Only customers created before this time.
+        refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
+        full_refresh: Read everything again, and replace the table once the new one is proven complete.
+        history: Also keep every version of a customer in `customers_history`.
+        details: Fetch up to so many new or changed customers one by one for `customer_details`; 0 is off.
+        include: Fields of the details to keep in clear that are left out or masked otherwise.
+        allow_incomplete: Return the report also of a copy that could not be proven complete.
+        limits: Where a load ends.
+        on_rows: Is told how many customers were just read.
+        on_total: Is told how many there are.
 
     Raises:
-        ConfigError: A window together with `full_refresh`, or the dataset holds another account's customers.
+        ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
         PaystackError: Paystack could not be read; what was read before is loaded.
-        AlreadyRunningError: Another run is under way.
+        NotCompleteError: What was read is loaded, but not proven complete. Its `details` are the report. A full
+            refresh leaves the copy as it was.
+        AlreadyRunningError: Another run has the working folder, or took the dataset's lock meanwhile.
+        PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
+    window = bounds(start, end)
     if full_refresh and window is not None:
         raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
-    started, before = time.monotonic(), client.stats
-    with Alone(pipeline) as alone:
-        _prepare(pipeline, alone, history=history, full_refresh=full_refresh)
+    with PaystackClient(read_only=True) if client is None else contextlib.nullcontext(client) as paystack:
         copying = Copying(
-            client,
+            paystack,
             window=window,
             refresh_budget=refresh_budget,
-            anew=full_refresh,
+            full_refresh=full_refresh,
             limits=limits or Limits(),
             on_rows=on_rows,
             on_total=on_total,
-            on_load=alone.make_room,
         )
-        try:
-            while not copying.done:
-                pipeline.run(checkpoint(copying, history=history))
-                alone.breathe()
-            if copying.failure is not None:
-                raise copying.failure
-            report = _close(pipeline, copying)
-            if details:
-                report.details = fetch_details(pipeline, client, budget=details)
-        finally:
-            copying.close()
-    report.key_mode = client.mode
-    report.count(before, client.stats)
-    report.seconds = time.monotonic() - started
+        report = _run(pipeline, copying, history=history, details=details, include=include)
+    if not allow_incomplete:
+        report.require_complete()
     return report
 
 
-def _prepare(pipeline: Pipeline, alone: Alone, *, history: bool, full_refresh: bool) -> None:
-    forget_other_places(pipeline)
-    prepare(pipeline, alone.make_room_for_pending)
-    alone.breathe()
-    if history:
-        begin_history(pipeline, CUSTOMER_COLUMNS, alone.make_room)
-        alone.breathe()
-    if full_refresh:
+def _run(
+    pipeline: Pipeline, copying: Copying, *, history: bool, details: int, include: Collection[str]
+) -> CopyReport:
+    """The steps of a run, under its locks."""
+    client, began, before = copying.client, time.monotonic(), copying.client.stats
+    with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
+        drop_foreign_state(pipeline)
+        prepare(pipeline)
+        if run.duckdb:
+            run.duckdb.limit_memory()
+        complete_histories(pipeline, begin=history)
+        _load(pipeline, run, copying, history=history)
+        report = close(pipeline, copying)
+        if details:
+            report.details = fetch_details(pipeline, client, budget=details, include=include)
+    report.key_mode = client.mode
+    report.count(before, client.stats)
+    report.seconds = time.monotonic() - began
+    return report
+
+
+def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
+    """Load after load, until everything is read. Raises what ended the reading, after the rows before it are loaded."""
+    if copying.full_refresh:
         # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
-        dlt.config["destination.replace_strategy"] = swapping(pipeline)
+        set_replace_strategy(replace_strategy(pipeline))
+    while not copying.done:
+        if run.duckdb:
+            run.duckdb.release_memory()
+        pipeline.run(checkpoint(copying, history=history))
+    if copying.failure is not None:
+        raise copying.failure
 
 
-def _close(pipeline: Pipeline, copying: Copying) -> Report:
+def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     """Count what the warehouse holds now, complete the ledger with it, and say whether all adds up."""
     extraction = copying.extraction
     if extraction is None:
@@ -244,12 +274,12 @@ def _close(pipeline: Pipeline, copying: Copying) -> Report:
     if extraction.bounds is not None:
         whole = warehouse.count([extraction.bounds])[0]
     wrong = []
-    if copying.rows_loaded:
+    if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)
-        pipeline.run(ledger_lines(copying.entries))
+        pipeline.run(ledger_lines(copying.entries, copying.schema_name))
     numbers = {number for _, number in warehouse.accounts() if number is not None}
     unproven = tally.unproven + wrong
-    return Report(
+    return CopyReport(
         complete=tally.complete and not unproven and tally.api_total in {None, whole},
         window=copying.window,
         account=numbers.pop() if len(numbers) == 1 else None,
@@ -285,3 +315,69 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
             entry.proven, entry.difference = False, (entry.rows or 0) - rows
             wrong.append(entry)
     return wrong
+
+
+class PlainRuns(RunFollower):
+    """The same for a plain `pipeline.run(paystack_source())`: dlt tells when it begins and ends.
+
+    One load, so no checkpoints. dlt only logs an error that is raised here: one of the preparation is kept, and raised
+    when `customers` begins to extract (`require_prepared`); a count that does not agree is logged, and stands in the
+    ledger, and the next run reads again what is missing.
+    """
+
+    sources_made = False
+    """Whether a source of ours was made in this process."""
+
+    def on_start(self, pipeline: Pipeline, step: str) -> None:
+        run = begin_run(pipeline)
+        if run.depth > 1 or not pipeline.destination or not (self.sources_made or our_schemas(pipeline)):
+            return
+        try:
+            self._prepare(pipeline, run, step)
+        except Exception as error:
+            run.error = error
+            raise
+        except BaseException:
+            end_run(pipeline)  # dlt passes an interrupt on, and does not tell of the end
+            raise
+
+    @staticmethod
+    def _prepare(pipeline: Pipeline, run: ActiveRun, step: str) -> None:
+        run.lock_folder()
+        if step == "run":
+            pipeline.activate()
+        # What a new pipeline is for is not known yet: it may be ours, and it learns what is there under the lock.
+        may_be_ours = not pipeline.schemas or bool(our_schemas(pipeline))
+        if step in {"run", "load"} and may_be_ours:
+            run.lock_dataset()
+        if step == "run" and may_be_ours:
+            if pipeline.config.restore_from_destination and not pipeline.dev_mode:
+                restore_schema(pipeline)
+            if our_schemas(pipeline):
+                prepare(pipeline)
+                complete_histories(pipeline)
+            run.prepared = True
+
+    def on_load(self, pipeline: Pipeline) -> None:
+        if pipeline.destination:
+            restart_interrupted_loads(pipeline, is_ours)
+
+    def on_loaded(self, pipeline: Pipeline) -> None:
+        run = current_run(pipeline)
+        if run is None or run.depth > 1 or run.copied is None:
+            return
+        report = close(pipeline, run.copied)
+        complete_histories(pipeline)
+        if report.complete:
+            logger.info(f"The copy is complete: {report.counts}.")
+        else:
+            logger.error(
+                f"The copy in {pipeline.dataset_name} could not be proven complete: {report.counts}. "
+                "The next run reads what is missing."
+            )
+
+    def on_end(self, pipeline: Pipeline) -> None:
+        end_run(pipeline)
+
+
+PLAIN_RUNS = PlainRuns()

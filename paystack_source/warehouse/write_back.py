@@ -22,10 +22,10 @@ from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError
 from paystack_source.values import as_text, batches
 from paystack_source.warehouse.copies import Copy
-from paystack_source.warehouse.destinations import LOAD_ID, keeping, mean_it, mend, storable
-from paystack_source.warehouse.prepare import leave_nothing_behind
+from paystack_source.warehouse.destinations import LOAD_ID, rows_to_load, table_layout
+from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema, silence_type_warnings
 from paystack_source.warehouse.queries import Warehouse
-from paystack_source.warehouse.single_writer import writing
+from paystack_source.warehouse.single_writer import exclusive_run
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -55,7 +55,7 @@ class WriteBack(Copy):
         """
         key_mode, account = (run[name][0].as_py() for name in ("key_mode", "account"))
         pipeline = self.writeback_pipeline()
-        with writing(pipeline):
+        with exclusive_run(pipeline):
             held = Warehouse(self.extract_pipeline())
             accounts = held.accounts()
             if accounts and not _is_among(accounts, key_mode, account):
@@ -67,8 +67,8 @@ class WriteBack(Copy):
             changed = _changed_customers(held, customers) if sure else []
             if pipeline.has_pending_data:
                 pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
-            leave_nothing_behind(pipeline)
-            mend(pipeline)
+            delete_loaded_files(pipeline)
+            repair_schema(pipeline)
             resources = [_resource(pipeline, "write_back_rows", rows, ("run_id", "row"))]
             if changed:
                 resources.append(_resource(pipeline, "customers", changed, "id"))
@@ -90,12 +90,16 @@ def _is_among(
 def _resource(
     pipeline: Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
 ) -> DltResource:
-    mean_it(name)
-    kept = keeping(pipeline, name)
+    silence_type_warnings(name)
+    layout = table_layout(pipeline, name)
     columns = _CUSTOMERS if name == "customers" else _JSON_COLUMNS if name == "write_back_rows" else None
-    hints: Any = {"table_format": kept.table_format, "file_format": kept.file_format, "columns": columns}
+    hints: Any = {"table_format": layout.table_format, "file_format": layout.file_format, "columns": columns}
     made: DltResource = dlt.resource(
-        map(storable, tables), name=name, primary_key=key, write_disposition=kept.write_disposition, **hints
+        map(rows_to_load, tables),
+        name=name,
+        primary_key=key,
+        write_disposition=layout.write_disposition,
+        **hints,
     )
     return made
 

@@ -11,12 +11,12 @@ import duckdb
 import pytest
 from dlt.pipeline.pipeline import Pipeline
 
+import paystack_source
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
-from paystack_source.errors import Unavailable
+from paystack_source.errors import NotCompleteError, Unavailable
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
-from paystack_source.extract.windows import Window
 from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
@@ -170,16 +170,37 @@ def test_a_range_takes_just_its_customers(pipeline, sandbox):
     server = sandbox(customers=800)
     times = sorted(row["created_at"] for row in truth(server).values())
     start, end = times[200], times[600]
-    report = copy(pipeline, server, window=Window(start, end))
+    report = copy(pipeline, server, start=start, end=end)
     assert report.complete
     expected = {number: row for number, row in truth(server).items() if start <= row["created_at"] < end}
     assert held(pipeline) == expected
     assert copy(pipeline, server).complete  # and the next plain run takes the rest
     assert held(pipeline) == truth(server)
-    again = copy(
-        pipeline, server, window=Window(start, end)
-    )  # somebody is held who was created at its very end
+    again = copy(pipeline, server, start=start, end=end)  # somebody is held who was created at its very end
     assert (again.complete, again.warehouse_total) == (True, len(expected))
+
+
+def test_without_a_client_the_settings_are_found_and_the_connections_closed(pipeline, sandbox, monkeypatch):
+    server = sandbox(customers=60)
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", server.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    closed = Mock()
+    monkeypatch.setattr(PaystackClient, "close", closed)
+    report = paystack_source.copy_customers(pipeline, start="2001-01-01")
+    assert (report.complete, report.warehouse_total, report.key_mode) == (True, 60, "test")
+    assert closed.called
+
+
+def test_a_copy_that_could_not_be_proven_complete_is_an_error_unless_it_may_be(pipeline, sandbox):
+    server = sandbox(customers=60)
+    copy(pipeline, server)
+    server.add_customers(3)
+    server.configure(total_off=1)
+    with pytest.raises(NotCompleteError) as caught:
+        copy(pipeline, server)
+    assert caught.value.details["status"] == "incomplete"
+    assert not copy(pipeline, server, allow_incomplete=True).complete
+    assert Warehouse(pipeline).total() == 63
 
 
 def test_another_accounts_customers_are_refused(pipeline, sandbox):

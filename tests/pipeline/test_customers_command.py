@@ -241,13 +241,13 @@ def test_a_locked_database_is_named_plainly(command, paystack, capsys):
 
 def test_two_at_once_the_second_says_so(command, paystack, place, capsys):
     paystack()
-    from paystack_source.warehouse.duckdb_guard import Alone
+    from paystack_source.warehouse.single_writer import exclusive_run
     from paystack_source.warehouse.sync import open_pipeline
 
     inside, leave = threading.Event(), threading.Event()
 
     def first():
-        with Alone(open_pipeline("duckdb", "paystack")):
+        with exclusive_run(open_pipeline("duckdb", "paystack")):
             inside.set()
             leave.wait()
 

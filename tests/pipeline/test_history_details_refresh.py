@@ -5,16 +5,15 @@ from __future__ import annotations
 import itertools
 import json
 from dataclasses import replace
-from datetime import UTC, datetime
 
 import msgspec
 import pytest
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError, NotCompleteError
-from paystack_source.extract.windows import END, Window
 from paystack_source.sandbox import answers
 from paystack_source.source import paystack_source
+from paystack_source.warehouse import history
 from paystack_source.warehouse.details import fetch_details
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
 
@@ -108,6 +107,19 @@ def test_what_was_loaded_without_a_history_gets_into_it_once_it_is_asked_for_aga
     assert ask(
         pipeline, "select count(*), count(distinct id), count(_valid_to) from paystack.customers_history"
     ) == [(325, 323, 2)]
+
+
+def test_a_history_of_an_existing_copy_comes_in_loads_of_bounded_size(pipeline, server, monkeypatch):
+    monkeypatch.setattr(history, "BASELINE_ROWS", 50)
+    monkeypatch.setattr(history, "LOAD_BYTES", 20_000)
+    copy(pipeline, server)
+    copy(pipeline, server, history=True)
+    assert ask(pipeline, "select count(*), count(distinct id) from paystack.customers_history") == [
+        (320, 320)
+    ]
+    loads = "select count(distinct _dlt_load_id) from paystack.customers_history"
+    assert ask(pipeline, loads)[0][0] > 2
+    assert copy(pipeline, server, history=True, refresh_budget=0).rows_loaded == 0
 
 
 def test_history_needs_no_second_read(pipeline, server):
@@ -236,9 +248,7 @@ def test_a_full_refresh_that_does_not_add_up_changes_nothing(pipeline, server):
 def test_a_full_refresh_takes_no_range(pipeline, server):
     copy(pipeline, server, refresh_budget=0)
     with pytest.raises(ConfigError, match="takes no range"):
-        copy_customers(
-            pipeline, client(server), window=Window(datetime(2026, 1, 1, tzinfo=UTC), END), full_refresh=True
-        )
+        copy_customers(pipeline, client(server), start="2026-01-01", full_refresh=True)
     assert ask(pipeline, "select count(*) from paystack.customers") == [(320,)]
 
 

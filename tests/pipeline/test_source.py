@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from unittest.mock import Mock
 
 import dlt
 import pytest
@@ -9,6 +10,8 @@ import urllib3
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
+from paystack_source.warehouse import sync
+from paystack_source.warehouse.single_writer import current_run
 
 
 @pytest.fixture
@@ -118,3 +121,83 @@ def test_a_run_that_cannot_be_proven_complete_fails_and_loads_nothing_unless_it_
     assert held(one) == 50
     one.run(source(server, allow_incomplete=True))
     assert held(one) == 53
+
+
+def ledger(pipeline):
+    with pipeline.sql_client() as client:
+        return client.execute_sql(
+            "select kind, rows_held_after, proven, difference from ledger order by verified_at"
+        )
+
+
+def test_a_run_counts_the_destination_at_its_end_and_shows_the_user_no_load_of_its_own(pipeline, sandbox):
+    server, one = sandbox(customers=300), pipeline()
+    info = one.run(source(server))
+    assert [(kind, held, proven) for kind, held, proven, _ in ledger(one)] == [
+        ("first read", 300, True),
+        ("count", 300, True),
+    ]
+    assert one.last_trace.last_load_info.loads_ids == info.loads_ids
+    assert one.last_trace.last_normalize_info.row_counts["customers"] == 300
+    assert not one.has_pending_data
+
+
+def test_rows_that_are_lost_between_read_and_count_are_seen_at_once_and_read_again(
+    pipeline, sandbox, monkeypatch
+):
+    server, one = sandbox(customers=300), pipeline()
+    close = sync.close
+
+    def after_a_loss(pipeline, copying):
+        with pipeline.sql_client() as client:
+            client.execute_sql("delete from customers where id in (select id from customers limit 7)")
+        return close(pipeline, copying)
+
+    with monkeypatch.context() as lossy:
+        lossy.setattr(sync, "close", after_a_loss)
+        one.run(source(server))
+    assert [(kind, held, proven, off) for kind, held, proven, off in ledger(one) if kind != "count"] == [
+        ("first read", 293, False, 7)
+    ]
+    one.run(source(server))
+    assert held(one) == 300
+
+
+def test_where_dlt_tells_nothing_of_a_run_a_dataset_that_needs_repair_is_refused(
+    pipeline, sandbox, monkeypatch
+):
+    server, one = sandbox(customers=300), pipeline()
+    one.run(source(server))
+    with one.sql_client() as client:
+        client.execute_sql("insert into customers select * from customers limit 5")
+    with monkeypatch.context() as untold:
+        untold.setenv("ENABLE_RUNTIME_TRACE", "false")
+        with pytest.raises(PipelineStepFailed, match="needs repair"):
+            pipeline().run(source(server))
+    one.run(source(server))
+    monkeypatch.setenv("ENABLE_RUNTIME_TRACE", "false")
+    pipeline().run(source(server))
+    assert held(one) == 300
+
+
+def test_it_is_refused_too_where_the_destination_is_named_with_the_run(pipeline, sandbox, tmp_path):
+    server, one = sandbox(customers=300), pipeline()
+    one.run(source(server))
+    with one.sql_client() as client:
+        client.execute_sql("insert into customers select * from customers limit 5")
+    late = dlt.pipeline("one", dataset_name="paystack", pipelines_dir=str(tmp_path / "elsewhere"))
+    with pytest.raises(PipelineStepFailed, match="needs repair"):
+        late.run(source(server), destination=one.destination)
+
+
+def test_a_preparation_that_is_interrupted_leaves_no_lock_behind(pipeline, sandbox, monkeypatch):
+    server, one = sandbox(customers=60), pipeline()
+    one.run(source(server))
+    with monkeypatch.context() as interrupted:
+        interrupted.setattr(sync, "prepare", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            one.run(source(server))
+    assert current_run(one) is None
+    server.add_customers(1)
+    pipeline().run(source(server))
+    assert held(one) == 61

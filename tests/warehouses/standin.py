@@ -8,7 +8,7 @@ import dlt
 import pyarrow as pa
 
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.warehouse.destinations import keeping
+from paystack_source.warehouse.destinations import table_layout
 
 BASE = datetime(2024, 2, 29, 23, 59, 59, tzinfo=UTC)
 NAMES = [
@@ -63,14 +63,14 @@ def customer(number: int, **changes: Any) -> dict[str, Any]:
 
 def load(pipeline: dlt.Pipeline, rows: Iterable[dict[str, Any]]) -> None:
     """One load of customers, as the source hands them to dlt."""
-    kept = keeping(pipeline)
+    layout = table_layout(pipeline)
 
     @dlt.resource(
         name="customers",
         primary_key="id",
-        write_disposition=kept.write_disposition,
-        table_format=kept.table_format,
-        file_format=kept.file_format,
+        write_disposition=layout.write_disposition,
+        table_format=layout.table_format,
+        file_format=layout.file_format,
         columns={"metadata": {"data_type": "json"}},
     )
     def customers() -> Iterator[pa.Table]:

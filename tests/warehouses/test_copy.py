@@ -14,7 +14,7 @@ from paystack_source.extract.arrow import SCHEMA
 from paystack_source.warehouse.copies import Copy
 from paystack_source.warehouse.destinations import read_table, reading
 from paystack_source.warehouse.lake import LakeReader
-from paystack_source.warehouse.sync import Report, copy_customers
+from paystack_source.warehouse.sync import CopyReport, copy_customers
 from tests.warehouses.conftest import DATABASES, Warehouse
 
 ODD = [
@@ -38,7 +38,7 @@ def api(sandbox):
     return server
 
 
-def copy(place: Warehouse, machine: Path, api, budget: int = 0, **options: Any) -> Report:
+def copy(place: Warehouse, machine: Path, api, budget: int = 0, **options: Any) -> CopyReport:
     with PaystackClient(api.secret_key, base_url=api.url, quota=0, read_only=True) as client:
         return copy_customers(place.pipeline(machine), client, refresh_budget=budget, **options)
 

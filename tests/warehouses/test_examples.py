@@ -10,7 +10,7 @@ import duckdb
 import pytest
 from dlt.common.destination import Destination
 
-from paystack_source.warehouse.destinations import keeping
+from paystack_source.warehouse.destinations import table_layout
 
 PAGE = Path(__file__).parents[2] / "docs" / "destinations.md"
 EXAMPLES = [tomllib.loads(text) for text in re.findall(r"```toml\n(.*?)```", PAGE.read_text(), re.DOTALL)]
@@ -72,6 +72,6 @@ def test_the_view_shows_the_newest_row_of_each_customer():
     ],
 )
 def test_tables_fit_what_a_destination_says_it_can_do(name, strategy, file_format):
-    kept = keeping(dlt.pipeline("not_run_here", destination=name, dataset_name="paystack"))
+    kept = table_layout(dlt.pipeline("not_run_here", destination=name, dataset_name="paystack"))
     assert kept.write_disposition == {"disposition": "merge", "strategy": strategy}
     assert (kept.file_format, kept.table_format, kept.every_version) == (file_format, None, False)

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.warehouse import single_writer
+from paystack_source.warehouse import bucket_lease
 from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
 from tests.processes import python
@@ -50,7 +50,7 @@ with PaystackClient(key, base_url=url, quota=0, read_only=True) as client:
     ],
 )
 def test_a_killed_run_goes_on(kind, goes_on, sandbox, warehouse, tmp_path, monkeypatch):
-    monkeypatch.setattr(single_writer, "LEASE_SECONDS", 2.0)  # the killed one holds a bucket for so long
+    monkeypatch.setattr(bucket_lease, "LEASE_SECONDS", 2.0)  # the killed one holds a bucket for so long
     api = sandbox(customers=600, seed=5)
     place = warehouse(kind)
     killed = run_until_killed(place, tmp_path / "here", api, deadly=3)

@@ -11,7 +11,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from paystack_source.errors import ConfigError
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import Window
-from paystack_source.warehouse.destinations import keeping, read_table
+from paystack_source.warehouse.destinations import read_table, table_layout
 from paystack_source.warehouse.queries import Warehouse
 from tests.warehouses.conftest import ALL, DATABASES, LAKES
 from tests.warehouses.standin import BASE, customer, load
@@ -87,23 +87,23 @@ def test_a_lake_goes_on_in_the_format_it_was_begun_in(kind, warehouse, own_machi
     load(pipeline, [customer(2)])
     assert Warehouse(pipeline).total() == 2
     stranger = place.pipeline(own_machine / "stranger", "another_pipeline")  # its schema knows nothing of it
-    assert (keeping(stranger).table_format or "parquet") == kind
+    assert (table_layout(stranger).table_format or "parquet") == kind
     other = next(each for each in LAKES if each != kind)
     with pytest.raises(ConfigError, match=f"is there as {kind}"):
-        keeping(pipeline, lake_format=other)
+        table_layout(pipeline, lake_format=other)
 
 
 def test_files_are_parquet_unless_something_else_is_asked_for(warehouse, own_machine, monkeypatch):
     pipeline = warehouse("delta").pipeline(own_machine)
-    assert keeping(pipeline).table_format == "delta"
+    assert table_layout(pipeline).table_format == "delta"
     monkeypatch.setenv("DESTINATION__FILESYSTEM__TABLE_FORMAT", " Iceberg ")
-    assert keeping(pipeline).table_format == "iceberg"  # what is said of this destination is closer
+    assert table_layout(pipeline).table_format == "iceberg"  # what is said of this destination is closer
     monkeypatch.delenv("DESTINATION__FILESYSTEM__TABLE_FORMAT")
     monkeypatch.delenv("SOURCES__PAYSTACK__TABLE_FORMAT")
-    assert keeping(pipeline).table_format is None
-    assert keeping(pipeline).every_version
+    assert table_layout(pipeline).table_format is None
+    assert table_layout(pipeline).every_version
     with pytest.raises(ConfigError, match="There is no table format 'orc'"):
-        keeping(pipeline, lake_format="orc")
+        table_layout(pipeline, lake_format="orc")
 
 
 def test_a_postgres_table_that_was_begun_without_adbc_goes_on_without_it(warehouse, own_machine, monkeypatch):
@@ -114,8 +114,8 @@ def test_a_postgres_table_that_was_begun_without_adbc_goes_on_without_it(warehou
         without.setenv("DISABLE_ADBC_DETECTION", "true")
         load(pipeline, [customer(n) for n in range(24)])
     assert json_type(pipeline) == "jsonb"
-    assert keeping(pipeline).file_format is None
-    assert keeping(pipeline, "another_table").file_format == "parquet"
+    assert table_layout(pipeline).file_format is None
+    assert table_layout(pipeline, "another_table").file_format == "parquet"
 
     load(pipeline, [customer(n) for n in range(12, 36)])
     assert json_type(pipeline) == "jsonb"

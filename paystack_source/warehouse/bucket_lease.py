@@ -1,0 +1,150 @@
+"""A lock in a bucket: an object that its owner renews, and that expires when nobody does.
+
+Each owner creates an object of its own, `NAME.1`, `NAME.2`, and so on; the highest number holds the lock. Who finds
+the highest one expired or released creates the next one. "Create if it is not there" is the one thing that a store
+does atomically everywhere, so of two who wait only one can have it. An owner never deletes its own object, so numbers
+only grow: it releases the lock by emptying it, and the next owner deletes it.
+
+    waiting      the highest object is somebody's, and changes: wait
+    taking over  it is empty, or has not changed for `LEASE_SECONDS`: create the next one, then look again.
+                 If the old one changed meanwhile, or there is a higher one, give way
+    holding      write the own object anew every quarter of `LEASE_SECONDS`, then look again.
+                 If there is a higher one, the lock is lost
+
+Whoever takes over looks at the old object after creating the new one, and an owner looks for a newer object after
+writing its own. So of an owner who comes back and one who takes over, at most one goes on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import threading
+import time
+import uuid
+from datetime import UTC, datetime, timedelta
+from typing import Any, NamedTuple, Self
+
+LEASE_SECONDS = 60.0
+"""How long an object stands for a writer that does not renew it any more."""
+
+REFUSALS = 5
+"""So often a bucket may refuse to create an object that is not there; then it is not because of another writer."""
+
+CLOCKS_DIFFER = timedelta(minutes=20)
+"""More than clocks differ: S3 refuses requests whose time is 15 minutes off."""
+
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # one that goes on while the machine sleeps
+
+
+class _Object(NamedTuple):
+    number: int
+    content: bytes  # nothing once it is released
+    written_at: datetime
+
+
+class BucketLease:
+    """The lock `path` in a bucket; `take` until it is held, then `with`."""
+
+    def __init__(self, files: Any, path: str) -> None:  # noqa: ANN401  # fsspec has no types
+        self._files = files
+        self._folder, _, self._name = path.rpartition("/")
+        self._owner = uuid.uuid4().hex
+        self._number = 0
+        self._seen: tuple[int, bytes] = (0, b"")
+        self._seen_since = 0.0
+        self._refusals = 0
+        self._writes = 0
+        self._held_until = 0.0
+        self._ended = threading.Event()
+        self._renewing = threading.Thread(target=self._keep, daemon=True)
+
+    def take(self) -> bool:
+        """Take the lock if it is free; whether it is ours now."""
+        asked, numbers = _now(), self._numbers()
+        held = self._read(max(numbers)) if numbers else None
+        if numbers and (held is None or (held.content and not self._has_expired(held))):
+            return False
+        self._number = max(numbers, default=0) + 1
+        try:
+            self._files.pipe_file(self._path(self._number), self._content(), mode="create")
+        except OSError:  # for "it is there already" each store has its own
+            self._refusals += 1
+            if self._refusals > REFUSALS and self._numbers() == numbers:
+                raise
+            return False
+        self._refusals = 0
+        owner_is_back = held is not None and self._read(held.number) != held
+        if owner_is_back or not self._is_highest():
+            self._delete(self._number)
+            return False
+        self._held_until = asked + LEASE_SECONDS
+        for number in numbers:
+            self._delete(number)
+        return True
+
+    def __enter__(self) -> Self:
+        self._renewing.start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._ended.set()
+        self._renewing.join()
+        with contextlib.suppress(Exception):  # it expires
+            if self._is_highest():
+                self._files.pipe_file(self._path(self._number), b"")
+
+    def still_held(self) -> bool:
+        """Whether nobody else may take it for expired yet."""
+        return _now() < self._held_until
+
+    def _keep(self) -> None:
+        while not self._ended.wait(LEASE_SECONDS / 4):
+            with contextlib.suppress(Exception):  # tried again before it expires
+                self.renew()
+
+    def renew(self) -> None:
+        """Hold it for `LEASE_SECONDS` more, unless it is lost."""
+        asked = _now()
+        self._files.pipe_file(self._path(self._number), self._content())
+        self._held_until = asked + LEASE_SECONDS if self._is_highest() else 0.0
+
+    def _content(self) -> bytes:
+        self._writes += 1
+        return f"{self._owner} {self._writes}".encode()
+
+    def _has_expired(self, held: _Object) -> bool:
+        """Clocks differ, so what counts is that nobody renews it while we look; except for a very old one."""
+        if self._seen != held[:2]:
+            self._seen, self._seen_since = held[:2], _now()
+        unchanged = _now() - self._seen_since > LEASE_SECONDS
+        return unchanged or datetime.now(UTC) - held.written_at > CLOCKS_DIFFER
+
+    def _is_highest(self) -> bool:
+        return max(self._numbers(), default=0) == self._number
+
+    def _numbers(self) -> list[int]:
+        self._files.invalidate_cache()
+        try:
+            paths = self._files.ls(self._folder, detail=False)
+        except FileNotFoundError:
+            return []
+        names = (path.rpartition("/")[2].rpartition(".") for path in paths)
+        return sorted(int(end) for name, _, end in names if name == self._name and end.isdecimal())
+
+    def _read(self, number: int) -> _Object | None:
+        self._files.invalidate_cache()
+        with contextlib.suppress(FileNotFoundError):
+            path = self._path(number)
+            return _Object(number, self._files.cat_file(path), self._files.modified(path))
+        return None
+
+    def _delete(self, number: int) -> None:
+        with contextlib.suppress(FileNotFoundError):
+            self._files.rm_file(self._path(number))
+
+    def _path(self, number: int) -> str:
+        return f"{self._folder}/{self._name}.{number}"
+
+
+def _now() -> float:
+    return time.clock_gettime(_CLOCK)

@@ -1,0 +1,360 @@
+"""What dlt does not offer in the open: its private names, its files, its switches. Nothing of this is elsewhere.
+
+All of it was read and tried with dlt 1.31.0. With another version look here first: each function says what dlt does
+and why we cannot leave it alone.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, cast
+
+import dlt
+from dlt.common.configuration.container import Container
+from dlt.common.pipeline import LoadInfo, PipelineContext
+from dlt.common.schema import Schema
+from dlt.common.schema.utils import get_columns_names_with_prop, get_nested_tables, get_root_table
+from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
+from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
+from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.pipeline import trace
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator
+
+    from dlt.common.schema.typing import TLoaderReplaceStrategy
+    from dlt.destinations.sql_client import SqlClientBase
+    from dlt.pipeline.pipeline import Pipeline
+
+# -- what is under way ------------------------------------------------------------------------------------------------
+
+
+def active_pipeline() -> Pipeline | None:
+    """The pipeline that is running, if it has a destination.
+
+    `dlt.current.pipeline()` makes one up if there is none, and takes 20 ms.
+    """
+    context = Container()[PipelineContext]
+    pipeline = cast("Pipeline", context.pipeline()) if context.is_active() else None
+    return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
+
+
+def current_load() -> str | None:
+    """The id of the load that is being extracted; nothing outside of one: dlt raises there."""
+    try:
+        return str(dlt.current.load_package_state()["load_id"])
+    except CurrentLoadPackageStateNotAvailable:
+        return None
+
+
+def is_being_replaced(table: str) -> bool:
+    """Whether the load that is being extracted empties this table before it writes.
+
+    The write disposition `replace` does that, and `pipeline.run(..., refresh=...)`. dlt keeps a note of the latter in
+    the state of the package. The table is full until the load, so whoever asks the destination what it holds would
+    extract only what is new, and the rest would be gone.
+    """
+    try:
+        state = dlt.current.load_package_state()["state"]
+    except CurrentLoadPackageStateNotAvailable:
+        return False
+    emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
+    if any(each["name"] == table for each in emptied):
+        return True
+    resource = dlt.current.source().resources.get(table)
+    return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
+
+
+# -- what dlt logs and leaves behind ----------------------------------------------------------------------------------
+
+
+class _TypeWarnings(logging.Filter):
+    def __init__(self) -> None:
+        super().__init__()
+        self.tables: set[str] = set()
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
+        return not found or head.removeprefix("In resource: ") not in self.tables
+
+
+_TYPE_WARNINGS = _TypeWarnings()
+
+
+def silence_type_warnings(*tables: str) -> None:
+    """Keep dlt from warning, at each load, that the hints of these tables differ from their Arrow types.
+
+    They have to differ: Arrow has no JSON type that dlt takes, so JSON comes as text, and dlt forbids nulls in its
+    own column `_dlt_load_id`. dlt has no switch for this warning.
+    """
+    _TYPE_WARNINGS.tables.update(tables)
+    logging.getLogger("dlt").addFilter(_TYPE_WARNINGS)  # adding it twice has no effect
+
+
+def delete_loaded_files(pipeline: Pipeline) -> None:
+    """Let no customer stay in dlt's folder or in the staging dataset once a load is done, nor those of older loads.
+
+    dlt keeps both unless it is configured otherwise. A setting of the user, for all pipelines or for this one, wins.
+    """
+    name, keeps = pipeline.pipeline_name, "load.delete_completed_jobs"
+    for setting in (keeps, "load.truncate_staging_dataset"):
+        if all(dlt.config.get(path) is None for path in (setting, f"{name}.{setting}")):
+            dlt.config[f"{name}.{setting}"] = True
+    for_this_one = dlt.config.get(f"{name}.{keeps}", bool)
+    if dlt.config.get(keeps, bool) if for_this_one is None else for_this_one:
+        # dlt itself never looks at older packages again, nor at the failed jobs of one that was given up.
+        for package in {
+            job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
+        }:
+            shutil.rmtree(package, ignore_errors=True)
+
+
+def set_replace_strategy(strategy: TLoaderReplaceStrategy) -> None:
+    """How dlt replaces a table: it is a setting of the destination, and no hint of a resource."""
+    dlt.config["destination.replace_strategy"] = strategy
+
+
+# -- what dlt remembers of a pipeline ---------------------------------------------------------------------------------
+
+
+def has_schema(pipeline: Pipeline) -> bool:
+    """Whether the pipeline has a schema. dlt types it as if it always had, but it has none before its first load."""
+    return bool(cast("str | None", pipeline.default_schema_name))
+
+
+def is_loaded(pipeline: Pipeline, table: str) -> bool:
+    """Whether rows of this table were ever loaded: dlt notes it in the schema, under a name of its normalizer."""
+    known = pipeline.default_schema.tables if has_schema(pipeline) else {}
+    return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
+
+
+def drop_foreign_state(pipeline: Pipeline) -> None:
+    """Drop dlt's local state of this pipeline if it is of another folder or destination.
+
+    dlt keeps one state per pipeline name and working folder, whatever the destination is. What was proven in one
+    place would be believed of the other. dlt restores the state from the destination, where it is kept with the rows.
+    Call it where no other run of the pipeline can be under way.
+    """
+    folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
+    if pipeline.get_local_state_val("initial_cwd") != folder:
+        pipeline.drop()
+    place = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
+    note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
+    if note.exists() and note.read_text(encoding="utf-8") != place:
+        pipeline.drop()
+    note.write_text(place, encoding="utf-8")
+
+
+def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
+    """The schema that the destination stores under this name.
+
+    `sync_destination` finds it only where a state is stored, and dlt stores the state last: a first load that was
+    interrupted leaves a schema, perhaps rows, and no state.
+    """
+    with pipeline.destination_client() as client:
+        stored = client.get_stored_schema(name) if client.is_storage_initialized() else None  # type: ignore[attr-defined]
+    return None if stored is None else Schema.from_stored_schema(json.loads(stored.schema))
+
+
+def add_schema(pipeline: Pipeline, schema: Schema) -> None:
+    """Make a schema known to a pipeline that has none. dlt does it in private only."""
+    pipeline._inject_schema(schema)  # noqa: SLF001
+
+
+def repair_schema(pipeline: Pipeline) -> None:
+    """Learn what the destination knows of the pipeline, and make anew what somebody dropped there since.
+
+    dlt never looks again whether a table or column that it made is there; each load would fail.
+    """
+    if not has_schema(pipeline):
+        pipeline.sync_destination()
+    if not has_schema(pipeline):
+        return
+    wanted = {
+        str(table["name"]): len([column for column in table["columns"].values() if "data_type" in column])
+        for table in pipeline.default_schema.data_tables(seen_data_only=True)
+    }
+    with pipeline.destination_client() as client:
+        if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
+            there = client.get_storage_tables(wanted)
+            if any(len(columns) < wanted[name] for name, columns in there):
+                client.update_stored_schema(force=True)
+
+
+# -- loads that were interrupted --------------------------------------------------------------------------------------
+#
+# dlt would go on where it stopped. It empties its staging tables only when it begins a load, so a job that was killed
+# after its rows were there, and before dlt had noted it, would bring them a second time. From the beginning all jobs
+# come to the same as if nothing had happened: merged and replaced tables because their staging tables are emptied,
+# appended tables (dlt's own state is one) because the rows of this load are deleted first. What can be neither stays
+# as dlt left it.
+
+_MADE_BY_JOBS = {".sql", ".reference"}
+"""Jobs that dlt makes once others are done."""
+
+_LOAD_ID = "_dlt_load_id"
+
+
+def packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
+    """The loads that wait, oldest first: load id, folder and schema."""
+    for load in pipeline.list_normalized_load_packages():
+        package = Path(pipeline.get_load_package_info(load).package_path)
+        text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
+        yield load, package, Schema.from_stored_schema(json.loads(text))
+
+
+def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:
+    """Put what was begun to be loaded back to where its load begins; for destinations that are databases."""
+    for load, package, schema in packages(pipeline):
+        if is_ours(schema) and _was_begun(package):
+            with pipeline.destination_client(schema.name) as client:
+                if isinstance(client, SqlJobClientBase):
+                    _restart(package, schema, load, client.sql_client)
+
+
+def _restart(package: Path, schema: Schema, load: str, client: SqlClientBase[Any]) -> None:
+    jobs = [job for job in package.glob("*_jobs/*") if job.parent.name != PackageStorage.FAILED_JOBS_FOLDER]
+    roots = {job: str(get_root_table(schema.tables, _table(job))["name"]) for job in jobs}
+    appended = {root for root in roots.values() if _is_appended(schema, root)}
+    deletable = {root for root in appended if _rows_have_their_load(schema, root)}
+    _delete(client, [*((table, _LOAD_ID) for table in deletable), (schema.loads_table_name, "load_id")], load)
+    done = package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME
+    if done.exists():
+        done.replace(package / PackageStorage.SCHEMA_UPDATES_FILE_NAME)  # what dlt begins a load by
+    for job, root in roots.items():
+        if root in appended - deletable:
+            continue
+        for note in package.glob(f"{PackageStorage.PENDING_TRANSITIONS_FOLDER}/{job.name}*"):
+            note.unlink()
+        if job.suffix in _MADE_BY_JOBS:
+            job.unlink()
+        else:
+            job.replace(package / PackageStorage.NEW_JOBS_FOLDER / job.name)
+
+
+def _was_begun(package: Path) -> bool:
+    return (package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME).exists() or any(
+        job.parent.name in {PackageStorage.STARTED_JOBS_FOLDER, PackageStorage.COMPLETED_JOBS_FOLDER}
+        for job in package.glob("*_jobs/*")
+    )
+
+
+def _table(job: Path) -> str:
+    return ParsedLoadJobFileName.parse(job.name).table_name
+
+
+def _is_appended(schema: Schema, root: str) -> bool:
+    table = schema.tables[root]
+    keys = [get_columns_names_with_prop(table, key) for key in ("primary_key", "merge_key")]
+    return table.get("write_disposition") == "append" or (
+        table.get("write_disposition") == "merge" and not any(keys)  # dlt appends then
+    )
+
+
+def _rows_have_their_load(schema: Schema, root: str) -> bool:
+    without_nested = len(get_nested_tables(schema.tables, root)) == 1
+    return without_nested and _LOAD_ID in schema.tables[root]["columns"]
+
+
+def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load: str) -> None:
+    for table, column in tables:
+        try:
+            client.execute_sql(
+                f"DELETE FROM {client.make_qualified_table_name(table)}"  # names, quoted
+                f" WHERE {client.escape_column_name(column)} = %s",
+                load,
+            )
+        except DatabaseUndefinedRelation:
+            continue
+
+
+# -- when a run begins and ends ---------------------------------------------------------------------------------------
+
+
+class RunFollower:
+    """Base of what dlt is given to tell of its runs: of each outermost call, be it `run`, or `extract` or `load` alone.
+
+    dlt tells it through `TRACKING_MODULES`, a list without documentation, and not with `enable_runtime_trace=false`. It
+    logs an `Exception` that is raised here, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost
+    call only. An interrupted call ends like one that did nothing; only one that went well has a `LoadInfo`.
+    """
+
+    def __init__(self) -> None:
+        self._loaded: set[int] = set()
+        trace.TRACKING_MODULES.append(cast("Any", self))
+
+    def on_start(self, pipeline: Pipeline, step: str) -> None:
+        """The call begins."""
+
+    def on_load(self, pipeline: Pipeline) -> None:
+        """A load begins."""
+
+    def on_loaded(self, pipeline: Pipeline) -> None:
+        """The call was `run`, and it loaded what it was given."""
+
+    def on_end(self, pipeline: Pipeline) -> None:
+        """The call is over, however it ended."""
+
+    def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
+        self.on_start(pipeline, step)
+
+    def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
+        if step == "load":
+            self.on_load(pipeline)
+
+    def on_end_trace_step(
+        self,
+        _trace: object,
+        step: trace.PipelineStepTrace,
+        pipeline: Pipeline,
+        result: object,
+        _send_state: object,
+    ) -> None:
+        if step.step == "run" and isinstance(result, LoadInfo):
+            self._loaded.add(id(pipeline))
+
+    def on_end_trace(self, run: trace.PipelineTrace, pipeline: Pipeline, _send_state: object) -> None:
+        steps = len(run.steps)
+        try:
+            if id(pipeline) in self._loaded and not pipeline.has_pending_data:
+                self.on_loaded(pipeline)
+        finally:
+            del run.steps[steps:]  # loads of ours: `last_trace` is to show what the user ran
+            self._loaded.discard(id(pipeline))
+            self.on_end(pipeline)
+
+
+class CheckedCollector:
+    """A pipeline's collector, which shows progress, with a check at each step that it is told of.
+
+    dlt calls it when a stage begins, after each item and after each job of a load, and does not catch what it raises.
+    It is the only place from which a load that is under way can be stopped before its next job, or before it is noted
+    as complete.
+    """
+
+    def __init__(self, collector: Any, check: Callable[[], None]) -> None:  # noqa: ANN401  # dlt's, or the user's
+        self._collector = collector
+        self._check = check
+
+    def __call__(self, step: str) -> CheckedCollector:
+        self._check()
+        self._collector(step)
+        return self
+
+    def __enter__(self) -> Any:  # noqa: ANN401
+        return self._collector.__enter__()
+
+    def __exit__(self, *error: object) -> None:
+        self._collector.__exit__(*error)
+
+    def update(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401
+        self._check()
+        self._collector.update(*args, **kwargs)
+
+    def __getattr__(self, name: str) -> Any:  # noqa: ANN401
+        return getattr(self._collector, name)
