@@ -125,7 +125,7 @@ def assert_shown(block, shown):
 
 
 def without_chances(line):
-    line = re.sub(r"\b(CUS_\w+|[0-9a-f]{12}|[0-9-]+-[a-z-]+-[0-9a-f]{4})\b|/\S*/", "*", line)
+    line = re.sub(r"\b(CUS_\w+|[0-9a-f]{12}|[0-9-]+-[a-z-]+-[0-9a-f]{4,8})\b|/\S*/", "*", line)
     return " ".join(re.sub(r"[0-9][0-9.,:]*", "0", line).split())
 
 
