@@ -5,7 +5,7 @@ it, and forks a fresh child for each command. The child has the working folder, 
 streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c` and our own modules
 are run so; all else is run by the interpreter itself. Not for tests of SIGKILL: it reaches the caller alone.
 
-`tests/test_wheel.py` and the README's commands are started without this, as a user does.
+`tests/test_wheel.py` starts commands without this, as a user does.
 """
 
 from __future__ import annotations

@@ -673,7 +673,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=40)
+@settings(max_examples=25)
 @given(
     rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans()
 )

@@ -38,7 +38,7 @@ def api():
 
 
 @pytest.fixture
-def checkout(tmp_path, request):
+def checkout(tmp_path):
     """A copy of the project as a reader has it after `git clone` and the first `make`."""
     home = tmp_path / "paystack-source"
     listed = subprocess.run(
@@ -55,11 +55,8 @@ def checkout(tmp_path, request):
     prefix = Path(sys.prefix)
     for part in ("lib", "pyvenv.cfg", *(f"bin/{program.name}" for program in (prefix / "bin").iterdir())):
         (environment / part).symlink_to(prefix / part)
-    if (
-        request.node.callspec.params.get("path") != ROOT / "README.md"
-    ):  # there all is started as a reader starts it
-        (environment / "bin" / "python").unlink()
-        (environment / "bin" / "python").symlink_to(python())
+    (environment / "bin" / "python").unlink()
+    (environment / "bin" / "python").symlink_to(python())
     for stamp in ("run.done", "dev.done"):
         (environment / stamp).touch()
     return home

@@ -46,18 +46,13 @@ def test_pipeline_run_of_the_source_is_all_it_takes(kind, api, warehouse, own_ma
     info.raise_on_failed_jobs()
     assert held_ids(pipeline) == sorted(ids(api))
     assert pipeline.last_trace.last_normalize_info.row_counts["customers"] < 20
-
-
-@pytest.mark.parametrize("kind", ["duckdb", "postgres", "parquet"])
-def test_the_dataset_opens(kind, api, warehouse, own_machine):
-    pipeline = warehouse(kind).pipeline(own_machine)
-    pipeline.run(source(api))
-    dataset = pipeline.dataset()
-    assert dataset.customers.df().shape[0] == 250
-    assert dataset.customers.select("id", "email").arrow().num_rows == 250
-    assert dataset.customers.where("risk_action", "eq", "deny").limit(1).fetchall()
-    assert dataset("select count(*) from customers").fetchone() == (250,)
-    assert set(dataset.tables) >= {"customers", "ledger"}
+    if kind in {"duckdb", "postgres", "parquet"}:  # a lake's other formats need a reader of their own
+        dataset = pipeline.dataset()
+        assert dataset.customers.df().shape[0] == 252
+        assert dataset.customers.select("id", "email").arrow().num_rows == 252
+        assert dataset.customers.where("risk_action", "eq", "deny").limit(1).fetchall()
+        assert dataset("select count(*) from customers").fetchone() == (252,)
+        assert set(dataset.tables) >= {"customers", "ledger"}
 
 
 def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine):
