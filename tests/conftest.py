@@ -5,6 +5,7 @@ from __future__ import annotations
 import gc
 import os
 import shutil
+import signal
 import tempfile
 from contextlib import ExitStack
 from typing import TYPE_CHECKING, Any
@@ -41,6 +42,9 @@ def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 make_quick()
+
+# A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send.
+signal.signal(signal.SIGINT, signal.default_int_handler)
 
 # Small files in memory where there is room: a disk is asked thousands of times to write them down for good.
 MEMORY = "/dev/shm"
