@@ -90,8 +90,8 @@ class InputColumn:
     """One input column: how it may be called, what may stand in it, and how careful to be with it.
 
     `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to
-    others. `length` is the least and the greatest number of characters, or of digits for `digits` and
-    `phone`.
+    others. `length` is the least and the greatest number of characters, or of digits for `phone`. Of `digits` it is
+    only the usual one: any number is sent, because Paystack judges it (a BVN for tests has 12 digits).
     """
 
     name: str

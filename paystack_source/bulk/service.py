@@ -59,7 +59,13 @@ if TYPE_CHECKING:
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
-_SETTLED: Final = {EventKind.APPLIED, EventKind.PENDING, EventKind.REJECTED, EventKind.FOUND}
+_SETTLED: Final = {
+    EventKind.APPLIED,
+    EventKind.PENDING,
+    EventKind.ALREADY,
+    EventKind.REJECTED,
+    EventKind.FOUND,
+}
 
 
 class KeyAccount(NamedTuple):

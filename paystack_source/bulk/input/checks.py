@@ -12,6 +12,7 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
+from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -187,6 +188,10 @@ class Checker:
         self._numeric: set[str] = set()
         self._placeholders = 0
         self._examples: list[str] = []  # their first lines
+        self._unusual: Counter[tuple[str, str]] = (
+            Counter()
+        )  # column and usual length -> numbers of another length
+        self._unusual_at: dict[tuple[str, str], list[str]] = {}  # the first of their lines
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
         self._places: Sequence[int] = ()  # its rows' lines or numbers
@@ -200,6 +205,12 @@ class Checker:
         said = [
             f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
+        ]
+        said += [
+            f"{name!r} has not the usual {usual} in {', '.join(self._unusual_at[name, usual])}"
+            f"{f' and {count - _EXAMPLES:,} more' if count > _EXAMPLES else ''}. "
+            "Such numbers are sent as they are: Paystack judges them."
+            for (name, usual), count in self._unusual.items()
         ]
         if self._placeholders:
             said.append(
@@ -325,9 +336,7 @@ class Checker:
         else:
             words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
             self._placeholders += len(words)
-            place = "row" if self._batch.lines is None else "line"
-            more = words[: _EXAMPLES - len(self._examples)].tolist()
-            self._examples += [f"{place} {self._places[position]}" for position in more]
+            self._examples += self._named(words[: _EXAMPLES - len(self._examples)].tolist())
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -339,7 +348,23 @@ class Checker:
         )
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
-        self._bad(column, other, rest, f"must have {wanted}", text)
+        if column.kind == "digits":
+            self._note_unusual(column, wanted, _mask(other) & rest)
+        else:
+            self._bad(column, other, rest, f"must have {wanted}", text)
+
+    def _note_unusual(self, column: InputColumn, usual: str, where: Any) -> None:
+        """Notes numbers of another length than usual. Whether they are right is Paystack's to say, not ours."""
+        if positions := np.flatnonzero(where).tolist():
+            key = self._table.columns[self.mapping.columns[column.name]], usual
+            self._unusual[key] += len(positions)
+            known = self._unusual_at.setdefault(key, [])
+            known += self._named(positions[: _EXAMPLES - len(known)])
+
+    def _named(self, positions: list[int]) -> list[str]:
+        """How a person finds these rows of the batch in the input."""
+        place = "row" if self._batch.lines is None else "line"
+        return [f"{place} {self._places[position]}" for position in positions]
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
@@ -374,9 +399,9 @@ class Checker:
         if index is not None and "f_country" in staged:
             right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
             other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
-            rest = ~self._skip & _mask(pc.equal(staged["f_country"], "NG"))
+            here = ~self._skip & _mask(pc.equal(staged["f_country"], "NG"))
             column = self.operation.by_column["account_number"]
-            self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
+            self._note_unusual(column, f"{_NUBAN} digits of Nigeria", _mask(other) & here)
 
     def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""

@@ -49,7 +49,7 @@ class RowResult:
     def message(self) -> str:
         state = self.state
         if self.outcome is Outcome.SKIPPED_NOOP:
-            return self.row.note or "already as wanted"
+            return state.message or self.row.note or "already as wanted"
         if self.outcome is Outcome.UNKNOWN:
             if state.read is EventKind.ABSENT:
                 return "the answer was lost or showed something else; a later read did not find the change"

@@ -92,7 +92,7 @@ class Circuit:
 
     def _unknowns(self, kind: EventKind) -> str | None:
         size = self.rules.unknown_window
-        if not size:
+        if not size or kind is EventKind.ALREADY:
             return None
         self._recent.append(kind is EventKind.UNKNOWN)
         if len(self._recent) > size:
@@ -110,7 +110,7 @@ class Circuit:
 
     def _first_rows(self, kind: EventKind) -> str | None:
         size = self.rules.canary_rows
-        if len(self._canary) >= size or kind is EventKind.NOT_SENT:
+        if len(self._canary) >= size or kind in (EventKind.NOT_SENT, EventKind.ALREADY):
             return None
         self._canary.append(kind in (EventKind.REJECTED, EventKind.UNKNOWN))
         bad = sum(self._canary)

@@ -16,6 +16,7 @@ from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
 from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
 from paystack_source.errors import (
     AccessError,
+    AlreadyValidated,
     ClosedError,
     ConfigError,
     NotFound,
@@ -36,6 +37,7 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
+ALREADY_VALIDATED: Final = "already_validated"
 DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
@@ -141,6 +143,8 @@ class Sender:
             if self._operation.absent_means_done and job.doubtful:
                 return self._event(job, EventKind.APPLIED, error, ALREADY_GONE), None, None
             return self._event(job, EventKind.REJECTED, error), None, None
+        except AlreadyValidated as error:
+            return self._event(job, EventKind.ALREADY, error, ALREADY_VALIDATED), None, None
         except (
             Rejected,
             ConfigError,
