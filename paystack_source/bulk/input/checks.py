@@ -12,7 +12,6 @@ from __future__ import annotations
 import difflib
 import hashlib
 import re
-from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -21,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.input.lengths import UnusualLengths
 from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import json_text, masked
@@ -45,7 +45,6 @@ _PLACEHOLDER: Final = (
     r"\(null\)|\\n|#(null|ref|value|num|div/0)!|#name\?)$"
 )
 """What spreadsheets and databases write where there is no value."""
-_NUBAN: Final = 10
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 DOUBTS: Final = pa.schema(
@@ -188,10 +187,7 @@ class Checker:
         self._numeric: set[str] = set()
         self._placeholders = 0
         self._examples: list[str] = []  # their first lines
-        self._unusual: Counter[tuple[str, str]] = (
-            Counter()
-        )  # column and usual length -> numbers of another length
-        self._unusual_at: dict[tuple[str, str], list[str]] = {}  # the first of their lines
+        self._lengths = UnusualLengths()
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
         self._places: Sequence[int] = ()  # its rows' lines or numbers
@@ -205,13 +201,7 @@ class Checker:
         said = [
             f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
-        ]
-        said += [
-            f"{name!r} has not the usual {usual} in {', '.join(self._unusual_at[name, usual])}"
-            f"{f' and {count - _EXAMPLES:,} more' if count > _EXAMPLES else ''}. "
-            "Such numbers are sent as they are: Paystack judges them."
-            for (name, usual), count in self._unusual.items()
-        ]
+        ] + self._lengths.warnings
         if self._placeholders:
             said.append(
                 f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
@@ -336,7 +326,7 @@ class Checker:
         else:
             words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
             self._placeholders += len(words)
-            self._examples += self._named(words[: _EXAMPLES - len(self._examples)].tolist())
+            self._examples += self._named(words[: _EXAMPLES - len(self._examples)])
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -349,22 +339,14 @@ class Checker:
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
         if column.kind == "digits":
-            self._note_unusual(column, wanted, _mask(other) & rest)
+            self._lengths.note(column.name, wanted, self._named(np.flatnonzero(_mask(other) & rest)))
         else:
             self._bad(column, other, rest, f"must have {wanted}", text)
 
-    def _note_unusual(self, column: InputColumn, usual: str, where: Any) -> None:
-        """Notes numbers of another length than usual. Whether they are right is Paystack's to say, not ours."""
-        if positions := np.flatnonzero(where).tolist():
-            key = self._table.columns[self.mapping.columns[column.name]], usual
-            self._unusual[key] += len(positions)
-            known = self._unusual_at.setdefault(key, [])
-            known += self._named(positions[: _EXAMPLES - len(known)])
-
-    def _named(self, positions: list[int]) -> list[str]:
-        """How a person finds these rows of the batch in the input."""
+    def _named(self, positions: Any) -> list[str]:
+        """How a person finds these rows of the batch."""
         place = "row" if self._batch.lines is None else "line"
-        return [f"{place} {self._places[position]}" for position in positions]
+        return [f"{place} {self._places[position]}" for position in positions.tolist()]
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
@@ -397,11 +379,9 @@ class Checker:
                 self._add(where, None, f"names no customer: {_either(given)} is blank")
         index = self.mapping.columns.get("account_number")
         if index is not None and "f_country" in staged:
-            right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
-            other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
-            here = ~self._skip & _mask(pc.equal(staged["f_country"], "NG"))
-            column = self.operation.by_column["account_number"]
-            self._note_unusual(column, f"{_NUBAN} digits of Nigeria", _mask(other) & here)
+            other = pc.match_substring_regex(cells[index], "^([0-9]{5,9}|[0-9]{11,20})$")
+            odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
+            self._lengths.note("account_number", "10 digits of Nigeria", self._named(np.flatnonzero(odd)))
 
     def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
