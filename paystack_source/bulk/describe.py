@@ -10,6 +10,7 @@ import msgspec
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
+from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
 from paystack_source.values import as_text, duration
@@ -277,9 +278,14 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     commands = []
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
         commands.append(again("resume", run.name, plan, chosen))
-    if counts[Outcome.REJECTED] and header.undo_of:  # it puts back what is not put back yet
+    correctable = sum(
+        group.rows
+        for group in finished.reasons
+        if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
+    )
+    if correctable and header.undo_of:  # it puts back what is not put back yet
         commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
-    elif counts[Outcome.REJECTED]:
+    elif correctable:
         masked = [
             name for name in BULK_OPERATIONS[header.operation].secret_fields if name in header.input.mapping
         ]

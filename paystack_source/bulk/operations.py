@@ -343,9 +343,10 @@ _VALIDATE: Final = BulkOperation(
         InputColumn("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
     ),
     identifiers=IDENTIFIERS,
-    repeatable=False,  # each one is an enquiry at the bank
+    repeatable=False,  # it asks the bank, and writes the names
     settle=readback.identity_verdict,
-    undo_reason="An identity check is an enquiry; there is nothing to take back.",
+    undo_reason="If the check succeeds, Paystack overwrites first and last name with those of the BVN and locks them: "
+    "only another identity check can change them.",
     accepted_pending=True,
     guards=(Guard(rows=200, share=0.05, what="identity checks"),),
 )

@@ -63,6 +63,7 @@ _SETTLED: Final = {
     EventKind.APPLIED,
     EventKind.PENDING,
     EventKind.ALREADY,
+    EventKind.LOCKED,
     EventKind.REJECTED,
     EventKind.FOUND,
 }

@@ -139,6 +139,7 @@ class _Planner:
         self.account = options.account
         self.about: CopyInfo | None = None
         self.refreshed = 0
+        self.locked = 0  # rows that change a name which Paystack has locked
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []
         self.problem_count = 0
@@ -269,6 +270,7 @@ class _Planner:
             total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
             total["duplicates"] += _count(pc.equal(batch["verdict"], "duplicate"))
             total["drifted"] += _count(batch["drifted"])
+            self.locked += _count(pc.and_(sent, batch["locked"]))
             if self.operation.compared:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
             for index, guard in enumerate(self.operation.guards):
@@ -344,6 +346,11 @@ class _Planner:
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
         """What a person should know before applying, though nothing is wrong."""
         compared, about = self.operation.compared, self.about
+        if self.locked:
+            yield (
+                f"{self.locked:,} rows change the name of a customer who passed an identity check. Paystack has locked "
+                "these names: it keeps them, or refuses the row. Only another identity check can change them."
+            )
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
             yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."

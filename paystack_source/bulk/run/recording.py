@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pyarrow as pa
 
 from paystack_source.bulk.run.register import Scope, registered
-from paystack_source.bulk.run.results import RowResult, report
+from paystack_source.bulk.run.results import RowResult, applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
@@ -138,13 +138,13 @@ class RunRecord:
                 self.error = error
 
     def _add(self, result: RowResult) -> None:
-        answer = self._answer(result.row.row)
+        answer, whole, result = self._answer(result.row.row), result, applied_part(result)
         number = answer.get("id") or result.row.customer_id
         applied = result.outcome is Outcome.APPLIED and result.row.verdict != "duplicate"
         if self._sets_columns and applied and isinstance(number, int):
             columns = {**_columns(result.row, answer), "_last_seen_at": _moment(result.state.at)}
             self.customers.setdefault(number, {}).update(columns)
-        self._part.append(result)
+        self._part.append(whole)
         if len(self._part) == _BATCH:
             self._flush()
 

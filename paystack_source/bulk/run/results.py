@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
+
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
 from paystack_source.bulk.run.states import PLANNED, EventKind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ExitCode, PaystackError
 
@@ -83,6 +86,20 @@ def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
             yield RowResult(row, Outcome.SKIPPED_NOOP, PLANNED)
         else:
             yield RowResult(row, outcome(own), own)
+
+
+def applied_part(result: RowResult) -> RowResult:
+    """The row with what it set, where Paystack kept the names and set the rest; any other row as it is."""
+    names = applied_fields(result.row) if result.code == NAMES_LOCKED else []
+    if not names:
+        return result
+    row, old = result.row, result.row.old
+    part = msgspec.structs.replace(
+        row,
+        new={name: row.new[name] for name in names},
+        old=None if old is None else {name: old[name] for name in names if name in old},
+    )
+    return RowResult(part, Outcome.APPLIED, result.state)
 
 
 class Sink(Protocol):

@@ -81,7 +81,7 @@ class Circuit:
         return left if left > 0 else None
 
     def _rejections(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
-        if kind is not EventKind.REJECTED:
+        if kind not in (EventKind.REJECTED, EventKind.LOCKED):
             self._equal = 0
             return None
         self._equal = self._equal + 1 if self._last == (code, message) else 1
@@ -112,7 +112,7 @@ class Circuit:
         size = self.rules.canary_rows
         if len(self._canary) >= size or kind in (EventKind.NOT_SENT, EventKind.ALREADY):
             return None
-        self._canary.append(kind in (EventKind.REJECTED, EventKind.UNKNOWN))
+        self._canary.append(kind in (EventKind.REJECTED, EventKind.LOCKED, EventKind.UNKNOWN))
         bad = sum(self._canary)
         if len(self._canary) == size and bad > size * self.rules.canary_share:
             return f"{bad} of the first {size} rows failed (the canary allows {self.rules.canary_share:.0%})"

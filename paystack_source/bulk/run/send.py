@@ -11,9 +11,9 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.run.readback import born_before, same
+from paystack_source.bulk.run.readback import born_before, kept_names, same
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
-from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
+from paystack_source.customer import DOCUMENTED, LOCKED_NAMES, WRITABLE_TEXTS
 from paystack_source.errors import (
     AccessError,
     AlreadyValidated,
@@ -41,6 +41,7 @@ ALREADY_VALIDATED: Final = "already_validated"
 DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
+NAMES_LOCKED: Final = "names_locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,6 +77,17 @@ def _other(wanted: object, answered: object) -> bool:
         return False
     asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
     return asked != shown
+
+
+def applied_fields(row: PlanRow) -> list[str]:
+    """Of a row whose names Paystack kept: the fields that it set all the same."""
+    return [name for name in row.new if name not in LOCKED_NAMES]
+
+
+def _names_kept(row: PlanRow) -> str:
+    rest = applied_fields(row)
+    also = f"; the rest was set: {', '.join(rest)}" if rest else ""
+    return f"Paystack kept the names, which are locked since the customer passed an identity check{also}"
 
 
 class Sender:
@@ -172,13 +184,16 @@ class Sender:
     def _answered(
         self, job: Job, reply: Reply
     ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
-        data = reply.data or {}
-        kind, code = EventKind.APPLIED, None
+        data, new = reply.data or {}, job.row.new
+        kind, code, said = EventKind.APPLIED, None, reply.message
+        kept = kept_names(new, data) if self._operation.compared else []
+        others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in WRITABLE_TEXTS):
+        elif any(_other(new.get(name), data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
-        said = reply.message
+        elif kept:
+            kind, code, said = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
         if self._operation.endpoint == "create" and born_before(
             data, datetime.fromtimestamp(self._now(), UTC)
         ):
@@ -199,4 +214,5 @@ class Sender:
             return None, None, None
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error
-        return JournalEvent(job.row.row, seen, self._now()), None, None
+        code, said = (NAMES_LOCKED, _names_kept(job.row)) if seen is EventKind.LOCKED else (None, None)
+        return JournalEvent(job.row.row, seen, self._now(), None, code, said), None, None

@@ -4,9 +4,11 @@
        ^                   |------pending--------> pending --verified--> applied
        |                   |                               --failed----> rejected
        |                   |------already--------> already       (it was so before: nothing was changed)
+       |                   |------locked---------> rejected      (answered, but it keeps what it has locked)
        |                   |------rejected-------> rejected      (only while no earlier send is in doubt)
        +-----not_sent------|                                     (429 to the end, no connection)
                            |------unknown, lost--> doubt --found-------> applied
+                                                     |-----locked------> rejected
                                                      |-----absent------> doubt, cleared
                                                      |-----unclear-----> doubt
                                                      +-----intent------> sending, again
@@ -41,6 +43,7 @@ class EventKind(StrEnum):
     APPLIED = "applied"  # Paystack answered success
     PENDING = "pending"  # Paystack answered 202: the verdict comes later
     ALREADY = "already"  # Paystack answered that it was so before: nothing was changed
+    LOCKED = "locked"  # Paystack answered success, but keeps the names that an identity check has locked
     REJECTED = "rejected"  # Paystack looked at it and said no
     NOT_SENT = "not_sent"  # certainly not applied, and nothing was wrong with the row
     UNKNOWN = "unknown"  # the request left, the answer did not come
@@ -116,13 +119,16 @@ _LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
             EventKind.APPLIED,
             EventKind.PENDING,
             EventKind.ALREADY,
+            EventKind.LOCKED,
             EventKind.REJECTED,
             EventKind.NOT_SENT,
             EventKind.UNKNOWN,
             EventKind.LOST,
         }
     ),
-    Phase.DOUBT: frozenset({EventKind.INTENT, EventKind.FOUND, EventKind.ABSENT, EventKind.UNCLEAR}),
+    Phase.DOUBT: frozenset(
+        {EventKind.INTENT, EventKind.FOUND, EventKind.LOCKED, EventKind.ABSENT, EventKind.UNCLEAR}
+    ),
     Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
     Phase.APPLIED: frozenset(),
     Phase.ALREADY: frozenset(),
@@ -133,6 +139,7 @@ _SETTLES: Final[dict[EventKind, Phase]] = {
     EventKind.APPLIED: Phase.APPLIED,
     EventKind.PENDING: Phase.PENDING,
     EventKind.ALREADY: Phase.ALREADY,
+    EventKind.LOCKED: Phase.REJECTED,
     EventKind.FOUND: Phase.APPLIED,
     EventKind.VERIFIED: Phase.APPLIED,
     EventKind.FAILED: Phase.REJECTED,
