@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import textwrap
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
@@ -196,6 +197,7 @@ _LABELS: Final = {
 }
 
 # While another process works on the run, a row without an outcome is no failure.
+_UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
 HEADINGS: Final = {
@@ -222,10 +224,10 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{header.counts.rows:,}"),
     ]
-    facts += [(names[o], f"{finished.counts[o]:,}") for o in Outcome if finished.counts[o]]
+    facts += [(names[o], _counted(finished, o)) for o in Outcome if finished.counts[o]]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
-    facts += [("requests", f"{finished.requests:,}"), ("time", duration(finished.seconds))]
+    facts += [("requests", f"{finished.requests:,} (reads included)"), ("time", duration(finished.seconds))]
     for label, path in (
         ("results", finished.run.results_file),
         ("failed rows", finished.run.failed_file),
@@ -238,12 +240,60 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
     return facts
 
 
+def _counted(finished: RunReport, outcome: Outcome) -> str:
+    """How many rows, and why that may be more than were sent."""
+    duplicates = finished.duplicates[outcome]
+    more = f" ({duplicates:,} of them repeat another row, which was sent once)" if duplicates else ""
+    return f"{finished.counts[outcome]:,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
+
+
 def _undoable(finished: RunReport) -> bool:
     """Whether an undo of this run would have rows to send. An undo itself is not undone."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
     undoable = BULK_OPERATIONS[header.operation].undoable and known and not header.undo_of
     return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
+
+
+_WHAT: Final = {
+    "risk-action": "set risk actions",
+    "update": "update",
+    "create": "create",
+    "validate": "check identities",
+    "deactivate-authorization": "deactivate authorizations",
+}
+_WIDTH: Final = 78
+_DATE_TIME: Final = 15  # of a run's id
+
+
+def run_what(finished: RunReport) -> str:
+    """What a run does, in a few words."""
+    header = finished.plan.header
+    action = header.options.get("risk_action")
+    what = f"set to {action}" if action else _WHAT[header.operation]
+    return f"undo of {header.undo_of[:_DATE_TIME]}: {_WHAT[header.operation]}" if header.undo_of else what
+
+
+def run_lines(finished: RunReport, undone: str | None) -> list[str]:
+    """A run in a line or two of a narrow terminal; `undone` is the run that undid it."""
+    header, names = finished.plan.header, labels(finished)
+    by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
+    counts = ", ".join(f"{finished.counts[o]:,} {names[o]}" for o in Outcome if finished.counts[o])
+    about = (
+        f"{finished.started:%Y-%m-%d %H:%M} UTC, {mode(header)} account {header.account or UNKNOWN}, "
+        f"{run_what(finished)}: {counts or 'no rows'}"
+    )
+    indented = textwrap.wrap(about, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return [f"{finished.run.run_id}  {finished.status}{by}", *indented]
+
+
+def undone_by(runs: list[RunReport]) -> dict[str, str]:
+    """By run, the newest undo of it that changed something. `runs` begin with the newest."""
+    undone: dict[str, str] = {}
+    for run in runs:
+        if run.plan.header.undo_of and run.counts[Outcome.APPLIED]:
+            undone.setdefault(run.plan.header.undo_of, run.run.run_id)
+    return undone
 
 
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
@@ -257,7 +307,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
             f"{group.rows:,}",
             names[group.outcome],
             group.code,
-            "" if finished.running and group.outcome is Outcome.UNKNOWN else group.message,
+            "" if finished.running and group.outcome in _UNFINISHED else group.message,
             group.example_line,
         )
         for group in finished.reasons[:most]

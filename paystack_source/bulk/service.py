@@ -196,7 +196,7 @@ class BulkService:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                ended = self._send(run, plan, secrets, lock, scope)
+                ended = self._send(run, plan, secrets, lock, scope, left=plan.header.counts.to_send)
         return self._recorded(*ended)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
@@ -213,7 +213,7 @@ class BulkService:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            ended = self._send(run, plan, secrets, lock, scope)
+            ended = self._send(run, plan, secrets, lock, scope, left=rows_left(run))
         return self._recorded(*ended)
 
     def settle(self, run: Run) -> int:
@@ -289,8 +289,15 @@ class BulkService:
             )
             raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _send(
-        self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]], lock: PlanLock, scope: Scope
+    def _send(  # noqa: PLR0913 - one session needs all of it
+        self,
+        run: Run,
+        plan: Plan,
+        secrets: Callable[[PlanRow], dict[str, str]],
+        lock: PlanLock,
+        scope: Scope,
+        *,
+        left: int,
     ) -> tuple[RunReport, RunRecord | None]:
         """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
         operation = BULK_OPERATIONS[plan.header.operation]
@@ -307,7 +314,7 @@ class BulkService:
         rows = (row for row in plan.rows() if row.verdict == "send")
         with (
             run.journal() as journal,
-            self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows") as shown,
+            self.console.progress(operation.title, total=left, unit="rows") as shown,
         ):
             on_done = _follow(shown, self.client, operation.endpoint)
             runner = Runner(

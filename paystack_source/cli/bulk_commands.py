@@ -16,14 +16,15 @@ from paystack_source.bulk.describe import (
     HEADINGS,
     REASONS,
     again,
-    mode,
     next_commands,
     plan_cautions,
     plan_changes,
     plan_facts,
     plan_json,
     run_facts,
+    run_lines,
     run_reasons,
+    undone_by,
 )
 from paystack_source.bulk.input.files import open_table, write_problems
 from paystack_source.bulk.plan.planner import PlanOptions
@@ -32,7 +33,6 @@ from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report, rows_left
 from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
-from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
@@ -148,6 +148,7 @@ class BulkCommand:
                 write_problems(error, listed)
                 error.advice = f"{error.advice} {listed} lists them."
             raise
+        _forget_problems(target.with_suffix(".problems.csv"))
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
@@ -201,6 +202,13 @@ class BulkCommand:
 
     def _apply_command(self, made: Plan) -> str:
         return again("apply", quoted(made.path), made, self.chosen)
+
+
+def _forget_problems(path: Path) -> None:
+    """Delete the list of problems of an earlier plan, which are solved. Any other file of this name stays."""
+    with contextlib.suppress(OSError, ConfigError):
+        if {"column", "reason", "value"} <= set(open_table(path, keep=False).columns):
+            path.unlink()
 
 
 def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
@@ -309,25 +317,17 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         found[-1].running = one.is_busy
     if load:
         load_runs(found, terminal, chosen)
-    rows = [
-        (
-            f.run.run_id,
-            _account(f),
-            f.plan.header.counts.rows,
-            *(f.counts[outcome] for outcome in Outcome),
-            f.status,
+    if found:
+        undone = undone_by(found)
+        terminal.lines(
+            f"Runs in {kept.root}, newest first",
+            [line for one in found for line in run_lines(one, undone.get(one.run.run_id))],
         )
-        for f in found
-    ]
-    terminal.table("Runs, newest first", ("run", "account", "rows", *Outcome, "status"), rows)
+    else:
+        terminal.lines(f"No runs in {kept.root.absolute()}.", [])
     if terminal.json_output:
         terminal.emit_json({"runs": [f.as_json() for f in found]})
     return ExitCode.OK
-
-
-def _account(finished: RunReport) -> str:
-    header = finished.plan.header
-    return f"{mode(header)} {header.account or ''}".rstrip()
 
 
 def runs_of(chosen: dict[str, Any]) -> Runs:

@@ -43,6 +43,8 @@ class RowResult:
     row: PlanRow
     outcome: Outcome
     state: RowState
+    unsent: str = ""
+    """Why no row was sent any more when the run's last session ended."""
 
     @property
     def code(self) -> str:
@@ -62,7 +64,7 @@ class RowResult:
             return "was being sent when the run was killed; resume the run"
         if self.outcome is Outcome.APPLIED and state.read is EventKind.FOUND:
             return "applied (the answer was lost; read back)"
-        return state.message or ""
+        return state.message or (self.unsent if self.outcome is Outcome.UNSENT else "")
 
     @property
     def time(self) -> str:
@@ -71,6 +73,7 @@ class RowResult:
 
 def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
     """Every row of the plan in input order, streaming. A duplicate has the outcome of the row that it repeats."""
+    unsent = _why_unsent(journal.sessions())
     states = iter(journal.states())
     number, state = next(states, (0, PLANNED))
     noops: set[int] = set()
@@ -85,7 +88,15 @@ def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
         if row.verdict == "noop" or row.same_as in noops:
             yield RowResult(row, Outcome.SKIPPED_NOOP, PLANNED)
         else:
-            yield RowResult(row, outcome(own), own)
+            yield RowResult(row, outcome(own), own, unsent)
+
+
+def _why_unsent(sessions: list[SessionNote]) -> str:
+    if not sessions:
+        return "no session of the run began"
+    last = sessions[-1]
+    why = last.stopped or ("it was given up after several tries" if last.ended else "its process ended")
+    return f"not sent before the run ended: {why}"
 
 
 def applied_part(result: RowResult) -> RowResult:
@@ -130,6 +141,8 @@ class RunReport:
     error: Exception | None = None
     running: bool = False  # by another process, at this moment
     counts: Counter[Outcome] = field(default_factory=Counter)
+    duplicates: Counter[Outcome] = field(default_factory=Counter)
+    """Of `counts`, the rows that repeat another one and were not sent themselves."""
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
     """Why the warehouse does not have it, if it should; it is among the warnings as well."""
@@ -137,6 +150,7 @@ class RunReport:
 
     def add(self, result: RowResult) -> None:
         self.counts[result.outcome] += 1
+        self.duplicates[result.outcome] += result.row.verdict == "duplicate"
         reason = (result.outcome, result.code, result.message)
         group = self._reasons.setdefault(reason, Reason(*reason, example_line=result.row.line))
         group.rows += 1
@@ -236,6 +250,8 @@ def report(
 
 
 def rows_left(run: Run) -> int:
-    """How many rows of a run are unsent or in doubt."""
+    """How many rows of a run are to be sent or in doubt; a row that repeats another one is not sent."""
+    left = (Outcome.UNSENT, Outcome.UNKNOWN)
     with run.journal() as journal:
-        return report(run, run.plan(), journal).left
+        made = report(run, run.plan(), journal)
+    return sum(made.counts[outcome] - made.duplicates[outcome] for outcome in left)
