@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.run.readback import same
+from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
@@ -22,12 +22,13 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanHeader
     from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
+_OF_CUSTOMERS: Final = frozenset({"risk-action", "update", "validate"})
 
 Facts = list[tuple[str, object]]
 
@@ -40,9 +41,10 @@ def plan_facts(plan: Plan) -> Facts:
         ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
-        ("to send", f"{counts.to_send:,}"),
+        ("to send", f"{counts.to_send:,}{_share(header)}"),
         ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
+    facts += transition_facts(Tally.of(header.operation, plan.rows()))
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.drifted:
@@ -64,6 +66,22 @@ def plan_facts(plan: Plan) -> Facts:
     if header.undo_of:
         facts.insert(1, ("takes back", header.undo_of))
     return facts
+
+
+def transition_facts(tally: Tally) -> Facts:
+    """How many rows change a choice from what to what, those that are denied or allowed now first."""
+    if not tally.operation.compared:
+        return []
+    choices = [item for item in tally.transitions.items() if tally.operation.by_column[item[0].field].choices]
+    choices.sort(key=lambda item: (item[0].before not in ("deny", "allow"), -item[1]))
+    return [(f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}") for kind, rows in choices]
+
+
+def _share(header: PlanHeader) -> str:
+    """How much of the account that is."""
+    if not header.customers or not header.counts.to_send or header.operation not in _OF_CUSTOMERS:
+        return ""
+    return f" ({header.counts.to_send / header.customers:.1%} of all {header.customers:,} customers)"
 
 
 def plan_cautions(plan: Plan) -> list[str]:
@@ -110,25 +128,6 @@ def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
         for number, field in enumerate(fields):
             lines.append((row.line, who, *field, note) if number == 0 else ("", "", *field, ""))
     return lines
-
-
-class FieldChange(NamedTuple):
-    """What a row does to one field. `known`: whether anybody knows the old value."""
-
-    name: str
-    known: bool
-    old: object
-    new: object
-
-    @property
-    def differs(self) -> bool:
-        return not self.known or not same(self.new, self.old)
-
-
-def field_changes(row: PlanRow) -> list[FieldChange]:
-    """The fields that a row sets, without the secret ones."""
-    old = row.old or {}
-    return [FieldChange(name, name in old, old.get(name), new) for name, new in row.new.items()]
 
 
 def _shown(value: object) -> str:
@@ -182,6 +181,7 @@ def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "confirmation": {"needed": header.guard.needed, "reasons": header.guard.reasons},
+        "transitions": Tally.of(header.operation, plan.rows()).as_json(),
         "warnings": header.warnings,
         "undo_of": header.undo_of,
     }

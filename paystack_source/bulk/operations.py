@@ -119,6 +119,10 @@ class Guard:
     what: str
     when: tuple[str, str] | None = None
 
+    def counts(self, new: Mapping[str, Any]) -> bool:
+        """Whether a row that sets these values is counted."""
+        return self.when is None or new.get(self.when[0]) == self.when[1]
+
 
 @dataclass(frozen=True)
 class BulkOperation:

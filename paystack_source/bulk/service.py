@@ -19,12 +19,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
+from paystack_source.bulk.consent import question_of
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
+from paystack_source.bulk.run.lately import sent_lately
 from paystack_source.bulk.run.recording import RunRecord, catch_up, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
@@ -76,6 +78,8 @@ class KeyAccount(NamedTuple):
     """Whether it has no customers, so that no copy can be a copy of it."""
     integration: int | None = None
     domain: str | None = None
+    customers: int | None = None
+    """How many it has."""
 
 
 @dataclass
@@ -105,7 +109,8 @@ class BulkService:
     @cached_property
     def account(self) -> KeyAccount:
         """The account of the key, by one request for one customer."""
-        rows = self.client.list(per_page=1).rows
+        page = self.client.list(per_page=1)
+        rows = page.rows
         if not rows:
             return KeyAccount()
         integration, domain = rows[0].get("integration"), rows[0].get("domain")
@@ -113,6 +118,7 @@ class BulkService:
             empty=False,
             integration=integration if isinstance(integration, int) else None,
             domain=domain if isinstance(domain, str) else None,
+            customers=page.meta.total,
         )
 
     # --- planning
@@ -138,6 +144,7 @@ class BulkService:
                 client=self.client,
                 on_fetch=lambda count: shown.update(done=count),
                 plan_id=plan_id,
+                customers=self.account.customers,
             )
 
     def plan_undo(self, run: Run, *, out: Path | None = None, options: PlanOptions) -> Undo:
@@ -189,8 +196,8 @@ class BulkService:
 
         Raises `PlanError`, `BusyError`, `AppliedError`, or what the console raises; then nothing was sent.
         """
-        self.console.agree(plan)
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
+        self._ask(plan, scope)
         secrets = plan.secrets(source)
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock)
@@ -206,8 +213,8 @@ class BulkService:
         this folder is a copy of the run's.
         """
         plan = run.plan()
-        self.console.agree_to_resume(run)
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
+        self._ask(plan, scope, run)
         secrets = plan.secrets(source)
         with Runs(run.folder.parent).lock(plan) as lock:
             before = lock.applied(scope)
@@ -215,6 +222,20 @@ class BulkService:
                 raise _applied(before)
             ended = self._send(run, plan, secrets, lock, scope, left=rows_left(run))
         return self._recorded(*ended)
+
+    def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> None:
+        """Ask whether the rows of the plan, or what is left of the run, may be sent."""
+        asked = question_of(
+            plan,
+            run,
+            key_mode=self.client.mode,
+            customers=self.account.customers or plan.header.customers,
+            sent_before=lambda operation: sent_lately(
+                self.runs, operation, scope, self.now(), self.console.warn
+            ),
+        )
+        if asked is not None:
+            self.console.agree(plan, asked)
 
     def settle(self, run: Run) -> int:
         """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.

@@ -266,7 +266,11 @@ def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None
     before. Runs of other results folders count too, as far as this user's register knows of them.
     """
     try:
-        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
+        found = []
+        for run in runs.everywhere(scope):
+            with run.journal() as journal:
+                if is_on(journal, scope):
+                    found.append(run)
     except ConfigError as error:
         return _could_not(error)
     problem = load(warehouse, found)
@@ -304,8 +308,8 @@ def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str])
     return None
 
 
-def _is_on(run: Run, scope: Scope) -> bool:
-    with run.journal() as journal:
-        about = journal.meta
+def is_on(journal: Journal, scope: Scope) -> bool:
+    """Whether the journal is of a run on the customers of this account."""
+    about = journal.meta
     host = about.get("host") or scope.host
     return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))

@@ -251,7 +251,12 @@ def report(
 
 def rows_left(run: Run) -> int:
     """How many rows of a run are to be sent or in doubt; a row that repeats another one is not sent."""
-    left = (Outcome.UNSENT, Outcome.UNKNOWN)
     with run.journal() as journal:
-        made = report(run, run.plan(), journal)
-    return sum(made.counts[outcome] - made.duplicates[outcome] for outcome in left)
+        return sum(1 for _ in rows_to_go(run.plan(), journal))
+
+
+def rows_to_go(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
+    """The rows that a resume reads back or sends."""
+    for result in row_results(plan, journal):
+        if result.outcome in (Outcome.UNSENT, Outcome.UNKNOWN) and result.row.verdict == "send":
+            yield result.row
