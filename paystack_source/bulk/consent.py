@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paystack_source.bulk.plan.question import Question, words
-from paystack_source.bulk.plan.tally import Tally
+from paystack_source.bulk.plan.tally import Tally, tally_of
 from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import stopped_by_canary
@@ -35,7 +35,7 @@ def question_of(
     """
     operation, stopped = plan.header.operation, None
     if run is None:
-        tally = Tally.of(operation, plan.rows())
+        tally = tally_of(plan)
     else:
         with run.journal() as journal:
             tally = Tally.of(operation, rows_to_go(plan, journal))
@@ -55,7 +55,7 @@ def question_of(
         words(plan, tally, key_mode, run.run_id if run else ""),
         tally.rows,
         confirm,
-        planned=sum(row.verdict == "send" for row in plan.rows()) if run else tally.rows,
+        planned=tally_of(plan).rows,
         resumed=run is not None,
         anew=stopped_by_canary(stopped),
     )

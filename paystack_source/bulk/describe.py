@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.tally import Tally, field_changes
+from paystack_source.bulk.plan.tally import field_changes, tally_of
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from paystack_source.bulk.plan.plan import Plan, PlanHeader
+    from paystack_source.bulk.plan.tally import Tally
     from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
@@ -44,7 +45,7 @@ def plan_facts(plan: Plan) -> Facts:
         ("to send", f"{counts.to_send:,}{_share(header)}"),
         ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
-    facts += transition_facts(Tally.of(header.operation, plan.rows()))
+    facts += transition_facts(tally_of(plan))
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.drifted:
@@ -181,7 +182,7 @@ def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "confirmation": {"needed": header.guard.needed, "reasons": header.guard.reasons},
-        "transitions": Tally.of(header.operation, plan.rows()).as_json(),
+        "transitions": tally_of(plan).as_json(),
         "warnings": header.warnings,
         "undo_of": header.undo_of,
     }

@@ -7,7 +7,6 @@ between them: the client, the console that shows and asks, and the warehouse if 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import socket
 import time
 from dataclasses import dataclass
@@ -35,6 +34,7 @@ from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
+from paystack_source.bulk.run.who import os_user, user
 from paystack_source.errors import (
     AppliedError,
     BrokenOffError,
@@ -203,7 +203,7 @@ class BulkService:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                ended = self._send(run, plan, secrets, lock, scope, left=plan.header.counts.to_send)
+                ended = self._send(run, plan, secrets, lock, scope, plan.header.counts.to_send)
         return self._recorded(*ended)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
@@ -213,6 +213,8 @@ class BulkService:
         this folder is a copy of the run's.
         """
         plan = run.plan()
+        with run.journal() as journal:
+            journal.verify()
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
         self._ask(plan, scope, run)
         secrets = plan.secrets(source)
@@ -220,7 +222,8 @@ class BulkService:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            ended = self._send(run, plan, secrets, lock, scope, left=rows_left(run))
+            run.check_journal()  # also against the register, and again: the question may have waited
+            ended = self._send(run, plan, secrets, lock, scope, rows_left(run))
         return self._recorded(*ended)
 
     def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> None:
@@ -248,6 +251,7 @@ class BulkService:
             return 0
         settled = 0
         with Runs(run.folder.parent).lock(plan) as lock, run.journal() as journal:
+            run.check_journal()
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
                 if row.row not in pending or (kind := ask(self.client, row)) is None:
@@ -255,7 +259,7 @@ class BulkService:
                 message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
                 journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
                 settled += 1
-            lock.end(run.run_id, self.now(), journal.last_seq)
+            lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         return settled
 
     def _recorded(self, finished: RunReport, ready: RunRecord | None) -> RunReport:
@@ -310,14 +314,13 @@ class BulkService:
             )
             raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _send(  # noqa: PLR0913 - one session needs all of it
+    def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
         self,
         run: Run,
         plan: Plan,
         secrets: Callable[[PlanRow], dict[str, str]],
         lock: PlanLock,
         scope: Scope,
-        *,
         left: int,
     ) -> tuple[RunReport, RunRecord | None]:
         """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
@@ -346,7 +349,7 @@ class BulkService:
             folder = str(run.folder.resolve())
             # The register has it before anything is sent.
             lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
-            number = journal.begin_session(started, who=_user(), host=socket.gethostname())
+            number = journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
             try:
                 with stopping(runner):
                     ended = runner.run()
@@ -363,7 +366,7 @@ class BulkService:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
                 with contextlib.suppress(Exception):  # a full disk: tell what ended the session, not this
-                    lock.end(run.run_id, self.now(), journal.last_seq)
+                    lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
         return finished, ready
@@ -427,10 +430,3 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "key_mode": header.key_mode,
         "host": header.host,
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container user without a name
-        return "unknown"

@@ -203,7 +203,7 @@ def status(
         terminal.say(f"{settled:,} verdicts came.")
     with found.journal() as journal:
         if verify:
-            journal.verify()
+            found.check_journal()
             terminal.say("The journal's hash chain holds.")
         running = found.is_busy
         # A session that was killed left no summary, and results of an earlier one at most.

@@ -7,7 +7,8 @@ from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from weakref import WeakKeyDictionary
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
@@ -17,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable
 
     from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
 
 
 class FieldChange(NamedTuple):
@@ -96,3 +97,13 @@ class Tally:
             {"field": kind.field, "from": kind.before, "to": kind.after, "rows": rows}
             for kind, rows in self.transitions.most_common()
         ]
+
+
+_COUNTED: Final[WeakKeyDictionary[Plan, Tally]] = WeakKeyDictionary()
+
+
+def tally_of(plan: Plan) -> Tally:
+    """The tally of a whole plan, whose rows are read once for it."""
+    if plan not in _COUNTED:
+        _COUNTED[plan] = Tally.of(plan.header.operation, plan.rows())
+    return _COUNTED[plan]

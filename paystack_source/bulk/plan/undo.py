@@ -52,6 +52,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
         raise BusyError(
             f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
         )
+    run.check_journal()
     operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)

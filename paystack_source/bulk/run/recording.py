@@ -57,7 +57,10 @@ _RUN: Final = pa.schema(
     [
         *((name, _TEXT) for name in ("run_id", "operation", "key_mode")),
         ("account", _INT),
-        *((name, _TEXT) for name in ("who", "host", "input", "input_digest", "plan_id", "plan_seal")),
+        *(
+            (name, _TEXT)
+            for name in ("who", "os_user", "host", "input", "input_digest", "plan_id", "plan_seal")
+        ),
         *((name, _TEXT) for name in ("undo_of", "tool_version")),
         *((name, _TIME) for name in ("planned_at", "started_at", "ended_at")),
         ("stopped", _TEXT),
@@ -156,6 +159,7 @@ class RunRecord:
             **finished.as_json(),
             "account": self._account,
             "who": last and last.who,
+            "os_user": last and last.os_user,
             "host": last and last.host,
             "input": header.input.path,
             "input_digest": header.input.digest,
@@ -242,6 +246,7 @@ def load(
             with run.journal() as journal:
                 events = journal.last_seq
                 if held.get(run.run_id) != events:
+                    run.check_journal()
                     _load_run(warehouse, run, journal, (ready or {}).get(run.run_id))
                 journal.forget_returned(events)
         except Exception as error:  # noqa: BLE001
