@@ -7,8 +7,8 @@ fsync, however many rows it holds: the runner hands over what has gathered while
 the journal never sets the pace.
 
 Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
-no secrets. The exception is `returned`: customers as Paystack answered, kept only until they are merged
-into the warehouse.
+no secrets. The exceptions are `customers`, with the code and id that Paystack answered for a row, and `returned`:
+customers as Paystack answered, kept only until they are merged into the warehouse.
 """
 
 from __future__ import annotations
@@ -53,6 +53,7 @@ CREATE TABLE sessions (
     stopped TEXT, requests INTEGER NOT NULL DEFAULT 0, os_user TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
+CREATE TABLE customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER events_last BEFORE DELETE ON events
@@ -60,7 +61,10 @@ BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
 # What a journal of an earlier version lacks.
-_OLDER: Final = "ALTER TABLE sessions ADD COLUMN os_user TEXT NOT NULL DEFAULT ''"
+_OLDER: Final = """
+ALTER TABLE sessions ADD COLUMN os_user TEXT NOT NULL DEFAULT '';
+CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
+"""
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
 
 
@@ -104,7 +108,7 @@ class Journal:
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
         if "os_user" not in {name for _, name, *_ in self._db.execute("PRAGMA table_info(sessions)")}:
-            self._db.execute(_OLDER)
+            self._db.executescript(_OLDER)
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
 
@@ -204,7 +208,8 @@ class Journal:
 
         Returns the new states of the rows concerned.
         """
-        kept = [(row, json.dumps(customer)) for row, customer in returned]
+        customers = list(returned)
+        kept = [(row, json.dumps(customer)) for row, customer in customers]
         if not events and not kept:
             return {}
         chain, states, lines = self._chain, dict[int, RowState](), []
@@ -226,6 +231,10 @@ class Journal:
             )
             if kept:
                 self._db.executemany("INSERT OR REPLACE INTO returned VALUES (?, ?)", kept)
+                named = [
+                    (row, customer.get("customer_code"), customer.get("id")) for row, customer in customers
+                ]
+                self._db.executemany("INSERT OR REPLACE INTO customers VALUES (?, ?, ?)", named)
         self._chain = chain
         for row, state in states.items():
             if state.phase in (Phase.SENDING, Phase.DOUBT):
@@ -271,6 +280,12 @@ class Journal:
         """Customers as Paystack answered that are in no warehouse yet."""
         for row, customer in self._db.execute("SELECT row, customer FROM returned ORDER BY row"):
             yield row, json.loads(customer)
+
+    def customer_of(self, row: int) -> tuple[str | None, int | None]:
+        """Code and id of the customer as Paystack answered; they stay when `returned` is forgotten."""
+        query = "SELECT customer_code, customer_id FROM customers WHERE row = ?"
+        code, number = self._db.execute(query, (row,)).fetchone() or (None, None)
+        return code, number if isinstance(number, int) else None
 
     @property
     def last_seq(self) -> int:

@@ -36,8 +36,6 @@ _INT, _TEXT, _TIME = pa.int64(), pa.string(), pa.timestamp("us", tz="UTC")
 _ROWS: Final[dict[str, tuple[pa.DataType, Callable[[RowResult], object]]]] = {
     "row": (_INT, lambda it: it.row.row),
     "line": (_INT, lambda it: it.row.line),
-    "customer_code": (_TEXT, lambda it: it.row.customer_code),
-    "customer_id": (_INT, lambda it: it.row.customer_id),
     "email": (_TEXT, lambda it: it.row.email),
     "outcome": (_TEXT, lambda it: it.outcome.value),
     "code": (_TEXT, lambda it: it.code or None),
@@ -122,6 +120,7 @@ class RunRecord:
         self._sets_columns = plan.header.operation in _SETS_COLUMNS
         self._account = plan.header.account
         self._account_said = False
+        self._journal = journal
         self._answers = journal.returned()
         self._next_answer: tuple[int, dict[str, Any]] | None = (0, {})
         self._part: list[RowResult] = []
@@ -192,10 +191,20 @@ class RunRecord:
             name: pa.array([value(result) for result in self._part], kind)
             for name, (kind, value) in _ROWS.items()
         }
+        named = [self._customer(result.row) for result in self._part]
+        columns["customer_code"] = pa.array([code for code, _ in named], _TEXT)
+        columns["customer_id"] = pa.array([number for _, number in named], _INT)
         whose = {"run_id": self._run_id, "operation": self._header.operation}
         columns |= {name: pa.repeat(text, len(self._part)) for name, text in whose.items()}
         self.rows.append(pa.table(columns))
         self._part = []
+
+    def _customer(self, row: PlanRow) -> tuple[str | None, int | None]:
+        """Whom the row is about: as the plan knew them, else as Paystack answered, also for the row that it repeats."""
+        if row.customer_code is not None and row.customer_id is not None:
+            return row.customer_code, row.customer_id
+        code, number = self._journal.customer_of(row.same_as or row.row)
+        return row.customer_code or code, number if row.customer_id is None else row.customer_id
 
 
 def _moment(seconds: float | None) -> datetime | None:

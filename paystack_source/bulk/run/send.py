@@ -90,6 +90,24 @@ def _names_kept(row: PlanRow) -> str:
     return f"Paystack kept the names, which are locked since the customer passed an identity check{also}"
 
 
+class _Remembering:
+    """Fetches, and remembers the last customer: one who was read back is recorded like one who was answered."""
+
+    def __init__(self, client: PaystackClient) -> None:
+        self._client = client
+        self.customer: dict[str, Any] | None = None
+
+    def fetch(self, key: str) -> Reply:
+        reply = self._client.fetch(key)
+        self.customer = reply.data
+        return reply
+
+
+def _documented(customer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the journal may keep of an answer."""
+    return {key: customer[key] for key in DOCUMENTED if key in customer} or None
+
+
 class Sender:
     """Sends rows to Paystack and reads them back."""
 
@@ -199,15 +217,16 @@ class Sender:
         ):
             code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
         event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
-        return event, {key: data[key] for key in DOCUMENTED if key in data} or None, None
+        return event, _documented(data), None
 
     def _read_back(self, job: Job) -> tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]:
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
         read_back = self._operation.read_back
         if read_back is None:
             return self._event(job, EventKind.UNCLEAR), None, None
+        reader = _Remembering(self._reader)
         try:
-            seen = read_back(self._reader, job.row, self._secrets(job.row), since)
+            seen = read_back(reader, job.row, self._secrets(job.row), since)  # type: ignore[arg-type]  # it only fetches
         except AccessError as error:
             return None, None, error
         except PaystackError:
@@ -215,4 +234,5 @@ class Sender:
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error
         code, said = (NAMES_LOCKED, _names_kept(job.row)) if seen is EventKind.LOCKED else (None, None)
-        return JournalEvent(job.row.row, seen, self._now(), None, code, said), None, None
+        found = reader.customer if seen in (EventKind.FOUND, EventKind.LOCKED) else None
+        return JournalEvent(job.row.row, seen, self._now(), None, code, said), _documented(found or {}), None
