@@ -25,9 +25,10 @@ MARKS = ["zuwairatu", "Zuwairatu", "Onyemaechi", "08077766655"]
 
 
 def recipe():
-    """The blocks of SQL of the recipe, in order."""
+    """The statements of the recipe, and its block of SQL."""
     page = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("\n## Erase\n")[2]
-    return re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    (rewrite,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    return "; ".join(re.findall(r"`(delete from .*?)`", page)), rewrite
 
 
 def erase(code, email):
