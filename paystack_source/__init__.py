@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from paystack_source.errors import (
         AccessError,
         AlreadyRunningError,
+        AlreadyValidated,
         AppliedError,
         BusyError,
         ClosedError,
@@ -55,6 +56,7 @@ if TYPE_CHECKING:
 __all__ = [
     "AccessError",
     "AlreadyRunningError",
+    "AlreadyValidated",
     "AppliedError",
     "BulkResult",
     "BusyError",

@@ -68,6 +68,9 @@ DOCUMENTED: Final[dict[str, Column]] = {column.key or column.name: column for co
 WRITABLE_TEXTS: Final = tuple(column.name for column in COLUMNS if column.writable and column.kind == "text")
 """The text columns that a plan can change."""
 
+LOCKED_NAMES: Final = ("first_name", "last_name")
+"""What a successful identity check overwrites with the names of the BVN, and locks: an update no longer changes it."""
+
 
 def dlt_columns() -> dict[str, TColumnSchema]:
     """The hints for dlt. The description reaches destinations and catalogs that keep comments."""

@@ -25,7 +25,8 @@
         |   |-- KeyRefused         exit 4          401: give another key
         |   `-- PermissionRefused  exit 4          403: ask Paystack, or fix the IP allow-list
         |-- Rejected               exit 3  Paystack looked at this request and said no; others may pass
-        |   `-- NotFound           exit 3          404: there is no such customer or authorization
+        |   |-- NotFound           exit 3          404: there is no such customer or authorization
+        |   `-- AlreadyValidated   exit 3          an identity check was made before with the same credentials
         |-- RateLimited            exit 1  429 until the retries ended; certainly not applied
         |-- Unavailable            exit 1  no usable answer; a write was certainly not applied
         `-- OutcomeUnknown         exit 3  a write left and its effect is unknown: read it back first
@@ -333,6 +334,12 @@ class NotFound(Rejected):
     """HTTP 404: no such customer or authorization under this key."""
 
     default_advice = "Check the code or email, and that the key's mode (test or live) is the one it lives in."
+
+
+class AlreadyValidated(Rejected):
+    """An identity check that Paystack made before, with the same credentials and with success. Nothing was changed."""
+
+    default_advice = "There is nothing to do: the customer is validated."
 
 
 class RateLimited(PaystackError):

@@ -43,6 +43,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
+    from paystack_source.bulk.plan.question import Question
     from paystack_source.bulk.run.results import RunReport
 
 Frame: TypeAlias = Any
@@ -256,9 +257,15 @@ class BulkResult:
         """Whether every row was applied, was so already, or was accepted."""
         return self._report.complete
 
-    def resume(self) -> BulkResult:
-        """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left."""
-        with _service(self._settings, self._report.plan.header.operation) as service:
+    def resume(self, *, confirm: int | None = None) -> BulkResult:
+        """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left.
+
+        `confirm` is the number of rows that are left. A run that its canary stopped goes on only with it.
+        """
+        settings = self._settings.copy()
+        if confirm is not None:
+            settings["confirm"] = confirm
+        with _service(settings, self._report.plan.header.operation) as service:
             report = service.resume(self._report.run, source=self._table)
         return _result(report, self._table, self._settings)
 
@@ -335,16 +342,21 @@ class FrameConsole(UnattendedConsole):
     """The `Console` of the helpers: a bar, and the setting `confirm` approves a live plan."""
 
     def __init__(self, settings: Settings, mode: str) -> None:
-        confirmed = str(settings.get("confirm", ""))
         super().__init__(
-            lambda plan: mode != "live" or confirmed == plan.header.guard.phrase,
-            "Look at it with dry_run=True, then give confirm={rows}.",
+            lambda question: _is_confirmed(question, mode, str(settings.get("confirm", ""))),
+            "Look at it with dry_run=True, then give confirm= with the number of rows that would be sent.",
         )
         self._shows_bar = settings.get("progress", True)
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
         here = Progress.here if self._shows_bar and total is not None else Silent
         return here(title, total=total, unit=unit)
+
+
+def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
+    if question.anew:  # what was confirmed before the canary died does not count
+        return confirmed == str(question.rows)
+    return mode != "live" or confirmed in (str(question.rows), str(question.planned))
 
 
 @contextlib.contextmanager

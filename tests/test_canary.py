@@ -19,6 +19,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from paystack_source.sandbox.answers import success
 from tests.canary import search
 from tests.processes import python
 
@@ -165,6 +166,37 @@ def test_bank_details_and_cards_pass_through_a_bulk_run_and_rest_nowhere(workpla
     )
 
     assert workplace.found([*SECRETS, *cards], "checks.csv", "bad.csv", "cards.csv") == []
+
+
+def test_what_paystack_echoes_in_the_message_of_a_success_rests_nowhere(workplace, sandbox, monkeypatch):
+    def echoing(message, data=None, *, status=200, **more):
+        said = f"{message}: BVN {BVN}, account {ACCOUNT}, Adaeze of ada@echo.ng, 0803 111 2222, {card}"
+        return success(said, data, status=status, **more)
+
+    monkeypatch.setattr("paystack_source.sandbox.operations.success", echoing)
+    api = sandbox(customers=10, secret_keys=(KEY,), verdict_delay=0)
+    customers = list(api.customers_truth())
+    card = next(code for c in customers for code in api.authorizations(c["customer_code"]))
+    rows = [f"{c['customer_code']},Adaeze,Obi,NG,058,{ACCOUNT},{BVN}" for c in customers[:3]]
+    header = "customer_code,first_name,last_name,country,bank_code,account_number,bvn"
+    (workplace.folder / "checks.csv").write_text("\n".join([header, *rows]) + "\n")
+    (workplace.folder / "cards.csv").write_text(f"authorization_code\n{card}\n")
+    names = [f"{c['customer_code']},Zuwairatu" for c in customers[4:7]]
+    (workplace.folder / "names.csv").write_text("\n".join(["customer_code,first_name", *names]) + "\n")
+
+    assert workplace.run(api.url, "customers.py").returncode == 0
+    for operation, file in (
+        ("validate", "checks.csv"),
+        ("deactivate-authorization", "cards.csv"),
+        ("update", "names.csv"),
+    ):
+        done = workplace.run(api.url, "bulk.py", "run", operation, file, "--yes", "--json", "--traceback")
+        assert done.returncode == 0, done.stderr
+    assert workplace.run(api.url, "bulk.py", "status", "latest", "--refresh", "--json").returncode == 0
+
+    assert workplace.found([*SECRETS, card], "checks.csv", "cards.csv") == []
+    assert workplace.found(["ada@echo.ng", "0803 111 2222"]) == []
+    assert "[number]" in "".join(p.read_text() for p in workplace.folder.rglob("summary.json"))
 
 
 # --- customers: in the copy, and nowhere else ---------------------------------------------------------

@@ -22,6 +22,7 @@ import msgspec
 from paystack_source.api.models import record, starts_with
 from paystack_source.api.privacy import redact
 from paystack_source.errors import (
+    AlreadyValidated,
     KeyRefused,
     NotFound,
     OutcomeUnknown,
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 _BLOCKED = (
     "Something between here and Paystack blocks this address: try another network, or ask Paystack support."
 )
+_VALIDATED = re.compile(r"\balready\b.*\bvalidated\b.*\bsame credentials\b", re.IGNORECASE)
 _NO_REDIRECT = "Paystack does not redirect: check the proxy and the name server."
 _ALLOW_LIST = "Add this machine's address to the IP allow-list in the Paystack dashboard, or remove the list."
 
@@ -225,6 +227,9 @@ def _error(  # noqa: PLR0913  # all that an error tells
         return kind(
             f"{operation.name}: {what}", advice=advice, http_status=answer.status, operation=operation.name
         )
+    # Paystack has no code for it; the message is read before names that were sent are taken out of it.
+    if kind is Rejected and operation.name == "validate" and _VALIDATED.search(str(envelope.message)):
+        kind = AlreadyValidated
     return kind(
         f"{operation.name}: {shown(envelope.message) or 'no message from Paystack'}",
         advice=advice,

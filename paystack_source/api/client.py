@@ -25,7 +25,7 @@ from paystack_source.api.models import (
     record,
 )
 from paystack_source.api.operations import OPERATIONS, Policy
-from paystack_source.api.privacy import sealed, sealed_iterator
+from paystack_source.api.privacy import redact, sealed, sealed_iterator
 from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
 from paystack_source.api.wire import Wire, check_host
@@ -340,8 +340,10 @@ class PaystackClient:
             _check_fields(fields, name)
         target = operation.path(part)
         body = None if fields is None else encode(fields, operation)
-        status, envelope = self._transport.send(Request(operation, target, body, tuple(_texts(part, fields))))
-        message = envelope.message if isinstance(envelope.message, str) else ""
+        values = tuple(_texts(part, fields))
+        status, envelope = self._transport.send(Request(operation, target, body, values))
+        # It is stored in journals and results, like the message of an error.
+        message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""
         return Reply(status, message, record(envelope.data))
 
 

@@ -12,7 +12,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.runs import Run
+    from paystack_source.bulk.plan.question import Question
 
 log = logging.getLogger("paystack_source")
 
@@ -28,20 +28,16 @@ class Console(Protocol):
         """A display that is shown while it is entered."""
         ...
 
-    def agree(self, plan: Plan) -> None:
-        """Return if the plan may be sent. Raises if not; nothing is sent then."""
-        ...
-
-    def agree_to_resume(self, run: Run) -> None:
-        """Return if what is left of the run may be sent. Raises if not; nothing is sent then."""
+    def agree(self, plan: Plan, question: Question) -> None:
+        """Return if these rows of the plan may be sent. Raises if not; nothing is sent then."""
         ...
 
 
 class UnattendedConsole:
     """The `Console` of a program: warnings go to the log, and a guarded plan is refused unless it was approved."""
 
-    def __init__(self, approves: Callable[[Plan], bool], advice: str) -> None:
-        """`advice` says how to approve; it may name the number of rows as `{rows}`."""
+    def __init__(self, approves: Callable[[Question], bool], advice: str) -> None:
+        """`advice` says how to approve."""
         self._approves = approves
         self._advice = advice
 
@@ -51,14 +47,11 @@ class UnattendedConsole:
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
         return Silent(title, total=total, unit=unit)
 
-    def agree(self, plan: Plan) -> None:
-        """Raises `ConfigError` for a guarded plan that was not approved."""
-        guard = plan.header.guard
-        if guard.needed and not self._approves(plan):
-            raise ConfigError(
-                f"This changes {guard.phrase} live customers: {'; '.join(guard.reasons)}.",
-                advice=self._advice.format(rows=guard.phrase),
-            )
-
-    def agree_to_resume(self, run: Run) -> None:
-        """The run was agreed to when it began."""
+    def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
+        """Raises `ConfigError` for rows that must be confirmed, or agreed to anew, and were not."""
+        if not (question.confirm.needed or question.anew) or self._approves(question):
+            return
+        what = f"This changes live customers: {'; '.join(question.confirm.limits)}."
+        if question.anew:
+            what = "The canary stopped this run. Look at its results before it goes on."
+        raise ConfigError(what, advice=self._advice)

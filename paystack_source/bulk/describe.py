@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+import textwrap
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.run.readback import same
+from paystack_source.bulk.plan.tally import field_changes, tally_of
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
+from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
 from paystack_source.values import as_text, duration
@@ -20,12 +22,14 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
+    from paystack_source.bulk.plan.plan import Plan, PlanHeader
+    from paystack_source.bulk.plan.tally import Tally
     from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
+_OF_CUSTOMERS: Final = frozenset({"risk-action", "update", "validate"})
 
 Facts = list[tuple[str, object]]
 
@@ -38,9 +42,10 @@ def plan_facts(plan: Plan) -> Facts:
         ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
-        ("to send", f"{counts.to_send:,}"),
+        ("to send", f"{counts.to_send:,}{_share(header)}"),
         ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
+    facts += transition_facts(tally_of(plan))
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.drifted:
@@ -62,6 +67,22 @@ def plan_facts(plan: Plan) -> Facts:
     if header.undo_of:
         facts.insert(1, ("takes back", header.undo_of))
     return facts
+
+
+def transition_facts(tally: Tally) -> Facts:
+    """How many rows change a choice from what to what, those that are denied or allowed now first."""
+    if not tally.operation.compared:
+        return []
+    choices = [item for item in tally.transitions.items() if tally.operation.by_column[item[0].field].choices]
+    choices.sort(key=lambda item: (item[0].before not in ("deny", "allow"), -item[1]))
+    return [(f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}") for kind, rows in choices]
+
+
+def _share(header: PlanHeader) -> str:
+    """How much of the account that is."""
+    if not header.customers or not header.counts.to_send or header.operation not in _OF_CUSTOMERS:
+        return ""
+    return f" ({header.counts.to_send / header.customers:.1%} of all {header.customers:,} customers)"
 
 
 def plan_cautions(plan: Plan) -> list[str]:
@@ -108,25 +129,6 @@ def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
         for number, field in enumerate(fields):
             lines.append((row.line, who, *field, note) if number == 0 else ("", "", *field, ""))
     return lines
-
-
-class FieldChange(NamedTuple):
-    """What a row does to one field. `known`: whether anybody knows the old value."""
-
-    name: str
-    known: bool
-    old: object
-    new: object
-
-    @property
-    def differs(self) -> bool:
-        return not self.known or not same(self.new, self.old)
-
-
-def field_changes(row: PlanRow) -> list[FieldChange]:
-    """The fields that a row sets, without the secret ones."""
-    old = row.old or {}
-    return [FieldChange(name, name in old, old.get(name), new) for name, new in row.new.items()]
 
 
 def _shown(value: object) -> str:
@@ -180,6 +182,7 @@ def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "confirmation": {"needed": header.guard.needed, "reasons": header.guard.reasons},
+        "transitions": tally_of(plan).as_json(),
         "warnings": header.warnings,
         "undo_of": header.undo_of,
     }
@@ -195,6 +198,7 @@ _LABELS: Final = {
 }
 
 # While another process works on the run, a row without an outcome is no failure.
+_UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
 HEADINGS: Final = {
@@ -221,10 +225,10 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{header.counts.rows:,}"),
     ]
-    facts += [(names[o], f"{finished.counts[o]:,}") for o in Outcome if finished.counts[o]]
+    facts += [(names[o], _counted(finished, o)) for o in Outcome if finished.counts[o]]
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
-    facts += [("requests", f"{finished.requests:,}"), ("time", duration(finished.seconds))]
+    facts += [("requests", f"{finished.requests:,} (reads included)"), ("time", duration(finished.seconds))]
     for label, path in (
         ("results", finished.run.results_file),
         ("failed rows", finished.run.failed_file),
@@ -237,12 +241,60 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
     return facts
 
 
+def _counted(finished: RunReport, outcome: Outcome) -> str:
+    """How many rows, and why that may be more than were sent."""
+    duplicates = finished.duplicates[outcome]
+    more = f" ({duplicates:,} of them repeat another row, which was sent once)" if duplicates else ""
+    return f"{finished.counts[outcome]:,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
+
+
 def _undoable(finished: RunReport) -> bool:
     """Whether an undo of this run would have rows to send. An undo itself is not undone."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
     undoable = BULK_OPERATIONS[header.operation].undoable and known and not header.undo_of
     return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
+
+
+_WHAT: Final = {
+    "risk-action": "set risk actions",
+    "update": "update",
+    "create": "create",
+    "validate": "check identities",
+    "deactivate-authorization": "deactivate authorizations",
+}
+_WIDTH: Final = 78
+_DATE_TIME: Final = 15  # of a run's id
+
+
+def run_what(finished: RunReport) -> str:
+    """What a run does, in a few words."""
+    header = finished.plan.header
+    action = header.options.get("risk_action")
+    what = f"set to {action}" if action else _WHAT[header.operation]
+    return f"undo of {header.undo_of[:_DATE_TIME]}: {_WHAT[header.operation]}" if header.undo_of else what
+
+
+def run_lines(finished: RunReport, undone: str | None) -> list[str]:
+    """A run in a line or two of a narrow terminal; `undone` is the run that undid it."""
+    header, names = finished.plan.header, labels(finished)
+    by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
+    counts = ", ".join(f"{finished.counts[o]:,} {names[o]}" for o in Outcome if finished.counts[o])
+    about = (
+        f"{finished.started:%Y-%m-%d %H:%M} UTC, {mode(header)} account {header.account or UNKNOWN}, "
+        f"{run_what(finished)}: {counts or 'no rows'}"
+    )
+    indented = textwrap.wrap(about, _WIDTH, initial_indent="  ", subsequent_indent="    ")
+    return [f"{finished.run.run_id}  {finished.status}{by}", *indented]
+
+
+def undone_by(runs: list[RunReport]) -> dict[str, str]:
+    """By run, the newest undo of it that changed something. `runs` begin with the newest."""
+    undone: dict[str, str] = {}
+    for run in runs:
+        if run.plan.header.undo_of and run.counts[Outcome.APPLIED]:
+            undone.setdefault(run.plan.header.undo_of, run.run.run_id)
+    return undone
 
 
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
@@ -256,7 +308,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
             f"{group.rows:,}",
             names[group.outcome],
             group.code,
-            "" if finished.running and group.outcome is Outcome.UNKNOWN else group.message,
+            "" if finished.running and group.outcome in _UNFINISHED else group.message,
             group.example_line,
         )
         for group in finished.reasons[:most]
@@ -277,9 +329,14 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     commands = []
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
         commands.append(again("resume", run.name, plan, chosen))
-    if counts[Outcome.REJECTED] and header.undo_of:  # it puts back what is not put back yet
+    correctable = sum(
+        group.rows
+        for group in finished.reasons
+        if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
+    )
+    if correctable and header.undo_of:  # it puts back what is not put back yet
         commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
-    elif counts[Outcome.REJECTED]:
+    elif correctable:
         masked = [
             name for name in BULK_OPERATIONS[header.operation].secret_fields if name in header.input.mapping
         ]

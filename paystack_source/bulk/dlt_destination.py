@@ -97,7 +97,9 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
         snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
-        console = UnattendedConsole(lambda _plan: approved, "Look at them first, then give approved=True.")
+        console = UnattendedConsole(
+            lambda _question: approved, "Look at them first, then give approved=True."
+        )
         service = BulkService(own, runs, console)
         run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
         if run is not None:

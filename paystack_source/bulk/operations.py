@@ -90,8 +90,8 @@ class InputColumn:
     """One input column: how it may be called, what may stand in it, and how careful to be with it.
 
     `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to
-    others. `length` is the least and the greatest number of characters, or of digits for `digits` and
-    `phone`.
+    others. `length` is the least and the greatest number of characters, or of digits for `phone`. Of `digits` it is
+    only the usual one: any number is sent, because Paystack judges it (a BVN for tests has 12 digits).
     """
 
     name: str
@@ -118,6 +118,10 @@ class Guard:
     share: float
     what: str
     when: tuple[str, str] | None = None
+
+    def counts(self, new: Mapping[str, Any]) -> bool:
+        """Whether a row that sets these values is counted."""
+        return self.when is None or new.get(self.when[0]) == self.when[1]
 
 
 @dataclass(frozen=True)
@@ -343,9 +347,10 @@ _VALIDATE: Final = BulkOperation(
         InputColumn("value", "text", "Customer's identification number.", secret=True, length=(1, 64)),
     ),
     identifiers=IDENTIFIERS,
-    repeatable=False,  # each one is an enquiry at the bank
+    repeatable=False,  # it asks the bank, and writes the names
     settle=readback.identity_verdict,
-    undo_reason="An identity check is an enquiry; there is nothing to take back.",
+    undo_reason="If the check succeeds, Paystack overwrites first and last name with those of the BVN and locks them: "
+    "only another identity check can change them.",
     accepted_pending=True,
     guards=(Guard(rows=200, share=0.05, what="identity checks"),),
 )

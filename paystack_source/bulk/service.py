@@ -7,7 +7,6 @@ between them: the client, the console that shows and asks, and the warehouse if 
 from __future__ import annotations
 
 import contextlib
-import getpass
 import socket
 import time
 from dataclasses import dataclass
@@ -19,12 +18,14 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
+from paystack_source.bulk.consent import question_of
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
+from paystack_source.bulk.run.lately import sent_lately
 from paystack_source.bulk.run.recording import RunRecord, catch_up, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
@@ -33,6 +34,7 @@ from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
+from paystack_source.bulk.run.who import os_user, user
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain
 
@@ -54,7 +56,14 @@ if TYPE_CHECKING:
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
-_SETTLED: Final = {EventKind.APPLIED, EventKind.PENDING, EventKind.REJECTED, EventKind.FOUND}
+_SETTLED: Final = {
+    EventKind.APPLIED,
+    EventKind.PENDING,
+    EventKind.ALREADY,
+    EventKind.LOCKED,
+    EventKind.REJECTED,
+    EventKind.FOUND,
+}
 
 
 class KeyAccount(NamedTuple):
@@ -64,6 +73,8 @@ class KeyAccount(NamedTuple):
     """Whether it has no customers, so that no copy can be a copy of it."""
     integration: int | None = None
     domain: str | None = None
+    customers: int | None = None
+    """How many it has."""
 
 
 @dataclass
@@ -94,7 +105,8 @@ class BulkService:
     @cached_property
     def account(self) -> KeyAccount:
         """The account of the key, by one request for one customer."""
-        rows = self.client.list(per_page=1).rows
+        page = self.client.list(per_page=1)
+        rows = page.rows
         if not rows:
             return KeyAccount()
         integration, domain = rows[0].get("integration"), rows[0].get("domain")
@@ -102,6 +114,7 @@ class BulkService:
             empty=False,
             integration=integration if isinstance(integration, int) else None,
             domain=domain if isinstance(domain, str) else None,
+            customers=page.meta.total,
         )
 
     # --- planning
@@ -127,6 +140,7 @@ class BulkService:
                 client=self.client,
                 on_fetch=lambda count: shown.update(done=count),
                 plan_id=plan_id,
+                customers=self.account.customers,
             )
 
     def plan_undo(self, run: Run, *, out: Path | None = None, options: PlanOptions) -> Undo:
@@ -178,14 +192,14 @@ class BulkService:
 
         Raises `PlanError`, `BusyError`, `AppliedError`, or what the console raises; then nothing was sent.
         """
-        self.console.agree(plan)
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
+        self._ask(plan, scope)
         secrets = plan.secrets(source)
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                ended = self._send(run, plan, secrets, lock, scope)
+                ended = self._send(run, plan, secrets, lock, scope, plan.header.counts.to_send)
         return self._recorded(*ended)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
@@ -195,15 +209,32 @@ class BulkService:
         this folder is a copy of the run's.
         """
         plan = run.plan()
-        self.console.agree_to_resume(run)
+        with run.journal() as journal:
+            journal.verify()
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
+        self._ask(plan, scope, run)
         secrets = plan.secrets(source)
         with Runs(run.folder.parent).lock(plan) as lock:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            ended = self._send(run, plan, secrets, lock, scope)
+            run.check_journal()  # also against the register, and again: the question may have waited
+            ended = self._send(run, plan, secrets, lock, scope, rows_left(run))
         return self._recorded(*ended)
+
+    def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> None:
+        """Ask whether the rows of the plan, or what is left of the run, may be sent."""
+        asked = question_of(
+            plan,
+            run,
+            key_mode=self.client.mode,
+            customers=self.account.customers or plan.header.customers,
+            sent_before=lambda operation: sent_lately(
+                self.runs, operation, scope, self.now(), self.console.warn
+            ),
+        )
+        if asked is not None:
+            self.console.agree(plan, asked)
 
     def settle(self, run: Run) -> int:
         """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
@@ -216,6 +247,7 @@ class BulkService:
             return 0
         settled = 0
         with Runs(run.folder.parent).lock(plan) as lock, run.journal() as journal:
+            run.check_journal()
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
                 if row.row not in pending or (kind := ask(self.client, row)) is None:
@@ -223,7 +255,7 @@ class BulkService:
                 message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
                 journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
                 settled += 1
-            lock.end(run.run_id, self.now(), journal.last_seq)
+            lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         return settled
 
     def _recorded(self, finished: RunReport, ready: RunRecord | None) -> RunReport:
@@ -278,8 +310,14 @@ class BulkService:
             )
             raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _send(
-        self, run: Run, plan: Plan, secrets: Callable[[PlanRow], dict[str, str]], lock: PlanLock, scope: Scope
+    def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
+        self,
+        run: Run,
+        plan: Plan,
+        secrets: Callable[[PlanRow], dict[str, str]],
+        lock: PlanLock,
+        scope: Scope,
+        left: int,
     ) -> tuple[RunReport, RunRecord | None]:
         """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
         operation = BULK_OPERATIONS[plan.header.operation]
@@ -298,7 +336,7 @@ class BulkService:
         )
         with (
             run.journal() as journal,
-            self.console.progress(operation.title, total=plan.header.counts.to_send, unit="rows") as shown,
+            self.console.progress(operation.title, total=left, unit="rows") as shown,
         ):
             on_done = _follow(shown, self.client, operation.endpoint)
             runner = Runner(
@@ -309,7 +347,7 @@ class BulkService:
             folder = str(run.folder.resolve())
             # The register has it before anything is sent.
             lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
-            number = journal.begin_session(started, who=_user(), host=socket.gethostname())
+            number = journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
             try:
                 with stopping(runner):
                     ended = runner.run()
@@ -326,7 +364,7 @@ class BulkService:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
                 with contextlib.suppress(Exception):  # a full disk: tell what ended the session, not this
-                    lock.end(run.run_id, self.now(), journal.last_seq)
+                    lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
         return finished, ready
@@ -401,10 +439,3 @@ def _meta(plan: Plan) -> dict[str, Any]:
         "key_mode": header.key_mode,
         "host": header.host,
     }
-
-
-def _user() -> str:
-    try:
-        return getpass.getuser()
-    except (KeyError, OSError):  # a container user without a name
-        return "unknown"

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.bulk.describe import COMMAND, again
+from paystack_source.bulk.describe import COMMAND, again, run_lines
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.plan.review import write_review
@@ -203,7 +203,7 @@ def status(
         terminal.say(f"{settled:,} verdicts came.")
     with found.journal() as journal:
         if verify:
-            journal.verify()
+            found.check_journal()
             terminal.say("The journal's hash chain holds.")
         running = found.is_busy
         # A session that was killed left no summary, and results of an earlier one at most.
@@ -225,6 +225,10 @@ def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **
     """Plan and apply the way back of RUN: the values that it replaced."""
     found = runs_of(chosen).open(name)
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
+        with found.journal() as journal:
+            terminal.say("This undoes:")
+            for line in run_lines(report(found, found.plan(), journal), None):
+                terminal.say(f"  {line}")
         made = here.service.plan_undo(found, out=out, options=here.options)
         if made.not_undoable:
             terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")

@@ -16,23 +16,23 @@ from paystack_source.bulk.describe import (
     HEADINGS,
     REASONS,
     again,
-    mode,
     next_commands,
     plan_cautions,
     plan_changes,
     plan_facts,
     plan_json,
     run_facts,
+    run_lines,
     run_reasons,
+    undone_by,
 )
 from paystack_source.bulk.input.files import open_table, write_problems
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.recording import record_runs
-from paystack_source.bulk.run.results import report, rows_left
+from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
-from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
@@ -43,14 +43,17 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.question import Question
     from paystack_source.bulk.run.recording import WriteBackTarget
     from paystack_source.bulk.run.results import RunReport
-    from paystack_source.bulk.run.runs import Run
     from paystack_source.cli.terminal import Terminal
     from paystack_source.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
+_SEAL = (
+    "It takes the seal of the plan: `plan` prints it, and the page of the plan shows it (bulk review PLAN)."
+)
 MOST_REASONS = 12
 MOST_CHANGES = 10
 
@@ -78,38 +81,31 @@ class TerminalConsole:
             why = "the quota" if reason == "quota" else reason.replace("_", " ")
             self._shown.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
 
-    def agree(self, plan: Plan) -> None:
+    def agree(self, plan: Plan, question: Question) -> None:
         """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
-        header, approval = plan.header, self._chosen["approve"]
-        if not header.counts.to_send:
-            return
+        approval, confirm = self._chosen["approve"], question.confirm
+        shown = [] if question.resumed else plan.header.guard.reasons
+        for reason in confirm.reasons:
+            if reason not in shown:
+                self.warn(reason)
         if approval:
-            if len(approval) < SEAL_SHOWN or not header.seal.startswith(approval):
-                advice = f"Its seal begins with {header.seal[:SEAL_SHOWN]}."
-                raise UsageError("--approve does not name this plan.", advice)
+            if len(approval) < SEAL_SHOWN or not plan.header.seal.startswith(approval):
+                raise UsageError("--approve does not name this plan.", _SEAL)
             return
-        question = self._question("Apply", header.counts.to_send)
-        if self.mode == "live" and header.guard.needed:
-            self.warn("; ".join(header.guard.reasons))
-            if self._chosen["yes"]:
-                raise UsageError(
-                    "--yes alone is not enough for this plan on a live key.",
-                    f"Leave it out and type the number of rows, or add --approve {header.seal[:SEAL_SHOWN]}.",
-                )
-            agreed = self._terminal.confirm_typed(f"{question}.", header.guard.phrase)
+        guarded = self.mode == "live" and confirm.needed
+        if self._chosen["yes"] and (guarded or question.anew):
+            why = "The canary stopped this run: look at its results first. " if question.anew else ""
+            raise UsageError(
+                f"{why}--yes alone is not enough {'here' if question.anew else 'for this plan on a live key'}.",
+                f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
+            )
+        if guarded:
+            agreed = self._terminal.confirm_typed(question.text, confirm.phrase)
         else:
-            agreed = self._terminal.confirm(f"{question}?", yes=self._chosen["yes"])
+            if self._chosen["yes"]:
+                self._terminal.say(question.text)
+            agreed = self._terminal.confirm(question.text, yes=self._chosen["yes"])
         _require(agreed)
-
-    def agree_to_resume(self, run: Run) -> None:
-        """A run with nothing left to send is not asked about."""
-        if left := rows_left(run):
-            question = self._question(f"Resume {run.run_id}", left)
-            _require(self._terminal.confirm(f"{question}?", yes=self._chosen["yes"]))
-
-    def _question(self, what: str, number: int) -> str:
-        """Says in capitals if it is about real customers."""
-        return f"{what}: {number:,} changes on the {'LIVE' if self.mode == 'live' else self.mode} account"
 
 
 def _require(agreed: bool) -> None:
@@ -148,6 +144,7 @@ class BulkCommand:
                 write_problems(error, listed)
                 error.advice = f"{error.advice} {listed} lists them."
             raise
+        _forget_problems(target.with_suffix(".problems.csv"))
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
@@ -160,7 +157,8 @@ class BulkCommand:
         """Show, ask, apply, show."""
         self.show_plan(made)
         for label, value in plan_facts(made):
-            self.terminal.say(f"  {label}: {value}")
+            if label != "seal":  # whoever may approve has it from the plan
+                self.terminal.say(f"  {label}: {value}")
         return self.close(self.service.apply(made))
 
     def close(self, finished: RunReport) -> int:
@@ -201,6 +199,13 @@ class BulkCommand:
 
     def _apply_command(self, made: Plan) -> str:
         return again("apply", quoted(made.path), made, self.chosen)
+
+
+def _forget_problems(path: Path) -> None:
+    """Delete the list of problems of an earlier plan, which are solved. Any other file of this name stays."""
+    with contextlib.suppress(OSError, ConfigError):
+        if {"column", "reason", "value"} <= set(open_table(path, keep=False).columns):
+            path.unlink()
 
 
 def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
@@ -309,25 +314,17 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         found[-1].running = one.is_busy
     if load:
         load_runs(found, terminal, chosen)
-    rows = [
-        (
-            f.run.run_id,
-            _account(f),
-            f.plan.header.counts.rows,
-            *(f.counts[outcome] for outcome in Outcome),
-            f.status,
+    if found:
+        undone = undone_by(found)
+        terminal.lines(
+            f"Runs in {kept.root}, newest first",
+            [line for one in found for line in run_lines(one, undone.get(one.run.run_id))],
         )
-        for f in found
-    ]
-    terminal.table("Runs, newest first", ("run", "account", "rows", *Outcome, "status"), rows)
+    else:
+        terminal.lines(f"No runs in {kept.root.absolute()}.", [])
     if terminal.json_output:
         terminal.emit_json({"runs": [f.as_json() for f in found]})
     return ExitCode.OK
-
-
-def _account(finished: RunReport) -> str:
-    header = finished.plan.header
-    return f"{mode(header)} {header.account or ''}".rstrip()
 
 
 def runs_of(chosen: dict[str, Any]) -> Runs:

@@ -103,6 +103,12 @@ class Terminal:
             self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
         self._print(self._data_stream, shown)
 
+    def lines(self, title: str, lines: Iterable[str]) -> None:
+        """Lines of data under a title, as they are: no table that a narrow terminal would break."""
+        self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+        for line in lines:
+            self._print(self._data_stream, Text(clean(line)))
+
     def print_summary(
         self, title: str, rows: Iterable[tuple[str, object]], next_commands: Iterable[str] = ()
     ) -> None:

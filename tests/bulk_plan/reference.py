@@ -65,7 +65,8 @@ def _line(operation: BulkOperation, column: InputColumn) -> str:
 def _rule(column: InputColumn) -> str:
     least, most = column.length
     if column.kind in ("digits", "phone"):
-        said = f"{least} digits." if least == most else f"{least} to {most} digits."
+        said = f"{least} digits" if least == most else f"{least} to {most} digits"
+        said += "; another number of digits is sent with a warning." if column.kind == "digits" else "."
     elif column.kind in ("name", "text", "email", "json"):
         said = f"At most {most:,} characters."
     else:

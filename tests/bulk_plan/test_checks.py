@@ -184,12 +184,12 @@ def identity(**changes):
 @pytest.mark.parametrize(
     ("change", "column"),
     [
-        ({"bvn": "2222222222"}, "bvn"),
         ({"bvn": "222 2222 2222"}, "bvn"),
         ({"bvn": "2.22E+10"}, "bvn"),
-        ({"account_number": "012345678"}, "account_number"),
+        ({"bvn": "-22222222222"}, "bvn"),
+        ({"bvn": "22222222222.0"}, "bvn"),
         ({"account_number": "", "country": "GH"}, "account_number"),
-        ({"account_number": "1234", "country": "GH"}, "account_number"),
+        ({"account_number": "O123456789"}, "account_number"),
         ({"country": "Nigeria"}, "country"),
         ({"first_name": ""}, "first_name"),
         ({"first_name": "<clear>"}, "first_name"),
@@ -200,6 +200,34 @@ def identity(**changes):
 def test_identity_cells(tmp_path, change, column):
     found = reasons(tmp_path, "validate", frame(identity(), identity(customer_code="CUS_2", **change)))
     assert [(row, name) for row, name, _ in found] == [(2, column)]
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (
+            {"bvn": "222222222221"},
+            "'bvn' has not the usual 11 digits in row 2.",
+        ),  # the only one for a test key
+        ({"bvn": "2222222222"}, "'bvn' has not the usual 11 digits in row 2."),
+        (
+            {"account_number": "012345678"},
+            "'account_number' has not the usual 10 digits of Nigeria in row 2.",
+        ),
+        (
+            {"account_number": "1234", "country": "GH"},
+            "'account_number' has not the usual 5 to 20 digits in row 2.",
+        ),
+        ({"account_number": "1234"}, "'account_number' has not the usual 5 to 20 digits in row 2."),
+    ],
+)
+def test_how_many_digits_a_number_has_is_for_paystack_to_judge(tmp_path, change, said):
+    made = plan(tmp_path, "validate", frame(identity(), identity(customer_code="CUS_2", **change)))
+    assert made.header.counts.to_send == 2
+    (warning,) = [text for text in made.header.warnings if "usual" in text]
+    assert said in warning
+    assert "Paystack judges them" in warning
+    assert not any(value in warning for value in change.values())
 
 
 def test_a_good_identity_row(tmp_path):

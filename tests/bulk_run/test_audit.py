@@ -143,7 +143,7 @@ def test_without_a_copy_the_runs_are_still_recorded_and_the_plan_is_read_once_fo
     monkeypatch.setattr(Plan, "rows", lambda plan: read.append(plan) or rows(plan))
     said = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--yes", copy=True)
     assert said.json["applied"] == 3
-    assert len(read) == 3  # to be shown, to be sent, and once for numbers, files and warehouse
+    assert len(read) == 4  # to be shown, to be counted, to be sent, and once for numbers, files and warehouse
     assert ask(desk, "select applied from paystack.write_back_runs") == [(3,)]
     tables = ask(desk, "select table_name from duckdb_tables() where schema_name = 'paystack'")
     assert ("customers",) not in tables

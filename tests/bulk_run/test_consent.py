@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import re
 from types import SimpleNamespace
 
 import msgspec
 import pytest
 
-from paystack_source.bulk.plan.plan import Confirmation, Counts
+from paystack_source.bulk.plan.plan import Confirmation
+from paystack_source.bulk.plan.question import Question
 from paystack_source.cli.bulk_commands import TerminalConsole
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.helpers import FrameConsole
 
 SEAL = "0123456789abcdef" * 4
-GUARDED = Confirmation(needed=True, reasons=["2,000 denials are more than 100"], phrase="2000")
+GUARDED = Confirmation(
+    needed=True, reasons=["2,000 denials are more than 100"], limits=["more than 100 denials"], phrase="2000"
+)
 
 
 class Person:
@@ -24,6 +28,9 @@ class Person:
         self.asked = []
 
     def warn(self, text):
+        self.asked.append(text)
+
+    def say(self, text):
         self.asked.append(text)
 
     def confirm(self, question, *, yes=False):
@@ -39,15 +46,20 @@ class Person:
         return self.answer == phrase
 
 
-def plan(guard=None, to_send=2000):
-    guard = guard or Confirmation()
-    header = SimpleNamespace(counts=Counts(to_send=to_send), guard=guard, seal=SEAL)
-    return SimpleNamespace(header=header)
+def plan(guard=None):
+    """Its header claims nothing: what is asked was counted from the rows."""
+    return SimpleNamespace(header=SimpleNamespace(guard=guard or Confirmation(), seal=SEAL))
 
 
-def ask(mode, guard=None, *, yes=False, approve=None, answer=None, to_send=2000):
+def asked_of(guard=None, **more):
+    return Question(
+        "Set 2,000 customers to deny on the LIVE account?", 2000, guard or Confirmation(), 2000, **more
+    )
+
+
+def ask(mode, guard=None, *, yes=False, approve=None, answer=None, **more):
     person = Person(answer)
-    TerminalConsole(person, {"yes": yes, "approve": approve}, mode).agree(plan(guard, to_send))
+    TerminalConsole(person, {"yes": yes, "approve": approve}, mode).agree(plan(), asked_of(guard, **more))
     return person.asked
 
 
@@ -59,11 +71,6 @@ def test_below_the_thresholds_a_yes_is_enough(mode):
         ask(mode, answer="n")
     with pytest.raises(UsageError):
         ask(mode)
-
-
-def test_a_live_key_is_shown_in_capitals():
-    assert "LIVE" in ask("live", answer="y")[0]
-    assert "LIVE" not in ask("test", answer="y")[0]
 
 
 def test_above_the_thresholds_a_live_key_wants_the_number_typed():
@@ -79,26 +86,43 @@ def test_above_the_thresholds_yes_alone_is_not_enough():
 
 
 def test_above_the_thresholds_the_plans_seal_is_enough():
-    assert ask("live", GUARDED, approve=SEAL) == []
-    assert ask("live", GUARDED, approve=SEAL[:12], yes=True) == []
+    reasons = GUARDED.reasons
+    assert ask("live", GUARDED, approve=SEAL) == reasons
+    assert ask("live", GUARDED, approve=SEAL[:12], yes=True) == reasons
     for approve in (SEAL[:8], "f" * 64, "0123456789ab0"):
         with pytest.raises(UsageError):
             ask("live", GUARDED, approve=approve, answer="2000")
 
 
-def test_a_plan_with_nothing_to_send_asks_nobody():
-    assert ask("live", GUARDED, to_send=0) == []
+def test_a_refusal_does_not_print_what_one_needs_to_pass_it():
+    for more in ({"yes": True}, {"approve": "f" * 64}, {"yes": True, "anew": True}):
+        with pytest.raises(UsageError) as refused:
+            ask("live", GUARDED, **more)
+        assert SEAL[:6] not in f"{refused.value.message} {refused.value.advice}"
+    with pytest.raises(ConfigError) as refused:
+        FrameConsole({}, "live").agree(plan(), asked_of(GUARDED))
+    assert not re.search("2,?000", f"{refused.value.message} {refused.value.advice}")
+
+
+def test_after_a_canary_nothing_that_was_said_beforehand_counts():
+    with pytest.raises(UsageError, match="canary"):
+        ask("test", yes=True, anew=True)
+    assert ask("test", answer="y", anew=True)
+    assert ask("test", approve=SEAL, anew=True) == []
+    for settings in ({}, {"confirm": 5000}):
+        with pytest.raises(ConfigError, match="canary"):
+            FrameConsole(settings, "test").agree(plan(), asked_of(anew=True))
+    FrameConsole({"confirm": 2000}, "test").agree(plan(), asked_of(anew=True))
 
 
 def test_in_python_a_guarded_live_run_wants_the_number_of_rows():
-    guarded = plan(GUARDED)
-    FrameConsole({}, "test").agree(guarded)
-    FrameConsole({"confirm": 2000}, "live").agree(guarded)
-    FrameConsole({}, "live").agree(plan())
+    FrameConsole({}, "test").agree(plan(), asked_of(GUARDED))
+    FrameConsole({"confirm": 2000}, "live").agree(plan(), asked_of(GUARDED))
+    FrameConsole({}, "live").agree(plan(), asked_of())
     for settings in ({}, {"confirm": 1999}, {"confirm": True}):
-        with pytest.raises(ConfigError, match="2000 live customers"):
-            FrameConsole(settings, "live").agree(guarded)
+        with pytest.raises(ConfigError, match="more than 100 denials"):
+            FrameConsole(settings, "live").agree(plan(), asked_of(GUARDED))
 
 
 def test_the_headers_used_here_are_like_the_real_ones():
-    assert {"needed", "reasons", "phrase"} == set(msgspec.structs.asdict(GUARDED))
+    assert {"needed", "reasons", "limits", "phrase"} == set(msgspec.structs.asdict(GUARDED))

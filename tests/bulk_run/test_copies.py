@@ -254,13 +254,13 @@ def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk, monkeypatc
     monkeypatch.setattr(PaystackClient, "mode", "live")
     rows = [{"customer_code": customer["customer_code"]} for customer in people]
     options = {"copy": desk.customers(60), "progress": False}
-    with pytest.raises(ConfigError, match="15 live customers"):
+    with pytest.raises(ConfigError, match="live customers: risk actions of more than 10%"):
         bulk_set_risk_action(rows, "allow", **options)
     result = bulk_set_risk_action(rows, "allow", confirm=15, **options)
     assert result.summary["applied"] == 15
     desk.api.edit_customer(people[0]["customer_code"], risk_action="default")
     for wrong in ({}, {"confirm": 15}):
-        with pytest.raises(ConfigError, match="14 live customers"):
+        with pytest.raises(ConfigError, match="live customers: risk actions of more than 10%"):
             result.undo(**wrong)
     assert len(desk.api.write_log()) == 15
     assert result.undo(confirm=14).summary["applied"] == 14

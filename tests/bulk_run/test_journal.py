@@ -2,9 +2,14 @@
 
 from __future__ import annotations
 
+import os
+import pwd
+import shutil
+import socket
 import sqlite3
 import stat
 
+import duckdb
 import pytest
 
 from paystack_source.bulk.run.journal import Journal
@@ -131,3 +136,103 @@ def test_a_newer_format_is_refused(path):
     raw(path, "UPDATE meta SET value = '99' WHERE key = 'format'")
     with pytest.raises(JournalError, match="99"):
         Journal(path)
+
+
+# -- believed only if it is what was written -----------------------------------------------------------------
+
+
+def lose_states(folder, _older):
+    raw(folder / "journal.sqlite", "DELETE FROM state")
+
+
+def edit(folder, _older):
+    raw(folder / "journal.sqlite", "DROP TRIGGER events_stay", "UPDATE events SET message = 'fine'")
+
+
+def put_an_older_one_back(folder, older):
+    for name in ("journal.sqlite-wal", "journal.sqlite-shm"):
+        (folder / name).unlink(missing_ok=True)
+    shutil.copy(older, folder / "journal.sqlite")
+
+
+@pytest.mark.parametrize("harm", [lose_states, edit, put_an_older_one_back])
+def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monkeypatch):
+    """Identity checks were sent a second time."""
+    older = desk.folder / "older.sqlite"
+    begin = Journal.begin_session
+
+    def copied(self, *args, **how):
+        with sqlite3.connect(older) as target:
+            self._db.backup(target)
+        target.close()
+        return begin(self, *args, **how)
+
+    monkeypatch.setattr(Journal, "begin_session", copied)
+    check = {
+        "first_name": "Ada",
+        "last_name": "Obi",
+        "country": "NG",
+        "bank_code": "058",
+        "account_number": "0123456789",
+    }
+    path = desk.csv(
+        "checks.csv",
+        [
+            {"customer_code": c["customer_code"], **check, "bvn": f"2222222222{n}"}
+            for n, c in enumerate(desk.customers(3))
+        ],
+    )
+    run_id = desk.bulk("run", "validate", path, "--yes").json["run_id"]
+    harm(desk.folder / "paystack_results" / run_id, older)
+    sent = len(desk.api.write_log())
+    for command in (
+        ("resume", run_id, "--yes"),
+        ("status", run_id, "--refresh"),
+        ("status", run_id, "--verify"),
+    ):
+        said = desk.bulk(*command)
+        assert (said.code, said.json["error"]) == (1, "EditedJournalError"), said.err
+        assert "Do not resume or undo" in said.err
+    assert len(desk.api.write_log()) == sent
+
+
+def test_an_edited_journal_is_neither_undone_nor_loaded(desk):
+    path = desk.risk_file(3)
+    run_id = desk.bulk(
+        "run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live"
+    ).json["run_id"]
+    edit(desk.folder / "paystack_results" / run_id, None)
+    sent = len(desk.api.write_log())
+    said = desk.bulk("undo", run_id, "--yes")
+    assert (said.code, said.json["error"]) == (1, "EditedJournalError")
+    assert len(desk.api.write_log()) == sent
+    loaded = desk.bulk("status", run_id, "--load", copy=True)
+    assert "The journal was edited" in " ".join(loaded.json["warnings"])
+
+
+def test_the_system_says_who_it_was_whatever_the_environment_claims(desk, monkeypatch):
+    monkeypatch.setenv("LOGNAME", "the.ceo@bank.test")
+    run_id = desk.bulk(
+        "run", "risk-action", desk.risk_file(1), "--risk-action", "deny", "--yes", copy=True
+    ).json["run_id"]
+    with Journal(desk.folder / "paystack_results" / run_id / "journal.sqlite") as journal:
+        (session,) = journal.sessions()
+    number = os.getuid()
+    assert session.who == "the.ceo@bank.test"
+    assert session.os_user == f"{pwd.getpwuid(number).pw_name} ({number})"
+    assert session.host == socket.gethostname()
+    with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
+        found = connection.execute("select who, os_user, host from paystack.write_back_runs").fetchall()
+    assert found == [(session.who, session.os_user, session.host)]
+
+
+def test_a_journal_of_an_earlier_version_can_still_be_read(path):
+    raw(
+        path,
+        "ALTER TABLE sessions DROP COLUMN os_user",
+        "INSERT INTO sessions (started, who, host) VALUES (1, 'a', 'b')",
+    )
+    with Journal(path) as journal:
+        assert journal.sessions()[0].os_user == ""
+        journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
+        assert journal.sessions()[1].os_user == "e (1)"

@@ -20,6 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.input.lengths import UnusualLengths
 from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import json_text, masked
@@ -44,7 +45,6 @@ _PLACEHOLDER: Final = (
     r"\(null\)|\\n|#(null|ref|value|num|div/0)!|#name\?)$"
 )
 """What spreadsheets and databases write where there is no value."""
-_NUBAN: Final = 10
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 DOUBTS: Final = pa.schema(
@@ -187,6 +187,7 @@ class Checker:
         self._numeric: set[str] = set()
         self._placeholders = 0
         self._examples: list[str] = []  # their first lines
+        self._lengths = UnusualLengths()
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
         self._places: Sequence[int] = ()  # its rows' lines or numbers
@@ -200,7 +201,7 @@ class Checker:
         said = [
             f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
-        ]
+        ] + self._lengths.warnings
         if self._placeholders:
             said.append(
                 f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
@@ -325,9 +326,7 @@ class Checker:
         else:
             words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
             self._placeholders += len(words)
-            place = "row" if self._batch.lines is None else "line"
-            more = words[: _EXAMPLES - len(self._examples)].tolist()
-            self._examples += [f"{place} {self._places[position]}" for position in more]
+            self._examples += self._named(words[: _EXAMPLES - len(self._examples)])
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -339,7 +338,15 @@ class Checker:
         )
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
-        self._bad(column, other, rest, f"must have {wanted}", text)
+        if column.kind == "digits":
+            self._lengths.note(column.name, wanted, self._named(np.flatnonzero(_mask(other) & rest)))
+        else:
+            self._bad(column, other, rest, f"must have {wanted}", text)
+
+    def _named(self, positions: Any) -> list[str]:
+        """How a person finds these rows of the batch."""
+        place = "row" if self._batch.lines is None else "line"
+        return [f"{place} {self._places[position]}" for position in positions.tolist()]
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
@@ -372,11 +379,9 @@ class Checker:
                 self._add(where, None, f"names no customer: {_either(given)} is blank")
         index = self.mapping.columns.get("account_number")
         if index is not None and "f_country" in staged:
-            right_shape = pc.match_substring_regex(cells[index], "^[0-9]{5,20}$")
-            other = pc.and_(right_shape, pc.not_equal(pc.utf8_length(cells[index]), _NUBAN))
-            rest = ~self._skip & _mask(pc.equal(staged["f_country"], "NG"))
-            column = self.operation.by_column["account_number"]
-            self._bad(column, other, rest, f"must have {_NUBAN} digits in Nigeria", cells[index])
+            other = pc.match_substring_regex(cells[index], "^([0-9]{5,9}|[0-9]{11,20})$")
+            odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
+            self._lengths.note("account_number", "10 digits of Nigeria", self._named(np.flatnonzero(odd)))
 
     def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""

@@ -43,6 +43,7 @@ LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 WHERE i.f_metadata IS NOT NULL
 """
+_LOCKED: Final = "names are locked: the customer passed an identity check"
 _NO_OBJECT: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
 )
@@ -133,6 +134,7 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
   {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
   CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'duplicate'
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
+  coalesce({_locked(m)}, false) AS locked,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
   CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
@@ -229,7 +231,14 @@ def _notes(m: Matching) -> str:
         if m.copied
         else ""
     )
-    return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {absent}"
+    locked = f"WHEN {_locked(m)} THEN '{_LOCKED}'"
+    return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {locked} {absent}"
+
+
+def _locked(m: Matching) -> str:
+    """Whether a row changes a name that Paystack has locked, as far as is known."""
+    changed = [f"({_wanted(m, name)} IS NOT NULL AND NOT {_unchanged(m, name)})" for name in m.may_be_locked]
+    return f"(c.identified AND ({' OR '.join(changed)}))" if changed else "false"
 
 
 def _drifted(m: Matching) -> str:

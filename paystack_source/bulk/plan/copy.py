@@ -27,7 +27,9 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 _TYPES: Final = {"bigint": "BIGINT", "timestamp": "TIMESTAMPTZ"}
-_HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in COLUMNS}
+_HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in COLUMNS} | {
+    "identified": "BOOLEAN"  # only single fetches show it; see `customer_details`
+}
 
 CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
 """Makes the view `held` in a DuckDB, with the customers of this key mode only, and says what the copy is."""
@@ -60,7 +62,12 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
             ) from None
         _check_columns(columns)
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written)
+        details = f"copied.{quoted_name(dataset)}.customer_details"
+        try:
+            con.execute(f"SELECT customer_code, identified FROM {details} LIMIT 0")
+        except (duckdb.CatalogException, duckdb.BinderException):
+            details = ""  # the copy was made without --details
+        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written, details=details)
 
     return attach
 
@@ -103,11 +110,16 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
     mode: str | None,
     destination: str,
     as_of: datetime | None,
+    *,
+    details: str = "",
 ) -> CopyInfo:
     def held(column: str) -> str:
         return f"NULLIF(CAST({quoted_name(column)} AS VARCHAR), '')" if column in columns else "NULL"
 
-    picked = ", ".join(f"TRY_CAST({held(column)} AS {kind}) AS {column}" for column, kind in _HELD.items())
+    values = {column: held(column) for column in _HELD}
+    if details:
+        values["identified"] = f"customer_code IN (SELECT customer_code FROM {details} WHERE identified)"
+    picked = ", ".join(f"TRY_CAST({values[column]} AS {kind}) AS {column}" for column, kind in _HELD.items())
     where = f" WHERE domain IS NULL OR domain = {quoted_text(mode)}" if mode and "domain" in columns else ""
     con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")
     count, accounts, account, domains, domain, last = con.execute(

@@ -25,7 +25,7 @@ import pyarrow as pa
 
 from paystack_source.api import workers
 from paystack_source.bulk.input.checks import DOUBTS
-from paystack_source.customer import COLUMNS
+from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
 from paystack_source.values import as_text, json_text, masked
 
@@ -45,7 +45,10 @@ _WHO: Final = ("customer_code", "email", "id")
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
 _OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # what only the copy can know
 _LIVE: Final = pa.schema(
-    [(name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_WHO, *_FIELDS)]
+    [
+        *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_WHO, *_FIELDS)),
+        ("identified", pa.bool_()),
+    ]
 )
 
 # What `values.is_blank` says of a text (RE2's \s lacks some of what Python strips), whether two texts mean the same,
@@ -211,7 +214,13 @@ class Matching:
 
     def _needed(self) -> list[str]:
         """The columns that this plan looks at, so that the rest of the copy is never read."""
-        return [*_WHO, *(name for name in _FIELDS if name in self.fields)]
+        identified = ["identified"] if self.may_be_locked else []
+        return [*_WHO, *(name for name in _FIELDS if name in self.fields), *identified]
+
+    @property
+    def may_be_locked(self) -> list[str]:
+        """The fields that Paystack does not change any more once a customer passed an identity check."""
+        return [name for name in self.fields if name in LOCKED_NAMES] if self.operation.compared else []
 
     def _identify(self) -> None:
         self.con.execute(_CURRENT.format(columns=", ".join(self._needed())))
@@ -279,7 +288,7 @@ class Matching:
 
     def _held(self) -> str:
         """Whether the customer `c` holds just what the doubted cell `d` says."""
-        known = [name for name in self._needed() if name != "id"]
+        known = [name for name in self._needed() if name not in ("id", "identified")]
         whens = " ".join(
             f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
             if name == "metadata"
@@ -398,5 +407,6 @@ def _live_row(asked: str, customer: dict[str, Any] | None) -> dict[str, Any]:
         row |= {name: as_text(customer.get(name)) for name in (*_WHO, *_FIELDS)}
         number, held = customer.get("id"), customer.get("metadata")
         row["id"] = number if isinstance(number, int) else None
+        row["identified"] = customer.get("identified") is True
         row["metadata"] = None if held is None else json_text(held, ordered=True)
     return row

@@ -88,6 +88,8 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
 
     needed: bool = False
     reasons: list[str] = []
+    limits: list[str] = []
+    """The reasons without the numbers of this plan: a refusal says no more, so that it gives no answer away."""
     phrase: str = ""
 
 
@@ -107,6 +109,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     input: InputInfo
     copy: CopyInfo | None
     refreshed: int = 0  # customers read from Paystack while planning
+    customers: int | None = None  # how many the account has
     counts: Counts
     minutes: float
     per_minute: float

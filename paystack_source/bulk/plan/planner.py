@@ -38,6 +38,7 @@ from paystack_source.bulk.plan.plan import (
     digest_of,
     host_of,
 )
+from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.settings import QUOTA_BY_MODE
 
@@ -55,7 +56,6 @@ if TYPE_CHECKING:
 
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
-_FEW: Final = 10  # so few rows are no large share of anything
 
 
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
@@ -93,19 +93,21 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     now: datetime | None = None,
     on_fetch: Callable[[int], None] | None = None,
     plan_id: str | None = None,
+    customers: int | None = None,
 ) -> Plan:
     """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
     with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
     `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
-    applied once; None: a new one.
+    applied once; None: a new one. `customers` is how many the account has; None: as many as the copy.
     """
     chosen = _checked(options or PlanOptions(), found := find_operation(operation))
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
+    planner.customers = customers
     # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
     with (
         tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
@@ -138,7 +140,9 @@ class _Planner:
         self.mode: Mode | None = options.key_mode if client is None else client.mode
         self.account = options.account
         self.about: CopyInfo | None = None
+        self.customers: int | None = None  # how many the account has, if that is known
         self.refreshed = 0
+        self.locked = 0  # rows that change a name which Paystack has locked
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []
         self.problem_count = 0
@@ -269,6 +273,7 @@ class _Planner:
             total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
             total["duplicates"] += _count(pc.equal(batch["verdict"], "duplicate"))
             total["drifted"] += _count(batch["drifted"])
+            self.locked += _count(pc.and_(sent, batch["locked"]))
             if self.operation.compared:
                 total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
             for index, guard in enumerate(self.operation.guards):
@@ -295,6 +300,7 @@ class _Planner:
             input=self._input(),
             copy=about,
             refreshed=self.refreshed,
+            customers=self._customers(),
             counts=counts,
             minutes=round(self._minutes(counts.requests), 2),
             per_minute=self._per_minute(),
@@ -329,21 +335,23 @@ class _Planner:
         return requests / speed if speed else 0.0
 
     def _confirmation(self, counts: Counts, guarded: list[int]) -> Confirmation:
-        """A live key above a threshold wants the number of rows typed; an unknown mode is taken for live."""
-        reasons = []
-        everyone = self.about.customers if self.about is not None else 0
-        for guard, rows in zip(self.operation.guards, guarded, strict=True):
-            if rows > guard.rows:
-                reasons.append(f"{rows:,} {guard.what} are more than {guard.rows:,}")
-            if everyone and rows > _FEW and rows / everyone > guard.share:
-                part = f"{rows / everyone:.1%} of all {everyone:,} customers"
-                reasons.append(f"{rows:,} {guard.what} are {part}, more than {guard.share:.0%}")
-        live = self.mode != "test"
-        return Confirmation(needed=live and bool(reasons), reasons=reasons, phrase=str(counts.to_send))
+        """What will be asked when the plan is applied; an unknown mode is taken for live."""
+        return confirmation(
+            self.operation, guarded, counts.to_send, customers=self._customers(), live=self.mode != "test"
+        )
+
+    def _customers(self) -> int | None:
+        """How many customers the account has."""
+        return self.about.customers if self.customers is None and self.about is not None else self.customers
 
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
         """What a person should know before applying, though nothing is wrong."""
         compared, about = self.operation.compared, self.about
+        if self.locked:
+            yield (
+                f"{self.locked:,} rows change the name of a customer who passed an identity check. Paystack has locked "
+                "these names: it keeps them, or refuses the row. Only another identity check can change them."
+            )
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
             yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."

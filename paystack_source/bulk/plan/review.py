@@ -11,23 +11,20 @@ import base64
 import hashlib
 import html
 import re
-from collections import Counter
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.bulk.describe import field_changes, plan_cautions, plan_facts
+from paystack_source.bulk.describe import plan_cautions, plan_facts
 from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.commands import called, quoted
 from paystack_source.values import as_text, is_blank, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from paystack_source.bulk.describe import FieldChange
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 
@@ -57,7 +54,7 @@ def render_review(
     """
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
-    shown, changes = _gather(plan.rows(), operation, rows, show_personal=show_personal)
+    shown, tally = _gather(plan, operation, rows, show_personal=show_personal)
     total = header.counts.rows
     data = {
         "rows": shown,
@@ -75,7 +72,7 @@ def render_review(
         "mode": _mode(header),
         "facts": _facts(plan),
         "warnings": _warnings(plan),
-        "changes": _changes(changes),
+        "changes": _changes(tally),
         "command": html.escape(command or f"{called('bulk')} apply {quoted(plan.path)}"),
         "confirm": _confirm(header),
         "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",
@@ -92,34 +89,20 @@ def render_review(
 
 
 def _gather(
-    rows: Iterable[PlanRow], operation: BulkOperation, most: int, *, show_personal: bool
-) -> tuple[list[list[Any]], Counter[tuple[str, str, str]]]:
-    """The rows to show in input order (those to send come before others), and how often each change occurs."""
+    plan: Plan, operation: BulkOperation, most: int, *, show_personal: bool
+) -> tuple[list[list[Any]], Tally]:
+    """The rows to show in input order (those to send come before others), and what those to send do."""
     sent: list[list[Any]] = []
     others: list[list[Any]] = []
-    changes: Counter[tuple[str, str, str]] = Counter()
-    for row in rows:
+    tally = Tally.of(plan.header.operation, ())
+    for row in plan.rows():
         sends = row.verdict == "send"
         if sends:
-            changes.update(_kind(operation, change) for change in field_changes(row))
+            tally.add(row)
         kept = sent if sends else others
         if len(kept) < most:
             kept.append(_shown(row, operation, show_personal=show_personal))
-    return sorted(sent + others[: most - len(sent)]), changes
-
-
-def _kind(operation: BulkOperation, change: FieldChange) -> tuple[str, str, str]:
-    """Field, before and after, for counting: choices by their values, all other fields by what happens to them."""
-    name, known, old, new = change
-    if operation.by_column[name].choices:
-        return name, str(old or "none") if known else "unknown", str(new)
-    if not known:
-        return name, "unknown" if operation.undoable else "", "set"
-    if not change.differs:
-        return name, "", "stays"
-    if is_blank(new):
-        return name, "", "cleared"
-    return name, "", "filled in" if is_blank(old) else "changed"
+    return sorted(sent + others[: most - len(sent)]), tally
 
 
 def _shown(row: PlanRow, operation: BulkOperation, *, show_personal: bool) -> list[Any]:
@@ -202,9 +185,10 @@ def _warnings(plan: Plan) -> str:
     )
 
 
-def _changes(changes: Counter[tuple[str, str, str]]) -> str:
+def _changes(tally: Tally) -> str:
     lines = []
-    for (name, before, after), count in sorted(changes.items(), key=lambda item: (item[0][0], -item[1])):
+    kinds = sorted(tally.transitions.items(), key=lambda item: (item[0].field, -item[1]))
+    for (name, before, after), count in kinds:
         what = f"{before} → {after}" if before and before != "unknown" else after
         if before == "unknown":
             what = f"{after} (old value unknown)"

@@ -16,7 +16,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.result_files import input_cells
-from paystack_source.bulk.run.results import RowResult, row_results
+from paystack_source.bulk.run.results import RowResult, applied_part, row_results
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
 
@@ -52,6 +52,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
         raise BusyError(
             f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
         )
+    run.check_journal()
     operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
@@ -84,7 +85,7 @@ def _undoable(
 ) -> Iterator[RowResult]:
     """The rows that can be taken back; of the others, the reason is added to `reasons`."""
     with run.journal() as journal:
-        for result in row_results(plan, journal):
+        for result in map(applied_part, row_results(plan, journal)):
             reason = why_not(result, operation)
             reason = changed.get(result.row.row) if reason is None else reason
             if reason is None:

@@ -7,13 +7,14 @@ fsync, however many rows it holds: the runner hands over what has gathered while
 the journal never sets the pace.
 
 Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
-no secrets. The exception is `returned`: customers as Paystack answered, kept only until they are merged
-into the warehouse.
+no secrets. The exceptions are `customers`, with the code and id that Paystack answered for a row, and `returned`:
+customers as Paystack answered, kept only until they are merged into the warehouse.
 """
 
 from __future__ import annotations
 
 import hashlib
+import itertools
 import json
 import os
 import sqlite3
@@ -49,15 +50,21 @@ CREATE TABLE state (
 );
 CREATE TABLE sessions (
     number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, who TEXT NOT NULL, host TEXT NOT NULL,
-    stopped TEXT, requests INTEGER NOT NULL DEFAULT 0
+    stopped TEXT, requests INTEGER NOT NULL DEFAULT 0, os_user TEXT NOT NULL DEFAULT ''
 );
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
+CREATE TABLE customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
+# What a journal of an earlier version lacks.
+_OLDER: Final = """
+ALTER TABLE sessions ADD COLUMN os_user TEXT NOT NULL DEFAULT '';
+CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
+"""
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
 
 
@@ -70,6 +77,8 @@ class SessionNote(NamedTuple):
     host: str
     stopped: str | None
     requests: int
+    os_user: str = ""
+    """Whom the system says the process belongs to; `who` is what the environment says, which anybody can set."""
 
 
 class Journal:
@@ -98,6 +107,8 @@ class Journal:
             ) from None
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
+        if "os_user" not in {name for _, name, *_ in self._db.execute("PRAGMA table_info(sessions)")}:
+            self._db.executescript(_OLDER)
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
 
@@ -145,29 +156,48 @@ class Journal:
             yield row, _state(rest)
 
     def verify(self) -> None:
-        """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit."""
-        chain = self._seed()
-        replayed: dict[int, RowState] = {}
-        seq = 0
+        """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit.
+
+        It reads the journal as it is at one moment, also while another process goes on with it.
+        """
+        self._db.execute("BEGIN")
+        try:
+            self._verify_chain()
+            self._verify_states()
+        finally:
+            self._db.execute("ROLLBACK")
+
+    def _verify_chain(self) -> None:
+        chain, seq = self._seed(), 0
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
         try:
             for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
-                event = JournalEvent(row, EventKind(kind), at, http_status, code, message)
-                chain = _link(chain, event)
+                chain = _link(chain, JournalEvent(row, EventKind(kind), at, http_status, code, message))
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
-                replayed[row] = step(replayed.get(row, PLANNED), event)
-            fits = replayed == dict(self.states())
-        except (
-            IllegalEventError,
-            ValueError,
-            sqlite3.DatabaseError,
-        ):  # no such kind, no such order, no such page
-            raise EditedJournalError(
-                f"The journal was edited or damaged at or after its line {seq}."
-            ) from None
-        if not fits:
-            raise EditedJournalError("The journal was edited: its states are not what its events add up to.")
+        except (ValueError, sqlite3.DatabaseError):  # no such kind, no such page
+            raise _damaged(seq) from None
+
+    def _verify_states(self) -> None:
+        """Row by row, so that a journal of a million rows needs no memory."""
+        query = "SELECT row, kind, at, http_status, code, message FROM events ORDER BY row, seq"
+        states, seq = self.states(), 0
+        try:
+            for row, events in itertools.groupby(self._db.execute(query), key=lambda values: int(values[0])):
+                state = PLANNED
+                for _, kind, *rest in events:
+                    state, seq = step(state, JournalEvent(row, EventKind(kind), *rest)), seq + 1
+                if next(states, None) != (row, state):
+                    raise _unfit()
+            if next(states, None) is not None:
+                raise _unfit()
+        except (IllegalEventError, ValueError, sqlite3.DatabaseError):  # no such order
+            raise _damaged(seq) from None
+
+    def chain_at(self, seq: int) -> str | None:
+        """The hash of an event and of all before it; None if the journal does not have it."""
+        found = self._db.execute("SELECT chain FROM events WHERE seq = ?", (seq,)).fetchone()
+        return None if found is None else bytes(found[0]).hex()
 
     # --- writing
 
@@ -178,7 +208,8 @@ class Journal:
 
         Returns the new states of the rows concerned.
         """
-        kept = [(row, json.dumps(customer)) for row, customer in returned]
+        customers = list(returned)
+        kept = [(row, json.dumps(customer)) for row, customer in customers]
         if not events and not kept:
             return {}
         chain, states, lines = self._chain, dict[int, RowState](), []
@@ -200,6 +231,10 @@ class Journal:
             )
             if kept:
                 self._db.executemany("INSERT OR REPLACE INTO returned VALUES (?, ?)", kept)
+                named = [
+                    (row, customer.get("customer_code"), customer.get("id")) for row, customer in customers
+                ]
+                self._db.executemany("INSERT OR REPLACE INTO customers VALUES (?, ?, ?)", named)
         self._chain = chain
         for row, state in states.items():
             if state.phase in (Phase.SENDING, Phase.DOUBT):
@@ -217,10 +252,11 @@ class Journal:
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
-    def begin_session(self, started: float, *, who: str, host: str) -> int:
+    def begin_session(self, started: float, *, who: str, host: str, os_user: str = "") -> int:
         """Note that somebody starts or resumes; returns the session's number."""
         cursor = self._db.execute(
-            "INSERT INTO sessions (started, who, host) VALUES (?, ?, ?)", (started, who, host)
+            "INSERT INTO sessions (started, who, host, os_user) VALUES (?, ?, ?, ?)",
+            (started, who, host, os_user),
         )
         return int(cursor.lastrowid or 0)
 
@@ -236,7 +272,7 @@ class Journal:
         return [
             SessionNote(*values)
             for values in self._db.execute(
-                "SELECT started, ended, who, host, stopped, requests FROM sessions ORDER BY number"
+                "SELECT started, ended, who, host, stopped, requests, os_user FROM sessions ORDER BY number"
             )
         ]
 
@@ -244,6 +280,12 @@ class Journal:
         """Customers as Paystack answered that are in no warehouse yet."""
         for row, customer in self._db.execute("SELECT row, customer FROM returned ORDER BY row"):
             yield row, json.loads(customer)
+
+    def customer_of(self, row: int) -> tuple[str | None, int | None]:
+        """Code and id of the customer as Paystack answered; they stay when `returned` is forgotten."""
+        query = "SELECT customer_code, customer_id FROM customers WHERE row = ?"
+        code, number = self._db.execute(query, (row,)).fetchone() or (None, None)
+        return code, number if isinstance(number, int) else None
 
     @property
     def last_seq(self) -> int:
@@ -263,6 +305,14 @@ class Journal:
     def _seed(self) -> bytes:
         """The chain starts from what the run is, so that its events fit no other run."""
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _damaged(seq: int) -> EditedJournalError:
+    return EditedJournalError(f"The journal was edited or damaged at or after its line {seq}.")
+
+
+def _unfit() -> EditedJournalError:
+    return EditedJournalError("The journal was edited: its states are not what its events add up to.")
 
 
 def _link(chain: bytes, event: JournalEvent) -> bytes:

@@ -1,8 +1,8 @@
 """Reads a customer to learn what became of a row: pure comparisons around one fetch each.
 
-`ReadBack(client, row, secrets, since)` answers for a row whose answer was lost: `FOUND`, `ABSENT`, or `UNCLEAR` where a
-read cannot tell. `Settle(client, row)` answers for a row that was accepted: `VERIFIED`, `FAILED`, or None while the
-verdict has not come. They never guess.
+`ReadBack(client, row, secrets, since)` answers for a row whose answer was lost: `FOUND`, `ABSENT`, `LOCKED`, or
+`UNCLEAR` where a read cannot tell. `Settle(client, row)` answers for a row that was accepted: `VERIFIED`, `FAILED`, or
+None while the verdict has not come. They never guess.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Protocol
 
 from paystack_source.bulk.run.states import EventKind
+from paystack_source.customer import LOCKED_NAMES
 from paystack_source.errors import NotFound
 from paystack_source.values import is_blank, json_text, read_time
 
@@ -59,11 +60,21 @@ def fields_hold(
         return EventKind.ABSENT
     if held is None:
         return EventKind.UNCLEAR
-    return (
-        EventKind.FOUND
-        if all(same(value, held.get(name)) for name, value in row.new.items())
-        else EventKind.ABSENT
-    )
+    differing = [name for name, value in row.new.items() if not same(value, held.get(name))]
+    if not differing:
+        return EventKind.FOUND
+    return EventKind.LOCKED if differing == kept_names(row.new, held) else EventKind.ABSENT
+
+
+def kept_names(new: Mapping[str, Any], customer: Mapping[str, Any]) -> list[str]:
+    """The names in `new` that Paystack kept as they were, because the customer passed an identity check."""
+    if customer.get("identified") is not True:
+        return []
+    return [
+        name
+        for name, value in new.items()
+        if name in LOCKED_NAMES and name in customer and not same(value, customer[name])
+    ]
 
 
 def customer_appeared(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pyarrow as pa
 
 from paystack_source.bulk.run.register import Scope, registered
-from paystack_source.bulk.run.results import RowResult, report
+from paystack_source.bulk.run.results import RowResult, applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
@@ -36,8 +36,6 @@ _INT, _TEXT, _TIME = pa.int64(), pa.string(), pa.timestamp("us", tz="UTC")
 _ROWS: Final[dict[str, tuple[pa.DataType, Callable[[RowResult], object]]]] = {
     "row": (_INT, lambda it: it.row.row),
     "line": (_INT, lambda it: it.row.line),
-    "customer_code": (_TEXT, lambda it: it.row.customer_code),
-    "customer_id": (_INT, lambda it: it.row.customer_id),
     "email": (_TEXT, lambda it: it.row.email),
     "outcome": (_TEXT, lambda it: it.outcome.value),
     "code": (_TEXT, lambda it: it.code or None),
@@ -57,7 +55,10 @@ _RUN: Final = pa.schema(
     [
         *((name, _TEXT) for name in ("run_id", "operation", "key_mode")),
         ("account", _INT),
-        *((name, _TEXT) for name in ("who", "host", "input", "input_digest", "plan_id", "plan_seal")),
+        *(
+            (name, _TEXT)
+            for name in ("who", "os_user", "host", "input", "input_digest", "plan_id", "plan_seal")
+        ),
         *((name, _TEXT) for name in ("undo_of", "tool_version")),
         *((name, _TIME) for name in ("planned_at", "started_at", "ended_at")),
         ("stopped", _TEXT),
@@ -119,6 +120,7 @@ class RunRecord:
         self._sets_columns = plan.header.operation in _SETS_COLUMNS
         self._account = plan.header.account
         self._account_said = False
+        self._journal = journal
         self._answers = journal.returned()
         self._next_answer: tuple[int, dict[str, Any]] | None = (0, {})
         self._part: list[RowResult] = []
@@ -138,13 +140,13 @@ class RunRecord:
                 self.error = error
 
     def _add(self, result: RowResult) -> None:
-        answer = self._answer(result.row.row)
+        answer, whole, result = self._answer(result.row.row), result, applied_part(result)
         number = answer.get("id") or result.row.customer_id
         applied = result.outcome is Outcome.APPLIED and result.row.verdict != "duplicate"
         if self._sets_columns and applied and isinstance(number, int):
             columns = {**_columns(result.row, answer), "_last_seen_at": _moment(result.state.at)}
             self.customers.setdefault(number, {}).update(columns)
-        self._part.append(result)
+        self._part.append(whole)
         if len(self._part) == _BATCH:
             self._flush()
 
@@ -156,6 +158,7 @@ class RunRecord:
             **finished.as_json(),
             "account": self._account,
             "who": last and last.who,
+            "os_user": last and last.os_user,
             "host": last and last.host,
             "input": header.input.path,
             "input_digest": header.input.digest,
@@ -188,10 +191,20 @@ class RunRecord:
             name: pa.array([value(result) for result in self._part], kind)
             for name, (kind, value) in _ROWS.items()
         }
+        named = [self._customer(result.row) for result in self._part]
+        columns["customer_code"] = pa.array([code for code, _ in named], _TEXT)
+        columns["customer_id"] = pa.array([number for _, number in named], _INT)
         whose = {"run_id": self._run_id, "operation": self._header.operation}
         columns |= {name: pa.repeat(text, len(self._part)) for name, text in whose.items()}
         self.rows.append(pa.table(columns))
         self._part = []
+
+    def _customer(self, row: PlanRow) -> tuple[str | None, int | None]:
+        """Whom the row is about: as the plan knew them, else as Paystack answered, also for the row that it repeats."""
+        if row.customer_code is not None and row.customer_id is not None:
+            return row.customer_code, row.customer_id
+        code, number = self._journal.customer_of(row.same_as or row.row)
+        return row.customer_code or code, number if row.customer_id is None else row.customer_id
 
 
 def _moment(seconds: float | None) -> datetime | None:
@@ -242,6 +255,7 @@ def load(
             with run.journal() as journal:
                 events = journal.last_seq
                 if held.get(run.run_id) != events:
+                    run.check_journal()
                     _load_run(warehouse, run, journal, (ready or {}).get(run.run_id))
                 journal.forget_returned(events)
         except Exception as error:  # noqa: BLE001
@@ -266,7 +280,11 @@ def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None
     before. Runs of other results folders count too, as far as this user's register knows of them.
     """
     try:
-        found = [run for run in runs.everywhere(scope) if _is_on(run, scope)]
+        found = []
+        for run in runs.everywhere(scope):
+            with run.journal() as journal:
+                if is_on(journal, scope):
+                    found.append(run)
     except ConfigError as error:
         return _could_not(error)
     problem = load(warehouse, found)
@@ -304,8 +322,8 @@ def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str])
     return None
 
 
-def _is_on(run: Run, scope: Scope) -> bool:
-    with run.journal() as journal:
-        about = journal.meta
+def is_on(journal: Journal, scope: Scope) -> bool:
+    """Whether the journal is of a run on the customers of this account."""
+    about = journal.meta
     host = about.get("host") or scope.host
     return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))

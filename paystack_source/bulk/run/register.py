@@ -61,6 +61,8 @@ class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
     started: float = 0.0
     ended: float | None = None
     events: int | None = None
+    chain: str | None = None
+    """The hash of the last of these events: a journal that lacks it is another one, or an older one."""
 
     @property
     def is_there(self) -> bool:
@@ -112,11 +114,11 @@ class PlanLock:
         found = [entry for entry in found if entry.scope is None or entry.scope.meets(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
-    def end(self, run_id: str, ended: float, events: int) -> None:
-        """Note how far the run is, for those who may find its folder gone."""
+    def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
+        """Note how far the run is, for those who may find its folder gone, or its journal replaced."""
         entries = [entry for path, _ in self._handles for entry in _read(path) if entry.run_id == run_id]
         if entries:
-            self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events))
+            self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events, chain=chain))
 
     def add(self, entry: AppliedPlan) -> None:
         """Write the entry into every file; it is on disk when this returns."""
@@ -155,6 +157,12 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
         if register() is None:
             problem = _no_register("the register of applied plans cannot be written, there is no home folder")
         yield PlanLock(handles, problem)
+
+
+def noted(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
+    """All entries about this plan, read without a lock."""
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
+    return [entry for folder, _ in _folders(results, plan_file) for entry in _read(folder / name)]
 
 
 def lock_file(handle: int) -> None:

@@ -11,9 +11,12 @@ from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, Protocol
 
+import msgspec
+
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
 from paystack_source.bulk.run.states import PLANNED, EventKind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ExitCode, PaystackError
 
@@ -40,6 +43,8 @@ class RowResult:
     row: PlanRow
     outcome: Outcome
     state: RowState
+    unsent: str = ""
+    """Why no row was sent any more when the run's last session ended."""
 
     @property
     def code(self) -> str:
@@ -49,7 +54,7 @@ class RowResult:
     def message(self) -> str:
         state = self.state
         if self.outcome is Outcome.SKIPPED_NOOP:
-            return self.row.note or "already as wanted"
+            return state.message or self.row.note or "already as wanted"
         if self.outcome is Outcome.UNKNOWN:
             if state.read is EventKind.ABSENT:
                 return "the answer was lost or showed something else; a later read did not find the change"
@@ -59,7 +64,7 @@ class RowResult:
             return "was being sent when the run was killed; resume the run"
         if self.outcome is Outcome.APPLIED and state.read is EventKind.FOUND:
             return "applied (the answer was lost; read back)"
-        return state.message or ""
+        return state.message or (self.unsent if self.outcome is Outcome.UNSENT else "")
 
     @property
     def time(self) -> str:
@@ -68,6 +73,7 @@ class RowResult:
 
 def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
     """Every row of the plan in input order, streaming. A duplicate has the outcome of the row that it repeats."""
+    unsent = _why_unsent(journal.sessions())
     states = iter(journal.states())
     number, state = next(states, (0, PLANNED))
     noops: set[int] = set()
@@ -82,7 +88,29 @@ def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
         if row.verdict == "noop" or row.same_as in noops:
             yield RowResult(row, Outcome.SKIPPED_NOOP, PLANNED)
         else:
-            yield RowResult(row, outcome(own), own)
+            yield RowResult(row, outcome(own), own, unsent)
+
+
+def _why_unsent(sessions: list[SessionNote]) -> str:
+    if not sessions:
+        return "no session of the run began"
+    last = sessions[-1]
+    why = last.stopped or ("it was given up after several tries" if last.ended else "its process ended")
+    return f"not sent before the run ended: {why}"
+
+
+def applied_part(result: RowResult) -> RowResult:
+    """The row with what it set, where Paystack kept the names and set the rest; any other row as it is."""
+    names = applied_fields(result.row) if result.code == NAMES_LOCKED else []
+    if not names:
+        return result
+    row, old = result.row, result.row.old
+    part = msgspec.structs.replace(
+        row,
+        new={name: row.new[name] for name in names},
+        old=None if old is None else {name: old[name] for name in names if name in old},
+    )
+    return RowResult(part, Outcome.APPLIED, result.state)
 
 
 class Sink(Protocol):
@@ -113,6 +141,8 @@ class RunReport:
     error: Exception | None = None
     running: bool = False  # by another process, at this moment
     counts: Counter[Outcome] = field(default_factory=Counter)
+    duplicates: Counter[Outcome] = field(default_factory=Counter)
+    """Of `counts`, the rows that repeat another one and were not sent themselves."""
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
     """Why the warehouse does not have it, if it should; it is among the warnings as well."""
@@ -120,6 +150,7 @@ class RunReport:
 
     def add(self, result: RowResult) -> None:
         self.counts[result.outcome] += 1
+        self.duplicates[result.outcome] += result.row.verdict == "duplicate"
         reason = (result.outcome, result.code, result.message)
         group = self._reasons.setdefault(reason, Reason(*reason, example_line=result.row.line))
         group.rows += 1
@@ -219,6 +250,13 @@ def report(
 
 
 def rows_left(run: Run) -> int:
-    """How many rows of a run are unsent or in doubt."""
+    """How many rows of a run are to be sent or in doubt; a row that repeats another one is not sent."""
     with run.journal() as journal:
-        return report(run, run.plan(), journal).left
+        return sum(1 for _ in rows_to_go(run.plan(), journal))
+
+
+def rows_to_go(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
+    """The rows that a resume reads back or sends."""
+    for result in row_results(plan, journal):
+        if result.outcome in (Outcome.UNSENT, Outcome.UNKNOWN) and result.row.verdict == "send":
+            yield result.row

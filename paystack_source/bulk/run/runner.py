@@ -33,6 +33,7 @@ if TYPE_CHECKING:
 TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
+_CANARY: Final = "the canary allows"
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
 MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
@@ -81,7 +82,7 @@ class Circuit:
         return left if left > 0 else None
 
     def _rejections(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
-        if kind is not EventKind.REJECTED:
+        if kind not in (EventKind.REJECTED, EventKind.LOCKED):
             self._equal = 0
             return None
         self._equal = self._equal + 1 if self._last == (code, message) else 1
@@ -92,7 +93,7 @@ class Circuit:
 
     def _unknowns(self, kind: EventKind) -> str | None:
         size = self.rules.unknown_window
-        if not size:
+        if not size or kind is EventKind.ALREADY:
             return None
         self._recent.append(kind is EventKind.UNKNOWN)
         if len(self._recent) > size:
@@ -110,13 +111,18 @@ class Circuit:
 
     def _first_rows(self, kind: EventKind) -> str | None:
         size = self.rules.canary_rows
-        if len(self._canary) >= size or kind is EventKind.NOT_SENT:
+        if len(self._canary) >= size or kind in (EventKind.NOT_SENT, EventKind.ALREADY):
             return None
-        self._canary.append(kind in (EventKind.REJECTED, EventKind.UNKNOWN))
+        self._canary.append(kind in (EventKind.REJECTED, EventKind.LOCKED, EventKind.UNKNOWN))
         bad = sum(self._canary)
         if len(self._canary) == size and bad > size * self.rules.canary_share:
-            return f"{bad} of the first {size} rows failed (the canary allows {self.rules.canary_share:.0%})"
+            return f"{bad} of the first {size} rows failed ({_CANARY} {self.rules.canary_share:.0%})"
         return None
+
+
+def stopped_by_canary(reason: str | None) -> bool:
+    """Whether the first rows of a run were so bad that somebody must look before it goes on."""
+    return reason is not None and _CANARY in reason
 
 
 def in_flight(latency: float | None, *, repeatable: bool = True) -> int:

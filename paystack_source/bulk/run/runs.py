@@ -23,9 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, registered
+from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, noted, registered
 from paystack_source.commands import called
-from paystack_source.errors import JournalError, NoSuchRunError
+from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -82,6 +82,24 @@ class Run:
             return Journal(self.journal_file)
         except JournalError as error:
             raise self._damaged(str(error)) from None
+
+    def check_journal(self) -> None:
+        """Raises `EditedJournalError` if somebody edited the journal, or put an older one in its place.
+
+        The register and the results folder know how far the run was when its last session ended.
+        """
+        plan_id = self.plan().header.plan_id
+        with self.journal() as journal:
+            journal.verify()
+            for entry in noted(plan_id, self.folder.parent, self.plan_file):
+                if entry.run_id != self.run_id or not entry.events:
+                    continue
+                chain = journal.chain_at(entry.events)
+                if chain is None or chain != (entry.chain or chain):
+                    raise EditedJournalError(
+                        f"The journal of the run {self.run_id} is not the one that it ended with: that one had "
+                        f"{entry.events:,} events or more, this one is older or another one."
+                    )
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:

@@ -11,11 +11,12 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.run.readback import born_before, same
+from paystack_source.bulk.run.readback import born_before, kept_names, same
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
-from paystack_source.customer import DOCUMENTED, WRITABLE_TEXTS
+from paystack_source.customer import DOCUMENTED, LOCKED_NAMES, WRITABLE_TEXTS
 from paystack_source.errors import (
     AccessError,
+    AlreadyValidated,
     ClosedError,
     ConfigError,
     NotFound,
@@ -36,9 +37,11 @@ if TYPE_CHECKING:
 
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
+ALREADY_VALIDATED: Final = "already_validated"
 DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
+NAMES_LOCKED: Final = "names_locked"
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +77,35 @@ def _other(wanted: object, answered: object) -> bool:
         return False
     asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
     return asked != shown
+
+
+def applied_fields(row: PlanRow) -> list[str]:
+    """Of a row whose names Paystack kept: the fields that it set all the same."""
+    return [name for name in row.new if name not in LOCKED_NAMES]
+
+
+def _names_kept(row: PlanRow) -> str:
+    rest = applied_fields(row)
+    also = f"; the rest was set: {', '.join(rest)}" if rest else ""
+    return f"Paystack kept the names, which are locked since the customer passed an identity check{also}"
+
+
+class _Remembering:
+    """Fetches, and remembers the last customer: one who was read back is recorded like one who was answered."""
+
+    def __init__(self, client: PaystackClient) -> None:
+        self._client = client
+        self.customer: dict[str, Any] | None = None
+
+    def fetch(self, key: str) -> Reply:
+        reply = self._client.fetch(key)
+        self.customer = reply.data
+        return reply
+
+
+def _documented(customer: Mapping[str, Any]) -> dict[str, Any] | None:
+    """What the journal may keep of an answer."""
+    return {key: customer[key] for key in DOCUMENTED if key in customer} or None
 
 
 class Sender:
@@ -141,6 +173,8 @@ class Sender:
             if self._operation.absent_means_done and job.doubtful:
                 return self._event(job, EventKind.APPLIED, error, ALREADY_GONE), None, None
             return self._event(job, EventKind.REJECTED, error), None, None
+        except AlreadyValidated as error:
+            return self._event(job, EventKind.ALREADY, error, ALREADY_VALIDATED), None, None
         except (
             Rejected,
             ConfigError,
@@ -168,31 +202,37 @@ class Sender:
     def _answered(
         self, job: Job, reply: Reply
     ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
-        data = reply.data or {}
-        kind, code = EventKind.APPLIED, None
+        data, new = reply.data or {}, job.row.new
+        kind, code, said = EventKind.APPLIED, None, reply.message
+        kept = kept_names(new, data) if self._operation.compared else []
+        others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif any(name in data and _other(job.row.new.get(name), data[name]) for name in WRITABLE_TEXTS):
+        elif any(_other(new.get(name), data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
-        said = reply.message
+        elif kept:
+            kind, code, said = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
         if self._operation.endpoint == "create" and born_before(
             data, datetime.fromtimestamp(self._now(), UTC)
         ):
             code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
         event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
-        return event, {key: data[key] for key in DOCUMENTED if key in data} or None, None
+        return event, _documented(data), None
 
     def _read_back(self, job: Job) -> tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]:
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
         read_back = self._operation.read_back
         if read_back is None:
             return self._event(job, EventKind.UNCLEAR), None, None
+        reader = _Remembering(self._reader)
         try:
-            seen = read_back(self._reader, job.row, self._secrets(job.row), since)
+            seen = read_back(reader, job.row, self._secrets(job.row), since)  # type: ignore[arg-type]  # it only fetches
         except AccessError as error:
             return None, None, error
         except PaystackError:
             return None, None, None
         except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
             return None, None, error
-        return JournalEvent(job.row.row, seen, self._now()), None, None
+        code, said = (NAMES_LOCKED, _names_kept(job.row)) if seen is EventKind.LOCKED else (None, None)
+        found = reader.customer if seen in (EventKind.FOUND, EventKind.LOCKED) else None
+        return JournalEvent(job.row.row, seen, self._now(), None, code, said), _documented(found or {}), None

@@ -3,9 +3,12 @@
     planned --intent--> sending --applied--------> applied
        ^                   |------pending--------> pending --verified--> applied
        |                   |                               --failed----> rejected
+       |                   |------already--------> already       (it was so before: nothing was changed)
+       |                   |------locked---------> rejected      (answered, but it keeps what it has locked)
        |                   |------rejected-------> rejected      (only while no earlier send is in doubt)
        +-----not_sent------|                                     (429 to the end, no connection)
                            |------unknown, lost--> doubt --found-------> applied
+                                                     |-----locked------> rejected
                                                      |-----absent------> doubt, cleared
                                                      |-----unclear-----> doubt
                                                      +-----intent------> sending, again
@@ -39,6 +42,8 @@ class EventKind(StrEnum):
     INTENT = "intent"  # about to be sent; on disk before the request leaves
     APPLIED = "applied"  # Paystack answered success
     PENDING = "pending"  # Paystack answered 202: the verdict comes later
+    ALREADY = "already"  # Paystack answered that it was so before: nothing was changed
+    LOCKED = "locked"  # Paystack answered success, but keeps the names that an identity check has locked
     REJECTED = "rejected"  # Paystack looked at it and said no
     NOT_SENT = "not_sent"  # certainly not applied, and nothing was wrong with the row
     UNKNOWN = "unknown"  # the request left, the answer did not come
@@ -57,6 +62,7 @@ class Phase(StrEnum):
     SENDING = "sending"
     APPLIED = "applied"
     PENDING = "pending"
+    ALREADY = "already"
     REJECTED = "rejected"
     DOUBT = "doubt"
 
@@ -112,21 +118,28 @@ _LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
         {
             EventKind.APPLIED,
             EventKind.PENDING,
+            EventKind.ALREADY,
+            EventKind.LOCKED,
             EventKind.REJECTED,
             EventKind.NOT_SENT,
             EventKind.UNKNOWN,
             EventKind.LOST,
         }
     ),
-    Phase.DOUBT: frozenset({EventKind.INTENT, EventKind.FOUND, EventKind.ABSENT, EventKind.UNCLEAR}),
+    Phase.DOUBT: frozenset(
+        {EventKind.INTENT, EventKind.FOUND, EventKind.LOCKED, EventKind.ABSENT, EventKind.UNCLEAR}
+    ),
     Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
     Phase.APPLIED: frozenset(),
+    Phase.ALREADY: frozenset(),
     Phase.REJECTED: frozenset(),
 }
 
 _SETTLES: Final[dict[EventKind, Phase]] = {
     EventKind.APPLIED: Phase.APPLIED,
     EventKind.PENDING: Phase.PENDING,
+    EventKind.ALREADY: Phase.ALREADY,
+    EventKind.LOCKED: Phase.REJECTED,
     EventKind.FOUND: Phase.APPLIED,
     EventKind.VERIFIED: Phase.APPLIED,
     EventKind.FAILED: Phase.REJECTED,
@@ -173,6 +186,7 @@ def outcome(state: RowState) -> Outcome:
         Phase.DOUBT: Outcome.UNKNOWN,
         Phase.APPLIED: Outcome.APPLIED,
         Phase.PENDING: Outcome.ACCEPTED_PENDING,
+        Phase.ALREADY: Outcome.SKIPPED_NOOP,
         Phase.REJECTED: Outcome.REJECTED,
     }[state.phase]
 

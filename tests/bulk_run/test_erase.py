@@ -1,0 +1,106 @@
+"""The recipe of SECURITY.md that erases a customer, word for word: afterwards no byte of them is left."""
+
+from __future__ import annotations
+
+import os
+import re
+import shutil
+from pathlib import Path
+
+import duckdb
+import pytest
+
+from paystack_source.cli.terminal import run
+from tests.canary import search
+
+from .conftest import ROOT, load_script
+
+PERSON = {
+    "email": "zuwairatu@erase.example",
+    "first_name": "Zuwairatu",
+    "last_name": "Onyemaechi",
+    "phone": "08077766655",
+}
+MARKS = ["zuwairatu", "Zuwairatu", "Onyemaechi", "08077766655"]
+
+
+def recipe():
+    """The statements of the recipe, and its block of SQL."""
+    page = (ROOT / "SECURITY.md").read_text(encoding="utf-8").partition("\n## Erase\n")[2]
+    (rewrite,) = re.findall(r"```sql\n(.*?)```", page, re.DOTALL)
+    return "; ".join(re.findall(r"`(delete from .*?)`", page)), rewrite
+
+
+def erase(code, email):
+    """Steps 2 to 4; step 1 is Paystack's."""
+    deletes, rewrite = recipe()
+    with duckdb.connect("paystack_customers.duckdb") as connection:
+        connection.execute(deletes.replace("CUS_…", code).replace("EMAIL", email))
+    with duckdb.connect() as connection:
+        connection.execute(rewrite)
+    Path("new.duckdb").replace("paystack_customers.duckdb")
+    for path in Path("paystack_results").iterdir():
+        if path.name[0].isdigit() or path.name == "plans":
+            shutil.rmtree(path)
+    for path in Path().glob("*.csv"):
+        path.unlink()
+
+
+@pytest.mark.parametrize("lost", [False, True])
+def test_the_recipe_leaves_no_byte_of_a_customer_who_was_just_created(desk, lost):
+    assert run(load_script("customers").main, ["--details", "--history", "--quiet"]) == 0
+    if lost:
+        desk.api.configure(faults="reset_after@writes#1")
+    people = desk.csv("people.csv", [PERSON, PERSON, {**PERSON, "email": "not.taken@erase.example"}])
+    said = desk.bulk("run", "create", people, "--yes", copy=True)
+    assert said.json["applied"] == 3, said.err
+    desk.api.configure(faults="")
+    code = next(c for c in desk.api.customers_truth() if c["email"] == PERSON["email"])["customer_code"]
+    with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
+        rows = connection.execute(
+            "select customer_code, customer_id, email from paystack.write_back_rows"
+        ).fetchall()
+    assert all(row[0] and row[1] for row in rows)
+    assert [row[0] for row in rows].count(code) == 2  # also of the row that repeats it
+
+    # Told anew, from the journal alone, it still has them.
+    with duckdb.connect("paystack_customers.duckdb") as connection:
+        connection.execute("delete from paystack.write_back_rows; delete from paystack.write_back_runs")
+    assert desk.bulk("status", "--load", copy=True).code == 0
+    with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
+        again = connection.execute(
+            "select customer_code, customer_id, email from paystack.write_back_rows"
+        ).fetchall()
+    assert sorted(again) == sorted(rows)
+
+    assert run(load_script("customers").main, ["--details", "--history", "--quiet"]) == 0
+    assert search(desk.folder, MARKS)
+    other = next(c for c in desk.api.customers_truth() if c["email"] == "not.taken@erase.example")[
+        "customer_code"
+    ]
+    erase(code, PERSON["email"])
+    desk.csv("kept.csv", [{"note": "an input of somebody else"}])
+    erase(other, "not.taken@erase.example")
+    assert search(desk.folder, [*MARKS, code]) == []
+    assert search(Path(os.environ["XDG_STATE_HOME"]), [*MARKS, code]) == []
+    with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
+        assert connection.execute("select count(*) from paystack.customers").fetchone() == (60,)
+
+
+def test_somebody_whom_paystack_refused_is_erased_by_their_email(desk):
+    assert run(load_script("customers").main, ["--details", "--history", "--quiet"]) == 0
+    rows = [{"email": PERSON["email"]}]
+    said = desk.bulk(
+        "run",
+        "risk-action",
+        desk.csv("deny.csv", rows),
+        "--risk-action",
+        "deny",
+        "--refresh",
+        "never",
+        "--yes",
+        copy=True,
+    )
+    assert said.json["rejected"] == 1
+    erase("CUS_nobody", PERSON["email"].upper())
+    assert search(desk.folder, MARKS) == []
