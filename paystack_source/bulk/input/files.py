@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
+import python_calamine
 
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of, column_cells
 from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
@@ -179,13 +180,6 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
 
 def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
     path = snapshot.path
-    try:
-        import python_calamine  # noqa: PLC0415 - optional
-    except ImportError:
-        raise ConfigError(
-            "Reading Excel needs one more package",
-            advice="pip install 'paystack-source[excel]', or save the sheet as CSV (UTF-8).",
-        ) from None
     try:
         book = python_calamine.CalamineWorkbook.from_filelike(snapshot.open())
         name = sheet or book.sheet_names[0]
