@@ -13,6 +13,7 @@ from paystack_source.bulk.input.files import write_problems
 from paystack_source.bulk.operations import BULK_OPERATIONS, operation
 from paystack_source.errors import ConfigError, InputError
 
+from .workbook import FAILED, xlsx
 from .world import copy_of, customer, frame, plan
 
 
@@ -316,6 +317,22 @@ def test_a_date_or_a_boolean_is_no_phone_and_no_name(tmp_path, value, column):
         pd.DataFrame({"customer_code": ["CUS_1"], column: [value]}),
     ):
         assert {name for _, name, _ in reasons(tmp_path, "update", source)} == {column}
+
+
+def test_an_error_of_a_spreadsheet_is_said_once_and_by_line(tmp_path):
+    rows = [["email", "first_name", "phone"], ["ada@x.ng", "Ada", FAILED], [FAILED, "Obi"]]
+    found = problems(tmp_path, "create", xlsx(tmp_path / "in.xlsx", {"S": rows})).problems
+    assert [(p.line, p.column, "such as #N/A" in p.reason) for p in found] == [
+        (2, "phone", True),
+        (3, "email", True),
+    ]
+
+
+def test_the_plan_says_how_many_rows_are_hidden(tmp_path):
+    rows = [["customer_code", "risk_action"], *([f"CUS_{n}", "deny"] for n in range(5))]
+    made = plan(tmp_path, "risk-action", xlsx(tmp_path / "in.xlsx", {"S": rows}, hidden_rows=(3, 4, 6)))
+    assert made.header.counts.to_send == 5
+    assert any("3 of 5 rows are hidden" in text for text in made.header.warnings)
 
 
 # -- headers -------------------------------------------------------------------------------------------------

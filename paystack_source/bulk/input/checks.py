@@ -134,7 +134,11 @@ def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -
     """Unused input columns that look like a column of the operation that was not found."""
     lacking = [column for column in operation.columns if column.name not in found]
     known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
-    close = {name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75) for name in ignored}
+    close = {
+        name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75)
+        for name in ignored
+        if len(name) <= _SHOWN_LENGTH
+    }
     return {name: known[hits[0]] for name, hits in close.items() if hits}
 
 
@@ -271,6 +275,8 @@ class Checker:
             self._types(column, self._batch.cells[index], text)
         blank = pc.equal(text, "")
         rest = ~self._skip
+        if index is not None:
+            rest[list(self._batch.cells[index].bad)] = False  # what is wrong with these was said
         if index is not None and (wanted := self._given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
             said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
