@@ -351,6 +351,27 @@ def test_every_kind_of_frame(frame):
     assert table.sha256() == table.sha256()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**30, None], pa.date32()),
+        pa.array([2**62, None], pa.timestamp("s")),
+        pa.array([5, None], pa.timestamp("us", "Nowhere/Land")),
+        pa.array([5, None], pa.duration("ns")),
+        pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b""]).buffers()),
+        pd.Series([np.timedelta64(1, "D"), None], dtype=object),
+        pd.Series([dt.timedelta(1), None], dtype=object),
+    ],
+    ids=["year", "moment", "zone", "duration", "bytes", "numpy", "timedelta"],
+)
+def test_a_value_that_is_no_text_is_named_and_costs_no_other(values):
+    frame = pd.DataFrame({"v": values}) if isinstance(values, pd.Series) else pa.table({"v": values})
+    table = open_table(frame)
+    (batch,) = table.batches()
+    assert list(batch.cells[0].bad) == [0]
+    assert list(table.rows()) == [("",), ("",)]
+
+
 def test_one_shot_readers_can_be_read_twice():
     table = open_table(pa.table({"a": ["1"]}).to_reader())
     assert list(table.rows()) == list(table.rows()) == [("1",)]
