@@ -19,8 +19,9 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker, map_columns
+from paystack_source.bulk.input.checks import KEPT, Checker
 from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
@@ -199,6 +200,7 @@ class _Planner:
             matching.append("input", checker.check(batch))
             matching.append("doubts", checker.doubts)
         self.problems, self.problem_count = checker.problems, checker.count
+        matching.has = {name.removeprefix("customer_") for name in checker.identifiers}
         self.rows = checker.rows
         return checker
 
