@@ -43,6 +43,8 @@ def plan_facts(plan: Plan) -> Facts:
     ]
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
+    if counts.left_out:
+        facts.append(("left out", f"{counts.left_out:,} (something is wrong with them)"))
     if counts.drifted:
         facts.append(("changed since the copy", f"{counts.drifted:,}"))
     if counts.unknown_old:

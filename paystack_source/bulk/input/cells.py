@@ -52,7 +52,7 @@ class Batch:
     """Some consecutive rows of an input, its columns in order.
 
     `lines` is where each row starts in the file (None for frames and Parquet). `problems` are rows that have too few
-    or too many cells; their cells are blank here.
+    or too many cells.
     """
 
     first_row: int

@@ -135,20 +135,30 @@ class CsvFile:
         records = itertools.islice(self._records(), 1, None)
         row = 1
         while part := list(itertools.islice(records, _ROWS)):
-            problems = [self._uneven(line, len(record)) for line, record in part if len(record) != width]
-            blank = [""] * width  # an uneven row keeps its number
-            rows = [record if len(record) == width else blank for _, record in part]
+            problems = [
+                self._uneven(line, number, len(record))
+                for number, (line, record) in enumerate(part, row)
+                if len(record) != width
+            ]
+            rows = [record if len(record) == width else self._evened(record) for _, record in part]
             cells = [Cells(unguard(pa.array(column, pa.string()))) for column in zip(*rows, strict=True)]
             yield Batch(row, len(part), cells, [line for line, _ in part], problems)
             row += len(part)
 
-    def _uneven(self, line: int, cells: int) -> Problem:
+    def _evened(self, record: list[str]) -> list[str]:
+        """The cells of an uneven row under the header's columns, so that nothing of it is lost."""
+        last = len(self.columns) - 1
+        if len(record) > last:
+            return [*record[:last], self.delimiter.join(record[last:])]
+        return record + [""] * (last + 1 - len(record))
+
+    def _uneven(self, line: int, row: int, cells: int) -> Problem:
         if cells < len(self.columns):
             said = f"has too few cells: {cells} where the header has {len(self.columns)}"
         else:
             quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
             said = f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
-        return Problem(line, "", said)
+        return Problem(line, "", said, row=row)
 
     def _open(self) -> TextIO:
         return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")
