@@ -6,6 +6,7 @@ import datetime as dt
 import decimal
 import itertools
 import os
+import re
 import resource
 import stat
 import zipfile
@@ -256,6 +257,30 @@ def test_no_written_cell_is_a_formula(tmp_path_factory, cells):
     with path.open(encoding="utf-8-sig", newline="") as file:
         row = list(csv.reader(file))[1]
     assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20") and cell]
+
+
+def in_pieces(text):
+    """What a spreadsheet makes of a file if it takes semicolons for separators: quotes inside a cell are letters."""
+    for line in re.split(r"[\r\n]", text):
+        for separator in ";\t":
+            yield from (piece.lstrip('"') for piece in line.split(separator))
+
+
+@settings(max_examples=300)
+@given(st.lists(CELL, min_size=2, max_size=5))
+@example(["x;=cmd|' /C calc'!A0", "y"])
+@example(["x", '";"=1+1'])
+@example(["x", "a\n@x"])
+@example(["x", "a;\t=1"])
+def test_no_written_cell_is_a_formula_where_semicolons_separate(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_table(path, [f"c{i}" for i in range(len(cells))], [cells])
+    written = path.read_bytes().decode("utf-8-sig")
+    body = written.split("\r\n", 1)[1]
+    assert not [
+        piece for piece in in_pieces(body) if piece[:1] in set("=+-@\uff1d\uff0b\uff0d\uff20") and piece
+    ]
+    assert [list(row) for row in open_table(path).rows()] == [cells]
 
 
 def test_written_files_are_private_and_whole(tmp_path):

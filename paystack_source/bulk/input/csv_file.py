@@ -2,7 +2,8 @@
 
 The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off
 again. `+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was
-`'+234…`.
+`'+234…`. Where lists are separated by semicolons, a spreadsheet cuts our cells at semicolons, tabs and ends of lines,
+also inside quotes; what follows one is guarded in the same way.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
 _NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
 _GUARDED: Final = f"^'+[{_STARTS}]"
+_CUT: Final = '([;\\t\\r\\n]"*)'
+_NEEDS_INNER_GUARD: Final = re.compile(f"{_CUT}(?='*[{_STARTS}])")
+_INNER_GUARD: Final = re.compile(f"{_CUT}'(?='*[{_STARTS}])")
+_GUARDED_INSIDE: Final = f"{_CUT}'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
 _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
@@ -50,15 +55,21 @@ MAX_CELL: Final = 1_000_000
 
 def guard_formula(text: str) -> str:
     """The cell as it is written: with an apostrophe in front if a spreadsheet might run it."""
-    return "'" + text if _NEEDS_GUARD.match(text) else text
+    inside = _NEEDS_INNER_GUARD.sub(r"\1'", text)
+    return "'" + inside if _NEEDS_GUARD.match(text) else inside
 
 
 def unguard(column: pa.Array) -> pa.Array:
     """The cells as they were before `guard_formula`."""
-    if not pc.any(pc.starts_with(column, "'")).as_py():
+    if not pc.any(pc.match_substring(column, "'")).as_py():
         return column
     guarded = pc.match_substring_regex(column, _GUARDED)
-    return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
+    column = pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
+    inside = pc.match_substring_regex(column, _GUARDED_INSIDE)
+    if not pc.any(inside).as_py():
+        return column
+    plain = [_INNER_GUARD.sub(r"\1", text) for text in column.filter(inside).to_pylist()]
+    return pc.replace_with_mask(column, inside, pa.array(plain, pa.string()))
 
 
 def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
