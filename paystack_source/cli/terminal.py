@@ -22,6 +22,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -145,7 +146,12 @@ class Terminal:
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
         text = json.dumps(result, default=str, ensure_ascii=False)
-        _write(sys.stdout, UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n")
+        text = UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(result, default=str)
+        _write(sys.stdout, text + "\n")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -247,6 +253,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     terminal = Terminal(json_output="--json" in args)
     _quiet_libraries()
     try:
@@ -324,6 +331,23 @@ def _signals_interrupt() -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _open_streams() -> None:
+    """Make streams that can be written to: a closed one leads nowhere, and no character is too much for the others.
+
+    The descriptor of a closed stream would otherwise be given to the next file that is opened.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
+        stream = getattr(sys, name)
+        if mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_tty(stream: IO[str]) -> bool:

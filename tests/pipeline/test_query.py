@@ -6,6 +6,7 @@ import io
 import json
 import os
 import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -235,6 +236,31 @@ def test_a_reader_of_the_csv_may_leave_early(copy, question):
     with child.stderr:
         assert child.stderr.read() == b""
     assert child.wait() == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("mode", "closed"), [("", ">&-"), ("--csv", ">&-"), ("--json", "2>&-"), ("--json", "<&- >&- 2>&-")]
+)
+def test_a_closed_stream_changes_no_outcome(copy, mode, closed):
+    # Started as a user does it: the shared processes of `python()` need streams of their own.
+    line = f"{sys.executable} {SCRIPT} 'select 1 as x' {mode} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, check=False, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+    assert bool(done.stdout) is (">&-" not in closed.split())
+
+
+def test_ascii_streams_change_no_outcome_and_no_data(copy):
+    def ask(*mode):
+        return subprocess.run(
+            [python(), str(SCRIPT), "select 'Òké €' as x", *mode], capture_output=True, check=True,
+            env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "PYTHONIOENCODING": "ascii"},
+        ).stdout  # fmt: skip
+
+    assert b"x" in ask()
+    assert ask("--csv").decode().splitlines() == ['"x"', "Òké €"]
+    assert json.loads(ask("--json").splitlines()[-1])["rows"] == [["Òké €"]]
 
 
 def test_no_copy_yet_says_how_to_make_one(command, tmp_path, monkeypatch, capsys):
