@@ -39,7 +39,9 @@ def plan_facts(plan: Plan) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}"),
-        ("already as wanted", f"{counts.noop:,} (not sent)"),
+        ("customers already", f"{counts.noop:,} (left as they are)")
+        if header.operation == "create"
+        else ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))

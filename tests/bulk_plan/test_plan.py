@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan
@@ -428,6 +429,15 @@ def test_a_customer_that_disappeared_is_noted(tmp_path):
     )
     one, two = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy).rows()
     assert (one.verdict, one.note, two.note) == ("send", "not seen at Paystack since 2026-04-30", "")
+
+
+def test_a_create_does_not_say_that_known_customers_are_as_wanted(tmp_path):
+    made = plan(
+        tmp_path, "create", frame({"email": "person1@shop.ng", "first_name": "Other"}), copy=copy_of(*COPY)
+    )
+    facts = dict(plan_facts(made))
+    assert facts["customers already"] == "1 (left as they are)"
+    assert "already as wanted" not in facts
 
 
 def test_bad_cells_and_unknown_customers_are_said_in_one_round(tmp_path):
