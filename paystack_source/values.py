@@ -5,8 +5,9 @@ They reach nothing outside the process and know nothing of Paystack, dlt or a de
 
 from __future__ import annotations
 
+import re
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
 
@@ -14,6 +15,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
 Item = TypeVar("Item")
+
+UNSEEN: Final = re.compile(
+    "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
+    "\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
+)
+"""Characters that steer a terminal, turn the text around them, or look like nothing."""
 
 
 def in_utc(time: datetime) -> datetime:
@@ -74,7 +81,7 @@ def masked(value: object, *, secret: bool = False) -> str:
     Secrets keep at most their last two characters, everything else its first and last one. Characters that show
     nothing, or that turn the text around them, are left out.
     """
-    text = "".join(filter(str.isprintable, "" if value is None else str(value)))
+    text = "" if value is None else "".join(filter(str.isprintable, visible(value)))
     if not text:
         return ""
     if secret:
@@ -83,6 +90,11 @@ def masked(value: object, *, secret: bool = False) -> str:
         name, _, domain = text.rpartition("@")
         return f"{name[:1]}…@{domain[:1]}…"
     return f"{text[:1]}…{text[-1:]}" if len(text) > 3 else "…"  # noqa: PLR2004
+
+
+def visible(text: object) -> str:
+    """The text on one line, without the characters in `UNSEEN`: nothing from a file or an API may steer a screen."""
+    return UNSEEN.sub("", re.sub(r"[\n\t]", " ", str(text)))
 
 
 def quoted_name(name: str) -> str:

@@ -114,6 +114,12 @@ def test_the_pinned_requirements_hold_every_declared_dependency():
         assert re.search(rf"^{re.escape(name)}(\[[\w,]+\])?==", pinned, flags=re.MULTILINE), name
 
 
+def test_excel_is_in_every_install():
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert any(requirement.startswith("python-calamine") for requirement in project["dependencies"])
+    assert "excel" not in project["optional-dependencies"]
+
+
 @pytest.mark.parametrize(
     "name",
     [

@@ -43,11 +43,15 @@ def plan_facts(plan: Plan) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}{_share(header)}"),
-        ("already as wanted", f"{counts.noop:,} (not sent)"),
+        ("customers already", f"{counts.noop:,} (left as they are)")
+        if header.operation == "create"
+        else ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
     facts += transition_facts(tally_of(plan))
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
+    if counts.left_out:
+        facts.append(("left out", f"{counts.left_out:,} (something is wrong with them)"))
     if counts.drifted:
         facts.append(("changed since the copy", f"{counts.drifted:,}"))
     if counts.unknown_old:

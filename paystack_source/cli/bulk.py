@@ -47,6 +47,10 @@ where = together(
 )
 planning = together(
     click.option("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
+    click.option(
+        "--leave-out-problems", is_flag=True,
+        help="Plan the good rows; write the others into a file, to be corrected and planned.",
+    ),
     click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
     click.option(
         "--metadata", type=click.Choice(["merge", "replace"]), default="merge", show_default=True,

@@ -6,6 +6,7 @@ output, which `pipelines/bulk.py` takes as its input; with --json it is one obje
 
 from __future__ import annotations
 
+import io
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -13,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 import duckdb
+import msgspec
 
 from paystack_source.bulk.input.csv_file import row_writer
 from paystack_source.cli.terminal import (
@@ -24,6 +26,7 @@ from paystack_source.cli.terminal import (
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.progress import reader_may_leave
+from paystack_source.values import visible
 from paystack_source.warehouse.locations import duckdb_file
 
 if TYPE_CHECKING:
@@ -73,6 +76,8 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 show(terminal, title, *answer(connection, OVERVIEW), as_csv=as_csv)
                 columns, rows = answer(connection, SAMPLE)
                 show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
+        except duckdb.PermissionException as error:
+            raise UsageError("A question can read the copy, and no other file.") from error
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
                 f"DuckDB cannot answer that: {str(error).splitlines()[0]}", advice(error, connection, chosen)
@@ -91,6 +96,8 @@ def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     if start[8:] != b"DUCK":
         raise UsageError(f"{path} is no DuckDB file.", make_one(chosen))
     connection = duckdb.connect(str(path), read_only=True)
+    connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
+    connection.execute("set TimeZone = 'UTC'")
     if chosen["dataset"] in dict(connection.execute(DATASETS).fetchall()):
         connection.execute(f"set search_path = '{chosen['dataset']},main'")
     return connection
@@ -128,21 +135,33 @@ def show(
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
+        if isinstance(sys.stdout, io.TextIOWrapper):
+            sys.stdout.reconfigure(encoding="utf-8")  # data is exact, whatever the terminal can show
+        spelled = visible if sys.stdout.isatty() else str
         with reader_may_leave(sys.stdout):
-            write = row_writer(sys.stdout, columns)
+            write = row_writer(sys.stdout, [spelled(name) for name in columns])
             for row in rows:
-                write([text(cell) for cell in row])
+                write([spelled(text(cell)) for cell in row])
         return
-    terminal.table(title, columns, [[when(cell) for cell in row] for row in rows[:MOST_SHOWN]])
+    shown = [[on_screen(cell) for cell in row] for row in rows[:MOST_SHOWN]]
+    if sum(max(map(len, cells)) + 2 for cells in zip(columns, *shown, strict=True)) <= terminal.width:
+        terminal.table(title, columns, shown)
+    else:  # a table would break its words into syllables
+        pairs = [
+            (str(number), list(zip(columns, cells, strict=True))) for number, cells in enumerate(shown, 1)
+        ]
+        terminal.records(title, pairs)
     if len(rows) > MOST_SHOWN:
         terminal.say(f"{len(rows) - MOST_SHOWN:,} more rows; --csv gives them all")
 
 
 def text(cell: object) -> str:
-    """A cell as CSV holds it: nothing for NULL."""
+    """A cell as CSV holds it: nothing for NULL, JSON for a struct, a list or a map."""
+    if isinstance(cell, dict | list | tuple):
+        return msgspec.json.encode(cell, enc_hook=str).decode()
     return "" if cell is None else str(cell)
 
 
-def when(cell: object) -> object:
-    """A moment to the second, for people."""
-    return f"{cell:%Y-%m-%d %H:%M:%S}" if isinstance(cell, datetime) else cell
+def on_screen(cell: object) -> str:
+    """A cell for people: a moment to the second."""
+    return f"{cell:%Y-%m-%d %H:%M:%S}" if isinstance(cell, datetime) else text(cell)

@@ -22,6 +22,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -41,6 +42,7 @@ from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.progress import Progress, Silent, reader_may_leave
 from paystack_source.settings import SANDBOX
+from paystack_source.values import UNSEEN, visible
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
@@ -48,13 +50,13 @@ if TYPE_CHECKING:
 
 
 _MOMENT = 0.05
+_WIDTH = 160  # of what is no terminal
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
-_CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u202a-\u202e\u2066-\u2069]")
 
 
 def clean(text: object) -> str:
-    """`text` without control and bidi characters: nothing from a file or an API may steer the terminal."""
-    return _CONTROL.sub("", str(text))
+    """`text` line by line without control, bidi and invisible characters."""
+    return "\n".join(visible(line) for line in str(text).split("\n"))
 
 
 class Terminal:
@@ -96,29 +98,39 @@ class Terminal:
         """A table of data, beside the closing one."""
         shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
         for name in columns:
-            shown.add_column(clean(name), overflow="fold")
+            shown.add_column(visible(name), overflow="fold")
         for row in rows:
-            shown.add_row(*(Text("" if cell is None else clean(cell)) for cell in row))
+            shown.add_row(*(Text("" if cell is None else visible(cell)) for cell in row))
         if title:
-            self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+            self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         self._print(self._data_stream, shown)
 
     def lines(self, title: str, lines: Iterable[str]) -> None:
         """Lines of data under a title, as they are: no table that a narrow terminal would break."""
-        self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+        self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         for line in lines:
-            self._print(self._data_stream, Text(clean(line)))
+            self._print(self._data_stream, Text(visible(line)))
+
+    def records(self, title: str, records: Iterable[tuple[str, Sequence[tuple[str, object]]]]) -> None:
+        """Rows that are too wide for a table: each one as a block of names and values, one under the other."""
+        for label, pairs in records:
+            self.print_summary(f"{title}: {label}" if title else label, pairs)
+
+    @property
+    def width(self) -> int:
+        """How many characters a line of data has."""
+        return Console(file=self._data_stream).width if _is_tty(self._data_stream) else _WIDTH
 
     def print_summary(
         self, title: str, rows: Iterable[tuple[str, object]], next_commands: Iterable[str] = ()
     ) -> None:
         """The closing table: label and value, then commands to paste, each unwrapped on its own line."""
-        pairs = [(clean(label), clean(value)) for label, value in rows]
+        pairs = [(visible(label), visible(value)) for label, value in rows]
         width = max((len(label) for label, _ in pairs), default=0)
-        self._print(self._data_stream, Text(f"\n{clean(title)}", style="bold"))
+        self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         for label, value in pairs:
             self._print(self._data_stream, Text.assemble((f"  {label:<{width}}  ", "dim"), value))
-        commands = [clean(command) for command in next_commands]
+        commands = [visible(command) for command in next_commands]
         if commands:
             self._print(self._data_stream, Text("\nNext:", style="bold"))
             for command in commands:
@@ -138,7 +150,13 @@ class Terminal:
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
-        _write(sys.stdout, json.dumps(result, default=str, ensure_ascii=False) + "\n")
+        text = json.dumps(result, default=str, ensure_ascii=False)
+        text = UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
+        try:
+            text.encode(sys.stdout.encoding or "utf-8")
+        except UnicodeEncodeError:
+            text = json.dumps(result, default=str)
+        _write(sys.stdout, text + "\n")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -163,7 +181,7 @@ class Terminal:
 
     def _print(self, stream: IO[str], what: Text | Table) -> None:
         # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
-        width = None if _is_tty(stream) else 160
+        width = None if _is_tty(stream) else _WIDTH
         console = Console(
             file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width
         )
@@ -240,6 +258,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
     """
     args = list(sys.argv[1:] if argv is None else argv)
+    _open_streams()
     terminal = Terminal(json_output="--json" in args)
     _quiet_libraries()
     try:
@@ -261,16 +280,11 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
 def _report(terminal: Terminal, error: BaseException, *, show_traceback: bool) -> int:
     failure = explain(error)
     if show_traceback or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}:
-        _write(sys.stderr, clean_lines(masked_traceback(error)))
+        _write(sys.stderr, clean(masked_traceback(error)))
     terminal.fail(failure)
     if terminal.json_output:
         terminal.emit_json(failure.as_json())
     return failure.exit_code
-
-
-def clean_lines(text: str) -> str:
-    """`clean` for a text of many lines."""
-    return "\n".join(clean(line) for line in text.split("\n"))
 
 
 def _quiet_libraries() -> None:
@@ -322,6 +336,23 @@ def _signals_interrupt() -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _open_streams() -> None:
+    """Make streams that can be written to: a closed one leads nowhere, and no character is too much for the others.
+
+    The descriptor of a closed stream would otherwise be given to the next file that is opened.
+    """
+    for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # it gets the lowest number that is free, which is this one
+        if getattr(sys, name) is None:
+            setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
+        stream = getattr(sys, name)
+        if mode == "w" and isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
 
 
 def _is_tty(stream: IO[str]) -> bool:

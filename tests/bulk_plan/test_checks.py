@@ -13,6 +13,7 @@ from paystack_source.bulk.input.files import write_problems
 from paystack_source.bulk.operations import BULK_OPERATIONS, operation
 from paystack_source.errors import ConfigError, InputError
 
+from .workbook import FAILED, xlsx
 from .world import copy_of, customer, frame, plan
 
 
@@ -346,6 +347,22 @@ def test_a_date_or_a_boolean_is_no_phone_and_no_name(tmp_path, value, column):
         assert {name for _, name, _ in reasons(tmp_path, "update", source)} == {column}
 
 
+def test_an_error_of_a_spreadsheet_is_said_once_and_by_line(tmp_path):
+    rows = [["email", "first_name", "phone"], ["ada@x.ng", "Ada", FAILED], [FAILED, "Obi"]]
+    found = problems(tmp_path, "create", xlsx(tmp_path / "in.xlsx", {"S": rows})).problems
+    assert [(p.line, p.column, "such as #N/A" in p.reason) for p in found] == [
+        (2, "phone", True),
+        (3, "email", True),
+    ]
+
+
+def test_the_plan_says_how_many_rows_are_hidden(tmp_path):
+    rows = [["customer_code", "risk_action"], *([f"CUS_{n}", "deny"] for n in range(5))]
+    made = plan(tmp_path, "risk-action", xlsx(tmp_path / "in.xlsx", {"S": rows}, hidden_rows=(3, 4, 6)))
+    assert made.header.counts.to_send == 5
+    assert any("3 of 5 rows are hidden" in text for text in made.header.warnings)
+
+
 # -- headers -------------------------------------------------------------------------------------------------
 
 
@@ -357,6 +374,41 @@ def test_headers_in_any_spelling(tmp_path, name):
     (row,) = made.rows()
     assert (row.key, row.new) == ("CUS_1", {"risk_action": "deny"})
     assert made.header.input.mapping == {"customer_code": name, "risk_action": "ACTION"}
+
+
+@pytest.mark.parametrize("name", ["Customer", "customer_code", "email", "id"])
+def test_one_column_may_hold_codes_emails_and_ids(tmp_path, name):
+    copy = copy_of(*(customer(number) for number in range(1, 5)))
+    cells = ["CUS_0001", "Person2@shop.ng", "3", "", "person4@shop.ng "]
+    source = frame(*({name: cell, "risk_action": "deny"} for cell in cells if cell))
+    made = plan(tmp_path, "risk-action", source, copy=copy)
+    assert [row.customer_code for row in made.rows()] == [f"CUS_000{n}" for n in (1, 2, 3, 4)]
+    assert made.header.counts.to_send == 4
+
+
+def test_two_spellings_of_one_customer_in_a_mixed_column_are_one(tmp_path):
+    copy = copy_of(customer(1), customer(2))
+    cells = (("CUS_0001", "deny"), ("person1@shop.ng", "deny"), ("person2@shop.ng", "deny"), ("2", "allow"))
+    found = reasons(
+        tmp_path,
+        "risk-action",
+        frame(*({"Customer": cell, "risk_action": action} for cell, action in cells)),
+        copy=copy,
+    )
+    assert [row for row, _, _ in found] == [4]
+
+
+def test_a_cell_of_a_mixed_column_that_looks_like_nothing_is_named_by_the_columns_name(tmp_path):
+    cells = ("cus_1", "ada@", "CUS_-", "", "Ada Obi")
+    source = frame(*({"Customer": cell, "risk_action": "deny", "note": "x"} for cell in cells))
+    found = problems(tmp_path, "risk-action", source).problems
+    assert [(p.row, p.column) for p in found] == [(n, "Customer" if n != 4 else "") for n in range(1, 6)]
+    assert "is not an email" in found[1].reason
+
+
+def test_with_two_columns_for_the_customer_each_holds_what_it_is_called(tmp_path):
+    source = frame({"customer_code": "ada@x.ng", "email": "ada@x.ng", "risk_action": "deny"})
+    assert [column for _, column, _ in reasons(tmp_path, "risk-action", source)] == ["customer_code"]
 
 
 def test_a_near_miss_is_suggested(tmp_path):

@@ -8,6 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan
@@ -226,13 +227,13 @@ def test_odd_values_that_paystack_does_not_hold_are_refused(tmp_path, held, aske
             tmp_path, "update", source, copy=copy_of(known), client=client, refresh="live", metadata="replace"
         )
     assert {problem.column for problem in caught.value.problems} >= set(asked)
-    assert client.asked == []  # the copy says so already
+    client.asked.clear()
     rest = frame(
         *[{"customer_code": f"CUS_{n:04d}", "first_name": "B"} | dict.fromkeys(asked) for n in range(2, 9)]
     )
     both = pa.concat_tables([rest, source.select(rest.column_names)])
     with pytest.raises(InputError):
-        plan(tmp_path, "update", both, client=client, refresh="live", metadata="replace")
+        plan(tmp_path, "update", both, client=client, refresh="live", metadata="replace", quota=1)
     assert client.asked == ["CUS_0001"]  # who may hold it, and nobody else
 
 
@@ -430,10 +431,36 @@ def test_a_customer_that_disappeared_is_noted(tmp_path):
     assert (one.verdict, one.note, two.note) == ("send", "not seen at Paystack since 2026-04-30", "")
 
 
-def test_nothing_is_fetched_for_an_input_that_is_wrong(tmp_path):
+def test_a_create_does_not_say_that_known_customers_are_as_wanted(tmp_path):
+    made = plan(
+        tmp_path, "create", frame({"email": "person1@shop.ng", "first_name": "Other"}), copy=copy_of(*COPY)
+    )
+    facts = dict(plan_facts(made))
+    assert facts["customers already"] == "1 (left as they are)"
+    assert "already as wanted" not in facts
+
+
+def test_bad_cells_and_unknown_customers_are_said_in_one_round(tmp_path):
+    client = Reader(*COPY)
+    with pytest.raises(InputError) as caught:
+        plan(tmp_path, "risk-action", deny("CUS_0001", "nonsense", "CUS_9999"), client=client, refresh="live")
+    assert [(p.row, p.reason[:20]) for p in caught.value.problems] == [
+        (2, "is not a customer co"),
+        (3, "Paystack has no such"),
+    ]
+
+
+def test_customers_are_not_read_for_minutes_while_a_cell_is_wrong(tmp_path):
     client = Reader(*COPY)
     with pytest.raises(InputError):
-        plan(tmp_path, "risk-action", deny("CUS_0001", "nonsense"), client=client, refresh="live")
+        plan(
+            tmp_path,
+            "risk-action",
+            deny("CUS_0001", "CUS_0002", "nonsense"),
+            client=client,
+            refresh="live",
+            quota=1,
+        )
     assert client.asked == []
 
 

@@ -263,6 +263,19 @@ def test_markup_in_names_of_files_and_columns_is_text(tmp_path):
     assert "{{seal}}" in page  # a place in a value is not filled in
 
 
+def test_no_character_of_a_file_steers_the_page(tmp_path):
+    unseen = "\x1b\u202e\u061c\xad\u115f\u3164\ufff9\u034f\U000e0041"
+    folder = tmp_path / f"a{unseen}b"
+    folder.mkdir()
+    path = folder / f"in{unseen}.csv"
+    text = json.dumps({f"k{unseen}": f"v{unseen}"}, ensure_ascii=False).replace('"', '""').replace("\x1b", "")
+    path.write_text(f'customer_code,x{unseen},first_name,metadata\nCUS_1,x,Ada,"{text}"\n')
+    made = plan(folder, "update", path, metadata="replace")
+    page = render_review(made, show_personal=True)
+    assert not set(unseen) & set(page)
+    assert "⟨U+202E⟩" in page
+
+
 def test_embedded_rows_are_valid_json(tmp_path):
     page = render_review(mixed(tmp_path), show_personal=True)
     data = json.loads(re.search(r'id="data">(.*?)</script>', page, re.DOTALL)[1])

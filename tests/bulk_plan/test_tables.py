@@ -4,8 +4,12 @@ import codecs
 import csv
 import datetime as dt
 import decimal
+import itertools
 import os
+import re
+import resource
 import stat
+import zipfile
 
 import duckdb
 import numpy as np
@@ -20,7 +24,7 @@ from hypothesis import strategies as st
 from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.errors import ConfigError, InputError
 
-from .workbook import xlsx
+from .workbook import FAILED, xlsx
 
 
 def write(path, data):
@@ -255,6 +259,30 @@ def test_no_written_cell_is_a_formula(tmp_path_factory, cells):
     assert not [cell for cell in row if cell[:1] in set("=+-@\t\r\n\0\uff1d\uff0b\uff0d\uff20") and cell]
 
 
+def in_pieces(text):
+    """What a spreadsheet makes of a file if it takes semicolons for separators: quotes inside a cell are letters."""
+    for line in re.split(r"[\r\n]", text):
+        for separator in ";\t":
+            yield from (piece.lstrip('"') for piece in line.split(separator))
+
+
+@settings(max_examples=300)
+@given(st.lists(CELL, min_size=2, max_size=5))
+@example(["x;=cmd|' /C calc'!A0", "y"])
+@example(["x", '";"=1+1'])
+@example(["x", "a\n@x"])
+@example(["x", "a;\t=1"])
+def test_no_written_cell_is_a_formula_where_semicolons_separate(tmp_path_factory, cells):
+    path = tmp_path_factory.mktemp("t") / "t.csv"
+    write_table(path, [f"c{i}" for i in range(len(cells))], [cells])
+    written = path.read_bytes().decode("utf-8-sig")
+    body = written.split("\r\n", 1)[1]
+    assert not [
+        piece for piece in in_pieces(body) if piece[:1] in set("=+-@\uff1d\uff0b\uff0d\uff20") and piece
+    ]
+    assert [list(row) for row in open_table(path).rows()] == [cells]
+
+
 def test_written_files_are_private_and_whole(tmp_path):
     path = tmp_path / "out.csv"
     write_table(path, ["a"], [["1"]])
@@ -348,6 +376,27 @@ def test_every_kind_of_frame(frame):
     assert table.sha256() == table.sha256()
 
 
+@pytest.mark.parametrize(
+    "values",
+    [
+        pa.array([2**30, None], pa.date32()),
+        pa.array([2**62, None], pa.timestamp("s")),
+        pa.array([5, None], pa.timestamp("us", "Nowhere/Land")),
+        pa.array([5, None], pa.duration("ns")),
+        pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b""]).buffers()),
+        pd.Series([np.timedelta64(1, "D"), None], dtype=object),
+        pd.Series([dt.timedelta(1), None], dtype=object),
+    ],
+    ids=["year", "moment", "zone", "duration", "bytes", "numpy", "timedelta"],
+)
+def test_a_value_that_is_no_text_is_named_and_costs_no_other(values):
+    frame = pd.DataFrame({"v": values}) if isinstance(values, pd.Series) else pa.table({"v": values})
+    table = open_table(frame)
+    (batch,) = table.batches()
+    assert list(batch.cells[0].bad) == [0]
+    assert list(table.rows()) == [("",), ("",)]
+
+
 def test_one_shot_readers_can_be_read_twice():
     table = open_table(pa.table({"a": ["1"]}).to_reader())
     assert list(table.rows()) == list(table.rows()) == [("1",)]
@@ -434,6 +483,98 @@ def test_excel(tmp_path):
     assert list(open_table(path, sheet="Other").rows()) == [("y",)]
     with pytest.raises(InputError):
         open_table(path, sheet="missing")
+
+
+def test_excel_reads_the_first_sheet_that_can_be_seen(tmp_path):
+    sheets = {"Old": [["customer_code"], ["CUS_old"]], "Now": [["customer_code"], ["CUS_now"]]}
+    path = xlsx(tmp_path / "in.xlsx", sheets, hidden=["Old"])
+    assert list(open_table(path).rows()) == [("CUS_now",)]
+    assert list(open_table(path, sheet="Old").rows()) == [("CUS_old",)]
+    with pytest.raises(InputError, match="no visible sheet"):
+        open_table(xlsx(tmp_path / "in.xlsx", sheets, hidden=["Old", "Now"]))
+    with pytest.raises(InputError, match="'Old', 'Now'"):
+        open_table(path, sheet="Then")
+
+
+def test_excel_says_what_is_hidden(tmp_path):
+    rows = [["note"], [], ["code", "x", "risk"], ["a", None, "deny"], [], ["b"], ["c"], ["d"]]
+    columns = '<cols><col min="2" max="3" hidden="1"/><col min="5" max="16384" hidden="1"/></cols>'
+    path = xlsx(tmp_path / "in.xlsx", {"S": rows[2:]}, hidden_rows=(1, 3, 4, 6), columns=columns)
+    assert [text.partition(" in the sheet")[0] for text in open_table(path).warnings] == [
+        "2 of 4 rows are hidden",
+        "The column 'x' is hidden",
+        "The column 'risk' is hidden",
+    ]
+    assert "(row 4, 6)" in open_table(path).warnings[0]
+    assert not open_table(xlsx(tmp_path / "in.xlsx", {"S": rows[2:]})).warnings
+
+
+def test_excel_errors_are_no_blank_cells(tmp_path):
+    rows = [["email", "phone"], ["a@x.ng", FAILED], [FAILED, None], ["c@x.ng", "0803"]]
+    (batch,) = open_table(xlsx(tmp_path / "in.xlsx", {"S": rows})).batches()
+    assert [list(cells.bad) for cells in batch.cells] == [[1], [0]]
+    assert batch.lines == [2, 3, 4]
+
+
+def test_excel_keeps_the_types_of_cells_at_any_place(tmp_path):
+    path = xlsx(tmp_path / "in.xlsx", {"S": [[], [None, "a", "b"], [None, "x"], [], [None, None, 0.5]]})
+    table = open_table(path)
+    assert (table.columns, list(table.rows())) == (["", "a", "b"], [("", "x", ""), ("", "", "0.5")])
+    assert lines(table) == [3, 5]
+
+
+SMALL = {"S": [["customer_code", "risk_action"], ["CUS_a", "deny"]]}
+
+
+def test_a_cell_far_away_is_refused_in_bounded_memory(tmp_path):
+    path = xlsx(tmp_path / "in.xlsx", SMALL, far="XFD1048576")
+    with pytest.raises(InputError, match="far away"):
+        open_table(path)
+    assert list(open_table(xlsx(path, SMALL, far="XFD3")).rows()) == [("CUS_a", "deny"), ("", "")]
+    assert resource.getrusage(resource.RUSAGE_CHILDREN).ru_maxrss < 1 << 20  # kilobytes
+
+
+def test_a_workbook_that_unfolds_without_end_is_refused(tmp_path):
+    path = xlsx(tmp_path / "in.xlsx", SMALL)
+    with (
+        zipfile.ZipFile(path, "a", zipfile.ZIP_DEFLATED, compresslevel=1) as book,
+        book.open("x", "w") as part,
+    ):
+        for _ in range(310):
+            part.write(bytes(1 << 20))
+    with pytest.raises(InputError, match="too large"):
+        open_table(path)
+
+
+def test_what_is_no_workbook_is_refused_with_the_reason(tmp_path):
+    with pytest.raises(InputError, match="is not readable"):
+        open_table(write(tmp_path / "in.xlsx", b"PK\x03\x04 and nothing else"))
+    with pytest.raises(InputError, match="is empty"):
+        open_table(xlsx(tmp_path / "in.xlsx", {"S": [[], [None]]}))
+
+
+class Endless:
+    """A stream of Arrow that would never end."""
+
+    def __arrow_c_stream__(self, requested_schema=None):
+        batch = pa.record_batch({"customer_code": pa.nulls(1_000_000, pa.string())})
+        stream = pa.RecordBatchReader.from_batches(batch.schema, itertools.repeat(batch))
+        return stream.__arrow_c_stream__(requested_schema)
+
+
+def test_what_is_too_large_is_refused_before_it_is_read(tmp_path):
+    wide = {f"column {number}": ["1"] for number in range(4_000)}
+    long = pa.table({"customer_code": pa.nulls(30_000_000, pa.null())})
+    pq.write_table(long, tmp_path / "long.parquet")
+    write(tmp_path / "wide.csv", ",".join(wide) + "\n")
+    write(tmp_path / "long.csv", "code\n" + "x\n" * 6_000_000)
+    write(tmp_path / "both.csv", ",".join(list(wide)[:100]) + "\n" + "\r" * 500_000)
+    for source in ("long.parquet", "long.csv", "both.csv", "wide.csv"):
+        with pytest.raises(InputError, match=r"has (more than )?[0-9,]+ (rows|columns)"):
+            open_table(tmp_path / source)
+    for frame in (pd.DataFrame(wide), [wide], long, long.to_pandas(), Endless()):
+        with pytest.raises(InputError, match=r"has (more than )?[0-9,]+ (rows|columns)"):
+            open_table(frame)
 
 
 def test_excel_keeps_fifteen_digits_and_says_so(tmp_path):

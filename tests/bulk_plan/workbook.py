@@ -10,11 +10,19 @@ TYPES = f"{SITE}/package/2006/content-types"
 KIND = "application/vnd.openxmlformats-officedocument.spreadsheetml"
 
 
-def xlsx(path, sheets):
-    """Sheets by name, rows of cells: text as inline strings, numbers as numbers, None as a missing cell."""
+FAILED = object()
+"""A cell whose formula has failed."""
+
+
+def xlsx(path, sheets, *, hidden=(), hidden_rows=(), columns="", far=""):
+    """Sheets by name, rows of cells: text as inline strings, numbers as numbers, None as a missing cell.
+
+    `hidden` are names of sheets, `columns` is what says how columns look, `far` the place of one more cell.
+    """
     parts = {i: f"worksheets/s{i}.xml" for i in range(1, len(sheets) + 1)}
     kinds = [("workbook.xml", "sheet.main"), *((part, "worksheet") for part in parts.values())]
-    names = [f'<sheet name="{n}" sheetId="{i}" r:id="r{i}"/>' for i, n in enumerate(sheets, 1)]
+    state = {n: ' state="hidden"' if n in hidden else "" for n in sheets}
+    names = [f'<sheet name="{n}" sheetId="{i}"{state[n]} r:id="r{i}"/>' for i, n in enumerate(sheets, 1)]
     links = [f'<Relationship Id="r{i}" Type="{REL}/worksheet" Target="{p}"/>' for i, p in parts.items()]
     with zipfile.ZipFile(path, "w") as book:
         types = [f'<Override PartName="/xl/{p}" ContentType="{KIND}.{k}+xml"/>' for p, k in kinds]
@@ -31,8 +39,14 @@ def xlsx(path, sheets):
             "xl/_rels/workbook.xml.rels", f'<Relationships xmlns="{PACKAGE}">{"".join(links)}</Relationships>'
         )
         for part, rows in zip(parts.values(), sheets.values(), strict=True):
-            data = "".join(f'<row r="{r}">{_cells(r, row)}</row>' for r, row in enumerate(rows, 1))
-            data = f"<sheetData>{data}</sheetData>"
+            look = dict.fromkeys(hidden_rows, ' hidden="1"')
+            data = "".join(
+                f'<row r="{r}"{look.get(r, "")}>{_cells(r, row)}</row>' for r, row in enumerate(rows, 1)
+            )
+            if far:
+                number = far.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
+                data += f'<row r="{number}"><c r="{far}"><v>1</v></c></row>'
+            data = f"{columns}<sheetData>{data}</sheetData>"
             book.writestr(f"xl/{part}", f'<worksheet xmlns="{MAIN}">{data}</worksheet>')
     return path
 
@@ -41,7 +55,9 @@ def _cells(number, row):
     text = ""
     for column, value in enumerate(row):
         at = f'r="{chr(65 + column)}{number}"'
-        if isinstance(value, str):
+        if value is FAILED:
+            text += f'<c {at} t="e"><f>NA()</f><v>#N/A</v></c>'
+        elif isinstance(value, str):
             text += f'<c {at} t="inlineStr"><is><t>{value}</t></is></c>'
         elif value is not None:
             text += f"<c {at}><v>{value!r}</v></c>"

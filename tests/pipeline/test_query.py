@@ -6,6 +6,8 @@ import io
 import json
 import os
 import subprocess
+import sys
+import time
 from pathlib import Path
 
 import duckdb
@@ -97,6 +99,68 @@ def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert "DuckDB cannot answer that" in capsys.readouterr().err
 
 
+def test_it_reads_nothing_but_the_copy(command, copy, capsys):
+    for sql in (f"from read_text('{SCRIPT}')", "copy customers to 'out.csv'", "attach 'other.duckdb'"):
+        assert run(command, [sql]) == ExitCode.USAGE
+        assert "can read the copy, and no other file" in capsys.readouterr().err
+    assert run(command, ["set enable_external_access = true"]) != ExitCode.OK
+    assert sorted(path.name for path in copy.parent.iterdir()) == [copy.name]
+
+
+@pytest.mark.parametrize("zone", ["America/New_York", "Africa/Lagos"])
+def test_times_are_utc_whatever_the_zone_of_the_machine(command, copy, capsys, monkeypatch, zone):
+    monkeypatch.setenv("TZ", zone)
+    time.tzset()
+    sql = "select min(created_at) as first, min(created_at)::varchar as said from customers"
+    try:
+        for mode in ([], ["--csv"], ["--json"]):
+            assert run(command, [sql, *mode]) == ExitCode.OK
+            assert capsys.readouterr().out.count("2026-01-01 08:00:00") == 2
+    finally:
+        monkeypatch.undo()
+        time.tzset()
+
+
+NESTED = "select {'a': 1, 'b': [timestamp '2026-01-01']} as v, 'x' as w"
+
+
+def test_structs_and_lists_are_json(command, copy, capsys):
+    assert run(command, [NESTED, "--csv"]) == ExitCode.OK
+    (row,) = csv.DictReader(io.StringIO(capsys.readouterr().out))
+    assert json.loads(row["v"]) == {"a": 1, "b": ["2026-01-01T00:00:00"]}
+    assert run(command, [NESTED]) == ExitCode.OK
+    assert '{"a":1,"b":["2026-01-01T00:00:00"]}' in capsys.readouterr().out
+
+
+def test_rows_that_are_too_wide_for_a_table_stand_one_under_the_other(command, copy, capsys):
+    names = [f"a_column_of_some_length_{number}" for number in range(12)]
+    sql = f"select {', '.join(f'{place} as {name}' for place, name in enumerate(names))}"
+    assert run(command, [sql]) == ExitCode.OK
+    lines = capsys.readouterr().out.splitlines()
+    assert [line.split() for line in lines if line.strip()][1:] == [
+        [name, str(place)] for place, name in enumerate(names)
+    ]
+
+
+STEERS = "\x1b[31m\x07\x9b\u202e\u2066\u200b\u061c\u3164\U000e0041"
+
+
+def test_what_steers_a_terminal_is_not_shown_and_reaches_json_escaped(command, copy, capsys, monkeypatch):
+    sql = "select 'x" + STEERS + "\nNext: y' as \"n" + STEERS + '"'
+    assert run(command, [sql]) == ExitCode.OK
+    shown = capsys.readouterr().out
+    assert run(command, [sql, "--json"]) == ExitCode.OK
+    text = capsys.readouterr().out
+    assert json.loads(text)["rows"] == [[f"x{STEERS}\nNext: y"]]
+    assert run(command, [sql, "--csv"]) == ExitCode.OK
+    assert STEERS in capsys.readouterr().out  # a file is exact
+    monkeypatch.setattr("sys.stdout.isatty", lambda: True, raising=False)
+    assert run(command, [sql, "--csv"]) == ExitCode.OK
+    for said in (shown, text, capsys.readouterr().out):
+        assert not set("\x1b\x07\x9b\u202e\u2066\u200b\u061c\u3164\U000e0041") & set(said)
+        assert "\nNext" not in said
+
+
 def test_a_table_needs_no_more_than_its_name(command, copy, capsys):
     assert run(command, ["select count(*) as n from customers", "--json"]) == ExitCode.OK
     assert "[[60]]" in capsys.readouterr().out
@@ -172,6 +236,31 @@ def test_a_reader_of_the_csv_may_leave_early(copy, question):
     with child.stderr:
         assert child.stderr.read() == b""
     assert child.wait() == ExitCode.OK
+
+
+@pytest.mark.parametrize(
+    ("mode", "closed"), [("", ">&-"), ("--csv", ">&-"), ("--json", "2>&-"), ("--json", "<&- >&- 2>&-")]
+)
+def test_a_closed_stream_changes_no_outcome(copy, mode, closed):
+    # Started as a user does it: the shared processes of `python()` need streams of their own.
+    line = f"{sys.executable} {SCRIPT} 'select 1 as x' {mode} {closed}"
+    done = subprocess.run(
+        ["sh", "-c", line], capture_output=True, check=False, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+    )  # fmt: skip
+    assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
+    assert bool(done.stdout) is (">&-" not in closed.split())
+
+
+def test_ascii_streams_change_no_outcome_and_no_data(copy):
+    def ask(*mode):
+        return subprocess.run(
+            [python(), str(SCRIPT), "select 'Òké €' as x", *mode], capture_output=True, check=True,
+            env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "PYTHONIOENCODING": "ascii"},
+        ).stdout  # fmt: skip
+
+    assert b"x" in ask()
+    assert ask("--csv").decode().splitlines() == ['"x"', "Òké €"]
+    assert json.loads(ask("--json").splitlines()[-1])["rows"] == [["Òké €"]]
 
 
 def test_no_copy_yet_says_how_to_make_one(command, tmp_path, monkeypatch, capsys):

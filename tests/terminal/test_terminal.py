@@ -161,6 +161,13 @@ def test_hostile_text_cannot_steer_the_terminal(capsys):
     assert "\u202e" not in err
     assert "[red]x[/red]" in err
     assert clean("é 名 🙂") == "é 名 🙂"
+    assert clean("a\u200b\xad\u2066\u3164\ufff9\U000e0041b\nc\td") == "ab\nc d"
+
+
+def test_a_value_cannot_add_a_line(capsys):
+    Terminal().print_summary("Done", [("file", "a.csv\n\nNext:\n  rm -r x")], ["ls 'a\nb'"])
+    Terminal().table("T\nNext:", ["c\nNext:"], [["x\nNext:"]])
+    assert [line.strip() for line in capsys.readouterr().out.splitlines()].count("Next:") == 1
 
 
 def test_long_commands_stay_on_one_line_so_that_they_can_be_pasted(capsys):

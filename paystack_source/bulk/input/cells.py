@@ -29,6 +29,9 @@ LOST_DIGITS: Final = (
 )
 NOT_TEXT: Final = "holds bytes or another value that is not text"
 
+# What Arrow raises for a value that Python has no value for.
+_NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowException)
+
 # Whole numbers up to here are exact in a float of so many bits; spreadsheets keep 15 digits.
 _EXACT: Final = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 SPREADSHEET_EXACT: Final = 1e15
@@ -49,7 +52,7 @@ class Batch:
     """Some consecutive rows of an input, its columns in order.
 
     `lines` is where each row starts in the file (None for frames and Parquet). `problems` are rows that have too few
-    or too many cells; their cells are blank here.
+    or too many cells.
     """
 
     first_row: int
@@ -79,12 +82,32 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     if pa.types.is_floating(kind):
         return cells_of(array.to_pylist(), _EXACT[kind.bit_width])
     text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_string(kind)
-    if text or pa.types.is_integer(kind) or pa.types.is_null(kind):
+    broken = text and not _is_utf8(array)
+    if not broken and (text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         return Cells(pc.fill_null(array.cast(pa.string()), ""), numbers=pa.types.is_integer(kind))
-    found = array.to_pylist()
+    try:
+        found = array.to_pylist()
+    except _NOT_IN_PYTHON:
+        found = [_python_value(scalar) for scalar in array]
     if pa.types.is_nested(kind):  # a struct has all the fields of its column: a null one was never there
         found = [without_nulls(value) for value in found]
     return cells_of(found)
+
+
+def _is_utf8(array: pa.Array) -> bool:
+    try:
+        array.validate(full=True)
+    except pa.ArrowInvalid:
+        return False
+    return True
+
+
+def _python_value(scalar: pa.Scalar) -> Any:
+    """The value in Python; bytes for what Python has no value for, e.g. a date after the year 9999."""
+    try:
+        return scalar.as_py()
+    except _NOT_IN_PYTHON:
+        return b""
 
 
 def without_nulls(value: Any) -> Any:
@@ -168,6 +191,7 @@ def _time(value: Any, _exact: float) -> tuple[str, str]:
 _OTHERS: Final = (bool, np.bool_, datetime, date, time)
 _NUMBERS: Final = (int, float, Decimal, np.number)
 _BY_TYPE: Final[tuple[tuple[Any, Callable[[Any, float], tuple[str, str]]], ...]] = (
+    (np.timedelta64, lambda _value, _exact: ("", NOT_TEXT)),  # NumPy counts it among the numbers
     ((bool, np.bool_), lambda value, _: (str(bool(value)).lower(), "")),
     (_NUMBERS, _number),
     ((datetime, date, time), _time),

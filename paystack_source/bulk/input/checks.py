@@ -1,4 +1,4 @@
-"""Checks an input: which column is which, and every cell, a batch of columns at a time. Pure, no request.
+"""Checks every cell of an input, a batch of columns at a time. Pure, no request.
 
 Every bad cell is noted with its line, column and reason; nothing stops at the first. What Paystack holds is never
 wrong, however odd: where it may be that, the cell is only doubted, and `plan.matching` decides. Secret cells leave here
@@ -9,10 +9,7 @@ as a hash under a key that lives as long as the planning (so that duplicates are
 
 from __future__ import annotations
 
-import difflib
 import hashlib
-import re
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -20,24 +17,24 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.input.header import either
 from paystack_source.bulk.input.lengths import UnusualLengths
 from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
-from paystack_source.errors import InputError, Problem
+from paystack_source.errors import Problem
 from paystack_source.values import json_text, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Sequence
+    from collections.abc import Sequence
 
     from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import InputTable
+    from paystack_source.bulk.input.header import ColumnMapping
 
+LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
+"""What a cell looks like that names a customer by this identifier."""
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
 
-# What no column is called; it is not shown, because it may be a customer's.
-_DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
-_SHOWN_NAMES: Final = 12
-_SHOWN_LENGTH: Final = 40
 _EXAMPLES: Final = 5
 
 _PLACEHOLDER: Final = (
@@ -51,111 +48,6 @@ DOUBTS: Final = pa.schema(
     [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
 )
 """Cells that are right only if Paystack holds just that. Without a reason: only the spaces around the value are odd."""
-
-# -- the header ----------------------------------------------------------------------------------------------
-
-
-@dataclass(frozen=True, slots=True)
-class ColumnMapping:
-    """Which input column feeds which column of the operation (by position), and which feed none."""
-
-    columns: dict[str, int]
-    ignored: list[str]
-    warnings: list[str]
-
-
-def map_columns(
-    operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
-) -> ColumnMapping:
-    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
-
-    The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
-    option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
-    """
-    found, problems = _find(operation, names)
-    if not found and any(_DATA.search(name) for name in names):
-        said = "the first line holds data; it must name the columns"
-        advice = "Put a line with the columns' names above the data (docs/bulk-input.md)."
-        raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
-    ignored = [name for index, name in enumerate(names) if index not in found.values()]
-    near = _near(operation, ignored, found)
-
-    def hints(*wanted: str) -> str:
-        return "".join(
-            f"; {name!r}? did you mean {one!r}"
-            for one in wanted
-            for name, target in near.items()
-            if target == one
-        )
-
-    present = {*found, *given}
-    missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
-    problems += [Problem(None, name, f"the column {name} is missing{hints(name)}") for name in missing]
-    identifiers, fields = operation.identifiers, [c.name for c in operation.fields]
-    if operation.identifier_required and not missing and not present.intersection(identifiers):
-        said = f"a column {_either(identifiers)} is missing{hints(*identifiers)}"
-        problems.append(Problem(None, "", said))
-    if operation.name == "update" and not problems and not present.intersection(fields):
-        problems.append(Problem(None, "", f"nothing to set: give {_either(fields)}{hints(*fields)}"))
-    if problems:
-        raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
-    warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
-    return ColumnMapping(found, ignored, warnings)
-
-
-def _compared(name: str) -> str:
-    """The name as it is compared; "" if it begins with `_`: we or dlt added that column, it is no customer's."""
-    name = name.strip("\ufeff\u200b ")
-    return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
-
-
-def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
-    compared = [_compared(name) for name in names]
-    problems = [
-        Problem(None, name, "stands in the header more than once")
-        for name in dict.fromkeys(names)
-        if _compared(name) and compared.count(_compared(name)) > 1
-    ]
-    found: dict[str, int] = {}
-    for column in operation.columns:
-        aliases = {_compared(alias) for alias in column.aliases}
-        exact = [index for index, name in enumerate(compared) if name == _compared(column.name)]
-        hits = exact or [index for index, name in enumerate(compared) if name in aliases]
-        if hits:
-            found[column.name] = hits[0]
-        if len(hits) > 1 and not exact:
-            both = " and ".join(repr(names[index]) for index in hits)
-            said = f"{both} may both be {column.name}; rename one of them"
-            problems.append(Problem(None, column.name, said))
-    return found, problems
-
-
-def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
-    """Unused input columns that look like a column of the operation that was not found."""
-    lacking = [column for column in operation.columns if column.name not in found]
-    known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
-    close = {name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75) for name in ignored}
-    return {name: known[hits[0]] for name, hits in close.items() if hits}
-
-
-def _advice(names: list[str], missing: list[str]) -> str:
-    """What to do about a header: the columns that are there, and the option that stands in for one."""
-    shown = [name.strip()[:_SHOWN_LENGTH] for name in names if not _DATA.search(name)][:_SHOWN_NAMES]
-    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
-    advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""
-    if "risk_action" in missing:
-        advice += "For all rows alike give --risk-action allow, deny or default; else add"
-    else:
-        advice += "Rename or add"
-    return f"{advice} the columns (docs/bulk-input.md) and plan again."
-
-
-def _either(names: Iterable[str]) -> str:
-    *most, last = names
-    return f"{', '.join(most)} or {last}" if most else last
-
-
-# -- the cells -----------------------------------------------------------------------------------------------
 
 
 class Checker:
@@ -184,6 +76,11 @@ class Checker:
         self._defaults = {c.name: c.default for c in operation.columns if c.default} | given
         self._key = key
         self._as_held = as_held
+        self._columns = mapping.columns | (
+            {} if mapping.mixed is None else dict.fromkeys(operation.identifiers, mapping.mixed)
+        )
+        self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
+        """The identifiers that customers are named by."""
         self._numeric: set[str] = set()
         self._placeholders = 0
         self._examples: list[str] = []  # their first lines
@@ -262,16 +159,12 @@ class Checker:
 
     def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
-        index = self.mapping.columns.get(column.name)
-        if index is None:
-            text = pa.array(np.full(self._batch.size, ""), pa.string())
-        else:
-            # What Paystack held may begin or end with a space; an undo puts that back too.
-            exact = self._as_held and column.kind in ("phone", "name")
-            text = self._batch.columns[index] if exact else cells[index]
-            self._types(column, self._batch.cells[index], text)
+        index = self._columns.get(column.name)
+        text = self._text(column, index, cells)
         blank = pc.equal(text, "")
         rest = ~self._skip
+        if index is not None:
+            rest[list(self._batch.cells[index].bad)] = False  # what is wrong with these was said
         if index is not None and (wanted := self._given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
             said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
@@ -293,6 +186,34 @@ class Checker:
             fits = pc.match_substring_regex(value, "^[0-9]{1,18}$")
             value = pc.if_else(fits, value, None).cast(pa.int64())
         return self._hidden(value) if column.secret else (value,)
+
+    def _text(self, column: InputColumn, index: int | None, cells: list[pa.Array]) -> pa.Array:
+        """The column's cells. What the types of the cells say is noted here; text has lost it."""
+        if index is None:
+            return pa.array(np.full(self._batch.size, ""), pa.string())
+        if index == self.mapping.mixed:
+            text = self._of_identifier(column.name, cells[index])
+        else:
+            # What Paystack held may begin or end with a space; an undo puts that back too.
+            exact = self._as_held and column.kind in ("phone", "name")
+            text = self._batch.columns[index] if exact else cells[index]
+        if column.name in self.mapping.columns:
+            self._types(column, self._batch.cells[index], text)
+        return text
+
+    def _of_identifier(self, name: str, cells: pa.Array) -> pa.Array:
+        """The cells of the mixed column that look like this identifier, the others blank.
+
+        A cell that looks like no other is taken for what the column's name says.
+        """
+        own = name in self.mapping.columns
+        others = [other for other in LOOKS_LIKE if other not in self.mapping.columns]
+        looks = [pc.match_substring_regex(cells, LOOKS_LIKE[other]) for other in (others if own else [name])]
+        here = np.any([_mask(one) for one in looks], axis=0) ^ own
+        text = pc.if_else(pa.array(here), cells, "")
+        if pc.any(pc.not_equal(text, "")).as_py():
+            self.identifiers.add(name)
+        return text
 
     def _types(self, column: InputColumn, cells: Cells, text: pa.Array) -> None:
         """Notes what the types of the cells say; text has lost it."""
@@ -373,10 +294,10 @@ class Checker:
         if self.operation.identifier_required:
             named = [staged[name] for name in ("code", "email", "id") if name in staged]
             nobody = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
-            given = [name for name in self.operation.identifiers if name in self.mapping.columns]
+            given = [name for name in self.operation.identifiers if name in self._columns]
             if not any(self.operation.by_column[name].required for name in given):
-                where = np.flatnonzero(nobody & ~self._skip).tolist()
-                self._add(where, None, f"names no customer: {_either(given)} is blank")
+                where = set(np.flatnonzero(nobody & ~self._skip).tolist()) - self._wrong
+                self._add(sorted(where), None, f"names no customer: {either(given)} is blank")
         index = self.mapping.columns.get("account_number")
         if index is not None and "f_country" in staged:
             other = pc.match_substring_regex(cells[index], "^([0-9]{5,9}|[0-9]{11,20})$")
@@ -393,7 +314,7 @@ class Checker:
         """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
         doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
-        spaced = _mask(pc.not_equal(self._batch.columns[self.mapping.columns[column.name]], trimmed))
+        spaced = _mask(pc.not_equal(self._batch.columns[self._columns[column.name]], trimmed))
         self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
         return pc.if_else(pa.array(left), pa.scalar(None, pa.string()), value) if doubted else value
 
@@ -421,7 +342,7 @@ class Checker:
         *,
         doubt: bool = False,
     ) -> None:
-        index = None if column is None else self.mapping.columns.get(column.name)
+        index = None if column is None else self._columns.get(column.name)
         name = self._table.columns[index] if index is not None else column.name if column is not None else ""
         doubt = doubt and column is not None and self._may_be_held(column)
         if not doubt:

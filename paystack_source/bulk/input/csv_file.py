@@ -2,7 +2,8 @@
 
 The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off
 again. `+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was
-`'+234…`.
+`'+234…`. Where lists are separated by semicolons, a spreadsheet cuts our cells at semicolons, tabs and ends of lines,
+also inside quotes; what follows one is guarded in the same way.
 """
 
 from __future__ import annotations
@@ -30,6 +31,10 @@ if TYPE_CHECKING:
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
 _NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
 _GUARDED: Final = f"^'+[{_STARTS}]"
+_CUT: Final = '([;\\t\\r\\n]"*)'
+_NEEDS_INNER_GUARD: Final = re.compile(f"{_CUT}(?='*[{_STARTS}])")
+_INNER_GUARD: Final = re.compile(f"{_CUT}'(?='*[{_STARTS}])")
+_GUARDED_INSIDE: Final = f"{_CUT}'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
 _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
@@ -50,15 +55,21 @@ MAX_CELL: Final = 1_000_000
 
 def guard_formula(text: str) -> str:
     """The cell as it is written: with an apostrophe in front if a spreadsheet might run it."""
-    return "'" + text if _NEEDS_GUARD.match(text) else text
+    inside = _NEEDS_INNER_GUARD.sub(r"\1'", text)
+    return "'" + inside if _NEEDS_GUARD.match(text) else inside
 
 
 def unguard(column: pa.Array) -> pa.Array:
     """The cells as they were before `guard_formula`."""
-    if not pc.any(pc.starts_with(column, "'")).as_py():
+    if not pc.any(pc.match_substring(column, "'")).as_py():
         return column
     guarded = pc.match_substring_regex(column, _GUARDED)
-    return pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
+    column = pc.if_else(guarded, pc.utf8_slice_codeunits(column, 1), column)
+    inside = pc.match_substring_regex(column, _GUARDED_INSIDE)
+    if not pc.any(inside).as_py():
+        return column
+    plain = [_INNER_GUARD.sub(r"\1", text) for text in column.filter(inside).to_pylist()]
+    return pc.replace_with_mask(column, inside, pa.array(plain, pa.string()))
 
 
 def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
@@ -121,26 +132,44 @@ class CsvFile:
             raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=self.name)
         self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
+    def lines(self) -> int:
+        """About how many lines there are: no more rows than these can follow."""
+        ends = [0, 0]
+        with self._snapshot.open() as file:
+            while data := file.read(_CHUNK):
+                ends = [ends[0] + data.count(b"\n"), ends[1] + data.count(b"\r")]
+        return max(ends)
+
     def batches(self) -> Iterator[Batch]:
         """The data rows. Raises `InputError` where quotes are broken: nothing after them can be trusted."""
         width = len(self.columns)
         records = itertools.islice(self._records(), 1, None)
         row = 1
         while part := list(itertools.islice(records, _ROWS)):
-            problems = [self._uneven(line, len(record)) for line, record in part if len(record) != width]
-            blank = [""] * width  # an uneven row keeps its number
-            rows = [record if len(record) == width else blank for _, record in part]
+            problems = [
+                self._uneven(line, number, len(record))
+                for number, (line, record) in enumerate(part, row)
+                if len(record) != width
+            ]
+            rows = [record if len(record) == width else self._evened(record) for _, record in part]
             cells = [Cells(unguard(pa.array(column, pa.string()))) for column in zip(*rows, strict=True)]
             yield Batch(row, len(part), cells, [line for line, _ in part], problems)
             row += len(part)
 
-    def _uneven(self, line: int, cells: int) -> Problem:
+    def _evened(self, record: list[str]) -> list[str]:
+        """The cells of an uneven row under the header's columns, so that nothing of it is lost."""
+        last = len(self.columns) - 1
+        if len(record) > last:
+            return [*record[:last], self.delimiter.join(record[last:])]
+        return record + [""] * (last + 1 - len(record))
+
+    def _uneven(self, line: int, row: int, cells: int) -> Problem:
         if cells < len(self.columns):
             said = f"has too few cells: {cells} where the header has {len(self.columns)}"
         else:
             quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
             said = f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
-        return Problem(line, "", said)
+        return Problem(line, "", said, row=row)
 
     def _open(self) -> TextIO:
         return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")

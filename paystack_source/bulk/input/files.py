@@ -22,9 +22,10 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of, column_cells
+from paystack_source.bulk.input.cells import Batch, Cells, cells_of, column_cells
 from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
 from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.input.workbook import Workbook
 from paystack_source.errors import ConfigError, InputError, Problem
 
 if TYPE_CHECKING:
@@ -33,6 +34,10 @@ if TYPE_CHECKING:
     import pandas as pd
 
 _ROWS: Final = 65_536
+MOST_ROWS: Final = 5_000_000
+"""Six days of requests at the quota of a live key."""
+MOST_COLUMNS: Final = 1_000
+MOST_CELLS: Final = 40_000_000
 Format = Literal["csv", "parquet", "excel", "frame"]
 
 
@@ -92,6 +97,7 @@ def open_table(
             return _open_excel(source, sheet)
         return _open_csv(source, encoding, delimiter)
     frame = _frame(source)
+    _check_size("the frame", *frame.shape)
     if keep:
         frame = _copied(frame)
     columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
@@ -148,8 +154,23 @@ def _kind(snapshot: FileSnapshot) -> Format:
     return "csv"
 
 
+def _check_size(name: str, rows: int, columns: int) -> None:
+    """Refuses what nobody means to send before it takes the time and the memory that it would need."""
+    said = ""
+    if columns > MOST_COLUMNS:
+        said = f"has {columns:,} columns; at most {MOST_COLUMNS:,} can be read"
+    elif rows > MOST_ROWS:
+        said = f"has more than {MOST_ROWS:,} rows; that is more than can be planned at once"
+    elif rows * columns > MOST_CELLS:
+        said = f"has {rows:,} rows of {columns:,} columns; at most {MOST_CELLS:,} cells can be read"
+    if said:
+        advice = "Leave out the columns that are not needed, or cut it into several files."
+        raise InputError([Problem(None, "", said)], name=name, advice=advice)
+
+
 def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> InputTable:
     file = CsvFile(snapshot, encoding, delimiter)
+    _check_size(file.name, file.lines(), len(file.columns))
     return InputTable(
         file.name,
         "csv",
@@ -166,9 +187,11 @@ def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | Non
 def _open_parquet(snapshot: FileSnapshot) -> InputTable:
     path = snapshot.path
     try:
-        columns = pq.read_schema(snapshot.open()).names
+        about = pq.read_metadata(snapshot.open())
+        columns = about.schema.to_arrow_schema().names
     except pa.ArrowException as error:
         raise InputError([Problem(None, "", f"is not readable Parquet: {error}")], name=path.name) from None
+    _check_size(path.name, about.num_rows, len(columns))
 
     def read() -> Iterator[Batch]:
         with pq.ParquetFile(snapshot.open()) as file:
@@ -178,42 +201,18 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
 
 
 def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
-    path = snapshot.path
-    try:
-        import python_calamine  # noqa: PLC0415 - optional
-    except ImportError:
-        raise ConfigError(
-            "Reading Excel needs one more package",
-            advice="pip install 'paystack-source[excel]', or save the sheet as CSV (UTF-8).",
-        ) from None
-    try:
-        book = python_calamine.CalamineWorkbook.from_filelike(snapshot.open())
-        name = sheet or book.sheet_names[0]
-        cells = book.get_sheet_by_name(name).to_python(skip_empty_area=False)
-    except (python_calamine.CalamineError, IndexError) as error:
-        raise InputError([Problem(None, "", f"is not readable: {error}")], name=path.name) from None
-    start = next((i for i, row in enumerate(cells) if any(cell != "" for cell in row)), None)
-    if start is None:
-        raise InputError([Problem(1, "", f"sheet {name} is empty; it needs a header row")], name=path.name)
-    columns: list[str] = cells_of(cells[start]).text.to_pylist()
-    while columns and not columns[-1]:
-        columns.pop()
-    rows = [
-        (i + 1, row[: len(columns)]) for i, row in enumerate(cells) if i > start and any(c != "" for c in row)
-    ]
-
-    def read() -> Iterator[Batch]:
-        for begin in range(0, len(rows), _ROWS):
-            part = rows[begin : begin + _ROWS]
-            cells = [
-                cells_of(column, SPREADSHEET_EXACT) for column in zip(*(row for _, row in part), strict=True)
-            ]
-            yield Batch(begin + 1, len(part), cells, [line for line, _ in part])
-
-    table = InputTable(path.name, "excel", columns, read, lambda: snapshot.sha256, path=path, sheet=name)
-    if sheet is None and len(book.sheet_names) > 1:
-        table.warnings.append(f"{path.name} has {len(book.sheet_names)} sheets; only {name!r} was read.")
-    return table
+    book = Workbook(snapshot, sheet)
+    _check_size(snapshot.path.name, sum(batch.size for batch in book.batches), len(book.columns))
+    return InputTable(
+        snapshot.path.name,
+        "excel",
+        book.columns,
+        lambda: iter(book.batches),
+        lambda: snapshot.sha256,
+        path=snapshot.path,
+        sheet=book.sheet,
+        warnings=book.warnings,
+    )
 
 
 # -- frames --------------------------------------------------------------------------------------------------
@@ -229,8 +228,10 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
         return pd.DataFrame(source, dtype=object)  # a number next to a gap stays a whole number
     try:
         if isinstance(source, pa.RecordBatchReader):
-            return source.read_all()
-        if hasattr(source, "__arrow_c_stream__") or hasattr(source, "__arrow_c_array__"):
+            return _read_stream(source)
+        if hasattr(source, "__arrow_c_stream__"):
+            return _read_stream(pa.RecordBatchReader.from_stream(source))
+        if hasattr(source, "__arrow_c_array__"):
             return pa.table(source)
     except (pa.ArrowException, TypeError, ValueError):  # one column without a name: a Series, an Arrow array
         pass
@@ -238,6 +239,16 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
         f"A {type(source).__name__} is no table",
         advice='Give a frame with named columns, e.g. frame[["customer_code"]], or a path.',
     )
+
+
+def _read_stream(stream: pa.RecordBatchReader) -> pa.Table:
+    """All of it, a batch at a time: a stream does not say how long it is."""
+    batches, rows = [], 0
+    for batch in stream:
+        rows += batch.num_rows
+        _check_size("the frame", rows, batch.num_columns)
+        batches.append(batch)
+    return pa.Table.from_batches(batches, stream.schema)
 
 
 def _is_pandas(source: Any) -> bool:

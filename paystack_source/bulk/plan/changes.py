@@ -136,7 +136,8 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   coalesce({_locked(m)}, false) AS locked,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
-  CASE WHEN i.blank THEN 'blank row' WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
+  CASE WHEN l.row IS NOT NULL THEN 'left out: something is wrong with it' WHEN i.blank THEN 'blank row'
+    WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
 FROM input i
 LEFT JOIN who w USING (row)
@@ -144,6 +145,7 @@ LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 LEFT JOIN merged m ON m.row = i.row
 LEFT JOIN duplicates d ON d.row = i.row
+LEFT JOIN left_out l ON l.row = i.row
 ORDER BY i.row
 """).to_arrow_reader(_BATCH)
 

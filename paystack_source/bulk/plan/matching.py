@@ -9,6 +9,7 @@ Tables, in the order in which they are made:
     current     live where there is one, else base
     who         row -> the customer's code, and an identity that duplicates share
     duplicates  row -> the first row for the same customer, and whether the two ask for the same
+    left_out    rows of the input that are not planned, because something is wrong with them
 """
 
 # ruff: noqa: S608  # every name and condition is made here; values are bound or come from tables
@@ -119,7 +120,7 @@ WHERE d.reason <> '' AND NOT ({held})
 """
 
 _DUPLICATES: Final = """
-CREATE TABLE duplicates AS
+CREATE OR REPLACE TABLE duplicates AS
 WITH several AS (
   SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
 ), named AS (
@@ -182,6 +183,7 @@ class Matching:
         """Makes the table `input` for batches of this schema."""
         self.create("input", schema)
         self.create("doubts", DOUBTS)
+        self.con.execute("CREATE TABLE left_out (row BIGINT, line BIGINT)")
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             if name not in schema.names:
                 self.con.execute(f"ALTER TABLE input ADD COLUMN {name} {kind}")
@@ -377,6 +379,24 @@ class Matching:
             said = f"asks for something else for the same customer than {self.counted_in}"
             yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
+    def contradicting(self) -> list[tuple[int, int]]:
+        """Row and line of all rows that ask for different things for one customer: none of them is surely meant."""
+        several = "SELECT identity FROM who JOIN duplicates USING (row) WHERE differs"
+        query = f"SELECT row, i.line FROM who JOIN input i USING (row) WHERE identity IN ({several})"
+        return self.con.execute(query).fetchall()
+
+    def leave_out(self, rows: dict[int, int]) -> None:
+        """Takes all these rows (with their lines) out of the plan. They become blank: the others keep their place."""
+        places = {"row": list(rows.keys()), "line": list(rows.values())}
+        self.con.execute("DELETE FROM left_out")
+        self.append(
+            "left_out", pa.table(places, schema=pa.schema([("row", pa.int64()), ("line", pa.int64())]))
+        )
+        self.con.execute("DELETE FROM input WHERE row IN (SELECT row FROM left_out)")
+        self.con.execute("DELETE FROM doubts WHERE row IN (SELECT row FROM left_out)")
+        self.con.execute("INSERT INTO input BY NAME SELECT row, line, true AS blank FROM left_out")
+        self._identify()
+
     # -- what `changes` needs as well ------------------------------------------------------------------------
 
     def problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
@@ -386,7 +406,7 @@ class Matching:
     def create(self, table: str, schema: pa.Schema) -> None:
         """Makes an empty table."""
         self.con.register("part", schema.empty_table())
-        self.con.execute(f"CREATE TABLE {table} AS SELECT * FROM part")
+        self.con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM part")
         self.con.unregister("part")
 
     def append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:

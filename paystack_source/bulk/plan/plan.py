@@ -72,12 +72,16 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input row is exactly one of to_send, noop and duplicates; `drifted` and `unknown_old` are among them."""
+    """Every input row is exactly one of to_send, noop, duplicates and left_out.
+
+    `drifted` and `unknown_old` are among them.
+    """
 
     rows: int = 0
     to_send: int = 0
     noop: int = 0
     duplicates: int = 0
+    left_out: int = 0
     drifted: int = 0
     unknown_old: int = 0
     requests: int = 0

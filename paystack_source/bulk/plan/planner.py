@@ -7,25 +7,28 @@ plan.rows()               # old and new values of each row
 
 from __future__ import annotations
 
+import itertools
 import secrets
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, Final
 
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker, map_columns
+from paystack_source.bulk.input.checks import KEPT, Checker
 from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
+from paystack_source.bulk.plan.left_out import write_left_out
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
+from paystack_source.bulk.plan.options import PlanOptions, checked, not_default
 from paystack_source.bulk.plan.plan import (
     ROW_SCHEMA,
     Confirmation,
@@ -54,32 +57,12 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
 
+__all__ = ["PlanOptions", "make_plan"]
+
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
-
-
-class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to plan.
-
-    `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
-    copy to compare with and a minute of quota suffices; else those whose copy is old or missing, within the same
-    limit. `key_mode` and `account` are taken from the client and the copy where they are not given. `switches`
-    are those of the command line that say where: a later command about this plan needs them as well.
-    """
-
-    risk_action: str | None = None
-    only_missing: bool = False
-    metadata: Literal["merge", "replace"] = "merge"
-    refresh: Literal["auto", "live", "never"] = "auto"
-    sheet: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
-    quota: float | None = None
-    quota_share: float = 1.0
-    key_mode: Literal["live", "test"] | None = None
-    account: int | None = None
-    undo_of: str | None = None
-    switches: dict[str, bool | str] = {}
+_CONTRADICTS: Final = "another row asks for something else for the same customer"
+_FEW: Final = 10  # so few rows are no large share of anything
 
 
 def make_plan(  # noqa: PLR0913 - what is planned, against what, when
@@ -102,7 +85,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
     applied once; None: a new one. `customers` is how many the account has; None: as many as the copy.
     """
-    chosen = _checked(options or PlanOptions(), found := find_operation(operation))
+    chosen = checked(options or PlanOptions(), found := find_operation(operation))
     path = Path(out)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
@@ -115,7 +98,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         private_file(path) as file,
         PlanWriter(file) as writer,
     ):
-        planner.run(con, writer, copy, on_fetch)
+        planner.run(con, writer, copy, on_fetch, path)
         return Plan(FileSnapshot(file, path), table)
 
 
@@ -155,8 +138,12 @@ class _Planner:
         writer: PlanWriter,
         copy: CustomerCopy | None,
         on_fetch: Callable[[int], None] | None,
+        out: Path,
     ) -> None:
-        """Writes the plan. Raises `InputError` with everything that is wrong, and then writes nothing."""
+        """Writes the plan, and beside `out` the rows that are left out.
+
+        Raises `InputError` with everything that is wrong, and then writes nothing.
+        """
         if copy is None:
             no_copy(con)
         else:
@@ -165,14 +152,11 @@ class _Planner:
         matching = self._matching(con)
         checker = self._check(matching)
         matching.look_up()
-        if not self.problem_count and not (self.about is not None and matching.doubted()):
-            self._refresh(matching, on_fetch)
+        self._refresh(matching, on_fetch)
         matching.drop_what_is_held()
-        self._collect(matching.problems(KEPT))
-        self._collect(merge_metadata(matching))
+        self._find_problems(matching)
         if self.problem_count:
-            self.problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
-            raise InputError(self.problems[:KEPT], count=self.problem_count, name=self.table.name)
+            self._leave_out(matching, out)
         counts, guarded = self._write(matching, writer)
         self.warnings += [*self.mapping.warnings, *checker.warnings, *self._remarks(matching, counts)]
         writer.close(self._header(counts, guarded))
@@ -203,8 +187,47 @@ class _Planner:
             matching.append("input", checker.check(batch))
             matching.append("doubts", checker.doubts)
         self.problems, self.problem_count = checker.problems, checker.count
+        matching.has = {name.removeprefix("customer_") for name in checker.identifiers}
         self.rows = checker.rows
         return checker
+
+    def _find_problems(self, matching: Matching) -> None:
+        for count, problems in itertools.chain(matching.problems(KEPT), merge_metadata(matching)):
+            self.problem_count += count
+            self.problems += problems
+
+    def _leave_out(self, matching: Matching, out: Path) -> None:
+        """Leaves out the rows with problems and writes them into a file beside `out`.
+
+        Raises `InputError` if the options do not want it, or if no row would be left.
+        """
+        found: list[Problem] = []
+        while self.problem_count:  # what was left out may have told who another row means
+            everything = self.problem_count == len(self.problems)
+            if not everything or not self.options.leave_out_problems:
+                raise self._input_error(self.problems, self.problem_count)
+            found += self.problems
+            found += [matching.problem(*place, "", _CONTRADICTS) for place in matching.contradicting()]
+            matching.leave_out({p.row: p.line or p.row for p in found if p.row is not None})
+            self.problems, self.problem_count = [], 0
+            self._find_problems(matching)
+        if not matching.one("SELECT count(*) FROM input WHERE NOT blank")[0]:
+            raise self._input_error(found, len(found))
+        file = write_left_out(self.table, found, out, self._secret_columns())
+        number = len({problem.row for problem in found})
+        self.warnings.append(
+            f"{number:,} rows are left out, because something is wrong with them. Correct them in {file} and plan that "
+            "file in the same way."
+        )
+
+    def _input_error(self, problems: list[Problem], count: int) -> InputError:
+        problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
+        return InputError(problems[:KEPT], count=count, name=self.table.name)
+
+    def _secret_columns(self) -> set[str]:
+        """The input's names of the columns whose values rest nowhere."""
+        mapped = self.mapping.columns
+        return {self.table.columns[mapped[name]] for name in self.operation.secret_fields if name in mapped}
 
     def _refresh(self, matching: Matching, on_fetch: Callable[[int], None] | None) -> None:
         """Reads customers from Paystack, as far as the options want it and allow it."""
@@ -216,16 +239,24 @@ class _Planner:
         if how == "never" or self.client is None or self.operation.name == "deactivate-authorization":
             return
         keys = matching.to_read("all") if how == "live" else self._keys(matching)
+        # What is wrong is said at once, but nobody waits an hour to hear of a typing error.
+        in_haste = len(keys) > self._most() and not self.options.leave_out_problems
+        if in_haste and (self.problem_count or (self.about is not None and matching.doubted())):
+            return
         odd = set(matching.to_read("doubted"))
         # Odd values first: if one of them is wrong, the rest need not be read.
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
-            if part and not (self.about is None and part[0] not in odd and matching.doubted()):
+            if part and not (in_haste and part[0] not in odd and matching.doubted()):
                 found = read_live(self.client, part, on_progress=on_fetch)
                 self.refreshed += matching.add_live(self._of_one_account(found))
 
+    def _most(self) -> int:
+        """How many customers are read without being asked to: a minute of quota."""
+        return int(self._per_minute()) or QUOTA_BY_MODE[self.mode or "live"]
+
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
-        most = int(self._per_minute()) or QUOTA_BY_MODE[self.mode or "live"]
+        most = self._most()
         keys: list[str] = []
         if self.about is not None and self.operation.compared:
             keys = matching.to_read("all", most=most + 1)
@@ -257,11 +288,6 @@ class _Planner:
             )
         self.account = account if self.account is None else self.account
 
-    def _collect(self, found: Iterator[tuple[int, list[Problem]]]) -> None:
-        for count, problems in found:
-            self.problem_count += count
-            self.problems += problems
-
     def _write(self, matching: Matching, writer: PlanWriter) -> tuple[Counts, list[int]]:
         """Streams the rows into the plan; returns the counts, and the rows to send that each guard counts."""
         total = dict.fromkeys(("rows", "to_send", "noop", "duplicates", "drifted", "unknown_old"), 0)
@@ -279,6 +305,8 @@ class _Planner:
             for index, guard in enumerate(self.operation.guards):
                 guarded[index] += _count(_counted(guard, batch, sent))
             writer.write(batch.select(ROW_SCHEMA.names))
+        total["left_out"] = matching.one("SELECT count(*) FROM left_out")[0]
+        total["noop"] -= total["left_out"]
         return Counts(**total, requests=total["to_send"]), guarded
 
     # -- what the header says --------------------------------------------------------------------------------
@@ -292,7 +320,7 @@ class _Planner:
             plan_id=self.plan_id,
             created_at=self.now,
             operation=self.operation.name,
-            options=_not_default(self.options),
+            options=not_default(self.options),
             account=self.account,
             key_mode=self.mode,
             key_fingerprint=None if client is None else client.key.fingerprint,
@@ -313,9 +341,7 @@ class _Planner:
         table = self.table
         return InputInfo(
             path=None if table.path is None else str(table.path.resolve()),
-            digest=digest_of(
-                table.sha256(), hides=bool(set(self.operation.secret_fields) & set(self.mapping.columns))
-            ),
+            digest=digest_of(table.sha256(), hides=bool(self._secret_columns())),
             rows=self.rows,
             format=table.format,
             columns=table.columns,
@@ -368,41 +394,10 @@ class _Planner:
                 f"{emptied:,} cells clear a field. Paystack does not document how a field is emptied: an "
                 "empty text is sent (for metadata an empty object), and the answer shows whether it was."
             )
-        if blank := matching.one("SELECT count(*) FROM input WHERE blank")[0]:
+        if blank := matching.one("SELECT count(*) FROM input ANTI JOIN left_out USING (row) WHERE blank")[0]:
             yield f"{blank:,} blank rows are left out."
         if not counts.to_send:
             yield "There is nothing to send."
-
-
-def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
-    """The options, which from Python may be anything. Raises `ConfigError` for what they cannot be."""
-    try:
-        options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
-    except msgspec.ValidationError as error:
-        raise ConfigError(f"An option of the plan is wrong: {error}") from None
-    if options.risk_action is not None:
-        column = operation.by_column.get("risk_action")
-        if column is None:
-            raise ConfigError(f"{operation.name} takes no risk action", advice="Leave --risk-action out.")
-        said = options.risk_action.strip().lower()
-        if said not in column.choices:
-            raise ConfigError(
-                f"There is no risk action {options.risk_action[:20]!r}",
-                advice=f"Use {', '.join(column.choices)}.",
-            )
-        options = msgspec.structs.replace(options, risk_action=said)
-    if options.only_missing and operation.name != "update":
-        raise ConfigError(f"{operation.name} knows no --only-missing", advice="It is for update.")
-    if not 0 < options.quota_share <= 1 or (options.quota is not None and options.quota < 0):
-        raise ConfigError("The share of the quota must be above 0 and at most 1, the quota not below 0")
-    return options
-
-
-def _not_default(options: PlanOptions) -> dict[str, Any]:
-    """The options that are not as they are by default."""
-    values: dict[str, Any] = msgspec.to_builtins(options)
-    defaults: dict[str, Any] = msgspec.to_builtins(PlanOptions())
-    return {name: value for name, value in values.items() if value != defaults[name]}
 
 
 def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array

@@ -22,7 +22,7 @@ from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.commands import called, quoted
-from paystack_source.values import as_text, is_blank, masked
+from paystack_source.values import UNSEEN, as_text, is_blank, masked
 
 if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
@@ -32,8 +32,6 @@ MOST_ROWS: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
 
 _LONGEST: Final = 200
-# Characters that would change how the text around them looks, or not look like anything.
-_UNSEEN: Final = re.compile(r"[\x00-\x1f\x7f-\x9f\u200b-\u200f\u2028-\u202e\u2060-\u2069\ufeff]")
 
 
 def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
@@ -73,7 +71,7 @@ def render_review(
         "facts": _facts(plan),
         "warnings": _warnings(plan),
         "changes": _changes(tally),
-        "command": html.escape(command or f"{called('bulk')} apply {quoted(plan.path)}"),
+        "command": html.escape(_spelled(command or f"{called('bulk')} apply {quoted(plan.path)}")),
         "confirm": _confirm(header),
         "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",
         "held": _held(len(shown), total),
@@ -136,11 +134,13 @@ def _text(value: object, *, personal: bool) -> str:
 
 
 def _clean(text: str) -> str:
-    text = _UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+    text = _spelled(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-# -- the page's fixed parts ----------------------------------------------------------------------------------
+def _spelled(text: str) -> str:
+    """Characters that cannot be seen are spelled out."""
+    return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def _inside(page: str, tag: str) -> str:
@@ -177,9 +177,7 @@ def _warnings(plan: Plan) -> str:
         said.append("Columns that are not used: " + ", ".join(ignored))
     if not said:
         return ""
-    items = "".join(
-        f"<li>{html.escape(_clean(text) if len(text) <= _LONGEST else text)}</li>" for text in said
-    )
+    items = "".join(f"<li>{html.escape(_spelled(text))}</li>" for text in said)
     return (
         f'<section class="warnings" aria-label="Warnings"><h2>Before you apply</h2><ul>{items}</ul></section>'
     )

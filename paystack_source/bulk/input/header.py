@@ -1,0 +1,128 @@
+"""Finds out from the header which column of an input is which."""
+
+from __future__ import annotations
+
+import difflib
+import re
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from paystack_source.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from paystack_source.bulk.operations import BulkOperation
+
+# What no column is called; it is not shown, because it may be a customer's.
+_DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
+_SHOWN_NAMES: Final = 12
+_SHOWN_LENGTH: Final = 40
+
+
+@dataclass(frozen=True, slots=True)
+class ColumnMapping:
+    """Which input column feeds which column of the operation (by position), and which feed none."""
+
+    columns: dict[str, int]
+    ignored: list[str]
+    warnings: list[str]
+    mixed: int | None = None
+    """The only column that says which customer is meant; then each of its cells is what it looks like."""
+
+
+def map_columns(
+    operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
+) -> ColumnMapping:
+    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
+
+    The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
+    option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
+    """
+    found, problems = _find(operation, names)
+    if not found and any(_DATA.search(name) for name in names):
+        said = "the first line holds data; it must name the columns"
+        advice = "Put a line with the columns' names above the data (docs/bulk-input.md)."
+        raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
+    ignored = [name for index, name in enumerate(names) if index not in found.values()]
+    near = _near(operation, ignored, found)
+
+    def hints(*wanted: str) -> str:
+        return "".join(
+            f"; {name!r}? did you mean {one!r}"
+            for one in wanted
+            for name, target in near.items()
+            if target == one
+        )
+
+    present = {*found, *given}
+    missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
+    problems += [Problem(None, name, f"the column {name} is missing{hints(name)}") for name in missing]
+    identifiers, fields = operation.identifiers, [c.name for c in operation.fields]
+    if operation.identifier_required and not missing and not present.intersection(identifiers):
+        said = f"a column {either(identifiers)} is missing{hints(*identifiers)}"
+        problems.append(Problem(None, "", said))
+    if operation.name == "update" and not problems and not present.intersection(fields):
+        problems.append(Problem(None, "", f"nothing to set: give {either(fields)}{hints(*fields)}"))
+    if problems:
+        raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
+    warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    naming = [found[name] for name in identifiers if name in found]
+    mixed = naming[0] if len(naming) == 1 and len(identifiers) > 1 else None
+    return ColumnMapping(found, ignored, warnings, mixed)
+
+
+def _compared(name: str) -> str:
+    """The name as it is compared; "" if it begins with `_`: we or dlt added that column, it is no customer's."""
+    name = name.strip("\ufeff\u200b ")
+    return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
+
+
+def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
+    compared = [_compared(name) for name in names]
+    problems = [
+        Problem(None, name, "stands in the header more than once")
+        for name in dict.fromkeys(names)
+        if _compared(name) and compared.count(_compared(name)) > 1
+    ]
+    found: dict[str, int] = {}
+    for column in operation.columns:
+        aliases = {_compared(alias) for alias in column.aliases}
+        exact = [index for index, name in enumerate(compared) if name == _compared(column.name)]
+        hits = exact or [index for index, name in enumerate(compared) if name in aliases]
+        if hits:
+            found[column.name] = hits[0]
+        if len(hits) > 1 and not exact:
+            both = " and ".join(repr(names[index]) for index in hits)
+            said = f"{both} may both be {column.name}; rename one of them"
+            problems.append(Problem(None, column.name, said))
+    return found, problems
+
+
+def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+    """Unused input columns that look like a column of the operation that was not found."""
+    lacking = [column for column in operation.columns if column.name not in found]
+    known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
+    close = {
+        name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75)
+        for name in ignored
+        if len(name) <= _SHOWN_LENGTH
+    }
+    return {name: known[hits[0]] for name, hits in close.items() if hits}
+
+
+def _advice(names: list[str], missing: list[str]) -> str:
+    """What to do about a header: the columns that are there, and the option that stands in for one."""
+    shown = [name.strip()[:_SHOWN_LENGTH] for name in names if not _DATA.search(name)][:_SHOWN_NAMES]
+    more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
+    advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""
+    if "risk_action" in missing:
+        advice += "For all rows alike give --risk-action allow, deny or default; else add"
+    else:
+        advice += "Rename or add"
+    return f"{advice} the columns (docs/bulk-input.md) and plan again."
+
+
+def either(names: Iterable[str]) -> str:
+    *most, last = names
+    return f"{', '.join(most)} or {last}" if most else last

@@ -1,0 +1,123 @@
+"""Excel and its kin: the cells of one sheet with their types, and what lies around them.
+
+Reading is done by another process (`workbook_process`), because a workbook of a few kilobytes may unfold to any size.
+"""
+
+# ruff: noqa: ANN401  # a cell may be anything
+
+from __future__ import annotations
+
+import itertools
+import subprocess
+import sys
+from datetime import date, datetime, time
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+
+from paystack_source.bulk.input import workbook_process
+from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, cells_of
+from paystack_source.errors import InputError, Problem
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from paystack_source.bulk.input.cells import Cells
+    from paystack_source.bulk.input.snapshot import FileSnapshot
+
+FAILED_FORMULA: Final = "holds an error of the spreadsheet, such as #N/A; type the value itself"
+_ROWS: Final = 65_536
+_SHOWN: Final = 5
+_MOMENTS: Final = {
+    "date": date.fromisoformat, "datetime": datetime.fromisoformat, "time": time.fromisoformat,
+}  # fmt: skip
+
+
+class Workbook:
+    """One sheet: its `columns` and `batches`; `warnings` are what a person should know about its rows."""
+
+    def __init__(self, snapshot: FileSnapshot, wanted: str | None) -> None:
+        """Reads the sheet `wanted`, or the first visible one.
+
+        Raises `InputError` if it cannot be read, or is larger than a workbook may be.
+        """
+        lines = _read(snapshot, wanted)
+        about: dict[str, Any] = next(lines)
+        self.sheet: str = about["sheet"]
+        _, header = next(lines, (0, []))
+        self.columns: list[str] = cells_of(header).text.to_pylist()
+        while self.columns and not self.columns[-1]:
+            self.columns.pop()
+        if not self.columns:
+            reason = f"sheet {self.sheet} is empty; it needs a header row"
+            raise InputError([Problem(1, "", reason)], name=snapshot.path.name)
+        self.batches: list[Batch] = []
+        while part := list(itertools.islice(lines, _ROWS)):
+            self.batches.append(self._batch(part))
+        self.warnings = list(self._remarks(snapshot.path.name, about, several=wanted is None))
+
+    def _batch(self, rows: list[Any]) -> Batch:
+        cells = [
+            _cells([row[column] if column < len(row) else "" for _, row in rows])
+            for column in range(len(self.columns))
+        ]
+        return Batch(len(self.batches) * _ROWS + 1, len(rows), cells, [number for number, _ in rows])
+
+    def _remarks(self, name: str, about: dict[str, Any], *, several: bool) -> Iterator[str]:
+        if several and about["sheets"] > 1:
+            yield f"{name} has {about['sheets']} sheets; only {self.sheet!r} was read."
+        if not about.get("seen"):
+            yield f"Hidden rows and failed formulas cannot be seen in {name}; an .xlsx file shows them."
+        lines = {line for batch in self.batches for line in batch.lines or ()}
+        if hidden := sorted(lines.intersection(about.get("hidden", ()))):
+            yield (
+                f"{len(hidden):,} of {len(lines):,} rows are hidden in the sheet, by a filter or by hand "
+                f"({_first('row', hidden)}); they count like all others."
+            )
+        for column in about.get("columns", ()):
+            if column < len(self.columns) and self.columns[column]:
+                yield f"The column {self.columns[column]!r} is hidden in the sheet; it counts like all others."
+        if merged := sorted(lines.intersection(about["merged"])):
+            yield f"Some cells are merged ({_first('row', merged)}); only the first of them holds the value."
+
+
+def _first(what: str, numbers: list[int]) -> str:
+    more = ", …" if len(numbers) > _SHOWN else ""
+    return f"{what} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
+
+
+def _cells(values: list[Any]) -> Cells:
+    """The cells of one column; a failed formula is blank, and cannot be trusted."""
+    found = cells_of(
+        [_value(*cell) if isinstance(cell, list) else cell for cell in values], SPREADSHEET_EXACT
+    )
+    found.bad |= {position: FAILED_FORMULA for position, cell in enumerate(values) if cell is None}
+    return found
+
+
+def _value(kind: str, text: str) -> Any:
+    """A date or a time; a duration and whatever else there may be is no text."""
+    return _MOMENTS[kind](text) if kind in _MOMENTS else b""
+
+
+def _read(snapshot: FileSnapshot, wanted: str | None) -> Iterator[Any]:
+    """The lines of the other process (see there)."""
+    command = [sys.executable, "-P", workbook_process.__file__, *([wanted] if wanted else [])]
+    with snapshot.open() as file:
+        data = file.read()
+    try:
+        done = subprocess.run(  # noqa: S603  # a script of ours
+            command, input=data, capture_output=True, check=False, timeout=2 * workbook_process.SECONDS
+        )
+        code, out, why = done.returncode, done.stdout, done.stderr.decode(errors="replace")
+    except subprocess.TimeoutExpired:
+        code, out, why = -1, b"", ""
+    if code == workbook_process.UNREADABLE:
+        raise InputError([Problem(None, "", f"is not readable: {why}")], name=snapshot.path.name)
+    if code:
+        raise InputError(
+            [Problem(None, "", "is too large for a workbook, or has a cell far away from the others")],
+            name=snapshot.path.name,
+            advice="Delete the empty rows and columns around the table, or save the sheet as CSV (UTF-8).",
+        )
+    return map(msgspec.json.decode, out.splitlines())
