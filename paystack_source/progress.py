@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
-_GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
+_GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 PLAIN_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
 

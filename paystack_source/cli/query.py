@@ -20,6 +20,7 @@ from paystack_source.cli.terminal import (
     examples,
     location,
     options,
+    write_utf8,
 )
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -128,6 +129,7 @@ def show(
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
+        write_utf8()
         with reader_may_leave(sys.stdout):
             write = row_writer(sys.stdout, columns)
             for row in rows:

@@ -22,6 +22,7 @@ from __future__ import annotations
 import _thread
 import contextlib
 import functools
+import io
 import json
 import os
 import re
@@ -132,7 +133,7 @@ class Terminal:
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
-        _write(sys.stdout, json.dumps(result, default=str, ensure_ascii=False) + "\n")
+        _write(sys.stdout, json.dumps(result, default=str, ensure_ascii=not _is_utf8(sys.stdout)) + "\n")
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -235,6 +236,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     """
     args = list(sys.argv[1:] if argv is None else argv)
     terminal = Terminal(json_output="--json" in args)
+    _show_any_character()
     _quiet_libraries()
     try:
         with _signals_interrupt():
@@ -277,6 +279,19 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
 
 
+def _show_any_character() -> None:
+    """What a stream's encoding lacks is shown by its number. Windows writes files in its old code page."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):
+            stream.reconfigure(errors="backslashreplace")
+
+
+def write_utf8() -> None:
+    """From here on standard output is UTF-8, whatever the system prefers: for data that `bulk` reads again."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
+
+
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
     """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable.
@@ -291,7 +306,10 @@ def _signals_interrupt() -> Iterator[None]:
     def again() -> None:
         time.sleep(_MOMENT)
         if sys.unraisablehook is unraisable:  # the command still runs
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            else:  # Windows
+                _thread.interrupt_main(signal.SIGTERM)
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
@@ -302,7 +320,8 @@ def _signals_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    names = ("SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has the last, and not the one before
+    wanted = [getattr(signal, name) for name in names if hasattr(signal, name)]
     # What is ignored stays so: `nohup` asks for it.
     before = {
         number: signal.signal(number, interrupt)
@@ -316,6 +335,10 @@ def _signals_interrupt() -> Iterator[None]:
         sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def _is_utf8(stream: IO[str]) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 def _is_tty(stream: IO[str]) -> bool:
