@@ -222,6 +222,18 @@ class PlainView:
             self._stream.write(text + "\n")
 
 
+class LogView(PlainView):
+    """The same moments, each handed to `log`."""
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        super().__init__(sys.stderr, clock)
+        self._log = log
+
+    def _write(self, text: str) -> None:
+        self._shown_at = self._clock()
+        self._log(text)
+
+
 class LiveView:
     """A bar and the line, redrawn in place a few times a second; the last state stays on the screen."""
 

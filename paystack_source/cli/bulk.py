@@ -172,6 +172,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
     found = runs_of(chosen).open(name)
+    terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
         return here.close(here.service.resume(found))
 
@@ -196,6 +197,7 @@ def status(
     if name is None:
         return show_runs(kept, terminal, chosen, load=load)
     found = kept.open(name)
+    terminal.context.run_id = found.run_id
     made = found.plan()
     if refresh:
         with bulk_command(terminal, chosen) as here:

@@ -121,7 +121,7 @@ class Runs:
 
     def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
         """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
-        run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
+        run_id = run_id or new_run_id(plan, now)
         _private_folder(self.root)
         run = Run(self.root / run_id)
         # Built aside and moved into place, so that a folder with a run's name is always a whole run.
@@ -190,6 +190,11 @@ class Runs:
                 with contextlib.suppress(FileNotFoundError):
                     lock_file(stack.enter_context(_opened(plan.path)))
             yield locked
+
+
+def new_run_id(plan: Plan, now: datetime) -> str:
+    """A name for a run of `plan` that begins now."""
+    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
 
 
 def owner(plan_file: Path) -> Run | None:
