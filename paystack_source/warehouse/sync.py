@@ -166,7 +166,7 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
 
-def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
+def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; two share a line below
     pipeline: Pipeline,
     client: PaystackClient | None = None,
     *,
