@@ -88,16 +88,21 @@ applying = together(
 
 
 @click.group(
+    no_args_is_help=False,
+    invoke_without_command=True,
     epilog=examples(
         f"{COMMAND} run risk-action customers.csv --risk-action allow --sandbox",
         f"{COMMAND} plan --help",
-    )
+    ),
 )
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Change many Paystack customers from a file: planned first, applied once, resumable, mostly reversible.
 
     OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @main.command(
