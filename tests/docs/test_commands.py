@@ -60,7 +60,7 @@ def checkout(tmp_path, request):
     ):  # there all is started as a reader starts it
         (environment / "bin" / "python").unlink()
         (environment / "bin" / "python").symlink_to(python())
-    for stamp in ("run.done", "dev.done"):
+    for stamp in ("run.done", "dev.done", "notebook.done"):
         (environment / stamp).touch()
     return home
 
