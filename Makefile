@@ -37,7 +37,7 @@ format: $(VENV)/dev.done ## format and apply safe fixes
 planted-bugs: $(VENV)/dev.done ## plant known bugs, one at a time, and see that the tests notice each (hours)
 	@$(BIN)/python tests/planted_bugs.py $(BUGS)
 
-notebook: $(VENV)/dev.done ## open the notebooks
+notebook: $(VENV)/notebook.done ## open the notebooks
 	@$(BIN)/jupyter lab notebooks/customers.ipynb $(if $(filter 0,$(shell id -u)),--allow-root)
 
 notebooks-refresh: $(VENV)/dev.done ## run the notebooks on invented customers and keep what they show
@@ -49,16 +49,19 @@ bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUN = $(COMPILE) --extra sandbox --group build -c requirements/dev.txt
+COMPILE_NOTEBOOK = $(COMPILE) --extra sandbox --extra notebook --group build -c requirements/dev.txt
 
 lock: $(VENV)/dev.done ## pin the requirements again from pyproject.toml
 	@$(COMPILE_DEV) -o requirements/dev.txt
 	@$(COMPILE_RUN) -o requirements/run.txt
+	@$(COMPILE_NOTEBOOK) -o requirements/notebook.txt
 
 lock-check: $(VENV)/dev.done ## fail if the pinned requirements are not what pyproject.toml asks for
-	@cp requirements/dev.txt $(VENV)/dev.check && cp requirements/run.txt $(VENV)/run.check
+	@for f in dev run notebook; do cp requirements/$$f.txt $(VENV)/$$f.check; done
 	@$(COMPILE_DEV) -o $(VENV)/dev.check
 	@$(COMPILE_RUN) -o $(VENV)/run.check
-	@for f in dev run; do \
+	@$(COMPILE_NOTEBOOK) -o $(VENV)/notebook.check
+	@for f in dev run notebook; do \
 	  grep -vE '^ *#' $(VENV)/$$f.check > $(VENV)/$$f.new; grep -vE '^ *#' requirements/$$f.txt > $(VENV)/$$f.old; \
 	  diff -q $(VENV)/$$f.old $(VENV)/$$f.new >/dev/null || \
 	    { echo "requirements/$$f.txt is not in step with pyproject.toml: run 'make lock'"; exit 1; }; done
@@ -75,6 +78,11 @@ $(VENV)/run.done: requirements/run.txt pyproject.toml | $(BIN)/python
 $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
 	@echo "installing the tools for tests and checks (a minute or two, once) ..." >&2
 	@$(PIP) --require-hashes -r requirements/dev.txt
+	@touch $@
+
+$(VENV)/notebook.done: requirements/notebook.txt $(VENV)/run.done
+	@echo "installing what the notebooks need (a minute, once) ..." >&2
+	@$(PIP) --require-hashes -r requirements/notebook.txt
 	@touch $@
 
 clean: ## remove the environment and caches (never data)

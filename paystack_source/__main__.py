@@ -22,6 +22,10 @@ COMMANDS = {
     ),
     "query": ("paystack_source.cli.query", "Ask the DuckDB copy a question in SQL, or see what is there."),
     "sandbox": ("paystack_source.sandbox.__main__", "Run a local Paystack with invented customers."),
+    "completion": (
+        "paystack_source.cli.completion",
+        "Print the script that completes these commands in a shell.",
+    ),
 }
 """Each command's module, and its line in the list: modules are imported only when their command is called."""
 

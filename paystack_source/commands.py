@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+import re
 import shlex
 import sys
 from pathlib import Path
@@ -101,10 +103,14 @@ def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str,
         elif value is False and default is None:
             words.append(switch.replace("--", "--no-", 1))
         elif value != default:
-            words += [switch, shlex.quote(f"{value:g}" if isinstance(value, float) else str(value))]
+            words += [switch, quoted(f"{value:g}" if isinstance(value, float) else value)]
     return "".join(f" {word}" for word in words)
 
 
-def quoted(path: Path) -> str:
-    """A path as a shell takes it."""
-    return shlex.quote(str(path))
+def quoted(word: object) -> str:
+    """A path or another word as the shell of this system takes it."""
+    text = str(word)
+    if os.name != "nt":
+        return shlex.quote(text)
+    # As cmd.exe and PowerShell both read it.
+    return text if re.fullmatch(r"[\w\\/.:=+-]+", text) else f'"{text}"'

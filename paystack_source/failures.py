@@ -120,6 +120,20 @@ def _usage(error: BaseException) -> Failure | None:
     return Failure(ExitCode.USAGE, "UsageError", format_message(), advice)
 
 
+_EXTRAS: Final = {
+    "aiohttp": "sandbox",
+    "python_calamine": "excel",
+    "psycopg2": "postgres",
+    "adbc_driver_postgresql": "postgres",
+    "deltalake": "delta",
+    "pyiceberg": "iceberg",
+    "s3fs": "s3",
+    "matplotlib": "notebook",
+    "phonenumbers": "notebook",
+}
+"""Which extra of this package brings what."""
+
+
 @dataclass(frozen=True)
 class Foreign:
     """An error that is not ours. `match` gives None for any other error, else what `message` has for `{}`."""
@@ -161,6 +175,18 @@ def _disk_full(error: BaseException) -> str | None:
     known = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError")
     said = r"No space left on device|disk is full|Disk quota exceeded"
     return "" if known and re.search(said, str(error)) else None
+
+
+def _not_installed(error: BaseException) -> str | None:
+    if (
+        not isinstance(error, ModuleNotFoundError)
+        or not error.name
+        or error.name.startswith("paystack_source")
+    ):
+        return None
+    package = error.name.partition(".")[0]
+    extra = _EXTRAS.get(package)
+    return f"{package}: pip install 'paystack-source{f'[{extra}]' if extra else ''}'"
 
 
 def _missing(error: BaseException) -> str | None:
@@ -241,6 +267,10 @@ FOREIGN: Final = (
         "PartNotInstalled", ExitCode.USAGE, _named("MissingDependencyException"),
         "This destination needs a package that is not installed.",
         "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
+    ),
+    Foreign(
+        "PartNotInstalled", ExitCode.USAGE, _not_installed, "A package is not installed: {}",
+        "Or activate the environment that has it.",
     ),
     Foreign(
         "NoSuchDestination", ExitCode.USAGE, _named("UnknownDestinationModule", "InvalidDestinationReference"),

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
 
-_GONE = {errno.EPIPE, errno.EIO}  # a pipe's reader, a terminal
+_GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 PLAIN_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
 
@@ -220,6 +220,18 @@ class PlainView:
         self._shown_at = self._clock()
         with reader_may_leave(self._stream):
             self._stream.write(text + "\n")
+
+
+class LogView(PlainView):
+    """The same moments, each handed to `log`."""
+
+    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
+        super().__init__(sys.stderr, clock)
+        self._log = log
+
+    def _write(self, text: str) -> None:
+        self._shown_at = self._clock()
+        self._log(text)
 
 
 class LiveView:

@@ -5,8 +5,14 @@
 
 import sys
 
-from paystack_source.cli.customers import main
-from paystack_source.cli.terminal import run
+try:
+    from paystack_source.cli.customers import main
+    from paystack_source.cli.terminal import run
+except ImportError as missing:
+    sys.stderr.write(
+        f"error: {missing.name} is missing in {sys.executable}: activate the environment (README.md)\n"
+    )
+    sys.exit(2)
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -15,7 +15,7 @@ ROOT = Path(__file__).parent.parent
 def fake_python(folder, name, version, *, venv=True):
     """A `python3` of some version that answers the questions of .ci/venv and makes nothing."""
     script = folder / name
-    fits = 0 if (3, 11) <= version < (3, 14) else 1
+    fits = 0 if (3, 11) <= version < (3, 15) else 1
     script.write_text(
         "#!/bin/sh\n"
         'case "$*" in\n'
@@ -56,11 +56,11 @@ def test_every_planted_bug_has_its_place():
 
 
 def test_no_python_that_fits_is_said_with_what_to_do(tmp_path):
-    for name in ("python3", "python3.13", "python3.12", "python3.11"):
+    for name in ("python3", "python3.14", "python3.13", "python3.12", "python3.11"):
         fake_python(tmp_path, name, (3, 9))
     done = make_environment(tmp_path)
     assert done.returncode == 1
-    assert "3.11, 3.12 or 3.13" in done.stderr
+    assert "3.11, 3.12, 3.13 or 3.14" in done.stderr
     assert "Python 3.9.0" in done.stderr
     assert not (tmp_path / "env").exists()
 
@@ -96,7 +96,7 @@ def test_ci_ends_with_the_tests_so_that_their_closing_line_is_the_last():
     assert os.access(ROOT / ".ci" / "run", os.X_OK)
 
 
-@pytest.mark.parametrize("name", ["run.txt", "dev.txt"])
+@pytest.mark.parametrize("name", ["run.txt", "notebook.txt", "dev.txt"])
 def test_requirements_are_pinned_with_hashes_and_name_no_index(name):
     text = (ROOT / "requirements" / name).read_text()
     assert not re.search(r"https?://|--(extra-)?index-url|--find-links|file:", text)
@@ -118,6 +118,21 @@ def test_excel_is_in_every_install():
     project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
     assert any(requirement.startswith("python-calamine") for requirement in project["dependencies"])
     assert "excel" not in project["optional-dependencies"]
+
+
+def test_make_notebook_installs_what_notebooks_need_and_no_test_tools():
+    text = (ROOT / "requirements" / "notebook.txt").read_text()
+    pinned = set(re.findall(r"^([\w.-]+)(?:\[[\w,]+\])?==", text, flags=re.MULTILINE))
+    extras = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]["optional-dependencies"]
+    named = {re.match(r"[\w.-]+", line)[0] for name in ("sandbox", "notebook") for line in extras[name]}
+    assert named <= pinned
+    assert not pinned & {"pytest", "hypothesis", "schemathesis", "playwright", "mypy", "ruff", "uv"}
+    recipe = subprocess.run(
+        ["make", "-n", "-W", "requirements/notebook.txt", "-o", ".venv/run.done", "notebook"],
+        cwd=ROOT, check=True, capture_output=True, text=True,
+    ).stdout  # fmt: skip
+    assert "--require-hashes -r requirements/notebook.txt" in recipe
+    assert "dev.txt" not in recipe
 
 
 @pytest.mark.parametrize(

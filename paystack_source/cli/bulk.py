@@ -92,16 +92,21 @@ applying = together(
 
 
 @click.group(
+    no_args_is_help=False,
+    invoke_without_command=True,
     epilog=examples(
         f"{COMMAND} run risk-action customers.csv --risk-action allow --sandbox",
         f"{COMMAND} plan --help",
-    )
+    ),
 )
-def main() -> None:
+@click.pass_context
+def main(context: click.Context) -> None:
     """Change many Paystack customers from a file: planned first, applied once, resumable, mostly reversible.
 
     OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
     """
+    if context.invoked_subcommand is None:
+        click.echo(context.get_help())
 
 
 @main.command(
@@ -176,6 +181,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
     found = runs_of(chosen).open(name)
+    terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
         return here.close(here.service.resume(found))
 
@@ -200,6 +206,7 @@ def status(
     if name is None:
         return show_runs(kept, terminal, chosen, load=load)
     found = kept.open(name)
+    terminal.context.run_id = found.run_id
     made = found.plan()
     if refresh:
         with bulk_command(terminal, chosen) as here:

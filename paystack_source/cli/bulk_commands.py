@@ -32,7 +32,7 @@ from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules
-from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs
+from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs, new_run_id, utc
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
@@ -159,7 +159,8 @@ class BulkCommand:
         for label, value in plan_facts(made):
             if label != "seal":  # whoever may approve has it from the plan
                 self.terminal.say(f"  {label}: {value}")
-        return self.close(self.service.apply(made))
+        self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
+        return self.close(self.service.apply(made, run_id=self.terminal.context.run_id))
 
     def close(self, finished: RunReport) -> int:
         """Show how it went."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import os
+import uuid
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -17,7 +18,6 @@ import click
 from paystack_source.cli.terminal import Terminal, examples, location, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.settings import SANDBOX
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
@@ -67,6 +67,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
     # dlt takes a second to import: the command line is checked before.
     from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
 
+    terminal.context.run_id = uuid.uuid4().hex[:12]
     gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
@@ -87,6 +88,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             full_refresh=chosen["full_refresh"],
             history=chosen["history"],
             details=chosen["details_budget"] if chosen["details"] else 0,
+            run_id=terminal.context.run_id,
             allow_incomplete=True,  # the closing table says so, and the exit code
             on_rows=read,
             on_total=lambda total: progress.update(total=total),
@@ -162,12 +164,7 @@ def show(terminal: Terminal, report: CopyReport, location_shown: str, chosen: di
     title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
     query = command("query", chosen, question)
-    where = {
-        "sandbox": chosen["sandbox"],
-        "destination": chosen["destination"].removesuffix(SANDBOX),  # as dlt calls it
-        "dataset": chosen["dataset"],
-    }
-    result = report.as_json() | where
+    result = report.as_json() | terminal.context.as_json() | {"sandbox": chosen["sandbox"]}
     terminal.finish(title, rows, result, [query] if chosen["destination"] in DUCKDB else [])
 
 

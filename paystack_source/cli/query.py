@@ -6,7 +6,6 @@ output, which `pipelines/bulk.py` takes as its input; with --json it is one obje
 
 from __future__ import annotations
 
-import io
 import sys
 from datetime import datetime
 from pathlib import Path
@@ -22,6 +21,7 @@ from paystack_source.cli.terminal import (
     examples,
     location,
     options,
+    write_utf8,
 )
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -135,8 +135,7 @@ def show(
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
-        if isinstance(sys.stdout, io.TextIOWrapper):
-            sys.stdout.reconfigure(encoding="utf-8")  # data is exact, whatever the terminal can show
+        write_utf8()
         spelled = visible if sys.stdout.isatty() else str
         with reader_may_leave(sys.stdout):
             write = row_writer(sys.stdout, [spelled(name) for name in columns])

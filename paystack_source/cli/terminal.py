@@ -23,7 +23,6 @@ import _thread
 import contextlib
 import functools
 import io
-import json
 import os
 import re
 import signal
@@ -38,11 +37,12 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paystack_source.cli.log import DATASET, FORMATS, RunContext, as_text, value_of
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
-from paystack_source.progress import Progress, Silent, reader_may_leave
+from paystack_source.progress import LogView, Progress, Silent, reader_may_leave
 from paystack_source.settings import SANDBOX
-from paystack_source.values import UNSEEN, visible
+from paystack_source.values import visible
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
@@ -62,28 +62,53 @@ def clean(text: object) -> str:
 class Terminal:
     """Where a command talks. `json_output` moves all but the last line to stderr; `quiet` drops the talk.
 
+    With `json_log` each line of talk is a JSON object, which says what `context` knows of the run.
     The streams are looked up at each use, so a notebook or a test that redirects them is obeyed.
     """
 
     def __init__(
-        self, *, json_output: bool = False, quiet: bool = False, clock: Callable[[], float] = time.monotonic
+        self,
+        *,
+        json_output: bool = False,
+        json_log: bool = False,
+        quiet: bool = False,
+        context: RunContext | None = None,
+        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.json_output = json_output
+        self.json_log = json_log
         self.quiet = quiet
+        self.context = context or RunContext()
         self._clock = clock
 
     def say(self, text: object) -> None:
         """One line of talk."""
-        if not self.quiet:
+        if self.quiet:
+            return
+        if self.json_log:
+            self._log("info", text)
+        else:
             self._print(sys.stderr, Text(clean(text)))
 
     def warn(self, text: object) -> None:
         """One line that is shown even when quiet."""
-        self._print(sys.stderr, Text.assemble(("warning: ", "yellow"), clean(text)))
+        if self.json_log:
+            self._log("warning", text)
+        else:
+            self._print(sys.stderr, Text.assemble(("warning: ", "yellow"), clean(text)))
 
-    def fail(self, failure: Failure) -> None:
-        """Shows an error: what, then what to do."""
-        kind = "" if failure.exit_code == ExitCode.INTERRUPTED else "error: "
+    def fail(self, failure: Failure, trace: str = "") -> None:
+        """Shows an error: where it came from if that was asked for, what, then what to do."""
+        interrupted = failure.exit_code == ExitCode.INTERRUPTED
+        if self.json_log:
+            more = {"error": failure.error, "advice": failure.advice, "exit_code": int(failure.exit_code)}
+            known = {name: failure.details[name] for name in ("run_id",) if name in failure.details}
+            level = "warning" if interrupted else "error"
+            self._log(level, failure.message, **more, **known, **({"traceback": trace} if trace else {}))
+            return
+        if trace:
+            _write(sys.stderr, trace)
+        kind = "" if interrupted else "error: "
         self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(failure.message)))
         if failure.advice:
             self._print(sys.stderr, Text(f"  {clean(failure.advice)}"))
@@ -92,10 +117,17 @@ class Terminal:
         """A progress display fit for where this runs: live bar, notebook cell, or plain lines in a log."""
         if self.quiet:
             return Silent(description, total=total, unit=unit, clock=self._clock)
+        if self.json_log:
+            view = LogView(lambda text: self._log("info", text), self._clock)
+            return Progress(description, total=total, unit=unit, view=view, clock=self._clock)
         return Progress.here(description, total=total, unit=unit, clock=self._clock)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table of data, beside the closing one."""
+        if self._logs_data:
+            cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
+            self._log("info", title or "Rows", rows=cells)
+            return
         shown = Table(box=SIMPLE_HEAD, header_style="bold", pad_edge=False)
         for name in columns:
             shown.add_column(visible(name), overflow="fold")
@@ -126,6 +158,10 @@ class Terminal:
     ) -> None:
         """The closing table: label and value, then commands to paste, each unwrapped on its own line."""
         pairs = [(visible(label), visible(value)) for label, value in rows]
+        if self._logs_data:
+            then = {"next": list(next_commands)} if next_commands else {}
+            self._log("info", title, facts=dict(pairs), **then)
+            return
         width = max((len(label) for label, _ in pairs), default=0)
         self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         for label, value in pairs:
@@ -150,13 +186,7 @@ class Terminal:
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
-        text = json.dumps(result, default=str, ensure_ascii=False)
-        text = UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text)
-        try:
-            text.encode(sys.stdout.encoding or "utf-8")
-        except UnicodeEncodeError:
-            text = json.dumps(result, default=str)
-        _write(sys.stdout, text + "\n")
+        _write(sys.stdout, as_text(result, ascii_only=not _is_utf8(sys.stdout)))
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -172,8 +202,20 @@ class Terminal:
                 "This step asks a person to confirm, and standard input is not a terminal.",
                 "Add --yes to confirm beforehand, or run it in a terminal.",
             )
-        _write(sys.stderr, clean(question))
+        if self.json_log:
+            self._log("info", question.strip())
+        else:
+            _write(sys.stderr, clean(question))
         return sys.stdin.readline().strip()
+
+    def _log(self, level: str, message: object, **more: Any) -> None:  # noqa: ANN401  # whatever JSON holds
+        record = self.context.line(level, clean(message).strip(), **more)
+        _write(sys.stderr, as_text(record, ascii_only=not _is_utf8(sys.stderr)))
+
+    @property
+    def _logs_data(self) -> bool:
+        """Whether tables go into the log: with --json standard output is for the last line alone."""
+        return self.json_output and self.json_log
 
     @property
     def _data_stream(self) -> IO[str]:
@@ -217,11 +259,13 @@ def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., 
         @functools.wraps(command)
         def located(*args: object, sandbox: bool, dataset: str, **kwargs: Any) -> object:  # noqa: ANN401
             place = kwargs.get("destination", DUCKDB[0]), dataset
+            context = _terminal().context
+            context.destination, context.dataset, context.sandbox = *place, sandbox
             kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
             return command(*args, sandbox=sandbox, **kwargs)
 
         decorated = click.option(
-            "--dataset", default="paystack", show_default=True, metavar="NAME", callback=checked, help=dataset
+            "--dataset", default=DATASET, show_default=True, metavar="NAME", callback=checked, help=dataset
         )(located)
         if destination:
             decorated = click.option(
@@ -237,6 +281,13 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
     @click.option("--json", "json_output", is_flag=True, help="End with one JSON object on standard output.")
     @click.option(
+        "--log-format",
+        type=click.Choice(FORMATS),
+        default=FORMATS[0],
+        show_default=True,
+        help="json: each line on standard error is one JSON object.",
+    )
+    @click.option(
         "--quiet", is_flag=True, help="No progress and no notes; warnings and the result are shown."
     )
     @click.option(
@@ -246,10 +297,19 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
         help="Show where an error came from (or PAYSTACK_TRACEBACK=1).",
     )
     @functools.wraps(command)
-    def with_terminal(*args: object, json_output: bool, quiet: bool, **kwargs: object) -> object:
-        return command(*args, terminal=Terminal(json_output=json_output, quiet=quiet), **kwargs)
+    def with_terminal(
+        *args: object, json_output: bool, log_format: str, quiet: bool, **kwargs: object
+    ) -> object:
+        terminal = _terminal()
+        terminal.json_output, terminal.quiet, terminal.json_log = json_output, quiet, log_format == "json"
+        return command(*args, terminal=terminal, **kwargs)
 
     return with_terminal
+
+
+def _terminal() -> Terminal:
+    """The terminal of the command under way: `run` hands it over."""
+    return click.get_current_context().ensure_object(Terminal)
 
 
 def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
@@ -259,12 +319,16 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     """
     args = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
-    terminal = Terminal(json_output="--json" in args)
+    terminal = Terminal(
+        json_output="--json" in args,
+        json_log=value_of(args, "--log-format") == "json",
+        context=RunContext.of_words(args),
+    )
     _quiet_libraries()
     try:
         with _signals_interrupt():
             code = (
-                command.main(args=args, standalone_mode=False)
+                command.main(args=args, standalone_mode=False, obj=terminal)
                 if isinstance(command, click.Command)
                 else command()
             )
@@ -279,11 +343,10 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
 
 def _report(terminal: Terminal, error: BaseException, *, show_traceback: bool) -> int:
     failure = explain(error)
-    if show_traceback or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}:
-        _write(sys.stderr, clean(masked_traceback(error)))
-    terminal.fail(failure)
+    wanted = show_traceback or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}
+    terminal.fail(failure, clean(masked_traceback(error)) if wanted else "")
     if terminal.json_output:
-        terminal.emit_json(failure.as_json())
+        terminal.emit_json(failure.as_json() | terminal.context.as_json() | failure.details)
     return failure.exit_code
 
 
@@ -295,6 +358,12 @@ def _quiet_libraries() -> None:
     os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
     os.environ.setdefault("RUNTIME__LOG_LEVEL", "CRITICAL")
+
+
+def write_utf8() -> None:
+    """From here on standard output is UTF-8, whatever the system prefers: for data that `bulk` reads again."""
+    if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
+        sys.stdout.reconfigure(encoding="utf-8")
 
 
 @contextlib.contextmanager
@@ -311,7 +380,10 @@ def _signals_interrupt() -> Iterator[None]:
     def again() -> None:
         time.sleep(_MOMENT)
         if sys.unraisablehook is unraisable:  # the command still runs
-            signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
+                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
+            else:  # Windows
+                _thread.interrupt_main(signal.SIGTERM)
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
@@ -322,7 +394,8 @@ def _signals_interrupt() -> Iterator[None]:
     if threading.current_thread() is not threading.main_thread():
         yield
         return
-    wanted = [signal.SIGTERM, *([signal.SIGHUP] if hasattr(signal, "SIGHUP") else [])]
+    names = ("SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has the last, and not the one before
+    wanted = [getattr(signal, name) for name in names if hasattr(signal, name)]
     # What is ignored stays so: `nohup` asks for it.
     before = {
         number: signal.signal(number, interrupt)
@@ -353,6 +426,14 @@ def _open_streams() -> None:
         stream = getattr(sys, name)
         if mode == "w" and isinstance(stream, io.TextIOWrapper):
             stream.reconfigure(errors="backslashreplace")
+
+
+def _plain(cell: object) -> object:
+    return cell if cell is None or isinstance(cell, bool | int | float) else clean(cell)
+
+
+def _is_utf8(stream: IO[str]) -> bool:
+    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
 
 
 def _is_tty(stream: IO[str]) -> bool:

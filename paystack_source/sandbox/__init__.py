@@ -4,10 +4,16 @@ As strict and as odd as the real one as far as that is known; shares no code wit
 `paystack_source.api`, so that one mistake cannot hide in both. `python -m paystack_source.sandbox --help`.
 """
 
+import sys as _sys
+
 try:
     import aiohttp as _aiohttp
-except ImportError as error:  # pragma: no cover - only without the extra
-    raise ImportError("the sandbox needs aiohttp: pip install 'paystack-source[sandbox]'") from error
+except ModuleNotFoundError as error:  # only without the extra
+    advice = "the sandbox needs aiohttp: pip install 'paystack-source[sandbox]'"
+    if _sys.argv[:1] == ["-m"]:  # `python -m paystack_source.sandbox`
+        _sys.stderr.write(f"error: {advice}\n")
+        _sys.exit(2)
+    raise ModuleNotFoundError(advice, name=error.name) from None
 del _aiohttp
 
 from paystack_source.sandbox.config import LIVE_KEY, TEST_KEY, SandboxConfig  # noqa: E402

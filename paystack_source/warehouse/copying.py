@@ -94,11 +94,13 @@ class Copying:
         limits: Limits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
+        run_id: str | None = None,
     ) -> None:
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
         self.window = window
+        self.run_id = run_id
         self.refresh_budget = refresh_budget
         self.full_refresh = full_refresh
         self.allow_incomplete = allow_incomplete
@@ -195,6 +197,7 @@ class Copying:
             bounds=self.window,
             refresh_budget=0 if everything else self.refresh_budget,
             filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
+            run_id=self.run_id,
         )
         self._events = cast("Generator[Event]", self.extraction.events())
         return self.extraction, self._events

@@ -16,7 +16,7 @@ its load.
 from __future__ import annotations
 
 import contextlib
-import fcntl
+import os
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -26,6 +26,7 @@ from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError
+from paystack_source.file_lock import open_private, try_lock
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.destinations import is_lake
 from paystack_source.warehouse.dlt_quirks import CheckedCollector
@@ -33,7 +34,6 @@ from paystack_source.warehouse.duckdb_file import DuckDbFile
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from typing import IO
 
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.destinations.sql_client import SqlClientBase
@@ -167,18 +167,11 @@ def _until(free: Callable[[], bool], where: str) -> None:
 
 def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    file = stack.enter_context(path.open("w"))
+    handle = open_private(path)
+    stack.callback(os.close, handle)
     if wait:
-        _until(lambda: _locked(file), where)
-    return wait or _locked(file)
-
-
-def _locked(file: IO[str]) -> bool:
-    try:
-        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    return True
+        _until(lambda: try_lock(handle), where)
+    return wait or try_lock(handle)
 
 
 def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
@@ -214,11 +207,11 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[],
         client = cast("FilesystemClient", opened)
     where = f"the dataset {pipeline.dataset_name}"
     # Beside the dataset's folder: dlt wants to make that one itself.
-    folder, _, name = client.dataset_path.rstrip("/").rpartition("/")
-    path = f"{folder}/.{name}.paystack-source.lock"
     if client.config.is_local_filesystem:
-        _lock_file(stack, Path(path), where)
+        dataset = Path(client.dataset_path)
+        _lock_file(stack, dataset.with_name(f".{dataset.name}.paystack-source.lock"), where)
         return lambda: True
-    lease = BucketLease(client.fs_client, path)
+    folder, _, name = client.dataset_path.rstrip("/").rpartition("/")
+    lease = BucketLease(client.fs_client, f"{folder}/.{name}.paystack-source.lock")
     _until(lease.take, where)
     return stack.enter_context(lease).still_held

@@ -15,6 +15,7 @@ from __future__ import annotations
 import contextlib
 import time
 from dataclasses import dataclass, field, fields
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -46,7 +47,6 @@ from paystack_source.warehouse.single_writer import ActiveRun, begin_run, curren
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
-    from datetime import datetime
 
     from dlt.pipeline.pipeline import Pipeline
 
@@ -62,6 +62,9 @@ class CopyReport:
     """What a run came to."""
 
     complete: bool = False
+    run_id: str = ""
+    """How the ledger names the run."""
+    started_at: datetime | None = None
     window: Window | None = None
     """The range that was asked for; None for all customers."""
     key_mode: str | None = None
@@ -125,6 +128,7 @@ class CopyReport:
             "from": start.isoformat() if start else None,
             "to": end.isoformat() if end else None,
             **numbers,
+            "started_at": self.started_at.isoformat(timespec="seconds") if self.started_at else None,
             "waited_seconds": round(self.waited_seconds, 1),
             "seconds": round(self.seconds, 2),
             "unproven": [
@@ -162,7 +166,7 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
 
-def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
+def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; two share a line below
     pipeline: Pipeline,
     client: PaystackClient | None = None,
     *,
@@ -177,6 +181,7 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
+    run_id: str | None = None,
 ) -> CopyReport:
     """Bring the copy in the pipeline's dataset up to date, and prove that it is complete.
 
@@ -198,8 +203,8 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Return the report also of a copy that could not be proven complete.
         limits: Where a load ends.
-        on_rows: Is told how many customers were just read.
-        on_total: Is told how many there are.
+        on_rows, on_total: Are told how many customers were just read, and how many there are.
+        run_id: Names the run in the ledger and the report; without one it is made up.
 
     Raises:
         ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
@@ -222,6 +227,7 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
             limits=limits or Limits(),
             on_rows=on_rows,
             on_total=on_total,
+            run_id=run_id,
         )
         report = _run(pipeline, copying, history=history, details=details, include=include)
     if not allow_incomplete:
@@ -234,6 +240,7 @@ def _run(
 ) -> CopyReport:
     """The steps of a run, under its locks."""
     client, began, before = copying.client, time.monotonic(), copying.client.stats
+    started_at = datetime.now(UTC)
     with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
         drop_foreign_state(pipeline)
         prepare(pipeline)
@@ -244,6 +251,7 @@ def _run(
         report = close(pipeline, copying)
         if details:
             report.details = fetch_details(pipeline, client, budget=details, include=include)
+    report.started_at = started_at
     report.key_mode = client.mode
     report.count(before, client.stats)
     report.seconds = time.monotonic() - began
@@ -281,6 +289,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     unproven = tally.unproven + wrong
     return CopyReport(
         complete=tally.complete and not unproven and tally.api_total in {None, whole},
+        run_id=extraction.run_id,
         window=copying.window,
         account=numbers.pop() if len(numbers) == 1 else None,
         rows_seen=tally.rows_seen,

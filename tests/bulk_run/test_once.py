@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import fcntl
 import shlex
 import shutil
 import threading
@@ -14,6 +13,7 @@ import pytest
 from paystack_source.bulk import dlt_destination as destination
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.plan.planner import make_plan
+from paystack_source.bulk.run import runs as runs_module
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
@@ -232,7 +232,8 @@ def test_a_load_that_dlt_tries_again_in_another_folder_goes_on_with_its_run(desk
 def test_a_look_at_the_runs_keeps_nobody_from_working(desk, monkeypatch):
     """`status` is in the middle of its look when a resume begins."""
     desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
-    real, main = fcntl.flock, threading.main_thread()
+    real, main = runs_module.try_lock, threading.main_thread()
+    real_wait = runs_module.wait_for_lock
     waiting, failed = threading.Event(), []
 
     def resume():
@@ -245,15 +246,20 @@ def test_a_look_at_the_runs_keeps_nobody_from_working(desk, monkeypatch):
 
     thread = threading.Thread(target=resume)
 
-    def flock(handle, how):
-        if threading.current_thread() is not main and not how & fcntl.LOCK_NB:
-            waiting.set()  # it waits for the look to end
-        real(handle, how)
+    def wait(handle):
+        waiting.set()  # it waits for the look to end
+        real_wait(handle)
+
+    def look(handle, *, shared):
+        assert shared
+        free = real(handle, shared=shared)
         if threading.current_thread() is main and not thread.ident:
             thread.start()
             assert waiting.wait(60)
+        return free
 
-    monkeypatch.setattr(fcntl, "flock", flock)
+    monkeypatch.setattr(runs_module, "wait_for_lock", wait)
+    monkeypatch.setattr(runs_module, "try_lock", look)
     assert desk.bulk("status").json["runs"][0]["status"] == "complete"
     thread.join(60)
     assert thread.ident

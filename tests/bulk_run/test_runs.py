@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from datetime import UTC, datetime, timedelta
 
 import pytest
 
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.errors import BusyError, NoSuchRunError
+from paystack_source.errors import BusyError, ConfigError, NoSuchRunError
+from paystack_source.file_lock import open_private, try_lock
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -57,3 +59,29 @@ def test_an_unfinished_folder_is_no_run(runs, plan):
     assert list(runs) == []
     with pytest.raises(NoSuchRunError):
         runs.open("latest")
+
+
+def test_who_looks_whether_a_run_is_busy_is_no_run(runs, plan):
+    with runs.lock(plan):
+        run = runs.create(plan, {}, now=NOW)
+        assert not run.is_busy
+        with run.at_work():
+            assert run.is_busy
+        handle = open_private(run.lock_file)
+        assert try_lock(handle, shared=True)
+        assert not run.is_busy  # two may look at once
+        os.close(handle)
+
+
+def test_a_link_in_the_place_of_a_lock_or_an_entry_is_not_followed(runs, plan, tmp_path):
+    elsewhere = tmp_path / "elsewhere"
+    with runs.lock(plan):
+        pass
+    for suffix in ("", ".lock"):
+        entry = runs.root / ".plans" / f"{plan.header.plan_id}{suffix}"
+        entry.unlink()
+        entry.symlink_to(elsewhere)
+        with pytest.raises(ConfigError), runs.lock(plan):
+            pass
+        entry.unlink()
+    assert not elsewhere.exists()

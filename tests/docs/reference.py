@@ -13,6 +13,16 @@ INTRO = """# Commands
 Written from the commands themselves by `python -m tests.docs.reference`; `tests/docs/test_reference.py` fails
 when it is out of step. Settings that are not options: [configuration](configuration.md). How commands end:
 [exit codes](exit-codes.md).
+
+Once installed, `paystack-source NAME …` is the same as `python pipelines/NAME.py …`. Its commands, options and their values can
+be completed with the Tab key: put one of these lines into the start-up file of your shell. A shell cannot complete `python
+pipelines/NAME.py`, and click has no script for PowerShell or cmd.exe.
+
+```text
+eval "$(paystack-source completion bash)"         # ~/.bashrc
+eval "$(paystack-source completion zsh)"          # ~/.zshrc
+paystack-source completion fish | source          # ~/.config/fish/config.fish
+```
 """
 
 

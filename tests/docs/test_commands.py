@@ -57,7 +57,7 @@ def checkout(tmp_path):
         (environment / part).symlink_to(prefix / part)
     (environment / "bin" / "python").unlink()
     (environment / "bin" / "python").symlink_to(python())
-    for stamp in ("run.done", "dev.done"):
+    for stamp in ("run.done", "dev.done", "notebook.done"):
         (environment / stamp).touch()
     return home
 

@@ -113,13 +113,16 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
     """A file that only its owner can read, and that appears complete, or not at all."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | os.O_TRUNC, 0o600)
     try:
-        with os.fdopen(descriptor, "w+b") as file:
+        with open(part, "w+b", opener=_for_its_owner) as file:  # `Path.open` takes no opener
             yield file
         part.replace(path)
     finally:
         part.unlink(missing_ok=True)
+
+
+def _for_its_owner(path: str, flags: int) -> int:
+    return os.open(path, flags, 0o600)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:

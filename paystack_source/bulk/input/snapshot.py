@@ -52,8 +52,9 @@ class FileSnapshot:
         while it was copied.
         """
         path = Path(path)
-        # A pipe that nobody writes to would keep the opening waiting.
-        handle = os.open(path, os.O_RDONLY | os.O_NONBLOCK)
+        # A pipe that nobody writes to would keep the opening waiting; Windows has none among its files, and changes
+        # line ends unless told not to.
+        handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
             os.close(handle)

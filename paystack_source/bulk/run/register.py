@@ -6,15 +6,14 @@ Each plan has one small file, named after its id, in up to three folders:
     paystack_results/.plans/                the results folder that is worked in
     .plans/ beside the plan                 so that another user of the same plan knows
 
-Whoever applies the plan or resumes its run locks all of them (`flock`; the kernel lets go when a process dies), and
-writes an entry into each before anything is sent. An entry names an account, a key mode and a host: a plan that was
+Whoever applies the plan or resumes its run locks all of them (by an empty file beside each, `ID.lock`), and writes an
+entry into each before anything is sent. An entry names an account, a key mode and a host: a plan that was
 applied in the sandbox can still be applied to the real account. The files hold no personal data.
 """
 
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 from pathlib import Path
@@ -24,6 +23,7 @@ import msgspec
 
 from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
+from paystack_source.file_lock import open_private, try_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -91,7 +91,7 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
     """The newest entry of each run in the user's register; with a scope, of those on its customers."""
     folder = register()
     try:
-        paths = sorted(folder.iterdir()) if folder is not None else []
+        paths = sorted(path for path in folder.iterdir() if not path.suffix) if folder is not None else []
     except OSError:
         return
     for path in paths:
@@ -137,11 +137,12 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
     with contextlib.ExitStack() as stack:
         for folder, needed in _folders(results, plan_file):
             path = folder / name
+            files = (path, path.with_suffix(".lock"))
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                handle = os.open(path, os.O_RDWR | os.O_CREAT | os.O_NOFOLLOW, 0o600)
+                handle, lock = (_opened(stack, file) for file in files)
             except OSError as error:
-                if _is_there(path):
+                if any(_is_there(file) for file in files):
                     raise ConfigError(
                         f"{path} says who applied this plan, and it cannot be opened ({error.strerror}).",
                         advice="Look who owns it. Plan again if that run is of no concern.",
@@ -151,8 +152,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
                 if folder == register():
                     problem = _no_register(f"{folder} cannot be written ({error.strerror})")
                 continue
-            stack.callback(os.close, handle)
-            lock_file(handle)
+            lock_file(lock)
             handles.append((path, handle))
         if register() is None:
             problem = _no_register("the register of applied plans cannot be written, there is no home folder")
@@ -167,13 +167,17 @@ def noted(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
 
 def lock_file(handle: int) -> None:
     """Take the lock of an open file, or raise `BusyError`."""
-    try:
-        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
+    if not try_lock(handle):
         raise BusyError(
             "This plan is being applied by another process.",
             advice=f"Wait until it ends; {called('bulk')} status shows how far it is.",
-        ) from None
+        )
+
+
+def _opened(stack: contextlib.ExitStack, path: Path) -> int:
+    handle = open_private(path)
+    stack.callback(os.close, handle)
+    return handle
 
 
 def _no_register(why: str) -> str:

@@ -40,7 +40,8 @@ MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota let
 # What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided
 # by this only queues inside the process.
 REQUEST_CPU_SECONDS: Final = 0.0015
-_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP")  # Ctrl-C, a scheduler, a terminal that was closed
+_STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
+"""Ctrl-C, a scheduler, a terminal that was closed; Ctrl-Break of Windows."""
 
 
 @dataclass(frozen=True, slots=True)

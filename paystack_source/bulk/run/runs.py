@@ -4,6 +4,7 @@ paystack_results/
   20261123-121530-risk-action-3f9a/
     plan.plan        the sealed plan, as it was applied
     journal.sqlite   what happened
+    run.lock         empty; locked by the process that applies or resumes the run
     results.csv, failed.csv, unsent.csv, summary.json
   .plans/            one small file per plan: which run applied it (see `register.py`)
 """
@@ -11,11 +12,9 @@ paystack_results/
 from __future__ import annotations
 
 import contextlib
-import fcntl
 import os
 import re
 import secrets
-import shlex
 import shutil
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,8 +23,9 @@ from typing import TYPE_CHECKING, Any, Final
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, noted, registered
-from paystack_source.commands import called
+from paystack_source.commands import called, quoted
 from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
+from paystack_source.file_lock import open_private, try_lock, wait_for_lock
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -48,6 +48,7 @@ class Run:
         self.run_id = folder.name
         self.plan_file = folder / "plan.plan"
         self.journal_file = folder / "journal.sqlite"
+        self.lock_file = folder / "run.lock"
         self.results_file = folder / "results.csv"
         self.failed_file = folder / "failed.csv"
         self.unknown_file = folder / "unknown.csv"
@@ -58,7 +59,7 @@ class Run:
     def name(self) -> str:
         """How a command names it in this working folder: by its id, or by its folder if that is elsewhere."""
         here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
-        return self.run_id if here else shlex.quote(str(self.folder))
+        return self.run_id if here else quoted(self.folder)
 
     def beside(self, run_id: str) -> Run:
         """Another run in the same results folder."""
@@ -104,25 +105,23 @@ class Run:
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
         """Hold the run's lock, so that `is_busy` is true elsewhere. Waits until nobody asks `is_busy`."""
-        with contextlib.ExitStack() as stack:
-            try:
-                handle = stack.enter_context(_opened(self.plan_file))
-            except FileNotFoundError:
-                raise self._damaged("there is no plan in it") from None
-            fcntl.flock(handle, fcntl.LOCK_EX)
+        if not self.plan_file.is_file():
+            raise self._damaged("there is no plan in it")
+        handle = open_private(self.lock_file)
+        try:
+            wait_for_lock(handle)
             yield
+        finally:
+            os.close(handle)
 
     @property
     def is_busy(self) -> bool:
         """Whether a process is applying or resuming this run now. Asking does not keep a process from it."""
         try:
-            with _opened(self.plan_file) as handle:
-                fcntl.flock(handle, fcntl.LOCK_SH | fcntl.LOCK_NB)
+            with _opened(self.lock_file) as handle:
+                return not try_lock(handle, shared=True)
         except FileNotFoundError:
             return False
-        except BlockingIOError:
-            return True
-        return False
 
     def _damaged(self, why: str) -> NoSuchRunError:
         return NoSuchRunError(
@@ -140,7 +139,7 @@ class Runs:
 
     def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
         """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
-        run_id = run_id or f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
+        run_id = run_id or new_run_id(plan, now)
         _private_folder(self.root)
         run = Run(self.root / run_id)
         # Built aside and moved into place, so that a folder with a run's name is always a whole run.
@@ -205,10 +204,15 @@ class Runs:
         with lock_plan(plan.header.plan_id, self.root, plan.path) as locked, contextlib.ExitStack() as stack:
             if own is not None:
                 stack.enter_context(own.at_work())
-            else:
+            elif os.name != "nt":  # Windows would let nobody read a plan that is locked; its register must do
                 with contextlib.suppress(FileNotFoundError):
                     lock_file(stack.enter_context(_opened(plan.path)))
             yield locked
+
+
+def new_run_id(plan: Plan, now: datetime) -> str:
+    """A name for a run of `plan` that begins now."""
+    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
 
 
 def owner(plan_file: Path) -> Run | None:

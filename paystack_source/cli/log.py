@@ -1,0 +1,75 @@
+"""Talk as JSON lines, for machines that collect logs: `--log-format json`."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, Final
+
+from paystack_source.values import UNSEEN
+from paystack_source.warehouse.locations import DUCKDB
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+DATASET: Final = "paystack"
+FORMATS: Final = ("text", "json")
+
+
+@dataclass
+class RunContext:
+    """What every line and every error is about. None: not known, or not yet."""
+
+    started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
+    run_id: str | None = None
+    destination: str | None = None
+    dataset: str | None = None
+    sandbox: bool = False
+
+    @classmethod
+    def of_words(cls, words: Sequence[str]) -> RunContext:
+        """What the command line says, before click has read it, or if click refuses it."""
+        return cls(
+            destination=value_of(words, "--destination") or DUCKDB[0],
+            dataset=value_of(words, "--dataset") or DATASET,
+            sandbox="--sandbox" in words,
+        )
+
+    def as_json(self) -> dict[str, Any]:
+        """What the object of a `--json` run says beside the result."""
+        return {
+            "started_at": self.started_at.isoformat(timespec="seconds"),
+            "run_id": self.run_id,
+            "destination": self.destination,
+            "dataset": self.dataset,
+        }
+
+    def line(self, level: str, message: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # whatever JSON holds
+        """One line of the log."""
+        return {
+            "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
+            "level": level,
+            "run_id": self.run_id,
+            "dataset": self.dataset,
+            "destination": self.destination,
+            **({"sandbox": True} if self.sandbox else {}),
+            "message": message,
+            **more,
+        }
+
+
+def value_of(words: Sequence[str], switch: str) -> str | None:
+    """What stands behind a switch among the words of a command line; None if it is not there."""
+    for word, following in zip(words, [*words[1:], None], strict=False):
+        if word == switch:
+            return following
+        if word.startswith(f"{switch}="):
+            return word.partition("=")[2]
+    return None
+
+
+def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
+    """One JSON object on one line, without a character that steers a screen."""
+    text = json.dumps(record, default=str, ensure_ascii=ascii_only)
+    return UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"

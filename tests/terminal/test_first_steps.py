@@ -1,0 +1,111 @@
+"""What somebody meets first: help, completion, and one line where something is not installed."""
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).resolve().parents[2]
+CONSOLE = Path(sys.executable).with_name("paystack-source")
+
+
+def start(*command, **environ):
+    return subprocess.run(
+        list(map(str, command)),
+        env={**os.environ, **environ},
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=ROOT,
+    )
+
+
+@pytest.mark.parametrize("command", [(CONSOLE, "bulk"), (sys.executable, "pipelines/bulk.py"), (CONSOLE,)])
+def test_without_a_word_a_group_shows_its_help(command):
+    said = start(*command)
+    assert (said.returncode, said.stderr) == (0, "")
+    assert said.stdout.startswith("Usage: ")
+    assert "Commands:" in said.stdout
+
+
+@pytest.fixture(scope="module")
+def bare(tmp_path_factory):
+    """A Python without any package."""
+    folder = tmp_path_factory.mktemp("bare")
+    subprocess.run([sys.executable, "-m", "venv", "--without-pip", folder], check=True)
+    return folder / "bin" / "python"
+
+
+@pytest.mark.parametrize("name", ["customers", "bulk", "query"])
+def test_a_python_without_the_packages_gives_one_line_of_advice(bare, name):
+    for path in ("", str(ROOT)):  # without the package, and without what it needs
+        said = start(bare, f"pipelines/{name}.py", "--sandbox", PYTHONPATH=path)
+        assert (said.returncode, said.stdout) == (2, "")
+        (line,) = said.stderr.splitlines()
+        assert "is missing in" in line
+        assert str(bare) in line
+        assert "README.md" in line
+
+
+@pytest.mark.parametrize(
+    ("module", "extra", "command"),
+    [
+        ("aiohttp", "[sandbox]", ("customers", "--sandbox")),
+        ("aiohttp", "[sandbox]", ("sandbox",)),
+        ("dlt", "", ("customers", "--sandbox")),
+    ],
+)
+def test_a_missing_extra_gives_one_line_of_advice(tmp_path, module, extra, command):
+    (tmp_path / f"{module}.py").write_text(
+        f"raise ModuleNotFoundError('No module named {module}', name='{module}')\n"
+    )
+    said = start(sys.executable, "-m", "paystack_source", *command, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (said.returncode, said.stdout) == (2, "")
+    told = f"error: A package is not installed: {module}: pip install 'paystack-source{extra}'"
+    assert told in said.stderr.splitlines()
+    assert "Traceback" not in said.stderr
+
+
+def test_the_sandbox_alone_says_so_as_well(tmp_path):
+    (tmp_path / "aiohttp.py").write_text(
+        "raise ModuleNotFoundError('No module named aiohttp', name='aiohttp')\n"
+    )
+    said = start(sys.executable, "-m", "paystack_source.sandbox", PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert said.returncode == 2
+    assert said.stderr == "error: the sandbox needs aiohttp: pip install 'paystack-source[sandbox]'\n"
+
+
+@pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
+def test_each_shell_gets_its_script(shell):
+    said = start(CONSOLE, "completion", shell)
+    assert said.returncode == 0
+    assert "_PAYSTACK_SOURCE_COMPLETE" in said.stdout
+
+
+@pytest.mark.skipif(not shutil.which("bash"), reason="no bash on this machine")
+@pytest.mark.parametrize(
+    ("typed", "offered"),
+    [
+        ("cu", {"customers"}),
+        ("bulk re", {"resume", "review"}),
+        ("bulk plan ", {"risk-action", "update", "create", "validate", "deactivate-authorization"}),
+        ("customers --log-format ", {"text", "json"}),
+    ],
+)
+def test_bash_completes_the_commands(typed, offered):
+    """The script is loaded into a real bash, and called as the Tab key calls it."""
+    words = ["paystack-source", *typed.split(" ")]
+    quoted = " ".join(f"'{word}'" for word in words)
+    script = f"""
+        eval "$(paystack-source completion bash)"
+        complete -p paystack-source >&2
+        COMP_WORDS=({quoted}); COMP_CWORD={len(words) - 1}
+        $(complete -p paystack-source | sed 's/.*-F \\([^ ]*\\) .*/\\1/') paystack-source
+        printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    said = start("bash", "-c", script, PATH=f"{CONSOLE.parent}:{os.environ['PATH']}")
+    assert "-F" in said.stderr, said.stderr
+    assert set(said.stdout.split()) == offered

@@ -1,0 +1,152 @@
+"""The commands where Windows lacks what POSIX has: modules, calls, signals, UTF-8 as the encoding of everything.
+
+Nobody ran them on Windows. Here the package, and only it, gets an `os`, a `signal` and an `errno` without what Windows
+does not have, and none of the modules that are not there.
+"""
+
+import ast
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parent.parent
+
+# What the documentation of Python marks as "Availability: Unix".
+# fmt: off
+MODULES = {"crypt", "curses", "fcntl", "grp", "nis", "ossaudiodev", "posix", "pty", "pwd", "readline", "resource", "syslog", "termios", "tty"}
+CALLS = """
+    chown chroot ctermid fchdir fchmod fchown fork forkpty getegid geteuid getgid getgroups getloadavg getpgid getpgrp
+    getpriority getresgid getresuid getsid getuid initgroups killpg lchmod lchown lockf major makedev minor mkfifo mknod nice
+    openpty pathconf pipe2 posix_fadvise posix_fallocate posix_spawn pread preadv pwrite pwritev readv sched_getaffinity
+    sendfile setegid seteuid setgid setgroups setpgid setpriority setsid setuid statvfs sync sysconf tcgetpgrp uname wait
+    wait3 wait4 waitid writev fdatasync fpathconf fstatvfs memfd_create
+    O_ASYNC O_CLOEXEC O_DIRECT O_DIRECTORY O_DSYNC O_NDELAY O_NOATIME O_NOCTTY O_NOFOLLOW O_NONBLOCK O_PATH O_SYNC O_TMPFILE
+""".split()  # noqa: SIM905
+SIGNALS = """
+    SIGALRM SIGBUS SIGCHLD SIGCONT SIGHUP SIGKILL SIGPIPE SIGPROF SIGQUIT SIGSTOP SIGTSTP SIGTTIN SIGTTOU SIGUSR1 SIGUSR2
+    SIGWINCH alarm getitimer pause pthread_kill pthread_sigmask setitimer siginterrupt sigpending sigtimedwait sigwait sigwaitinfo
+    SIG_BLOCK SIG_UNBLOCK SIG_SETMASK
+""".split()  # noqa: SIM905
+# fmt: on
+
+WITHOUT = f"""
+import builtins, json, os, signal, sys, types, warnings
+warnings.filterwarnings("error", category=EncodingWarning, module="paystack_source")
+
+def without(module, names, **other):
+    kept = {{name: value for name, value in vars(module).items() if name not in names}}
+    poor = types.ModuleType(module.__name__)
+    poor.__dict__.update(kept | other)
+    return poor
+
+poor = {{
+    "os": without(os, {CALLS!r}, name="nt"),
+    "signal": without(signal, {SIGNALS!r}, SIGBREAK=signal.SIGUSR1),
+}}
+real = builtins.__import__
+
+def importing(name, globals=None, locals=None, fromlist=(), level=0):
+    if (globals or {{}}).get("__name__", "").startswith("paystack_source"):
+        if name.partition(".")[0] in {MODULES!r}:
+            raise ModuleNotFoundError("No module named " + name, name=name)
+        if name in poor:
+            return poor[name]
+    return real(name, globals, locals, fromlist, level)
+
+builtins.__import__ = importing
+from paystack_source.__main__ import main
+for line in sys.stdin:
+    sys.argv = ["paystack-source.exe", *json.loads(line)]
+    print("exit", main())
+    sys.stdout.flush()
+"""
+
+
+@pytest.fixture
+def windows(tmp_path, monkeypatch):
+    """Runs commands one after the other, as in a console of Windows that writes into a file."""
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "60")
+    monkeypatch.setenv("PYTHONPATH", str(ROOT))
+    monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
+
+    def run(*commands, code=WITHOUT):
+        given = "".join(json.dumps(command) + "\n" for command in commands)
+        return subprocess.run(
+            [sys.executable, "-X", "warn_default_encoding", "-c", code],
+            input=given, capture_output=True, encoding="cp1252", cwd=tmp_path, check=False,
+        )  # fmt: skip
+
+    return run
+
+
+def test_a_copy_a_plan_its_run_and_a_question_where_nothing_is_posix(windows, tmp_path):
+    folder = tmp_path / "the officer's files"
+    folder.mkdir()
+    query = "select customer_code from customers where risk_action = 'default' order by 1 limit 20"
+    said = windows(
+        ["customers", "--sandbox", "--json"],
+        ["query", "--sandbox", "--json", "select 'Ọlá → 你' as name"],
+        ["query", "--sandbox", "--csv", query],
+    )
+    assert said.stdout.count("exit 0") == 3, said.stdout + said.stderr
+    lines = said.stdout.splitlines()
+    assert json.loads(lines[0])["warehouse_total"] == 60
+    assert json.loads(next(line for line in lines if '"columns"' in line))["rows"] == [["Ọlá → 你"]]
+    codes = [line for line in lines if line.startswith("CUS_")]
+    (folder / "allow.csv").write_text(
+        "\n".join(["customer_code,name", *(f"{code},Ọlá →" for code in codes)]), "utf-8"
+    )
+
+    plan = ["bulk", "plan", "risk-action", str(folder / "allow.csv"), "--risk-action", "deny", "--sandbox"]
+    said = windows(
+        [*plan, "--out", str(folder / "allow.plan")],
+        ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes", "--json"],
+        ["bulk", "status", "--sandbox"],
+        ["bulk", "status", "latest", "--sandbox", "--json"],
+        ["bulk", "undo", "latest", "--sandbox", "--yes", "--json"],
+        ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes"],
+    )
+    ends = [line for line in said.stdout.splitlines() if line.startswith("exit")]
+    assert ends == ["exit 0"] * 5 + ["exit 2"], said.stdout + said.stderr
+    assert f'apply "{folder / "allow.plan"}"' in said.stdout  # as cmd.exe takes it
+    objects = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
+    assert [found["applied"] for found in objects] == [20, 20, 20]
+    (run,) = {found["run_id"] for found in objects[:2]}
+    assert (tmp_path / "paystack_results_sandbox" / run / "results.csv").read_text("utf-8-sig").count(
+        "Ọlá →"
+    ) == 20
+
+
+def test_the_package_gets_what_is_taken_away_from_nobody(windows):
+    """The test above does take something away."""
+    proof = WITHOUT.partition("from paystack_source")[0] + (
+        'code = \'import os, signal; print(hasattr(os, "O_NOFOLLOW"), hasattr(signal, "SIGHUP")); import fcntl\'\n'
+        "exec(code, {'__name__': 'paystack_source.x'})"
+    )
+    said = windows(code=proof)
+    assert said.stdout.split() == ["False", "False"]
+    assert "No module named fcntl" in said.stderr
+
+
+def test_no_module_that_windows_lacks_is_named_anywhere():
+    """Not even at a line that no test reaches."""
+    found = {}
+    for path in sorted((ROOT / "paystack_source").rglob("*.py")):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.Import):
+                names = {alias.name.partition(".")[0] for alias in node.names} & MODULES
+            elif isinstance(node, ast.ImportFrom):
+                names = {(node.module or "").partition(".")[0]} & MODULES
+            elif isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                taken = {"os": CALLS, "signal": SIGNALS}.get(node.value.id, ())
+                names = {node.attr} & set(taken)
+            else:
+                continue
+            if names:
+                found[f"{path.name}:{node.lineno}"] = names
+    # Asked for with `hasattr` on the line before.
+    assert set(map(str, found.values())) <= {"{'pthread_kill'}"}, found
