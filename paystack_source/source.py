@@ -14,6 +14,7 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common import logger
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.client import PaystackClient
@@ -27,17 +28,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from paystack_source.extract.details import Fetched
-
-
-def scheduled_interval() -> tuple[datetime, datetime] | tuple[None, None]:
-    """The interval that dlt is told by a scheduler: `DLT_INTERVAL_START` and `_END`, or Airflow's data interval.
-
-    Nothing if there is none, or an empty one, as of a run by hand.
-    """
-    interval = dlt.current.interval()
-    return (
-        (None, None) if interval is None or dlt.current.interval.is_empty else (interval.start, interval.end)
-    )
+    from paystack_source.extract.windows import Window
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -83,7 +74,10 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
             is missing. Otherwise such a run fails and loads nothing.
-        allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
+        allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them:
+            `DLT_INTERVAL_START` and `_END`, or Airflow's data interval. They are asked for when a run begins to
+            read, since a source may be built long before. An interval that is empty is warned of, and everybody
+            is read.
 
     Raises:
         ConfigError: No usable key or setting, the dataset holds another account's customers, it needs a repair that
@@ -94,11 +88,15 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 
     """
     PLAIN_RUNS.sources_made = True
-    if allow_external_schedulers and start is None and end is None:
-        start, end = scheduled_interval()
     connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
-    settings = {"window": bounds(start, end), "refresh_budget": refresh_budget}
-    copying = functools.partial(_copying, connect, allow_incomplete=allow_incomplete, **settings)
+    given = bounds(start, end)
+    copying = functools.partial(
+        _copying,
+        connect,
+        _scheduled_window if allow_external_schedulers and given is None else lambda: given,
+        refresh_budget=refresh_budget,
+        allow_incomplete=allow_incomplete,
+    )
     more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(copying, history=history) + more
 
@@ -111,10 +109,29 @@ def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> 
         )
 
 
+def _scheduled_window() -> Window | None:
+    """The interval that a scheduler gives to this run; `None` if it gives none, or an empty one."""
+    interval = dlt.current.interval()
+    if interval is None:
+        return None
+    start, end = interval
+    if start >= end:
+        logger.warning(
+            f"The scheduler's interval is empty: it begins and ends at {end}. All customers are read. In Airflow 3 "
+            "set create_cron_data_intervals, or a schedule that has data intervals."
+        )
+        return None
+    return bounds(start, end)
+
+
 @contextmanager
-def _copying(connect: Callable[[], PaystackClient], **settings: Any) -> Iterator[Copying]:  # noqa: ANN401  # of `Copying`
+def _copying(
+    connect: Callable[[], PaystackClient],
+    window: Callable[[], Window | None],
+    **settings: Any,  # noqa: ANN401  # of `Copying`
+) -> Iterator[Copying]:
     """A run of its own, which closes what it opened however it ends."""
-    with connect() as client, closing(Copying(client, **settings)) as copying:
+    with connect() as client, closing(Copying(client, window=window(), **settings)) as copying:
         yield copying
 
 

@@ -1,6 +1,7 @@
 """What people who know dlt expect of a source, they find: each habit of theirs has a test."""
 
 import json
+import logging
 import os
 import subprocess
 import sys
@@ -165,6 +166,45 @@ def test_a_scheduler_gives_the_interval(api, warehouse, own_machine, monkeypatch
     assert held_ids(by_arguments) == sorted(ids(api, inside))
 
     pipeline.run(source(api))  # nobody asked it to heed the scheduler
+    assert held_ids(pipeline) == sorted(ids(api))
+
+
+def test_the_interval_is_that_of_the_run_and_not_of_the_time_when_the_source_was_built(
+    api, warehouse, own_machine, monkeypatch
+):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    times = sorted(datetime.fromisoformat(row["createdAt"]) for row in api.customers_truth())
+    built = source(api, allow_external_schedulers=True)
+    days = [(times[50], times[100]), (times[150], times[200])]
+    for lo, hi in days:
+        monkeypatch.setenv("DLT_INTERVAL_START", lo.isoformat())
+        monkeypatch.setenv("DLT_INTERVAL_END", hi.isoformat())
+        pipeline.run(built)
+    assert held_ids(pipeline) == sorted(
+        ids(
+            api,
+            lambda row: any(lo <= datetime.fromisoformat(row["createdAt"]) < hi for lo, hi in days),
+        )
+    )
+
+
+@pytest.fixture
+def dlt_log(own_machine, monkeypatch, caplog):
+    """What dlt's log holds at the level INFO."""
+    del own_machine  # it sets another level, before
+    log = logging.getLogger("dlt")
+    monkeypatch.setattr(log, "level", logging.INFO)
+    log.addHandler(caplog.handler)
+    yield caplog
+    log.removeHandler(caplog.handler)
+
+
+def test_an_empty_interval_is_warned_of(api, warehouse, own_machine, monkeypatch, dlt_log):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    for name in ("DLT_INTERVAL_START", "DLT_INTERVAL_END"):
+        monkeypatch.setenv(name, "2026-01-01T00:00:00Z")
+    pipeline.run(source(api, allow_external_schedulers=True))
+    assert "interval is empty" in dlt_log.text
     assert held_ids(pipeline) == sorted(ids(api))
 
 
