@@ -5,6 +5,18 @@
 
 `customers` keeps one row per customer and the table `ledger`, in which every window that was read and counted has a
 line. What is proven is remembered in the resource's state, which dlt commits together with the rows.
+
+`pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that were
+interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes the
+ledger. What it cannot do, since dlt makes one load of it:
+
+- There are no checkpoints. A run that is interrupted while it reads begins anew.
+- The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and does
+  not raise; the next run reads what is missing.
+- Details are of customers that were held before the run.
+
+With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and a
+dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
 """
 
 from __future__ import annotations
@@ -21,6 +33,7 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.extract.windows import bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.warehouse.dlt_quirks import Waits, retry_is_useless
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:
@@ -47,18 +60,6 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     allow_external_schedulers: bool = False,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
-
-    `pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that
-    were interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes
-    the ledger. What it cannot do, since dlt makes one load of it:
-
-    - There are no checkpoints. A run that is interrupted while it reads begins anew.
-    - The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and
-      does not raise; the next run reads what is missing.
-    - Details are of customers that were held before the run.
-
-    With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and
-    a dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
 
     Args:
         secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
@@ -88,8 +89,9 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 
     """
     PLAIN_RUNS.sources_made = True
-    connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
-    given = bounds(start, end)
+    with retry_is_useless():
+        connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
+        given = bounds(start, end)
     copying = functools.partial(
         _copying,
         connect,
@@ -101,7 +103,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     return resources(copying, history=history) + more
 
 
-def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[[], PaystackClient]:  # noqa: ANN401
+def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[..., PaystackClient]:  # noqa: ANN401
     """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline."""
     with PaystackClient(secret_key, base_url=base_url, read_only=True, **limits) as checked:
         return functools.partial(
@@ -126,15 +128,20 @@ def _scheduled_window() -> Window | None:
 
 @contextmanager
 def _copying(
-    connect: Callable[[], PaystackClient],
+    connect: Callable[..., PaystackClient],
     window: Callable[[], Window | None],
     **settings: Any,  # noqa: ANN401  # of `Copying`
 ) -> Iterator[Copying]:
     """A run of its own, which closes what it opened however it ends."""
-    with connect() as client, closing(Copying(client, window=window(), **settings)) as copying:
+    waits = Waits()
+    with (
+        connect(on_wait=waits) as client,
+        closing(Copying(client, window=window(), waits=waits, **settings)) as copying,
+    ):
         yield copying
 
 
-def _due(connect: Callable[[], PaystackClient]) -> Iterator[Fetched]:
-    with connect() as client:
+def _due(connect: Callable[..., PaystackClient]) -> Iterator[Fetched]:
+    waits = Waits()
+    with connect(on_wait=waits) as client, waits.shown():
         yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)

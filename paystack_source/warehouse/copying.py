@@ -24,7 +24,13 @@ from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import active_pipeline, current_load, is_being_replaced
+from paystack_source.warehouse.dlt_quirks import (
+    Waits,
+    active_pipeline,
+    current_load,
+    is_being_replaced,
+    retry_is_useless_in_extract,
+)
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.prepare import SCHEMA, require_prepared
@@ -92,9 +98,11 @@ class Copying:
         full_refresh: bool = False,
         allow_incomplete: bool = False,
         limits: Limits | None = None,
+        waits: Waits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
     ) -> None:
+        self.waits = waits or Waits()
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
@@ -259,16 +267,17 @@ def resources(
     )
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
-        _require_one_source()
-        pipeline = active_pipeline()
-        if pipeline:
-            require_prepared(pipeline)
-        apply_destination_hints("customers", "ledger", HISTORY)
-        with start() as copying:
-            for table in map(rows_to_load, copying.tables()):
-                if not history and len(table):
-                    note_history(with_it=False)
-                yield table
+        with retry_is_useless_in_extract():
+            _require_one_source()
+            pipeline = active_pipeline()
+            if pipeline:
+                require_prepared(pipeline)
+            apply_destination_hints("customers", "ledger", HISTORY)
+            with start() as copying, copying.waits.shown():
+                for table in map(rows_to_load, copying.tables()):
+                    if not history and len(table):
+                        note_history(with_it=False)
+                    yield table
         if pipeline and (run := current_run(pipeline)):
             run.copied = copying
 

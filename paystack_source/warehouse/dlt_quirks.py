@@ -10,11 +10,14 @@ import json
 import logging
 import os
 import shutil
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
+from dlt.common import logger
 from dlt.common.configuration.container import Container
+from dlt.common.exceptions import TerminalException
 from dlt.common.pipeline import LoadInfo, PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop, get_nested_tables, get_root_table
@@ -22,7 +25,10 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract.exceptions import ExtractorException
 from dlt.pipeline import trace
+
+from paystack_source.errors import AccessError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -68,6 +74,72 @@ def is_being_replaced(table: str) -> bool:
         return True
     resource = dlt.current.source().resources.get(table)
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
+
+
+# -- errors that no retry cures ---------------------------------------------------------------------------------------
+
+
+class RetryIsUselessError(ExtractorException, TerminalException):
+    """Around an error that comes again however often the run is repeated.
+
+    dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. What a resource raises is
+    put into an error of dlt's first, which hides it, unless it is one of dlt's own.
+    """
+
+
+@contextmanager
+def retry_is_useless_in_extract() -> Iterator[None]:
+    """In a resource: a refused key or permission, and a wrong setting, end dlt's retries at once."""
+    try:
+        yield
+    except (AccessError, ConfigError) as error:
+        raise RetryIsUselessError(str(error)) from error
+
+
+@contextmanager
+def retry_is_useless() -> Iterator[None]:
+    """The same in a function that people call: the error stays what it is, and dlt looks at its context as well."""
+    try:
+        yield
+    except (AccessError, ConfigError) as error:
+        error.__context__, error.__suppress_context__ = RetryIsUselessError(str(error)), True
+        raise
+
+
+# -- what dlt shows while it runs -------------------------------------------------------------------------------------
+
+_WAITS = "Waits for Paystack"
+
+
+class Waits:
+    """Hears of each wait of a client, and tells dlt's log and the progress of the pipeline that extracts."""
+
+    def __init__(self) -> None:
+        self._collector: Any = None
+
+    def __call__(self, seconds: float, _endpoint: str, reason: str) -> None:
+        """From any thread. Whatever the collector does with it, that is no error of the run."""
+        if seconds < 1:
+            return
+        text = f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})"
+        logger.info(f"Paystack: {text}")
+        if self._collector is not None:
+            with suppress(Exception):
+                self._collector.update(_WAITS, message=text)
+
+    @contextmanager
+    def shown(self) -> Iterator[None]:
+        """While a resource is extracted. A collector makes its counters in one thread only, so it is made here."""
+        pipeline = active_pipeline()
+        if pipeline is not None:
+            with suppress(Exception):  # a pipeline that is active and does not run shows nothing
+                collector = CheckedCollector.unchecked(pipeline.collector)
+                collector.update(_WAITS, inc=0)
+                self._collector = collector
+        try:
+            yield
+        finally:
+            self._collector = None
 
 
 # -- what dlt logs and leaves behind ----------------------------------------------------------------------------------
@@ -358,3 +430,8 @@ class CheckedCollector:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._collector, name)
+
+    @staticmethod
+    def unchecked(collector: Any) -> Any:  # noqa: ANN401
+        """What shows the progress, for other threads: a check asks the destination, which is for one."""
+        return collector._collector if isinstance(collector, CheckedCollector) else collector  # noqa: SLF001

@@ -29,8 +29,10 @@ from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
+    Waits,
     drop_foreign_state,
     restart_interrupted_loads,
+    retry_is_useless,
     set_replace_strategy,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
@@ -46,6 +48,7 @@ from paystack_source.warehouse.single_writer import ActiveRun, begin_run, curren
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from contextlib import AbstractContextManager
     from datetime import datetime
 
     from dlt.pipeline.pipeline import Pipeline
@@ -210,16 +213,17 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
-    window = bounds(start, end)
-    if full_refresh and window is not None:
-        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
-    with PaystackClient(read_only=True) if client is None else contextlib.nullcontext(client) as paystack:
+    with retry_is_useless():
+        window = _window(start, end, full_refresh=full_refresh)
+    waits = Waits()
+    with retry_is_useless(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
             window=window,
             refresh_budget=refresh_budget,
             full_refresh=full_refresh,
             limits=limits or Limits(),
+            waits=waits,
             on_rows=on_rows,
             on_total=on_total,
         )
@@ -227,6 +231,18 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
     if not allow_incomplete:
         report.require_complete()
     return report
+
+
+def _window(start: datetime | str | None, end: datetime | str | None, *, full_refresh: bool) -> Window | None:
+    window = bounds(start, end)
+    if full_refresh and window is not None:
+        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
+    return window
+
+
+def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManager[PaystackClient]:
+    """The client of a run, which is closed after it unless it was given."""
+    return PaystackClient(read_only=True, on_wait=waits) if given is None else contextlib.nullcontext(given)
 
 
 def _run(

@@ -1,7 +1,6 @@
 """What people who know dlt expect of a source, they find: each habit of theirs has a test."""
 
 import json
-import logging
 import os
 import subprocess
 import sys
@@ -186,17 +185,6 @@ def test_the_interval_is_that_of_the_run_and_not_of_the_time_when_the_source_was
             lambda row: any(lo <= datetime.fromisoformat(row["createdAt"]) < hi for lo, hi in days),
         )
     )
-
-
-@pytest.fixture
-def dlt_log(own_machine, monkeypatch, caplog):
-    """What dlt's log holds at the level INFO."""
-    del own_machine  # it sets another level, before
-    log = logging.getLogger("dlt")
-    monkeypatch.setattr(log, "level", logging.INFO)
-    log.addHandler(caplog.handler)
-    yield caplog
-    log.removeHandler(caplog.handler)
 
 
 def test_an_empty_interval_is_warned_of(api, warehouse, own_machine, monkeypatch, dlt_log):
