@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
@@ -28,6 +28,7 @@ from paystack_source.warehouse.dlt_quirks import (
     Waits,
     active_pipeline,
     current_load,
+    current_metrics,
     is_being_replaced,
     retry_is_useless_in_extract,
 )
@@ -106,6 +107,8 @@ class Copying:
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
+        self._cost_before = client.stats
+        self.metrics: dict[str, Any] = {}
         self.window = window
         self.refresh_budget = refresh_budget
         self.full_refresh = full_refresh
@@ -165,6 +168,23 @@ class Copying:
         self._require_complete(extraction)
         if self._new_entries:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+
+    def cost(self) -> dict[str, Any]:
+        """What this run cost: what its client did meanwhile."""
+        now, before = asdict(self.client.stats), asdict(self._cost_before)
+        return {name: now[name] - before[name] for name in now}
+
+    def note_metrics(self) -> None:
+        """What is known of the run so far, for dlt's trace of it."""
+        if self.extraction is not None:
+            tally = self.extraction.tally
+            self.metrics |= self.cost() | {
+                "proven": self.done and self.failure is None and tally.complete,
+                "unproven": [entry.as_difference() for entry in tally.unproven],
+                "api_total": tally.api_total,
+                "rows_seen": tally.rows_seen,
+                "refresh_runs": tally.refresh_runs,
+            }
 
     def _tell(self, rows: int, total: int | None) -> None:
         self._on_rows(rows)
@@ -274,10 +294,14 @@ def resources(
                 require_prepared(pipeline)
             apply_destination_hints("customers", "ledger", HISTORY)
             with start() as copying, copying.waits.shown():
-                for table in map(rows_to_load, copying.tables()):
-                    if not history and len(table):
-                        note_history(with_it=False)
-                    yield table
+                copying.metrics = current_metrics()
+                try:
+                    for table in map(rows_to_load, copying.tables()):
+                        if not history and len(table):
+                            note_history(with_it=False)
+                        yield table
+                finally:
+                    copying.note_metrics()
         if pipeline and (run := current_run(pipeline)):
             run.copied = copying
 

@@ -25,7 +25,7 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
-from dlt.extract.exceptions import ExtractorException
+from dlt.extract.exceptions import CurrentSourceNotAvailable, ExtractorException
 from dlt.pipeline import trace
 
 from paystack_source.errors import AccessError, ConfigError
@@ -56,6 +56,14 @@ def current_load() -> str | None:
         return str(dlt.current.load_package_state()["load_id"])
     except CurrentLoadPackageStateNotAvailable:
         return None
+
+
+def current_metrics() -> dict[str, Any]:
+    """The facts of the resource that is being extracted, which dlt's trace keeps; nobody does outside of one."""
+    try:
+        return dlt.current.resource_metrics()
+    except CurrentSourceNotAvailable:
+        return {}
 
 
 def is_being_replaced(table: str) -> bool:

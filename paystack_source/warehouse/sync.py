@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from typing import TYPE_CHECKING, Any
 
 import dlt
@@ -53,7 +53,6 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.client import Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
@@ -87,13 +86,6 @@ class CopyReport:
     filters_ignored: bool = False
     unproven: list[Entry] = field(default_factory=list)
     details: DetailsReport | None = None
-
-    def count(self, before: Stats, after: Stats) -> None:
-        """What the run cost: what its client did meanwhile."""
-        self.requests = after.requests - before.requests
-        self.retries = after.retries - before.retries
-        self.rate_limited = after.rate_limited - before.rate_limited
-        self.waited_seconds = after.waited_seconds - before.waited_seconds
 
     @property
     def whom(self) -> str:
@@ -130,16 +122,7 @@ class CopyReport:
             **numbers,
             "waited_seconds": round(self.waited_seconds, 1),
             "seconds": round(self.seconds, 2),
-            "unproven": [
-                {
-                    "from": entry.window_from,
-                    "to": entry.window_to,
-                    "api_total": entry.api_total,
-                    "distinct_ids": entry.distinct_ids,
-                    "difference": entry.difference,
-                }
-                for entry in self.unproven
-            ],
+            "unproven": [entry.as_difference() for entry in self.unproven],
             **({"details": self.details._asdict()} if self.details else {}),
         }
 
@@ -249,7 +232,7 @@ def _run(
     pipeline: Pipeline, copying: Copying, *, history: bool, details: int, include: Collection[str]
 ) -> CopyReport:
     """The steps of a run, under its locks."""
-    client, began, before = copying.client, time.monotonic(), copying.client.stats
+    client, began = copying.client, time.monotonic()
     with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
         drop_foreign_state(pipeline)
         prepare(pipeline)
@@ -260,10 +243,7 @@ def _run(
         report = close(pipeline, copying)
         if details:
             report.details = fetch_details(pipeline, client, budget=details, include=include)
-    report.key_mode = client.mode
-    report.count(before, client.stats)
-    report.seconds = time.monotonic() - began
-    return report
+    return replace(report, key_mode=client.mode, seconds=time.monotonic() - began, **copying.cost())
 
 
 def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
@@ -383,6 +363,11 @@ class PlainRuns(RunFollower):
         if run is None or run.depth > 1 or run.copied is None:
             return
         report = close(pipeline, run.copied)
+        run.copied.metrics |= {
+            "proven": report.complete,
+            "unproven": [entry.as_difference() for entry in report.unproven],
+            "warehouse_total": report.warehouse_total,
+        }
         complete_histories(pipeline)
         if report.complete:
             logger.info(f"The copy is complete: {report.counts}.")

@@ -101,3 +101,37 @@ def test_waits_for_the_quota_show_in_dlts_log_and_in_its_progress(pipeline, sand
     pipeline(progress=progress).run(source(server, quota=None))
     assert "Paystack: waiting" in dlt_log.text
     assert "Waits for Paystack: 1" in shown.getvalue()
+
+
+def metrics(pipeline):
+    """The facts of the last run of a pipeline, as dlt's trace on the disk has them: as another process finds them."""
+    steps = {step.step: step.step_info for step in dlt.attach(pipeline.pipeline_name).last_trace.steps}
+    resources = [
+        each["resource_metrics"] for each in steps["extract"].metrics[steps["extract"].loads_ids[-1]]
+    ]
+    return next(each["customers"].custom_metrics for each in resources if "customers" in each)
+
+
+def test_the_facts_of_a_run_are_metrics_of_dlts_trace(pipeline, sandbox):
+    server, one = sandbox(customers=300), pipeline()
+    one.run(source(server, refresh_budget=10))
+    found = metrics(one)
+    assert found["requests"] == server.stats.total
+    assert (found["proven"], found["unproven"], found["rate_limited"]) == (True, [], 0)
+    assert (found["api_total"], found["warehouse_total"], found["refresh_runs"]) == (300, 300, 2)
+
+    server.add_customers(3)
+    server.configure(total_off=1)
+    one.run(source(server, allow_incomplete=True))
+    found = metrics(one)
+    assert not found["proven"]
+    assert {each["difference"] for each in found["unproven"]} == {1}
+    one.run([one.last_trace], table_name="trace")  # as people keep traces
+
+
+def test_the_report_of_copy_customers_has_them(pipeline, sandbox):
+    server, one = sandbox(customers=300), pipeline()
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, read_only=True) as client:
+        report = copy_customers(one, client)
+    assert report.requests == server.stats.total
+    assert (report.complete, report.unproven, report.rate_limited) == (True, [], 0)
