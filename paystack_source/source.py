@@ -33,7 +33,7 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.extract.windows import bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
-from paystack_source.warehouse.dlt_quirks import Waits, retry_is_useless
+from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dlt
 import pyarrow as pa
 
+from paystack_source.api.client import MOST_PER_PAGE
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.arrow import ARROW_TYPES
@@ -24,16 +25,10 @@ from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import (
-    Waits,
-    active_pipeline,
-    current_load,
-    current_metrics,
-    is_being_replaced,
-    retry_is_useless_in_extract,
-)
+from paystack_source.warehouse.dlt_quirks import active_pipeline, current_load, is_being_replaced, is_limited
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
+from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
 from paystack_source.warehouse.prepare import SCHEMA, require_prepared
 from paystack_source.warehouse.queries import CountsOnly, Warehouse
 from paystack_source.warehouse.single_writer import current_run
@@ -136,7 +131,7 @@ class Copying:
         self.schema_name = dlt.current.source_schema().name
         extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
-        batch = _Batch()
+        batch = _Batch(one_page_each=is_limited("customers"))
         try:
             for event in events:
                 if isinstance(event, Rows):
@@ -234,9 +229,10 @@ class Copying:
 
 
 class _Batch:
-    """Tables that dlt gets as one."""
+    """Tables that dlt gets as one; or page by page, where `add_limit` counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_page_each: bool) -> None:
+        self._one_page_each = one_page_each
         self._tables: list[pa.Table] = []
         self._rows = self._bytes = 0
 
@@ -250,13 +246,14 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        return self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+        return self._one_page_each or self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
 
     def tables(self) -> Iterator[pa.Table]:
         if self._tables:
             table = pa.concat_tables(self._tables, promote_options="default").combine_chunks()
             self._tables, self._rows, self._bytes = [], 0, 0
-            yield table
+            size = MOST_PER_PAGE if self._one_page_each else max(table.num_rows, 1)
+            yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
 _LEDGER: dict[str, Any] = {

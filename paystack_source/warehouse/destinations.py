@@ -85,8 +85,14 @@ def apply_destination_hints(*tables: str) -> None:
         resource = resources.get(name)
         if resource is None:
             continue
-        asked = resource.compute_table_schema().get("table_format")
-        layout = table_layout(pipeline, name, lake_format=asked)
+        hints = resource.compute_table_schema()
+        if hints.get("x-merge-strategy") == "scd2":
+            raise ConfigError(
+                f"The hint scd2 on {name} would end the versions of customers who are not in a load",
+                advice="Leave the hint out, and keep every version in customers_history: "
+                "paystack_source(history=True).",
+            )
+        layout = table_layout(pipeline, name, lake_format=hints.get("table_format"))
         resource.apply_hints(
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,

@@ -30,7 +30,8 @@ from paystack_source.extract.details import (
 )
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded, retry_is_useless_in_extract
+from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded
+from paystack_source.warehouse.orchestrators import retry_is_useless_in_extract
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:

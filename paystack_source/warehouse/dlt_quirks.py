@@ -10,14 +10,11 @@ import json
 import logging
 import os
 import shutil
-from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
-from dlt.common import logger
 from dlt.common.configuration.container import Container
-from dlt.common.exceptions import TerminalException
 from dlt.common.pipeline import LoadInfo, PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop, get_nested_tables, get_root_table
@@ -25,16 +22,15 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
-from dlt.extract.exceptions import CurrentSourceNotAvailable, ExtractorException
+from dlt.extract.exceptions import CurrentSourceNotAvailable
 from dlt.pipeline import trace
-
-from paystack_source.errors import AccessError, ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dlt.common.schema.typing import TLoaderReplaceStrategy
     from dlt.destinations.sql_client import SqlClientBase
+    from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
 # -- what is under way ------------------------------------------------------------------------------------------------
@@ -58,12 +54,18 @@ def current_load() -> str | None:
         return None
 
 
-def current_metrics() -> dict[str, Any]:
-    """The facts of the resource that is being extracted, which dlt's trace keeps; nobody does outside of one."""
+def current_resource(name: str) -> DltResource | None:
+    """A resource of the source that is being extracted, with the hints that people gave it."""
     try:
-        return dlt.current.resource_metrics()
+        return dlt.current.source().resources.get(name)
     except CurrentSourceNotAvailable:
-        return {}
+        return None
+
+
+def is_limited(name: str) -> bool:
+    """Whether somebody who calls `add_limit` wants a few items of this resource only."""
+    resource = current_resource(name)
+    return resource is not None and resource.limit is not None
 
 
 def is_being_replaced(table: str) -> bool:
@@ -80,74 +82,8 @@ def is_being_replaced(table: str) -> bool:
     emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
     if any(each["name"] == table for each in emptied):
         return True
-    resource = dlt.current.source().resources.get(table)
+    resource = current_resource(table)
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
-
-
-# -- errors that no retry cures ---------------------------------------------------------------------------------------
-
-
-class RetryIsUselessError(ExtractorException, TerminalException):
-    """Around an error that comes again however often the run is repeated.
-
-    dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. What a resource raises is
-    put into an error of dlt's first, which hides it, unless it is one of dlt's own.
-    """
-
-
-@contextmanager
-def retry_is_useless_in_extract() -> Iterator[None]:
-    """In a resource: a refused key or permission, and a wrong setting, end dlt's retries at once."""
-    try:
-        yield
-    except (AccessError, ConfigError) as error:
-        raise RetryIsUselessError(str(error)) from error
-
-
-@contextmanager
-def retry_is_useless() -> Iterator[None]:
-    """The same in a function that people call: the error stays what it is, and dlt looks at its context as well."""
-    try:
-        yield
-    except (AccessError, ConfigError) as error:
-        error.__context__, error.__suppress_context__ = RetryIsUselessError(str(error)), True
-        raise
-
-
-# -- what dlt shows while it runs -------------------------------------------------------------------------------------
-
-_WAITS = "Waits for Paystack"
-
-
-class Waits:
-    """Hears of each wait of a client, and tells dlt's log and the progress of the pipeline that extracts."""
-
-    def __init__(self) -> None:
-        self._collector: Any = None
-
-    def __call__(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """From any thread. Whatever the collector does with it, that is no error of the run."""
-        if seconds < 1:
-            return
-        text = f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})"
-        logger.info(f"Paystack: {text}")
-        if self._collector is not None:
-            with suppress(Exception):
-                self._collector.update(_WAITS, message=text)
-
-    @contextmanager
-    def shown(self) -> Iterator[None]:
-        """While a resource is extracted. A collector makes its counters in one thread only, so it is made here."""
-        pipeline = active_pipeline()
-        if pipeline is not None:
-            with suppress(Exception):  # a pipeline that is active and does not run shows nothing
-                collector = CheckedCollector.unchecked(pipeline.collector)
-                collector.update(_WAITS, inc=0)
-                self._collector = collector
-        try:
-            yield
-        finally:
-            self._collector = None
 
 
 # -- what dlt logs and leaves behind ----------------------------------------------------------------------------------

@@ -29,13 +29,12 @@ from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
-    Waits,
     drop_foreign_state,
     restart_interrupted_loads,
-    retry_is_useless,
     set_replace_strategy,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
+from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
 from paystack_source.warehouse.prepare import (
     complete_histories,
     is_ours,

@@ -66,7 +66,15 @@ def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine)
     assert held_ids(pipeline) == sorted(ids(api))
     assert "ledger" not in pipeline.default_schema.tables
 
-    assert next(iter(source(api).customers.add_limit(1))).num_rows == 250
+    assert next(iter(source(api).customers.add_limit(1))).num_rows == 100
+    assert sum(table.num_rows for table in source(api).customers.add_limit(2)) == 200
+    few = dlt.pipeline(
+        "few", destination=dlt.destinations.duckdb("few.duckdb"), pipelines_dir=str(own_machine)
+    )
+    few.run(source(api).add_limit(1))
+    assert len(held_ids(few)) == 100
+    few.run(source(api))  # what a limit cut off was not taken as proven
+    assert held_ids(few) == sorted(ids(api))
     assert sum(table.num_rows for table in source(api).with_resources("customers")) == 250
 
     hinted = source(api)
@@ -193,6 +201,19 @@ def test_an_empty_interval_is_warned_of(api, warehouse, own_machine, monkeypatch
         monkeypatch.setenv(name, "2026-01-01T00:00:00Z")
     pipeline.run(source(api, allow_external_schedulers=True))
     assert "interval is empty" in dlt_log.text
+    assert held_ids(pipeline) == sorted(ids(api))
+
+
+@pytest.mark.parametrize("how", ["a hint", "the run"])
+def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api))
+    scd2, hinted = {"disposition": "merge", "strategy": "scd2"}, source(api)
+    if how == "a hint":
+        hinted.customers.apply_hints(write_disposition=scd2)
+    with pytest.raises(PipelineStepFailed, match="history=True"):
+        pipeline.run(hinted, **({} if how == "a hint" else {"write_disposition": scd2}))
+    pipeline.run(source(api))
     assert held_ids(pipeline) == sorted(ids(api))
 
 
