@@ -25,7 +25,13 @@ from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import active_pipeline, current_load, is_being_replaced, is_limited
+from paystack_source.warehouse.dlt_quirks import (
+    active_pipeline,
+    current_load,
+    dlts_context_is_ours,
+    is_being_replaced,
+    is_limited,
+)
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
@@ -288,7 +294,8 @@ def resources(
             _require_one_source()
             pipeline = active_pipeline()
             if pipeline:
-                require_prepared(pipeline)
+                with dlts_context_is_ours():
+                    require_prepared(pipeline)
             apply_destination_hints("customers", "ledger", HISTORY)
             with start() as copying, copying.waits.shown():
                 copying.metrics = current_metrics()

@@ -26,6 +26,7 @@ from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
     active_pipeline,
     current_load,
+    dlts_context_is_ours,
     has_schema,
     is_loaded,
     silence_type_warnings,
@@ -92,7 +93,8 @@ def apply_destination_hints(*tables: str) -> None:
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
-        layout = table_layout(pipeline, name, lake_format=hints.get("table_format"))
+        with dlts_context_is_ours():
+            layout = table_layout(pipeline, name, lake_format=hints.get("table_format"))
         resource.apply_hints(
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,

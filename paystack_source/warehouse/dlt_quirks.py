@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.pipeline import LoadInfo, PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop, get_nested_tables, get_root_table
@@ -44,6 +46,18 @@ def active_pipeline() -> Pipeline | None:
     context = Container()[PipelineContext]
     pipeline = cast("Pipeline", context.pipeline()) if context.is_active() else None
     return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
+
+
+@contextmanager
+def dlts_context_is_ours() -> Iterator[None]:
+    """Let no other thread change dlt's context meanwhile: for whatever asks the destination while dlt extracts.
+
+    The threads in which dlt runs resources that are `parallelize`d share one context. Clients put their settings into
+    it, and take them out; dlt locks each of these steps, but not what lies between.
+    """
+    _, lock = Container()._thread_context(ConfigSectionContext)  # noqa: SLF001
+    with lock:
+        yield
 
 
 def current_load() -> str | None:

@@ -17,6 +17,7 @@ from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.values import batches, parse_time
 from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
+from paystack_source.warehouse.dlt_quirks import dlts_context_is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -144,11 +145,12 @@ class Warehouse:
 
     def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
-            self._client = self._client or client_of(self._pipeline)
-            with reading(self._pipeline, self._client) as client:
-                names = SqlNames(client, self._table)
-                with client.execute_query(question(names)) as cursor:
-                    return take(cursor)
+            with dlts_context_is_ours():
+                self._client = self._client or client_of(self._pipeline)
+                with reading(self._pipeline, self._client) as client:
+                    names = SqlNames(client, self._table)
+                    with client.execute_query(question(names)) as cursor:
+                        return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 

@@ -217,6 +217,19 @@ def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_
     assert held_ids(pipeline) == sorted(ids(api))
 
 
+def test_resources_may_run_in_the_threads_of_dlt(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    for _ in range(3):
+        parallel = source(api, history=True, details=True)
+        for resource in parallel.resources.values():
+            resource.parallelize()
+        pipeline.run(parallel)
+        assert held_ids(pipeline) == sorted(ids(api))
+        api.add_customers(1)
+    assert read_table(pipeline, "customers_history").num_rows == 252
+    assert read_table(pipeline, "customer_details").num_rows == 251
+
+
 def test_dlts_command_line_knows_the_pipeline(api, warehouse, own_machine):
     place = warehouse("duckdb")
     pipeline = dlt.pipeline("paystack_customers", destination=place.destination, dataset_name="paystack")
