@@ -26,11 +26,15 @@ from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
 from paystack_source.warehouse.dlt_quirks import (
+    CUSTOMERS,
+    TABLE_NOTED,
     active_pipeline,
     current_load,
+    current_resource,
     dlts_context_is_ours,
     is_being_replaced,
     is_limited,
+    table_of,
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
@@ -118,7 +122,7 @@ class Copying:
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
-        self.schema_name = SCHEMA
+        self.schema_name, self.table = SCHEMA, CUSTOMERS
         self.entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
@@ -135,6 +139,8 @@ class Copying:
         """The customers that the next load stores; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
+        resource = current_resource(CUSTOMERS)
+        self.table = CUSTOMERS if resource is None else table_of(resource)
         extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch(one_page_each=is_limited("customers"))
@@ -212,9 +218,10 @@ class Copying:
             self.extraction.loaded()
             return self.extraction, self._events
         everything = self.full_refresh or is_being_replaced("customers")
-        coverage = Coverage([] if everything else Coverage.load(state.get("coverage", [])))
+        renamed = state.get(TABLE_NOTED, CUSTOMERS) != self.table
+        coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
-        held: HeldCustomers = Warehouse(pipeline) if pipeline else CountsOnly(coverage)
+        held: HeldCustomers = Warehouse(pipeline, self.table) if pipeline else CountsOnly(coverage)
         if pipeline and everything:
             held = CountsOnly(accounts=held.accounts())
         self.extraction = Extraction(
@@ -229,6 +236,9 @@ class Copying:
         return self.extraction, self._events
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
+        state.pop(TABLE_NOTED, None)
+        if self.table != CUSTOMERS:
+            state[TABLE_NOTED] = self.table
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
         state["filters_ignored_at"] = time_text(noticed) if noticed else None

@@ -27,6 +27,8 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.exceptions import CurrentSourceNotAvailable
 from dlt.pipeline import trace
 
+from paystack_source.errors import ConfigError
+
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
@@ -34,6 +36,12 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
+
+CUSTOMERS = "customers"
+"""The resource. Its table has this name too, unless a hint gives it another one."""
+
+TABLE_NOTED = "table"
+"""Where the state of the resource has the other name."""
 
 # -- what is under way ------------------------------------------------------------------------------------------------
 
@@ -76,6 +84,26 @@ def current_resource(name: str) -> DltResource | None:
         return None
 
 
+def table_of(resource: DltResource) -> str:
+    """The table that a resource of the source that is being extracted goes into: a hint may have renamed it."""
+    name: object = resource.table_name
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"The hint table_name of {resource.name} is no text", advice="All customers are in one table."
+        )
+    return dlt.current.source_schema().naming.normalize_table_identifier(name)
+
+
+def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
+    """The table of the resource `customers`: of the load that is being extracted, or else of the last one."""
+    resource = current_resource(CUSTOMERS) if schema_name is None else None
+    if resource is not None:
+        return table_of(resource)
+    sources = pipeline.state.get("sources", {})
+    resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
+    return str(resources.get(CUSTOMERS, {}).get(TABLE_NOTED, CUSTOMERS))
+
+
 def is_limited(name: str) -> bool:
     """Whether somebody who calls `add_limit` wants a few items of this resource only."""
     resource = current_resource(name)
@@ -93,10 +121,11 @@ def is_being_replaced(table: str) -> bool:
         state = dlt.current.load_package_state()["state"]
     except CurrentLoadPackageStateNotAvailable:
         return False
-    emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
-    if any(each["name"] == table for each in emptied):
-        return True
     resource = current_resource(table)
+    goes_into = table if resource is None else table_of(resource)
+    emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
+    if any(each["name"] == goes_into for each in emptied):
+        return True
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 
 

@@ -264,7 +264,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     if extraction is None:
         raise AssertionError("the run never began")
     tally = extraction.tally
-    warehouse = Warehouse(pipeline)
+    warehouse = Warehouse(pipeline, copying.table)
     whole = warehouse.total()
     if extraction.bounds is not None:
         whole = warehouse.count([extraction.bounds])[0]

@@ -230,6 +230,47 @@ def test_resources_may_run_in_the_threads_of_dlt(api, warehouse, own_machine):
     assert read_table(pipeline, "customer_details").num_rows == 251
 
 
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_a_table_with_another_name_is_the_copy(kind, api, warehouse, own_machine):
+    pipeline = warehouse(kind).pipeline(own_machine)
+
+    def run():
+        renamed = source(api, refresh_budget=0, history=True)
+        renamed.customers.apply_hints(table_name="PayingPeople")
+        pipeline.run(renamed)
+        return pipeline.last_trace.last_normalize_info.row_counts
+
+    assert run()["paying_people"] == 250
+    before = api.stats.total
+    api.add_customers(2)
+    assert run()["paying_people"] < 20
+    assert api.stats.total - before < 5
+    rows = read_table(pipeline, "paying_people", ["id"])["id"].to_pylist()
+    assert sorted(rows) == sorted(ids(api))
+    if kind == "duckdb":
+        with pipeline.sql_client() as client:
+            client.execute_sql("insert into paying_people select * from paying_people limit 5")
+            client.execute_sql("delete from paying_people where id = %s", rows[100])
+        run()
+        assert sorted(read_table(pipeline, "paying_people", ["id"])["id"].to_pylist()) == sorted(ids(api))
+    lines = read_table(pipeline, "ledger", ["kind", "rows_held_after"]).to_pylist()
+    assert {250, 252} == {line["rows_held_after"] for line in lines if line["kind"] == "count"}
+    assert "customers" not in pipeline.default_schema.tables
+
+
+def test_an_existing_copy_that_gets_another_name_is_read_anew(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api))
+    renamed = source(api)
+    renamed.customers.apply_hints(table_name="people")
+    pipeline.run(renamed)
+    assert sorted(read_table(pipeline, "people", ["id"])["id"].to_pylist()) == sorted(ids(api))
+    hinted = source(api)
+    hinted.ledger.apply_hints(table_name="proofs")
+    with pytest.raises(PipelineStepFailed, match="cannot have another name"):
+        pipeline.run(hinted)
+
+
 def test_dlts_command_line_knows_the_pipeline(api, warehouse, own_machine):
     place = warehouse("duckdb")
     pipeline = dlt.pipeline("paystack_customers", destination=place.destination, dataset_name="paystack")
