@@ -58,6 +58,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     include: Collection[str] = (),
     allow_incomplete: bool = False,
     allow_external_schedulers: bool = False,
+    account: int | None = None,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
 
@@ -79,6 +80,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
             `DLT_INTERVAL_START` and `_END`, or Airflow's data interval. They are asked for when a run begins to
             read, since a source may be built long before. An interval that is empty is warned of, and everybody
             is read.
+        account: The number of the integration that every customer held has to be of; another one is an error.
 
     Raises:
         ConfigError: No usable key or setting, the dataset holds another account's customers, it needs a repair that
@@ -98,6 +100,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         _scheduled_window if allow_external_schedulers and given is None else lambda: given,
         refresh_budget=refresh_budget,
         allow_incomplete=allow_incomplete,
+        account=account,
     )
     more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(copying, history=history) + more

@@ -17,6 +17,7 @@ import pyarrow as pa
 from paystack_source.api.client import MOST_PER_PAGE
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.account import whose
 from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
@@ -48,6 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dlt.extract import DltResource
+    from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.extract.events import Event
@@ -103,6 +105,7 @@ class Copying:
         refresh_budget: int = REFRESH_BUDGET,
         full_refresh: bool = False,
         allow_incomplete: bool = False,
+        account: int | None = None,
         limits: Limits | None = None,
         waits: Waits | None = None,
         on_rows: Callable[[int], None] | None = None,
@@ -118,6 +121,7 @@ class Copying:
         self.refresh_budget = refresh_budget
         self.full_refresh = full_refresh
         self.allow_incomplete = allow_incomplete
+        self.account = account
         self.limits = None if full_refresh else limits
         self.done = False
         self.failure: BaseException | None = None
@@ -147,6 +151,7 @@ class Copying:
         try:
             for event in events:
                 if isinstance(event, Rows):
+                    whose(event.table, self.account)
                     rows += event.table.num_rows
                     size += batch.add(event.table)
                     self._tell(event.table.num_rows, extraction.tally.api_total)
@@ -229,6 +234,7 @@ class Copying:
             held,
             coverage,
             bounds=self.window,
+            account=self.account,
             refresh_budget=0 if everything else self.refresh_budget,
             filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
         )
@@ -308,6 +314,8 @@ def resources(
                     require_prepared(pipeline)
             apply_destination_hints("customers", "ledger", HISTORY)
             with start() as copying, copying.waits.shown():
+                if pipeline:
+                    _require_only_one(pipeline, copying)
                 copying.metrics = current_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
@@ -327,6 +335,18 @@ def resources(
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
+def _require_only_one(pipeline: Pipeline, copying: Copying) -> None:
+    """Refuse a second source in one run, also of another name, which dlt loads by itself: it may be another account."""
+    run = current_run(pipeline)
+    if run and run.copied not in {None, copying}:
+        raise ConfigError(_TWO, advice=_ONE_EACH)
+
+
+_TWO = "Two Paystack sources in one run of a pipeline would read everybody twice, or mix two accounts"
+_ONE_EACH = (
+    "Give each a run of its own: pipeline.run(one), then pipeline.run(other). Each account needs a dataset."
+)
+
 _LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
 
 
@@ -334,10 +354,7 @@ def _require_one_source() -> None:
     """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
     load = current_load()
     if load in _LOADS:
-        raise ConfigError(
-            "Two Paystack sources in one run of a pipeline would read everybody twice",
-            advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other).",
-        )
+        raise ConfigError(_TWO, advice=_ONE_EACH)
     if load is not None:
         _LOADS.append(load)
 

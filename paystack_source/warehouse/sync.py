@@ -22,6 +22,7 @@ from dlt.common import logger
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
@@ -159,6 +160,7 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
     details: int = 0,
     include: Collection[str] = (),
     allow_incomplete: bool = False,
+    account: int | None = None,
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
@@ -182,6 +184,7 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
         details: Fetch up to so many new or changed customers one by one for `customer_details`; 0 is off.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Return the report also of a copy that could not be proven complete.
+        account: The number of the integration that every customer held has to be of.
         limits: Where a load ends.
         on_rows: Is told how many customers were just read.
         on_total: Is told how many there are.
@@ -195,15 +198,14 @@ def copy_customers(  # noqa: PLR0913  # the settings of a run are its arguments
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
-    with retry_is_useless():
-        window = _window(start, end, full_refresh=full_refresh)
     waits = Waits()
     with retry_is_useless(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
-            window=window,
+            window=_window(start, end, full_refresh=full_refresh),
             refresh_budget=refresh_budget,
             full_refresh=full_refresh,
+            account=account,
             limits=limits or Limits(),
             waits=waits,
             on_rows=on_rows,
@@ -272,7 +274,9 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)
         pipeline.run(ledger_lines(copying.entries, copying.schema_name))
-    numbers = {number for _, number in warehouse.accounts() if number is not None}
+    accounts = warehouse.accounts()
+    require_one_account(accounts, copying.account)
+    numbers = {number for _, number in accounts if number is not None}
     unproven = tally.unproven + wrong
     return CopyReport(
         complete=tally.complete and not unproven and tally.api_total in {None, whole},
