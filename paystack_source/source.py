@@ -30,9 +30,11 @@ from dlt.common import logger
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.warehouse.dlt_quirks import current_section
 from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
@@ -92,7 +94,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """
     PLAIN_RUNS.sources_made = True
     with retry_is_useless():
-        connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
+        connect = _connection(_key(secret_key), base_url=base_url, quota=quota, quota_share=quota_share)
         given = bounds(start, end)
     copying = functools.partial(
         _copying,
@@ -104,6 +106,22 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     )
     more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(copying, history=history) + more
+
+
+def _key(found: str | None) -> str | None:
+    """The key that dlt found.
+
+    A clone with a section of its own does not get the key of another one, as `PaystackClient` would find it: another
+    account's customers would come into its dataset.
+    """
+    section = current_section()
+    if found is None and section != "paystack":
+        raise ConfigError(
+            f"There is no Paystack key in the section sources.{section}",
+            advice=f"Set SOURCES__{section.upper()}__SECRET_KEY, or secret_key under [sources.{section}] in "
+            ".dlt/secrets.toml.",
+        )
+    return found
 
 
 def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[..., PaystackClient]:  # noqa: ANN401

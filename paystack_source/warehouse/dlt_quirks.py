@@ -68,6 +68,12 @@ def dlts_context_is_ours() -> Iterator[None]:
         yield
 
 
+def current_section() -> str:
+    """The section of dlt's configuration that the source which is being made reads: `clone` gives it another one."""
+    _, section, *_ = (*Container()[ConfigSectionContext].sections, "", "")
+    return section
+
+
 def current_load() -> str | None:
     """The id of the load that is being extracted; nothing outside of one: dlt raises there."""
     try:

@@ -9,7 +9,7 @@ import pytest
 import urllib3
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import PaystackClient, copy_customers, paystack_source
+from paystack_source import ConfigError, PaystackClient, copy_customers, paystack_source
 from paystack_source.warehouse import sync
 from paystack_source.warehouse.single_writer import current_run
 
@@ -83,6 +83,21 @@ def test_two_accounts_in_one_run_are_refused_and_nobody_is_loaded(pipeline, sand
         sql.execute_sql("update customers set integration = 7")
     with pytest.raises(PipelineStepFailed, match="The dataset holds customers of"):
         one.run(clone(nigeria, "ng"))
+    assert held(one) == 60
+
+
+def test_a_section_without_a_key_gets_no_other_ones_and_is_named(pipeline, sandbox, monkeypatch):
+    server = sandbox(customers=60)
+    for name in ("PAYSTACK_SECRET_KEY", "SOURCES__PAYSTACK__SECRET_KEY"):
+        monkeypatch.setenv(name, server.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    ghana = paystack_source.clone(name="ghana", section="ghana")
+    with pytest.raises(ConfigError, match=r"sources\.ghana") as missing:
+        ghana()
+    assert "SOURCES__GHANA__SECRET_KEY" in missing.value.advice
+    monkeypatch.setenv("SOURCES__GHANA__SECRET_KEY", server.secret_key)
+    one = pipeline()
+    one.run(ghana())
     assert held(one) == 60
 
 
