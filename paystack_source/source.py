@@ -5,6 +5,18 @@
 
 `customers` keeps one row per customer and the table `ledger`, in which every window that was read and counted has a
 line. What is proven is remembered in the resource's state, which dlt commits together with the rows.
+
+`pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that were
+interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes the
+ledger. What it cannot do, since dlt makes one load of it:
+
+- There are no checkpoints. A run that is interrupted while it reads begins anew.
+- The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and does
+  not raise; the next run reads what is missing.
+- Details are of customers that were held before the run.
+
+With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and a
+dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
 """
 
 from __future__ import annotations
@@ -14,12 +26,16 @@ from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any
 
 import dlt
+from dlt.common import logger
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.warehouse.dlt_quirks import current_section
+from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:
@@ -27,17 +43,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from paystack_source.extract.details import Fetched
-
-
-def scheduled_interval() -> tuple[datetime, datetime] | tuple[None, None]:
-    """The interval that dlt is told by a scheduler: `DLT_INTERVAL_START` and `_END`, or Airflow's data interval.
-
-    Nothing if there is none, or an empty one, as of a run by hand.
-    """
-    interval = dlt.current.interval()
-    return (
-        (None, None) if interval is None or dlt.current.interval.is_empty else (interval.start, interval.end)
-    )
+    from paystack_source.extract.windows import Window
 
 
 @dlt.source(name="paystack", section="paystack")
@@ -54,20 +60,9 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     include: Collection[str] = (),
     allow_incomplete: bool = False,
     allow_external_schedulers: bool = False,
+    account: int | None = None,
 ) -> Any:  # noqa: ANN401  # dlt wants resources
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
-
-    `pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that
-    were interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes
-    the ledger. What it cannot do, since dlt makes one load of it:
-
-    - There are no checkpoints. A run that is interrupted while it reads begins anew.
-    - The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and
-      does not raise; the next run reads what is missing.
-    - Details are of customers that were held before the run.
-
-    With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and
-    a dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
 
     Args:
         secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
@@ -83,7 +78,11 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
             is missing. Otherwise such a run fails and loads nothing.
-        allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them.
+        allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them:
+            `DLT_INTERVAL_START` and `_END`, or Airflow's data interval. They are asked for when a run begins to
+            read, since a source may be built long before. An interval that is empty is warned of, and everybody
+            is read.
+        account: The number of the integration that every customer held has to be of; another one is an error.
 
     Raises:
         ConfigError: No usable key or setting, the dataset holds another account's customers, it needs a repair that
@@ -94,16 +93,38 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 
     """
     PLAIN_RUNS.sources_made = True
-    if allow_external_schedulers and start is None and end is None:
-        start, end = scheduled_interval()
-    connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
-    settings = {"window": bounds(start, end), "refresh_budget": refresh_budget}
-    copying = functools.partial(_copying, connect, allow_incomplete=allow_incomplete, **settings)
+    with retry_is_useless():
+        connect = _connection(_key(secret_key), base_url=base_url, quota=quota, quota_share=quota_share)
+        given = bounds(start, end)
+    copying = functools.partial(
+        _copying,
+        connect,
+        _scheduled_window if allow_external_schedulers and given is None else lambda: given,
+        refresh_budget=refresh_budget,
+        allow_incomplete=allow_incomplete,
+        account=account,
+    )
     more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(copying, history=history) + more
 
 
-def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[[], PaystackClient]:  # noqa: ANN401
+def _key(found: str | None) -> str | None:
+    """The key that dlt found.
+
+    A clone with a section of its own does not get the key of another one, as `PaystackClient` would find it: another
+    account's customers would come into its dataset.
+    """
+    section = current_section()
+    if found is None and section != "paystack":
+        raise ConfigError(
+            f"There is no Paystack key in the section sources.{section}",
+            advice=f"Set SOURCES__{section.upper()}__SECRET_KEY, or secret_key under [sources.{section}] in "
+            ".dlt/secrets.toml.",
+        )
+    return found
+
+
+def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[..., PaystackClient]:  # noqa: ANN401
     """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline."""
     with PaystackClient(secret_key, base_url=base_url, read_only=True, **limits) as checked:
         return functools.partial(
@@ -111,13 +132,37 @@ def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> 
         )
 
 
+def _scheduled_window() -> Window | None:
+    """The interval that a scheduler gives to this run; `None` if it gives none, or an empty one."""
+    interval = dlt.current.interval()
+    if interval is None:
+        return None
+    start, end = interval
+    if start >= end:
+        logger.warning(
+            f"The scheduler's interval is empty: it begins and ends at {end}. All customers are read. In Airflow 3 "
+            "set create_cron_data_intervals, or a schedule that has data intervals."
+        )
+        return None
+    return bounds(start, end)
+
+
 @contextmanager
-def _copying(connect: Callable[[], PaystackClient], **settings: Any) -> Iterator[Copying]:  # noqa: ANN401  # of `Copying`
+def _copying(
+    connect: Callable[..., PaystackClient],
+    window: Callable[[], Window | None],
+    **settings: Any,  # noqa: ANN401  # of `Copying`
+) -> Iterator[Copying]:
     """A run of its own, which closes what it opened however it ends."""
-    with connect() as client, closing(Copying(client, **settings)) as copying:
+    waits = Waits()
+    with (
+        connect(on_wait=waits) as client,
+        closing(Copying(client, window=window(), waits=waits, **settings)) as copying,
+    ):
         yield copying
 
 
-def _due(connect: Callable[[], PaystackClient]) -> Iterator[Fetched]:
-    with connect() as client:
+def _due(connect: Callable[..., PaystackClient]) -> Iterator[Fetched]:
+    waits = Waits()
+    with connect(on_wait=waits) as client, waits.shown():
         yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import shutil
 import signal
@@ -33,6 +34,18 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
             return stack.enter_context(Sandbox(customers, **({"limit": 0} | options)))
 
         yield start
+
+
+@pytest.fixture
+def dlt_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixture]:
+    """What dlt's log holds at the level INFO."""
+    log = logging.getLogger("dlt")
+    level = log.level
+    log.setLevel(logging.INFO)
+    log.addHandler(caplog.handler)
+    yield caplog
+    log.removeHandler(caplog.handler)
+    log.setLevel(level)
 
 
 @pytest.fixture(autouse=True)

@@ -108,6 +108,16 @@ class Entry:
     def as_row(self) -> dict[str, Any]:
         return asdict(self)
 
+    def as_difference(self) -> dict[str, Any]:
+        """What a report says of a window that was not proven."""
+        return {
+            "from": self.window_from,
+            "to": self.window_to,
+            "api_total": self.api_total,
+            "distinct_ids": self.distinct_ids,
+            "difference": self.difference,
+        }
+
 
 _DLT_TYPES = {"str": "text", "int": "bigint", "bool": "bool", "datetime": "timestamp"}
 

@@ -55,6 +55,7 @@ class Extraction:
         coverage: What earlier runs proved; changed in place as windows are proven.
         bounds: Read just this window, whatever was proven before.
         refresh_budget: Requests for reading old windows again, on top of what new customers cost.
+        account: The integration that everybody has to be of.
         filters_ignored_at: When an earlier run found that the API does not filter by time; believed for a week.
         now: The clock, in UTC.
         run_id: Names the run in the ledger.
@@ -69,6 +70,7 @@ class Extraction:
         *,
         bounds: Window | None = None,
         refresh_budget: int = 0,
+        account: int | None = None,
         filters_ignored_at: datetime | None = None,
         now: Callable[[], datetime] | None = None,
         run_id: str | None = None,
@@ -92,7 +94,7 @@ class Extraction:
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
-        self._account = AccountGuard(self.held)
+        self._account = AccountGuard(self.held, account)
 
     # -- the run --------------------------------------------------------------------------------------------------
 

@@ -8,14 +8,16 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 import pyarrow as pa
 
+from paystack_source.api.client import MOST_PER_PAGE
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.account import whose
 from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
@@ -24,9 +26,20 @@ from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import active_pipeline, current_load, is_being_replaced
+from paystack_source.warehouse.dlt_quirks import (
+    CUSTOMERS,
+    TABLE_NOTED,
+    active_pipeline,
+    current_load,
+    current_resource,
+    dlts_context_is_ours,
+    is_being_replaced,
+    is_limited,
+    table_of,
+)
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
+from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
 from paystack_source.warehouse.prepare import SCHEMA, require_prepared
 from paystack_source.warehouse.queries import CountsOnly, Warehouse
 from paystack_source.warehouse.single_writer import current_run
@@ -36,6 +49,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dlt.extract import DltResource
+    from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.extract.events import Event
@@ -91,24 +105,30 @@ class Copying:
         refresh_budget: int = REFRESH_BUDGET,
         full_refresh: bool = False,
         allow_incomplete: bool = False,
+        account: int | None = None,
         limits: Limits | None = None,
+        waits: Waits | None = None,
         on_rows: Callable[[int], None] | None = None,
         on_total: Callable[[int], None] | None = None,
         run_id: str | None = None,
     ) -> None:
+        self.waits = waits or Waits()
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
+        self._cost_before = client.stats
+        self.metrics: dict[str, Any] = {}
         self.window = window
         self.run_id = run_id
         self.refresh_budget = refresh_budget
         self.full_refresh = full_refresh
         self.allow_incomplete = allow_incomplete
+        self.account = account
         self.limits = None if full_refresh else limits
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
-        self.schema_name = SCHEMA
+        self.schema_name, self.table = SCHEMA, CUSTOMERS
         self.entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
@@ -125,12 +145,15 @@ class Copying:
         """The customers that the next load stores; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
+        resource = current_resource(CUSTOMERS)
+        self.table = CUSTOMERS if resource is None else table_of(resource)
         extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
-        batch = _Batch()
+        batch = _Batch(one_page_each=is_limited("customers"))
         try:
             for event in events:
                 if isinstance(event, Rows):
+                    whose(event.table, self.account)
                     rows += event.table.num_rows
                     size += batch.add(event.table)
                     self._tell(event.table.num_rows, extraction.tally.api_total)
@@ -160,6 +183,23 @@ class Copying:
         if self._new_entries:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
 
+    def cost(self) -> dict[str, Any]:
+        """What this run cost: what its client did meanwhile."""
+        now, before = asdict(self.client.stats), asdict(self._cost_before)
+        return {name: now[name] - before[name] for name in now}
+
+    def note_metrics(self) -> None:
+        """What is known of the run so far, for dlt's trace of it."""
+        if self.extraction is not None:
+            tally = self.extraction.tally
+            self.metrics |= self.cost() | {
+                "proven": self.done and self.failure is None and tally.complete,
+                "unproven": [entry.as_difference() for entry in tally.unproven],
+                "api_total": tally.api_total,
+                "rows_seen": tally.rows_seen,
+                "refresh_runs": tally.refresh_runs,
+            }
+
     def _tell(self, rows: int, total: int | None) -> None:
         self._on_rows(rows)
         if total is not None:
@@ -185,9 +225,10 @@ class Copying:
             self.extraction.loaded()
             return self.extraction, self._events
         everything = self.full_refresh or is_being_replaced("customers")
-        coverage = Coverage([] if everything else Coverage.load(state.get("coverage", [])))
+        renamed = state.get(TABLE_NOTED, CUSTOMERS) != self.table
+        coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
-        held: HeldCustomers = Warehouse(pipeline) if pipeline else CountsOnly(coverage)
+        held: HeldCustomers = Warehouse(pipeline, self.table) if pipeline else CountsOnly(coverage)
         if pipeline and everything:
             held = CountsOnly(accounts=held.accounts())
         self.extraction = Extraction(
@@ -195,6 +236,7 @@ class Copying:
             held,
             coverage,
             bounds=self.window,
+            account=self.account,
             refresh_budget=0 if everything else self.refresh_budget,
             filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
             run_id=self.run_id,
@@ -203,15 +245,19 @@ class Copying:
         return self.extraction, self._events
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
+        state.pop(TABLE_NOTED, None)
+        if self.table != CUSTOMERS:
+            state[TABLE_NOTED] = self.table
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
         state["filters_ignored_at"] = time_text(noticed) if noticed else None
 
 
 class _Batch:
-    """Tables that dlt gets as one."""
+    """Tables that dlt gets as one; or page by page, where `add_limit` counts them."""
 
-    def __init__(self) -> None:
+    def __init__(self, *, one_page_each: bool) -> None:
+        self._one_page_each = one_page_each
         self._tables: list[pa.Table] = []
         self._rows = self._bytes = 0
 
@@ -225,13 +271,14 @@ class _Batch:
 
     @property
     def full(self) -> bool:
-        return self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
+        return self._one_page_each or self._rows >= BATCH_ROWS or self._bytes >= BATCH_BYTES
 
     def tables(self) -> Iterator[pa.Table]:
         if self._tables:
             table = pa.concat_tables(self._tables, promote_options="default").combine_chunks()
             self._tables, self._rows, self._bytes = [], 0, 0
-            yield table
+            size = MOST_PER_PAGE if self._one_page_each else max(table.num_rows, 1)
+            yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
 _LEDGER: dict[str, Any] = {
@@ -262,16 +309,24 @@ def resources(
     )
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
-        _require_one_source()
-        pipeline = active_pipeline()
-        if pipeline:
-            require_prepared(pipeline)
-        apply_destination_hints("customers", "ledger", HISTORY)
-        with start() as copying:
-            for table in map(rows_to_load, copying.tables()):
-                if not history and len(table):
-                    note_history(with_it=False)
-                yield table
+        with retry_is_useless_in_extract():
+            _require_one_source()
+            pipeline = active_pipeline()
+            if pipeline:
+                with dlts_context_is_ours():
+                    require_prepared(pipeline)
+            apply_destination_hints("customers", "ledger", HISTORY)
+            with start() as copying, copying.waits.shown():
+                if pipeline:
+                    _require_only_one(pipeline, copying)
+                copying.metrics = current_metrics()
+                try:
+                    for table in map(rows_to_load, copying.tables()):
+                        if not history and len(table):
+                            note_history(with_it=False)
+                        yield table
+                finally:
+                    copying.note_metrics()
         if pipeline and (run := current_run(pipeline)):
             run.copied = copying
 
@@ -283,6 +338,18 @@ def resources(
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
+def _require_only_one(pipeline: Pipeline, copying: Copying) -> None:
+    """Refuse a second source in one run, also of another name, which dlt loads by itself: it may be another account."""
+    run = current_run(pipeline)
+    if run and run.copied not in {None, copying}:
+        raise ConfigError(_TWO, advice=_ONE_EACH)
+
+
+_TWO = "Two Paystack sources in one run of a pipeline would read everybody twice, or mix two accounts"
+_ONE_EACH = (
+    "Give each a run of its own: pipeline.run(one), then pipeline.run(other). Each account needs a dataset."
+)
+
 _LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
 
 
@@ -290,10 +357,7 @@ def _require_one_source() -> None:
     """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
     load = current_load()
     if load in _LOADS:
-        raise ConfigError(
-            "Two Paystack sources in one run of a pipeline would read everybody twice",
-            advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other).",
-        )
+        raise ConfigError(_TWO, advice=_ONE_EACH)
     if load is not None:
         _LOADS.append(load)
 

@@ -24,11 +24,14 @@ from dlt.common.schema.typing import TColumnSchema
 
 from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
+    CUSTOMERS,
     active_pipeline,
     current_load,
+    dlts_context_is_ours,
     has_schema,
     is_loaded,
     silence_type_warnings,
+    table_of,
 )
 from paystack_source.warehouse.lake import Answer, LakeReader
 
@@ -85,8 +88,20 @@ def apply_destination_hints(*tables: str) -> None:
         resource = resources.get(name)
         if resource is None:
             continue
-        asked = resource.compute_table_schema().get("table_format")
-        layout = table_layout(pipeline, name, lake_format=asked)
+        hints = resource.compute_table_schema()
+        if hints.get("x-merge-strategy") == "scd2":
+            raise ConfigError(
+                f"The hint scd2 on {name} would end the versions of customers who are not in a load",
+                advice="Leave the hint out, and keep every version in customers_history: "
+                "paystack_source(history=True).",
+            )
+        table = table_of(resource)
+        if table != name != CUSTOMERS:
+            raise ConfigError(
+                f"The table {name} cannot have another name", advice="Leave out its hint table_name."
+            )
+        with dlts_context_is_ours():
+            layout = table_layout(pipeline, table, lake_format=hints.get("table_format"))
         resource.apply_hints(
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,

@@ -31,6 +31,7 @@ from paystack_source.extract.details import (
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
 from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded
+from paystack_source.warehouse.orchestrators import retry_is_useless_in_extract
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
@@ -111,10 +112,11 @@ def details_resources(
     """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
 
     def fetched() -> Iterator[_Answers]:
-        apply_destination_hints(DETAILS, AUTHORIZATIONS)
-        pairs = iter(answers())
-        while batch := list(itertools.islice(pairs, BATCH)):
-            yield _Answers(batch)
+        with retry_is_useless_in_extract():
+            apply_destination_hints(DETAILS, AUTHORIZATIONS)
+            pairs = iter(answers())
+            while batch := list(itertools.islice(pairs, BATCH)):
+                yield _Answers(batch)
 
     def details(batch: _Answers) -> pa.Table:
         rows = [details_row(fetched, include) for fetched in batch.pairs]

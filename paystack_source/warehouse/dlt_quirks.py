@@ -10,11 +10,13 @@ import json
 import logging
 import os
 import shutil
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.pipeline import LoadInfo, PipelineContext
 from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop, get_nested_tables, get_root_table
@@ -22,14 +24,24 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.extract.exceptions import CurrentSourceNotAvailable
 from dlt.pipeline import trace
+
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
     from dlt.common.schema.typing import TLoaderReplaceStrategy
     from dlt.destinations.sql_client import SqlClientBase
+    from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
+
+CUSTOMERS = "customers"
+"""The resource. Its table has this name too, unless a hint gives it another one."""
+
+TABLE_NOTED = "table"
+"""Where the state of the resource has the other name."""
 
 # -- what is under way ------------------------------------------------------------------------------------------------
 
@@ -44,12 +56,64 @@ def active_pipeline() -> Pipeline | None:
     return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
 
 
+@contextmanager
+def dlts_context_is_ours() -> Iterator[None]:
+    """Let no other thread change dlt's context meanwhile: for whatever asks the destination while dlt extracts.
+
+    The threads in which dlt runs resources that are `parallelize`d share one context. Clients put their settings into
+    it, and take them out; dlt locks each of these steps, but not what lies between.
+    """
+    _, lock = Container()._thread_context(ConfigSectionContext)  # noqa: SLF001
+    with lock:
+        yield
+
+
+def current_section() -> str:
+    """The section of dlt's configuration that the source which is being made reads: `clone` gives it another one."""
+    _, section, *_ = (*Container()[ConfigSectionContext].sections, "", "")
+    return section
+
+
 def current_load() -> str | None:
     """The id of the load that is being extracted; nothing outside of one: dlt raises there."""
     try:
         return str(dlt.current.load_package_state()["load_id"])
     except CurrentLoadPackageStateNotAvailable:
         return None
+
+
+def current_resource(name: str) -> DltResource | None:
+    """A resource of the source that is being extracted, with the hints that people gave it."""
+    try:
+        return dlt.current.source().resources.get(name)
+    except CurrentSourceNotAvailable:
+        return None
+
+
+def table_of(resource: DltResource) -> str:
+    """The table that a resource of the source that is being extracted goes into: a hint may have renamed it."""
+    name: object = resource.table_name
+    if not isinstance(name, str):
+        raise ConfigError(
+            f"The hint table_name of {resource.name} is no text", advice="All customers are in one table."
+        )
+    return dlt.current.source_schema().naming.normalize_table_identifier(name)
+
+
+def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
+    """The table of the resource `customers`: of the load that is being extracted, or else of the last one."""
+    resource = current_resource(CUSTOMERS) if schema_name is None else None
+    if resource is not None:
+        return table_of(resource)
+    sources = pipeline.state.get("sources", {})
+    resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
+    return str(resources.get(CUSTOMERS, {}).get(TABLE_NOTED, CUSTOMERS))
+
+
+def is_limited(name: str) -> bool:
+    """Whether somebody who calls `add_limit` wants a few items of this resource only."""
+    resource = current_resource(name)
+    return resource is not None and resource.limit is not None
 
 
 def is_being_replaced(table: str) -> bool:
@@ -63,10 +127,11 @@ def is_being_replaced(table: str) -> bool:
         state = dlt.current.load_package_state()["state"]
     except CurrentLoadPackageStateNotAvailable:
         return False
+    resource = current_resource(table)
+    goes_into = table if resource is None else table_of(resource)
     emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
-    if any(each["name"] == table for each in emptied):
+    if any(each["name"] == goes_into for each in emptied):
         return True
-    resource = dlt.current.source().resources.get(table)
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 
 
@@ -358,3 +423,8 @@ class CheckedCollector:
 
     def __getattr__(self, name: str) -> Any:  # noqa: ANN401
         return getattr(self._collector, name)
+
+    @staticmethod
+    def unchecked(collector: Any) -> Any:  # noqa: ANN401
+        """What shows the progress, for other threads: a check asks the destination, which is for one."""
+        return collector._collector if isinstance(collector, CheckedCollector) else collector  # noqa: SLF001

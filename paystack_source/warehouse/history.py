@@ -25,7 +25,7 @@ from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
 from paystack_source.values import json_text, quoted_name
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import is_being_replaced
+from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.queries import Warehouse
 
@@ -73,7 +73,8 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
     That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
     `schema_name` is the source's name, which `clone` changes; `columns` are the hints of the copy.
     """
-    customers, history = Warehouse(pipeline), Warehouse(pipeline, HISTORY)
+    customers = Warehouse(pipeline, customers_table(pipeline, schema_name))
+    history = Warehouse(pipeline, HISTORY)
     if not customers.exists() or (history.exists() and not _is_behind(pipeline, schema_name)):
         return
 

@@ -12,7 +12,9 @@ from dlt.common import logger
 
 from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
+    CUSTOMERS,
     add_schema,
+    customers_table,
     delete_loaded_files,
     packages,
     repair_schema,
@@ -64,7 +66,7 @@ def complete_histories(pipeline: Pipeline, *, begin: bool = False) -> None:
     """Give each history the versions that it lacks, and, with `begin`, a history to a copy that has none."""
     for schema in our_schemas(pipeline):
         if begin or HISTORY in schema.tables:
-            complete_history(pipeline, schema.name, hints_of(schema, "customers"))
+            complete_history(pipeline, schema.name, hints_of(schema, customers_table(pipeline, schema.name)))
 
 
 def require_prepared(pipeline: Pipeline) -> None:
@@ -94,7 +96,11 @@ def require_prepared(pipeline: Pipeline) -> None:
 
 def is_ours(schema: Schema) -> bool:
     """Whether loads of this schema write customers, however it is called: `clone` gives a source other names."""
-    return "_last_seen_at" in schema.tables.get("customers", {}).get("columns", {})
+    return any(
+        "_last_seen_at" in table["columns"]
+        for name, table in schema.tables.items()
+        if table.get("resource", name) == CUSTOMERS
+    )
 
 
 def our_schemas(pipeline: Pipeline) -> list[Schema]:

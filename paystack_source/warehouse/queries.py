@@ -17,6 +17,7 @@ from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.values import batches, parse_time
 from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
+from paystack_source.warehouse.dlt_quirks import customers_table, dlts_context_is_ours
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Sequence
@@ -28,7 +29,6 @@ if TYPE_CHECKING:
     from paystack_source.extract.windows import Coverage, Window
     from paystack_source.warehouse.lake import LakeReader
 
-TABLE = "customers"
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()
 _BATCH = 1000  # ids or windows in one question
 
@@ -36,9 +36,9 @@ _BATCH = 1000  # ids or windows in one question
 class Warehouse:
     """The customers of one pipeline's dataset. A dataset or table that does not exist yet holds nobody."""
 
-    def __init__(self, pipeline: Pipeline, table: str = TABLE) -> None:
+    def __init__(self, pipeline: Pipeline, table: str | None = None) -> None:
         self._pipeline = pipeline
-        self._table = table
+        self._table = customers_table(pipeline) if table is None else table
         self._client: SqlClientBase[Any] | None = None
 
     # -- the questions of a run -----------------------------------------------------------------------------------
@@ -144,11 +144,12 @@ class Warehouse:
 
     def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         try:
-            self._client = self._client or client_of(self._pipeline)
-            with reading(self._pipeline, self._client) as client:
-                names = SqlNames(client, self._table)
-                with client.execute_query(question(names)) as cursor:
-                    return take(cursor)
+            with dlts_context_is_ours():
+                self._client = self._client or client_of(self._pipeline)
+                with reading(self._pipeline, self._client) as client:
+                    names = SqlNames(client, self._table)
+                    with client.execute_query(question(names)) as cursor:
+                        return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 

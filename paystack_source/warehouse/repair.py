@@ -25,6 +25,7 @@ from paystack_source.warehouse.destinations import (
     rows_to_load,
     table_layout,
 )
+from paystack_source.warehouse.dlt_quirks import customers_table
 from paystack_source.warehouse.history import HISTORY, history_resource
 from paystack_source.warehouse.lake import newest_per_key
 
@@ -36,7 +37,6 @@ if TYPE_CHECKING:
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.pipeline.pipeline import Pipeline
 
-CUSTOMERS = "customers"
 MERGED_BESIDE = ("ledger", HISTORY, "customer_details", "customer_authorizations")
 AT_ONCE = 50_000
 """Keys that are repaired by one load."""
@@ -47,15 +47,17 @@ def repair(pipeline: Pipeline, schema: Schema) -> None:
     """Repair what is wrong."""
     for table in MERGED_BESIDE:
         _repair_doubled(pipeline, schema, table)
-    if CUSTOMERS in schema.tables:
+    table = customers_table(pipeline, schema.name)
+    if table in schema.tables:
         # Before the doubled ones: a repaired customer is of a load that is noted, and is not found as lost any more.
         _load_lost(pipeline, schema)
-        _repair_doubled(pipeline, schema, CUSTOMERS)
+        _repair_doubled(pipeline, schema, table)
 
 
 def is_damaged(pipeline: Pipeline, schema: Schema) -> bool:
     """Whether there is something to repair. Changes nothing."""
-    doubled = any(_doubled(pipeline, schema, table) for table in (*MERGED_BESIDE, CUSTOMERS))
+    tables = (*MERGED_BESIDE, customers_table(pipeline, schema.name))
+    doubled = any(_doubled(pipeline, schema, table) for table in tables)
     return doubled or bool(_lost(pipeline, schema))
 
 
@@ -73,7 +75,8 @@ def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
 def _load_lost(pipeline: Pipeline, schema: Schema) -> None:
     lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
     for some in batches(lost, AT_ONCE):
-        _load(pipeline, schema, CUSTOMERS, ["id"], list(some), history=HISTORY in schema.tables)
+        table = customers_table(pipeline, schema.name)
+        _load(pipeline, schema, table, ["id"], list(some), history=HISTORY in schema.tables)
 
 
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
@@ -88,23 +91,21 @@ def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, 
 
 def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
     """Customers whose load dlt never noted as done."""
-    loads = schema.loads_table_name
+    loads, table = schema.loads_table_name, customers_table(pipeline, schema.name)
     if not is_lake(pipeline):
         question = (
             "SELECT {id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
             " AND {_dlt_load_id} NOT IN (SELECT {load_id} FROM {loads})"
         )
-        return [
-            row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id", "load_id"], loads)
-        ]
+        return [row[0] for row in _rows(pipeline, table, question, ["id", "_dlt_load_id", "load_id"], loads)]
     question = "SELECT DISTINCT {_dlt_load_id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
-    open_ = {row[0] for row in _rows(pipeline, CUSTOMERS, question, ["_dlt_load_id"])}
+    open_ = {row[0] for row in _rows(pipeline, table, question, ["_dlt_load_id"])}
     open_ -= loads_noted(pipeline, loads)
     if not open_:
         return []
     of_them = ", ".join(map(_literal, open_))
     question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # numbers
-    return [row[0] for row in _rows(pipeline, CUSTOMERS, question, ["id", "_dlt_load_id"])]
+    return [row[0] for row in _rows(pipeline, table, question, ["id", "_dlt_load_id"])]
 
 
 def loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
@@ -145,11 +146,11 @@ def _load(  # noqa: PLR0913
     history: bool = False,
 ) -> None:
     """The newest rows again: what merges them deletes all that there are."""
-    hints = hints_of(schema, table)
+    hints, resource = hints_of(schema, table), str(schema.tables[table].get("resource", table))
 
-    @dlt.resource(name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
+    @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
-        apply_destination_hints(table, HISTORY)
+        apply_destination_hints(resource, HISTORY)
         for start in range(0, len(wrong), _FEW):
             held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
             yield rows_to_load(_newest(_without_load(held), keys))

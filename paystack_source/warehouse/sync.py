@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import time
-from dataclasses import dataclass, field, fields
+from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any
 
@@ -23,6 +23,7 @@ from dlt.common import logger
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
@@ -35,6 +36,7 @@ from paystack_source.warehouse.dlt_quirks import (
     set_replace_strategy,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
+from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
 from paystack_source.warehouse.prepare import (
     complete_histories,
     is_ours,
@@ -47,10 +49,10 @@ from paystack_source.warehouse.single_writer import ActiveRun, begin_run, curren
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
+    from contextlib import AbstractContextManager
 
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.api.client import Stats
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
@@ -88,13 +90,6 @@ class CopyReport:
     unproven: list[Entry] = field(default_factory=list)
     details: DetailsReport | None = None
 
-    def count(self, before: Stats, after: Stats) -> None:
-        """What the run cost: what its client did meanwhile."""
-        self.requests = after.requests - before.requests
-        self.retries = after.retries - before.retries
-        self.rate_limited = after.rate_limited - before.rate_limited
-        self.waited_seconds = after.waited_seconds - before.waited_seconds
-
     @property
     def whom(self) -> str:
         """Which customers the run was about, after "every customer" or a number of them."""
@@ -131,16 +126,7 @@ class CopyReport:
             "started_at": self.started_at.isoformat(timespec="seconds") if self.started_at else None,
             "waited_seconds": round(self.waited_seconds, 1),
             "seconds": round(self.seconds, 2),
-            "unproven": [
-                {
-                    "from": entry.window_from,
-                    "to": entry.window_to,
-                    "api_total": entry.api_total,
-                    "distinct_ids": entry.distinct_ids,
-                    "difference": entry.difference,
-                }
-                for entry in self.unproven
-            ],
+            "unproven": [entry.as_difference() for entry in self.unproven],
             **({"details": self.details._asdict()} if self.details else {}),
         }
 
@@ -178,6 +164,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     details: int = 0,
     include: Collection[str] = (),
     allow_incomplete: bool = False,
+    account: int | None = None,
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
@@ -202,6 +189,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         details: Fetch up to so many new or changed customers one by one for `customer_details`; 0 is off.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Return the report also of a copy that could not be proven complete.
+        account: The number of the integration that every customer held has to be of.
         limits: Where a load ends.
         on_rows, on_total: Are told how many customers were just read, and how many there are.
         run_id: Names the run in the ledger and the report; without one it is made up.
@@ -215,16 +203,16 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
-    window = bounds(start, end)
-    if full_refresh and window is not None:
-        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
-    with PaystackClient(read_only=True) if client is None else contextlib.nullcontext(client) as paystack:
+    waits = Waits()
+    with retry_is_useless(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
-            window=window,
+            window=_window(start, end, full_refresh=full_refresh),
             refresh_budget=refresh_budget,
             full_refresh=full_refresh,
+            account=account,
             limits=limits or Limits(),
+            waits=waits,
             on_rows=on_rows,
             on_total=on_total,
             run_id=run_id,
@@ -235,11 +223,23 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     return report
 
 
+def _window(start: datetime | str | None, end: datetime | str | None, *, full_refresh: bool) -> Window | None:
+    window = bounds(start, end)
+    if full_refresh and window is not None:
+        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
+    return window
+
+
+def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManager[PaystackClient]:
+    """The client of a run, which is closed after it unless it was given."""
+    return PaystackClient(read_only=True, on_wait=waits) if given is None else contextlib.nullcontext(given)
+
+
 def _run(
     pipeline: Pipeline, copying: Copying, *, history: bool, details: int, include: Collection[str]
 ) -> CopyReport:
     """The steps of a run, under its locks."""
-    client, began, before = copying.client, time.monotonic(), copying.client.stats
+    client, began = copying.client, time.monotonic()
     started_at = datetime.now(UTC)
     with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
         drop_foreign_state(pipeline)
@@ -251,11 +251,13 @@ def _run(
         report = close(pipeline, copying)
         if details:
             report.details = fetch_details(pipeline, client, budget=details, include=include)
-    report.started_at = started_at
-    report.key_mode = client.mode
-    report.count(before, client.stats)
-    report.seconds = time.monotonic() - began
-    return report
+    return replace(
+        report,
+        started_at=started_at,
+        key_mode=client.mode,
+        seconds=time.monotonic() - began,
+        **copying.cost(),
+    )
 
 
 def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
@@ -277,7 +279,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     if extraction is None:
         raise AssertionError("the run never began")
     tally = extraction.tally
-    warehouse = Warehouse(pipeline)
+    warehouse = Warehouse(pipeline, copying.table)
     whole = warehouse.total()
     if extraction.bounds is not None:
         whole = warehouse.count([extraction.bounds])[0]
@@ -285,7 +287,9 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)
         pipeline.run(ledger_lines(copying.entries, copying.schema_name))
-    numbers = {number for _, number in warehouse.accounts() if number is not None}
+    accounts = warehouse.accounts()
+    require_one_account(accounts, copying.account)
+    numbers = {number for _, number in accounts if number is not None}
     unproven = tally.unproven + wrong
     return CopyReport(
         complete=tally.complete and not unproven and tally.api_total in {None, whole},
@@ -376,6 +380,11 @@ class PlainRuns(RunFollower):
         if run is None or run.depth > 1 or run.copied is None:
             return
         report = close(pipeline, run.copied)
+        run.copied.metrics |= {
+            "proven": report.complete,
+            "unproven": [entry.as_difference() for entry in report.unproven],
+            "warehouse_total": report.warehouse_total,
+        }
         complete_histories(pipeline)
         if report.complete:
             logger.info(f"The copy is complete: {report.counts}.")

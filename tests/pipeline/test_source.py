@@ -9,7 +9,7 @@ import pytest
 import urllib3
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import paystack_source
+from paystack_source import ConfigError, PaystackClient, copy_customers, paystack_source
 from paystack_source.warehouse import sync
 from paystack_source.warehouse.single_writer import current_run
 
@@ -65,6 +65,55 @@ def test_two_sources_in_one_run_are_refused(pipeline, sandbox):
     one.run(source(server, start="2025-06-01"))
     with one.sql_client() as client:
         assert client.execute_sql("select count(*), count(distinct id) from customers")[0][:] == (300, 300)
+
+
+def clone(server, name, **options):
+    return paystack_source.clone(name=name, section=name)(
+        server.secret_key, base_url=server.url, quota=0, **options
+    )
+
+
+def test_two_accounts_in_one_run_are_refused_and_nobody_is_loaded(pipeline, sandbox):
+    ghana, nigeria, one = sandbox(customers=60), sandbox(customers=70), pipeline()
+    with pytest.raises(PipelineStepFailed, match="Two Paystack sources"):
+        one.run([clone(ghana, "gh"), clone(nigeria, "ng")])
+    one.run(clone(ghana, "gh"))
+    assert held(one) == 60
+    with one.sql_client() as sql:
+        sql.execute_sql("update customers set integration = 7")
+    with pytest.raises(PipelineStepFailed, match="The dataset holds customers of"):
+        one.run(clone(nigeria, "ng"))
+    assert held(one) == 60
+
+
+def test_a_section_without_a_key_gets_no_other_ones_and_is_named(pipeline, sandbox, monkeypatch):
+    server = sandbox(customers=60)
+    for name in ("PAYSTACK_SECRET_KEY", "SOURCES__PAYSTACK__SECRET_KEY"):
+        monkeypatch.setenv(name, server.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    ghana = paystack_source.clone(name="ghana", section="ghana")
+    with pytest.raises(ConfigError, match=r"sources\.ghana") as missing:
+        ghana()
+    assert "SOURCES__GHANA__SECRET_KEY" in missing.value.advice
+    monkeypatch.setenv("SOURCES__GHANA__SECRET_KEY", server.secret_key)
+    one = pipeline()
+    one.run(ghana())
+    assert held(one) == 60
+
+
+def test_the_number_of_the_account_is_checked_for_every_row(pipeline, sandbox):
+    server, one = sandbox(customers=60), pipeline()
+    number = next(iter(server.customers_truth()))["integration"]
+    with pytest.raises(PipelineStepFailed, match="account=1 was asked for"):
+        one.run(source(server, account=1))
+    one.run(source(server, account=number))
+    assert held(one) == 60
+    with PaystackClient(server.secret_key, base_url=server.url, quota=0, read_only=True) as client:
+        assert copy_customers(one, client, account=number).account == number
+    with one.sql_client() as sql:
+        sql.execute_sql("update customers set integration = 7 where id in (select id from customers limit 1)")
+    with pytest.raises(PipelineStepFailed, match="The dataset holds customers of"):
+        one.run(source(server))  # whoever made it
 
 
 def test_and_into_another_pipeline_it_brings_everything(pipeline, sandbox):

@@ -61,7 +61,15 @@ def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine)
     assert held_ids(pipeline) == sorted(ids(api))
     assert "ledger" not in pipeline.default_schema.tables
 
-    assert next(iter(source(api).customers.add_limit(1))).num_rows == 250
+    assert next(iter(source(api).customers.add_limit(1))).num_rows == 100
+    assert sum(table.num_rows for table in source(api).customers.add_limit(2)) == 200
+    few = dlt.pipeline(
+        "few", destination=dlt.destinations.duckdb("few.duckdb"), pipelines_dir=str(own_machine)
+    )
+    few.run(source(api).add_limit(1))
+    assert len(held_ids(few)) == 100
+    few.run(source(api))  # what a limit cut off was not taken as proven
+    assert held_ids(few) == sorted(ids(api))
     assert sum(table.num_rows for table in source(api).with_resources("customers")) == 250
 
     hinted = source(api)
@@ -161,6 +169,101 @@ def test_a_scheduler_gives_the_interval(api, warehouse, own_machine, monkeypatch
 
     pipeline.run(source(api))  # nobody asked it to heed the scheduler
     assert held_ids(pipeline) == sorted(ids(api))
+
+
+def test_the_interval_is_that_of_the_run_and_not_of_the_time_when_the_source_was_built(
+    api, warehouse, own_machine, monkeypatch
+):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    times = sorted(datetime.fromisoformat(row["createdAt"]) for row in api.customers_truth())
+    built = source(api, allow_external_schedulers=True)
+    days = [(times[50], times[100]), (times[150], times[200])]
+    for lo, hi in days:
+        monkeypatch.setenv("DLT_INTERVAL_START", lo.isoformat())
+        monkeypatch.setenv("DLT_INTERVAL_END", hi.isoformat())
+        pipeline.run(built)
+    assert held_ids(pipeline) == sorted(
+        ids(
+            api,
+            lambda row: any(lo <= datetime.fromisoformat(row["createdAt"]) < hi for lo, hi in days),
+        )
+    )
+
+
+def test_an_empty_interval_is_warned_of(api, warehouse, own_machine, monkeypatch, dlt_log):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    for name in ("DLT_INTERVAL_START", "DLT_INTERVAL_END"):
+        monkeypatch.setenv(name, "2026-01-01T00:00:00Z")
+    pipeline.run(source(api, allow_external_schedulers=True))
+    assert "interval is empty" in dlt_log.text
+    assert held_ids(pipeline) == sorted(ids(api))
+
+
+@pytest.mark.parametrize("how", ["a hint", "the run"])
+def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api))
+    scd2, hinted = {"disposition": "merge", "strategy": "scd2"}, source(api)
+    if how == "a hint":
+        hinted.customers.apply_hints(write_disposition=scd2)
+    with pytest.raises(PipelineStepFailed, match="history=True"):
+        pipeline.run(hinted, **({} if how == "a hint" else {"write_disposition": scd2}))
+    pipeline.run(source(api))
+    assert held_ids(pipeline) == sorted(ids(api))
+
+
+def test_resources_may_run_in_the_threads_of_dlt(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    for _ in range(3):
+        parallel = source(api, history=True, details=True)
+        for resource in parallel.resources.values():
+            resource.parallelize()
+        pipeline.run(parallel)
+        assert held_ids(pipeline) == sorted(ids(api))
+        api.add_customers(1)
+    assert read_table(pipeline, "customers_history").num_rows == 252
+    assert read_table(pipeline, "customer_details").num_rows == 251
+
+
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_a_table_with_another_name_is_the_copy(kind, api, warehouse, own_machine):
+    pipeline = warehouse(kind).pipeline(own_machine)
+
+    def run():
+        renamed = source(api, refresh_budget=0, history=True)
+        renamed.customers.apply_hints(table_name="PayingPeople")
+        pipeline.run(renamed)
+        return pipeline.last_trace.last_normalize_info.row_counts
+
+    assert run()["paying_people"] == 250
+    before = api.stats.total
+    api.add_customers(2)
+    assert run()["paying_people"] < 20
+    assert api.stats.total - before < 5
+    rows = read_table(pipeline, "paying_people", ["id"])["id"].to_pylist()
+    assert sorted(rows) == sorted(ids(api))
+    if kind == "duckdb":
+        with pipeline.sql_client() as client:
+            client.execute_sql("insert into paying_people select * from paying_people limit 5")
+            client.execute_sql("delete from paying_people where id = %s", rows[100])
+        run()
+        assert sorted(read_table(pipeline, "paying_people", ["id"])["id"].to_pylist()) == sorted(ids(api))
+    lines = read_table(pipeline, "ledger", ["kind", "rows_held_after"]).to_pylist()
+    assert {250, 252} == {line["rows_held_after"] for line in lines if line["kind"] == "count"}
+    assert "customers" not in pipeline.default_schema.tables
+
+
+def test_an_existing_copy_that_gets_another_name_is_read_anew(api, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(api))
+    renamed = source(api)
+    renamed.customers.apply_hints(table_name="people")
+    pipeline.run(renamed)
+    assert sorted(read_table(pipeline, "people", ["id"])["id"].to_pylist()) == sorted(ids(api))
+    hinted = source(api)
+    hinted.ledger.apply_hints(table_name="proofs")
+    with pytest.raises(PipelineStepFailed, match="cannot have another name"):
+        pipeline.run(hinted)
 
 
 def test_dlts_command_line_knows_the_pipeline(api, warehouse, own_machine):
