@@ -197,8 +197,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     Raises:
         ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
         PaystackError: Paystack could not be read; what was read before is loaded.
-        NotCompleteError: What was read is loaded, but not proven complete. Its `details` are the report. A full
-            refresh leaves the copy as it was.
+        NotCompleteError: Loaded but not proven complete; a full refresh changes nothing then. `details`: the report.
         AlreadyRunningError: Another run has the working folder, or took the dataset's lock meanwhile.
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 

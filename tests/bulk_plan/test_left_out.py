@@ -101,7 +101,7 @@ def test_secrets_are_masked_in_the_file_and_good_rows_keep_theirs(tmp_path):
         "account_number": "0123456789",
         "bvn": "22222222222",
     }
-    source = frame(good | {"customer_code": "CUS_0002", "account_number": "1"}, good)
+    source = frame(good | {"customer_code": "CUS_0002", "account_number": "one"}, good)
     made = plan(tmp_path, "validate", source, leave_out_problems=True)
     assert "22222222222" not in (tmp_path / "it.left_out.csv").read_text()
     sending = next(row for row in made.rows() if row.verdict == "send")

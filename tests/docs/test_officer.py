@@ -16,7 +16,7 @@ def test_an_empty_computer_is_prepared_in_order_on_windows_and_on_a_mac():
     bats = [block.text for block in blocks(PAGE) if block.language == "bat"]
     shells = [block.text for block in blocks(PAGE) if block.language == "bash"]
     for install, key in (bats, (shells[0], shells[2])):
-        steps = [install.index(step) for step in ("-m venv", "activate", "pip install", "[sandbox,excel]")]
+        steps = [install.index(step) for step in ("-m venv", "activate", "pip install", "[sandbox]")]
         assert steps == sorted(steps)
         assert "PAYSTACK_SECRET_KEY" in key
     practice = shells[1].splitlines()
