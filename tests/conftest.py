@@ -74,14 +74,16 @@ def pytest_collection_finish() -> None:
 
 # What takes longest begins first, so that all workers end at the same time.
 SLOW = [
+    "warehouses/test_interrupted.py",
     "docs/test_commands.py",
     "warehouses/test_copy.py",
     "pipeline/test_copying.py",
     "test_canary.py",
     "notebooks/test_bulk_notebook.py",
     "notebooks/test_customers_notebook.py",
-    "pipeline/test_history_details_refresh.py",
     "warehouses/test_dlt_users.py",
+    "bulk_run/test_copies.py",
+    "pipeline/test_history_details_refresh.py",
     "bulk_run/test_audit.py",
     "warehouses/test_kill.py",
     "pipeline/test_customers_command.py",
@@ -94,6 +96,7 @@ SLOW = [
     "bulk_run/test_fed_back.py",
     "bulk_run/test_simulation.py",
     "bulk_run/test_killed.py",
+    "warehouses/test_sandbox_apart.py",
 ]
 
 
