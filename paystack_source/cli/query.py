@@ -26,7 +26,7 @@ from paystack_source.cli.terminal import (
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.progress import reader_may_leave
-from paystack_source.values import visible
+from paystack_source.values import quoted_name, visible
 from paystack_source.warehouse.locations import duckdb_file
 
 if TYPE_CHECKING:
@@ -38,8 +38,8 @@ DATASETS = """
     select schema_name, count(*) filter (table_name = 'customers') > 0 as is_copy from duckdb_tables()
     where not internal group by 1 order by 1
 """
-OVERVIEW = """
-    select table_name as "table", estimated_size as rows, column_count as columns from duckdb_tables()
+TABLES = """
+    select table_name, column_count from duckdb_tables()
     where schema_name = current_schema() and not starts_with(table_name, '_dlt') order by 1
 """
 SAMPLE = """
@@ -73,7 +73,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:
                 title = f"What the dataset {chosen['dataset']} in {path} holds"
-                show(terminal, title, *answer(connection, OVERVIEW), as_csv=as_csv)
+                show(terminal, title, *overview(connection), as_csv=as_csv)
                 columns, rows = answer(connection, SAMPLE)
                 show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
         except duckdb.PermissionException as error:
@@ -121,6 +121,15 @@ def make_one(chosen: dict[str, Any]) -> str:
     return f"Make a copy: {command('customers', chosen)}" + (
         "" if chosen["sandbox"] else " (try it with --sandbox)."
     )
+
+
+def overview(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[Any, ...]]]:
+    """The tables, their rows, counted, since DuckDB's own estimate includes deleted ones, and how many columns."""
+    rows = []
+    for table, columns in connection.execute(TABLES).fetchall():
+        ((count,),) = connection.execute(f"select count(*) from {quoted_name(table)}").fetchall()  # noqa: S608  # quoted
+        rows.append((table, count, columns))
+    return ["table", "rows", "columns"], rows
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:

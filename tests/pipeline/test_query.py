@@ -56,6 +56,19 @@ def test_without_a_question_it_shows_what_is_there(command, copy, capsys):
     assert "_dlt" not in out
 
 
+def test_the_rows_that_it_names_are_counted_and_do_not_include_deleted_ones(command, copy, capsys):
+    with duckdb.connect(str(copy)) as connection:
+        connection.execute("create table paystack.again as from paystack.customers")
+        # As after loads that end one upon the other.
+        connection.execute("pragma disable_checkpoint_on_shutdown")
+        connection.execute("delete from paystack.customers where customer_code like '%7'")
+        connection.execute("insert into paystack.customers from paystack.again where customer_code like '%7'")
+        estimated = connection.execute("select max(estimated_size) from duckdb_tables()").fetchone()
+    assert run(command, []) == ExitCode.OK
+    (line,) = [line for line in capsys.readouterr().out.splitlines() if line.strip().startswith("customers")]
+    assert line.split() == ["customers", "60", "7"], estimated
+
+
 def test_it_answers_and_says_how_many_more_there_are(command, copy, capsys):
     assert run(command, ["from paystack.customers order by created_at"]) == ExitCode.OK
     out, err = capsys.readouterr()
