@@ -9,23 +9,12 @@ from __future__ import annotations
 import errno
 import os
 import time
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import portalocker
 from portalocker import LockFlags
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
 _MOMENT: Final = 0.02
-
-
-def open_private(path: Path) -> int:
-    """Open a file of ours, made if there is none, for its owner only. Raises `OSError` if it is a symbolic link."""
-    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
-        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
-    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags, 0o600)
 
 
 def try_lock(handle: int, *, shared: bool = False) -> bool:

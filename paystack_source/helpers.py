@@ -27,7 +27,7 @@ from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, masked_columns, outcome_cells
+from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, outcome_cells
 from paystack_source.bulk.run.results import may_be_fed_back, row_results
 from paystack_source.bulk.run.runner import StopRules
 from paystack_source.bulk.run.runs import Runs
@@ -237,7 +237,7 @@ class BulkResult:
         Secrets are masked.
         """
         frame = _as_pandas(self._table)
-        hidden = masked_columns(self._report.plan)
+        hidden = set(self._report.plan.secret_columns.values())
         return self._with_outcomes(
             frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
         )

@@ -341,10 +341,8 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     if correctable and header.undo_of:  # it puts back what is not put back yet
         commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
     elif correctable:
-        masked = [
-            name for name in BULK_OPERATIONS[header.operation].secret_fields if name in header.input.mapping
-        ]
-        note = f"once corrected, with {' and '.join(masked)} typed anew" if masked else "once corrected"
+        masked = " and ".join(plan.secret_columns)
+        note = f"once corrected, with {masked} typed anew" if masked else "once corrected"
         failed = f"{header.operation} {quoted(run.failed_file)}"
         commands.append(f"{again('run', failed, plan, chosen)}   # {note}")
     if counts[Outcome.ACCEPTED_PENDING]:
@@ -358,4 +356,11 @@ def again(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> 
     if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
         chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
     planned = {**options, **options.get("switches", {})}
-    return command(f"bulk {subcommand}", chosen, what, planned=planned)
+    more = input_again(plan) if subcommand in {"apply", "resume"} else ""
+    return command(f"bulk {subcommand}", chosen, what, planned=planned) + more
+
+
+def input_again(plan: Plan) -> str:
+    """The switch that gives secret values again, where they came from a frame or from standard input."""
+    lacks = plan.header.input.path is None and plan.secret_columns
+    return " --input FILE" if lacks else ""

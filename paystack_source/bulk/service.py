@@ -19,7 +19,7 @@ import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.consent import question_of
-from paystack_source.bulk.describe import COMMAND
+from paystack_source.bulk.describe import COMMAND, input_again
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
@@ -356,10 +356,10 @@ class BulkService:
                 ready = RunRecord(run, plan, journal) if self.warehouse and self.records else None
                 finished = conclude(run, plan, journal, ended=ended, record=ready)
             except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
-                stop.advice, stop.details = _way_on(run)  # type: ignore[attr-defined]
+                stop.advice, stop.details = _way_on(run, plan)  # type: ignore[attr-defined]
                 raise
             except Exception as error:
-                raise _broken_off(run, error) from error
+                raise _broken_off(error, *_way_on(run, plan)) from error
             finally:
                 runner.stop()  # also the workers, if something broke
                 workers.close()
@@ -416,13 +416,12 @@ def _applied(entry: AppliedPlan) -> AppliedError:
     return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)
 
 
-def _way_on(run: Run) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.name}", {"run_id": run.run_id}
+def _way_on(run: Run, plan: Plan) -> tuple[str, dict[str, str]]:
+    return f"Go on with: {COMMAND} resume {run.name}{input_again(plan)}", {"run_id": run.run_id}
 
 
-def _broken_off(run: Run, error: Exception) -> BrokenOffError:
+def _broken_off(error: Exception, advice: str, about: dict[str, str]) -> BrokenOffError:
     failure = explain(error)
-    advice, about = _way_on(run)
     # --json names what broke, not that it broke
     details = {"error": failure.error, **about}
     return BrokenOffError(failure.message, advice, exit_code=failure.exit_code, details=details)

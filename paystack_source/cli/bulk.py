@@ -70,6 +70,10 @@ sharing = click.option(
     "--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
     help="How much of the quota this run may take.",
 )  # fmt: skip
+again_given = click.option(
+    "--input", "source", metavar="FILE", type=click.Path(path_type=Path),
+    help="The planned input, if it is not where it was; -: standard input.",
+)  # fmt: skip
 applying = together(
     yes,
     click.option("--approve", metavar="HASH", help="The plan's seal, or its first 12 characters."),
@@ -120,7 +124,7 @@ def main(context: click.Context) -> None:
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
 @together(planning, where, sharing, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Check FILE and show what would be sent. Sends nothing."""
+    """Check FILE and show what would be sent. Sends nothing. `-` reads standard input."""
     with bulk_command(terminal, chosen) as here:
         made = here.plan(operation, file, out)
         here.show_plan(made)
@@ -131,15 +135,15 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
     epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
 )
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
-@together(applying, where, sharing, options)
-def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+@together(again_given, applying, where, sharing, options)
+def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
     try:
         made = Plan.open(file)
     except FileNotFoundError:
         raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
     with bulk_command(terminal, chosen, made.header.operation, recheck=True) as here:
-        return here.apply(made)
+        return here.apply(made, source)
 
 
 @main.command(
@@ -153,7 +157,7 @@ def apply(file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN
 @click.argument("file", type=click.Path(path_type=Path))
 @together(planning, applying, where, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Plan FILE, show the plan, ask, and apply it."""
+    """Plan FILE, show the plan, ask, and apply it. `-` reads standard input."""
     with bulk_command(terminal, chosen, operation) as here:
         made = here.plan(operation, file)
         code = here.apply(made)
@@ -177,13 +181,13 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 
 @main.command(epilog=examples(f"{COMMAND} resume latest"))
 @click.argument("name", metavar="RUN")
-@together(applying, where, sharing, options)
-def resume(name: str, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
+@together(again_given, applying, where, sharing, options)
+def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
     found = runs_of(chosen).open(name)
     terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
-        return here.close(here.service.resume(found))
+        return here.close(here.service.resume(found, source=here.read(source)))
 
 
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))

@@ -6,8 +6,10 @@ Between the command line, which parses, and `paystack_source.bulk`, which works 
 from __future__ import annotations
 
 import contextlib
+import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.api.client import PaystackClient
@@ -26,9 +28,11 @@ from paystack_source.bulk.describe import (
     run_reasons,
     undone_by,
 )
-from paystack_source.bulk.input.files import open_table, write_problems
+from paystack_source.bulk.input.files import lists_problems, open_table, write_problems
+from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.plan.review import write_review
+from paystack_source.bulk.plan.review import check_page, write_review
 from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules
@@ -40,7 +44,6 @@ from paystack_source.settings import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan
     from paystack_source.bulk.plan.question import Question
@@ -56,6 +59,7 @@ _SEAL = (
 )
 MOST_REASONS = 12
 MOST_CHANGES = 10
+_STDIN = "standard input"
 
 
 class TerminalConsole:
@@ -130,21 +134,31 @@ class BulkCommand:
 
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
-        try:
-            cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
-            table = open_table(file, **cut)
-        except FileNotFoundError:
-            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.") from None
-        target = out or self.service.runs.new_plan_file(operation, file)
+        target = out or self.service.runs.new_plan_file(operation, Path(_STDIN if _is_stdin(file) else file))
+        page = self._page(target)
+        if page.absolute() == target.absolute():
+            raise UsageError(f"{page} cannot be the plan and its page as well.", "Name the plan NAME.plan.")
+        check_page(page)
+        source = self.read(file)
+        cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
+        table = open_table(source, **cut)
+        if isinstance(source, FileSnapshot):
+            table.path = self._kept(operation)
+        listed = target.with_suffix(".problems.csv")
         try:
             made = self.service.plan(operation, table, out=target, options=self.options)
         except InputError as error:
             if error.count > SHOWN:
-                listed = target.with_suffix(".problems.csv")
-                write_problems(error, listed)
-                error.advice = f"{error.advice} {listed} lists them."
+                try:
+                    write_problems(error, listed)
+                    error.advice = f"{error.advice} {listed} lists them."
+                except ConfigError as taken:
+                    error.advice = f"{error.advice} {taken.message}"
             raise
-        _forget_problems(target.with_suffix(".problems.csv"))
+        if isinstance(source, FileSnapshot) and table.path is not None:
+            source.save(table.path)
+        if lists_problems(listed):
+            listed.unlink()  # they are solved
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
@@ -153,14 +167,30 @@ class BulkCommand:
             self._write_review(made, self.chosen["review"])
         return made
 
-    def apply(self, made: Plan) -> int:
+    def read(self, file: Path | None) -> Path | FileSnapshot | None:
+        """The file, or for `-` a copy of standard input, which can be read only once. Raises `UsageError`."""
+        if _is_stdin(file):
+            self.terminal.stdin_is_data = True
+            return FileSnapshot(sys.stdin.buffer, Path(_STDIN))
+        if file is not None and not file.exists():
+            raise UsageError(f"There is no file {file}.", "Give a CSV, Parquet or Excel file.")
+        return file
+
+    def _kept(self, operation: str) -> Path | None:
+        """Where standard input is kept for later commands; None if its rows hold secrets, which rest nowhere."""
+        if BULK_OPERATIONS[operation].secret_fields:
+            return None
+        return self.service.runs.new_plan_file(operation, Path(_STDIN)).with_suffix(".input")
+
+    def apply(self, made: Plan, source: Path | None = None) -> int:
         """Show, ask, apply, show."""
+        given = self.read(source)
         self.show_plan(made)
         for label, value in plan_facts(made):
             if label != "seal":  # whoever may approve has it from the plan
                 self.terminal.say(f"  {label}: {value}")
         self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
-        return self.close(self.service.apply(made, run_id=self.terminal.context.run_id))
+        return self.close(self.service.apply(made, source=given, run_id=self.terminal.context.run_id))
 
     def close(self, finished: RunReport) -> int:
         """Show how it went."""
@@ -184,7 +214,7 @@ class BulkCommand:
 
     def finish_plan(self, made: Plan) -> int:
         """A plan was all that was asked for; it comes with its page."""
-        page = self.chosen.get("review") or made.path.with_suffix(".html")
+        page = self._page(made.path)
         if not self.chosen.get("review"):
             self._write_review(made, page)
         title, then = "Planned; nothing was sent", [self._apply_command(made)]
@@ -194,6 +224,10 @@ class BulkCommand:
         self.terminal.finish(title, facts, plan_json(made, page), then)
         return ExitCode.OK
 
+    def _page(self, plan_file: Path) -> Path:
+        """Where the page of a plan goes."""
+        return self.chosen.get("review") or plan_file.with_suffix(".html")
+
     def _write_review(self, made: Plan, page: Path) -> None:
         write_review(made, page, command=self._apply_command(made))
         self.terminal.say(f"To look at: {page}")
@@ -202,11 +236,8 @@ class BulkCommand:
         return again("apply", quoted(made.path), made, self.chosen)
 
 
-def _forget_problems(path: Path) -> None:
-    """Delete the list of problems of an earlier plan, which are solved. Any other file of this name stays."""
-    with contextlib.suppress(OSError, ConfigError):
-        if {"column", "reason", "value"} <= set(open_table(path, keep=False).columns):
-            path.unlink()
+def _is_stdin(file: Path | None) -> bool:
+    return file is not None and str(file) == "-"
 
 
 def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:

@@ -37,8 +37,9 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
+from paystack_source.cli.keyboard import keyboard
 from paystack_source.cli.log import DATASET, FORMATS, RunContext, as_text, value_of
-from paystack_source.errors import ExitCode, UsageError
+from paystack_source.errors import ExitCode
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.progress import LogView, Progress, Silent, reader_may_leave
 from paystack_source.settings import SANDBOX
@@ -79,6 +80,8 @@ class Terminal:
         self.json_log = json_log
         self.quiet = quiet
         self.context = context or RunContext()
+        self.stdin_is_data = False
+        """Whether standard input is what the command reads, and so cannot answer a question."""
         self._clock = clock
 
     def say(self, text: object) -> None:
@@ -197,16 +200,12 @@ class Terminal:
         return self._ask(f"{question} Type {phrase} to go on: ") == phrase
 
     def _ask(self, question: str) -> str:
-        if not (sys.stdin and sys.stdin.isatty()):
-            raise UsageError(
-                "This step asks a person to confirm, and standard input is not a terminal.",
-                "Add --yes to confirm beforehand, or run it in a terminal.",
-            )
-        if self.json_log:
-            self._log("info", question.strip())
-        else:
-            _write(sys.stderr, clean(question))
-        return sys.stdin.readline().strip()
+        with keyboard(stdin_is_data=self.stdin_is_data) as typed:
+            if self.json_log:
+                self._log("info", question.strip())
+            else:
+                _write(sys.stderr, clean(question))
+            return typed.readline().strip()
 
     def _log(self, level: str, message: object, **more: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         record = self.context.line(level, clean(message).strip(), **more)

@@ -26,7 +26,8 @@ from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError
-from paystack_source.file_lock import open_private, try_lock
+from paystack_source.file_lock import try_lock
+from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.destinations import is_lake
 from paystack_source.warehouse.dlt_quirks import CheckedCollector

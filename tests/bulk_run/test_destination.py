@@ -29,7 +29,7 @@ def test_rows_reach_paystack_and_leave_a_run(desk, rows):
     assert {desk.truth(row["customer_code"])["risk_action"] for row in rows} == {"deny"}
     (made,) = Runs()
     with made.journal() as journal:
-        assert journal.last_seq == 40
+        assert journal.last_seq == 42
 
 
 def test_a_rejected_row_holds_nothing_up(desk, rows):

@@ -146,7 +146,28 @@ def lose_states(folder, _older):
 
 
 def edit(folder, _older):
-    raw(folder / "journal.sqlite", "DROP TRIGGER events_stay", "UPDATE events SET message = 'fine'")
+    raw(
+        folder / "journal.sqlite",
+        "DROP TRIGGER events_stay",
+        "UPDATE events SET message = 'fine' WHERE row <> 0",
+    )
+
+
+def remove_a_session(folder, _older):
+    raw(folder / "journal.sqlite", "DROP TRIGGER events_last", "DELETE FROM events WHERE kind = 'ended'")
+
+
+def be_somebody_else(folder, _older):
+    raw(
+        folder / "journal.sqlite",
+        "DROP TRIGGER events_stay",
+        'UPDATE events SET message = \'["the.ceo", "h", "u"]\' WHERE kind = \'begun\'',
+    )
+
+
+def add_a_session(folder, _older):
+    add = "INSERT INTO events SELECT max(seq) + 1, 0, 'begun', 1.0, NULL, NULL, '[\"a\", \"b\", \"c\"]', x'00' FROM events"
+    raw(folder / "journal.sqlite", add)
 
 
 def put_an_older_one_back(folder, older):
@@ -155,7 +176,9 @@ def put_an_older_one_back(folder, older):
     shutil.copy(older, folder / "journal.sqlite")
 
 
-@pytest.mark.parametrize("harm", [lose_states, edit, put_an_older_one_back])
+@pytest.mark.parametrize(
+    "harm", [lose_states, edit, put_an_older_one_back, remove_a_session, be_somebody_else, add_a_session]
+)
 def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monkeypatch):
     """Identity checks were sent a second time."""
     older = desk.folder / "older.sqlite"
@@ -196,18 +219,20 @@ def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monk
     assert len(desk.api.write_log()) == sent
 
 
-def test_an_edited_journal_is_neither_undone_nor_loaded(desk):
+@pytest.mark.parametrize("harm", [edit, remove_a_session])
+def test_an_edited_journal_is_neither_undone_nor_loaded(desk, harm):
     path = desk.risk_file(3)
     run_id = desk.bulk(
         "run", "risk-action", path, "--risk-action", "deny", "--yes", "--refresh", "live"
     ).json["run_id"]
-    edit(desk.folder / "paystack_results" / run_id, None)
+    harm(desk.folder / "paystack_results" / run_id, None)
     sent = len(desk.api.write_log())
     said = desk.bulk("undo", run_id, "--yes")
     assert (said.code, said.json["error"]) == (1, "EditedJournalError")
     assert len(desk.api.write_log()) == sent
     loaded = desk.bulk("status", run_id, "--load", copy=True)
-    assert "The journal was edited" in " ".join(loaded.json["warnings"])
+    assert "The journal " in " ".join(loaded.json["warnings"])
+    assert not (desk.folder / "paystack_customers.duckdb").exists()
 
 
 def test_the_system_says_who_it_was_whatever_the_environment_claims(desk, monkeypatch):
@@ -226,13 +251,18 @@ def test_the_system_says_who_it_was_whatever_the_environment_claims(desk, monkey
     assert found == [(session.who, session.os_user, session.host)]
 
 
-def test_a_journal_of_an_earlier_version_can_still_be_read(path):
+def test_a_journal_of_an_earlier_version_goes_on_as_it_is(path):
     raw(
         path,
-        "ALTER TABLE sessions DROP COLUMN os_user",
+        "UPDATE meta SET value = '1' WHERE key = 'format'",
+        "CREATE TABLE sessions (number INTEGER PRIMARY KEY, started REAL, ended REAL, who TEXT, host TEXT, "
+        "stopped TEXT, requests INTEGER DEFAULT 0)",
         "INSERT INTO sessions (started, who, host) VALUES (1, 'a', 'b')",
     )
     with Journal(path) as journal:
         assert journal.sessions()[0].os_user == ""
-        journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
-        assert journal.sessions()[1].os_user == "e (1)"
+        number = journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
+        journal.end_session(number, ended=3.0, requests=4, stopped=None)
+        assert [session.os_user for session in journal.sessions()] == ["", "e (1)"]
+        assert journal.sessions()[1].requests == 4
+        journal.verify()

@@ -10,7 +10,8 @@ import pytest
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError, ConfigError, NoSuchRunError
-from paystack_source.file_lock import open_private, try_lock
+from paystack_source.file_lock import try_lock
+from paystack_source.private_files import open_private
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 

@@ -16,7 +16,7 @@ import os
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+from typing import TYPE_CHECKING, Any, Final, Literal
 
 import numpy as np
 import pyarrow as pa
@@ -27,6 +27,7 @@ from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.input.workbook import Workbook
 from paystack_source.errors import ConfigError, InputError, Problem
+from paystack_source.private_files import check_output, private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -108,23 +109,6 @@ def open_table(
     return InputTable("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
 
 
-@contextlib.contextmanager
-def private_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that only its owner can read, and that appears complete, or not at all."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    part = path.with_name(f".{path.name}.{os.getpid()}.part")
-    try:
-        with open(part, "w+b", opener=_for_its_owner) as file:  # `Path.open` takes no opener
-            yield file
-        part.replace(path)
-    finally:
-        part.unlink(missing_ok=True)
-
-
-def _for_its_owner(path: str, flags: int) -> int:
-    return os.open(path, flags, 0o600)
-
-
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
     """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written."""
     with private_file(path) as file, csv_writer(file, columns) as write:
@@ -132,11 +116,22 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]
             write(row)
 
 
+_PROBLEM_COLUMNS: Final = ("line", "row", "column", "reason", "value")
+
+
 def write_problems(error: InputError, path: Path) -> None:
-    """What is wrong with an input, as CSV; the values in it are masked."""
+    """What is wrong with an input, as CSV; the values in it are masked. Raises `ConfigError` as `check_output` does."""
+    check_output(path, "list of problems", lists_problems)
     rows = ([p.line, p.row, p.column, p.reason, p.value] for p in error.problems)
-    columns = ("line", "row", "column", "reason", "value")
-    write_table(path, columns, ([str("" if cell is None else cell) for cell in row] for row in rows))
+    write_table(path, _PROBLEM_COLUMNS, ([str("" if cell is None else cell) for cell in row] for row in rows))
+
+
+def lists_problems(path: Path) -> bool:
+    """Whether `write_problems` wrote the file."""
+    try:
+        return open_table(path, keep=False).columns == list(_PROBLEM_COLUMNS)
+    except (OSError, ConfigError):
+        return False
 
 
 def _kind(snapshot: FileSnapshot) -> Format:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import hashlib
 import mmap
 import os
+import shutil
 import stat
 import tempfile
 from pathlib import Path
@@ -18,6 +19,7 @@ from typing import BinaryIO, Final, cast
 import pyarrow as pa
 
 from paystack_source.errors import ConfigError
+from paystack_source.private_files import private_file
 
 _CHUNK: Final = 1 << 20
 
@@ -29,7 +31,8 @@ class FileSnapshot:
         """Copies `file` from its beginning to its end; `path` is what it is called."""
         self.path = path
         digest = hashlib.sha256()
-        file.seek(0)
+        if file.seekable():  # a pipe has only one beginning
+            file.seek(0)
         data = file.read(_CHUNK)
         if len(data) < _CHUNK:
             digest.update(data)
@@ -72,3 +75,8 @@ class FileSnapshot:
     def open(self) -> BinaryIO:
         """A reader of its own position."""
         return cast("BinaryIO", pa.BufferReader(self._bytes))
+
+    def save(self, path: Path) -> None:
+        """Writes the bytes to another file, readable by its owner only."""
+        with self.open() as source, private_file(path) as file:
+            shutil.copyfileobj(source, file)

@@ -12,8 +12,7 @@ import hashlib
 import hmac
 import os
 import secrets
-import shutil
-from contextlib import suppress
+from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
@@ -22,7 +21,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
@@ -35,6 +34,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.files import InputTable
 
 PLAN_FORMAT: Final = 2
+RUN_PLAN: Final = "plan.plan"
+"""The plan in a run's folder."""
+RUN_JOURNAL: Final = "journal.sqlite"
+"""The journal in a run's folder."""
 _FORMER: Final = 1  # the same, but it called duplicates folded
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
@@ -187,6 +190,13 @@ class Plan:
             raise EditedPlan(error.message, advice="Give the .plan file that `plan` wrote.") from None
         return cls(snapshot)
 
+    @property
+    def secret_columns(self) -> dict[str, str]:
+        """By secret field, the input's column."""
+        mapping = self.header.input.mapping
+        secret = BULK_OPERATIONS[self.header.operation].secret_fields
+        return {name: mapping[name] for name in secret if name in mapping}
+
     def rows(self) -> Iterator[PlanRow]:
         """The rows in input order, a batch in memory at a time."""
         decode = msgspec.json.decode
@@ -202,8 +212,7 @@ class Plan:
 
     def save(self, path: Path) -> None:
         """Writes the plan to another file, readable by its owner only."""
-        with self._snapshot.open() as plan, private_file(path) as file:
-            shutil.copyfileobj(plan, file)
+        self._snapshot.save(path)
 
     def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
         """The input that was planned: `source`, or if that is None the planned file.
@@ -216,7 +225,8 @@ class Plan:
             return self._table
         if source is None and about.path is None:
             raise InputChanged(
-                "This plan was made from a frame, which is not at hand", advice="Give the same frame again."
+                "This plan was made from a frame or from standard input, which is not at hand",
+                advice="Give the same rows again: in Python as source=, on the command line as --input FILE.",
             )
         try:
             table = open_table(
@@ -243,15 +253,15 @@ class Plan:
         Without secret fields the input is only for the result files, so it may be missing.
         """
         about = self.header.input
-        names = set(BULK_OPERATIONS[self.header.operation].secret_fields) & set(about.mapping)
+        names = self.secret_columns
         if not names:
-            with suppress(OSError, ConfigError):
+            with nullcontext() if source is not None else suppress(OSError, ConfigError):
                 self.input(source)
             return lambda _row: {}
         held: dict[str, list[pa.Array]] = {name: [] for name in names}
         for batch in self.input(source).batches():
             for name, parts in held.items():
-                parts.append(pc.utf8_trim_whitespace(batch.columns[about.columns.index(about.mapping[name])]))
+                parts.append(pc.utf8_trim_whitespace(batch.columns[about.columns.index(names[name])]))
         columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
         return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}
 
@@ -388,6 +398,16 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
             advice="Plan again.",
         )
     return msgspec.structs.replace(header, seal=seal)
+
+
+def is_plan(path: Path) -> bool:
+    """Whether the file is a plan, which another one may replace; the one that a run applies is none of those."""
+    if path.name == RUN_PLAN and path.with_name(RUN_JOURNAL).exists():
+        return False
+    try:
+        return b"plan_seal" in (pq.read_metadata(path).metadata or {})
+    except (OSError, pa.ArrowException):
+        return False
 
 
 def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:

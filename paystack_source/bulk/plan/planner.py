@@ -20,7 +20,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.input.checks import KEPT, Checker
-from paystack_source.bulk.input.files import open_table, private_file
+from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
@@ -40,9 +40,11 @@ from paystack_source.bulk.plan.plan import (
     PlanWriter,
     digest_of,
     host_of,
+    is_plan,
 )
 from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
+from paystack_source.private_files import check_output, private_file
 from paystack_source.settings import QUOTA_BY_MODE
 
 if TYPE_CHECKING:
@@ -87,6 +89,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     """
     chosen = checked(options or PlanOptions(), found := find_operation(operation))
     path = Path(out)
+    check_output(path, "plan", is_plan)
     path.parent.mkdir(parents=True, exist_ok=True)
     table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)

@@ -18,10 +18,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.describe import plan_cautions, plan_facts
-from paystack_source.bulk.input.files import private_file
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.commands import called, quoted
+from paystack_source.private_files import check_output, private_file
 from paystack_source.values import UNSEEN, as_text, is_blank, masked
 
 if TYPE_CHECKING:
@@ -32,14 +32,21 @@ MOST_ROWS: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
 
 _LONGEST: Final = 200
+_OURS: Final = b'<meta name="generator" content="paystack-source review">'
 
 
 def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
-    """Writes the page, readable by its owner only, and returns its path."""
+    """Writes the page, readable by its owner only, and returns its path. Raises `ConfigError` as `check_page` does."""
     path = Path(path)
+    check_page(path)
     with private_file(path) as file:
         file.write(render_review(plan, **how).encode())
     return path
+
+
+def check_page(path: Path) -> None:
+    """Raises `ConfigError` if the page would replace anything but an earlier page."""
+    check_output(path, "page", lambda there: _OURS in there.read_bytes()[:2_000])
 
 
 def render_review(

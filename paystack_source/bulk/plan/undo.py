@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paystack_source.bulk.input.csv_file import csv_writer
-from paystack_source.bulk.input.files import open_table, private_file, write_table
+from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
@@ -19,6 +19,7 @@ from paystack_source.bulk.run.result_files import input_cells
 from paystack_source.bulk.run.results import RowResult, applied_part, row_results
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
+from paystack_source.private_files import private_file
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator

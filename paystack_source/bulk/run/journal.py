@@ -7,8 +7,9 @@ fsync, however many rows it holds: the runner hands over what has gathered while
 the journal never sets the pace.
 
 Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
-no secrets. The exceptions are `customers`, with the code and id that Paystack answered for a row, and `returned`:
-customers as Paystack answered, kept only until they are merged into the warehouse.
+no secrets. Who worked on the run is among them, as events of row 0, which no plan has. The exceptions are
+`customers`, with the code and id that Paystack answered for a row, and `returned`: customers as Paystack
+answered, kept only until they are merged into the warehouse.
 """
 
 from __future__ import annotations
@@ -22,6 +23,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
     PLANNED,
+    SESSION_EVENTS,
     EventKind,
     IllegalEventError,
     JournalEvent,
@@ -35,7 +37,9 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
     from pathlib import Path
 
-JOURNAL_FORMAT: Final = 1
+JOURNAL_FORMAT: Final = 2
+_FORMER: Final = 1
+_SESSIONS: Final = 0  # the row of the events about sessions
 
 _SCHEMA: Final = """
 CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) WITHOUT ROWID;
@@ -48,10 +52,7 @@ CREATE TABLE state (
     doubts INTEGER NOT NULL, read TEXT,
     since REAL, at REAL, http_status INTEGER, code TEXT, message TEXT
 );
-CREATE TABLE sessions (
-    number INTEGER PRIMARY KEY, started REAL NOT NULL, ended REAL, who TEXT NOT NULL, host TEXT NOT NULL,
-    stopped TEXT, requests INTEGER NOT NULL DEFAULT 0, os_user TEXT NOT NULL DEFAULT ''
-);
+CREATE INDEX sessions_of_events ON events (seq) WHERE row = 0;
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
 CREATE TABLE customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events
@@ -60,11 +61,11 @@ CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
-# What a journal of an earlier version lacks.
+# What a journal of format 1 lacks. Its sessions were a table of their own, which is read as it is.
 _OLDER: Final = """
-ALTER TABLE sessions ADD COLUMN os_user TEXT NOT NULL DEFAULT '';
 CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 """
+_OLDER_SESSIONS: Final = "SELECT * FROM sessions ORDER BY number"
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
 
 
@@ -98,7 +99,7 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found == JOURNAL_FORMAT
+            known = found in (_FORMER, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
@@ -107,7 +108,8 @@ class Journal:
             ) from None
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
-        if "os_user" not in {name for _, name, *_ in self._db.execute("PRAGMA table_info(sessions)")}:
+        self._former = found == _FORMER
+        if self._former:
             self._db.executescript(_OLDER)
         self._chain: bytes = last[0] if last else self._seed()
         self._live: dict[int, RowState] = {}
@@ -172,6 +174,8 @@ class Journal:
         query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
         try:
             for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
+                if (row == _SESSIONS) != (EventKind(kind) in SESSION_EVENTS):
+                    raise _damaged(seq)
                 chain = _link(chain, JournalEvent(row, EventKind(kind), at, http_status, code, message))
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
@@ -180,7 +184,9 @@ class Journal:
 
     def _verify_states(self) -> None:
         """Row by row, so that a journal of a million rows needs no memory."""
-        query = "SELECT row, kind, at, http_status, code, message FROM events ORDER BY row, seq"
+        query = (
+            "SELECT row, kind, at, http_status, code, message FROM events WHERE row <> 0 ORDER BY row, seq"
+        )
         states, seq = self.states(), 0
         try:
             for row, events in itertools.groupby(self._db.execute(query), key=lambda values: int(values[0])):
@@ -214,7 +220,8 @@ class Journal:
             return {}
         chain, states, lines = self._chain, dict[int, RowState](), []
         for event in events:
-            states[event.row] = step(states.get(event.row) or self.state(event.row), event)
+            if event.row != _SESSIONS:
+                states[event.row] = step(states.get(event.row) or self.state(event.row), event)
             chain = _link(chain, event)
             lines.append(
                 (event.row, event.kind, event.at, event.http_status, event.code, event.message, chain)
@@ -254,27 +261,36 @@ class Journal:
 
     def begin_session(self, started: float, *, who: str, host: str, os_user: str = "") -> int:
         """Note that somebody starts or resumes; returns the session's number."""
-        cursor = self._db.execute(
-            "INSERT INTO sessions (started, who, host, os_user) VALUES (?, ?, ?, ?)",
-            (started, who, host, os_user),
-        )
-        return int(cursor.lastrowid or 0)
+        text = json.dumps([who, host, os_user])
+        self.append([JournalEvent(_SESSIONS, EventKind.BEGUN, started, message=text)])
+        return len(self.sessions())
 
     def end_session(self, number: int, *, ended: float, requests: int, stopped: str | None) -> None:
         """Note how it ended. A session without an end was killed."""
-        self._db.execute(
-            "UPDATE sessions SET ended = ?, requests = ?, stopped = ? WHERE number = ?",
-            (ended, requests, stopped, number),
-        )
+        text = json.dumps([number, requests, stopped])
+        self.append([JournalEvent(_SESSIONS, EventKind.ENDED, ended, message=text)])
 
     def sessions(self) -> list[SessionNote]:
         """Who started and resumed, when, and why it ended, in order."""
-        return [
-            SessionNote(*values)
-            for values in self._db.execute(
-                "SELECT started, ended, who, host, stopped, requests, os_user FROM sessions ORDER BY number"
-            )
-        ]
+        try:
+            return self._sessions()
+        except (ValueError, TypeError, IndexError):
+            raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
+
+    def _sessions(self) -> list[SessionNote]:
+        found = (
+            [SessionNote(*values[1:]) for values in self._db.execute(_OLDER_SESSIONS)] if self._former else []
+        )
+        query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
+        for kind, at, text in self._db.execute(query):
+            if kind == EventKind.BEGUN:
+                who, host, os_user = json.loads(text)
+                found.append(SessionNote(at, None, who, host, None, 0, os_user))
+            else:
+                number, requests, stopped = json.loads(text)
+                began = found[number - 1]
+                found[number - 1] = began._replace(ended=at, requests=requests, stopped=stopped)
+        return found
 
     def returned(self) -> Iterator[tuple[int, dict[str, Any]]]:
         """Customers as Paystack answered that are in no warehouse yet."""

@@ -23,7 +23,8 @@ import msgspec
 
 from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
-from paystack_source.file_lock import open_private, try_lock
+from paystack_source.file_lock import try_lock
+from paystack_source.private_files import open_private
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence

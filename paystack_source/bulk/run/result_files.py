@@ -18,12 +18,13 @@ import json
 from typing import TYPE_CHECKING, Any, Final, Self
 
 from paystack_source.bulk.input.csv_file import csv_writer
-from paystack_source.bulk.input.files import InputTable, open_table, private_file
+from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
 from paystack_source.bulk.run.results import FAILED, RowResult, RunReport, may_be_fed_back, report
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError, PaystackError
+from paystack_source.private_files import private_file
 from paystack_source.values import as_text, is_blank, masked
 
 if TYPE_CHECKING:
@@ -126,7 +127,7 @@ def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
     those that the plan holds.
     """
     try:
-        return *_chosen(plan.input(), masked_columns(plan)), ""
+        return *_chosen(plan.input(), set(plan.secret_columns.values())), ""
     except (OSError, ConfigError) as error:
         missing = str(getattr(error, "message", "The input file cannot be read"))
     earlier = _earlier(run)
@@ -186,11 +187,3 @@ def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -
         return CLEAR if is_blank(values[name]) else as_text(values[name]) or ""
 
     return [cell(name) for name in names]
-
-
-def masked_columns(plan: Plan) -> set[str]:
-    """The input's secret columns."""
-    header = plan.header
-    return {
-        header.input.mapping.get(name, "") for name in BULK_OPERATIONS[header.operation].secret_fields
-    } - {""}

@@ -20,12 +20,13 @@ from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.plan import RUN_JOURNAL, RUN_PLAN, Plan
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, noted, registered
 from paystack_source.commands import called, quoted
 from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
-from paystack_source.file_lock import open_private, try_lock, wait_for_lock
+from paystack_source.file_lock import try_lock, wait_for_lock
+from paystack_source.private_files import check_private, open_private, private_folder
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -46,8 +47,8 @@ class Run:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.run_id = folder.name
-        self.plan_file = folder / "plan.plan"
-        self.journal_file = folder / "journal.sqlite"
+        self.plan_file = folder / RUN_PLAN
+        self.journal_file = folder / RUN_JOURNAL
         self.lock_file = folder / "run.lock"
         self.results_file = folder / "results.csv"
         self.failed_file = folder / "failed.csv"
@@ -71,14 +72,16 @@ class Run:
             path.unlink(missing_ok=True)
 
     def plan(self) -> Plan:
-        """The plan that this run applies; its seal is checked again."""
+        """The plan that this run applies; its seal is checked again. Raises `ConfigError` if others could change it."""
+        check_private(self.folder)
         try:
             return Plan.open(self.plan_file)
         except FileNotFoundError:
             raise self._damaged("there is no plan in it") from None
 
     def journal(self) -> Journal:
-        """Its journal, open. Raises `NoSuchRunError` if the folder holds none that can be read."""
+        """Its journal, open. Raises `NoSuchRunError` if there is none that can be read, else as `plan` does."""
+        check_private(self.folder)
         try:
             return Journal(self.journal_file)
         except JournalError as error:
@@ -140,7 +143,7 @@ class Runs:
     def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
         """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
         run_id = run_id or new_run_id(plan, now)
-        _private_folder(self.root)
+        private_folder(self.root)
         run = Run(self.root / run_id)
         # Built aside and moved into place, so that a folder with a run's name is always a whole run.
         part = self.root / f".{run_id}.part"
@@ -155,7 +158,7 @@ class Runs:
     def open(self, name: str) -> Run:
         """The run of this id, unique beginning of an id, folder, or `latest`. Raises `NoSuchRunError`."""
         folder = Path(name)
-        if (folder / "journal.sqlite").is_file():
+        if (folder / RUN_JOURNAL).is_file():
             return Run(folder)
         found = [run for run in self if run.run_id.startswith(name)] if name != "latest" else list(self)[:1]
         if len(found) == 1 or (found and found[0].run_id == name):
@@ -170,15 +173,16 @@ class Runs:
         """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""
         folder = self.root / "plans"
         for path in (self.root, folder):
-            _private_folder(path)
+            private_folder(path)
         stem = re.sub(r"[^A-Za-z0-9_-]+", "-", source.stem)[:40].strip("-") or "input"
         now = datetime.now(UTC)
         return folder / f"{stem}-{operation}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
 
     def __iter__(self) -> Iterator[Run]:
-        """Newest first."""
+        """Newest first. Raises `ConfigError` if others could have planted one."""
         if not self.root.is_dir():
             return
+        check_private(self.root)
         folders = [entry for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
         yield from (Run(entry) for entry in sorted(folders, key=lambda entry: entry.name, reverse=True))
 
@@ -199,7 +203,7 @@ class Runs:
 
         Raises `BusyError` at once if somebody does. The file may be gone by now: its content was read before.
         """
-        _private_folder(self.root)
+        private_folder(self.root)
         own = owner(plan.path)
         with lock_plan(plan.header.plan_id, self.root, plan.path) as locked, contextlib.ExitStack() as stack:
             if own is not None:
@@ -233,7 +237,3 @@ def _opened(path: Path) -> Iterator[int]:
 def utc(seconds: float) -> datetime:
     """Seconds since 1970 as an aware time in UTC."""
     return datetime.fromtimestamp(seconds, UTC)
-
-
-def _private_folder(path: Path) -> None:
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)

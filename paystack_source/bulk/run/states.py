@@ -53,6 +53,11 @@ class EventKind(StrEnum):
     UNCLEAR = "unclear"  # read back: a read cannot tell
     VERIFIED = "verified"  # the verdict of a pending row: yes
     FAILED = "failed"  # the verdict of a pending row: no
+    BEGUN = "begun"  # somebody starts or resumes the run; of no row
+    ENDED = "ended"  # that session ended; of no row
+
+
+SESSION_EVENTS: Final = frozenset({EventKind.BEGUN, EventKind.ENDED})
 
 
 class Phase(StrEnum):

@@ -1,0 +1,73 @@
+"""Files and folders for their owner alone: nobody else reads them, plants them, or leads us elsewhere with a link."""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import os
+import secrets
+import stat
+from typing import TYPE_CHECKING, BinaryIO
+
+from paystack_source.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from pathlib import Path
+
+_WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
+
+
+def open_private(path: Path, *, new: bool = False) -> int:
+    """Open a file of ours, made if there is none. Raises `OSError` for a symbolic link, and if it is not `new`."""
+    if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
+        raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
+    flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
+    return os.open(path, flags | (os.O_EXCL if new else 0), 0o600)
+
+
+@contextlib.contextmanager
+def private_file(path: Path) -> Iterator[BinaryIO]:
+    """A file that appears complete, or not at all; what was at `path` is replaced, a link there is not followed."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
+    handle = open_private(part, new=True)
+    try:
+        with os.fdopen(handle, "w+b") as file:
+            yield file
+        part.replace(path)
+    finally:
+        part.unlink(missing_ok=True)
+
+
+def private_folder(path: Path) -> None:
+    """Make the folder if there is none. Raises `ConfigError` if it is not ours alone."""
+    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    check_private(path)
+
+
+def check_private(folder: Path) -> None:
+    """Raise `ConfigError` if the folder belongs to another user, or if others may write into it (not on Windows)."""
+    if os.name == "nt" or not folder.exists():
+        return
+    about = folder.stat()
+    if about.st_uid != os.geteuid():
+        raise ConfigError(
+            f"The folder {folder} belongs to another user, who could have planted what is in it.",
+            advice="Work in a folder of your own.",
+        )
+    if about.st_mode & _WRITABLE_BY_OTHERS:
+        raise ConfigError(
+            f"Other users may write into the folder {folder}, so they could have planted what is in it.",
+            advice=f"Look at what it holds. Then: chmod go-w {folder}",
+        )
+
+
+def check_output(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
+    """Raise `ConfigError` if `path` is taken by anything but an earlier `what` of ours, which may be replaced."""
+    if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and is_ours(path)):
+        return
+    raise ConfigError(
+        f"{path} is there already, and it is no {what} of this program: it is not replaced.",
+        advice="Give another name, or move it away.",
+    )
