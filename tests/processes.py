@@ -14,6 +14,8 @@ import array
 import atexit
 import contextlib
 import functools
+import gc
+import importlib
 import io
 import json
 import os
@@ -31,6 +33,30 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("paystack_source", "tests.")
+
+IMPORTED = (
+    "certifi",
+    "deltalake",
+    "dlt._workspace._plugins",
+    "dlt.common.configuration.plugins",
+    "dlt.common.libs.pyarrow",
+    "dlt.common.libs.sql_alchemy_compat",
+    "dlt.destinations.impl.duckdb.duck",
+    "dlt.destinations.impl.filesystem.filesystem",
+    "dlt.destinations.impl.postgres.postgres",
+    "dlt.sources.helpers.requests",
+    "duckdb",
+    "python_calamine",
+    "pandas",
+    "pyarrow.dataset",
+    "pyarrow.parquet",
+    "paystack_source.cli.bulk",
+    "paystack_source.cli.customers",
+    "paystack_source.cli.query",
+    "paystack_source.helpers",
+    "paystack_source.sandbox.demo",
+)
+"""By name, since nothing here uses them."""
 
 # What stands for the interpreter. It passes its streams to the process that forks, and then signals to the child.
 CALLER = """#!{python} -SEs
@@ -80,7 +106,10 @@ def python() -> str:
 def serve(address: str) -> None:
     """Import everything, then fork a child for each caller until standard input ends."""
     sys.path[0] = str(ROOT)
-
+    for name in IMPORTED:
+        importlib.import_module(name)
+    importlib.import_module("tests.quick_dlt").make_quick()
+    gc.freeze()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
         door.listen(64)
@@ -128,6 +157,7 @@ def _become(arguments: list[str], folder: str, environment: dict[str, str], stre
         os.chdir(folder)
         os.environ.clear()
         os.environ.update(environment)
+        tempfile.tempdir = None
         time.tzset()
         for number, stream in enumerate(streams):
             os.dup2(stream, number)

@@ -1,20 +1,26 @@
 """Makes dlt's loads cheaper in tests, where they have few rows and their cost is dlt's own work.
 
 dlt looks up each setting anew for each step of a load: functions that depend on their arguments alone are called with
-the same ones 10,000 times a load. They remember their answers here. dlt also looks once a second whether the steps of
-a lake table are done.
+the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
+looked up once, not once for each of its possible places. dlt also looks once a second whether the steps of a lake
+table are done.
 """
 
 from __future__ import annotations
 
+import copy
 import functools
+import os
 import sys
 from collections.abc import Callable
-from typing import Any
+from typing import Any, get_type_hints
 
 import dlt
+from dlt.common import validation
+from dlt.common.configuration import resolve
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
+from dlt.common.destination import Destination
 from dlt.load import Load
 
 OF_THEIR_ARGUMENTS_ALONE = (
@@ -42,6 +48,55 @@ def remembering(function: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
+def looking_once(look: Callable[..., Any]) -> Callable[..., Any]:
+    """The look-up of a setting, which remembers the places it looked at in vain where no place can have it."""
+    vain: dict[Any, Any] = {}
+
+    def known(provider: Any, key: str) -> bool:
+        if "__" in key:
+            return True
+        if isinstance(provider, EnvironProvider):
+            return key.upper() in last_parts(frozenset(os.environ._data))
+        return not isinstance(provider, BaseDocProvider) or names(provider._config_doc, key)
+
+    def asked(provider: Any, key: str, hint: Any, *places: Any) -> Any:
+        if known(provider, key):
+            return look(provider, key, hint, *places)
+        asked_for = (type(provider), provider.name, key, hint, places)
+        if asked_for not in vain:
+            vain[asked_for] = look(provider, key, hint, *places)[1]
+        return None, list(vain[asked_for])
+
+    return asked
+
+
+def capable_as_before(tell: Callable[..., Any]) -> Callable[..., Any]:
+    """What a destination can do, where it is not asked about certain settings."""
+    told: dict[Any, Any] = {}
+
+    def asked(self: Any, config: Any = None, naming: Any = None) -> Any:
+        if config is not None:
+            return tell(self, config, naming)
+        asked_for = (type(self), repr(self.config_params), type(naming), getattr(naming, "max_length", None))
+        if asked_for not in told:
+            told[asked_for] = tell(self, None, naming)
+        return copy.copy(told[asked_for])
+
+    return asked
+
+
+@functools.cache
+def last_parts(variables: frozenset[bytes]) -> set[str]:
+    """The keys of settings that environment variables end with."""
+    return {os.fsdecode(name).rsplit("__", 1)[-1] for name in variables}
+
+
+def names(settings: Any, key: str) -> bool:
+    return isinstance(settings, dict) and (
+        key in settings or any(names(part, key) for part in settings.values())
+    )
+
+
 def make_quick() -> None:
     """Once per process, before the first load."""
     known: dict[Any, Any] = {}
@@ -52,6 +107,10 @@ def make_quick() -> None:
                 setattr(module, name, known.setdefault(function, remembering(function)))
     for provider in (EnvironProvider, BaseDocProvider):
         provider.get_key_name = staticmethod(remembering(provider.get_key_name))
+    hints = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
+    validation.get_type_hints = lambda spec, **_: hints(spec)
+    resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
+    Destination.capabilities = capable_as_before(Destination.capabilities)
     begin = Load.__init__
 
     def look_often(self: Load, *args: Any, **kwargs: Any) -> None:
