@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import importlib
 import sys
-from importlib.metadata import PackageNotFoundError, version
 
 import click
 
 from paystack_source.cli.terminal import examples, run
 from paystack_source.commands import CONSOLE
+from paystack_source.settings import installed_version
 
 COMMANDS = {
     "customers": (
@@ -49,14 +49,6 @@ class Commands(click.Group):
         del ctx
         with formatter.section("Commands"):
             formatter.write_dl([(name, line) for name, (_, line) in COMMANDS.items()])
-
-
-def installed_version() -> str:
-    """The version of the installed package."""
-    try:
-        return version("paystack-source")
-    except PackageNotFoundError:  # the folder was copied, not installed
-        return "unknown"
 
 
 @click.group(

@@ -150,7 +150,8 @@ class PaystackError(PaystackSourceError):
     """The client could not do what it was asked.
 
     ``http_status``, ``type``, ``code`` and ``next_step`` repeat what Paystack answered (``meta.nextStep``), and are
-    None where there was no answer. ``operation`` is the name of the operation, such as ``update``.
+    None where there was no answer. ``operation`` is the name of the operation, such as ``update``. ``meta`` is the
+    answer's own, with its texts redacted, and ``headers`` are the answer's, without cookies and addresses.
     """
 
     def __init__(  # noqa: PLR0913  # every part of Paystack's error body, by name
@@ -163,6 +164,8 @@ class PaystackError(PaystackSourceError):
         code: str | None = None,
         next_step: str | None = None,
         operation: str | None = None,
+        meta: Mapping[str, object] | None = None,
+        headers: Mapping[str, str] | None = None,
     ) -> None:
         answered = {"http_status": http_status, "type": type, "code": code, "next_step": next_step}
         super().__init__(message, advice, details={k: v for k, v in answered.items() if v is not None})
@@ -171,6 +174,8 @@ class PaystackError(PaystackSourceError):
         self.code = code
         self.next_step = next_step
         self.operation = operation
+        self.meta = meta
+        self.headers = headers
 
     def __str__(self) -> str:
         """The message, the facts that Paystack gave, and the advice, on one line."""

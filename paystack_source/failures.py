@@ -230,6 +230,10 @@ def _unusable(error: BaseException) -> str | None:
     if _is(error, "InvalidNativeValue"):
         kind = getattr(getattr(error, "spec", None), "__name__", "")
         return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
+    if _is(error, "ValueNotSecretException"):
+        return (
+            f"{getattr(error, 'key', 'a secret')} is in config.toml, and dlt reads it from secrets.toml only"
+        )
     if _is(error, "ConfigValueCannotBeCoercedException"):
         return str(getattr(error, "field_name", "") or "dlt does not say which")
     return None

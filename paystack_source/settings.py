@@ -8,7 +8,9 @@ choose the account. No ``.dlt`` folder is needed, and dlt is imported only if th
 
 from __future__ import annotations
 
+import functools
 import os
+from importlib import metadata
 
 from paystack_source.errors import ConfigError
 
@@ -26,6 +28,15 @@ PLAIN_KEY_NAME = "PAYSTACK_SECRET_KEY"
 WHERE_THE_KEY_IS_LOOKED_FOR = (
     f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [sources.paystack] in .dlt/secrets.toml."
 )
+
+
+@functools.cache
+def installed_version() -> str:
+    """The version of the installed package; `unknown` where its folder was copied, not installed."""
+    try:
+        return metadata.version("paystack-source")
+    except metadata.PackageNotFoundError:
+        return "unknown"
 
 
 def find_key() -> str:

@@ -18,9 +18,10 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
+from urllib3 import HTTPHeaderDict
 
 from paystack_source.api.models import record, starts_with
-from paystack_source.api.privacy import redact
+from paystack_source.api.privacy import hide, redact
 from paystack_source.errors import (
     AlreadyValidated,
     KeyRefused,
@@ -199,7 +200,7 @@ def _judge_foreign_refusal(operation: Operation, answer: Answer, values: Iterabl
             error=_error(Unavailable, operation, answer, None, values, what=what, advice=_BLOCKED)
         )
     if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        what, advice = "the proxy wants a user and password", "Put them into HTTPS_PROXY."
+        what, advice = "the proxy wants a user and password", "Put them into HTTPS_PROXY or ALL_PROXY."
         return Judgement(error=_error(Unavailable, operation, answer, None, values, what=what, advice=advice))
     what = "refused with a body that is not Paystack's"
     if operation.writes:
@@ -222,26 +223,38 @@ def _error(  # noqa: PLR0913  # all that an error tells
     def shown(value: object) -> str | None:
         return redact(value, values) if isinstance(value, str) and value else None
 
+    facts: dict[str, Any] = {
+        "advice": advice,
+        "http_status": answer.status,
+        "operation": operation.name,
+        "headers": _harmless(answer.headers),
+    }
     if envelope is None:
-        what = what or "no message from Paystack"
-        return kind(
-            f"{operation.name}: {what}", advice=advice, http_status=answer.status, operation=operation.name
-        )
+        return kind(f"{operation.name}: {what or 'no message from Paystack'}", **facts)
     # Paystack has no code for it; the message is read before names that were sent are taken out of it.
     if kind is Rejected and operation.name == "validate" and _VALIDATED.search(str(envelope.message)):
         kind = AlreadyValidated
+    meta = record(envelope.meta)
+    # The docs' text says next_step; their sample and every recorded answer say nextStep.
+    next_step = None if meta is None else meta.get("nextStep", meta.get("next_step"))
     return kind(
         f"{operation.name}: {shown(envelope.message) or 'no message from Paystack'}",
-        advice=advice,
-        http_status=answer.status,
         type=shown(envelope.type),
         code=shown(envelope.code),
-        next_step=shown(_next_step(envelope.meta)),
-        operation=operation.name,
+        next_step=shown(next_step),
+        meta=None if meta is None else {hide(name): _redacted(value, values) for name, value in meta.items()},
+        **facts,
     )
 
 
-def _next_step(meta: msgspec.Raw) -> object:
-    decoded = record(meta) or {}
-    # The docs' text says next_step; their sample and every recorded answer say nextStep.
-    return decoded.get("nextStep", decoded.get("next_step"))
+def _redacted(value: object, values: Iterable[str]) -> object:
+    """A value of an answer, in its own shape where that is known to be harmless, and else as redacted text."""
+    return value if value is None or isinstance(value, bool) else redact(value, values)
+
+
+def _harmless(headers: Mapping[str, str]) -> Mapping[str, str]:
+    """An answer's headers, without cookies, and without addresses that may repeat what was asked for."""
+    kept = HTTPHeaderDict(headers)
+    for name in ("set-cookie", "location", "link"):
+        kept.discard(name)
+    return kept

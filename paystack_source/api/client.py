@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
 
 from paystack_source import settings
+from paystack_source.api.checks import check_email, check_fields, list_params, member, texts, timeouts
 from paystack_source.api.clock import Clock
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.listing import every_row
@@ -21,7 +22,6 @@ from paystack_source.api.models import (
     Reply,
     RiskAction,
     Unset,
-    bound,
     record,
 )
 from paystack_source.api.operations import OPERATIONS, Policy
@@ -32,13 +32,11 @@ from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator
-    from datetime import datetime
+    from collections.abc import Callable, Collection, Iterator, Mapping
     from types import TracebackType
 
+    from paystack_source.api.checks import Bound
     from paystack_source.api.keys import Mode
-
-MOST_PER_PAGE = 100
 
 
 @dataclass(frozen=True, slots=True)
@@ -63,8 +61,8 @@ class PaystackClient:
     correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our own, so that
     only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes, above 0 to
     1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this client can
-    reach. ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or
-    backoff.
+    reach. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
+    ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or backoff.
 
     Every method raises a :class:`~paystack_source.errors.PaystackError`; see ``docs/errors.md``. The
     client is safe to share between threads: each call blocks until the quota allows it.
@@ -82,7 +80,7 @@ class PaystackClient:
         read_only: bool = False,
         operations: Collection[str] | None = None,
         on_wait: OnWait | None = None,
-        timeout: tuple[float, float] = (10.0, 60.0),
+        timeout: float | tuple[float, float] = (10.0, 60.0),
         retry: RetryPolicy | None = None,
         window: float = WINDOW_SECONDS,
         clock: Clock | None = None,
@@ -98,7 +96,7 @@ class PaystackClient:
         limit = None if cap == 0 else cap or settings.QUOTA_BY_MODE[self.key.mode]
         clock = clock or Clock()
         self._quota = Quota(lambda: Budget(limit, cap=cap, share=quota_share, window=window), clock, on_wait)
-        self._wire = Wire(self.base_url, max_in_flight=max_in_flight, timeout=timeout)
+        self._wire = Wire(self.base_url, max_in_flight=max_in_flight, timeout=timeouts(timeout))
         self._transport = Transport(
             self._wire,
             self.key,
@@ -171,47 +169,36 @@ class PaystackClient:
     def list(  # noqa: PLR0913  # the parameters of the endpoint
         self,
         *,
-        page: int | None = None,
-        per_page: int = 100,
+        page: int | str | None = None,
+        per_page: int | str = 100,
         use_cursor: bool = False,
         next: str | None = None,  # noqa: A002  # the API's own name
         previous: str | None = None,
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
+        from_: Bound | None = None,
+        to: Bound | None = None,
     ) -> Page:
         """One page of customers, newest first.
 
         ``page`` counts from 1; ``use_cursor``, ``next`` and ``previous`` page by cursor instead. ``from_``
-        and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, or a plain
-        date (UTC). Whether ``to`` is inclusive is not documented; recorded evidence says it is not.
+        and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, a date (UTC) or
+        the text of one, or seconds since 1970. Whether ``to`` is inclusive is not documented; recorded evidence
+        says it is not.
         """
-        _in_range("per_page", per_page, MOST_PER_PAGE)
-        if sum((page is not None, next is not None, previous is not None)) > 1 or (
-            use_cursor and page is not None
-        ):
-            raise ConfigError(
-                "list: give a page number or one cursor (next or previous), not both", operation="list"
+        return self._page(
+            list_params(
+                page=page,
+                per_page=per_page,
+                use_cursor=use_cursor,
+                next=next,
+                previous=previous,
+                from_=from_,
+                to=to,
             )
-        params = {"perPage": str(per_page)}
-        if page is not None:
-            _in_range("page", page, 10**9)
-            params["page"] = str(page)
-        if use_cursor:
-            params["use_cursor"] = "true"
-        for name, cursor in (("next", next), ("previous", previous)):
-            if cursor is not None:
-                params[name] = str(cursor)
-        if from_ is not None:
-            params["from"] = bound(from_, "from")
-        if to is not None:
-            params["to"] = bound(to, "to", up=True)
-        operation = OPERATIONS["list"]
-        _, envelope = self._transport.send(Request(operation, f"{operation.path()}?{urlencode(params)}"))
-        return Page(envelope.data, PageMeta.parse(record(envelope.meta)), params)
+        )
 
     @sealed
     def iterate(
-        self, *, from_: datetime | str | None = None, to: datetime | str | None = None, per_page: int = 100
+        self, *, from_: Bound | None = None, to: Bound | None = None, per_page: int | str = 100
     ) -> Iterator[dict[str, Any]]:
         """Every customer once, newest first, as dictionaries; pages are fetched as they are needed.
 
@@ -219,14 +206,24 @@ class PaystackClient:
         which takes about 60 bytes of memory per customer. Whether all came is not proven here: for a copy
         that can prove it, use the dlt source.
         """
-        _in_range("per_page", per_page, MOST_PER_PAGE)
-        get = functools.partial(
-            self.list,
-            per_page=per_page,
-            from_=None if from_ is None else bound(from_, "from"),
-            to=None if to is None else bound(to, "to", up=True),
+        params = list_params(per_page=per_page, use_cursor=True, from_=from_, to=to)
+        return sealed_iterator(every_row(functools.partial(self._page, params)))
+
+    @sealed
+    def _page(self, params: Mapping[str, str]) -> Page:
+        operation = OPERATIONS["list"]
+        request = Request(operation, f"{operation.path()}?{urlencode(params)}")
+        answer, envelope = self._transport.send(request)
+        meta = record(envelope.meta)
+        return Page(
+            envelope.data,
+            PageMeta.parse(meta),
+            params,
+            status=answer.status,
+            headers=answer.headers,
+            raw_meta=meta,
+            get=self._page,
         )
-        return sealed_iterator(every_row(get))
 
     @sealed
     def fetch(self, email_or_code: str) -> Reply:
@@ -253,7 +250,7 @@ class PaystackClient:
         A known email answers with the existing customer: many rely on it, no document says it. ``metadata``
         is an object; Paystack refuses a string, against its own spec.
         """
-        _check_email(email)
+        check_email(email)
         fields = {"first_name": first_name, "last_name": last_name, "phone": phone, "metadata": metadata}
         given = {name: value for name, value in fields.items() if value is not None}
         return self._call("create", fields={"email": email, **given})
@@ -302,7 +299,7 @@ class PaystackClient:
         fields = {
             "first_name": first_name,
             "last_name": last_name,
-            "type": _member(IdentificationType, type, "type"),
+            "type": member(IdentificationType, type, "type"),
             "country": country,
             "bank_code": bank_code,
             "account_number": account_number,
@@ -319,12 +316,18 @@ class PaystackClient:
         return self._call("validate", code, fields=fields | {k: v for k, v in extra.items() if v is not None})
 
     @sealed
-    def set_risk_action(self, customer: str, risk_action: RiskAction | str) -> Reply:
-        """Allow or deny a customer's payments, or reset that. ``customer`` is a code or an email."""
+    def set_risk_action(self, customer: str, risk_action: RiskAction | str | None = None) -> Reply:
+        """Allow or deny a customer's payments, or reset that. ``customer`` is a code or an email.
+
+        Without ``risk_action`` none is sent, which Paystack's specification allows. It does not say what happens
+        then.
+        """
         if not isinstance(customer, str) or not customer.strip():
             raise ConfigError("set_risk_action: customer is blank", operation="set_risk_action")
-        action = _member(RiskAction, risk_action, "risk_action")
-        return self._call("set_risk_action", fields={"customer": customer, "risk_action": action})
+        fields = {"customer": customer}
+        if risk_action is not None:
+            fields["risk_action"] = member(RiskAction, risk_action, "risk_action")
+        return self._call("set_risk_action", fields=fields)
 
     @sealed
     def deactivate_authorization(self, authorization_code: str) -> Reply:
@@ -337,74 +340,13 @@ class PaystackClient:
     def _call(self, name: str, part: str | None = None, *, fields: dict[str, Any] | None = None) -> Reply:
         operation = OPERATIONS[name]
         if fields is not None:
-            _check_fields(fields, name)
+            check_fields(fields, name)
         target = operation.path(part)
         body = None if fields is None else encode(fields, operation)
-        values = tuple(_texts(part, fields))
-        status, envelope = self._transport.send(Request(operation, target, body, values))
+        values = tuple(texts(part, fields))
+        answer, envelope = self._transport.send(Request(operation, target, body, values))
         # It is stored in journals and results, like the message of an error.
         message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""
-        return Reply(status, message, record(envelope.data))
-
-
-def _texts(part: str | None, fields: dict[str, Any] | None) -> Iterator[str]:
-    """The texts of a request that may not come back in an error; words of the API itself are none."""
-    if part is not None:
-        yield part
-    for name, value in (fields or {}).items():
-        if name not in {"risk_action", "type", "country"}:
-            yield from _leaves(value)
-
-
-def _leaves(value: object) -> Iterator[str]:
-    if isinstance(value, dict):
-        for inner in value.values():
-            yield from _leaves(inner)
-    elif isinstance(value, list | tuple):
-        for inner in value:
-            yield from _leaves(inner)
-    elif isinstance(value, str):
-        yield value
-    elif isinstance(value, int | float) and not isinstance(value, bool):
-        yield str(value)
-
-
-def _check_fields(fields: dict[str, Any], operation: str) -> None:
-    for name, value in fields.items():
-        if name == "metadata":
-            if value is not None and not isinstance(value, dict):
-                raise ConfigError(
-                    f"{operation}: metadata must be a dict",
-                    advice="Paystack refuses a string; json.loads() it first.",
-                    operation=operation,
-                )
-        elif value is not None and not isinstance(value, str):
-            raise ConfigError(
-                f"{operation}: {name} must be a text",
-                advice="Give numbers as text, with their leading zeros.",
-                operation=operation,
-            )
-
-
-def _check_email(email: str) -> None:
-    name, at, host = email.rpartition("@") if isinstance(email, str) else ("", "", "")
-    if (
-        not at
-        or not name
-        or "." not in host.strip(".")
-        or any(c.isspace() or not c.isprintable() for c in email)
-    ):
-        raise ConfigError("create: this is not an email address", operation="create")
-
-
-def _in_range(name: str, value: int, most: int) -> None:
-    if isinstance(value, bool) or not isinstance(value, int) or not 1 <= value <= most:
-        raise ConfigError(f"{name} must be a whole number from 1 to {most}", operation="list")
-
-
-def _member(kind: type[RiskAction | IdentificationType], value: str, name: str) -> str:
-    try:
-        return str(kind(value))
-    except ValueError:
-        pass
-    raise ConfigError(f"{name} must be one of: {', '.join(kind)}")
+        return Reply(
+            answer.status, message, record(envelope.data), meta=record(envelope.meta), headers=answer.headers
+        )

@@ -3,7 +3,6 @@
 urllib3's own `urlopen` does not say whether a request had left when it failed, and that decides whether a write was
 certainly not applied. So connections are taken and given back here, and opened before anything is sent.
 
-- TLS is verified with the system's certificates; there is no switch.
 - A connection that idled for some seconds is opened anew, since a server that closes it at the same moment
   would leave a write with an unknown outcome.
 """
@@ -12,25 +11,26 @@ from __future__ import annotations
 
 import contextlib
 import socket
-import ssl
 import threading
 import time
-import urllib.request
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 import urllib3
 from urllib3.connectionpool import HTTPConnectionPool, HTTPSConnectionPool
-from urllib3.exceptions import HTTPError
-from urllib3.util import make_headers, parse_url
 
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.errors import ClosedError, ConfigError
+from paystack_source.api.network import find_proxy, tls_context
+from paystack_source.errors import ClosedError
 
 if TYPE_CHECKING:
+    from urllib.parse import SplitResult
+
+    from paystack_source.api.network import Proxy
     from paystack_source.api.quota import Check
 
 _LONGEST_IDLE = 5.0
+_TLS_PORT = 443
 
 
 class _Fresh:
@@ -60,16 +60,14 @@ class Connections:
     """Any number of threads may take from them."""
 
     def __init__(self, base_url: str, most: int) -> None:
+        parts = urlsplit(base_url)
         self._closed = False
         self._free = most
         self._reading: dict[Any, Check] = {}  # connections on which a read waits for its answer
         self._room = threading.Condition()  # a connection is free, or there will be none any more
-        self._pool = _make_pool(base_url, most)
-
-    @property
-    def proxied(self) -> bool:
-        """Whether requests go through a proxy."""
-        return self._pool.proxy is not None
+        self.proxy = find_proxy(parts.hostname or "", _TLS_PORT) if parts.scheme == "https" else None
+        """The proxy through which requests go, if there is one."""
+        self._pool = _make_pool(parts, most, self.proxy)
 
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
@@ -137,25 +135,15 @@ class Connections:
         self.break_off_reads()
 
 
-def _make_pool(base_url: str, size: int) -> HTTPConnectionPool:
-    parts = urlsplit(base_url)
+def _make_pool(parts: SplitResult, size: int, proxy: Proxy | None) -> HTTPConnectionPool:
     host = parts.hostname or ""
     if parts.scheme == "http":
         return _PlainPool(host, parts.port, maxsize=size, block=True)
-    context = ssl.create_default_context()
-    proxy = urllib.request.getproxies().get("https")
-    if not proxy or urllib.request.proxy_bypass(host):
-        return _TLSPool(host, 443, maxsize=size, block=True, ssl_context=context)
-    try:
-        auth = parse_url(proxy).auth
-        manager = urllib3.ProxyManager(
-            proxy,
-            maxsize=size,
-            block=True,
-            ssl_context=context,
-            proxy_headers=make_headers(proxy_basic_auth=auth) if auth else None,
-        )
-    except (HTTPError, ValueError):
-        raise ConfigError("HTTPS_PROXY cannot be read", advice="Write http://host:port.") from None
+    context = tls_context()
+    if proxy is None:
+        return _TLSPool(host, _TLS_PORT, maxsize=size, block=True, ssl_context=context)
+    manager = urllib3.ProxyManager(
+        proxy.url, maxsize=size, block=True, ssl_context=context, proxy_headers=proxy.headers
+    )
     manager.pool_classes_by_scheme = {"http": _PlainPool, "https": _TLSPool}
-    return manager.connection_from_host(host, 443, "https")
+    return manager.connection_from_host(host, _TLS_PORT, "https")

@@ -6,18 +6,18 @@ Arrow without a Python object per customer; :attr:`Page.rows` decodes them for p
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from datetime import datetime, timedelta
+import math
+from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast, final
 
 import msgspec
 
 from paystack_source.errors import ConfigError, Unavailable
-from paystack_source.values import in_utc, time_text
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Callable, Iterator, Mapping
+    from datetime import datetime
 
 
 class RiskAction(StrEnum):
@@ -75,6 +75,13 @@ class PageMeta(msgspec.Struct, frozen=True):
             previous=_cursor(meta.get("previous")),
         )
 
+    @property
+    def pages(self) -> int | None:
+        """How many pages there are, if the answer tells."""
+        if self.page_count is None and self.total is not None and self.per_page:
+            return math.ceil(self.total / self.per_page)
+        return self.page_count
+
 
 _LONGEST_NUMBER = 18  # digits; Python refuses to read some thousands of them
 
@@ -90,21 +97,28 @@ def _cursor(value: object) -> str | None:
 
 
 _ROWS = msgspec.json.Decoder(list[dict[str, Any]])
+_ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
 @dataclass(frozen=True, slots=True, repr=False)
 class Page:
-    """One page of customers.
+    """One page of customers: `len(page)`, and `for row in page`.
 
-    ``raw`` holds the bytes of the ``data`` array (it keeps the body alive); ``meta`` is normalised;
-    ``params`` are the query parameters that were asked for. ``asked_at`` is a time before the request was sent: the
-    page shows what Paystack held at that time or later. A copy notes it; the client itself does not.
+    ``raw`` holds the bytes of the ``data`` array (it keeps the body alive); ``meta`` is normalised, and
+    ``raw_meta`` is as Paystack sent it. ``params`` are the query parameters that were asked for, ``status`` and
+    ``headers`` those of the HTTP answer; names of headers are found in upper and lower case. ``asked_at`` is a
+    time before the request was sent: the page shows what Paystack held at that time or later. A copy notes it; the
+    client itself does not.
     """
 
     raw: msgspec.Raw
     meta: PageMeta
     params: Mapping[str, str]
     asked_at: datetime | None = None
+    status: int = 200
+    headers: Mapping[str, str] = field(default_factory=dict)
+    raw_meta: dict[str, Any] | None = None
+    get: Callable[[Mapping[str, str]], Page] | None = field(default=None, compare=False)
 
     @property
     def rows(self) -> list[dict[str, Any]]:
@@ -118,6 +132,61 @@ class Page:
             pass
         raise Unavailable("list: a row of this page cannot be read", operation="list")
 
+    @property
+    def has_more(self) -> bool:
+        """Whether a page follows, as far as this one tells. The page that follows may be empty."""
+        return self._following() is not None
+
+    def next(self) -> Page | None:
+        """The page that follows, with the same filters, or None after the last one.
+
+        Raises what :meth:`PaystackClient.list` raises, and :class:`ConfigError` on a page that came out of a pickle.
+        """
+        params = self._following()
+        if params is None:
+            return None
+        if self.get is None:
+            raise ConfigError("list: this page has no client any more", operation="list")
+        return self.get(params)
+
+    def _following(self) -> dict[str, str] | None:
+        """The parameters of the page that follows.
+
+        The docs and the spec disagree on whether a list's meta has a cursor or a page count, so either is accepted
+        on any answer.
+        """
+        same = {name: self.params[name] for name in ("perPage", "from", "to") if name in self.params}
+        page, cursor, meta = self.params.get("page"), self.params.get("next"), self.meta
+        if page is None and meta.next is not None:
+            return None if meta.next == cursor else same | {"use_cursor": "true", "next": meta.next}
+        if page is None and meta.total is None and meta.page_count is None and meta.per_page is not None:
+            return None
+        # The answer counts pages, so its lack of a cursor does not mean the end. A walk by cursor begins anew.
+        number = 0 if cursor is not None else int(page or meta.page or 1)
+        pages = meta.pages
+        if number and (not len(self) or (pages is not None and number >= pages)):
+            return None
+        return same | {"page": str(number + 1)}
+
+    def __len__(self) -> int:
+        """How many rows it has."""
+        return len(_ITEMS.decode(self.raw))
+
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        return iter(self.rows)
+
+    def __reduce__(self) -> tuple[object, ...]:
+        """Survive pickling, without the client."""
+        return Page, (
+            self.raw,
+            self.meta,
+            self.params,
+            self.asked_at,
+            self.status,
+            self.headers,
+            self.raw_meta,
+        )
+
     def __repr__(self) -> str:
         return f"Page({len(memoryview(self.raw))} bytes, {self.meta!r})"
 
@@ -128,42 +197,18 @@ class Reply:
 
     202 (``validate``) means accepted, not done: the verdict comes later, by webhook and on the fetched
     customer. Which keys ``data`` has varies by operation and over time; only id, customer_code and email can
-    be relied on.
+    be relied on. ``meta`` is as Paystack sent it, ``headers`` are those of the HTTP answer.
     """
 
     status: int
     message: str
     data: dict[str, Any] | None
+    meta: dict[str, Any] | None = None
+    headers: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
         held = "no data" if self.data is None else f"{len(self.data)} fields"
         return f"Reply({self.status}, {self.message!r}, {held})"
-
-
-def bound(time: datetime | str, name: str, *, up: bool = False) -> str:
-    """A ``from`` or ``to`` bound as the API takes it: ``YYYY-MM-DDTHH:MM:SS.mmmZ`` in UTC.
-
-    Takes an aware datetime, an ISO text with a time zone, or a plain date (sent as it is; the docs name both
-    forms). Microseconds are cut, or rounded up with ``up``, so that a window never gets narrower. Raises
-    ConfigError.
-    """
-    if isinstance(time, str):
-        try:
-            parsed = datetime.fromisoformat(time)
-        except ValueError:
-            raise ConfigError(
-                f"{name} is not a date: {time[:40]!r}", advice="Write 2026-01-31 or 2026-01-31T08:00:00Z."
-            ) from None
-        if len(time) == len("2026-01-31"):
-            return time
-        time = parsed
-    if time.tzinfo is None:
-        raise ConfigError(
-            f"{name} has no time zone", advice="Add one: datetime(..., tzinfo=UTC), or a Z at the end."
-        )
-    if up:
-        time = in_utc(time) + timedelta(microseconds=-time.microsecond % 1000)
-    return time_text(time)
 
 
 def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:

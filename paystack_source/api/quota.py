@@ -52,8 +52,8 @@ class QuotaHeaders:
 NO_HEADERS = QuotaHeaders()
 
 
-def read_headers(headers: Mapping[str, str], wall: float) -> QuotaHeaders:
-    """The three headers, and ``Retry-After`` where reset is missing.
+def read_headers(headers: Mapping[str, str], wall: float, *, refused: bool = False) -> QuotaHeaders:
+    """The three headers, and on a 429 (``refused``) ``Retry-After`` where reset is missing.
 
     ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the
     docs say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong
@@ -61,13 +61,20 @@ def read_headers(headers: Mapping[str, str], wall: float) -> QuotaHeaders:
     """
     limit = _whole(headers.get("x-ratelimit-limit"))
     reset = headers.get("x-ratelimit-reset")
-    if reset is None:
+    if reset is None and refused:
         reset = headers.get("retry-after")
-        if reset is None and limit is None:
-            return NO_HEADERS
+    if reset is None and limit is None:
+        return NO_HEADERS
     return QuotaHeaders(
         limit or None, _whole(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall)
     )
+
+
+def retry_after(headers: Mapping[str, str], wall: float) -> float:
+    """Seconds that ``Retry-After`` asks to wait, 0 if it is not there or cannot be read."""
+    text = headers.get("retry-after")
+    ends = _ends(text, headers, wall)
+    return 0.0 if ends is None else float(text) if text and text.isdigit() else ends[1]
 
 
 def _whole(text: str | None) -> int | None:

@@ -10,12 +10,13 @@ import copy
 import logging
 import threading
 from dataclasses import dataclass
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
-from paystack_source.api.quota import NO_HEADERS, Charge, Check, OnWait, Quota, read_headers
+from paystack_source.api.quota import NO_HEADERS, Charge, Check, OnWait, Quota, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,7 +37,8 @@ class RetryPolicy:
     ``attempts`` bounds how often it is sent where faults come, ``rate_limited_attempts`` where 429s come; each of
     those may wait a whole 60 s window for the quota. ``timeout`` is the time in seconds that faults and the waits
     after them may take in all. A wait is random, from 0 to ``wait_initial`` seconds at first; its bound doubles each
-    time, up to ``wait_max``.
+    time, up to ``wait_max``. Where an answer has ``Retry-After``, it is at least that long, or the request ends where
+    that is more than is left of ``timeout``.
     """
 
     attempts: int = 6
@@ -114,8 +116,8 @@ class Transport:
         for check in self._checks:
             check()
 
-    def send(self, request: Request) -> tuple[int, Envelope]:
-        """The HTTP status and envelope of a success. Raises a :class:`PaystackError`."""
+    def send(self, request: Request) -> tuple[Answer, Envelope]:
+        """The answer and envelope of a success. Raises a :class:`PaystackError`."""
         self._policy.check(request.operation)
         failures = refusals = 0
         trouble = 0.0
@@ -125,14 +127,15 @@ class Transport:
             result, seconds = self._exchange(request, charge)
             verdict = judge(request.operation, result, request.values)
             if verdict.envelope is not None and isinstance(result, Answer):
-                return result.status, verdict.envelope
+                return result, verdict.envelope
             trouble += seconds
+            asked = self._asked_to_wait(result)
             if verdict.again is Again.QUOTA:
                 refusals += 1
                 going_on = refusals < self._retry.rate_limited_attempts
             elif verdict.again is Again.BACKOFF:
                 failures += 1
-                going_on = failures < self._retry.attempts and trouble < self._retry.timeout
+                going_on = failures < self._retry.attempts and trouble + asked < self._retry.timeout
             else:
                 going_on = False
             if not going_on:
@@ -140,13 +143,18 @@ class Transport:
             with self._lock:
                 self.counters.retries += 1
             if verdict.again is Again.BACKOFF:
-                trouble += self._back_off(
-                    request.operation, self._retry.pause(failures, self._random), "backoff"
-                )
+                pause = max(asked, self._retry.pause(failures, self._random))
+                trouble += self._back_off(request.operation, pause, "backoff")
             elif refusals > 1:  # what the last refusal said of the window's end was wrong
                 self._back_off(request.operation, self._retry.longest(refusals), "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error
+
+    def _asked_to_wait(self, result: Answer | Fault) -> float:
+        """Seconds that ``Retry-After`` asks for; those of a 429 are the quota's."""
+        if not isinstance(result, Answer) or result.status == HTTPStatus.TOO_MANY_REQUESTS:
+            return 0.0
+        return retry_after(result.headers, self._clock.wall())
 
     def _back_off(self, operation: Operation, seconds: float, reason: str) -> float:
         if self._on_wait is not None:
@@ -172,8 +180,8 @@ class Transport:
         finally:
             refused = False
             if isinstance(result, Answer):
-                refused = result.status == 429  # noqa: PLR2004
-                reading = read_headers(result.headers, self._clock.wall())
+                refused = result.status == HTTPStatus.TOO_MANY_REQUESTS
+                reading = read_headers(result.headers, self._clock.wall(), refused=refused)
                 self._quota.settle(charge, reading, refused=refused)
             elif not result.sent:
                 self._quota.release(charge)

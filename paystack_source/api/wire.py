@@ -11,6 +11,7 @@ from __future__ import annotations
 import contextlib
 import ipaddress
 import logging
+import re
 import ssl
 import time
 from http.client import HTTPException
@@ -30,12 +31,13 @@ from urllib3.exceptions import (
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.connection import Connections
 from paystack_source.errors import ConfigError
-from paystack_source.settings import BASE_URL
+from paystack_source.settings import BASE_URL, installed_version
 
 if TYPE_CHECKING:
     import urllib3
 
     from paystack_source.api.keys import SecretKey
+    from paystack_source.api.network import Proxy
     from paystack_source.api.quota import Check
 
 _BROKEN = (HTTPError, HTTPException, OSError)
@@ -91,7 +93,7 @@ class Wire:
         self._timeouts = timeout
         self._longest_body = 2 * timeout[1]
         self.connections = Connections(base_url, max_in_flight)
-        self._headers = {"Accept": "application/json", "User-Agent": "paystack-source"}
+        self._headers = {"Accept": "application/json", "User-Agent": f"paystack-source/{installed_version()}"}
         if base_url == BASE_URL:
             self._headers["Accept-Encoding"] = "gzip"
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
@@ -132,7 +134,7 @@ class Wire:
             content = _read(response, time.monotonic() + self._longest_body)
             whole = content is not None
         except _BROKEN as error:
-            return _fault(error, sent=sent, proxied=self.connections.proxied)
+            return _fault(error, sent=sent, proxy=self.connections.proxy)
         finally:
             broken_off = reads and self.connections.end_read(connection)
             self.connections.give_back(connection, broken=broken_off or not whole)
@@ -159,15 +161,24 @@ def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
     return b"".join(parts)
 
 
-def _fault(error: Exception, *, sent: bool, proxied: bool = False) -> Fault:
+_REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
+
+
+def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault:
     """A fault in words of our own: the exception's text has the path, and so an email, in it."""
     untrusted = isinstance(error, ssl.SSLError | SSLError)
-    if proxied and not sent and not untrusted:
-        return Fault("the proxy cannot be reached or refuses", sent, advice="Check HTTPS_PROXY.")
+    if proxy is not None and not sent and not untrusted:
+        refused = _REFUSED_TUNNEL.search(str(error))  # http.client has no other way to tell the status
+        if refused is None:
+            return Fault("the proxy cannot be reached", sent, advice=proxy.advice)
+        status = int(refused[1])
+        what = "wants a user and password, or others" if status == 407 else "refuses to connect"  # noqa: PLR2004
+        # Trying again cannot help, and a wrong password that is sent again and again locks its account.
+        return Fault(f"the proxy {what} (HTTP {status})", sent, status < 500, advice=proxy.advice)  # noqa: PLR2004
     if untrusted and not sent and "CERTIFICATE_VERIFY_FAILED" in str(error):
         advice = (
             "The certificate of api.paystack.co is not trusted here. Behind a company proxy, name the "
-            "proxy's own certificate in SSL_CERT_FILE; checking cannot be switched off."
+            "proxy's own certificate in SSL_CERT_FILE or REQUESTS_CA_BUNDLE; checking cannot be switched off."
         )
         return Fault("the certificate is not trusted", sent, lasting=True, advice=advice)
     kinds: tuple[tuple[type[Exception], str], ...] = (

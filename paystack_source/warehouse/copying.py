@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dlt
 import pyarrow as pa
 
-from paystack_source.api.client import MOST_PER_PAGE
+from paystack_source.api.checks import MOST_PER_PAGE
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import whose

@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -198,6 +198,23 @@ def is_loaded(pipeline: Pipeline, table: str) -> bool:
     return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 
+def drop_local_state(pipeline: Pipeline) -> None:
+    """Drop what dlt keeps of this pipeline on this machine: its state and packages that are not loaded.
+
+    With `:pipeline:` the DuckDB file is in the folder that dlt deletes. It is moved out and in again.
+    """
+    file = f"{pipeline.pipeline_name}.duckdb"
+    inside, aside = Path(pipeline.working_dir), Path(pipeline.pipelines_dir)
+    names = (file, f"{file}.wal")
+    for name in names:
+        with suppress(FileNotFoundError):
+            (inside / name).replace(aside / name)
+    pipeline.drop()
+    for name in names:  # also what an interrupted drop left there
+        with suppress(FileNotFoundError):
+            (aside / name).replace(inside / name)
+
+
 def drop_foreign_state(pipeline: Pipeline) -> None:
     """Drop dlt's local state of this pipeline if it is of another folder or destination.
 
@@ -207,11 +224,11 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
     if pipeline.get_local_state_val("initial_cwd") != folder:
-        pipeline.drop()
+        drop_local_state(pipeline)
     place = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
     note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
     if note.exists() and note.read_text(encoding="utf-8") != place:
-        pipeline.drop()
+        drop_local_state(pipeline)
     note.write_text(place, encoding="utf-8")
 
 

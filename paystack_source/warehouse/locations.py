@@ -47,7 +47,8 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:
     """The DuckDB file of a destination in `DUCKDB`, in full.
 
-    For the real copy dlt itself is asked, so that each way to name a file to dlt holds here as well.
+    For the real copy dlt itself is asked, as the pipeline `paystack_customers` asks it: each way to name a file to dlt
+    holds here as well, for every command.
 
     Raises:
         ConfigError: dlt is told to keep the real copy in the sandbox's file.
@@ -56,16 +57,19 @@ def duckdb_file(destination: str = DUCKDB[0]) -> Path:
     if destination == DUCKDB[1]:
         return Path(SANDBOX_DATABASE).absolute()
     import dlt  # noqa: PLC0415  takes a second
+    from dlt.common.configuration.container import Container  # noqa: PLC0415
     from dlt.common.configuration.resolve import resolve_configuration  # noqa: PLC0415
+    from dlt.common.configuration.specs.config_section_context import ConfigSectionContext  # noqa: PLC0415
     from dlt.common.pipeline import get_dlt_pipelines_dir  # noqa: PLC0415
     from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration  # noqa: PLC0415
 
-    # dlt names a file for which it is told no name after its destination.
-    config = DuckDbClientConfiguration(destination_name=DATABASE)
+    config = DuckDbClientConfiguration()
     config.dataset_name = "paystack"
+    config.pipeline_name = DATABASE
     config.local_dir = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    config.pipeline_working_dir = get_dlt_pipelines_dir()
-    found = Path(resolve_configuration(config, sections=("destination", "duckdb")).credentials.database)
+    config.pipeline_working_dir = str(Path(get_dlt_pipelines_dir()) / DATABASE)
+    with Container().injectable_context(ConfigSectionContext(pipeline_name=DATABASE)):
+        found = Path(resolve_configuration(config, sections=("destination", "duckdb")).credentials.database)
     if found.resolve() == Path(SANDBOX_DATABASE).resolve():
         raise ConfigError(
             f"{found} is the file of the sandbox's copy",

@@ -16,6 +16,7 @@ from paystack_source.warehouse.dlt_quirks import (
     add_schema,
     customers_table,
     delete_loaded_files,
+    drop_local_state,
     packages,
     repair_schema,
     restart_interrupted_loads,
@@ -38,7 +39,9 @@ def prepare(pipeline: Pipeline) -> None:
     """Finish what was interrupted, and repair what is wrong; call it while the locks are held."""
     delete_loaded_files(pipeline)
     if _others_loaded_since(pipeline):
-        pipeline.drop()  # its rows are older than those loaded since; dlt restores its state from the destination
+        drop_local_state(
+            pipeline
+        )  # its rows are older than those loaded since; dlt restores its state from the destination
     restore_schema(pipeline)
     repair_schema(pipeline)
     if pipeline.has_pending_data:  # `run` would wipe it if it was the first one

@@ -4,16 +4,18 @@ import inspect
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
-from datetime import UTC, datetime, timedelta, timezone
+from datetime import UTC, date, datetime, timedelta, timezone
 from zoneinfo import ZoneInfo
 
 import msgspec
+import pendulum
 import pytest
 
 from paystack_source import errors
-from paystack_source.api import client, keys, models
+from paystack_source.api import checks, client, keys, models, network
+from paystack_source.api.checks import bound
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.models import IdentificationType, PageMeta, RiskAction, bound
+from paystack_source.api.models import IdentificationType, PageMeta, RiskAction
 from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
 from paystack_source.values import parse_time
 from tests.api.conftest import KEY
@@ -249,11 +251,13 @@ class TestWhatIsSent:
             client.create("a@b.co")
             client.update("CUS_1", first_name=None, phone="", metadata={})
             client.set_risk_action("a@b.co", "deny")
+            client.set_risk_action("a@b.co")
             client.validate("CUS_1", **IDENTITY)
         assert [body_of(request) for request in server.requests] == [
             {"email": "a@b.co"},
             {"first_name": None, "phone": "", "metadata": {}},
             {"customer": "a@b.co", "risk_action": "deny"},
+            {"customer": "a@b.co"},
             {**IDENTITY, "type": "bank_account"},
         ]
         assert all("Content-Type: application/json" in request for request in server.requests)
@@ -307,11 +311,21 @@ class TestWhatIsSent:
             (lambda c: c.validate("CUS_1", **{**IDENTITY, "account_number": 123}), "account_number"),
             (lambda c: c.validate("CUS_1", **IDENTITY, type="passport"), "bank_account"),
             (lambda c: c.set_risk_action("CUS_1", "block"), "allow"),
-            (lambda c: c.set_risk_action("CUS_1", None), "allow"),
+            (lambda c: c.set_risk_action(" "), "blank"),
+            (lambda c: c.create("a@b.co", metadata={"a": [1, {"b": float("nan")}]}), "NaN"),
+            (lambda c: c.update("CUS_1", metadata={"a": float("-inf")}), "NaN"),
             (lambda c: c.list(page=0), "page"),
-            (lambda c: c.list(page="2"), "page"),
+            (lambda c: c.list(page="two"), "page"),
+            (lambda c: c.list(page="9" * 5000), "page"),
+            (lambda c: c.list(page=1.0), "page"),
             (lambda c: c.list(page=True), "page"),
             (lambda c: c.list(per_page=101), "per_page"),
+            (lambda c: c.list(per_page="101"), "per_page"),
+            (lambda c: c.list(from_=1e20), "seconds"),
+            (lambda c: c.list(from_=1_767_225_600_000_000), "seconds"),
+            (lambda c: c.list(to=float("nan")), "seconds"),
+            (lambda c: c.list(from_=True), "not a date"),
+            (lambda c: c.list(from_=b"2026-01-01"), "not a date"),
             (lambda c: c.list(from_=datetime(2026, 1, 1)), "time zone"),  # noqa: DTZ001
             (lambda c: c.list(to="2026-01-01T00:00:00"), "time zone"),
             (lambda c: c.list(to="yesterday"), "not a date"),
@@ -333,7 +347,11 @@ class TestWhatIsSent:
                 client.list()
 
     @pytest.mark.parametrize(
-        "options", [{"quota_share": 0}, {"quota_share": 1.1}, {"max_in_flight": 0}, {"quota": -1}]
+        "options",
+        [
+            *({"quota_share": 0}, {"quota_share": 1.1}, {"max_in_flight": 0}, {"quota": -1}),
+            *({"timeout": wrong} for wrong in (0, -1, None, (None, None), "5", (1, 2, 3), float("inf"))),
+        ],
     )
     def test_options_out_of_range(self, options):
         with pytest.raises(ConfigError):
@@ -395,6 +413,18 @@ class TestRecords:
             (datetime(2026, 12, 31, 23, 59, 59, 999_999, UTC), True, "2027-01-01T00:00:00.000Z"),
             (datetime(2026, 1, 31, 8, 0, 0, 123_000, UTC), True, "2026-01-31T08:00:00.123Z"),
             (datetime(26, 1, 1, tzinfo=UTC), False, "0026-01-01T00:00:00.000Z"),
+            (date(2026, 1, 31), False, "2026-01-31"),
+            (date(2026, 1, 31), True, "2026-01-31"),
+            ("2026-W05-6", False, "2026-01-31"),
+            (" 2026-01-31 ", False, "2026-01-31"),
+            (1_769_846_400, False, "2026-01-31T08:00:00.000Z"),
+            (1_769_846_400.1234, True, "2026-01-31T08:00:00.124Z"),
+            (
+                pendulum.datetime(2026, 1, 31, 8, microsecond=1, tz="Africa/Lagos"),
+                True,
+                "2026-01-31T07:00:00.001Z",
+            ),
+            (pendulum.date(2026, 1, 31), False, "2026-01-31"),
         ],
     )
     def test_bounds(self, moment, up, text):
@@ -418,7 +448,7 @@ class TestRecords:
         assert IdentificationType.BANK_ACCOUNT == "bank_account"
 
 
-@pytest.mark.parametrize("module", [client, errors, keys, models])
+@pytest.mark.parametrize("module", [checks, client, errors, keys, models, network])
 def test_every_public_name_says_what_it_is(module):
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:

@@ -1,17 +1,9 @@
 """Which key goes to which host, over what: the pin, TLS, proxies."""
 
-import datetime as dt
-import socket
 import ssl
-import threading
-from contextlib import contextmanager
 
 import pytest
 import urllib3.exceptions
-from cryptography import x509
-from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
-from cryptography.x509.oid import NameOID
 
 from paystack_source.api.answers import Fault
 from paystack_source.api.client import PaystackClient
@@ -145,140 +137,6 @@ def test_tls_is_always_verified():
     assert (pool.host, pool.port) == ("api.paystack.co", 443)
     names = PaystackClient.__init__.__wrapped__.__code__.co_varnames
     assert not [name for name in names if "verify" in name or "tls" in name or "ssl" in name]
-
-
-def certificate(folder):
-    """A self-signed certificate for api.paystack.co."""
-    key = ec.generate_private_key(ec.SECP256R1())
-    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "api.paystack.co")])
-    now = dt.datetime.now(dt.UTC)
-    made = (
-        x509.CertificateBuilder()
-        .subject_name(name)
-        .issuer_name(name)
-        .public_key(key.public_key())
-        .serial_number(x509.random_serial_number())
-        .not_valid_before(now - dt.timedelta(days=1))
-        .not_valid_after(now + dt.timedelta(days=1))
-        .add_extension(x509.SubjectAlternativeName([x509.DNSName("api.paystack.co")]), critical=False)
-        .add_extension(x509.BasicConstraints(ca=True, path_length=None), critical=True)
-        .sign(key, hashes.SHA256())
-    )
-    path = folder / "both.pem"
-    private = key.private_bytes(
-        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-    )
-    path.write_bytes(private + made.public_bytes(serialization.Encoding.PEM))
-    return path
-
-
-@contextmanager
-def proxy(answer=b"HTTP/1.1 200 Connection established\r\n\r\n", pem=None):
-    """A proxy that answers CONNECT and then plays api.paystack.co with a certificate of its own."""
-    heard = []
-    listener = socket.create_server(("127.0.0.1", 0))
-
-    def serve(connection):
-        try:
-            heard.append(connection.recv(65536).decode())
-            connection.sendall(answer)
-            context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-            context.load_cert_chain(pem)
-            with context.wrap_socket(connection, server_side=True) as tls:
-                heard.append(tls.recv(65536).decode())
-                tls.sendall(ok([]))
-                tls.recv(1)
-        except (OSError, TypeError):
-            connection.close()
-
-    def accept():
-        while True:
-            try:
-                connection, _ = listener.accept()
-            except OSError:
-                return
-            threading.Thread(target=serve, args=(connection,), daemon=True).start()
-
-    threading.Thread(target=accept, daemon=True).start()
-    yield f"http://user:secret@127.0.0.1:{listener.getsockname()[1]}", heard
-    listener.shutdown(socket.SHUT_RDWR)
-    listener.close()
-
-
-@pytest.fixture
-def through(monkeypatch, clock):
-    """A client of the real host whose only way out is the proxy."""
-
-    def make(url):
-        monkeypatch.setenv("HTTPS_PROXY", url)
-        monkeypatch.setenv("https_proxy", url)
-        monkeypatch.delenv("NO_PROXY", raising=False)
-        monkeypatch.delenv("no_proxy", raising=False)
-        return PaystackClient(TEST_KEY, base_url=BASE_URL, clock=clock)
-
-    return make
-
-
-def test_an_untrusted_certificate_gets_no_key(tmp_path, through, clock):
-    with proxy(pem=certificate(tmp_path)) as (url, heard):
-        for call in (lambda client: client.list(), lambda client: client.create("a@b.co")):
-            with (
-                through(url) as client,
-                pytest.raises(Unavailable, match="certificate is not trusted") as caught,
-            ):
-                call(client)
-            assert "SSL_CERT_FILE" in caught.value.advice
-    assert not clock.rests  # no use in trying again
-    assert len(heard) == 2
-    assert all(text.startswith("CONNECT api.paystack.co:443") for text in heard)
-    assert TEST_KEY not in "".join(heard)
-
-
-def test_a_proxy_is_honoured_and_sees_no_key(tmp_path, through, monkeypatch):
-    pem = certificate(tmp_path)
-    monkeypatch.setenv("SSL_CERT_FILE", str(pem))  # the way to trust a company's own certificate
-    with proxy(pem=pem) as (url, heard), through(url) as client:
-        assert client.list().rows == []
-    connect, request = heard
-    assert connect.startswith("CONNECT api.paystack.co:443")
-    assert "Proxy-Authorization: Basic" in connect or "proxy-authorization: Basic" in connect
-    assert TEST_KEY not in connect
-    assert request.startswith("GET /customer?perPage=100 HTTP/1.1")
-    assert f"Authorization: Bearer {TEST_KEY}" in request
-    assert "Accept-Encoding: gzip" in request
-    assert "roxy-Authorization" not in request
-
-
-def test_a_proxy_that_refuses_is_named_and_a_write_stays_certain(through):
-    with (
-        proxy(answer=b"HTTP/1.1 407 Proxy Authentication Required\r\n\r\n") as (url, _),
-        through(url) as client,
-    ):
-        for call in (client.list, lambda: client.create("a@b.co")):
-            with pytest.raises(Unavailable) as caught:
-                call()
-            assert "secret" not in str(caught.value)
-            assert "HTTPS_PROXY" in caught.value.advice
-
-
-def test_a_proxy_that_cannot_be_read_is_a_setting(through):
-    with pytest.raises(ConfigError, match="HTTPS_PROXY"):
-        through("ftp://[x")
-
-
-def test_no_proxy_on_loopback(connect, monkeypatch):
-    for name in ("HTTP_PROXY", "http_proxy", "HTTPS_PROXY", "https_proxy", "ALL_PROXY", "all_proxy"):
-        monkeypatch.setenv(name, "http://127.0.0.1:9")
-    with RawServer(ok([])) as server:
-        assert connect(server).list().rows == []
-
-
-def test_no_proxy_is_honoured(monkeypatch):
-    monkeypatch.setenv("https_proxy", "http://127.0.0.1:9")
-    monkeypatch.setenv("no_proxy", "api.paystack.co")
-    assert Wire(BASE_URL).connections._pool.proxy is None
-    monkeypatch.delenv("no_proxy")
-    assert Wire(BASE_URL).connections._pool.proxy is not None
 
 
 LOWER = [

@@ -10,7 +10,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.api.clock import Clock
-from paystack_source.api.quota import Budget, Quota, QuotaHeaders, read_headers
+from paystack_source.api.quota import NO_HEADERS, Budget, Quota, QuotaHeaders, read_headers, retry_after
 from tests.api.quota_world import EPOCH, Crowd, Server
 from tests.events import PATIENCE, until
 
@@ -276,20 +276,22 @@ class TestHeaders:
     def test_a_moment_without_date_is_compared_with_this_clock(self):
         assert read_headers({"x-ratelimit-reset": "1795000030"}, 1_795_000_000.0).ends == (28.0, 31.0)
 
-    def test_retry_after_stands_in_for_reset(self):
-        assert read_headers({"retry-after": "5"}, EPOCH).ends == (4.0, 6.0)
+    def test_retry_after_stands_in_for_reset_on_a_429(self):
+        assert read_headers({"retry-after": "5"}, EPOCH, refused=True).ends == (4.0, 6.0)
+        assert read_headers({"retry-after": "5"}, EPOCH) == NO_HEADERS
         dated = {"retry-after": "Wed, 18 Nov 2026 11:07:00 GMT", "date": "Wed, 18 Nov 2026 11:06:40 GMT"}
-        assert read_headers(dated, EPOCH).ends == (18.0, 21.0)
+        assert read_headers(dated, EPOCH, refused=True).ends == (18.0, 21.0)
         both = {"x-ratelimit-reset": "9", "retry-after": "5"}
-        assert read_headers(both, EPOCH).ends == (8.0, 10.0)
+        assert read_headers(both, EPOCH, refused=True).ends == (8.0, 10.0)
 
     @pytest.mark.parametrize(
         "text", ["", "soon", "-5", "nan", "inf", "1e400", "٣", "<configure>", "9" * 400, "9" * 5000, LATE]
     )
     def test_nonsense_is_no_reading(self, text):
         names = ("x-ratelimit-limit", "x-ratelimit-remaining", "x-ratelimit-reset", "retry-after", "date")
-        reading = read_headers(dict.fromkeys(names, text), EPOCH)
+        reading = read_headers(dict.fromkeys(names, text), EPOCH, refused=True)
         assert reading.ends is None or reading.ends[1] <= 600.0
+        assert 0.0 <= retry_after(dict.fromkeys(names, text), EPOCH) <= 600.0
 
     def test_a_reset_in_the_far_future_is_bounded(self):
         assert read_headers({"x-ratelimit-reset": "999999"}, EPOCH).ends == (600.0, 600.0)

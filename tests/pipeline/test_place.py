@@ -64,3 +64,28 @@ def test_a_copy_moved_to_another_file_starts_there_from_nothing(machine, sandbox
         assert done.returncode == 0, done.stderr
         assert len(held(tmp_path / "one" / name)) == 30
     assert not (tmp_path / "one" / "paystack_customers.duckdb").exists()
+
+
+@pytest.mark.parametrize(
+    ("setting", "file"),
+    [
+        ('[destination.duckdb.credentials]\ndatabase = "own.duckdb"', "own.duckdb"),
+        ('destination.duckdb.credentials = "duckdb:///own.duckdb?read_only=false"', "own.duckdb"),
+        ('destination.duckdb.credentials = ":pipeline:"', "paystack_customers/paystack_customers.duckdb"),
+    ],
+)
+def test_dlts_file_of_secrets_names_the_file(machine, tmp_path, setting, file):
+    (tmp_path / "one" / ".dlt").mkdir(parents=True)
+    (tmp_path / "one" / ".dlt" / "secrets.toml").write_text(setting)
+    done = machine("one", "query.py")
+    assert done.returncode == 2
+    assert f"{file}." in done.stderr
+
+
+def test_dlt_takes_no_secret_from_config_toml(machine, tmp_path):
+    (tmp_path / "one" / ".dlt").mkdir(parents=True)
+    (tmp_path / "one" / ".dlt" / "config.toml").write_text('destination.duckdb.credentials = "own.duckdb"')
+    done = machine("one", "query.py")
+    assert done.returncode == 2
+    assert "secrets.toml only" in done.stderr
+    assert "own.duckdb" not in done.stderr

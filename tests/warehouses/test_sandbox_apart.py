@@ -4,11 +4,13 @@ import csv
 import json
 from pathlib import Path
 
+import dlt
 import duckdb
 import pytest
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from paystack_source import bulk_set_risk_action
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
 from paystack_source.sandbox import Sandbox
@@ -112,20 +114,21 @@ def test_a_run_of_the_sandbox_is_not_the_latest_one_of_the_account(command, acco
         assert "--sandbox" in err
 
 
-@pytest.mark.parametrize(
-    "setting",
-    [
-        {"DESTINATION__DUCKDB__CREDENTIALS": "own.duckdb"},
-        {"DESTINATION__DUCKDB__CREDENTIALS": "duckdb:///own.duckdb?read_only=false"},
-        {"DESTINATION__DUCKDB__CREDENTIALS__DATABASE": "own.duckdb"},
-        {"DESTINATION__CREDENTIALS": "own.duckdb"},
-    ],
-    ids=["path", "url", "database", "short"],
-)
-def test_dlts_setting_names_the_real_file_only(setting, command, account, monkeypatch, tmp_path):
-    for name, value in setting.items():
-        monkeypatch.setenv(name, value)
-    for switches, file in ((), "own.duckdb"), (("--sandbox",), "paystack_sandbox.duckdb"):
+IN_ENVIRONMENT = {
+    "path": ("DESTINATION__DUCKDB__CREDENTIALS", "own.duckdb"),
+    "url": ("DESTINATION__DUCKDB__CREDENTIALS", "duckdb:///own.duckdb?read_only=false"),
+    "database": ("DESTINATION__DUCKDB__CREDENTIALS__DATABASE", "own.duckdb"),
+    "short": ("DESTINATION__CREDENTIALS", "own.duckdb"),
+    "of the pipeline": ("PAYSTACK_CUSTOMERS__DESTINATION__DUCKDB__CREDENTIALS", "own.duckdb"),
+    "pipeline": ("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:"),
+}
+
+
+@pytest.mark.parametrize("way", IN_ENVIRONMENT)
+def test_dlts_setting_names_the_real_file_only(way, command, account, monkeypatch, tmp_path):
+    monkeypatch.setenv(*IN_ENVIRONMENT[way])
+    own = "dlt/pipelines/paystack_customers/paystack_customers.duckdb" if way == "pipeline" else "own.duckdb"
+    for switches, file in ((), own), (("--sandbox",), "paystack_sandbox.duckdb"):
         code, _, err = command("query", "select 1", *switches)
         assert code == ExitCode.USAGE
         assert str(tmp_path / file) in err, err
@@ -141,6 +144,24 @@ def test_two_files_hold_the_real_copy_and_the_sandboxs(command, account, monkeyp
     for switches, number in ((), 30), (("--sandbox",), 40):
         asked = command("query", "select count(*) from paystack.customers", *switches)
         assert asked[1]["rows"] == [[number]], asked[2]
+
+
+def test_a_copy_in_dlts_own_folder_is_there_for_every_door(command, account, monkeypatch, tmp_path):
+    """Also for dlt itself; and it outlives a run into another file, for which dlt's state is dropped."""
+    customer = next(account.customers_truth())
+    Path("one.csv").write_text(f"customer_code\n{customer['customer_code']}\n")
+    for place in (":pipeline:", "other.duckdb", ":pipeline:"):
+        monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", place)
+        code, done, err = command("customers", "--refresh-budget", "0")
+        assert (code, done.get("warehouse_total")) == (ExitCode.OK, 30), err
+    assert done["rows_loaded"] == 0
+    assert command("query", "select count(*) from customers")[1]["rows"] == [[30]]
+    assert dlt.attach("paystack_customers").dataset().customers.arrow().num_rows == 30
+    assert len(bulk_set_risk_action("one.csv", "deny", dry_run=True)) == 1
+    code, done, err = command("bulk", "run", "risk-action", "one.csv", "--risk-action", "deny", "--yes")
+    assert (code, done["applied"], done["warnings"]) == (ExitCode.OK, 1, []), err
+    asked = f"select risk_action from customers where id = {customer['id']}"
+    assert command("query", asked)[1]["rows"] == [["deny"]]
 
 
 def test_a_copy_in_memory_is_refused_in_words(command, account, monkeypatch):

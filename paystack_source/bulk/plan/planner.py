@@ -12,7 +12,6 @@ import secrets
 import tempfile
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
-from importlib import metadata
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -45,7 +44,7 @@ from paystack_source.bulk.plan.plan import (
 from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.private_files import check_output, private_file
-from paystack_source.settings import QUOTA_BY_MODE
+from paystack_source.settings import QUOTA_BY_MODE, installed_version
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -319,7 +318,7 @@ class _Planner:
         if self.mode is None and about is not None and about.domain in ("live", "test"):
             self.mode = "live" if about.domain == "live" else "test"
         return PlanHeader(
-            tool_version=metadata.version("paystack-source"),
+            tool_version=installed_version(),
             plan_id=self.plan_id,
             created_at=self.now,
             operation=self.operation.name,

@@ -1,0 +1,175 @@
+"""What the client is given, checked before anything is sent (no I/O). Everything here raises :class:`ConfigError`."""
+
+from __future__ import annotations
+
+import math
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any, TypeAlias
+
+from paystack_source.errors import ConfigError
+from paystack_source.values import in_utc, time_text
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from enum import StrEnum
+
+Bound: TypeAlias = "date | datetime | str | float"
+"""An aware datetime, an ISO text with a time zone, a date or the text of one, or seconds since 1970."""
+
+MOST_PER_PAGE = 100
+_MOST_PAGES = 10**9
+_TIMES = "Write 2026-01-31 or 2026-01-31T08:00:00Z."
+
+
+def list_params(  # noqa: PLR0913  # the parameters of the endpoint
+    *,
+    page: int | str | None = None,
+    per_page: int | str = MOST_PER_PAGE,
+    use_cursor: bool = False,
+    next: str | None = None,  # noqa: A002  # the API's own name
+    previous: str | None = None,
+    from_: Bound | None = None,
+    to: Bound | None = None,
+) -> dict[str, str]:
+    """The query of a list."""
+    params = {"perPage": _whole("per_page", per_page, MOST_PER_PAGE)}
+    if sum((page is not None, next is not None, previous is not None)) > 1 or (
+        use_cursor and page is not None
+    ):
+        raise ConfigError(
+            "list: give a page number or one cursor (next or previous), not both", operation="list"
+        )
+    if page is not None:
+        params["page"] = _whole("page", page, _MOST_PAGES)
+    if use_cursor:
+        params["use_cursor"] = "true"
+    for name, cursor in (("next", next), ("previous", previous)):
+        if cursor is not None:
+            params[name] = str(cursor)
+    if from_ is not None:
+        params["from"] = bound(from_, "from")
+    if to is not None:
+        params["to"] = bound(to, "to", up=True)
+    return params
+
+
+def bound(time: Bound, name: str, *, up: bool = False) -> str:
+    """A ``from`` or ``to`` bound as the API takes it: ``YYYY-MM-DDTHH:MM:SS.mmmZ`` in UTC, or a date.
+
+    Microseconds are cut, or rounded up with ``up``, so that a window never gets narrower.
+    """
+    moment = _moment(time, name)
+    if not isinstance(moment, datetime):
+        return moment.isoformat()
+    if moment.tzinfo is None:
+        raise ConfigError(
+            f"{name} has no time zone", advice="Add one: datetime(..., tzinfo=UTC), or a Z at the end."
+        )
+    if up:
+        moment = in_utc(moment) + timedelta(microseconds=-moment.microsecond % 1000)
+    return time_text(moment)
+
+
+def _moment(time: Bound, name: str) -> date | datetime:
+    if isinstance(time, str):
+        for read in (date.fromisoformat, datetime.fromisoformat):
+            try:
+                return read(time.strip())
+            except ValueError:
+                continue
+        raise ConfigError(f"{name} is not a date: {time[:40]!r}", advice=_TIMES)
+    if isinstance(time, date):
+        return time
+    if isinstance(time, int | float) and not isinstance(time, bool):
+        try:
+            return datetime.fromtimestamp(time, UTC)
+        except (ValueError, OverflowError, OSError):
+            raise ConfigError(
+                f"{name} is not a number of seconds since 1970", advice="Milliseconds are divided by 1000."
+            ) from None
+    raise ConfigError(f"{name} is not a date", advice=_TIMES)
+
+
+def _whole(name: str, value: int | str, most: int) -> str:
+    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
+    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most:
+        return str(int(text))
+    raise ConfigError(f"{name} must be a whole number from 1 to {most}", operation="list")
+
+
+def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
+    """Seconds to connect, and for the answer."""
+    pair = tuple(given) if isinstance(given, tuple | list) else (given, given)
+    numbers = [each for each in pair if isinstance(each, int | float) and not isinstance(each, bool)]
+    if len(pair) == len(numbers) == 2 and all(0 < each < math.inf for each in numbers):  # noqa: PLR2004
+        return float(numbers[0]), float(numbers[1])
+    raise ConfigError("timeout must be seconds: one number, or two (to connect, for the answer)")
+
+
+def texts(part: str | None, fields: dict[str, Any] | None) -> Iterator[str]:
+    """The texts of a request that may not come back in an error; words of the API itself are none."""
+    if part is not None:
+        yield part
+    for name, value in (fields or {}).items():
+        if name not in {"risk_action", "type", "country"}:
+            for leaf in _leaves(value):
+                if isinstance(leaf, str):
+                    yield leaf
+                elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
+                    yield str(leaf)
+
+
+def _leaves(value: object) -> Iterator[object]:
+    if isinstance(value, dict):
+        for inner in value.values():
+            yield from _leaves(inner)
+    elif isinstance(value, list | tuple):
+        for inner in value:
+            yield from _leaves(inner)
+    else:
+        yield value
+
+
+def check_fields(fields: dict[str, Any], operation: str) -> None:
+    """Metadata is an object of JSON values, and every other field a text."""
+    for name, value in fields.items():
+        if name == "metadata":
+            if value is not None and not isinstance(value, dict):
+                raise ConfigError(
+                    f"{operation}: metadata must be a dict",
+                    advice="Paystack refuses a string; json.loads() it first.",
+                    operation=operation,
+                )
+            if any(isinstance(leaf, float) and not math.isfinite(leaf) for leaf in _leaves(value)):
+                raise ConfigError(
+                    f"{operation}: metadata holds NaN or infinity, which JSON does not have",
+                    advice="Leave it out, or give None.",
+                    operation=operation,
+                )
+        elif value is not None and not isinstance(value, str):
+            raise ConfigError(
+                f"{operation}: {name} must be a text",
+                advice="Give numbers as text, with their leading zeros.",
+                operation=operation,
+            )
+
+
+def check_email(email: str) -> None:
+    """Whether it can be an address at all."""
+    name, at, host = email.rpartition("@") if isinstance(email, str) else ("", "", "")
+    if (
+        not at
+        or not name
+        or "." not in host.strip(".")
+        or any(c.isspace() or not c.isprintable() for c in email)
+    ):
+        raise ConfigError("create: this is not an email address", operation="create")
+
+
+def member(kind: type[StrEnum], value: str, name: str) -> str:
+    """The value as the API writes it."""
+    try:
+        return str(kind(value))
+    except ValueError:
+        pass
+    raise ConfigError(f"{name} must be one of: {', '.join(kind)}")

@@ -1,0 +1,98 @@
+"""The way out of this network, as its environment says: the proxy, and the certificates to trust.
+
+The names are those that curl and `requests` read, and they mean the same.
+"""
+
+from __future__ import annotations
+
+import base64
+import os
+import ssl
+import urllib.request
+from typing import NamedTuple
+from urllib.parse import unquote
+
+from urllib3.exceptions import HTTPError
+from urllib3.util import parse_url
+
+from paystack_source.errors import ConfigError
+
+_NAMES = ("https", "all")
+_FORM = (
+    "Write http://host:port, or http://user:password@host:port; in a password write @ : / # % as "
+    "%40 %3A %2F %23 %25."
+)
+
+
+class Proxy(NamedTuple):
+    """A proxy for HTTPS, and the setting that names it."""
+
+    setting: str
+    url: str
+    headers: dict[str, str]
+
+    @property
+    def advice(self) -> str:
+        """What to check when it refuses."""
+        return f"Check {self.setting}. {_FORM}"
+
+
+def find_proxy(host: str, port: int) -> Proxy | None:
+    """The proxy for a host: HTTPS_PROXY, else ALL_PROXY, unless NO_PROXY names the host; in small letters too.
+
+    Raises:
+        ConfigError: It cannot be read.
+
+    """
+    known = urllib.request.getproxies()
+    found = next((name for name in _NAMES if known.get(name)), None)
+    if found is None or urllib.request.proxy_bypass(f"{host}:{port}"):
+        return None
+    setting = f"{found.upper()}_PROXY"
+    text = known[found].strip()
+    try:
+        parts = parse_url(text if "://" in text else f"http://{text}")
+    except (HTTPError, ValueError):
+        parts = None
+    if parts is None or not parts.host:
+        raise ConfigError(f"{setting} cannot be read", advice=_FORM)
+    if parts.scheme not in {"http", "https"}:
+        raise ConfigError(f"{setting} is neither an http nor an https proxy", advice=_FORM)
+    headers = {}
+    if parts.auth:  # percent-decoded, as it was typed
+        login = base64.b64encode(unquote(parts.auth).encode()).decode()
+        headers["proxy-authorization"] = f"Basic {login}"
+    return Proxy(setting, parts._replace(auth=None).url, headers)
+
+
+def tls_context() -> ssl.SSLContext:
+    """The system's certificates, or those that SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE name.
+
+    Certificates are always checked; there is no switch.
+
+    Raises:
+        ConfigError: A setting names what cannot be read as certificates.
+
+    """
+    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
+    named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}
+    for name, path in named.items():
+        if not os.path.exists(path):  # noqa: PTH110  # OpenSSL would go on without a word
+            raise ConfigError(
+                f"{name} names {path}, which is not there", advice="Name the file, or unset it."
+            )
+    if not bundle:
+        return ssl.create_default_context()
+    try:
+        if os.path.isdir(bundle):  # noqa: PTH112
+            context = ssl.create_default_context(capath=bundle)
+        else:
+            context = ssl.create_default_context(cafile=bundle)
+    except OSError:  # an SSLError as well
+        raise ConfigError(
+            f"REQUESTS_CA_BUNDLE names {bundle}, which holds no certificates that can be read",
+            advice="Name a PEM file, or unset it.",
+        ) from None
+    if named:
+        context.load_default_certs()
+    return context
