@@ -5,9 +5,17 @@ from __future__ import annotations
 import importlib
 import sys
 
-import click
+try:
+    import click
 
-from paystack_source.cli.terminal import examples, run
+    from paystack_source.cli.terminal import examples, run
+except ModuleNotFoundError as missing:
+    sys.stderr.write(
+        f"error: {missing.name} is missing in {sys.executable}: activate the environment where paystack-source is "
+        "installed, or install it here with its requirements.\n"
+    )
+    sys.exit(2)
+
 from paystack_source.commands import CONSOLE
 from paystack_source.settings import installed_version
 

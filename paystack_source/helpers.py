@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.console import UnattendedConsole
-from paystack_source.bulk.describe import plan_frame
+from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.plan.copy import arrow_copy
@@ -35,7 +35,7 @@ from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import where_chosen
 from paystack_source.progress import Progress, Silent
-from paystack_source.values import masked
+from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
 
 if TYPE_CHECKING:
@@ -46,6 +46,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.question import Question
     from paystack_source.bulk.run.results import RunReport
 
+_SEE_SETTINGS = "Settings and errors: see `Settings`."
 Frame: TypeAlias = Any
 """pandas, Arrow, polars, a DuckDB relation, a list of dictionaries, or a path."""
 
@@ -192,13 +193,17 @@ def bulk_deactivate_authorization(
 class Settings(TypedDict, total=False):
     """What every helper takes, by keyword.
 
-    `client`, or `secret_key` and `base_url`: whom to talk to; default: what the environment and `.dlt` say.
-    `confirm`: the number of rows, which a live run above the guard's thresholds needs. `copy`: what to
-    compare with: a frame of customers, False for nothing; default: the warehouse copy if there is one,
-    which then also gets the results. `destination` and `dataset` say where that is. `refresh`: "auto",
-    "live" or "never", see `PlanOptions`. `progress`: show a bar. `quota_share`: above 0 to 1. `canary`:
-    send so many rows first, and stop if a larger share than `canary_share` of them fails. `results_folder`:
-    where the run is kept; default `paystack_results`.
+    client: a `PaystackClient`; or `secret_key` and `base_url`. Default: what the environment and `.dlt` say.
+    confirm: the number of rows that would be sent, which a live run above the thresholds needs.
+    leave_out_problems: True plans the good rows; the others are written into a file to correct, which a warning names.
+    copy: what to compare with: a frame of customers, or False for nothing. Default: the warehouse copy, if there
+        is one, which then gets the results as well.
+    destination, dataset: where that copy is, as dlt calls it. Default: duckdb, paystack.
+    refresh: "live" reads every customer from Paystack first, "never" none. Default: "auto", see `PlanOptions`.
+    canary, canary_share: send so many rows first, and stop if a larger share of them fails. Default: 0, 0.0.
+    quota_share: how much of the quota the run may take, above 0 to 1. Default: 1.0.
+    progress: False shows no bar.
+    results_folder: where the run is kept. Default: `paystack_results`.
 
     A helper raises `ConfigError` for a bad input or a refused plan, and then nothing was sent. A run that was
     stopped, even by Paystack, comes back with `summary["stopped"]`.
@@ -208,6 +213,7 @@ class Settings(TypedDict, total=False):
     secret_key: str | SecretKey
     base_url: str
     confirm: int
+    leave_out_problems: bool
     copy: Any
     destination: str
     dataset: str
@@ -219,9 +225,14 @@ class Settings(TypedDict, total=False):
     results_folder: str | Path
 
 
-@dataclass(slots=True)
+for _helper in (bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, bulk_deactivate_authorization):
+    # So that help() and a notebook show them.
+    _helper.__doc__ = f"{_helper.__doc__}".replace(_SEE_SETTINGS, f"{Settings.__doc__}".strip())
+
+
+@dataclass(slots=True, repr=False)
 class BulkResult:
-    """What became of every row. Shows its summary when printed; holds no key."""
+    """What became of every row. Shows itself as a table; holds no key."""
 
     run_id: str
     summary: dict[str, Any]
@@ -301,11 +312,20 @@ class BulkResult:
         counts = ", ".join(f"{self.summary[o.value]:,} {o.value}" for o in Outcome if self.summary[o.value])
         return f"run {self.run_id}: {counts or 'no rows'}"
 
+    def __repr__(self) -> str:
+        """A table, as the command line closes with."""
+        facts = self._facts()
+        width = max(len(label) for label, _ in facts)
+        lines = [f"  {label:<{width}}  {value}" for label, value in facts]
+        return "\n".join([f"BulkResult: {HEADINGS[self._report.status]}", *lines])
+
     def _repr_html_(self) -> str:
-        lines = {
-            key: self.summary[key] for key in ("run_id", "operation", "rows", *Outcome, "requests", "seconds")
-        }
-        return pd.DataFrame(lines.items(), columns=["", "value"]).to_html(index=False)
+        table = pd.DataFrame(self._facts()).to_html(index=False, header=False)
+        return f"<b>{HEADINGS[self._report.status]}</b>{table}"
+
+    def _facts(self) -> list[tuple[str, str]]:
+        chosen = where_chosen({**self._settings, "no_copy": self._settings.get("copy") is not None})
+        return [(label, visible(value)) for label, value in run_facts(self._report, chosen)]
 
 
 def apply_frame(
@@ -392,6 +412,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
     """How to plan, and what the command line must be told to go on with a run from here."""
     return PlanOptions(
         refresh=settings.get("refresh", "auto"),
+        leave_out_problems=settings.get("leave_out_problems", False),
         quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
         switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
         **planning,

@@ -23,13 +23,16 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from paystack_source.bulk.plan.plan import Plan, PlanHeader
-    from paystack_source.bulk.plan.tally import Tally
+    from paystack_source.bulk.plan.tally import Tally, Transition
     from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"
 _SHOWN: Final = 40
 _OF_CUSTOMERS: Final = frozenset({"risk-action", "update", "validate"})
+
+NOTHING_SENT: Final = "Nothing has been sent yet."
+"""Said of a plan that was only made."""
 
 Facts = list[tuple[str, object]]
 
@@ -43,7 +46,7 @@ def plan_facts(plan: Plan) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}{_share(header)}"),
-        ("customers already", f"{counts.noop:,} (left as they are)")
+        (_SKIPPED["create"], f"{counts.noop:,} (left as they are)")
         if header.operation == "create"
         else ("already as wanted", f"{counts.noop:,} (not sent)"),
     ]
@@ -77,9 +80,22 @@ def transition_facts(tally: Tally) -> Facts:
     """How many rows change a choice from what to what, those that are denied or allowed now first."""
     if not tally.operation.compared:
         return []
-    choices = [item for item in tally.transitions.items() if tally.operation.by_column[item[0].field].choices]
-    choices.sort(key=lambda item: (item[0].before not in ("deny", "allow"), -item[1]))
+    choices = [item for item in danger_first(tally) if tally.operation.by_column[item[0].field].choices]
     return [(f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}") for kind, rows in choices]
+
+
+def is_dangerous(kind: Transition) -> bool:
+    """Whether it takes back what somebody decided before: most of all, who is denied is so no more."""
+    return kind.before in {"deny", "allow"} and kind.before != kind.after
+
+
+def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
+    """What the rows to send do, and how many do it: who is denied now, who is allowed now, then by number."""
+    order = {"deny": 0, "allow": 1}
+    return sorted(
+        tally.transitions.items(),
+        key=lambda item: (order.get(item[0].before, 2) if is_dangerous(item[0]) else 2, -item[1]),
+    )
 
 
 def _share(header: PlanHeader) -> str:
@@ -201,6 +217,9 @@ _LABELS: Final = {
     Outcome.UNSENT: "not sent",
 }
 
+# Of these, a row that is skipped is not as it was wanted: nobody compared it.
+_SKIPPED: Final = {"create": "customers already", "validate": "validated already"}
+
 # While another process works on the run, a row without an outcome is no failure.
 _UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
@@ -217,7 +236,9 @@ HEADINGS: Final = {
 
 def labels(finished: RunReport) -> dict[Outcome, str]:
     """What each outcome is called."""
-    return _RUNNING_LABELS if finished.running else _LABELS
+    known = _RUNNING_LABELS if finished.running else _LABELS
+    skipped = _SKIPPED.get(finished.plan.header.operation)
+    return known | {Outcome.SKIPPED_NOOP: skipped} if skipped else known
 
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:

@@ -16,6 +16,7 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
+    NOTHING_SENT,
     REASONS,
     again,
     next_commands,
@@ -217,9 +218,9 @@ class BulkCommand:
         page = self._page(made.path)
         if not self.chosen.get("review"):
             self._write_review(made, page)
-        title, then = "Planned; nothing was sent", [self._apply_command(made)]
+        title, then = f"Planned. {NOTHING_SENT}", [self._apply_command(made)]
         if not made.header.counts.to_send:
-            title, then = "Planned; there is nothing to send", []
+            title, then = "Planned. There is nothing to send.", []
         facts = [*plan_facts(made), ("page", page)]
         self.terminal.finish(title, facts, plan_json(made, page), then)
         return ExitCode.OK

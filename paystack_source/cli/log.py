@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -69,7 +70,18 @@ def value_of(words: Sequence[str], switch: str) -> str | None:
     return None
 
 
+def _finite(value: object) -> object:
+    if isinstance(value, dict):
+        return {name: _finite(item) for name, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_finite(item) for item in value]
+    return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
 def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
     """One JSON object on one line, without a character that steers a screen."""
-    text = json.dumps(record, default=str, ensure_ascii=ascii_only)
+    try:
+        text = json.dumps(record, default=str, ensure_ascii=ascii_only, allow_nan=False)
+    except ValueError:  # JSON has no word for infinity and for what is no number
+        text = json.dumps(_finite(record), default=str, ensure_ascii=ascii_only)
     return UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"

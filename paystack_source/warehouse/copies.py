@@ -12,6 +12,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import duckdb
+import pyarrow as pa
+import pyarrow.compute as pc
 
 from paystack_source.customer import COLUMNS
 from paystack_source.values import in_utc, quoted_name, quoted_text
@@ -26,10 +28,10 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    import pyarrow as pa
     from dlt.pipeline.pipeline import Pipeline
 
 PIPELINE = "paystack_writeback"
+_IDENTIFIED = "SELECT customer_code FROM {} WHERE identified"
 
 
 @dataclass(frozen=True, slots=True)
@@ -45,21 +47,28 @@ class Copy:
         None if there is no copy yet.
         """
         if self.destination in DUCKDB:
-            path = duckdb_file(self.destination)
-            if not path.is_file():
-                return None
-            with _opened(path) as (connection, in_use):
-                customers = connection.execute(
-                    "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'",
-                    [self.dataset],
-                ).fetchone()
-                if customers and in_use:
-                    return connection.table(f"{quoted_name(self.dataset)}.customers").to_arrow_table()
-                return path if customers else None
+            return self._find_in_file(duckdb_file(self.destination))
         pipeline = self.extract_pipeline()
         if not Warehouse(pipeline).total():
             return None
-        return read_table(pipeline, "customers", [column.name for column in COLUMNS])
+        table = read_table(pipeline, "customers", [column.name for column in COLUMNS])
+        if not columns_of(pipeline, "customer_details"):
+            return table
+        details = Warehouse(pipeline, "customer_details")
+        return _with_identified(table, details.ask(lambda sql: _IDENTIFIED.format(sql.table)))
+
+    def _find_in_file(self, path: Path) -> Path | pa.Table | None:
+        if not path.is_file():
+            return None
+        dataset = quoted_name(self.dataset)
+        with _opened(path) as (connection, in_use):
+            held = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'"
+            if not connection.execute(held, [self.dataset]).fetchone():
+                return None
+            if not in_use:
+                return path
+            table = connection.table(f"{dataset}.customers").to_arrow_table()
+        return _with_identified(table, self._ask_file(_IDENTIFIED.format(f"{dataset}.customer_details")))
 
     def read_since(self) -> datetime | None:
         """The time since which every customer of the copy was read from Paystack; None if it does not say."""
@@ -145,6 +154,13 @@ class Copy:
         ):
             return connection.execute(query).fetchall()
         return []
+
+
+def _with_identified(customers: pa.Table, found: list[tuple[Any, ...]]) -> pa.Table:
+    """The customers with a column that says who passed an identity check; only single fetches tell it."""
+    codes = pa.array([code for (code,) in found], pa.string())
+    identified = pc.is_in(customers["customer_code"].cast(pa.string()), value_set=codes)
+    return customers.append_column("identified", identified)
 
 
 @contextlib.contextmanager

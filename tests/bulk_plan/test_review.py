@@ -314,3 +314,31 @@ def test_what_must_be_typed_is_said(tmp_path):
 def test_the_file_is_private(tmp_path):
     path = write_review(mixed(tmp_path), tmp_path / "sub/review.html")
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
+
+
+def test_what_is_dangerous_comes_first_and_is_coloured(visit, tmp_path):
+    held = [customer(n, risk_action="deny" if n < 2 else "allow" if n < 3 else "default") for n in range(9)]
+    made = plan(
+        tmp_path,
+        "risk-action",
+        frame(
+            *(
+                {"customer_code": c["customer_code"], "risk_action": "deny" if c is held[2] else "allow"}
+                for c in held
+            )
+        ),
+        copy=copy_of(*held),
+    )
+    page = visit(made)
+    lines = page.locator(".sums tbody tr")
+    assert [" ".join(text.split()) for text in lines.all_inner_texts()] == [
+        "risk_action deny → allow 2",
+        "risk_action allow → deny 1",
+        "risk_action default → allow 6",
+    ]
+    colours = [
+        lines.nth(n).locator("td").nth(1).evaluate("cell => getComputedStyle(cell).backgroundColor")
+        for n in range(3)
+    ]
+    assert colours[0] == colours[1] != colours[2]
+    assert page.locator(".unsent").inner_text() == "Nothing has been sent yet."

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import re
 import signal
 import sqlite3
 import stat
@@ -16,6 +17,7 @@ from pathlib import Path
 import pytest
 
 from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import EventKind, JournalEvent
 from paystack_source.cli.terminal import Terminal
@@ -649,3 +651,44 @@ def test_ctrl_c_waits_for_no_read_and_says_at_once_what_it_waits_for(desk, monke
     assert said.code == ExitCode.INTERRUPTED
     assert any("under way" in text and "60 s" in text for text in told)
     assert desk.bulk("status", "latest").json[left] == 3
+
+
+@pytest.mark.parametrize("command", ["plan", "run"])
+def test_a_header_without_rows_is_named(desk, command):
+    path = desk.folder / "header.csv"
+    path.write_text("customer_code,risk_action\n")
+    said = desk.bulk(command, "risk-action", path)
+    assert said.code == 0
+    assert "header.csv has a header and no rows. There is nothing to send." in said.err
+
+
+def test_who_was_a_customer_already_is_not_called_as_wanted(desk):
+    path = desk.csv("people.csv", [{"email": desk.customers(1)[0]["email"]}, {"email": "new@example.com"}])
+    said = desk.bulk("run", "create", path, "--yes", "--refresh", "live")
+    assert (said.json["skipped_noop"], said.json["applied"]) == (1, 1)
+    assert "as wanted" not in said.err
+    assert re.search(r"customers already +1$", said.err, re.MULTILINE)
+    assert "1 applied, 1 customers already" in " ".join(desk.bulk("status").err.split())
+
+
+def test_a_plan_made_without_a_key_is_bound_to_the_first_account_that_it_is_applied_to(
+    desk, monkeypatch, sandbox
+):
+    code = desk.customers(1)[0]["customer_code"]
+    made = make_plan("risk-action", [{"customer_code": code, "risk_action": "deny"}], out="keyless.plan")
+    assert (made.header.account, made.header.host) == (None, None)
+    said = desk.bulk("apply", "keyless.plan", "--yes")
+    assert (said.code, said.json["applied"]) == (0, 1)
+    account = desk.customers(1)[0]["integration"]
+    assert (
+        f"made without a key. It is for the first account that it is applied to, which would be the test account, integration {account}."
+        in said.err
+    )
+    assert (said.json["account"], said.json["key_mode"]) == (account, "test")
+    for customer in desk.customers(60):  # the key now belongs to somebody else
+        desk.api.edit_customer(customer["customer_code"], integration=999)
+    before = len(desk.api.write_log())
+    again = desk.bulk("apply", "keyless.plan", "--yes")
+    assert (again.code, again.json["error"]) == (2, "AppliedError")
+    assert "another Paystack account" in desk.bulk("resume", said.json["run_id"], "--yes").err
+    assert len(desk.api.write_log()) == before

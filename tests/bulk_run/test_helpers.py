@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import pydoc
+import re
 import threading
 from pathlib import Path
 
@@ -26,6 +28,7 @@ from paystack_source import (
 from paystack_source.bulk import service
 from paystack_source.bulk.plan.matching import read_live
 from paystack_source.bulk.run.runs import Runs
+from paystack_source.helpers import Settings
 from tests.events import PATIENCE
 
 
@@ -122,7 +125,39 @@ def test_results_keep_the_input_as_it_was(desk, settings, frame):
     pd.testing.assert_frame_equal(result.results[list(before.columns)], before)
     assert list(result.results.columns) == ["customer_code", "score", "_status", "_code", "_message", "_time"]
     assert "6 applied" in str(result)
-    assert "applied" in result._repr_html_()
+
+
+def test_a_result_shows_itself_as_a_table(desk, settings, frame):
+    result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
+    lines = repr(result).splitlines()
+    assert lines[0] == "BulkResult: Complete"
+    assert re.search(r"^  applied +6$", repr(result), re.MULTILINE)
+    assert f"undo {result.run_id}" in lines[-1]
+    assert re.search(r"<td>applied</td>\s*<td>6</td>", result._repr_html_())
+    assert desk.api.secret_key not in repr(result) + result._repr_html_()
+
+
+@pytest.mark.parametrize(
+    "helper", [bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, bulk_deactivate_authorization]
+)
+def test_help_shows_every_setting(helper):
+    shown = pydoc.render_doc(helper)
+    for name in Settings.__annotations__:
+        assert re.search(rf"\b{name}\b", shown), name
+    assert "see `Settings`" not in shown
+
+
+def test_rows_with_problems_are_left_out_if_that_is_wanted(desk, settings, frame):
+    frame.loc["c", "customer_code"] = "nobody"
+    with pytest.raises(ConfigError, match="1 problem"):
+        bulk_set_risk_action(frame, "deny", **settings)
+    shown = bulk_set_risk_action(frame, "deny", dry_run=True, leave_out_problems=True, **settings)
+    assert (shown.attrs["to_send"], shown.attrs["left_out"]) == (5, 1)
+    result = bulk_set_risk_action(frame, "deny", leave_out_problems=True, **settings)
+    assert result.summary["applied"] == 5
+    assert list(result.results.index) == list(frame.index)
+    (listed,) = Path("paystack_results/plans").glob("*.left_out.csv")
+    assert "nobody" in listed.read_text("utf-8-sig")
 
 
 def test_failed_rows_are_corrected_and_sent_again(desk, settings, frame):

@@ -82,6 +82,13 @@ def test_json_ends_with_columns_and_rows(command, copy, capsys):
     assert json.loads(capsys.readouterr().out) == {"columns": ["n"], "rows": [[60]]}
 
 
+def test_json_has_null_where_it_has_no_word_for_a_number(command, copy, capsys):
+    sql = "select 'inf'::double as a, ['nan'::double, 1.5] as b, {'x': '-inf'::float} as c"
+    assert run(command, [sql, "--json"]) == ExitCode.OK
+    said = json.loads(capsys.readouterr().out, parse_constant=pytest.fail)
+    assert said["rows"] == [[None, [None, 1.5], {"x": None}]]
+
+
 def test_csv_is_guarded_for_spreadsheets_and_bulk_reads_it_as_it_was(command, copy, capsys, tmp_path):
     sql = "select customer_code, first_name, last_name, phone, null as middle from paystack.customers limit 2"
     assert run(command, ["--csv", sql]) == ExitCode.OK

@@ -96,7 +96,7 @@ class Checker:
     def warnings(self) -> list[str]:
         """What the plan should say about the input, though nothing is wrong."""
         said = [
-            f"InputColumn {name!r} holds numbers, not text: zeros at the start may be gone already."
+            f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ] + self._lengths.warnings
         if self._placeholders:

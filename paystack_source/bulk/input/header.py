@@ -66,7 +66,7 @@ def map_columns(
         problems.append(Problem(None, "", f"nothing to set: give {either(fields)}{hints(*fields)}"))
     if problems:
         raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
-    warnings = [f"InputColumn {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
     naming = [found[name] for name in identifiers if name in found]
     mixed = naming[0] if len(naming) == 1 and len(identifiers) > 1 else None
     return ColumnMapping(found, ignored, warnings, mixed)

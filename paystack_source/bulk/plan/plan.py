@@ -9,9 +9,8 @@ the input. `planner.make_plan` makes a plan.
 from __future__ import annotations
 
 import hashlib
-import hmac
 import os
-import secrets
+import tempfile
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
@@ -24,6 +23,7 @@ import pyarrow.parquet as pq
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.digest import digest_fits
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 
 if TYPE_CHECKING:
@@ -42,8 +42,6 @@ _FORMER: Final = 1  # the same, but it called duplicates folded
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
-_COST: Final = {"n": 2**14, "r": 8, "p": 1}  # about 50 ms and 16 MB a guess
-_SALT_BYTES: Final = 16
 
 
 _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
@@ -200,19 +198,37 @@ class Plan:
     def rows(self) -> Iterator[PlanRow]:
         """The rows in input order, a batch in memory at a time."""
         decode = msgspec.json.decode
-        with self._snapshot.open() as file:
-            for part in pq.ParquetFile(file).iter_batches(batch_size=4_096):
-                for item in part.to_pylist():
-                    item["old"] = None if item["old"] is None else decode(item["old"])
-                    item["new"] = decode(item["new"])
-                    item["secrets"] = decode(item["secrets"] or "{}")
-                    item["note"] = item["note"] or ""
-                    item["verdict"] = item["verdict"].replace("folded", "duplicate")
-                    yield PlanRow(**item)
+        for part in self._batches():
+            for item in part.to_pylist():
+                item["old"] = None if item["old"] is None else decode(item["old"])
+                item["new"] = decode(item["new"])
+                item["secrets"] = decode(item["secrets"] or "{}")
+                item["note"] = item["note"] or ""
+                item["verdict"] = item["verdict"].replace("folded", "duplicate")
+                yield PlanRow(**item)
 
     def save(self, path: Path) -> None:
         """Writes the plan to another file, readable by its owner only."""
         self._snapshot.save(path)
+
+    def bound_to(self, account: int | None, client: PaystackClient) -> Plan:
+        """The same plan of this account alone: for one that was made without a key."""
+        header = msgspec.structs.replace(
+            self.header,
+            account=account,
+            key_mode=client.mode,
+            key_fingerprint=client.key.fingerprint,
+            host=host_of(client),
+        )
+        with tempfile.TemporaryFile() as file, PlanWriter(file) as writer:
+            for rows in self._batches():
+                writer.write(rows)
+            writer.close(header)
+            return Plan(FileSnapshot(file, self.path), self._table)
+
+    def _batches(self) -> Iterator[pa.RecordBatch]:
+        with self._snapshot.open() as file:
+            yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 
     def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
         """The input that was planned: `source`, or if that is None the planned file.
@@ -413,34 +429,3 @@ def is_plan(path: Path) -> bool:
 def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
     """`loopback` for a sandbox."""
     return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"
-
-
-# -- the digest of the input ---------------------------------------------------------------------------------
-
-
-def digest_of(sha256: str, *, hides: bool) -> str:
-    """What the plan keeps of an input with this hash: `sha256:…`, or `scrypt:salt:…` if its rows hold secrets.
-
-    A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known,
-    its plain hash lets a graphics card try all eleven-digit numbers in seconds.
-    """
-    if not hides:
-        return f"sha256:{sha256}"
-    salt = secrets.token_bytes(_SALT_BYTES)
-    return f"scrypt:{salt.hex()}:{_slow(sha256, salt)}"
-
-
-def digest_fits(digest: str, sha256: str) -> bool:
-    """Whether an input with this hash is the one that `digest` was made from."""
-    kind, _, rest = digest.partition(":")
-    if kind == "sha256":
-        return hmac.compare_digest(rest, sha256)
-    salt, _, kept = rest.partition(":")
-    try:
-        return kind == "scrypt" and hmac.compare_digest(kept, _slow(sha256, bytes.fromhex(salt)))
-    except ValueError:
-        return False
-
-
-def _slow(sha256: str, salt: bytes) -> str:
-    return hashlib.scrypt(bytes.fromhex(sha256), salt=salt, dklen=32, **_COST).hex()

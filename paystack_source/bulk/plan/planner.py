@@ -25,6 +25,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
+from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.left_out import write_left_out
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.options import PlanOptions, checked, not_default
@@ -37,7 +38,6 @@ from paystack_source.bulk.plan.plan import (
     Plan,
     PlanHeader,
     PlanWriter,
-    digest_of,
     host_of,
     is_plan,
 )
@@ -399,7 +399,8 @@ class _Planner:
         if blank := matching.one("SELECT count(*) FROM input ANTI JOIN left_out USING (row) WHERE blank")[0]:
             yield f"{blank:,} blank rows are left out."
         if not counts.to_send:
-            yield "There is nothing to send."
+            empty = "" if counts.rows else f"{self.table.name} has a header and no rows. "
+            yield f"{empty}There is nothing to send."
 
 
 def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
-from paystack_source.bulk.describe import plan_cautions, plan_facts
+from paystack_source.bulk.describe import NOTHING_SENT, danger_first, is_dangerous, plan_cautions, plan_facts
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.commands import called, quoted
@@ -75,6 +75,7 @@ def render_review(
         ),
         "title": html.escape(operation.title),
         "mode": _mode(header),
+        "unsent": NOTHING_SENT,
         "facts": _facts(plan),
         "warnings": _warnings(plan),
         "changes": _changes(tally),
@@ -192,12 +193,15 @@ def _warnings(plan: Plan) -> str:
 
 def _changes(tally: Tally) -> str:
     lines = []
-    kinds = sorted(tally.transitions.items(), key=lambda item: (item[0].field, -item[1]))
-    for (name, before, after), count in kinds:
-        what = f"{before} → {after}" if before and before != "unknown" else after
+    for kind, count in danger_first(tally):
+        name, before, after = kind
+        what = f"<ins>{html.escape(after)}</ins>"
         if before == "unknown":
-            what = f"{after} (old value unknown)"
-        lines.append(f"<tr><td>{html.escape(name)}</td><td>{html.escape(what)}</td><td>{count:,}</td></tr>")
+            what += " (old value unknown)"
+        elif before:
+            what = f"<del>{html.escape(before)}</del> → {what}"
+        row = '<tr class="danger">' if is_dangerous(kind) else "<tr>"
+        lines.append(f"{row}<td>{html.escape(name)}</td><td>{what}</td><td>{count:,}</td></tr>")
     if not lines:
         return ""
     head = "<tr><th scope='col'>Field</th><th scope='col'>What happens</th><th scope='col'>Rows</th></tr>"

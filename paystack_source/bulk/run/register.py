@@ -109,10 +109,10 @@ class PlanLock:
         self.problem = problem
         """Why the user's register does not know of this plan; None if it does."""
 
-    def applied(self, scope: Scope) -> AppliedPlan | None:
-        """The newest entry about this account."""
+    def applied(self, scope: Scope | None) -> AppliedPlan | None:
+        """The newest entry about this account; None: about any."""
         found = [entry for path, _ in self._handles for entry in _read(path)]
-        found = [entry for entry in found if entry.scope is None or entry.scope.meets(scope)]
+        found = [entry for entry in found if not (entry.scope and scope) or entry.scope.meets(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
