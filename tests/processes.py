@@ -63,7 +63,7 @@ CALLER = """#!{python} -SEs
 import array, json, os, signal, socket, sys
 arguments = sys.argv[1:]
 first = (arguments or [""])[0]
-ours = first.endswith(".py") or first == "-c" or first == "-m" and arguments[1].startswith({modules!r})
+ours = first.endswith((".py", "/paystack-source")) or first == "-c" or first == "-m" and arguments[1].startswith({modules!r})
 if not ours or os.environ.keys() & {{"PYTHONIOENCODING", "PYTHONUTF8", "LC_ALL"}}:
     os.execv({python!r}, [{python!r}, *arguments])
 with socket.socket(socket.AF_UNIX) as line:

@@ -55,8 +55,12 @@ def checkout(tmp_path):
     prefix = Path(sys.prefix)
     for part in ("lib", "pyvenv.cfg", *(f"bin/{program.name}" for program in (prefix / "bin").iterdir())):
         (environment / part).symlink_to(prefix / part)
-    (environment / "bin" / "python").unlink()
+    for program in ("python", "paystack-source"):
+        (environment / "bin" / program).unlink()
     (environment / "bin" / "python").symlink_to(python())
+    script = (prefix / "bin" / "paystack-source").read_text().partition("\n")[2]
+    (environment / "bin" / "paystack-source").write_text(f"#!{python()}\n{script}")
+    (environment / "bin" / "paystack-source").chmod(0o755)
     for stamp in ("run.done", "dev.done", "notebook.done"):
         (environment / stamp).touch()
     return home
