@@ -115,6 +115,6 @@ def make_quick() -> None:
 
     def look_often(self: Load, *args: Any, **kwargs: Any) -> None:
         begin(self, *args, **kwargs)
-        self._run_loop_sleep_duration = 0.02
+        self._run_loop_sleep_duration = 0.05
 
     Load.__init__ = look_often

@@ -6,7 +6,6 @@ import json
 import shlex
 import signal
 import subprocess
-import sys
 
 import pytest
 from click.testing import CliRunner
@@ -16,9 +15,10 @@ from paystack_source.sandbox.__main__ import EXAMPLES, main
 from paystack_source.sandbox.config import SandboxConfig, parse_switch
 from paystack_source.sandbox.faults import Fault
 from tests.events import PATIENCE
+from tests.processes import python
 from tests.sandbox.caller import Caller
 
-COMMAND = [sys.executable, "-m", "paystack_source.sandbox"]
+COMMAND = [python(), "-m", "paystack_source.sandbox"]
 
 
 class Elsewhere:
