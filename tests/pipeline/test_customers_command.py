@@ -202,7 +202,7 @@ def test_a_key_that_paystack_refuses_ends_with_4(command, paystack, monkeypatch,
 
 def test_an_unreachable_host_is_named_plainly(command, monkeypatch, capsys):
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_sandbox")
-    monkeypatch.setattr("paystack_source.api.clock.Clock.rest", lambda *_args, **_more: None)
+    monkeypatch.setattr("paystack_source.api.transport.RetryPolicy.pause", lambda *_: 0.0)
     with socket.socket() as deaf:  # bound, so that nobody else takes the port, and not listening
         deaf.bind(("127.0.0.1", 0))
         monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", f"http://127.0.0.1:{deaf.getsockname()[1]}")
