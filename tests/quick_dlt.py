@@ -2,14 +2,15 @@
 
 dlt looks up each setting anew for each step of a load: functions that depend on their arguments alone are called with
 the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
-looked up once, not once for each of its possible places. dlt also looks once a second whether the steps of a lake
-table are done.
+looked up once, not once for each of its possible places. A stored schema is checked once. dlt also looks once a second
+whether the steps of a lake table are done.
 """
 
 from __future__ import annotations
 
 import copy
 import functools
+import gc
 import os
 import sys
 from collections.abc import Callable
@@ -21,6 +22,7 @@ from dlt.common.configuration import resolve
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
 from dlt.common.destination import Destination
+from dlt.common.schema import utils
 from dlt.load import Load
 
 OF_THEIR_ARGUMENTS_ALONE = (
@@ -111,6 +113,15 @@ def make_quick() -> None:
     validation.get_type_hints = lambda spec, **_: hints(spec)
     resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
     Destination.capabilities = capable_as_before(Destination.capabilities)
+    check, checked = utils.validate_stored_schema, set()
+
+    def check_once(schema: Any) -> None:
+        if schema["version_hash"] not in checked:
+            check(schema)
+            checked.add(schema["version_hash"])
+
+    utils.validate_stored_schema = check_once
+    gc.set_threshold(20_000, 20, 50)  # else a tenth of a load is looking for rubbish
     begin = Load.__init__
 
     def look_often(self: Load, *args: Any, **kwargs: Any) -> None:
