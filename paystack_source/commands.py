@@ -9,7 +9,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.settings import SANDBOX
+from paystack_source.settings import DATASET, SANDBOX, dataset_of
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -21,9 +21,10 @@ _Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on 
 
 _WHERE: Final[_Switches] = (
     ("sandbox", "--sandbox", False),
+    ("account", "--account", None),
     ("no_copy", "--no-copy", False),
     ("destination", "--destination", "duckdb"),
-    ("dataset", "--dataset", "paystack"),
+    ("dataset", "--dataset", DATASET),
 )
 _SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
 _RULES: Final[_Switches] = (
@@ -86,10 +87,15 @@ def where_chosen(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
 
 
 def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (see `warehouse.locations`)."""
+    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (see `warehouse.locations`).
+
+    The dataset of the account is not typed.
+    """
     named = {
         name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
     }
+    if named.get("dataset") == dataset_of(chosen.get("account")):
+        named["dataset"] = DATASET
     return {**chosen, **named}
 
 

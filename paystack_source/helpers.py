@@ -30,11 +30,12 @@ from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, outcome_cells
 from paystack_source.bulk.run.results import may_be_fed_back, row_results
 from paystack_source.bulk.run.runner import StopRules
-from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import where_chosen
 from paystack_source.progress import Progress, Silent
+from paystack_source.settings import dataset_of
 from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
 
@@ -194,6 +195,7 @@ class Settings(TypedDict, total=False):
     """What every helper takes, by keyword.
 
     client: a `PaystackClient`; or `secret_key` and `base_url`. Default: what the environment and `.dlt` say.
+    account_name: the account with the key in `[sources.paystack.accounts.NAME]`; then the dataset is `paystack_NAME`.
     confirm: the number of rows that would be sent, which a live run above the thresholds needs.
     leave_out_problems: True plans the good rows; the others are written into a file to correct, which a warning names.
     copy: what to compare with: a frame of customers, or False for nothing. Default: the warehouse copy, if there
@@ -203,7 +205,7 @@ class Settings(TypedDict, total=False):
     canary, canary_share: send so many rows first, and stop if a larger share of them fails. Default: 0, 0.0.
     quota_share: how much of the quota the run may take, above 0 to 1. Default: 1.0.
     progress: False shows no bar.
-    results_folder: where the run is kept. Default: `paystack_results`.
+    results_folder: where the run is kept. Default: `paystack_results`, with a name `paystack_results_NAME`.
 
     A helper raises `ConfigError` for a bad input or a refused plan, and then nothing was sent. A run that was
     stopped, even by Paystack, comes back with `summary["stopped"]`.
@@ -212,6 +214,7 @@ class Settings(TypedDict, total=False):
     client: PaystackClient
     secret_key: str | SecretKey
     base_url: str
+    account_name: str
     confirm: int
     leave_out_problems: bool
     copy: Any
@@ -382,22 +385,24 @@ def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
 @contextlib.contextmanager
 def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]:
     """The service of one call, with the caller's client or one of its own."""
+    account = settings.get("account_name")
     with contextlib.ExitStack() as stack:
         client = settings.get("client")
         if client is None:
             client = stack.enter_context(
                 PaystackClient(
                     settings.get("secret_key"),
+                    account_name=account,
                     base_url=settings.get("base_url"),
                     quota_share=settings.get("quota_share", 1.0),
                     operations=reach(operation),
                 )
             )
         given = settings.get("copy")
-        place = WriteBack(settings.get("destination", "duckdb"), settings.get("dataset", "paystack"))
+        place = WriteBack(settings.get("destination", "duckdb"), settings.get("dataset", dataset_of(account)))
         yield BulkService(
             client,
-            Runs(settings.get("results_folder")),
+            Runs(settings.get("results_folder", results_folder(account))),
             FrameConsole(settings, client.mode),
             warehouse=place if given is None else None,
             records="destination" in settings or (given is None and place.find_copy() is not None),
@@ -414,7 +419,13 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
         refresh=settings.get("refresh", "auto"),
         leave_out_problems=settings.get("leave_out_problems", False),
         quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
-        switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
+        switches=where_chosen(
+            {
+                **settings,
+                "account": settings.get("account_name"),
+                "no_copy": settings.get("copy") is not None,
+            }
+        ),
         **planning,
     )
 

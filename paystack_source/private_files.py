@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, BinaryIO
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Collection, Iterator
     from pathlib import Path
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
@@ -46,20 +46,20 @@ def private_folder(path: Path) -> None:
     check_private(path)
 
 
-def check_private(folder: Path) -> None:
-    """Raise `ConfigError` if the folder belongs to another user, or if others may write into it (not on Windows)."""
-    if os.name == "nt" or not folder.exists():
+def check_private(path: Path, what: str = "folder", *, owners: Collection[int] = ()) -> None:
+    """Raise `ConfigError` if it belongs to another user, but `owners`, or if others may write into it (not on Windows)."""
+    if os.name == "nt" or not path.exists():
         return
-    about = folder.stat()
-    if about.st_uid != os.geteuid():
+    about = path.stat()
+    if about.st_uid not in {os.geteuid(), *owners}:
         raise ConfigError(
-            f"The folder {folder} belongs to another user, who could have planted what is in it.",
-            advice="Work in a folder of your own.",
+            f"The {what} {path} belongs to another user, who could have planted what is in it.",
+            advice=f"Work in a folder of your own, or look at what is there. Then: chown {os.geteuid()} {path}",
         )
     if about.st_mode & _WRITABLE_BY_OTHERS:
         raise ConfigError(
-            f"Other users may write into the folder {folder}, so they could have planted what is in it.",
-            advice=f"Look at what it holds. Then: chmod go-w {folder}",
+            f"Other users may write into the {what} {path}, so they could have planted what is in it.",
+            advice=f"Look at what it holds. Then: chmod go-w {path}",
         )
 
 

@@ -4,15 +4,27 @@ Each is looked up in this order: the argument, the environment (``SOURCES__PAYST
 ``PAYSTACK_SECRET_KEY``), and dlt's own providers (``.dlt/secrets.toml`` and ``.dlt/config.toml``, section
 ``[sources.paystack]``). The environment wins over files: a file that somebody left in the working folder must not
 choose the account. No ``.dlt`` folder is needed, and dlt is imported only if the environment has no value.
+
+Several accounts have a section each, ``[sources.paystack.accounts.NAME]``. The key of a section is never that of
+another one. The base URL and the quota are taken from ``[sources.paystack]`` where the section has none of its own.
 """
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import os
+import re
+from dataclasses import dataclass, field
 from importlib import metadata
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.errors import ConfigError
+from paystack_source.private_files import check_private
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
 
 BASE_URL = "https://api.paystack.co"
 QUOTA_BY_MODE: dict[str, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
@@ -25,8 +37,22 @@ BASE_URL_NAME = "SOURCES__PAYSTACK__BASE_URL"
 QUOTA_NAME = "SOURCES__PAYSTACK__QUOTA"
 PLAIN_KEY_NAME = "PAYSTACK_SECRET_KEY"
 
+SECTION: Final = "sources.paystack"
+"""The section of dlt's configuration with the settings of the one account, and what all accounts have in common."""
+
+DATASET: Final = "paystack"
+AN_ARGUMENT: Final = "an argument"
+"""The source of a key that somebody's program gives."""
+
+ALL: Final = "all"
+"""The word for all accounts: it is no account's name."""
+
+_ACCOUNTS: Final = f"{SECTION}.accounts."
+_NAME: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
+_LONGEST: Final = 40  # PostgreSQL takes 63 characters for a schema, and dlt adds `_staging`
+
 WHERE_THE_KEY_IS_LOOKED_FOR = (
-    f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [sources.paystack] in .dlt/secrets.toml."
+    f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [{SECTION}] in .dlt/secrets.toml."
 )
 
 
@@ -39,22 +65,112 @@ def installed_version() -> str:
         return "unknown"
 
 
-def find_key() -> str:
-    """The text of the secret key, not checked. Raises :class:`ConfigError` that says where it was looked for."""
-    text = _in_environment(KEY_NAME) or os.environ.get(PLAIN_KEY_NAME) or _told_to_dlt(KEY_NAME, secret=True)
-    if text is None:
-        raise ConfigError("There is no Paystack key", advice=WHERE_THE_KEY_IS_LOOKED_FOR)
-    return text
+# -- accounts ---------------------------------------------------------------------------------------------------------
 
 
-def find_base_url(given: str | None = None) -> str:
+def dataset_of(account: str | None) -> str:
+    """The dataset of an account's copy, unless another one is named."""
+    return f"{DATASET}_{account}" if account else DATASET
+
+
+def section_of(account: str | None) -> str:
+    """The section with the settings of an account. Raises :class:`ConfigError` for what can be no account's name."""
+    if account is None:
+        return SECTION
+    if not _NAME.fullmatch(account) or len(account) > _LONGEST:
+        raise ConfigError(
+            f"This is no name for an account: {account[:_LONGEST]!r}",
+            advice="Small letters, digits and single underscores make a name: it is a part of the dataset's.",
+        )
+    if f"_{account}".endswith(SANDBOX) or account == ALL:
+        raise ConfigError(
+            f"{account!r} cannot be the name of an account: {dataset_of(account)} has another meaning",
+            advice="Give its section another name.",
+        )
+    return f"{_ACCOUNTS}{account}"
+
+
+def account_of(section: str) -> str | None:
+    """The account whose section this is; None for any other section."""
+    return section.removeprefix(_ACCOUNTS) if section.startswith(_ACCOUNTS) else None
+
+
+def known_accounts() -> list[str]:
+    """The names of the sections of accounts, in the environment and in dlt's files."""
+    prefix = _variable(_ACCOUNTS, "")
+    named = (re.fullmatch(rf"{prefix}(\w+?)__[A-Z]+(_[A-Z]+)*", name) for name in os.environ)
+    found = {match[1].lower() for match in named if match}
+    for provider in _providers():
+        table = provider.get_value("accounts", dict, None, *SECTION.split("."))[0]
+        if isinstance(table, dict):
+            found |= {str(name) for name, settings in table.items() if isinstance(settings, dict)}
+    return sorted(found)
+
+
+# -- what is looked up ------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True, slots=True)
+class FoundKey:
+    """The text of a key, not checked, and where it was found: the name of a variable, or the path of a file."""
+
+    text: str = field(repr=False)
+    source: str
+
+
+def find_key(section: str = SECTION, given: str | None = None) -> FoundKey:
+    """The key of a section.
+
+    `given` is what dlt found, or what somebody gave to dlt as an argument: only the latter wins over the environment.
+
+    Raises:
+        ConfigError: There is no key in this section, or the file that it is in can be written by others.
+
+    """
+    variables = [_variable(section, "secret_key")]
+    text = _in_environment(variables[0])
+    if text is None and section == SECTION:
+        variables.append(PLAIN_KEY_NAME)
+        text = os.environ.get(PLAIN_KEY_NAME) or None
+    if given is None and text is not None:
+        return FoundKey(text, variables[-1])
+    stored = _told_to_dlt(f"{section}.secret_key", secret=True)
+    if given is not None and given not in {text, stored and stored[0]}:
+        return FoundKey(given, AN_ARGUMENT)
+    if text is not None:
+        return FoundKey(text, variables[-1])
+    if stored is None:
+        raise _missing_key(section)
+    try:
+        _require_own(stored[1])
+    except ConfigError:
+        del stored, given  # or a traceback with locals would show them
+        raise
+    return FoundKey(stored[0], str(stored[1]))
+
+
+def _missing_key(section: str) -> ConfigError:
+    if section == SECTION:
+        return ConfigError("There is no Paystack key", advice=WHERE_THE_KEY_IS_LOOKED_FOR)
+    account = account_of(section)
+    advice = f"Set {_variable(section, 'secret_key')}, or secret_key under [{section}] in .dlt/secrets.toml."
+    if account is None:
+        return ConfigError(f"There is no Paystack key in the section {section}", advice=advice)
+    known = known_accounts()
+    advice += f" Accounts that have a section: {', '.join(known) or 'none'}."
+    if account in known:
+        return ConfigError(f"There is no Paystack key in the section {section}", advice=advice)
+    return ConfigError(f"There is no account {account}: nothing sets {section}", advice=advice)
+
+
+def find_base_url(given: str | None = None, section: str = SECTION) -> str:
     """The base URL; which ones are allowed is checked where it is used."""
-    return given or _look_up(BASE_URL_NAME) or BASE_URL
+    return given or _look_up("base_url", section) or BASE_URL
 
 
-def find_quota(given: int | str | None = None) -> int | None:
+def find_quota(given: int | str | None = None, section: str = SECTION) -> int | None:
     """Requests per 60 s and endpoint: 0 for no limit of our own, None for the default of the key's mode."""
-    value = _look_up(QUOTA_NAME) if given is None else given
+    value = _look_up("quota", section) if given is None else given
     if value is None or value == "":
         return None
     text = str(value).strip()
@@ -66,8 +182,20 @@ def find_quota(given: int | str | None = None) -> int | None:
     return int(text)
 
 
-def _look_up(name: str) -> str | None:
-    return _in_environment(name) or _told_to_dlt(name)
+def _look_up(name: str, section: str) -> str | None:
+    """A setting of this section, or else of the general one. The environment wins over the files of both."""
+    sections = dict.fromkeys((section, SECTION))
+    for each in sections:
+        if value := _in_environment(_variable(each, name)):
+            return value
+    for each in sections:
+        if found := _told_to_dlt(f"{each}.{name}"):
+            return found[0]
+    return None
+
+
+def _variable(section: str, name: str) -> str:
+    return f"{section}.{name}".replace("..", ".").replace(".", "__").upper()
 
 
 def _in_environment(name: str) -> str | None:
@@ -75,13 +203,58 @@ def _in_environment(name: str) -> str | None:
     return value if value is not None and value.strip() else None
 
 
-def _told_to_dlt(name: str, *, secret: bool = False) -> str | None:
+# -- dlt's files ------------------------------------------------------------------------------------------------------
+
+
+def _providers() -> Iterable[Any]:
+    import dlt  # noqa: PLC0415  # takes a second, and most callers have the environment set
+
+    return dlt.secrets.config_providers
+
+
+def _told_to_dlt(path: str, *, secret: bool = False) -> tuple[str, Path] | None:
+    """What dlt knows under this path, and the file that it is in; a relative path is the name of another provider."""
     import dlt  # noqa: PLC0415  # takes a second, and most callers have the environment set
     from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
 
-    path = name.lower().replace("__", ".")
-    try:
-        found: object = (dlt.secrets if secret else dlt.config).get(path)
-    except ConfigurationException:
-        found = None
-    return None if found is None else str(found)
+    accessor: Any = dlt.secrets if secret else dlt.config
+    *sections, key = path.split(".")
+    for provider in accessor.config_providers:
+        try:
+            found = provider.get_value(key, accessor.default_type, None, *sections)[0]
+        except ConfigurationException:
+            continue
+        if found is not None:
+            return str(found), _file_of(provider, key, sections)
+    return None
+
+
+def _file_of(provider: Any, key: str, sections: list[str]) -> Path:  # noqa: ANN401  # dlt's, or a plug-in's
+    """The file that a provider read a value from."""
+    files = [Path(each).absolute() for each in getattr(provider, "present_locations", ())]
+    if not files:
+        return Path(provider.name)
+    # dlt merges the file of its own folder under that of the working folder, and marks what is from there.
+    of_dlt = provider.get_value_location(key, None, *sections).startswith("global:")
+    return files[-1] if of_dlt else files[0]
+
+
+def require_own_dlt_folder() -> None:
+    """Raise :class:`ConfigError` if the folder that dlt falls back to is not ours alone.
+
+    Without a home that can be written it is one that everybody can make. Its settings would say whose customers are
+    read, and where they are loaded.
+    """
+    import dlt  # noqa: PLC0415  # takes a second
+
+    folder = Path(dlt.current.run_context().global_dir)
+    if any((folder / name).exists() for name in ("secrets.toml", "config.toml")):
+        check_private(folder)
+
+
+def _require_own(file: Path) -> None:
+    """Raise :class:`ConfigError` if others can write this file. It may be root's."""
+    with contextlib.suppress(FileNotFoundError):  # it was read from somewhere that is no file
+        # A container's root works in a folder of the host, whose files are of its owner.
+        root = os.name != "nt" and os.geteuid() == 0
+        check_private(file, "file", owners={file.parent.stat().st_uid} if root else {0})

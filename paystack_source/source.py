@@ -30,8 +30,9 @@ from dlt.common import logger
 from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.errors import ConfigError
+from paystack_source.api.keys import SecretKey
 from paystack_source.extract.windows import bounds
+from paystack_source.settings import account_of
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.warehouse.dlt_quirks import current_section
@@ -94,7 +95,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """
     PLAIN_RUNS.sources_made = True
     with retry_is_useless():
-        connect = _connection(_key(secret_key), base_url=base_url, quota=quota, quota_share=quota_share)
+        connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
         given = bounds(start, end)
     copying = functools.partial(
         _copying,
@@ -108,25 +109,17 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     return resources(copying, history=history) + more
 
 
-def _key(found: str | None) -> str | None:
-    """The key that dlt found.
-
-    A clone with a section of its own does not get the key of another one, as `PaystackClient` would find it: another
-    account's customers would come into its dataset.
-    """
-    section = current_section()
-    if found is None and section != "paystack":
-        raise ConfigError(
-            f"There is no Paystack key in the section sources.{section}",
-            advice=f"Set SOURCES__{section.upper()}__SECRET_KEY, or secret_key under [sources.{section}] in "
-            ".dlt/secrets.toml.",
-        )
-    return found
-
-
 def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[..., PaystackClient]:  # noqa: ANN401
-    """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline."""
-    with PaystackClient(secret_key, base_url=base_url, read_only=True, **limits) as checked:
+    """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline.
+
+    A clone with a section of its own gets the key of no other one, as `PaystackClient` would find it: another account's
+    customers would come into its dataset.
+    """
+    section = f"sources.{current_section()}"
+    key = SecretKey.find(section, secret_key)
+    del secret_key
+    limits |= {"account_name": account_of(section)}
+    with PaystackClient(key, base_url=base_url, read_only=True, **limits) as checked:
         return functools.partial(
             PaystackClient, checked.key, base_url=checked.base_url, read_only=True, **limits
         )

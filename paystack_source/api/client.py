@@ -56,12 +56,13 @@ class Stats:
 class PaystackClient:
     """Paystack's customer operations.
 
-    ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). ``quota`` is requests per 60 s
-    and endpoint: None for the default of the key's mode (live 600, test 100), which the server's headers
-    correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our own, so that
-    only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes, above 0 to
-    1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this client can
-    reach. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
+    ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). ``account_name``: key, base URL and
+    quota are those of the section ``[sources.paystack.accounts.NAME]``, and the key is of no other one. ``quota``
+    is requests per 60 s and endpoint: None for the default of the key's mode (live 600, test 100), which the
+    server's headers correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our
+    own, so that only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes,
+    above 0 to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this
+    client can reach. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
     ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or backoff.
 
     Every method raises a :class:`~paystack_source.errors.PaystackError`; see ``docs/errors.md``. The
@@ -73,6 +74,7 @@ class PaystackClient:
         self,
         secret_key: str | SecretKey | None = None,
         *,
+        account_name: str | None = None,
         base_url: str | None = None,
         quota: int | None = None,
         quota_share: float = 1.0,
@@ -86,13 +88,14 @@ class PaystackClient:
         clock: Clock | None = None,
         random: Random | None = None,
     ) -> None:
-        self.key = SecretKey.parse(settings.find_key() if secret_key is None else secret_key)
-        self.base_url = check_host(settings.find_base_url(base_url), self.key)
+        section = settings.section_of(account_name)
+        self.key = SecretKey.find(section) if secret_key is None else SecretKey.parse(secret_key)
+        self.base_url = check_host(settings.find_base_url(base_url, section), self.key)
         if not 0.0 < quota_share <= 1.0:
             raise ConfigError("quota_share must be above 0 and at most 1")
         if max_in_flight < 1:
             raise ConfigError("max_in_flight must be at least 1")
-        cap = settings.find_quota(quota)
+        cap = settings.find_quota(quota, section)
         limit = None if cap == 0 else cap or settings.QUOTA_BY_MODE[self.key.mode]
         clock = clock or Clock()
         self._quota = Quota(lambda: Budget(limit, cap=cap, share=quota_share, window=window), clock, on_wait)

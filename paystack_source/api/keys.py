@@ -11,6 +11,7 @@ import hashlib
 import re
 from typing import Literal, NoReturn, cast
 
+from paystack_source import settings
 from paystack_source.errors import ConfigError
 
 Mode = Literal["live", "test"]
@@ -23,28 +24,45 @@ _GENUINE = re.compile(r"sk_(test|live)_[A-Za-z0-9]{32,64}")
 class SecretKey:
     """A Paystack secret key whose text only :meth:`reveal` gives out."""
 
-    __slots__ = ("__text", "fingerprint", "mode")
+    __slots__ = ("__text", "fingerprint", "mode", "source")
     __text: str
     mode: Mode
     fingerprint: str
+    source: str
+    """Where it was found: the name of an environment variable, the path of a file, or `an argument`."""
 
-    def __init__(self, text: str) -> None:
+    def __init__(self, text: str, source: str = settings.AN_ARGUMENT) -> None:
         self.__text = text
+        self.source = source
         self.mode = cast("Mode", text[3:7])
         self.fingerprint = hashlib.blake2b(
             text.encode(), digest_size=4, person=b"paystack-source"
         ).hexdigest()
 
     @classmethod
-    def parse(cls, text: str | SecretKey | None) -> SecretKey:
+    def parse(cls, text: str | SecretKey | None, source: str = settings.AN_ARGUMENT) -> SecretKey:
         """Check the shape of a key. Raises :class:`ConfigError` with advice, never with the text."""
         if isinstance(text, SecretKey):
             return text
         problem = _problem(text)
         if problem is None:
-            return cls(cast("str", text))
+            return cls(cast("str", text), source)
         del text  # or a traceback with locals would show it
-        raise ConfigError(*problem[:1], advice=problem[1])
+        where = "" if source == settings.AN_ARGUMENT else f" It is from {source}."
+        raise ConfigError(*problem[:1], advice=f"{problem[1].rstrip('.')}.{where}")
+
+    @classmethod
+    def find(cls, section: str = settings.SECTION, given: str | None = None) -> SecretKey:
+        """The key of a section of the settings: see :func:`paystack_source.settings.find_key`."""
+        found = settings.find_key(section, given)
+        text, source = found.text, found.source
+        del found, given
+        return cls.parse(text, source)
+
+    @property
+    def provenance(self) -> dict[str, str]:
+        """Where it came from, and which one it is, as fields of a run."""
+        return {"key_source": self.source, "key_fingerprint": self.fingerprint}
 
     def reveal(self) -> str:
         """The key itself, for the Authorization header and nothing else."""

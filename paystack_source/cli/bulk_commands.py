@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.api.keys import SecretKey
 from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
@@ -37,11 +38,10 @@ from paystack_source.bulk.plan.review import check_page, write_review
 from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules
-from paystack_source.bulk.run.runs import RESULTS_FOLDER, Runs, new_run_id, utc
+from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
-from paystack_source.settings import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -264,13 +264,15 @@ def bulk_command(
         if chosen["sandbox"]:
             from paystack_source.sandbox.demo import open_sandbox, state_path  # noqa: PLC0415  an extra of the package
 
-            sandbox = stack.enter_context(open_sandbox())
-            key, url, server = sandbox.secret_key, sandbox.url, str(state_path().resolve())
+            sandbox = stack.enter_context(open_sandbox(account=chosen["account"]))
+            key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
+            server = str(state_path(chosen["account"]).resolve())
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
         console = TerminalConsole(terminal, chosen)
         client = stack.enter_context(
             PaystackClient(
                 key,
+                account_name=chosen["account"],
                 base_url=url,
                 quota_share=chosen.get("quota_share", 1.0),
                 operations=reach(writes),
@@ -278,6 +280,7 @@ def bulk_command(
             )
         )
         console.mode = client.mode
+        terminal.use(client.key)
         given = chosen.get("recheck")
         age = chosen.get("max_age")
         service = BulkService(
@@ -361,8 +364,8 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
 
 
 def runs_of(chosen: dict[str, Any]) -> Runs:
-    """The runs that this command looks at: those of the sandbox have a folder of their own."""
-    return Runs(f"{RESULTS_FOLDER}{SANDBOX}" if chosen["sandbox"] else RESULTS_FOLDER)
+    """The runs that this command looks at: those of an account, and of the sandbox, have a folder of their own."""
+    return Runs(results_folder(chosen["account"], sandbox=chosen["sandbox"]))
 
 
 def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:

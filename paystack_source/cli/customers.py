@@ -11,14 +11,19 @@ import contextlib
 import gc
 import os
 import uuid
-from typing import TYPE_CHECKING, Any
+from dataclasses import replace
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from paystack_source.cli.terminal import Terminal, examples, location, options
+from paystack_source.cli.location import location
+from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.warehouse.locations import DUCKDB
+from paystack_source.failures import explain
+from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
+from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +33,23 @@ if TYPE_CHECKING:
     from paystack_source.warehouse.sync import CopyReport
 
 THIS = called("customers")
+Summary: TypeAlias = tuple[str, list[tuple[str, object]], dict[str, Any], list[str]]
+
+WORSE = (
+    ExitCode.OK,
+    ExitCode.UNEXPECTED,
+    ExitCode.ROWS_FAILED,
+    ExitCode.UNPROVEN,
+    ExitCode.USAGE,
+    ExitCode.REFUSED,
+)
+"""From done to what needs a person at once: `--account all` ends with the worst code of its accounts."""
+
+SUMMED = (
+    "rows_seen", "rows_new", "rows_refreshed", "rows_loaded", "api_total", "warehouse_total",
+    "requests", "retries", "rate_limited", "seconds",
+)  # fmt: skip
+"""What `--account all` adds up."""
 
 
 @click.command(
@@ -37,7 +59,9 @@ THIS = called("customers")
         f"{THIS} --destination postgres --refresh-budget 600 --json",
     )
 )
-@location(destination="Where to, as dlt calls it.", dataset="Dataset (schema) of the copy.")
+@location(
+    destination="Where to, as dlt calls it.", dataset="Dataset (schema) of the copy.", all_accounts=True
+)
 @click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
 @click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
@@ -64,6 +88,15 @@ THIS = called("customers")
 @options
 def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
     """Copy Paystack's customers, and prove that none is missing."""
+    if chosen["account"] == ALL:
+        return copy_all(terminal, chosen)
+    code, summary = copy(terminal, chosen)
+    terminal.finish(*summary)
+    return code
+
+
+def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, Summary]:
+    """Copy the customers of one account."""
     # dlt takes a second to import: the command line is checked before.
     from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
 
@@ -71,7 +104,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
     gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
-        paystack(chosen, progress) as client,
+        paystack(terminal, chosen, progress) as client,
     ):
 
         def read(rows: int) -> None:
@@ -93,14 +126,79 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
             on_rows=read,
             on_total=lambda total: progress.update(total=total),
         )
-    show(terminal, report, str(pipeline.destination_client().config), chosen)
-    return ExitCode.OK if report.complete else ExitCode.UNPROVEN
+    view = chosen["account"] and with_all_accounts(terminal, pipeline, chosen["account"])
+    code = ExitCode.OK if report.complete else ExitCode.UNPROVEN
+    return code, summary(terminal, report, str(pipeline.destination_client().config), chosen, view)
+
+
+def with_all_accounts(terminal: Terminal, pipeline: Any, account: str) -> str | None:  # noqa: ANN401  # dlt's
+    """The view over all accounts, made anew. The copy is complete without it."""
+    from paystack_source.warehouse.all_accounts import VIEW, refresh_all_customers  # noqa: PLC0415
+
+    try:
+        return refresh_all_customers(pipeline, account)
+    except Exception as error:  # noqa: BLE001  # it is made again by the next run
+        terminal.warn(f"The view {VIEW} could not be made anew: {explain(error).message}")
+        return None
+
+
+def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
+    """Copy one account after the other. One that fails does not keep the others from being copied."""
+    names = known_accounts()
+    if not names:
+        raise UsageError(
+            "There are no accounts.",
+            f"Give each a key of its own: secret_key under [{SECTION}.accounts.NAME].",
+        )
+    common, results = terminal.context, {}
+    worst: int = ExitCode.OK
+    for name in names:
+        own = {**chosen, "account": name}
+        place = chosen["destination"], dataset_of(name)
+        own["destination"], own["dataset"] = of_sandbox(*place) if chosen["sandbox"] else place
+        terminal.context = replace(common, account_name=name, dataset=place[1], started_at=datetime.now(UTC))
+        try:
+            code, (title, facts, result, then) = copy(terminal, own)
+            terminal.print_summary(f"{name}: {title}", facts, then)
+        except Exception as error:
+            if explain(error).exit_code == ExitCode.INTERRUPTED:
+                raise
+            code, result = terminal.report(error)
+        results[name] = result
+        worst = max(worst, code, key=WORSE.index)
+    terminal.context = common
+    terminal.finish(*total(results, worst, chosen))
+    return worst
+
+
+def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]) -> Summary:
+    """What all accounts come to."""
+    sums = {name: round(sum(result.get(name) or 0 for result in results.values()), 2) for name in SUMMED}
+    failed = [name for name, result in results.items() if result["status"] != "complete"]
+    done = len(results) - len(failed)
+    facts: list[tuple[str, object]] = [
+        ("complete", f"{done:,} of {len(results):,} accounts"),
+        ("customers", f"{sums['warehouse_total']:,}"),
+        ("requests", f"{sums['requests']:,}"),
+    ]
+    facts += [("NOT COMPLETE", f"{name}: {results[name].get('message') or 'not proven'}") for name in failed]
+    title = "All accounts" if failed else "Complete: every customer of every account is here"
+    result = {
+        "status": "incomplete" if failed else "complete",
+        "exit_code": worst,
+        "accounts": results,
+        "total": sums,
+    }
+    question = '"select account_name, count(*) as customers from all_customers group by 1"'
+    then = [command("query", chosen, question)] if chosen["destination"] in DUCKDB and done else []
+    return title, facts, result, then
 
 
 @contextlib.contextmanager
-def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
+def paystack(terminal: Terminal, chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
     """The client for this run, of the sandbox if that was asked for."""
     from paystack_source.api.client import PaystackClient  # noqa: PLC0415
+    from paystack_source.api.keys import SecretKey  # noqa: PLC0415
 
     with contextlib.ExitStack() as stack:
         key, url = None, None
@@ -108,18 +206,25 @@ def paystack(chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackCli
             from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
 
             customers = sandbox_customers(DEMO_CUSTOMERS)
-            sandbox = stack.enter_context(open_sandbox(customers))
-            key, url = sandbox.secret_key, sandbox.url
+            sandbox = stack.enter_context(open_sandbox(customers, account=chosen["account"]))
+            key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
             chosen["from"] = sandbox.describe()
 
         def waits(seconds: float, _endpoint: str, reason: str) -> None:
             progress.note(f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})" if seconds >= 1 else "")
 
-        yield stack.enter_context(
+        client = stack.enter_context(
             PaystackClient(
-                key, base_url=url, quota_share=chosen["quota_share"], read_only=True, on_wait=waits
+                key,
+                account_name=chosen["account"],
+                base_url=url,
+                quota_share=chosen["quota_share"],
+                read_only=True,
+                on_wait=waits,
             )
         )
+        terminal.use(client.key)
+        yield client
 
 
 def sandbox_customers(default: int) -> int:
@@ -132,8 +237,10 @@ def sandbox_customers(default: int) -> int:
     return int(text)
 
 
-def show(terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any]) -> None:
-    """The closing table."""
+def summary(
+    terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any], view: str | None
+) -> Summary:
+    """The closing table: title, facts, the object for --json, and what to do next."""
     table = f"{chosen['dataset']}.customers"
     rows: list[tuple[str, object]] = [
         ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
@@ -156,6 +263,8 @@ def show(terminal: Terminal, report: CopyReport, location_shown: str, chosen: di
     if report.details is not None:
         waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
         rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
+    if view:
+        rows.append(("all accounts", view))
     if report.rows_missing:
         rows.insert(-3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
     for entry in report.unproven:
@@ -165,7 +274,7 @@ def show(terminal: Terminal, report: CopyReport, location_shown: str, chosen: di
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
     query = command("query", chosen, question)
     result = report.as_json() | terminal.context.as_json() | {"sandbox": chosen["sandbox"]}
-    terminal.finish(title, rows, result, [query] if chosen["destination"] in DUCKDB else [])
+    return title, rows, result, [query] if chosen["destination"] in DUCKDB else []
 
 
 def counts(total: int | None) -> str:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
+from paystack_source.settings import dataset_of
 from paystack_source.values import UNSEEN
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-DATASET: Final = "paystack"
 FORMATS: Final = ("text", "json")
 
 
@@ -27,14 +27,19 @@ class RunContext:
     destination: str | None = None
     dataset: str | None = None
     sandbox: bool = False
+    account_name: str | None = None
+    key: dict[str, str] = field(default_factory=dict)
+    """Where the key came from, and which one it is: see `SecretKey.provenance`."""
 
     @classmethod
     def of_words(cls, words: Sequence[str]) -> RunContext:
         """What the command line says, before click has read it, or if click refuses it."""
+        account = value_of(words, "--account")
         return cls(
             destination=value_of(words, "--destination") or DUCKDB[0],
-            dataset=value_of(words, "--dataset") or DATASET,
+            dataset=value_of(words, "--dataset") or dataset_of(account),
             sandbox="--sandbox" in words,
+            account_name=account,
         )
 
     def as_json(self) -> dict[str, Any]:
@@ -44,7 +49,12 @@ class RunContext:
             "run_id": self.run_id,
             "destination": self.destination,
             "dataset": self.dataset,
+            **self.whose(),
         }
+
+    def whose(self) -> dict[str, Any]:
+        """Under which name the account was asked for, if under one, and with which key, once that was found."""
+        return ({"account_name": self.account_name} if self.account_name else {}) | self.key
 
     def line(self, level: str, message: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # whatever JSON holds
         """One line of the log."""
@@ -55,6 +65,7 @@ class RunContext:
             "dataset": self.dataset,
             "destination": self.destination,
             **({"sandbox": True} if self.sandbox else {}),
+            **({"account_name": self.account_name} if self.account_name else {}),
             "message": message,
             **more,
         }

@@ -16,16 +16,12 @@ import duckdb
 import msgspec
 
 from paystack_source.bulk.input.csv_file import row_writer
-from paystack_source.cli.terminal import (
-    Terminal,
-    examples,
-    location,
-    options,
-    write_utf8,
-)
+from paystack_source.cli.location import location
+from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.progress import reader_may_leave
+from paystack_source.settings import ALL, dataset_of
 from paystack_source.values import quoted_name, visible
 from paystack_source.warehouse.locations import duckdb_file
 
@@ -40,12 +36,15 @@ DATASETS = """
 """
 TABLES = """
     select table_name, column_count from duckdb_tables()
-    where schema_name = current_schema() and not starts_with(table_name, '_dlt') order by 1
+    where schema_name = current_schema() and not starts_with(table_name, '_dlt')
+    union all select view_name, column_count from duckdb_views()
+    where schema_name = current_schema() and not internal order by 1
 """
 SAMPLE = """
     select customer_code, email, first_name, last_name, phone, risk_action, created_at
     from customers order by created_at desc limit 5
 """
+OF_ALL = "select account_name, count(*) as customers from all_customers group by 1 order by 1"
 
 
 @click.command(
@@ -55,7 +54,7 @@ SAMPLE = """
     )
 )
 @click.argument("sql", required=False)
-@location(dataset="Dataset of the copy: its tables need no more than their names.")
+@location(dataset="Dataset of the copy: its tables need no more than their names.", all_accounts=True)
 @click.option("--database", type=click.Path(path_type=Path), help="Another DuckDB file than the copy's.")
 @click.option("--csv", "as_csv", is_flag=True, help="All rows as CSV on standard output.")
 @options
@@ -74,8 +73,10 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
             else:
                 title = f"What the dataset {chosen['dataset']} in {path} holds"
                 show(terminal, title, *overview(connection), as_csv=as_csv)
-                columns, rows = answer(connection, SAMPLE)
-                show(terminal, "The newest customers", columns, rows, as_csv=as_csv)
+                whose = chosen["account"] == ALL
+                columns, rows = answer(connection, OF_ALL if whose else SAMPLE)
+                title = "All accounts" if whose else "The newest customers"
+                show(terminal, title, columns, rows, as_csv=as_csv)
         except duckdb.PermissionException as error:
             raise UsageError("A question can read the copy, and no other file.") from error
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
@@ -98,8 +99,10 @@ def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     connection = duckdb.connect(str(path), read_only=True)
     connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
     connection.execute("set TimeZone = 'UTC'")
-    if chosen["dataset"] in dict(connection.execute(DATASETS).fetchall()):
-        connection.execute(f"set search_path = '{chosen['dataset']},main'")
+    there = dict(connection.execute(DATASETS).fetchall())
+    datasets = [name for name in dict.fromkeys((chosen["dataset"], dataset_of(ALL))) if name in there]
+    if datasets:
+        connection.execute(f"set search_path = '{','.join([*datasets, 'main'])}'")
     return connection
 
 
@@ -107,6 +110,8 @@ def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: d
     """What to do about a question that cannot be answered."""
     if "Table with name" not in str(error):
         return ""
+    if "all_customers" in str(error):
+        return f"Runs of {called('customers')} --account NAME make the view all_customers, over all accounts."
     copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
     if chosen["dataset"] in copies:
         look = command("query", chosen)

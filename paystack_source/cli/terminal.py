@@ -24,7 +24,6 @@ import contextlib
 import functools
 import io
 import os
-import re
 import signal
 import sys
 import threading
@@ -38,21 +37,19 @@ from rich.table import Table
 from rich.text import Text
 
 from paystack_source.cli.keyboard import keyboard
-from paystack_source.cli.log import DATASET, FORMATS, RunContext, as_text, value_of
+from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of
 from paystack_source.errors import ExitCode
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.progress import LogView, Progress, Silent, reader_may_leave
-from paystack_source.settings import SANDBOX
 from paystack_source.values import visible
-from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
+    from paystack_source.api.keys import SecretKey
 
 _MOMENT = 0.05
 _WIDTH = 160  # of what is no terminal
-_SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
 
 
 def clean(text: object) -> str:
@@ -79,6 +76,7 @@ class Terminal:
         self.json_output = json_output
         self.json_log = json_log
         self.quiet = quiet
+        self.traceback = False
         self.context = context or RunContext()
         self.stdin_is_data = False
         """Whether standard input is what the command reads, and so cannot answer a question."""
@@ -100,6 +98,18 @@ class Terminal:
         else:
             self._print(sys.stderr, Text.assemble(("warning: ", "yellow"), clean(text)))
 
+    def use(self, key: SecretKey) -> None:
+        """Says where the key of this run came from, and which one it is; `context` keeps it for the result."""
+        self.context.key = key.provenance
+        if not self.context.sandbox:
+            self.say(f"Key: {key} with the fingerprint {key.fingerprint}, from {key.source}")
+
+    def report(self, error: BaseException) -> tuple[int, dict[str, Any]]:
+        """Shows an error; the exit code, and the object for --json."""
+        failure = explain(error)
+        self.fail(failure, clean(masked_traceback(error)) if self.traceback else "")
+        return failure.exit_code, failure.as_json() | self.context.as_json() | failure.details
+
     def fail(self, failure: Failure, trace: str = "") -> None:
         """Shows an error: where it came from if that was asked for, what, then what to do."""
         interrupted = failure.exit_code == ExitCode.INTERRUPTED
@@ -111,8 +121,9 @@ class Terminal:
             return
         if trace:
             _write(sys.stderr, trace)
-        kind = "" if interrupted else "error: "
-        self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(failure.message)))
+        kind, name = "" if interrupted else "error: ", self.context.account_name
+        whose = f"{name}: " if name else ""
+        self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(f"{whose}{failure.message}")))
         if failure.advice:
             self._print(sys.stderr, Text(f"  {clean(failure.advice)}"))
 
@@ -185,7 +196,7 @@ class Terminal:
         """The closing table for people and, with --json, `result` for scripts."""
         self.print_summary(title, rows, next_commands)
         if self.json_output:
-            self.emit_json(result)
+            self.emit_json(self.context.whose() | result)
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
@@ -237,44 +248,6 @@ def examples(*lines: str) -> str:
     return "\n".join(["\b", "Examples:", *(f"  {line}" for line in lines)])
 
 
-def location(*, dataset: str, destination: str = "") -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """The options that say where the copy is: `--sandbox`, `--dataset` and, if it has a help, `--destination`.
-
-    With `--sandbox` the command gets the place of the sandbox's copy (see `warehouse.locations`). Datasets are taken as
-    dlt writes them: other names it would change without a word.
-    """
-
-    def named(_context: click.Context, _option: click.Parameter, value: str) -> str:
-        if value.endswith(SANDBOX):
-            raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
-        return value
-
-    def checked(context: click.Context, option: click.Parameter, value: str) -> str:
-        if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
-            raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
-        return named(context, option, value)
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        @functools.wraps(command)
-        def located(*args: object, sandbox: bool, dataset: str, **kwargs: Any) -> object:  # noqa: ANN401
-            place = kwargs.get("destination", DUCKDB[0]), dataset
-            context = _terminal().context
-            context.destination, context.dataset, context.sandbox = *place, sandbox
-            kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
-            return command(*args, sandbox=sandbox, **kwargs)
-
-        decorated = click.option(
-            "--dataset", default=DATASET, show_default=True, metavar="NAME", callback=checked, help=dataset
-        )(located)
-        if destination:
-            decorated = click.option(
-                "--destination", default=DUCKDB[0], show_default=True, callback=named, help=destination
-            )(decorated)
-        return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
-
-    return decorate
-
-
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
     """The switches all commands share; the command gets them as one argument, `terminal`."""
 
@@ -299,14 +272,14 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
     def with_terminal(
         *args: object, json_output: bool, log_format: str, quiet: bool, **kwargs: object
     ) -> object:
-        terminal = _terminal()
+        terminal = current_terminal()
         terminal.json_output, terminal.quiet, terminal.json_log = json_output, quiet, log_format == "json"
         return command(*args, terminal=terminal, **kwargs)
 
     return with_terminal
 
 
-def _terminal() -> Terminal:
+def current_terminal() -> Terminal:
     """The terminal of the command under way: `run` hands it over."""
     return click.get_current_context().ensure_object(Terminal)
 
@@ -323,6 +296,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
         json_log=value_of(args, "--log-format") == "json",
         context=RunContext.of_words(args),
     )
+    terminal.traceback = "--traceback" in args or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}
     _quiet_libraries()
     try:
         with _signals_interrupt():
@@ -336,17 +310,10 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     except GeneratorExit:
         raise
     except BaseException as error:  # noqa: BLE001  nothing may end in a raw traceback
-        return _report(terminal, error, show_traceback="--traceback" in args)
+        code, result = terminal.report(error)
+        if terminal.json_output:
+            terminal.emit_json(result)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
-
-
-def _report(terminal: Terminal, error: BaseException, *, show_traceback: bool) -> int:
-    failure = explain(error)
-    wanted = show_traceback or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}
-    terminal.fail(failure, clean(masked_traceback(error)) if wanted else "")
-    if terminal.json_output:
-        terminal.emit_json(failure.as_json() | terminal.context.as_json() | failure.details)
-    return failure.exit_code
 
 
 def _quiet_libraries() -> None:

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
 
 from paystack_source.sandbox.faults import Fault, parse_faults
+from paystack_source.sandbox.people import INTEGRATION
 
 TEST_KEY = "sk_test_sandbox"
 LIVE_KEY = "sk_live_sandbox"
@@ -100,6 +101,7 @@ class SandboxConfig:
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] | None = None  # None: asyncio.sleep
     seed: int = 1
+    integration: int = INTEGRATION  # whose customers a new state is filled with
 
     def __post_init__(self) -> None:
         for name, hint in get_type_hints(type(self)).items():

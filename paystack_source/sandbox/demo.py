@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import zlib
 from pathlib import Path
 
 from paystack_source.sandbox.local import Sandbox
@@ -11,14 +12,20 @@ STATE_NAME = "PAYSTACK_SANDBOX_STATE"
 DEMO_CUSTOMERS = 5_000
 
 
-def state_path() -> Path:
-    """Where the state is: `PAYSTACK_SANDBOX_STATE`, or `paystack_sandbox.sqlite` beside the DuckDB file."""
-    return Path(os.environ.get(STATE_NAME) or "paystack_sandbox.sqlite")
+def state_path(account: str | None = None) -> Path:
+    """Where the state is: `PAYSTACK_SANDBOX_STATE`, or `paystack_sandbox.sqlite` beside the DuckDB file.
+
+    Each account is an integration of its own, with a state of its own beside it: `paystack_sandbox_NAME.sqlite`.
+    """
+    path = Path(os.environ.get(STATE_NAME) or "paystack_sandbox.sqlite")
+    return path.with_stem(f"{path.stem}_{account}") if account else path
 
 
-def open_sandbox(customers: int = DEMO_CUSTOMERS) -> Sandbox:
+def open_sandbox(customers: int = DEMO_CUSTOMERS, *, account: str | None = None) -> Sandbox:
     """A sandbox nobody has to wait for, on that state; a context manager.
 
     `customers` are invented when the state is new. Raises `StateUnusableError` while another command has it.
     """
-    return Sandbox.for_demo(customers, state=state_path())
+    number = zlib.crc32((account or "").encode()) % 400_000
+    own = {"integration": 100_000 + number, "seed": number} if account else {}
+    return Sandbox.for_demo(customers, state=state_path(account), **own)

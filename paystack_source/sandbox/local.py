@@ -78,7 +78,12 @@ class Sandbox:
         """Fill or open the state and begin to listen; returns when requests are answered."""
         config = self._initial
         store = Store(
-            self._state, customers=self._customers, seed=config.seed, domain=config.mode, until=self._until
+            self._state,
+            customers=self._customers,
+            seed=config.seed,
+            domain=config.mode,
+            until=self._until,
+            integration=config.integration,
         )
         self._paystack = Paystack(store, config)
         try:

@@ -159,10 +159,13 @@ class Made:
 class People:
     """Makes customers one after another; ids go up, as Paystack's do."""
 
-    def __init__(self, seed: int | str, domain: str, last_id: int = FIRST_ID) -> None:
+    def __init__(
+        self, seed: int | str, domain: str, last_id: int = FIRST_ID, integration: int = INTEGRATION
+    ) -> None:
         # Repeatable data, no secret: an ordinary generator is what is wanted.
         self._random = random.Random(f"people:{seed}")  # noqa: S311
         self._domain = domain
+        self._integration = integration
         self._last_id = last_id
         self._days: dict[int, str] = {}
         self._regions = [(_names(first), _names(last), locals_.split()) for first, last, locals_ in _REGIONS]
@@ -212,7 +215,7 @@ class People:
         if chance() < _EDITED and until > created:
             updated = created + int(chance() * min(until - created, 200 * DAY))
         row = (
-            f'{{"integration":{INTEGRATION},"first_name":{first % filling},"last_name":{last % filling},'
+            f'{{"integration":{self._integration},"first_name":{first % filling},"last_name":{last % filling},'
             f'"email":"{email}","phone":{_PHONES[(pick >> 4) % 16] % filling},'
             f'"metadata":{_METADATA[(pick >> 12) % 32] % filling},"domain":"{self._domain}",'
             f'"customer_code":"{code}","risk_action":"{_RISK[(pick >> 8) % 100]}","id":{number},'

@@ -17,7 +17,7 @@ from bisect import bisect_left, insort
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.sandbox.people import FIRST_ID, Made, People, times
+from paystack_source.sandbox.people import FIRST_ID, INTEGRATION, Made, People, times
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping
@@ -58,7 +58,16 @@ class StateUnusableError(RuntimeError):
 class Store:
     """Customers and all else that must outlive the process. Not thread-safe: the caller holds a lock."""
 
-    def __init__(self, path: Path | None, *, customers: int, seed: int, domain: str, until: float) -> None:
+    def __init__(  # noqa: PLR0913 - what a new file is filled with
+        self,
+        path: Path | None,
+        *,
+        customers: int,
+        seed: int,
+        domain: str,
+        until: float,
+        integration: int = INTEGRATION,
+    ) -> None:
         """Open `path`, or fill it with `customers` invented ones if there is none yet.
 
         Without a path a temporary file is used and removed by `close`. Raises `StateUnusableError`.
@@ -69,7 +78,8 @@ class Store:
             path = Path(self._temporary.name) / "state.sqlite"
         self.path = path
         if not path.exists():
-            _generate(path, customers, seed, domain, int(until))
+            new = {"format": FORMAT, "seed": seed, "domain": domain, "until": int(until)}
+            _generate(path, customers, new | {"integration": integration})
         self._db = _open(path)
         about = dict(self._db.execute("SELECT name, value FROM about"))
         self.domain: str = about["domain"]
@@ -79,12 +89,13 @@ class Store:
                 f"{path} holds {self.domain} customers; test and live are separate worlds"
             )
         self.seed = int(about["seed"])
+        integration = int(about.get("integration", INTEGRATION))  # files of earlier versions do not say
         self._order = array("q")
         for created, number in self._db.execute("SELECT created, id FROM customers ORDER BY created, id"):
             self._order.append(created << _ID_BITS | number)
         self._last_id = self._db.execute("SELECT max(id) FROM customers").fetchone()[0] or FIRST_ID
         self._changed: dict[int, tuple[float, bytes | None]] = {}
-        self._people = People(f"{self.seed}:{self._last_id}", self.domain, self._last_id)
+        self._people = People(f"{self.seed}:{self._last_id}", self.domain, self._last_id, integration)
         self._db.execute(_IDENTITIES)
         undecided = self._db.execute("SELECT customer_id FROM identities WHERE NOT validated")
         self._undecided = {number for (number,) in undecided}
@@ -321,7 +332,7 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _generate(path: Path, customers: int, seed: int, domain: str, until: int) -> None:
+def _generate(path: Path, customers: int, about: Mapping[str, Any]) -> None:
     """Fill a new file beside `path` and move it there when it is complete."""
     path.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.NamedTemporaryFile(
@@ -338,12 +349,9 @@ def _generate(path: Path, customers: int, seed: int, domain: str, until: int) ->
             ):
                 db.execute(f"PRAGMA {pragma}")
             db.executescript(_SCHEMA)
-            about = {"format": FORMAT, "seed": seed, "domain": domain, "until": until}
             db.execute("BEGIN")
             db.executemany("INSERT INTO about VALUES (?, ?)", [(k, str(v)) for k, v in about.items()])
-            db.executemany(
-                "INSERT INTO customers VALUES (?, ?, ?, ?, ?)", _invent(customers, seed, domain, until)
-            )
+            db.executemany("INSERT INTO customers VALUES (?, ?, ?, ?, ?)", _invent(customers, about))
             db.execute("COMMIT")
             db.executescript(_INDEXES)
         partial.replace(path)
@@ -351,6 +359,7 @@ def _generate(path: Path, customers: int, seed: int, domain: str, until: int) ->
         partial.unlink(missing_ok=True)
 
 
-def _invent(customers: int, seed: int, domain: str, until: int) -> Iterable[tuple[int, int, str, str, bytes]]:
-    people = People(seed, domain)
+def _invent(customers: int, about: Mapping[str, Any]) -> Iterable[tuple[int, int, str, str, bytes]]:
+    seed, until = about["seed"], about["until"]
+    people = People(seed, about["domain"], integration=about["integration"])
     return (_columns(people.make(created, until)) for created in times(customers, until, seed))

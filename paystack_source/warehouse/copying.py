@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 import pyarrow as pa
+from dlt.common import logger
 
 from paystack_source.api.checks import MOST_PER_PAGE
 from paystack_source.customer import dlt_columns
@@ -116,6 +117,9 @@ class Copying:
         self._on_rows = on_rows or (lambda _rows: None)
         self._on_total = on_total or (lambda _rows: None)
         self.client = client
+        logger.info(
+            f"Key: {client.key} with the fingerprint {client.key.fingerprint}, from {client.key.source}."
+        )
         self._cost_before = client.stats
         self.metrics: dict[str, Any] = {}
         self.window = window
@@ -192,13 +196,17 @@ class Copying:
         """What is known of the run so far, for dlt's trace of it."""
         if self.extraction is not None:
             tally = self.extraction.tally
-            self.metrics |= self.cost() | {
-                "proven": self.done and self.failure is None and tally.complete,
-                "unproven": [entry.as_difference() for entry in tally.unproven],
-                "api_total": tally.api_total,
-                "rows_seen": tally.rows_seen,
-                "refresh_runs": tally.refresh_runs,
-            }
+            self.metrics |= (
+                self.cost()
+                | self.client.key.provenance
+                | {
+                    "proven": self.done and self.failure is None and tally.complete,
+                    "unproven": [entry.as_difference() for entry in tally.unproven],
+                    "api_total": tally.api_total,
+                    "rows_seen": tally.rows_seen,
+                    "refresh_runs": tally.refresh_runs,
+                }
+            )
 
     def _tell(self, rows: int, total: int | None) -> None:
         self._on_rows(rows)

@@ -15,6 +15,9 @@ The copy of a sandbox never shares a place with a real one, so neither has to be
     dataset, other destination  --dataset                   --dataset and `_sandbox`
     dlt's pipelines             paystack_customers, …       the same and `_sandbox`
     results of bulk runs        paystack_results            the same and `_sandbox`
+
+Each dataset has pipelines of its own, `paystack_customers_ng` for the dataset `paystack_ng`: dlt's working folder of a
+pipeline is for one run at a time, and several accounts are copied at once.
 """
 
 from __future__ import annotations
@@ -23,7 +26,7 @@ import os
 from pathlib import Path
 
 from paystack_source.errors import ConfigError
-from paystack_source.settings import SANDBOX
+from paystack_source.settings import DATASET, SANDBOX
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
 """The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""
@@ -41,7 +44,16 @@ def of_sandbox(destination: str, dataset: str) -> tuple[str, str]:
 
 def pipeline_name(name: str, destination: str, dataset: str) -> str:
     """What dlt calls the pipeline `name` there: its working folder keeps loads and state of one place only."""
-    return name + SANDBOX if destination == DUCKDB[1] or dataset.endswith(SANDBOX) else name
+    own = dataset.removesuffix(SANDBOX)
+    is_sandbox = destination == DUCKDB[1] or own != dataset
+    return f"{name}{_ending(own)}{SANDBOX if is_sandbox else ''}"
+
+
+def _ending(dataset: str) -> str:
+    """`_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`."""
+    if dataset == DATASET:
+        return ""
+    return f"_{dataset.removeprefix(f'{DATASET}_')}"
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:

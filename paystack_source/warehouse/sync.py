@@ -26,6 +26,7 @@ from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
+from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
@@ -70,6 +71,9 @@ class CopyReport:
     window: Window | None = None
     """The range that was asked for; None for all customers."""
     key_mode: str | None = None
+    key_source: str | None = None
+    """Where the key was found: the name of an environment variable, the path of a file, or `an argument`."""
+    key_fingerprint: str | None = None
     account: int | None = None
     """The integration whose customers the warehouse holds; None if their rows do not say."""
     rows_seen: int = 0
@@ -144,10 +148,21 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     """The pipeline as dlt's configuration describes its destination.
 
     DuckDB's files are those of `paystack_source.warehouse.locations`.
+
+    Raises:
+        ConfigError: dlt's folder is another user's, or DuckDB cannot tell the file from the dataset.
+
     """
+    require_own_dlt_folder()
     target: Any = destination
     if destination in DUCKDB:
-        target = dlt.destinations.duckdb(str(duckdb_file(destination)))
+        file = duckdb_file(destination)
+        if file.stem == dataset:
+            raise ConfigError(
+                f"DuckDB cannot tell the dataset {dataset} from the file {file.name}, which have the same name",
+                advice="Name another dataset (--dataset), or another file.",
+            )
+        target = dlt.destinations.duckdb(str(file))
     called = pipeline_name(name, destination, dataset)
     return dlt.pipeline(called, destination=target, dataset_name=dataset)
 
@@ -254,6 +269,8 @@ def _run(
         report,
         started_at=started_at,
         key_mode=client.mode,
+        key_source=client.key.source,
+        key_fingerprint=client.key.fingerprint,
         seconds=time.monotonic() - began,
         **copying.cost(),
     )

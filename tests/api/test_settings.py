@@ -19,7 +19,7 @@ from paystack_source import settings
 from paystack_source.api.keys import SecretKey
 from paystack_source.errors import ConfigError
 try:
-    key = SecretKey.parse(settings.find_key()).reveal()
+    key = SecretKey.find().reveal()
 except ConfigError as error:
     key = str(error)
 print(json.dumps([key, settings.find_base_url(), settings.find_quota(), "dlt" in sys.modules]))

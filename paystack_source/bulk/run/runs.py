@@ -1,6 +1,6 @@
 """Where runs live: a private folder each under `paystack_results/`.
 
-paystack_results/
+paystack_results/                       paystack_results_NAME/ for a named account
   20261123-121530-risk-action-3f9a/
     plan.plan        the sealed plan, as it was applied
     journal.sqlite   what happened
@@ -27,6 +27,7 @@ from paystack_source.commands import called, quoted
 from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
 from paystack_source.file_lock import try_lock, wait_for_lock
 from paystack_source.private_files import check_private, open_private, private_folder
+from paystack_source.settings import SANDBOX
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -39,6 +40,12 @@ MAX_AGE: Final = timedelta(hours=24)
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 """How old the plan of a run may be that is resumed."""
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
+
+
+def results_folder(account: str | None = None, *, sandbox: bool = False) -> Path:
+    """Where the runs of an account are: `latest` and `undo` are never about another one."""
+    own = f"_{account}" if account else ""
+    return RESULTS_FOLDER.with_name(f"{RESULTS_FOLDER.name}{own}{SANDBOX if sandbox else ''}")
 
 
 class Run:
@@ -166,7 +173,8 @@ class Runs:
         what = "several runs begin with" if found else "there is no run"
         raise NoSuchRunError(
             f"{what} {name} in {self.root}",
-            advice=f"See {called('bulk')} status for the runs; those of the sandbox need --sandbox.",
+            advice=f"See {called('bulk')} status for the runs; those of the sandbox need --sandbox, "
+            "those of an account its --account.",
         )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:

@@ -1,0 +1,103 @@
+"""The options that say whose copy is meant, and where it is: the same for every command."""
+
+from __future__ import annotations
+
+import functools
+import re
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from paystack_source.cli.terminal import current_terminal
+from paystack_source.errors import UsageError
+from paystack_source.settings import ALL, DATASET, SANDBOX, dataset_of, section_of
+from paystack_source.warehouse.locations import DUCKDB, of_sandbox
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+_SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
+
+
+def location(
+    *, dataset: str, destination: str = "", all_accounts: bool = False
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Whose copy, and where: `--sandbox`, `--account`, `--dataset` and, if it has a help, `--destination`.
+
+    With `--sandbox` the command gets the place of the sandbox's copy (see `warehouse.locations`). Datasets are taken as
+    dlt writes them: other names it would change without a word. `all_accounts`: whether the command takes `all` for an
+    account.
+    """
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        @functools.wraps(command)
+        def located(
+            *args: object,
+            sandbox: bool,
+            account: str | None,
+            dataset: str | None,
+            **kwargs: Any,  # noqa: ANN401
+        ) -> object:
+            if account == ALL:
+                _require_all(dataset, possible=all_accounts)
+            place = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account)
+            context = current_terminal().context
+            context.destination, context.dataset = place
+            context.account_name, context.sandbox = account, sandbox
+            kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
+            return command(*args, sandbox=sandbox, account=account, **kwargs)
+
+        decorated = click.option(
+            "--dataset",
+            metavar="NAME",
+            callback=_checked_dataset,
+            help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
+        )(located)
+        if destination:
+            decorated = click.option(
+                "--destination",
+                default=DUCKDB[0],
+                show_default=True,
+                callback=_not_of_sandbox,
+                help=destination,
+            )(decorated)
+        more = f", or {ALL}" if all_accounts else ""
+        decorated = click.option(
+            "--account",
+            metavar="NAME",
+            callback=_checked_account,
+            help=f"The account with the key in [sources.paystack.accounts.NAME]{more}.",
+        )(decorated)
+        return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
+
+    return decorate
+
+
+def _require_all(dataset: str | None, *, possible: bool) -> None:
+    if not possible:
+        raise UsageError("This command is for one account at a time.", "Name one of them as --account.")
+    if dataset:
+        raise UsageError(
+            f"--account {ALL} and --dataset exclude each other.",
+            f"Each account has a dataset of its own, {dataset_of('NAME')}.",
+        )
+
+
+def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if value.endswith(SANDBOX):
+        raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
+    return value
+
+
+def _checked_dataset(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+    if value is None:
+        return None
+    if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
+        raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
+    return _not_of_sandbox(context, option, value)
+
+
+def _checked_account(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+    if value != ALL:
+        section_of(value)
+    return value

@@ -1,0 +1,138 @@
+"""The view `paystack_all.all_customers`: the customers of every account, each with the name of its account.
+
+Each run of `customers --account NAME` notes in `paystack_all.accounts` which dataset holds that account, and makes the
+view anew over all datasets that are noted and there. So the machines that fill one database need not know each other's
+accounts. DuckDB and PostgreSQL have it; files have no views.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from typing import TYPE_CHECKING, Any, Final
+
+from dlt.destinations.exceptions import DatabaseException
+
+from paystack_source.settings import ALL, SANDBOX, dataset_of
+from paystack_source.values import quoted_name, quoted_text
+from paystack_source.warehouse.single_writer import destination_is
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from dlt.destinations.sql_client import SqlClientBase
+    from dlt.pipeline.pipeline import Pipeline
+
+VIEW: Final = "all_customers"
+_MIXED: Final = "text"
+"""The type of a column whose type is not the same in each dataset."""
+
+
+def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
+    """Note the account, and make the view anew; its name, or None where the destination has no such view."""
+    postgres = destination_is(pipeline, "postgres")
+    if not (postgres or destination_is(pipeline, "duckdb")):
+        return None
+    ending = SANDBOX if pipeline.dataset_name.endswith(SANDBOX) else ""
+    schema = dataset_of(ALL) + ending
+    with pipeline.sql_client() as client:
+        view = _View(client, schema, postgres=postgres)
+        try:
+            view.refresh(account_name, pipeline.dataset_name)
+        except (
+            DatabaseException
+        ):  # PostgreSQL replaces no view by one that lacks a column, or has it elsewhere
+            view.refresh(account_name, pipeline.dataset_name, drop=True)
+    return f"{schema}.{VIEW}"
+
+
+class _View:
+    def __init__(self, client: SqlClientBase[Any], schema: str, *, postgres: bool) -> None:
+        self._client = client
+        self._schema = schema
+        self._postgres = postgres
+        self._accounts = f"{quoted_name(schema)}.accounts"
+        self._view = f"{quoted_name(schema)}.{VIEW}"
+
+    def refresh(self, account_name: str, dataset: str, *, drop: bool = False) -> None:
+        """Whoever asks the view keeps it from being replaced: it stays as it is unless something is new."""
+        with self._client.begin_transaction():
+            if self._postgres:  # several accounts are copied at once
+                self._run(
+                    f"SELECT pg_advisory_xact_lock(hashtextextended('paystack-source {self._schema}', 0))"
+                )
+            noted = self._note(account_name, dataset)
+            columns = self._columns(noted)
+            definition = _union(noted, columns)
+            digest = hashlib.sha256(definition.encode()).hexdigest()[:12]
+            if digest in (self._comment() or ""):
+                return
+            if drop:
+                self._run(f"DROP VIEW IF EXISTS {self._view}")
+            self._run(f"CREATE OR REPLACE VIEW {self._view} AS {definition}")
+            about = f"The customers of the accounts {', '.join(sorted(noted))} ({digest})"
+            self._run(f"COMMENT ON VIEW {self._view} IS {quoted_text(about)}")
+
+    def _note(self, account_name: str, dataset: str) -> dict[str, str]:
+        """Which dataset holds which account."""
+        self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(self._schema)}")
+        self._run(
+            f"CREATE TABLE IF NOT EXISTS {self._accounts} (account_name text PRIMARY KEY, dataset text NOT NULL)"
+        )
+        noted = {
+            str(name): str(held)
+            for name, held in self._run(f"SELECT account_name, dataset FROM {self._accounts}")
+        }
+        if noted.get(account_name) != dataset:
+            self._run(
+                f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
+                " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
+            )
+        return {**noted, account_name: dataset}
+
+    def _columns(self, noted: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """By dataset, the columns of its customers and their types; datasets that are gone are not in it."""
+        names = ", ".join(map(quoted_text, noted.values()))
+        found: dict[str, dict[str, str]] = {}
+        for dataset, column, kind in self._run(
+            "SELECT table_schema, column_name, data_type FROM information_schema.columns"
+            f" WHERE table_catalog = current_database() AND table_name = 'customers' AND table_schema IN ({names})"
+            " ORDER BY table_schema, ordinal_position"
+        ):
+            if not str(column).startswith("_dlt"):
+                found.setdefault(str(dataset), {})[str(column)] = str(kind)
+        return found
+
+    def _comment(self) -> str | None:
+        """What the view says of itself; None if there is none."""
+        if self._postgres:
+            lines = self._run(f"SELECT obj_description(to_regclass({quoted_text(self._view)}), 'pg_class')")
+        else:
+            lines = self._run(
+                f"SELECT comment FROM duckdb_views() WHERE schema_name = {quoted_text(self._schema)}"
+                f" AND view_name = {quoted_text(VIEW)} AND database_name = current_database()"
+            )
+        return lines[0][0] if lines else None
+
+    def _run(self, sql: str) -> list[Any]:
+        return list(self._client.execute_sql(sql) or ())
+
+
+def _union(noted: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -> str:
+    """The question behind the view. Datasets may differ in columns and types: JSON is one, or the other, by driver."""
+    kinds: dict[str, set[str]] = {}
+    for each in columns.values():
+        for name, kind in each.items():
+            kinds.setdefault(name, set()).add(kind)
+
+    def cell(name: str, dataset: str) -> str:
+        (kind, *others), column = sorted(kinds[name]), quoted_name(name)
+        if name not in columns[dataset]:
+            return f"CAST(NULL AS {_MIXED if others else kind}) AS {column}"
+        return f"CAST({column} AS {_MIXED}) AS {column}" if others else column
+
+    return " UNION ALL ".join(
+        f"SELECT {', '.join([f'{quoted_text(name)} AS account_name', *(cell(each, dataset) for each in kinds)])}"
+        f" FROM {quoted_name(dataset)}.customers"
+        for name, dataset in sorted(noted.items())
+        if dataset in columns
+    )
