@@ -47,7 +47,7 @@ def private_folder(path: Path) -> None:
 
 
 def check_private(path: Path, what: str = "folder", *, owners: Collection[int] = ()) -> None:
-    """Raise `ConfigError` if it belongs to another user, but `owners`, or if others may write into it (not on Windows)."""
+    """Raise `ConfigError` if it belongs to another user than these, or if others may write into it (not on Windows)."""
     if os.name == "nt" or not path.exists():
         return
     about = path.stat()
