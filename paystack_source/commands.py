@@ -21,7 +21,7 @@ _Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on 
 
 _WHERE: Final[_Switches] = (
     ("sandbox", "--sandbox", False),
-    ("account", "--account", None),
+    ("account_name", "--account", None),
     ("no_copy", "--no-copy", False),
     ("destination", "--destination", "duckdb"),
     ("dataset", "--dataset", DATASET),
@@ -94,7 +94,7 @@ def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
     named = {
         name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
     }
-    if named.get("dataset") == dataset_of(chosen.get("account")):
+    if named.get("dataset") == dataset_of(chosen.get("account_name")):
         named["dataset"] = DATASET
     return {**chosen, **named}
 

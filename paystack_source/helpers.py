@@ -419,13 +419,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
         refresh=settings.get("refresh", "auto"),
         leave_out_problems=settings.get("leave_out_problems", False),
         quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
-        switches=where_chosen(
-            {
-                **settings,
-                "account": settings.get("account_name"),
-                "no_copy": settings.get("copy") is not None,
-            }
-        ),
+        switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
         **planning,
     )
 

@@ -264,15 +264,15 @@ def bulk_command(
         if chosen["sandbox"]:
             from paystack_source.sandbox.demo import open_sandbox, state_path  # noqa: PLC0415  an extra of the package
 
-            sandbox = stack.enter_context(open_sandbox(account=chosen["account"]))
+            sandbox = stack.enter_context(open_sandbox(account=chosen["account_name"]))
             key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
-            server = str(state_path(chosen["account"]).resolve())
+            server = str(state_path(chosen["account_name"]).resolve())
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
         console = TerminalConsole(terminal, chosen)
         client = stack.enter_context(
             PaystackClient(
                 key,
-                account_name=chosen["account"],
+                account_name=chosen["account_name"],
                 base_url=url,
                 quota_share=chosen.get("quota_share", 1.0),
                 operations=reach(writes),
@@ -365,7 +365,7 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
 
 def runs_of(chosen: dict[str, Any]) -> Runs:
     """The runs that this command looks at: those of an account, and of the sandbox, have a folder of their own."""
-    return Runs(results_folder(chosen["account"], sandbox=chosen["sandbox"]))
+    return Runs(results_folder(chosen["account_name"], sandbox=chosen["sandbox"]))
 
 
 def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:

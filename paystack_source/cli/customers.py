@@ -88,7 +88,7 @@ SUMMED = (
 @options
 def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
     """Copy Paystack's customers, and prove that none is missing."""
-    if chosen["account"] == ALL:
+    if chosen["account_name"] == ALL:
         return copy_all(terminal, chosen)
     code, summary = copy(terminal, chosen)
     terminal.finish(*summary)
@@ -126,7 +126,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, Summary]:
             on_rows=read,
             on_total=lambda total: progress.update(total=total),
         )
-    view = chosen["account"] and with_all_accounts(terminal, pipeline, chosen["account"])
+    view = chosen["account_name"] and with_all_accounts(terminal, pipeline, chosen["account_name"])
     code = ExitCode.OK if report.complete else ExitCode.UNPROVEN
     return code, summary(terminal, report, str(pipeline.destination_client().config), chosen, view)
 
@@ -153,7 +153,7 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
     common, results = terminal.context, {}
     worst: int = ExitCode.OK
     for name in names:
-        own = {**chosen, "account": name}
+        own = {**chosen, "account_name": name}
         place = chosen["destination"], dataset_of(name)
         own["destination"], own["dataset"] = of_sandbox(*place) if chosen["sandbox"] else place
         terminal.context = replace(common, account_name=name, dataset=place[1], started_at=datetime.now(UTC))
@@ -206,7 +206,7 @@ def paystack(terminal: Terminal, chosen: dict[str, Any], progress: Progress) -> 
             from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
 
             customers = sandbox_customers(DEMO_CUSTOMERS)
-            sandbox = stack.enter_context(open_sandbox(customers, account=chosen["account"]))
+            sandbox = stack.enter_context(open_sandbox(customers, account=chosen["account_name"]))
             key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
             chosen["from"] = sandbox.describe()
 
@@ -216,7 +216,7 @@ def paystack(terminal: Terminal, chosen: dict[str, Any], progress: Progress) -> 
         client = stack.enter_context(
             PaystackClient(
                 key,
-                account_name=chosen["account"],
+                account_name=chosen["account_name"],
                 base_url=url,
                 quota_share=chosen["quota_share"],
                 read_only=True,

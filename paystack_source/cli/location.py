@@ -34,18 +34,18 @@ def location(
         def located(
             *args: object,
             sandbox: bool,
-            account: str | None,
+            account_name: str | None,
             dataset: str | None,
             **kwargs: Any,  # noqa: ANN401
         ) -> object:
-            if account == ALL:
+            if account_name == ALL:
                 _require_all(dataset, possible=all_accounts)
-            place = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account)
+            place = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account_name)
             context = current_terminal().context
             context.destination, context.dataset = place
-            context.account_name, context.sandbox = account, sandbox
+            context.account_name, context.sandbox = account_name, sandbox
             kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
-            return command(*args, sandbox=sandbox, account=account, **kwargs)
+            return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
 
         decorated = click.option(
             "--dataset",
@@ -64,6 +64,7 @@ def location(
         more = f", or {ALL}" if all_accounts else ""
         decorated = click.option(
             "--account",
+            "account_name",
             metavar="NAME",
             callback=_checked_account,
             help=f"The account with the key in [sources.paystack.accounts.NAME]{more}.",

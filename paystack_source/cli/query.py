@@ -73,7 +73,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
             else:
                 title = f"What the dataset {chosen['dataset']} in {path} holds"
                 show(terminal, title, *overview(connection), as_csv=as_csv)
-                whose = chosen["account"] == ALL
+                whose = chosen["account_name"] == ALL
                 columns, rows = answer(connection, OF_ALL if whose else SAMPLE)
                 title = "All accounts" if whose else "The newest customers"
                 show(terminal, title, columns, rows, as_csv=as_csv)
