@@ -7,7 +7,7 @@ JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types lock-check format lock planted-bugs notebook notebooks-refresh bench clean
+.PHONY: help demo test check lint types lock-check format lock planted-bugs notebook notebooks-refresh pictures bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -42,6 +42,10 @@ notebook: $(VENV)/notebook.done ## open the notebooks
 
 notebooks-refresh: $(VENV)/dev.done ## run the notebooks on invented customers and keep what they show
 	@$(BIN)/python notebooks/refresh.py
+
+pictures: $(VENV)/dev.done ## make the pictures of the README from what the commands print, and the plot from the benchmarks
+	@$(BIN)/python -m tests.docs.pictures
+	@cd benchmarks && ../$(BIN)/python -c "import plot; plot.draw()"
 
 bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 	@$(BIN)/python benchmarks/run.py

@@ -330,7 +330,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
 def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The reasons, the closing table, the next commands."""
     if finished.reasons:
-        terminal.table("Why", REASONS, run_reasons(finished, MOST_REASONS))
+        terminal.table("What happened", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
     title, facts = HEADINGS[finished.status], run_facts(finished, chosen)

@@ -42,6 +42,8 @@ def confirmation(  # noqa: PLR0913 - what is counted, and what against
             limits.append(f"more than {guard.rows:,} {guard.what}")
         if customers and count > _FEW and count / customers > guard.share:
             part = f"{count / customers:.1%} of all {customers:,} customers"
+            if count > customers:  # of several runs, which changed the same customers
+                part = f"more than all {customers:,} customers"
             reasons.append(f"{what} are {part}, more than {guard.share:.0%}")
             limits.append(f"{guard.what} of more than {guard.share:.0%} of all customers")
     return Confirmation(needed=live and bool(reasons), reasons=reasons, limits=limits, phrase=str(rows))

@@ -145,6 +145,8 @@ class Sender:
     def _event(
         self, job: Job, kind: EventKind, error: Exception | None = None, code: str | None = None
     ) -> JournalEvent:
+        if isinstance(error, ClosedError):
+            error = None  # why the run was stopped, its session says
         if isinstance(error, PaystackError):
             return JournalEvent(
                 job.row.row, kind, self._now(), error.http_status, code or error.code, error.message

@@ -1,0 +1,32 @@
+"""The pictures of the README show what the commands print today; `make pictures` makes them again."""
+
+import pytest
+
+from tests.docs import pictures
+
+
+@pytest.fixture(scope="module")
+def today():
+    """What is said on the terminal, and the page of the plan."""
+    with pictures.at_a_desk() as desk:
+        said = pictures.session(desk)
+        return said, (desk.folder / "allow.html").read_text(encoding="utf-8")
+
+
+def test_the_picture_of_the_terminal_is_in_step(today):
+    drawn = pictures.text_of(pictures.TERMINAL.read_text(encoding="utf-8"))
+    shown = pictures.normalised("\n".join(drawn))
+    assert shown == pictures.normalised(today[0]), "make pictures"
+    assert "^C" in shown
+    assert not [line for line in shown if line.startswith("error")]
+
+
+def test_the_picture_of_the_page_is_in_step(today):
+    made_from = pictures.made_from(pictures.normalised(today[1]))
+    assert pictures.note_of(pictures.REVIEW.read_bytes()) == made_from, "make pictures"
+
+
+def test_a_picture_fetches_nothing():
+    text = pictures.TERMINAL.read_text(encoding="utf-8")
+    assert "url(" not in text.replace("url(#", "")
+    assert "<script" not in text
