@@ -7,7 +7,7 @@ JOBS ?= 3
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types lock-check format lock planted-bugs notebook notebooks-refresh pictures bench clean
+.PHONY: help demo test check lint types lock-check format lock each-python planted-bugs notebook notebooks-refresh pictures bench clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -33,6 +33,9 @@ types: $(VENV)/dev.done ## strict type check of the package and the pipelines
 
 format: $(VENV)/dev.done ## format and apply safe fixes
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+each-python: $(VENV)/dev.done ## install the wheel for each Python that is here, and copy the sandbox there (minutes)
+	@.ci/each-python
 
 planted-bugs: $(VENV)/dev.done ## plant known bugs, one at a time, and see that the tests notice each (hours)
 	@$(BIN)/python tests/planted_bugs.py $(BUGS)
