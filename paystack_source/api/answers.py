@@ -95,8 +95,8 @@ class Judgement:
 
 
 # JavaScript writes half of a cut emoji as a lone surrogate, which no strict decoder takes: one such name
-# would make its whole page unreadable. It becomes U+FFFD. The last part skips other escapes, also of a
-# backslash.
+# would make its whole page unreadable. It becomes U+FFFD, as does a byte that is no UTF-8. The last part skips
+# other escapes, also of a backslash.
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -120,14 +120,22 @@ def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = 
 
 
 def decode(body: bytes) -> Envelope | None:
-    """The envelope, or None if the body is cut, not JSON, not UTF-8 or not an object."""
+    """The envelope, or None if the body is cut, not JSON or not an object. Bytes that are no UTF-8 become U+FFFD."""
     try:
         if not body.isascii():
             body.decode()  # the parts that stay raw are not checked by the decoder
         return _DECODER.decode(body)
     except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        whole = _SURROGATE.sub(_whole_character, body)
+        whole = _SURROGATE.sub(_whole_character, body.decode(errors="replace").encode())
         return None if whole == body else decode(whole)
+
+
+def is_utf8(body: bytes) -> bool:
+    """Whether `decode` reads the body as it was sent."""
+    try:
+        return body.isascii() or bool(body.decode())
+    except UnicodeDecodeError:
+        return False
 
 
 def _whole_character(match: re.Match[bytes]) -> bytes:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from paystack_source.api.answers import Again, Answer, Envelope, Fault, judge
+from paystack_source.api.answers import Again, Answer, Envelope, Fault, is_utf8, judge
 from paystack_source.api.quota import NO_HEADERS, Charge, Check, OnWait, Quota, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
@@ -127,6 +127,8 @@ class Transport:
             result, seconds = self._exchange(request, charge)
             verdict = judge(request.operation, result, request.values)
             if verdict.envelope is not None and isinstance(result, Answer):
+                if request.operation.name == "list" and not is_utf8(result.body):
+                    log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", request.target)
                 return result, verdict.envelope
             trouble += seconds
             asked = self._asked_to_wait(result)

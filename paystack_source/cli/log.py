@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+import logging
 import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -13,7 +15,7 @@ from paystack_source.values import UNSEEN
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Callable, Iterator, Sequence
 
 FORMATS: Final = ("text", "json")
 
@@ -69,6 +71,23 @@ class RunContext:
             "message": message,
             **more,
         }
+
+
+@contextlib.contextmanager
+def warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
+    """What the package logs as a warning is shown by `warn`, and not printed as it is."""
+
+    class Shown(logging.Handler):
+        def emit(self, record: logging.LogRecord) -> None:
+            warn(record.getMessage())
+
+    handler = Shown(logging.WARNING)
+    logger = logging.getLogger("paystack_source")
+    logger.addHandler(handler)
+    try:
+        yield
+    finally:
+        logger.removeHandler(handler)
 
 
 def value_of(words: Sequence[str], switch: str) -> str | None:

@@ -37,7 +37,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paystack_source.cli.keyboard import keyboard
-from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of
+from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.progress import LogView, Progress, Silent, reader_may_leave
@@ -299,7 +299,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     terminal.traceback = "--traceback" in args or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}
     _quiet_libraries()
     try:
-        with _signals_interrupt():
+        with _signals_interrupt(), warnings_to(terminal.warn):
             code = (
                 command.main(args=args, standalone_mode=False, obj=terminal)
                 if isinstance(command, click.Command)

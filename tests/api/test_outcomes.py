@@ -58,7 +58,6 @@ ONCE_TROUBLED = {
     "200 cut": CUT,
     "200 shorter than promised": SHORT,
     "200 chunked and cut": CHUNKED_CUT,
-    "200 not utf-8": NOT_UTF8,
     "200 broken gzip": BAD_GZIP,
     "200 a list": reply(200, []),
     "200 no status": reply(200, {"message": "hm", "data": CUSTOMER}),
@@ -409,3 +408,15 @@ def test_only_what_surely_never_left_is_sent_again_as_a_write(operation):
     assert isinstance(never.error, Unavailable)
     assert left.again is (Again.NO if operation.writes else Again.BACKOFF)
     assert isinstance(left.error, OutcomeUnknown if operation.writes else Unavailable)
+
+
+def test_a_byte_that_is_no_utf8_costs_one_character_and_no_customer(connect, caplog):
+    body = b'{"status":true,"message":"Done","data":[{"id":1,"first_name":"Ng\xffeno"},{"id":2}],"meta":{"total":2}}'
+    with RawServer(NOT_UTF8, reply(200, body)) as server:
+        client = connect(server)
+        assert read(client).data == {"first_name": "\ufffd"}
+        assert [row.get("first_name") for row in client.list(page=7).rows] == ["Ng\ufffdeno", None]
+    assert len(server.requests) == 2
+    (line,) = [record.getMessage() for record in caplog.records if record.name == "paystack_source"]
+    assert "page=7" in line
+    assert "a byte that is no UTF-8" in line
