@@ -10,9 +10,12 @@ certainly not applied. So connections are taken and given back here, and opened 
 from __future__ import annotations
 
 import contextlib
+import io
 import socket
 import threading
 import time
+from functools import partial
+from http.client import HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
@@ -31,6 +34,36 @@ if TYPE_CHECKING:
 
 _LONGEST_IDLE = 5.0
 _TLS_PORT = 443
+
+
+class _Raw(io.RawIOBase):
+    """What comes on a connection, until a moment: each wait ends then, also one of many short ones."""
+
+    def __init__(self, inner: Any, sock: socket.socket, until: float) -> None:  # noqa: ANN401  # private to `socket`
+        self._inner, self._sock, self._until = inner, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # a writable buffer
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(left, self._sock.gettimeout() or left))
+        read: int | None = self._inner.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer that must be whole by a moment: its status line, its head, its body and what follows it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Raw(self.fp.detach(), sock, until), 1 << 16)
 
 
 class _Fresh:
@@ -84,6 +117,10 @@ class Connections:
             connection = self._pool._get_conn(0)  # noqa: SLF001  # the only way to one; one is free
             self._free -= 1
             return connection
+
+    def answer_by(self, connection: Any, until: float) -> None:  # noqa: ANN401
+        """Whatever answers next on this connection must have said it all by then (`time.monotonic`)."""
+        connection.response_class = partial(_Response, until=until)
 
     def open(self, connection: Any, timeout: float) -> None:  # noqa: ANN401  # plain or TLS
         """Connect, and make the tunnel through a proxy."""

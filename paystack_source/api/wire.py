@@ -91,7 +91,7 @@ class Wire:
         self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
         self._timeouts = timeout
-        self._longest_body = 2 * timeout[1]
+        self._longest = 2 * timeout[1]
         self.connections = Connections(base_url, max_in_flight)
         self._headers = {"Accept": "application/json", "User-Agent": f"paystack-source/{installed_version()}"}
         if base_url == BASE_URL:
@@ -119,6 +119,7 @@ class Wire:
         reads = method == "GET"
         sent = whole = False
         try:
+            self.connections.answer_by(connection, time.monotonic() + self._longest)
             if connection.is_closed:
                 self.connections.open(connection, self._timeouts[0])
             connection.timeout = self._timeouts[1]
@@ -131,7 +132,7 @@ class Wire:
             ):  # an answer may be there all the same
                 connection.request(method, target, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
-            content = _read(response, time.monotonic() + self._longest_body)
+            content = _read(response)
             whole = content is not None
         except _BROKEN as error:
             return _fault(error, sent=sent, proxy=self.connections.proxy)
@@ -147,8 +148,8 @@ class Wire:
         self.connections.close()
 
 
-def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
-    """The whole body, decompressed; None if it is absurdly large. A body that drips for ever is cut off."""
+def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
+    """The whole body, decompressed; None if it is absurdly large."""
     parts: list[bytes] = []
     size = 0
     while part := response.read1(_LARGEST_BODY, decode_content=True):
@@ -156,8 +157,6 @@ def _read(response: urllib3.BaseHTTPResponse, until: float) -> bytes | None:
         size += len(part)
         if size >= _LARGEST_BODY:
             return None
-        if time.monotonic() > until:
-            raise TimeoutError
     return b"".join(parts)
 
 

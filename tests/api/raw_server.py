@@ -1,9 +1,12 @@
 """A server that answers with exactly the bytes that a test gives it, or breaks off as told."""
 
+import contextlib
 import json
 import socket
 import struct
 import threading
+import time
+from typing import NamedTuple
 
 
 def reply(status=200, body=b"", reason="X", **headers):
@@ -30,6 +33,13 @@ HTML = b"<html><head><title>Just a moment...</title></head><body>cf</body></html
 RESET = "reset"  # after the request was read, the connection is reset
 CLOSE = "close"  # after the request was read, the connection is closed without a word
 SILENCE = "silence"  # the request is read and never answered
+
+
+class Drip(NamedTuple):
+    """An answer that never ends: `again` comes every few milliseconds."""
+
+    begin: bytes
+    again: bytes
 
 
 class RawServer:
@@ -92,11 +102,22 @@ class RawServer:
             if answer in {RESET, CLOSE}:
                 connection.close()
                 return
+            if isinstance(answer, Drip):
+                _drip(connection, answer)
+                return
             connection.sendall(answer)
             if self.close_after:
                 connection.close()
                 self.closed.release()
                 return
+
+
+def _drip(connection, answer):
+    with contextlib.suppress(OSError):  # the other side has had enough
+        connection.sendall(answer.begin)
+        while True:
+            connection.sendall(answer.again)
+            time.sleep(0.02)
 
 
 def _receive(connection):
