@@ -21,6 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.api.privacy import sealed
 from paystack_source.bulk.console import UnattendedConsole
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import without_nulls
@@ -68,6 +69,7 @@ def bulk_set_risk_action(
     dry_run: Literal[False] = False,
     **settings: Unpack[Settings],
 ) -> BulkResult: ...
+@sealed
 def bulk_set_risk_action(
     frame: Frame,
     risk_action: RiskAction | str | None = None,
@@ -110,6 +112,7 @@ def bulk_update(
     dry_run: Literal[False] = False,
     **settings: Unpack[Settings],
 ) -> BulkResult: ...
+@sealed
 def bulk_update(
     frame: Frame,
     *,
@@ -137,6 +140,7 @@ def bulk_create(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Sett
 def bulk_create(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
+@sealed
 def bulk_create(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -155,6 +159,7 @@ def bulk_validate(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Se
 def bulk_validate(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
+@sealed
 def bulk_validate(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -176,6 +181,7 @@ def bulk_deactivate_authorization(
 def bulk_deactivate_authorization(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
+@sealed
 def bulk_deactivate_authorization(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -271,6 +277,7 @@ class BulkResult:
         """Whether every row was applied, was so already, or was accepted."""
         return self._report.complete
 
+    @sealed
     def resume(self, *, confirm: int | None = None) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left.
 
@@ -287,6 +294,7 @@ class BulkResult:
     def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
     @overload
     def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
+    @sealed
     def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
         """Put back what the run replaced, where that is known.
 

@@ -15,7 +15,7 @@ import re
 import traceback
 from typing import TYPE_CHECKING, ParamSpec, TypeVar
 
-from paystack_source.errors import PaystackError
+from paystack_source.errors import PaystackSourceError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,7 +54,7 @@ def hide(text: str) -> str:
 
 def bare(error: E) -> E:
     """The error without frames and the errors behind it; an unexpected one notes where it came from."""
-    if isinstance(error, Exception) and not isinstance(error, PaystackError):
+    if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
         frames = traceback.extract_tb(error.__traceback__)[1:]
         error.add_note(
             "inside: " + " > ".join(f"{f.filename.rpartition('/')[2]}:{f.lineno} {f.name}" for f in frames)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import pydoc
 import re
 import threading
@@ -12,12 +13,15 @@ import pandas as pd
 import polars as pl
 import pyarrow as pa
 import pytest
+from rich.console import Console
+from rich.traceback import Traceback
 
 import paystack_source
 from paystack_source import (
     BulkResult,
     ConfigError,
     PaystackClient,
+    PaystackError,
     RiskAction,
     bulk_create,
     bulk_deactivate_authorization,
@@ -27,6 +31,8 @@ from paystack_source import (
 )
 from paystack_source.bulk import service
 from paystack_source.bulk.plan.matching import read_live
+from paystack_source.bulk.plan.plan import PlanWriter
+from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.helpers import Settings
 from tests.events import PATIENCE
@@ -341,3 +347,54 @@ def test_planning_that_is_left_does_not_sit_out_a_quota_window(desk, hourly):
 
     in_time(read)
     assert hourly.quota_use("fetch") == (20, 20)
+
+
+def disk_full(*_args, **_how):
+    raise OSError(28, "No space left on device")
+
+
+@pytest.mark.parametrize(
+    "trouble", ["a refused key", "a full disk", "a full disk while planning", "a bad cell", "no such setting"]
+)
+def test_a_traceback_with_local_variables_shows_no_key_and_no_bvn(desk, monkeypatch, trouble):
+    """As rich, Sentry and IPython show them. The caller's own frame is the caller's."""
+    key, bvn = str(desk.api.secret_key), "22287654321"
+    checks = pd.DataFrame(
+        {
+            "customer_code": [c["customer_code"] for c in desk.customers(2)],
+            "first_name": "Ada",
+            "last_name": "Obi",
+        }
+        | {"country": "NG", "bank_code": "058", "account_number": "0129988776", "bvn": bvn}
+    )
+    given = {"secret_key": key, "base_url": desk.api.url, "copy": False, "progress": False}
+    if trouble == "a refused key":
+        given["secret_key"] = key = "sk_test_" + "0123456789" * 4
+    elif trouble == "no such setting":
+        given["nonsense"] = 1
+    elif trouble == "a bad cell":
+        checks.loc[0, "bvn"] = f"x{bvn}"
+    elif trouble == "a full disk":
+        monkeypatch.setattr(Journal, "append", disk_full)
+    else:
+        monkeypatch.setattr(PlanWriter, "write", disk_full)
+    with pytest.raises((ConfigError, PaystackError, OSError, TypeError)) as caught:
+        bulk_validate(checks, **given)
+    error, shown = caught.value, io.StringIO()
+    while error is not None:  # without the frame of this test, which is the caller's
+        trace = Traceback.from_exception(
+            type(error), error, error.__traceback__.tb_next, show_locals=True, locals_max_string=None
+        )
+        Console(file=shown, width=1000).print(trace)
+        error = error.__cause__ or error.__context__
+    assert type(caught.value).__name__ in shown.getvalue()
+    assert not [name for name, secret in (("key", key), ("BVN", bvn)) if secret in shown.getvalue()]
+
+
+def test_a_result_shows_no_key(desk):
+    key = str(desk.api.secret_key)
+    result = bulk_set_risk_action(
+        [{"customer_code": desk.customers(1)[0]["customer_code"]}], "deny", secret_key=key, base_url=desk.api.url,
+        copy=False, progress=False,
+    )  # fmt: skip
+    assert key not in f"{result!r} {result} {result._repr_html_()} {result._report!r}"
