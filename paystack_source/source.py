@@ -66,7 +66,8 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """Paystack's customers: the tables `customers` and `ledger`, and more if asked for.
 
     Args:
-        secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`.
+        secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`. A clone
+            with a section of its own, such as `paystack.accounts.ng`, takes the key of that section and of no other.
         base_url: Paystack's, unless a sandbox on this machine is meant; then only with a test key.
         quota: Requests per 60 s and endpoint; default by the key's mode, 0 for no limit of our own.
         quota_share: The part of the quota to use, above 0 to 1.

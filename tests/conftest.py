@@ -89,6 +89,8 @@ SLOW = [
     "pipeline/test_customers_command.py",
     "test_benchmarks_smoke.py",
     "warehouses/test_reading.py",
+    "accounts/test_commands.py",
+    "warehouses/test_accounts.py",
     "pipeline/test_place.py",
     "extract/test_completeness.py",
     "extract/test_extraction.py",

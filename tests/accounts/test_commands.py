@@ -129,6 +129,7 @@ def test_runs_of_accounts_are_kept_apart_and_go_on_with_what_is_printed(accounts
     assert shlex.split(apply)[2:4] == ["--account", "ng"]
     other = command("bulk", "apply", "ng.plan", "--account", "gh", "--no-copy", "--yes")
     assert (other.code, "another Paystack account" in other.json["message"]) == (ExitCode.USAGE, True)
+    assert "--account ng" in other.json["advice"]
     done = command("bulk", *shlex.split(apply), "--yes")
     assert (done.code, done.json["account"], done.json["account_name"]) == (0, 103, "ng"), done.err
     assert [each["run_id"] for each in command("bulk", "status", "--account", "ng").json["runs"]] == [
