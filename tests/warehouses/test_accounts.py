@@ -1,15 +1,17 @@
 """Several accounts in one warehouse: at once in PostgreSQL, one after the other in a DuckDB file, and the view over all."""
 
+import contextlib
 import json
 import os
 import subprocess
 from pathlib import Path
 
+import psycopg2
 import pytest
 
 from paystack_source.errors import ExitCode
 from tests.accounts.conftest import NUMBERS, accounts, command  # noqa: F401  # fixtures
-from tests.events import PATIENCE, Gate
+from tests.events import PATIENCE, Gate, until
 from tests.processes import python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -83,6 +85,29 @@ def test_the_view_follows_what_the_datasets_are_like(warehouse, postgres, accoun
     postgres.execute("drop schema paystack_ke cascade", database)
     copied()
     assert postgres.execute(COUNTS.format("paystack_all"), database) == ALL[:1]
+
+
+def test_no_account_is_lost_from_the_view_when_two_runs_end_at_once(warehouse, postgres, accounts, command):  # noqa: F811
+    made = warehouse("postgres")
+    database = made.environment["DESTINATION__POSTGRES__CREDENTIALS"].rpartition("/")[2]
+    assert command("customers", "--account", "gh", "--destination", "postgres").code == ExitCode.OK
+    other = psycopg2.connect(postgres.url(database))
+    with (
+        contextlib.closing(other),
+        other,
+        other.cursor() as cursor,
+    ):  # a run that notes its account, not committed yet
+        cursor.execute("select pg_advisory_xact_lock(hashtextextended('paystack-source paystack_all', 0))")
+        cursor.execute("insert into paystack_all.accounts values ('accra', 'paystack_gh')")
+        waiting = "select 1 from pg_locks where locktype = 'advisory' and not granted"
+        process = begin("ng", "--destination", "postgres")
+        until(lambda: process.poll() is not None or postgres.execute(waiting, database))
+        assert process.poll() is None
+    end(process)
+    rows = postgres.execute(
+        "select distinct account_name from paystack_all.all_customers order by 1", database
+    )
+    assert rows == [("accra",), ("gh",), ("ng",)]
 
 
 @pytest.mark.parametrize("whose", ["ng", "gh"])
