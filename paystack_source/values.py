@@ -121,3 +121,8 @@ def duration(seconds: float) -> str:
         return f"{whole} s"
     hours, minutes_left = divmod(minutes, 60)
     return f"{hours} h {minutes_left:02} min" if hours else f"{minutes} min {left:02} s"
+
+
+def counted(number: int, what: str, one: str = "", more: str = "") -> str:
+    """A number of things and what they do, in English: `1 row is`, `2 rows are`."""
+    return f"{number:,} {what} {one}".rstrip() if number == 1 else f"{number:,} {what}s {more}".rstrip()

@@ -23,6 +23,7 @@ from paystack_source.cli.location import location
 from paystack_source.cli.terminal import examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
+from paystack_source.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -216,7 +217,7 @@ def status(
     if refresh:
         with bulk_command(terminal, chosen) as here:
             settled = here.service.settle(found)
-        terminal.say(f"{settled:,} verdicts came.")
+        terminal.say(f"{counted(settled, 'verdict')} came.")
     with found.journal() as journal:
         if verify:
             found.check_journal()
@@ -247,7 +248,7 @@ def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **
                 terminal.say(f"  {line}")
         made = here.service.plan_undo(found, out=out, options=here.options)
         if made.not_undoable:
-            terminal.warn(f"{made.not_undoable:,} rows cannot be taken back; {made.left} says why.")
+            terminal.warn(f"{counted(made.not_undoable, 'row')} cannot be taken back; {made.left} says why.")
         if not plan_only:
             return here.apply(made.plan)
         here.show_plan(made.plan)

@@ -149,12 +149,7 @@ class BulkCommand:
         try:
             made = self.service.plan(operation, table, out=target, options=self.options)
         except InputError as error:
-            if error.count > SHOWN:
-                try:
-                    write_problems(error, listed)
-                    error.advice = f"{error.advice} {listed} lists them."
-                except ConfigError as taken:
-                    error.advice = f"{error.advice} {taken.message}"
+            self._advise(error, listed)
             raise
         if isinstance(source, FileSnapshot) and table.path is not None:
             source.save(table.path)
@@ -167,6 +162,17 @@ class BulkCommand:
         if self.chosen.get("review"):
             self._write_review(made, self.chosen["review"])
         return made
+
+    def _advise(self, error: InputError, listed: Path) -> None:
+        """What to do about problems in an input; a list of them if there are many."""
+        if not self.chosen["leave_out_problems"] and any(problem.row for problem in error.problems):
+            error.advice = f"{error.advice} Or plan the other rows: add --leave-out-problems."
+        if error.count > SHOWN:
+            try:
+                write_problems(error, listed)
+                error.advice = f"{error.advice} {listed} lists them."
+            except ConfigError as taken:
+                error.advice = f"{error.advice} {taken.message}"
 
     def read(self, file: Path | None) -> Path | FileSnapshot | None:
         """The file, or for `-` a copy of standard input, which can be read only once. Raises `UsageError`."""

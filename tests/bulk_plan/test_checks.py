@@ -329,7 +329,7 @@ def test_words_that_stand_for_nothing_are_warned_of_by_line(tmp_path, word):
     path = tmp_path / "in.csv"
     path.write_text(f"customer_code,first_name\nCUS_1,Ada\nCUS_2,{word}\n")
     assert any(
-        "1 cells hold a word" in text and "line 3." in text
+        "1 cell holds a word" in text and "line 3." in text
         for text in plan(tmp_path, "update", path).header.warnings
     )
 

@@ -692,3 +692,17 @@ def test_a_plan_made_without_a_key_is_bound_to_the_first_account_that_it_is_appl
     assert (again.code, again.json["error"]) == (2, "AppliedError")
     assert "another Paystack account" in desk.bulk("resume", said.json["run_id"], "--yes").err
     assert len(desk.api.write_log()) == before
+
+
+def test_what_an_officer_stumbles_over_is_said_with_what_to_do(desk):
+    code = desk.customers(1)[0]["customer_code"]
+    title = desk.folder / "title.csv"
+    title.write_text(f"Customers to whitelist,\ncustomer_code,note\n{code},x\n")
+    said = desk.bulk("plan", "risk-action", title, "--risk-action", "allow")
+    assert said.code == 2
+    assert "which must be named in the first row" in said.err
+    path = desk.csv("one.csv", [{"customer_code": code}, {"customer_code": "not known"}])
+    refused = desk.bulk("plan", "risk-action", path, "--risk-action", "allow")
+    assert "Or plan the other rows: add --leave-out-problems." in refused.err
+    said = desk.bulk("plan", "risk-action", path, "--risk-action", "allow", "--leave-out-problems")
+    assert "1 row is left out" in said.err

@@ -36,5 +36,5 @@ def test_a_change_of_locked_names_is_warned_of_without_asking_paystack(kind, san
         )
     assert api.stats.total == reads + 1  # whose key it is
     (said,) = [text for text in shown.attrs["warnings"] if "identity check" in text]
-    assert said.startswith("1 rows change the name of a customer who passed an identity check.")
+    assert said.startswith("1 row changes the name of a customer who passed an identity check.")
     assert ["identity check" in note for note in shown["note"]] == [True, False]

@@ -21,7 +21,7 @@ from paystack_source.bulk.input.header import either
 from paystack_source.bulk.input.lengths import UnusualLengths
 from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
 from paystack_source.errors import Problem
-from paystack_source.values import json_text, masked
+from paystack_source.values import counted, json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -101,8 +101,9 @@ class Checker:
         ] + self._lengths.warnings
         if self._placeholders:
             said.append(
-                f"{self._placeholders:,} cells hold a word like NULL, nan or N/A and would be sent as text; "
-                f"leave a cell blank to leave the field as it is. First seen in {', '.join(self._examples)}."
+                f"{counted(self._placeholders, 'cell', 'holds', 'hold')} a word like NULL, nan or N/A and would be "
+                f"sent as text; leave a cell blank to leave the field as it is. "
+                f"First seen in {', '.join(self._examples)}."
             )
         return said
 

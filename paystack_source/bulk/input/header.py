@@ -120,7 +120,7 @@ def _advice(names: list[str], missing: list[str]) -> str:
         advice += "For all rows alike give --risk-action allow, deny or default; else add"
     else:
         advice += "Rename or add"
-    return f"{advice} the columns (docs/bulk-input.md) and plan again."
+    return f"{advice} the columns (docs/bulk-input.md), which must be named in the first row, and plan again."
 
 
 def either(names: Iterable[str]) -> str:

@@ -18,6 +18,7 @@ import msgspec
 from paystack_source.bulk.input import workbook_process
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, cells_of
 from paystack_source.errors import InputError, Problem
+from paystack_source.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -71,8 +72,8 @@ class Workbook:
         lines = {line for batch in self.batches for line in batch.lines or ()}
         if hidden := sorted(lines.intersection(about.get("hidden", ()))):
             yield (
-                f"{len(hidden):,} of {len(lines):,} rows are hidden in the sheet, by a filter or by hand "
-                f"({_first('row', hidden)}); they count like all others."
+                f"{len(hidden):,} of {counted(len(lines), 'row')} {'is' if len(hidden) == 1 else 'are'} hidden in the "
+                f"sheet, by a filter or by hand ({_first('row', hidden)}); hidden rows count like all others."
             )
         for column in about.get("columns", ()):
             if column < len(self.columns) and self.columns[column]:

@@ -45,6 +45,7 @@ from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.private_files import check_output, private_file
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
+from paystack_source.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -218,8 +219,8 @@ class _Planner:
         file = write_left_out(self.table, found, out, self._secret_columns())
         number = len({problem.row for problem in found})
         self.warnings.append(
-            f"{number:,} rows are left out, because something is wrong with them. Correct them in {file} and plan that "
-            "file in the same way."
+            f"{counted(number, 'row', 'is', 'are')} left out, because something is wrong there. Correct them in {file} "
+            "and plan that file in the same way."
         )
 
     def _input_error(self, problems: list[Problem], count: int) -> InputError:
@@ -377,8 +378,9 @@ class _Planner:
         compared, about = self.operation.compared, self.about
         if self.locked:
             yield (
-                f"{self.locked:,} rows change the name of a customer who passed an identity check. Paystack has locked "
-                "these names: it keeps them, or refuses the row. Only another identity check can change them."
+                f"{counted(self.locked, 'row', 'changes', 'change')} the name of a customer who passed an identity "
+                "check. Paystack has locked these names: it keeps them, or refuses the row. Only another identity check "
+                "can change them."
             )
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
@@ -390,11 +392,11 @@ class _Planner:
                 hours = age.total_seconds() / 3600
                 yield f"The copy is {hours:,.0f} hours old; --refresh live compares with Paystack itself."
         if counts.drifted:
-            yield f"{counts.drifted:,} rows differ at Paystack from the copy; they are marked as drifted."
+            yield f"{counted(counts.drifted, 'row', 'differs', 'differ')} at Paystack from the copy, marked as drifted."
         if emptied := cleared(matching):
             yield (
-                f"{emptied:,} cells clear a field. Paystack does not document how a field is emptied: an "
-                "empty text is sent (for metadata an empty object), and the answer shows whether it was."
+                f"{counted(emptied, 'cell', 'clears', 'clear')} a field. Paystack does not document how a field is "
+                "emptied: an empty text is sent (for metadata an empty object), and the answer shows whether it was."
             )
         if blank := matching.one("SELECT count(*) FROM input ANTI JOIN left_out USING (row) WHERE blank")[0]:
             yield f"{blank:,} blank rows are left out."

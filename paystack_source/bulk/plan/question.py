@@ -6,6 +6,8 @@ from collections import Counter
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from paystack_source.values import counted
+
 if TYPE_CHECKING:
     from paystack_source.bulk.plan.plan import Confirmation, Plan
     from paystack_source.bulk.plan.tally import Tally
@@ -73,8 +75,3 @@ def _of(rows: int, tally: Tally) -> str:
     if rows == tally.rows:
         return "All of them are" if rows > 1 else "It is"
     return f"{rows:,} of them {'is' if rows == 1 else 'are'}"
-
-
-def counted(number: int, what: str) -> str:
-    """A number of things, in English."""
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
