@@ -379,8 +379,8 @@ class _Planner:
         if self.locked:
             yield (
                 f"{counted(self.locked, 'row', 'changes', 'change')} the name of a customer who passed an identity "
-                "check. Paystack has locked these names: it keeps them, or refuses the row. Only another identity check "
-                "can change them."
+                "check. Paystack has locked these names: it keeps them, or refuses the row. Only another identity "
+                "check can change them."
             )
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
