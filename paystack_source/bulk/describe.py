@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.plan.tally import field_changes, tally_of
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.send import NAMES_LOCKED
@@ -54,7 +55,7 @@ def plan_facts(plan: Plan) -> Facts:
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.left_out:
-        facts.append(("left out", f"{counts.left_out:,} (something is wrong with them)"))
+        facts.append(_left_out(header))
     if counts.drifted:
         facts.append(("changed since the copy", f"{counts.drifted:,}"))
     if counts.unknown_old:
@@ -96,6 +97,10 @@ def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
         tally.transitions.items(),
         key=lambda item: (order.get(item[0].before, 2) if is_dangerous(item[0]) else 2, -item[1]),
     )
+
+
+def _left_out(header: PlanHeader) -> tuple[str, object]:
+    return "left out", f"{header.counts.left_out:,} (something is wrong with them)"
 
 
 def _share(header: PlanHeader) -> str:
@@ -250,7 +255,9 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{header.counts.rows:,}"),
     ]
-    facts += [(names[o], _counted(finished, o)) for o in Outcome if finished.counts[o]]
+    facts += [(names[o], _counted(finished, o)) for o in Outcome if _number(finished, o)]
+    if header.counts.left_out:
+        facts.append(_left_out(header))
     if finished.stopped:
         facts.append(("stopped", finished.stopped))
     facts += [("requests", f"{finished.requests:,} (reads included)"), ("time", duration(finished.seconds))]
@@ -266,11 +273,17 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
     return facts
 
 
+def _number(finished: RunReport, outcome: Outcome) -> int:
+    """How many rows ended so; the rows that the plan left out are counted by themselves."""
+    left_out = finished.plan.header.counts.left_out if outcome is Outcome.SKIPPED_NOOP else 0
+    return finished.counts[outcome] - left_out
+
+
 def _counted(finished: RunReport, outcome: Outcome) -> str:
     """How many rows, and why that may be more than were sent."""
     duplicates = finished.duplicates[outcome]
     more = f" ({duplicates:,} of them repeat another row, which was sent once)" if duplicates else ""
-    return f"{finished.counts[outcome]:,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
+    return f"{_number(finished, outcome):,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
 
 
 def _undoable(finished: RunReport) -> bool:
@@ -304,7 +317,9 @@ def run_lines(finished: RunReport, undone: str | None) -> list[str]:
     """A run in a line or two of a narrow terminal; `undone` is the run that undid it."""
     header, names = finished.plan.header, labels(finished)
     by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
-    counts = ", ".join(f"{finished.counts[o]:,} {names[o]}" for o in Outcome if finished.counts[o])
+    parts = [f"{_number(finished, o):,} {names[o]}" for o in Outcome if _number(finished, o)]
+    left_out = header.counts.left_out
+    counts = ", ".join([*parts, *([f"{left_out:,} left out"] if left_out else [])])
     about = (
         f"{finished.started:%Y-%m-%d %H:%M} UTC, {mode(header)} account {header.account or UNKNOWN}, "
         f"{run_what(finished)}: {counts or 'no rows'}"
@@ -331,7 +346,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
     lines: list[tuple[object, ...]] = [
         (
             f"{group.rows:,}",
-            names[group.outcome],
+            "left out" if group.message == LEFT_OUT else names[group.outcome],
             group.code,
             "" if finished.running and group.outcome in _UNFINISHED else group.message,
             group.example_line,

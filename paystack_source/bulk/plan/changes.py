@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
+from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import is_blank, json_text
 
@@ -136,7 +137,7 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   coalesce({_locked(m)}, false) AS locked,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
-  CASE WHEN l.row IS NOT NULL THEN 'left out: something is wrong with it' WHEN i.blank THEN 'blank row'
+  CASE WHEN l.row IS NOT NULL THEN '{LEFT_OUT}' WHEN i.blank THEN 'blank row'
     WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
     {_notes(m)} ELSE '' END AS note{counted}
 FROM input i

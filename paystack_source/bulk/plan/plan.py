@@ -34,6 +34,8 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.files import InputTable
 
 PLAN_FORMAT: Final = 2
+LEFT_OUT: Final = "left out: something is wrong with it"
+"""The note of a row with a problem that was left out."""
 RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"

@@ -214,6 +214,7 @@ class RunReport:
             **{outcome.value: self.counts[outcome] for outcome in Outcome},
             "duplicates": header.counts.duplicates,
             "drifted": header.counts.drifted,
+            "left_out": header.counts.left_out,
             "requests": self.requests,
             "seconds": round(self.seconds, 3),
             "started": self.started.isoformat(timespec="seconds"),
