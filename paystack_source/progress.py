@@ -25,7 +25,7 @@ from paystack_source.values import duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Progress", "Silent", "Snapshot", "line", "reader_may_leave"]
+__all__ = ["Progress", "ProgressState", "Silent", "line", "reader_may_leave"]
 
 _GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 PLAIN_EVERY_SECONDS = 5.0
@@ -33,7 +33,7 @@ NOTEBOOK_EVERY_SECONDS = 0.25
 
 
 @dataclass(frozen=True)
-class Snapshot:
+class ProgressState:
     """What is known at one moment. `elapsed` in seconds; `quota` is (requests used, allowed) per window."""
 
     description: str
@@ -58,7 +58,7 @@ class Snapshot:
         return (self.total - self.done) / self.rate
 
 
-def line(now: Snapshot) -> str:
+def line(now: ProgressState) -> str:
     """`Reading customers: 3,200 of 5,000 customers (64 %) · 812/s · quota 320/600 · 3 s left · waiting …`."""
     if now.total is None:
         amount = f"{now.done:,} {now.unit}"
@@ -77,7 +77,7 @@ def line(now: Snapshot) -> str:
     return f"{now.description}: " + " · ".join(parts)
 
 
-def last_line(now: Snapshot) -> str:
+def last_line(now: ProgressState) -> str:
     """What stays when it is over."""
     return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
 
@@ -88,9 +88,9 @@ class View(Protocol):
     `stop` gets what is to stay, None for nothing.
     """
 
-    def start(self, now: Snapshot) -> None: ...
-    def show(self, now: Snapshot, *, urgent: bool) -> None: ...
-    def stop(self, now: Snapshot | None) -> None: ...
+    def start(self, now: ProgressState) -> None: ...
+    def show(self, now: ProgressState, *, urgent: bool) -> None: ...
+    def stop(self, now: ProgressState | None) -> None: ...
 
 
 class Progress:
@@ -108,7 +108,7 @@ class Progress:
         view: View | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._now = Snapshot(description, unit, total=total)
+        self._now = ProgressState(description, unit, total=total)
         self._view = view
         self._clock = clock
         self._lock = threading.Lock()
@@ -147,7 +147,7 @@ class Progress:
                 self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
 
     @property
-    def now(self) -> Snapshot:
+    def now(self) -> ProgressState:
         """The latest snapshot."""
         return self._now
 
@@ -183,7 +183,7 @@ class Progress:
         fresh = bool(text) and not self._now.note
         self._change(lambda now: replace(now, note=text), urgent=fresh)
 
-    def _change(self, change: Callable[[Snapshot], Snapshot], *, urgent: bool = False) -> None:
+    def _change(self, change: Callable[[ProgressState], ProgressState], *, urgent: bool = False) -> None:
         with self._lock:
             self._now = replace(change(self._now), elapsed=self._clock() - self._started)
             if self._view:
@@ -205,14 +205,14 @@ class PlainView:
         self._every = every
         self._shown_at = clock()
 
-    def start(self, now: Snapshot) -> None:
+    def start(self, now: ProgressState) -> None:
         self._write(f"{now.description} …")
 
-    def show(self, now: Snapshot, *, urgent: bool) -> None:
+    def show(self, now: ProgressState, *, urgent: bool) -> None:
         if urgent or self._clock() - self._shown_at >= self._every:
             self._write(line(now))
 
-    def stop(self, now: Snapshot | None) -> None:
+    def stop(self, now: ProgressState | None) -> None:
         if now:
             self._write(last_line(now))
 
@@ -248,15 +248,15 @@ class LiveView:
             redirect_stdout=False,
         )
 
-    def start(self, now: Snapshot) -> None:
+    def start(self, now: ProgressState) -> None:
         self._row = self._rows.add_task(line(now), total=now.total)
         self._rows.start()
 
-    def show(self, now: Snapshot, *, urgent: bool) -> None:
+    def show(self, now: ProgressState, *, urgent: bool) -> None:
         del urgent
         self._rows.update(self._row, description=line(now), completed=now.done, total=now.total)
 
-    def stop(self, now: Snapshot | None) -> None:
+    def stop(self, now: ProgressState | None) -> None:
         if now is None:
             self._rows.live.transient = True
         else:
@@ -274,18 +274,18 @@ class NotebookView:
         self._shown_at = float("-inf")
         self._handle: Any = None
 
-    def start(self, now: Snapshot) -> None:
+    def start(self, now: ProgressState) -> None:
         from IPython.display import display  # noqa: PLC0415  only there in a notebook
 
         show: Callable[..., Any] = display
         self._handle = show(_Words(line(now)), display_id=True)
 
-    def show(self, now: Snapshot, *, urgent: bool) -> None:
+    def show(self, now: ProgressState, *, urgent: bool) -> None:
         if urgent or self._clock() - self._shown_at >= self._every:
             self._shown_at = self._clock()
             self._handle.update(_Words(line(now)))
 
-    def stop(self, now: Snapshot | None) -> None:
+    def stop(self, now: ProgressState | None) -> None:
         self._handle.update(_Words(last_line(now) if now else ""))
 
 

@@ -14,7 +14,7 @@ from paystack_source.progress import (
     NotebookView,
     PlainView,
     Progress,
-    Snapshot,
+    ProgressState,
     in_notebook,
     line,
 )
@@ -30,25 +30,28 @@ class Clock:
 
 
 def test_the_line_says_rate_quota_time_left_and_what_it_waits_for():
-    now = Snapshot("Reading", "rows", done=300, total=900, elapsed=3.0, quota=(12, 600), note="waiting 12 s")
+    now = ProgressState(
+        "Reading", "rows", done=300, total=900, elapsed=3.0, quota=(12, 600), note="waiting 12 s"
+    )
     assert line(now) == "Reading: 300 of 900 rows (33 %) · 100/s · quota 12/600 · 6 s left · waiting 12 s"
 
 
 def test_without_a_total_it_counts():
     assert (
-        line(Snapshot("Reading", "customers", done=1300, elapsed=200.0)) == "Reading: 1,300 customers · 6.5/s"
+        line(ProgressState("Reading", "customers", done=1300, elapsed=200.0))
+        == "Reading: 1,300 customers · 6.5/s"
     )
 
 
 def test_what_an_earlier_run_did_does_not_flatter_the_rate():
-    resumed = Snapshot("Applying", "rows", done=900, began_at=800, total=1000, elapsed=10.0)
+    resumed = ProgressState("Applying", "rows", done=900, began_at=800, total=1000, elapsed=10.0)
     assert resumed.rate == 10
     assert resumed.remaining == 10
 
 
 @given(
     st.builds(
-        Snapshot,
+        ProgressState,
         st.just("x"),
         st.just("rows"),
         done=st.integers(0, 10**9),
