@@ -50,6 +50,13 @@ def test_a_python_without_the_packages_gives_one_line_of_advice(bare, name):
         assert "README.md" in line
 
 
+def test_the_package_without_what_it_needs_gives_one_line_of_advice(bare):
+    said = start(bare, "-m", "paystack_source", "customers", PYTHONPATH=str(ROOT))
+    assert (said.returncode, said.stdout) == (2, "")
+    (line,) = said.stderr.splitlines()
+    assert line.startswith(f"error: click is missing in {bare}: ")
+
+
 @pytest.mark.parametrize(
     ("module", "extra", "command"),
     [
