@@ -62,6 +62,16 @@ COLUMNS: Final[tuple[Column, ...]] = (
 )
 """The columns of the table, in its order: Paystack's, then ours."""
 
+CHANGES: Final = (
+    Column("_fingerprint", "text", "Tells one version of a customer from another, whenever it was seen."),
+    Column(
+        "_changed_at",
+        "timestamp",
+        "When this copy took in the last change of the customer, in UTC; not moved by merely seeing them again.",
+    ),
+)
+"""Columns of the table that are told from the copy as it was before: `warehouse.changes`."""
+
 DOCUMENTED: Final[dict[str, Column]] = {column.key or column.name: column for column in _PAYSTACK}
 """Paystack's columns by their key in an answer."""
 
@@ -75,7 +85,8 @@ LOCKED_NAMES: Final = ("first_name", "last_name")
 def dlt_columns() -> dict[str, TColumnSchema]:
     """The hints for dlt. The description reaches destinations and catalogs that keep comments."""
     hints: dict[str, TColumnSchema] = {
-        column.name: {"data_type": column.kind, "description": column.description} for column in COLUMNS
+        column.name: {"data_type": column.kind, "description": column.description}
+        for column in (*COLUMNS, *CHANGES)
     }
     hints["id"]["nullable"] = False
     return hints

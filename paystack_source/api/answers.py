@@ -56,6 +56,7 @@ class Envelope(msgspec.Struct):
     meta: msgspec.Raw = msgspec.Raw()
     type: Any = None
     code: Any = None
+    errors: Any = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -231,6 +232,13 @@ def _error(  # noqa: PLR0913  # all that an error tells
     def shown(value: object) -> str | None:
         return redact(value, values) if isinstance(value, str) and value else None
 
+    def told(envelope: Envelope) -> str:
+        """The message, and the list of errors behind it; both may be of any shape."""
+        parts = [
+            _sentence(part) for part in (envelope.message, envelope.errors) if part not in (None, "", [], {})
+        ]
+        return redact(": ".join(parts), values) if parts else "no message from Paystack"
+
     facts: dict[str, Any] = {
         "advice": advice,
         "http_status": answer.status,
@@ -246,7 +254,7 @@ def _error(  # noqa: PLR0913  # all that an error tells
     # The docs' text says next_step; their sample and every recorded answer say nextStep.
     next_step = None if meta is None else meta.get("nextStep", meta.get("next_step"))
     return kind(
-        f"{operation.name}: {shown(envelope.message) or 'no message from Paystack'}",
+        f"{operation.name}: {told(envelope)}",
         type=shown(envelope.type),
         code=shown(envelope.code),
         next_step=shown(next_step),
@@ -266,3 +274,15 @@ def _harmless(headers: Mapping[str, str]) -> Mapping[str, str]:
     for name in ("set-cookie", "location", "link"):
         kept.discard(name)
     return kept
+
+
+def _sentence(value: object) -> str:
+    """A text as it is; of a list or an object of messages each one, with the name that it stands under."""
+    if isinstance(value, list):
+        return "; ".join(_sentence(item) for item in value)
+    if isinstance(value, dict):
+        known = [str(value[name]) for name in ("field", "param", "path") if value.get(name)]
+        if "message" in value:
+            return ": ".join([*known, _sentence(value["message"])])
+        return "; ".join(f"{name}: {_sentence(item)}" for name, item in value.items())
+    return str(value)

@@ -6,6 +6,7 @@ Arrow without a Python object per customer; :attr:`Page.rows` decodes them for p
 
 from __future__ import annotations
 
+import logging
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
@@ -18,6 +19,9 @@ from paystack_source.errors import ConfigError, Unavailable
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
     from datetime import datetime
+
+
+_LOG: Final = logging.getLogger("paystack_source")
 
 
 class RiskAction(StrEnum):
@@ -96,7 +100,7 @@ def _cursor(value: object) -> str | None:
     return value if isinstance(value, str) and value not in {"", "null"} else None
 
 
-_ROWS = msgspec.json.Decoder(list[dict[str, Any]])
+_ROWS = msgspec.json.Decoder(list[Any])
 _ITEMS = msgspec.json.Decoder(list[msgspec.Raw])
 
 
@@ -124,10 +128,18 @@ class Page:
     def rows(self) -> list[dict[str, Any]]:
         """The customers as dictionaries, decoded anew at each use; times stay text (ISO 8601, UTC).
 
-        Raises :class:`Unavailable` if a row is not an object or has a number that nothing can hold.
+        A row that is no object, as null, costs no other row: it is left out, and the log says so. Raises
+        :class:`Unavailable` if no row can be read, or if one has a number that nothing can hold.
         """
         try:
-            return _ROWS.decode(self.raw)
+            given = _ROWS.decode(self.raw)
+            rows = [row for row in given if isinstance(row, dict)]
+            if len(rows) < len(given):
+                _LOG.warning(
+                    "list: %d of %d rows of a page are no customers", len(given) - len(rows), len(given)
+                )
+            if rows or not given:
+                return rows
         except msgspec.DecodeError:
             pass
         raise Unavailable("list: a row of this page cannot be read", operation="list")

@@ -17,13 +17,14 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable
 
     from paystack_source.api.client import PaystackClient
+    from paystack_source.errors import PaystackError
 
 Job_contra = TypeVar("Job_contra", contravariant=True)
 Job = TypeVar("Job")
 Done = TypeVar("Done")
 
-Fetched = tuple[str, dict[str, Any] | None]
-"""A customer's code or email, and what Paystack holds."""
+Fetched = tuple[str, Any]
+"""A customer's code or email, and what Paystack holds: an object, `None`, or a tolerated error."""
 
 FETCH_WIDTH = 32
 """Single customers that are fetched at once."""
@@ -128,10 +129,16 @@ class ThreadWorkers(Generic[Job, Done]):
                 self._done.put(error)
 
 
-def fetch_all(client: PaystackClient, keys: Iterable[str], width: int = FETCH_WIDTH) -> Generator[Fetched]:
+def fetch_all(
+    client: PaystackClient,
+    keys: Iterable[str],
+    width: int = FETCH_WIDTH,
+    tolerate: tuple[type[PaystackError], ...] = (),
+) -> Generator[Fetched]:
     """Fetch customers side by side, in the order in which answers come; `None` for whom Paystack does not know.
 
-    Raises what the client raises, except `NotFound`. Whoever stops taking ends all requests that wait to be sent.
+    Raises what the client raises, except `NotFound`, and except what is tolerated: that is given as the answer.
+    Whoever stops taking ends all requests that wait to be sent.
     """
 
     def fetch(key: str) -> Fetched:
@@ -139,6 +146,8 @@ def fetch_all(client: PaystackClient, keys: Iterable[str], width: int = FETCH_WI
             return key, asking.fetch(key).data
         except NotFound:
             return key, None
+        except tolerate as error:
+            return key, error
 
     workers = ThreadWorkers(fetch)
     asking = client.until(workers.check)

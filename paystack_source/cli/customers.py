@@ -262,7 +262,8 @@ def summary(
         rows.insert(0, ("from", chosen["from"]))
     if report.details is not None:
         waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
-        rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{waiting}"))
+        failed = f"; {report.details.failed:,} could not be fetched" if report.details.failed else ""
+        rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{failed}{waiting}"))
     if view:
         rows.append(("all accounts", view))
     if report.rows_missing:

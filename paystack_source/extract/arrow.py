@@ -4,6 +4,7 @@ The documented keys (`paystack_source.customer`) are decoded in C into structs a
 page with anything else (a new key, a number where text was) takes the slow path below, which keeps every value:
 
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
+- credentials are left out of it, and numbers of people and accounts masked (`extract.secrets`);
 - text columns take any scalar as text, identifiers take digits written as text;
 - a value that no column can hold (`integration: "n/a"`, a time that is none, the 51st new key) goes into the JSON
   column `extra`, under its own name.
@@ -20,7 +21,8 @@ import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.customer import COLUMNS, DOCUMENTED
+from paystack_source.customer import CHANGES, COLUMNS, DOCUMENTED
+from paystack_source.extract.secrets import is_credential, without_secrets
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -49,6 +51,7 @@ _COLUMN_OF = {key: column.name for key, column in DOCUMENTED.items()} | {
     "created_at": "created_at",
     "updated_at": "updated_at",
 }
+_TOLD_BY_THE_COPY = {column.name for column in CHANGES}
 _KIND_OF = {column.name: column.kind for column in DOCUMENTED.values()}
 _NULL = msgspec.Raw(b"null")
 _MAX_ID = 2**63 - 1
@@ -193,6 +196,9 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
     for key, value in row.items():
         column = _COLUMN_OF.get(key)
         if column is None:
+            if is_credential(key):
+                continue
+            value = without_secrets(value, key=key)  # noqa: PLW2901
             column = _new_column(key, new_columns)
             if column is None:
                 extra[key] = value
@@ -329,6 +335,6 @@ def missing_since(table: pa.Table, since: datetime) -> pa.Table:
             columns.append(pa.repeat(pa.scalar(since, TIME), table.num_rows))
         else:
             columns.append(table.column(name).cast(SCHEMA.field(name).type))
-    others = [name for name in table.column_names if name not in SCHEMA.names]
+    others = [name for name in table.column_names if name not in {*SCHEMA.names, *_TOLD_BY_THE_COPY}]
     columns += [table.column(name).cast(pa.string()) for name in others]
     return pa.table(columns, names=[*SCHEMA.names, *others])

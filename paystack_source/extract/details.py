@@ -1,9 +1,9 @@
 """What only the single fetch of a customer shows, as rows of two tables: one request per customer.
 
 An `authorization_code` can be charged with the account's key, so it is a credential: it and the card's
-`signature` are left out, and BVNs and account numbers are masked, unless asked for by name. The answer's
-`transactions` and `subscriptions` are not kept: they belong to other endpoints, and a subscription holds an
-authorization code.
+`signature` are left out, and BVNs and account numbers are masked, unless asked for by name (`extract.secrets`).
+The answer's `transactions` and `subscriptions` are not kept: they belong to other endpoints, and a subscription
+holds an authorization code.
 """
 
 from __future__ import annotations
@@ -15,7 +15,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 import pyarrow as pa
 
 from paystack_source.api import workers
+from paystack_source.errors import PaystackError, Rejected, Unavailable
 from paystack_source.extract.arrow import TIME
+from paystack_source.extract.secrets import without_secrets
 from paystack_source.values import as_text, json_text
 
 if TYPE_CHECKING:
@@ -24,8 +26,7 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
 
 HIDDEN = ("authorization_code", "signature")
-MASKED = ("bvn", "account_number", "value")
-"""What is left out, and what is shown by its last digits only, unless `include` names it."""
+"""Columns that are empty unless `include` names them: `extract.secrets` leaves these keys out."""
 
 JSON_COLUMNS = ("identifications", "total_transaction_value", "dedicated_account", "dedicated_accounts")
 _SKIPPED = {
@@ -52,9 +53,17 @@ DETAILS_SCHEMA = pa.schema(
         ("row_updated_at", TIME),
         ("row_risk_action", pa.string()),
         ("fetched_at", TIME),
+        ("failed_at", TIME),
+        ("failure", pa.string()),
     ]
 )
-"""`row_…` is what the list said when the details were fetched: when that changes, they are fetched again."""
+"""`row_…` is what the list said when the details were fetched: when that changes, they are fetched again.
+
+`failed_at` and `failure` are of the last try, if it failed; the other columns are then what an earlier one gave.
+"""
+
+FAILURES_IN_A_ROW = 40
+"""So many customers who cannot be fetched, one after the other, are no matter of these customers: the run ends."""
 
 AUTHORIZATIONS_SCHEMA = pa.schema(
     [
@@ -84,27 +93,50 @@ class Fetched(NamedTuple):
     due: Due
     answer: dict[str, Any]
     asked_at: datetime
+    failure: str | None = None
+    """Why there is no answer."""
 
 
 def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
-    """Fetch these customers side by side, within the client's quota; in the order in which answers come."""
+    """Fetch these customers side by side, within the client's quota; in the order in which answers come.
+
+    One who cannot be fetched keeps nobody else from being fetched: the failure is given in the place of the answer.
+
+    Raises:
+        PaystackError: Nobody can be fetched any more: the key was refused, or as many failed as are no matter of them.
+
+    """
     by_code = {one.code: one for one in due}
     asked: dict[str, datetime] = {}
+    in_a_row = 0
 
     def codes() -> Iterator[str]:
         for code in by_code:  # each is taken just before it is asked for
             asked[code] = datetime.now(UTC)
             yield code
 
-    with contextlib.closing(workers.fetch_all(client, codes())) as found:
+    with contextlib.closing(workers.fetch_all(client, codes(), tolerate=(Rejected, Unavailable))) as found:
         for code, answer in found:
-            yield Fetched(by_code[code], answer or {}, asked.pop(code))
+            if not isinstance(answer, PaystackError):
+                in_a_row = 0
+                yield Fetched(by_code[code], answer or {}, asked.pop(code))
+                continue
+            in_a_row += 1
+            if in_a_row >= FAILURES_IN_A_ROW:
+                raise answer
+            yield Fetched(by_code[code], {}, asked.pop(code), answer.message)
+
+
+def failed_row(fetched: Fetched, held: dict[str, Any] | None) -> dict[str, Any]:
+    """The row of a customer who could not be fetched: what is held of them, and the failure."""
+    known = held or {"id": fetched.due.id, "customer_code": fetched.due.code}
+    return {**known, "failed_at": fetched.asked_at, "failure": fetched.failure}
 
 
 def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
     """The customer's row of `customer_details`; what its columns cannot hold is in `extra`."""
-    due, answer, asked_at = fetched
-    kept = _without_secrets({key: value for key, value in answer.items() if key not in _SKIPPED}, include)
+    due, answer, asked_at, _ = fetched
+    kept = without_secrets({key: value for key, value in answer.items() if key not in _SKIPPED}, include)
     typed = {
         name: kept.pop(name, None)
         for name, kind in (("identified", bool), ("total_transactions", int))
@@ -126,10 +158,10 @@ def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
 
 def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[dict[str, Any]]:
     """A row each; those that were held and are no longer there are marked, never deleted."""
-    due, answer, asked_at = fetched
+    due, answer, asked_at, _ = fetched
     found = _authorizations(answer)
     for position, authorization in enumerate(found, start=1):
-        kept = _without_secrets(authorization, include)
+        kept = without_secrets(authorization, include)
         reusable = kept.pop("reusable", None)
         yield {
             "customer_id": due.id,
@@ -145,25 +177,6 @@ def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[d
 def _authorizations(answer: dict[str, Any]) -> list[dict[str, Any]]:
     given = answer.get("authorizations")
     return [item for item in given if isinstance(item, dict)] if isinstance(given, list) else []
-
-
-def _without_secrets(value: Any, include: Collection[str]) -> Any:  # noqa: ANN401
-    """The same, at any depth, with credentials left out and numbers of identity and accounts masked."""
-    if isinstance(value, list):
-        return [_without_secrets(item, include) for item in value]
-    if not isinstance(value, dict):
-        return value
-    return {
-        key: _masked(item) if key in MASKED and key not in include else _without_secrets(item, include)
-        for key, item in value.items()
-        if key not in HIDDEN or key in include
-    }
-
-
-def _masked(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict | list):
-        return None
-    return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
 
 
 def _json(value: Any) -> str | None:  # noqa: ANN401

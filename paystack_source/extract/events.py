@@ -37,7 +37,6 @@ class Pending:
     emitted: set[int] = field(default_factory=set)
     loose: dict[int, datetime | None] = field(default_factory=dict)  # new, of no window; and when created
     deltas: dict[Window, int] = field(default_factory=dict)  # how many of a window are new
-    left: set[int] = field(default_factory=set)  # who went while their window was read
 
     @property
     def added(self) -> int:
@@ -45,18 +44,20 @@ class Pending:
 
     def inside(self, window: Window) -> int:
         """How many of those added lie in the window; windows that only overlap it do not count."""
-        return sum(delta for part, delta in self.deltas.items() if window.contains(part)) + sum(
-            at in window for at in self.loose.values() if at
-        )
+        read = sum(delta for part, delta in self.deltas.items() if window.contains(part))
+        return read + len(self.loose_in(window))
+
+    def loose_in(self, window: Window) -> set[int]:
+        """Those of no window who were created in this one."""
+        return {number for number, at in self.loose.items() if at and at in window}
 
     def touches(self, windows: Iterable[Window]) -> bool:
         """Whether any of those added by reading windows may lie in these."""
         return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
 
-    def settle(self, window: Window, delta: int, left: set[int]) -> None:
+    def settle(self, window: Window, delta: int) -> None:
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
         self.deltas[window] = delta
-        self.left |= left & self.emitted
 
 
 @dataclass(slots=True)

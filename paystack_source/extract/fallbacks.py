@@ -32,6 +32,9 @@ if TYPE_CHECKING:
     from paystack_source.extract.reader import Reader
     from paystack_source.extract.windows import Coverage
 
+TRY_FILTERS_AGAIN = timedelta(days=7)
+"""Filters that did not filter are tried again after this time, since reading the whole list each time is expensive."""
+
 NARROW_ROWS = 300
 """A window that does not add up is searched down to parts of this size."""
 

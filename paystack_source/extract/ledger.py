@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 from paystack_source.extract.windows import BEGIN, END
 
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from paystack_source.extract.newest import NewestPage
     from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Window
 
@@ -154,21 +155,6 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
         difference=result.difference,
         verified_at=result.read_at,
     )
-
-
-class NewestPage(NamedTuple):
-    """The newest page and the total that came with it, beside what is held."""
-
-    total: int | None
-    table: pa.Table  # the newest page
-    unknown: pa.Table  # those of it that are not held
-    held: int
-    asked_at: datetime
-
-    @property
-    def missing(self) -> int | None:
-        """How many customers the API has that are neither held nor on this page."""
-        return None if self.total is None else self.total - self.held - self.unknown.num_rows
 
 
 def count_entry(look: NewestPage, *, run_id: str, number: int, held_after: int | None, proven: bool) -> Entry:

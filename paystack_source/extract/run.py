@@ -11,9 +11,11 @@ The caller may stop between any two events, load what came so far, and go on: it
 from __future__ import annotations
 
 import contextlib
+import functools
+import itertools
 import uuid
 from collections import deque
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 import pyarrow as pa
@@ -23,6 +25,7 @@ from paystack_source.extract import arrow, ledger
 from paystack_source.extract.account import AccountGuard
 from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Summary
 from paystack_source.extract.fallbacks import (
+    TRY_FILTERS_AGAIN,
     Older,
     around_oldest,
     differing_parts,
@@ -30,7 +33,8 @@ from paystack_source.extract.fallbacks import (
     range_entry,
     readings_for,
 )
-from paystack_source.extract.ledger import Entry, HeldCustomers, NewestPage, PresentCustomers
+from paystack_source.extract.ledger import Entry, HeldCustomers, PresentCustomers
+from paystack_source.extract.newest import NewestPage, TopPages
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
@@ -39,19 +43,12 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Win
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
 
-TOP_PAGES = 20
-"""New customers on this many of the newest pages are looked for there; more are read as a window."""
-
-TRY_FILTERS_AGAIN = timedelta(days=7)
-"""Filters that did not filter are tried again after this time, since reading the whole list each time is expensive."""
-
 
 class Extraction:
     """Copies what is not proven yet.
 
     Args:
-        reader: Reads windows.
-        held: What the warehouse holds.
+        reader, held: Reads windows; what the warehouse holds.
         coverage: What earlier runs proved; changed in place as windows are proven.
         bounds: Read just this window, whatever was proven before.
         refresh_budget: Requests for reading old windows again, on top of what new customers cost.
@@ -87,16 +84,16 @@ class Extraction:
         believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
         self.filters_ignored_at = filters_ignored_at if believed else None
         self._stuck = False  # the budget is too small for the customers of one second
-        self._entries, self._cost = 0, Cost()
+        self._numbers, self._cost = itertools.count(1), Cost()
         self._uncounted = False  # a search ended early because the API gave no total
         self._pending, self._older = Pending(), Older(self.held)
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
+        self._left: set[int] = set()  # shown by a window at first, and no longer when it was proven
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
         self._account = AccountGuard(self.held, account)
-
-    # -- the run --------------------------------------------------------------------------------------------------
+        self._top_pages = TopPages()
 
     @property
     def filters_ignored(self) -> bool:
@@ -121,20 +118,24 @@ class Extraction:
             if self.tally.complete and self.refresh_budget:
                 before = self.held.total() + self._pending.added
                 yield from self._refresh()
-                if self._gone or self.held.total() + self._pending.added != before:
+                if (
+                    self._gone
+                    or self._left
+                    or self.tally.unproven
+                    or self.held.total() + self._pending.added != before
+                ):
                     yield Checkpoint()
                     self.tally.complete = False
                     yield from self._catch_up()
         self.tally.complete = self.tally.complete and not self.tally.unproven
         self.tally.filters_ignored = self.filters_ignored
-        if self.tally.api_total is None and self.bounds is None:
-            self.tally.refresh_runs = 1  # the whole list was read
+        no_total = self.tally.api_total is None and self.bounds is None
+        if no_total or (self.filters_ignored and self._whole_fits):
+            self.tally.refresh_runs = 1  # the whole list is read
         elif not (self.filters_ignored or self._stuck):
             self.tally.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
-        elif self.filters_ignored and self._whole_fits:
-            self.tally.refresh_runs = 1
         self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
 
     def _read_bounds(self, window: Window) -> Iterator[Event]:
@@ -149,7 +150,7 @@ class Extraction:
         self._older.to_ask, seen = True, self.tally.rows_seen
         if (yield from self._contradicted(window)) or self._gone:
             difference = self.tally.rows_seen - seen - len(self._gone)
-            entry = range_entry(window, difference, self.run_id, self._number(), self._now())
+            entry = range_entry(window, difference, self.run_id, next(self._numbers), self._now())
             self.tally.unproven.append(entry)
             yield entry
         self.tally.complete = True
@@ -172,24 +173,26 @@ class Extraction:
         """Read until the API's total is explained."""
         self._older.to_ask = not self.coverage.begins
         look = yield from self._look()
-        steps = (self._top, self._gaps, self._searched)
+        first = (self._top, self._gaps, self._top, self._gaps, self._top, self._top)
+        present = functools.partial(self._gaps, settled=False)
+        then = (self._searched, self._top, present, self._searched)
         total = None
-        for step in (*steps, *steps, self._whole):
+        for step in (*first, *then, self._whole):
             if self._adds_up(look):
                 yield from self._complete(look)
                 return
             if look.total is None:
                 yield from self._whole(look)
                 return
-            before, total = self._entries, look.total
+            before, total = (self.tally.windows, self.tally.rows_seen), look.total
             yield from step(look)
             if self.tally.complete:
                 return
-            if self._entries > before:
+            if before != (self.tally.windows, self.tally.rows_seen):
                 look = yield from self._look()
         if self._adds_up(look):
-            # The total did not change, so the filters hid customers: stop using filters.
-            if look.total == total and not self._uncounted:
+            # The total did not change: the filters hid customers, or one who went and one who came hid each other.
+            if look.total == total and not (self._uncounted or filters_hold(self.reader, look.table)):
                 self._filters_are_ignored()
             yield from self._complete(look)
         else:
@@ -207,12 +210,14 @@ class Extraction:
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         asked_at = page.asked_at or self._now()
         look = self._compared(total, table, asked_at)
-        if look.missing == -len(self._gone) and total not in self._believed:
+        if look.missing == -len(self._gone) and not self._believed.get(total or 0):
             self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
-        if self._pending.emitted and (self._pending.left or not self._adds_up(look)):
-            # Who was given out may be gone: known, read again and marked as everybody is, once it is loaded.
-            yield Checkpoint()
-            look = self._compared(total, table, asked_at)
+        if self._pending.emitted and (self._left or not self._adds_up(look)):
+            yield Checkpoint()  # who was given out may be gone: known, once it is loaded
+        if left := self.held.known(self._left):
+            self._left -= left
+            self._gone |= left
+        look = self._compared(total, table, asked_at)
         if self._adds_up(look) and (yield from self._contradicted(ALWAYS, table)):
             return (yield from self._look())
         return look
@@ -261,10 +266,7 @@ class Extraction:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
         yield from self._loose(look.unknown)
         yield from self._mark_gone(look.asked_at)
-        now, times = self._now(), dict(arrow.created(look.unknown)).values()
-        for item in list(self.coverage):
-            if late := sum(at in item.window for at in times if at):
-                self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
+        now = self._now()
         gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
         if self._pending.touches(gaps):
             yield Checkpoint()
@@ -279,7 +281,11 @@ class Extraction:
     def _loose(self, table: pa.Table) -> Iterator[Event]:
         """Customers that were seen on a page of the whole list rather than in a window."""
         if table.num_rows:
-            self._pending.loose.update(arrow.created(table))
+            came = dict(arrow.created(table))
+            self._pending.loose.update(came)
+            for item in list(self.coverage):
+                if late := sum(at in item.window for at in came.values() if at):
+                    self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
             yield from self._rows(table, "new")
 
     def _mark_gone(self, since: datetime) -> Iterator[Event]:
@@ -301,24 +307,27 @@ class Extraction:
 
     def _top(self, look: NewestPage) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
-        if look.total is None or look.missing is None or look.missing < 0 or self._older.to_ask:
+        if look.missing is None or (self._older.to_ask and not self.tally.windows):
             return
         wanted = look.unknown.num_rows + look.missing + len(self._gone)
-        pages = range(2, -(-wanted // max(look.table.num_rows, 1)) + 1)
-        if not pages or len(pages) > TOP_PAGES:
+        pages = self._top_pages.next(look, wanted)
+        if not pages:
             return
         found = self.reader.ask_all([Query(None, None, number) for number in pages])
         unknown = self._unknown(
             pa.concat_tables([look.table, self.reader.parse(*found).table], promote_options="default")
         )
-        if unknown.num_rows == wanted and all(page.meta.total in (None, look.total) for page in found):
+        settled = all(page.meta.total in (None, look.total) for page in found)
+        if unknown.num_rows == wanted and settled and not self._older.to_ask:
             yield from self._complete(look._replace(unknown=unknown))
+        else:
+            yield from self._loose(unknown)  # others came meanwhile; the next look tells
 
-    def _gaps(self, _look: NewestPage) -> Iterator[Event]:
-        """Windows that were never proven."""
+    def _gaps(self, look: NewestPage, *, settled: bool = True) -> Iterator[Event]:
+        """Windows that were never proven; whoever is newer than the newest of them is on the newest pages."""
         if not self.filters_ignored:
-            gaps = self.coverage.gaps(Window(BEGIN, frozen_end(self._now())))
-            yield from self._windowed(gaps, "first read")
+            end = look.settled_end(self._now()) if settled else frozen_end(self._now())
+            yield from self._windowed(self.coverage.gaps(Window(BEGIN, end)), "first read")
 
     def _searched(self, _look: NewestPage) -> Iterator[Event]:
         """Parts of proven windows where counts differ: customers came late or are gone, or the warehouse lost some."""
@@ -356,7 +365,8 @@ class Extraction:
         waiting = deque(readings)
         windows = [reading.window for reading in waiting]
         self._before = dict(zip(windows, self.held.count(windows), strict=True))
-        for found in self.reader.read(_let_go(waiting)):
+        # Each reading is let go when it is read: it holds the ids of all its customers.
+        for found in self.reader.read(waiting.popleft() for _ in windows):
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
@@ -379,14 +389,16 @@ class Extraction:
             self._older.note(result.oldest)
         if result.proven:
             self._gone |= held - result.ids - self._undated
+            self._left |= self._pending.loose_in(result.window) - result.ids
         new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
         whole = self.filters_ignored or self.coverage.begins
         window = result.window if whole else self._older.proven_part(result)
-        self._pending.settle(window, new, result.left)
+        self._left = (self._left - result.ids) | result.left
+        self._pending.settle(window, new)
         self.tally.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
-        number, before = self._number(), self._before[result.window]
+        number, before = next(self._numbers), self._before[result.window]
         entry = ledger.entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
         if not result.proven:
             self.tally.unproven.append(entry)
@@ -403,18 +415,18 @@ class Extraction:
         self.coverage.cut_free(window, lambda part: self.held.count([part])[0])
         self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
 
-    # -- refreshing -----------------------------------------------------------------------------------------------
-
     def _refresh(self) -> Iterator[Event]:
         """Read again what was verified longest ago, as far as the budget goes."""
         if self.filters_ignored:
-            if self._whole_fits:
-                yield from self._read([Reading(ALWAYS, (None, None), self.tally.api_total)], "refresh")
+            whole = [Reading(ALWAYS, (None, None), self.tally.api_total)]
+            yield from self._read(whole if self._whole_fits else [], "refresh")
             return
         if self._pending.touches(self.coverage.before(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
-        before = self.tally.rows_seen
-        refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
+        before, refresh = (
+            self.tally.rows_seen,
+            Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
+        )
         chosen = refresh.choose(self._started)
         self._stuck = refresh.stuck
         readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
@@ -429,22 +441,10 @@ class Extraction:
     def _whole_fits(self) -> bool:
         return self._cost.of(self.tally.api_total or self.held.total()) <= self.refresh_budget
 
-    # -- the ledger -----------------------------------------------------------------------------------------------
-
-    def _number(self) -> int:
-        self._entries += 1
-        return self._entries
-
     def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        number, after = self._number(), None if self._pending.emitted else look.held
+        number, after = next(self._numbers), None if self._pending.emitted else look.held
         entry = ledger.count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
         if not proven:
             self.tally.unproven.append(entry)
         return entry
-
-
-def _let_go(readings: deque[Reading]) -> Iterator[Reading]:
-    """Yield each reading and drop it, since a finished one holds the ids of all its customers."""
-    while readings:
-        yield readings.popleft()

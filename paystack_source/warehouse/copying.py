@@ -26,6 +26,7 @@ from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
+from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
 from paystack_source.warehouse.dlt_quirks import (
     CUSTOMERS,
@@ -136,6 +137,7 @@ class Copying:
         self.entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
+        self._changes: Changes | None = None
         self._reader = Reader(client)
         self._events: Generator[Event] | None = None
 
@@ -186,6 +188,15 @@ class Copying:
         self._require_complete(extraction)
         if self._new_entries:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+
+    def noted(self, rows: Any) -> Any:  # noqa: ANN401  # a table, or the empty list that carries the ledger
+        """The customers with what changed of them since the copy held them."""
+        if not isinstance(rows, pa.Table):
+            return rows
+        if self._changes is None:
+            pipeline = active_pipeline()
+            self._changes = Changes(Warehouse(pipeline, self.table) if pipeline else None)
+        return self._changes.noted(rows)
 
     def cost(self) -> dict[str, Any]:
         """What this run cost: what its client did meanwhile."""
@@ -329,7 +340,7 @@ def resources(
                     _require_only_one(pipeline, copying)
                 copying.metrics = current_metrics()
                 try:
-                    for table in map(rows_to_load, copying.tables()):
+                    for table in map(rows_to_load, map(copying.noted, copying.tables())):
                         if not history and len(table):
                             note_history(with_it=False)
                         yield table

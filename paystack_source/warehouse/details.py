@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dlt
 import pyarrow as pa
+from dlt.common import logger
 
 from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.details import (
@@ -26,11 +27,18 @@ from paystack_source.extract.details import (
     Fetched,
     authorization_rows,
     details_row,
+    failed_row,
     fetch_customers,
 )
 from paystack_source.values import parse_time
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
-from paystack_source.warehouse.dlt_quirks import is_being_replaced, is_loaded
+from paystack_source.warehouse.destinations import (
+    LOAD_ID,
+    MERGED,
+    apply_destination_hints,
+    columns_of,
+    rows_to_load,
+)
+from paystack_source.warehouse.dlt_quirks import active_pipeline, is_being_replaced, is_loaded
 from paystack_source.warehouse.orchestrators import retry_is_useless_in_extract
 from paystack_source.warehouse.queries import Warehouse
 
@@ -53,10 +61,12 @@ _DLT_TYPES = {arrow: kind for kind, arrow in ARROW_TYPES.items() if kind != "jso
 
 
 class DetailsReport(NamedTuple):
-    """What a run came to: customers fetched, and customers that wait for the next run."""
+    """What a run came to: customers fetched, that wait for the next run, and that could not be fetched."""
 
     fetched: int
     waiting: int
+    failed: int = 0
+    """They are tried again by later runs, after those who wait."""
 
 
 def fetch_details(
@@ -73,7 +83,7 @@ def fetch_details(
         pipeline: The copy; its `customers` are loaded.
         client: Where from; the quota is kept by it.
         budget: Requests at most.
-        include: Fields to keep in clear: of `HIDDEN` and `MASKED` in `paystack_source.extract.details`.
+        include: Keys to keep in clear that `paystack_source.extract.secrets` leaves out or masks.
         on_rows: Told how many were just fetched.
 
     Raises:
@@ -81,12 +91,15 @@ def fetch_details(
 
     """
     due, waiting = _due(pipeline, budget)
+    failed = 0
     for start in range(0, len(due), BATCH):
         batch = due[start : start + BATCH]
-        pipeline.run(details_source(list(fetch_customers(client, batch)), include=include))
+        answers = list(fetch_customers(client, batch))
+        failed += sum(answer.failure is not None for answer in answers)
+        pipeline.run(details_source(answers, include=include))
         if on_rows:
             on_rows(len(batch))
-    return DetailsReport(len(due), waiting)
+    return DetailsReport(len(due) - failed, waiting, failed)
 
 
 def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> Iterator[Fetched]:
@@ -119,11 +132,22 @@ def details_resources(
                 yield _Answers(batch)
 
     def details(batch: _Answers) -> pa.Table:
-        rows = [details_row(fetched, include) for fetched in batch.pairs]
+        rows = [details_row(fetched, include) for fetched in batch.pairs if fetched.failure is None]
+        if failed := [fetched for fetched in batch.pairs if fetched.failure is not None]:
+            logger.warning(
+                f"The details of {len(failed)} customers could not be fetched: {failed[0].failure}"
+            )
+            held = _held([fetched.due.id for fetched in failed])
+            rows += [failed_row(fetched, held.get(fetched.due.id)) for fetched in failed]
         return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
 
     def authorizations(batch: _Answers) -> pa.Table | None:
-        rows = [row for fetched in batch.pairs for row in authorization_rows(fetched, include)]
+        rows = [
+            row
+            for fetched in batch.pairs
+            if fetched.failure is None
+            for row in authorization_rows(fetched, include)
+        ]
         return rows_to_load(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
@@ -158,6 +182,14 @@ def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
     return {**columns, **LOAD_ID}
 
 
+def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
+    """The rows of these customers."""
+    pipeline = active_pipeline()
+    if pipeline is None or not is_loaded(pipeline, DETAILS):
+        return {}
+    return {row["id"]: row for row in Warehouse(pipeline, DETAILS).rows(ids).to_pylist()}
+
+
 # -- who is due ---------------------------------------------------------------------------------------------
 
 
@@ -165,6 +197,7 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
     known = is_loaded(pipeline, DETAILS) and not is_being_replaced(DETAILS)
+    failures_noted = known and "failed_at" in columns_of(pipeline, DETAILS)
 
     def stale(sql: Any) -> str:  # noqa: ANN401
         details = sql.named(DETAILS) if known else None
@@ -178,8 +211,12 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
             f" OR ({fetched} IS NOT NULL AND {now} IS NULL)"
             for fetched, now in pairs
         ]
+        changes += [f"d.{sql.col('failed_at')} IS NOT NULL"] if failures_noted else []
         differs = f" AND (d.{sql.col('id')} IS NULL OR {' OR '.join(changes)})" if details else ""
         return f" FROM {sql.table} c{join} WHERE c.{sql.present}{differs}"
+
+    def failed_last(sql: Any) -> str:  # noqa: ANN401
+        return f"CASE WHEN d.{sql.col('failed_at')} IS NULL THEN 0 ELSE 1 END, " if failures_noted else ""
 
     held = "d.{0}".format if known else "NULL AS {0}".format
     total = warehouse.ask(lambda sql: f"SELECT COUNT(*){stale(sql)}")
@@ -187,7 +224,7 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
         lambda sql: (
             f"SELECT c.{sql.col('id')}, c.{sql.col('customer_code')}, c.{sql.col('updated_at')},"
             f" c.{sql.col('risk_action')}, {held(sql.col('authorizations'))}{stale(sql)}"
-            f" ORDER BY c.{sql.col('created_at')} DESC, c.{sql.col('id')} DESC LIMIT {budget:d}"
+            f" ORDER BY {failed_last(sql)}c.{sql.col('created_at')} DESC, c.{sql.col('id')} DESC LIMIT {budget:d}"
         )
     )
     due = [Due(int(r[0]), str(r[1]), r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]

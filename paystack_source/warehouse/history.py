@@ -11,19 +11,16 @@ dlt's `scd2` is not used: it exists for databases only, and it compares what a d
 
 from __future__ import annotations
 
-from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 
 import dlt
-import duckdb
-import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source import customer
 from paystack_source.extract.arrow import TIME
-from paystack_source.extract.windows import ALWAYS, BEGIN, Window, cut_at
-from paystack_source.values import json_text, quoted_name
+from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
+from paystack_source.warehouse.changes import at_least, fingerprints_of, in_our_types
 from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
 from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
@@ -45,13 +42,8 @@ COLUMNS: Mapping[str, Any] = {
     **LOAD_ID,
 }
 
-_JSON = {column.name for column in customer.COLUMNS if column.kind == "json"}
-
 BASELINE_ROWS = 20_000
 _BEHIND = "history_behind"
-
-FEW = 1_000
-"""Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
 
 
 def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
@@ -60,7 +52,7 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
     def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
         if not isinstance(table, pa.Table) or not table.num_rows:
             return
-        found = changed(_without_dlt(table), *_held_by(dlt.current.pipeline()))
+        found = changed(in_our_types(table), *_held_by(dlt.current.pipeline()))
         if found.num_rows:
             yield rows_to_load(found)
 
@@ -127,11 +119,14 @@ def _is_behind(pipeline: dlt.Pipeline, schema_name: str) -> bool:
 
 
 def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
+    given = {
+        name: hints for name, hints in columns.items() if name != "_changed_at"
+    }  # it is `_valid_from` here
     return {
         "name": HISTORY,
         "primary_key": ("id", "_valid_from"),
         "write_disposition": MERGED,
-        "columns": {**columns, **COLUMNS},
+        "columns": {**given, **COLUMNS},
     }
 
 
@@ -146,7 +141,7 @@ def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) 
     """
     seen = _as_versions(table)
     ids = seen.column("id").to_pylist()
-    first = changed(_cast(copy.rows(ids)), history) if copy is not None else None
+    first = changed(in_our_types(copy.rows(ids)), history) if copy is not None else None
     held = _newest(seen, history)
     known = _fingerprints(held) | (_fingerprints(_open(first)) if first is not None else {})
     fresh = seen.filter(
@@ -161,7 +156,7 @@ def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) 
     )
     if replaced:
         ended = _open_versions(history, lambda sql: sql.among(replaced), ())
-        parts.append(_ended(_cast(_without_dlt(ended)), begin))
+        parts.append(_ended(in_our_types(ended), begin))
     return pa.concat_tables(parts[::-1], promote_options="permissive") if len(parts) > 1 else fresh
 
 
@@ -188,14 +183,7 @@ def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
 
 def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
     """Ids and fingerprints of the newest versions held, at least of the customers in `seen`."""
-    if seen.num_rows <= FEW:
-        ids = seen.column("id").to_pylist()
-        return _open_versions(history, lambda sql: sql.among(ids))
-    created = pc.min_max(seen.column("created_at")).as_py()
-    if created["min"] is None or pc.any(pc.is_null(seen.column("created_at"))).as_py():
-        return _open_versions(history, lambda _sql: "1 = 1")
-    span = Window(created["min"], created["max"] + timedelta(seconds=1))
-    return _open_versions(history, lambda sql: sql.inside(span))
+    return _open_versions(history, at_least(seen))
 
 
 def _open_versions(
@@ -227,58 +215,19 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
             )
         )
         if held is not None and held.num_rows:
-            versions = changed(_cast(_without_dlt(held)), history)
+            versions = changed(in_our_types(held), history)
             if versions.num_rows:
                 yield versions
 
 
 def _as_versions(table: pa.Table) -> pa.Table:
-    """The customers as versions that begin when they were seen."""
-    names = sorted(name for name in table.column_names if not name.startswith("_") and name != "updated_at")
-    parts = [f"'{name}=' || " + _sql_text(name, table.schema.field(name).type) for name in names]
-    memory = duckdb.connect()
-    memory.execute("SET TimeZone = 'UTC'")
-    memory.register("customers", _spelled_alike(table))
-    fingerprints = memory.execute(
-        f"SELECT md5(concat_ws(chr(31), {', '.join(parts)}, 'missing=' || (_missing_since IS NOT NULL)))"
-        " FROM customers"
-    ).to_arrow_table()
+    """The customers as versions that begin when they were seen. In the copy some may lack a fingerprint."""
+    fresh = "_fingerprint" in table.column_names and not table.column("_fingerprint").null_count
+    fingerprints = table.column("_fingerprint") if fresh else fingerprints_of(table)
     begin = pc.coalesce(table.column("_missing_since"), table.column("_last_seen_at"))
     return (
-        table.append_column("_valid_from", begin)
+        table.drop_columns([column.name for column in customer.CHANGES if column.name in table.column_names])
+        .append_column("_valid_from", begin)
         .append_column("_valid_to", pa.nulls(table.num_rows, TIME))
-        .append_column("_fingerprint", fingerprints.column(0))
+        .append_column("_fingerprint", fingerprints)
     )
-
-
-def _spelled_alike(table: pa.Table) -> pa.Table:
-    """The customers with JSON in one spelling: PostgreSQL gives it back with other spaces and another order."""
-    for name in _JSON & set(table.column_names):
-        spelled = pa.array(map(_plain_json, table.column(name).to_pylist()), pa.string())
-        table = table.set_column(table.column_names.index(name), name, spelled)
-    return table
-
-
-def _plain_json(text: str | None) -> str | None:
-    try:
-        return text and json_text(msgspec.json.decode(text), ordered=True)
-    except msgspec.DecodeError:
-        return text
-
-
-def _sql_text(name: str, kind: pa.DataType) -> str:
-    quoted = quoted_name(name)
-    return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
-
-
-def _without_dlt(table: pa.Table) -> pa.Table:
-    return table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
-
-
-def _cast(table: pa.Table) -> pa.Table:
-    """Times in UTC and microseconds, whatever the destination made of them."""
-    fields = [
-        pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))

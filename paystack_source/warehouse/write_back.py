@@ -21,6 +21,7 @@ import pyarrow as pa
 from paystack_source.customer import dlt_columns
 from paystack_source.errors import ConfigError
 from paystack_source.values import as_text, batches
+from paystack_source.warehouse.changes import Changes, in_our_types
 from paystack_source.warehouse.copies import Copy
 from paystack_source.warehouse.destinations import LOAD_ID, rows_to_load, table_layout
 from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema, silence_type_warnings
@@ -106,11 +107,11 @@ def _resource(
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
     """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
-    tables = []
+    tables, noted = [], Changes(held)
     for ids in batches(sorted(changes), BATCH):
-        rows = held.rows(ids)
+        rows = in_our_types(held.rows(ids))
         if len(rows.column_names):
-            tables.append(overlay(rows, {number: changes[number] for number in ids}))
+            tables.append(noted.noted(overlay(rows, {number: changes[number] for number in ids})))
     return [table for table in tables if table.num_rows]
 
 

@@ -363,6 +363,36 @@ def test_rows_that_are_none_are_told_and_not_skipped(rows, connect):
             list(client.iterate())
 
 
+def test_a_row_that_is_none_costs_no_other_and_is_named(connect, caplog):
+    with RawServer(reply(200, b'{"status":true,"data":[{"id":1},null,{"id":2}]}')) as server:
+        page = connect(server).list()
+    assert page.rows == [{"id": 1}, {"id": 2}]
+    assert "1 of 3 rows" in caplog.text
+
+
+@pytest.mark.parametrize(
+    ("body", "told"),
+    [
+        (b'{"status":false,"message":["too long","no letters"]}', "too long; no letters"),
+        (b'{"status":false,"message":{"phone":["too short"]}}', "phone: too short"),
+        (
+            b'{"status":false,"message":"Invalid","errors":[{"field":"email","message":"is taken"},"and more"]}',
+            "Invalid: email: is taken; and more",
+        ),
+        (
+            b'{"status":false,"message":"Invalid","errors":{"bvn":[{"rule":"x","message":"is no number"}]}}',
+            "Invalid: bvn: is no number",
+        ),
+        (b'{"status":false,"message":null,"errors":[]}', "no message from Paystack"),
+    ],
+    ids=str,
+)
+def test_what_paystack_lists_reaches_the_user(body, told, connect):
+    with RawServer(reply(400, body)) as server, pytest.raises(Rejected) as refused:
+        connect(server).fetch("CUS_1")
+    assert refused.value.message.endswith(told)
+
+
 def test_nesting_without_end_is_no_answer(connect):
     deep = b'{"status":true,"data":' + b"[" * 100_000
     with RawServer(reply(200, deep), GOOD) as server:

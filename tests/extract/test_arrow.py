@@ -74,6 +74,27 @@ def test_no_value_is_dropped(fields, expected):
     assert {name: row[name] for name in expected} == expected
 
 
+def test_credentials_and_numbers_of_people_come_into_no_row_whatever_they_are_called():
+    told = {
+        "authorization_code": "AUTH_abc",
+        "signature": "SIG_x",
+        "account_number": "0690777555",
+        "amount": 540000,
+    }
+    row = one(
+        customer(1, NOON) | {"authorizations": [told], "bvn": "22299911177", "authorizationCode": "AUTH_def"}
+    )
+    assert json.loads(row["authorizations"]) == [{"account_number": "*****55", "amount": 540000}]
+    assert row["bvn"] == "*****77"
+    many = {f"key_{n}": n for n in range(arrow.MAX_NEW_COLUMNS)}
+    beside = one(
+        customer(1, NOON) | many | {"mobile_money_number": "0551234987", "card_number": 4084084084084081}
+    )
+    assert json.loads(beside["extra"]) == {"mobile_money_number": "*****87", "card_number": "*****81"}
+    metadata = {"account_number": "1", "signature": "x"}  # the merchant's own
+    assert json.loads(one(customer(1, NOON, metadata=metadata, new=1))["metadata"]) == metadata
+
+
 def test_the_hundredth_new_key_goes_into_one_column_with_the_others():
     row = one(customer(1, NOON) | {f"key_{n}": n for n in range(100)})
     own = {name: value for name, value in row.items() if name.startswith("key_")}

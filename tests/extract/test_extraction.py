@@ -8,7 +8,8 @@ import pytest
 
 from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import ConfigError, Rejected
-from paystack_source.extract.run import TOP_PAGES, Extraction
+from paystack_source.extract.newest import TOP_PAGES
+from paystack_source.extract.run import Extraction
 from paystack_source.extract.window_read import Reading
 from paystack_source.extract.windows import BEGIN, END, Coverage, Window
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
@@ -233,9 +234,9 @@ def test_a_window_that_only_the_total_proved_is_remembered_with_its_customers():
     answer = copy.api._list
 
     def arriving(*question):
-        if copy.api.requests in {5, 11, 17}:
+        if copy.api.requests in {5, 11, 30}:
             copy.api.add(NOON - timedelta(seconds=50))
-        if copy.api.requests in {23, 29}:
+        if copy.api.requests in {33, 36}:
             copy.api.add(NOON)
         return answer(*question)
 
@@ -276,22 +277,25 @@ def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkey
 
 
 def test_a_whole_list_that_a_later_run_reads_counts_everybody_once():
-    copy = Copy(FakeApi(ages(1, 0), Odd(cap=5)))
-    copy.run()
-    copy.api.clock.now += timedelta(hours=1)
-    answer, before = copy.api._list, copy.api.requests
+    copy = Copy(FakeApi(ages(1, 1, 1, 1, 0), Odd(cap=100)))
+    answer = copy.api._list
 
     def changing(*question):
-        if copy.api.requests - before == 0:
-            copy.api.customers.pop(1, None), copy.api.when.pop(1, None)
-        if copy.api.requests - before == 2:
-            copy.api.add(copy.api.clock.now)
+        if copy.api.requests == 0:
+            copy.api.add(NOON)
+        if copy.api.requests == 1:
+            copy.api.remove(6)  # one who was shown went,
+        if copy.api.requests == 2:
+            copy.api.add(NOON)  # and one came: the count agrees by chance
         return answer(*question)
 
     copy.api._list = changing
     assert copy.run().tally.complete
+    copy.api.clock.now += timedelta(hours=1)
+    assert copy.run().tally.complete
     assert "whole list" in {entry.kind for entry in copy.entries}
-    assert Coverage.load(copy.state["coverage"]).rows == 2
+    assert Coverage.load(copy.state["coverage"]).rows == 6
+    assert copy.state["filters_ignored_at"] is None  # the filters hid nobody
     copy.assert_equal()
 
 

@@ -79,6 +79,17 @@ def test_customers_arriving_and_edited_while_someone_reads(sandbox):
     assert set(copy.held.present) == {row["id"] for row in server.customers_truth()}
 
 
+@pytest.mark.parametrize(("customers", "every", "arrive"), [(12_000, 1, 3), (2_400, 1, 1), (2_400, 10, 3)])
+def test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages(sandbox, customers, every, arrive):
+    server, copy, run = copied(
+        sandbox, customers=customers, window_rows=30_000, churn_every=every, churn_arrivals=arrive
+    )
+    assert run.tally.complete
+    assert run.reader.requests <= customers // 100 + 10
+    missing = {row["id"] for row in server.customers_truth()} - copy.held.present.keys()
+    assert not missing or min(missing) > max(copy.held.present)  # they came after the last look
+
+
 @pytest.mark.parametrize("off", [-2, 1])
 def test_a_total_that_is_wrong_is_not_called_complete(sandbox, off):
     _, copy, run = copied(sandbox, customers=350, total_off=off)

@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.errors import ConfigError, NotCompleteError, Rejected
 from paystack_source.sandbox import answers
 from paystack_source.source import paystack_source
 from paystack_source.warehouse import history
@@ -134,7 +134,7 @@ def test_details_are_bounded_and_only_for_new_or_changed_customers(pipeline, ser
     copy(pipeline, server)
     assert fetch_details(pipeline, client(server), budget=200) == (200, 120)
     assert fetch_details(pipeline, client(server), budget=200) == (120, 0)
-    assert fetch_details(pipeline, client(server), budget=200) == (0, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (0, 0, 0)
 
     target = next(iter(server.customers_truth()))
     server.edit_customer(target["customer_code"], first_name="Zainab")
@@ -155,8 +155,8 @@ def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once
         client_.execute_sql(
             "update paystack.customer_details set row_risk_action = null where id = %s", ids[1]
         )
-    assert fetch_details(pipeline, client(server), budget=200) == (2, 0)
-    assert fetch_details(pipeline, client(server), budget=200) == (0, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (2, 0, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (0, 0, 0)
 
 
 def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
@@ -182,15 +182,87 @@ def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
 
 
 def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipeline, server, monkeypatch):
-    numbers = {"bvn": "22299911177", "account_number": "0690777555", "value": "22299911188"}
+    numbers = {
+        "bvn": "22299911177",
+        "account_number": "0690777555",
+        "value": "22299911188",
+        "receiver_bank_account_number": "0690777444",
+        "mobileMoneyNumber": "0551234987",
+    }
     told, fetched = {"type": "bank_account", **numbers}, answers.fetched
-    more = {"identified": True, "identifications": [told], "unheard_of": {"inside": [told]}}
+    amounts = [{"currency": "NGN", "value": 540000, "amount": "7700"}]
+    more = {
+        "identified": True,
+        "identifications": [told],
+        "unheard_of": {"inside": [told]},
+        "total_transaction_value": amounts,
+    }
     monkeypatch.setattr(answers, "fetched", lambda *about: fetched(*about) | more)
     copy(pipeline, server, details=5)
     for column in ("identifications", "extra"):
         shown = repr(ask(pipeline, f"select {column} from paystack.customer_details"))
-        assert shown.count("bank_account") == 5
+        assert shown.count('"type":"bank_account"') == 5
         assert not [number for number in numbers.values() if number in shown]
+
+    ((shown,),) = ask(pipeline, "select distinct total_transaction_value from paystack.customer_details")
+    assert json.loads(shown) == amounts
+
+
+def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(pipeline, server):
+    fetch = server.paystack._handlers["fetch"]
+    poison = next(iter(server.customers_truth()))
+
+    def answer(call, part, *about):
+        if part == poison["customer_code"] and refuses:
+            raise answers.Refused(answers.error(400, "The customer is odd"))
+        return fetch(call, part, *about)
+
+    def row():
+        found = ask(
+            pipeline,
+            "select found, authorizations, failure is not null and failed_at is not null"
+            f" from paystack.customer_details where id = {poison['id']}",
+        )
+        return found[0]
+
+    server.paystack._handlers["fetch"] = answer
+    refuses = True
+    details = copy(pipeline, server, details=1000).details
+    assert (details.fetched, details.waiting, details.failed) == (319, 0, 1)
+    assert row() == (None, None, True)
+
+    # Tried after the others, so that it costs none of them.
+    others = [one for one in server.customers_truth() if one["id"] != poison["id"]][:2]
+    for other in others:
+        server.edit_customer(other["customer_code"], risk_action="deny")
+    details = copy(pipeline, server, details=2, refresh_budget=100).details
+    assert (details.fetched, details.waiting, details.failed) == (2, 1, 0)
+
+    refuses = False
+    details = copy(pipeline, server, details=1000).details
+    assert (details.fetched, details.failed) == (1, 0)
+    known = row()
+    assert known[0] is True
+    assert known[2] is False
+
+    # What an earlier run fetched stays.
+    refuses = True
+    server.edit_customer(poison["customer_code"], risk_action="deny")
+    details = copy(pipeline, server, details=1000, refresh_budget=100).details
+    assert (details.fetched, details.failed) == (0, 1)
+    assert row() == (*known[:2], True)
+
+
+def test_where_nobody_can_be_fetched_the_run_says_why(pipeline, server):
+    copy(pipeline, server)
+    server.configure(error_form="full")
+
+    def refused(*_):
+        raise answers.Refused(answers.error(400, "Nobody today"))
+
+    server.paystack._handlers["fetch"] = refused
+    with pytest.raises(Rejected, match="Nobody today"):
+        fetch_details(pipeline, client(server), budget=1000)
 
 
 def test_credentials_are_kept_when_asked_for_by_name(pipeline, server):

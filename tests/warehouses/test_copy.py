@@ -84,7 +84,8 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     assert (second.complete, second.rows_new, second.requests) == (True, 3, 2)
     third = copy(place, there, api)
     assert (third.complete, third.rows_new, third.requests) == (True, 0, 2)
-    assert held(place, there)[edited["id"]]["risk_action"] == "default"
+    before = held(place, there)
+    assert before[edited["id"]]["risk_action"] == "default"
 
     # What was edited is found by the rolling re-read, and so is a key that Paystack begins to send.
     api.configure(new_keys=0.1)
@@ -93,7 +94,8 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     refreshed = held(place, there)
     assert_same(refreshed, truth(api))
     columns = set(next(iter(refreshed.values())))
-    assert columns - set(SCHEMA.names) - {"_dlt_load_id"}
+    assert columns - set(SCHEMA.names) - {"_dlt_load_id", "_fingerprint", "_changed_at"}
+    assert changed_since(before, refreshed) == differing(before, refreshed) >= {edited["id"]}
 
     pipeline = place.pipeline(there)
     check_ledger(pipeline, total=263)
@@ -101,9 +103,28 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     check_details(pipeline, fetched=15)
 
     check_write_back(place, there, api, tmp_path / "runs")
+    before = held(place, there)
     assert copy(place, there, api, full_refresh=True).complete
-    assert_same(held(place, there), truth(api))
+    after = held(place, there)
+    assert_same(after, truth(api))
+    assert changed_since(before, after) == set()
     assert rows_stored(pipeline) == 263
+
+
+def changed_since(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> set[int]:
+    """Who changed later than anybody had before, as the copy tells it."""
+    latest = max(row["_changed_at"] for row in before.values())
+    return {number for number, row in after.items() if row["_changed_at"] > latest}
+
+
+def differing(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> set[int]:
+    """Whose values differ, but for the time that Paystack names."""
+
+    def values(row: dict[str, Any]) -> dict[str, Any]:
+        known = {name: value for name, value in row.items() if value is not None and not name.startswith("_")}
+        return {name: value for name, value in known.items() if name != "updated_at"}
+
+    return {number for number, row in after.items() if values(row) != values(before[number])}
 
 
 def check_ledger(pipeline, total: int) -> None:
@@ -166,6 +187,7 @@ def check_write_back(place: Warehouse, machine: Path, api, runs: Path) -> None:
     assert {
         number for number, row in after.items() if row["risk_action"] != before[number]["risk_action"]
     } == {row["id"] for row in chosen}
+    assert changed_since(before, after) == {row["id"] for row in chosen}
     assert {column for column in SCHEMA.names if after[chosen[0]["id"]][column] != chosen[0][column]} == {
         "risk_action",
         "updated_at",

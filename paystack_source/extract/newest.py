@@ -1,0 +1,77 @@
+"""The newest pages of the list: whoever came after the newest window ended is looked for there.
+
+Only a window that ended before it was asked is frozen. The newest customer who is shown tells a time that is past for
+Paystack's clock, whatever the clock of this machine says. So the newest window ends just before that customer.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from itertools import pairwise
+from typing import TYPE_CHECKING, NamedTuple
+
+from paystack_source.extract.windows import MARGIN, frozen_end, second
+
+if TYPE_CHECKING:
+    from datetime import datetime
+
+    import pyarrow as pa
+
+TOP_PAGES = 20
+"""New customers on this many of the newest pages are looked for there; more are read as a window."""
+
+_SECOND = timedelta(seconds=1)
+_CLOCKS_DIFFER = timedelta(minutes=1)
+"""A customer who is older than this, by the clock of this machine, came before now by Paystack's clock too."""
+
+
+class NewestPage(NamedTuple):
+    """The newest page and the total that came with it, beside what is held."""
+
+    total: int | None
+    table: pa.Table  # the newest page
+    unknown: pa.Table  # those of it that are not held
+    held: int
+    asked_at: datetime
+
+    @property
+    def missing(self) -> int | None:
+        """How many customers the API has that are neither held nor on this page."""
+        return None if self.total is None else self.total - self.held - self.unknown.num_rows
+
+    @property
+    def _times(self) -> list[datetime]:
+        return [at for at in self.table.column("created_at").to_pylist() if at]
+
+    @property
+    def falls(self) -> bool:
+        """Whether it begins with the newest, as far as it tells."""
+        return all(newer >= older for newer, older in pairwise(self._times))
+
+    def settled_end(self, now: datetime) -> datetime:
+        """Where a window ends that nobody comes into any more, as far as the page tells; else with this second."""
+        end, newest = frozen_end(now), next(iter(self._times), None)
+        if newest is None or not self.falls:
+            return end
+        since = now - newest
+        return min(end, second(newest) + (_SECOND if since > _CLOCKS_DIFFER else -MARGIN - _SECOND))
+
+
+class TopPages:
+    """Which of the newest pages to read: as many as hold the new customers, and more where others come meanwhile."""
+
+    def __init__(self) -> None:
+        self._deepest = 0
+        self._look: NewestPage | None = None
+
+    def next(self, look: NewestPage, wanted: int) -> range:
+        """The pages after the newest one that hold so many new customers; none where they are not to be found so."""
+        before, self._look = self._look, look
+        if before is look or not look.missing or look.missing < 0 or not look.falls:
+            return range(0)
+        others_come = before is not None and before.total != look.total
+        deepest = max(-(-wanted // max(look.table.num_rows, 1)), self._deepest) + others_come
+        if deepest > TOP_PAGES:
+            return range(0)
+        self._deepest = deepest
+        return range(2, deepest + 1)

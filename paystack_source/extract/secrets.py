@@ -1,0 +1,71 @@
+"""Which values of an answer are not kept as they are, by the class of their key.
+
+Credentials are left out: whoever has an authorization code and the key of the account can charge the card. Numbers
+that stand for a person or an account of theirs (BVN, account, card and wallet numbers) keep their last two digits.
+Amounts are never touched. Paystack names such keys in many ways, so the class of a key is told by its words.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from collections.abc import Collection
+
+_CREDENTIAL = re.compile(r"(^|_)(authorization_code|access_code|signature|secret|password|pin|otp|cvv|cvc)$")
+_NUMBER = re.compile(
+    r"(^|_)(bvn|nin|iban|nuban|pan)$"
+    r"|(account|card|wallet|money|identification|identity|document|passport|licen[cs]e)_(number|no)$"
+)
+_OF_IDENTITY = re.compile(r"(^|_)(identification|identity|bvn|nin)s?$")
+_IDENTITY_TYPES = {
+    "bvn",
+    "nin",
+    "passport",
+    "drivers_license",
+    "driver_license",
+    "voters_card",
+    "bank_account",
+}
+
+
+def is_credential(key: str) -> bool:
+    """Whether what this key names is left out."""
+    return bool(_CREDENTIAL.search(_words(key)))
+
+
+def without_secrets(value: Any, include: Collection[str] = (), *, key: str = "") -> Any:  # noqa: ANN401  # JSON
+    """The value, which stands under `key`, with credentials left out and numbers masked at any depth.
+
+    Keys in `include` are kept in clear.
+    """
+    return _kept(value, include, key, of_identity=False)
+
+
+def _kept(value: Any, include: Collection[str], key: str, *, of_identity: bool) -> Any:  # noqa: ANN401
+    words = _words(key)
+    if key not in include and (_NUMBER.search(words) or (of_identity and words == "value")):
+        return _masked(value)
+    of_identity = of_identity or bool(_OF_IDENTITY.search(words))
+    if isinstance(value, list):
+        return [_kept(item, include, key, of_identity=of_identity) for item in value]
+    if not isinstance(value, dict):
+        return value
+    of_identity = of_identity or _words(str(value.get("type"))) in _IDENTITY_TYPES
+    return {
+        name: _kept(item, include, name, of_identity=of_identity)
+        for name, item in value.items()
+        if name in include or not is_credential(name)
+    }
+
+
+def _masked(value: Any) -> Any:  # noqa: ANN401
+    if isinstance(value, dict | list):
+        return None
+    return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
+
+
+def _words(key: str) -> str:
+    """`receiverBankAccountNumber` as `receiver_bank_account_number`."""
+    return re.sub(r"\W+|_+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)).strip("_").lower()

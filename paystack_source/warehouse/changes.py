@@ -1,0 +1,170 @@
+"""What changed: `_fingerprint` and `_changed_at` of each customer, for jobs that take only what is new to them.
+
+The fingerprint is of all that Paystack says of a customer but `updated_at`, and of whether Paystack still lists them.
+`_changed_at` moves when the fingerprint does. It is the time at which this copy took the change in, and it is later
+than every one that the copy holds: who keeps the latest time that was seen, and asks for what is later, misses nothing,
+be it of a load that took long or of a machine whose clock is behind.
+"""
+
+from __future__ import annotations
+
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING
+
+import duckdb
+import msgspec
+import pyarrow as pa
+import pyarrow.compute as pc
+
+from paystack_source import customer
+from paystack_source.extract.arrow import TIME
+from paystack_source.extract.windows import Window
+from paystack_source.values import in_utc, json_text, quoted_name
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from paystack_source.warehouse.queries import SqlNames, Warehouse
+
+FEW = 1_000
+"""Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
+
+_JSON = {column.name for column in customer.COLUMNS if column.kind == "json"}
+_KNOWN = ("id", "_fingerprint", "_changed_at")
+_NOBODY = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string()), ("_changed_at", TIME)]).empty_table()
+
+
+class Changes:
+    """Compares customers with those that the copy holds; one for a run. Without a copy everybody is new."""
+
+    def __init__(self, copy: Warehouse | None) -> None:
+        self._copy = copy
+        self._latest: datetime | None = None
+        self._columns_there = False
+
+    def noted(self, customers: pa.Table) -> pa.Table:
+        """The customers, each once, with `_fingerprint` and `_changed_at`."""
+        columns = [name for name in customers.column_names if name not in _KNOWN[1:]]
+        customers = customers.select(columns)
+        if not customers.num_rows:
+            return customers
+        now_held = self._held(customers)
+        fingerprints = fingerprints_of(customers)
+        at = pc.index_in(customers.column("id"), value_set=now_held.column("id"))
+        same = pc.fill_null(
+            pc.equal(now_held.column("_fingerprint").take(at), fingerprints), fill_value=False
+        )
+        now = pa.scalar(self._now(), TIME)
+        changed_at = pc.if_else(same, now_held.column("_changed_at").take(at), now)
+        return customers.append_column("_fingerprint", fingerprints).append_column("_changed_at", changed_at)
+
+    def _now(self) -> datetime:
+        """Now, and later than any change that the copy holds."""
+        now = datetime.now(UTC)
+        if self._latest is None and self._has_columns:
+            latest = self._copy and self._copy.ask(
+                lambda sql: f"SELECT MAX({sql.col('_changed_at')}) FROM {sql.table}"
+            )
+            self._latest = in_utc(latest[0][0]) if latest and latest[0][0] else None
+        if self._latest and self._latest >= now:
+            now = self._latest + timedelta(microseconds=1)
+        self._latest = now
+        return now
+
+    @property
+    def _has_columns(self) -> bool:
+        """Whether the copy has these columns; one of an earlier version gets them by the first load."""
+        if not self._columns_there and self._copy is not None:
+            empty = self._copy.arrow(lambda sql: f"SELECT * FROM {sql.table} WHERE 1 = 0")
+            self._columns_there = empty is not None and set(_KNOWN) <= set(empty.column_names)
+        return self._columns_there
+
+    def _held(self, customers: pa.Table) -> pa.Table:
+        """Fingerprints, and times of change, at least of these customers if they are held."""
+        if self._copy is None:
+            return _NOBODY
+        where = at_least(customers)
+        if not self._has_columns:
+            return _before_there_were_changes(self._copy, where)
+        names = ", ".join
+        held = self._copy.arrow(
+            lambda sql: (
+                f"SELECT {names(map(sql.col, _KNOWN))} FROM {sql.table}"
+                f" WHERE {sql.col('_fingerprint')} IS NOT NULL AND ({where(sql)})"
+            )
+        )
+        older = _before_there_were_changes(
+            self._copy, lambda sql: f"{sql.col('_fingerprint')} IS NULL AND ({where(sql)})"
+        )
+        return older if held is None else pa.concat_tables([in_our_types(held).cast(_NOBODY.schema), older])
+
+
+def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:
+    """A condition that holds for these customers, and for few others."""
+    if customers.num_rows <= FEW:
+        ids = customers.column("id").to_pylist()
+        return lambda sql: sql.among(ids)
+    created = pc.min_max(customers.column("created_at")).as_py()
+    if created["min"] is None or customers.column("created_at").null_count:
+        return lambda _sql: "1 = 1"
+    span = Window(created["min"], created["max"] + timedelta(seconds=1))
+    return lambda sql: sql.inside(span)
+
+
+def _before_there_were_changes(copy: Warehouse, where: Callable[[SqlNames], str]) -> pa.Table:
+    """The same of customers whom an earlier version copied: they have not changed since they were seen."""
+    held = copy.arrow(lambda sql: f"SELECT * FROM {sql.table} WHERE {where(sql)}")
+    if held is None or not held.num_rows:
+        return _NOBODY
+    held = in_our_types(held)
+    seen = held.column("_last_seen_at")
+    return pa.table([held.column("id"), fingerprints_of(held), seen], schema=_NOBODY.schema)
+
+
+def fingerprints_of(customers: pa.Table) -> pa.ChunkedArray:
+    """What tells one version of a customer from another, in the order of the rows."""
+    names = sorted(
+        name for name in customers.column_names if not name.startswith("_") and name != "updated_at"
+    )
+    parts = [f"'{name}=' || " + _sql_text(name, customers.schema.field(name).type) for name in names]
+    with duckdb.connect() as memory:
+        memory.execute("SET TimeZone = 'UTC'")
+        memory.register("customers", _spelled_alike(customers))
+        return (
+            memory.execute(
+                f"SELECT md5(concat_ws(chr(31), {', '.join(parts)}, 'missing=' || (_missing_since IS NOT NULL)))"
+                " FROM customers"
+            )
+            .to_arrow_table()
+            .column(0)
+        )
+
+
+def _spelled_alike(table: pa.Table) -> pa.Table:
+    """The customers with JSON in one spelling: PostgreSQL gives it back with other spaces and another order."""
+    for name in _JSON & set(table.column_names):
+        spelled = pa.array(map(_plain_json, table.column(name).to_pylist()), pa.string())
+        table = table.set_column(table.column_names.index(name), name, spelled)
+    return table
+
+
+def _plain_json(text: str | None) -> str | None:
+    try:
+        return text and json_text(msgspec.json.decode(text), ordered=True)
+    except msgspec.DecodeError:
+        return text
+
+
+def _sql_text(name: str, kind: pa.DataType) -> str:
+    quoted = quoted_name(name)
+    return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
+
+
+def in_our_types(table: pa.Table) -> pa.Table:
+    """Without dlt's columns, and times in UTC and microseconds, whatever the destination made of them."""
+    table = table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
+    fields = [
+        pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
