@@ -349,7 +349,8 @@ class BulkService:
             runner = Runner(
                 operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=on_done
             )
-            run.discard_results()
+            for said in run.discard_results():
+                self.console.warn(said)
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
             # The register has it before anything is sent.

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import shlex
 import shutil
 from pathlib import Path
@@ -347,3 +348,18 @@ def test_a_run_in_another_results_folder_is_gone_on_with_there(desk, wire, peopl
     shown = desk.bulk("status", kept / result.run_id)
     assert paste(desk, shown, "resume").json["applied"] == 1
     shutil.rmtree(kept)
+
+
+def test_a_result_file_that_somebody_corrects_is_not_lost_when_the_run_goes_on(desk):
+    path = desk.risk_file(3, extra=1)
+    said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")
+    failed = Path(said.json["failed_file"])
+    corrected = failed.read_text("utf-8-sig").replace("CUS_nosuchone0", desk.customers(4)[3]["customer_code"])
+    failed.write_text(corrected, "utf-8-sig")
+    later = failed.with_name("summary.json").stat().st_mtime_ns + 10**9
+    os.utime(failed, ns=(later, later))
+    again = desk.bulk("resume", said.json["run_id"], "--yes")
+    kept = failed.with_name("failed.edited.csv")
+    assert f"failed.csv was edited since it was written; it is kept as {kept}" in again.err
+    assert kept.read_text("utf-8-sig") == corrected
+    assert "CUS_nosuchone0" in failed.read_text("utf-8-sig")

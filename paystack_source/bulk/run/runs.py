@@ -17,6 +17,7 @@ import re
 import secrets
 import shutil
 from datetime import UTC, datetime, timedelta
+from itertools import count
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -73,10 +74,22 @@ class Run:
         """Another run in the same results folder."""
         return Run(self.folder.parent / run_id)
 
-    def discard_results(self) -> None:
-        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last."""
-        for path in (self.summary_file, self.failed_file, self.unknown_file, self.unsent_file):
+    def discard_results(self) -> list[str]:
+        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last.
+
+        One that somebody edited since is kept under another name; says so.
+        """
+        parts = (self.failed_file, self.unknown_file, self.unsent_file)
+        ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
+        said = []
+        for path in parts:
+            if ended is not None and path.is_file() and path.stat().st_mtime_ns > ended:
+                names = (path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}") for n in count(1))
+                kept = path.rename(next(name for name in names if not name.exists()))
+                said.append(f"{path.name} was edited since it was written; it is kept as {kept}.")
+        for path in (self.summary_file, *parts):
             path.unlink(missing_ok=True)
+        return said
 
     def plan(self) -> Plan:
         """The plan that this run applies; its seal is checked again. Raises `ConfigError` if others could change it."""
