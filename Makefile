@@ -5,12 +5,14 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 # How many tests run side by side: one more than there are cores, as many of them wait for other processes.
 JOBS ?= 3
 
+ORCHESTRATORS := airflow dagster prefect
+
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
-.PHONY: help demo test check lint types lock-check format lock each-python planted-bugs notebook notebooks-refresh pictures bench clean
+.PHONY: help demo test test-orchestrators check lint types lock-check format lock each-python planted-bugs notebook notebooks-refresh pictures bench clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-17s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## /{printf "  make %-18s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them; no account needed
 	@$(BIN)/python pipelines/customers.py --sandbox
@@ -22,6 +24,9 @@ demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them
 
 test: $(VENV)/dev.done ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS)
+
+test-orchestrators: $(ORCHESTRATORS:%=$(VENV)/%.done) ## run examples/ in Airflow, Dagster and Prefect, on the sandbox
+	@$(BIN)/python -m pytest -n $(JOBS) --dist=load examples
 
 check: lint types lock-check ## lint, format, strict types, pinned requirements in step
 
@@ -53,22 +58,26 @@ pictures: $(VENV)/dev.done ## make the pictures of the README from what the comm
 bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 	@$(BIN)/python benchmarks/run.py
 
+LOCKED = dev run notebook $(ORCHESTRATORS)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUN = $(COMPILE) --extra sandbox --group build -c requirements/dev.txt
 COMPILE_NOTEBOOK = $(COMPILE) --extra sandbox --extra notebook --group build -c requirements/dev.txt
+COMPILE_ORCHESTRATOR = $(COMPILE) --extra sandbox --group build
 
 lock: $(VENV)/dev.done ## pin the requirements again from pyproject.toml
 	@$(COMPILE_DEV) -o requirements/dev.txt
 	@$(COMPILE_RUN) -o requirements/run.txt
 	@$(COMPILE_NOTEBOOK) -o requirements/notebook.txt
+	@for f in $(ORCHESTRATORS); do $(COMPILE_ORCHESTRATOR) --group $$f -o requirements/$$f.txt; done
 
 lock-check: $(VENV)/dev.done ## fail if the pinned requirements are not what pyproject.toml asks for
-	@for f in dev run notebook; do cp requirements/$$f.txt $(VENV)/$$f.check; done
+	@for f in $(LOCKED); do cp requirements/$$f.txt $(VENV)/$$f.check; done
 	@$(COMPILE_DEV) -o $(VENV)/dev.check
 	@$(COMPILE_RUN) -o $(VENV)/run.check
 	@$(COMPILE_NOTEBOOK) -o $(VENV)/notebook.check
-	@for f in dev run notebook; do \
+	@for f in $(ORCHESTRATORS); do $(COMPILE_ORCHESTRATOR) --group $$f -o $(VENV)/$$f.check; done
+	@for f in $(LOCKED); do \
 	  grep -vE '^ *#' $(VENV)/$$f.check > $(VENV)/$$f.new; grep -vE '^ *#' requirements/$$f.txt > $(VENV)/$$f.old; \
 	  diff -q $(VENV)/$$f.old $(VENV)/$$f.new >/dev/null || \
 	    { echo "requirements/$$f.txt is not in step with pyproject.toml: run 'make lock'"; exit 1; }; done
@@ -90,6 +99,14 @@ $(VENV)/dev.done: requirements/dev.txt $(VENV)/run.done
 $(VENV)/notebook.done: requirements/notebook.txt $(VENV)/run.done
 	@echo "installing what the notebooks need (a minute, once) ..." >&2
 	@$(PIP) --require-hashes -r requirements/notebook.txt
+	@touch $@
+
+# An orchestrator may want other versions than we do. uv checks the hashes as pip does, in seconds instead of minutes.
+$(ORCHESTRATORS:%=$(VENV)/%.done): $(VENV)/%.done: requirements/%.txt pyproject.toml | $(VENV)/dev.done
+	@echo "installing $* (half a minute, once) ..." >&2
+	@rm -rf $(VENV)/$* && $(BIN)/python -m venv --without-pip $(VENV)/$*
+	@$(BIN)/uv pip install --quiet --python $(VENV)/$*/bin/python --require-hashes -r $<
+	@$(BIN)/uv pip install --quiet --python $(VENV)/$*/bin/python --no-deps --no-build-isolation --editable .
 	@touch $@
 
 clean: ## remove the environment and caches (never data)

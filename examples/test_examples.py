@@ -1,0 +1,202 @@
+"""The examples run: each orchestrator in an environment of its own, against sandboxes that are three accounts."""
+
+import json
+import os
+import shlex
+import signal
+import subprocess
+from contextlib import ExitStack, suppress
+from pathlib import Path
+
+import duckdb
+import pytest
+import yaml
+
+from paystack_source.sandbox import Sandbox
+
+HERE = Path(__file__).parent
+ROOT = HERE.parent
+CUSTOMERS = {"ng": 30, "gh": 20, "ke": 10}
+PATIENCE = 1800  # seconds, on a machine that has other work
+
+
+@pytest.fixture
+def accounts(monkeypatch, tmp_path):
+    """Three accounts, named in the environment, and files to copy them into."""
+    with ExitStack() as stack:
+        boxes = {}
+        for seed, (name, customers) in enumerate(CUSTOMERS.items()):
+            box = boxes[name] = stack.enter_context(Sandbox(customers, seed=seed, limit=0))
+            monkeypatch.setenv(f"SOURCES__PAYSTACK__ACCOUNTS__{name.upper()}__SECRET_KEY", box.secret_key)
+            monkeypatch.setenv(f"SOURCES__PAYSTACK__ACCOUNTS__{name.upper()}__BASE_URL", box.url)
+        monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+        monkeypatch.setenv("PAYSTACK_DESTINATION", "filesystem")
+        monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", (tmp_path / "lake").as_uri())
+        monkeypatch.setenv("RUNTIME__DLTHUB_TELEMETRY", "false")
+        monkeypatch.setenv("PYTHONPATH", str(HERE))
+        yield boxes
+
+
+@pytest.fixture
+def run(tmp_path):
+    """`run("airflow", script)`: what the script prints last, as JSON."""
+    started = []
+
+    def start(environment, script, **environ):
+        python = ROOT / ".venv" / environment / "bin" / "python"
+        process = subprocess.Popen(
+            [python, "-c", script], cwd=tmp_path, env=os.environ | environ, text=True,
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
+        )  # fmt: skip
+        started.append(process)
+        return process
+
+    def end(process):
+        said = process.communicate(timeout=PATIENCE)[0]
+        assert process.returncode == 0, said[-5000:]
+        return json.loads(said.strip().splitlines()[-1])
+
+    start.end = end
+    yield start
+    for process in started:  # Prefect starts a server of its own
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGKILL)
+        process.wait()
+
+
+def held(tmp_path, account):
+    """How many customers the files hold; of a customer who was loaded twice the newest row counts."""
+    files = tmp_path / "lake" / f"paystack_{account}" / "customers" / "*.parquet"
+    return duckdb.sql(f"select count(distinct id) from '{files}'").fetchall()[0][0]
+
+
+AIRFLOW = """
+import datetime as dt, json
+from airflow.utils.db import initdb
+initdb()
+import airflow_dags
+airflow_dags.RETRIES["retries"] = 0
+dag = airflow_dags.{dag}()
+ended = dag.test({when})
+facts = [each.xcom_pull(task_ids=each.task_id, map_indexes=each.map_index) for each in ended.get_task_instances()]
+print()
+print(json.dumps([str(ended.state), facts, [str(ended.data_interval_start), str(ended.data_interval_end)]]))
+"""
+
+
+def airflow(run, tmp_path, dag, when="", home="airflow"):
+    return run(
+        "airflow",
+        AIRFLOW.format(dag=dag, when=when),
+        AIRFLOW_HOME=str(tmp_path / home),
+        AIRFLOW__CORE__LOAD_EXAMPLES="False",
+        AIRFLOW__CORE__DAGS_FOLDER=str(HERE),
+        AIRFLOW__CORE__UNIT_TEST_MODE="False",
+    )
+
+
+def test_airflow_copies_each_account_in_a_mapped_task(accounts, run, tmp_path):
+    state, facts, _ = run.end(airflow(run, tmp_path, "paystack_customers"))
+    assert state == "success"
+    assert {each["account"]: each["warehouse_total"] for each in facts} == CUSTOMERS
+    assert all(each["proven"] for each in facts)
+    assert {name: held(tmp_path, name) for name in CUSTOMERS} == CUSTOMERS
+
+
+def test_airflow_loads_intervals_side_by_side_on_one_disk(accounts, run, tmp_path):
+    """As a catchup does. Each run has the customers of its day, and waits for the other's lock."""
+    created = sorted(row["createdAt"] for row in accounts["ng"].customers_truth())
+    days = sorted({text[:10] for text in created if text > "2026-01-02"})[:2]
+    runs = []
+    for day in days:
+        midnight = f"dt.datetime.fromisoformat('{day}T00:00:00+00:00') + dt.timedelta(days=1)"
+        when = f"logical_date={midnight}"  # the data interval is the day before
+        runs.append(airflow(run, tmp_path, "paystack_new_customers", when, home=f"airflow {day}"))
+    intervals = []
+    for process in runs:
+        state, (facts,), interval = run.end(process)
+        assert (state, facts["proven"]) == ("success", True)
+        intervals.append(interval)
+    assert [(start[:10], end[11:19]) for start, end in intervals] == [(day, "00:00:00") for day in days]
+    assert held(tmp_path, "ng") == sum(text[:10] in days for text in created) > 0
+
+
+DAGSTER = """
+import json
+import dagster, dagster_defs
+assert dagster_defs.defs.get_repository_def() is not None
+said = {}
+for account in ("ng", "gh"):
+    result = dagster.materialize([dagster_defs.paystack_customers], partition_key=account)
+    (check,) = result.get_asset_check_evaluations()
+    (made,) = result.asset_materializations_for_node("paystack_customers")
+    said[account] = [check.passed, made.metadata["warehouse_total"].value]
+print()
+print(json.dumps(said))
+"""
+
+
+def test_dagster_copies_a_partition_an_account_and_checks_the_ledger(accounts, run, tmp_path):
+    said = run.end(run("dagster", DAGSTER))
+    assert said == {name: [True, CUSTOMERS[name]] for name in ("ng", "gh")}
+    assert held(tmp_path, "gh") == CUSTOMERS["gh"]
+
+
+PREFECT = """
+import json, prefect_flow
+print()
+print(json.dumps(prefect_flow.paystack_customers()))
+"""
+
+
+def test_prefect_copies_the_accounts_side_by_side(accounts, run, tmp_path):
+    facts = run.end(
+        run(
+            "prefect",
+            PREFECT,
+            PREFECT_HOME=str(tmp_path / "prefect"),
+            PREFECT_SERVER_EPHEMERAL_STARTUP_TIMEOUT_SECONDS=str(PATIENCE),
+            PREFECT_SERVER_ANALYTICS_ENABLED="false",
+            PREFECT_LOGGING_LEVEL="ERROR",
+        )
+    )
+    assert {each["account"]: each["warehouse_total"] for each in facts} == CUSTOMERS
+    assert {name: held(tmp_path, name) for name in CUSTOMERS} == CUSTOMERS
+
+
+RETRIES = """
+import json, os
+os.environ["SOURCES__PAYSTACK__ACCOUNTS__NG__SECRET_KEY"] = "sk_test_nobody"
+import copy_account
+try:
+    copy_account.copy_account("ng")
+except Exception as error:
+    refused = copy_account.is_worth_a_retry(error)
+print(json.dumps([refused, copy_account.is_worth_a_retry(ConnectionError())]))
+"""
+
+
+def test_a_refused_key_is_not_worth_a_retry(accounts, run):
+    assert run.end(run("dagster", RETRIES)) == [False, True]
+
+
+def command(words, tmp_path):
+    """A command of an example, but for the sandbox."""
+    assert words[:2] == ["paystack-source", "customers"]
+    words = [ROOT / ".venv" / "bin" / words[0], *words[1:], "--sandbox"]
+    words[words.index("postgres")] = "duckdb"
+    environ = os.environ | {"DLT_DATA_DIR": str(tmp_path / "dlt"), "PAYSTACK_SANDBOX_CUSTOMERS": "20"}
+    done = subprocess.run(words, cwd=tmp_path, env=environ, check=True, capture_output=True, text=True)
+    return json.loads(done.stdout.splitlines()[-1])
+
+
+def test_the_command_of_the_cron_job_runs(tmp_path):
+    job = yaml.safe_load((HERE / "kubernetes_cronjob.yaml").read_text())
+    pod = job["spec"]["jobTemplate"]["spec"]["template"]["spec"]
+    assert command(pod["containers"][0]["command"], tmp_path)["status"] == "complete"
+
+
+def test_the_command_of_the_workflow_runs(tmp_path):
+    job = yaml.safe_load((HERE / "github_actions.yml").read_text())["jobs"]["copy"]
+    (line,) = (step["run"] for step in job["steps"] if step.get("name") == "Copy")
+    assert command(shlex.split(line.partition(" | ")[0]), tmp_path)["status"] == "complete"
