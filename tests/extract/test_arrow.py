@@ -86,6 +86,7 @@ def test_credentials_and_numbers_of_people_come_into_no_row_whatever_they_are_ca
     )
     assert json.loads(row["authorizations"]) == [{"account_number": "*****55", "amount": 540000}]
     assert row["bvn"] == "*****77"
+    assert "AUTH_" not in repr(row)
     many = {f"key_{n}": n for n in range(arrow.MAX_NEW_COLUMNS)}
     beside = one(
         customer(1, NOON) | many | {"mobile_money_number": "0551234987", "card_number": 4084084084084081}
