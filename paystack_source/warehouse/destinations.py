@@ -30,6 +30,7 @@ from paystack_source.warehouse.dlt_quirks import (
     dlts_context_is_ours,
     has_schema,
     is_loaded,
+    schema_of,
     silence_type_warnings,
     table_of,
 )
@@ -213,7 +214,7 @@ def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None
 def _stored_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
     """The format of a table that is there, as the schema tells it or else the files; `None` for a new one."""
     if is_loaded(pipeline, table):
-        known = pipeline.default_schema.tables[table]
+        known = schema_of(pipeline).tables[table]
         return cast("LakeFormat", known.get("table_format") or "parquet")
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
@@ -295,7 +296,7 @@ def as_arrow(cursor: DBApiCursor | Answer, columns: Mapping[str, TColumnSchema])
 
 def columns_of(pipeline: dlt.Pipeline, table: str) -> Mapping[str, TColumnSchema]:
     """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
-    known = pipeline.default_schema.tables.get(table) if has_schema(pipeline) else None
+    known = schema_of(pipeline).tables.get(table) if has_schema(pipeline) else None
     return known["columns"] if known else {}
 
 

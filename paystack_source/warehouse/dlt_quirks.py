@@ -192,9 +192,15 @@ def has_schema(pipeline: Pipeline) -> bool:
     return bool(cast("str | None", pipeline.default_schema_name))
 
 
+def schema_of(pipeline: Pipeline) -> Schema:
+    """The pipeline's schema. dlt may read its file anew for it, and one that is being read has no naming meanwhile."""
+    with dlts_context_is_ours():
+        return pipeline.default_schema
+
+
 def is_loaded(pipeline: Pipeline, table: str) -> bool:
     """Whether rows of this table were ever loaded: dlt notes it in the schema, under a name of its normalizer."""
-    known = pipeline.default_schema.tables if has_schema(pipeline) else {}
+    known = schema_of(pipeline).tables if has_schema(pipeline) else {}
     return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 

@@ -191,7 +191,7 @@ def test_a_copy_that_is_stopped_reads_nothing_more_with_its_callers_client(kind,
 
 
 def test_details_that_nobody_takes_any_longer_are_not_fetched(sandbox, waits, monkeypatch):
-    monkeypatch.setattr(workers.fetch_all, "__defaults__", (8,))
+    monkeypatch.setattr(workers.fetch_all, "__defaults__", (8, ()))
     server = sandbox()
     codes = [customer["customer_code"] for customer in server.customers_truth()]
     with PaystackClient(server.secret_key, base_url=server.url, quota=1, clock=waits) as client:

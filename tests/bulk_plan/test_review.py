@@ -11,6 +11,7 @@ from playwright.sync_api import sync_playwright
 
 from paystack_source.bulk.describe import plan_facts
 from paystack_source.bulk.plan.review import render_review, write_review
+from tests.events import PATIENCE
 
 from .world import NOW, Reader, copy_of, customer, frame, plan
 
@@ -51,6 +52,7 @@ def visit(browser, tmp_path):
     def open_page(made, *, scheme="light", refuses=False, **options):
         path = write_review(made, tmp_path / "review.html", **options)
         page = browser.new_page(viewport={"width": 1200, "height": 900}, color_scheme=scheme)
+        page.set_default_timeout(PATIENCE * 1000)
         pages.append(page)
         if not refuses:  # what the policy stops is said there
             page.on("console", lambda message: said.append(message.text))

@@ -132,8 +132,8 @@ def test_history_needs_no_second_read(pipeline, server):
 
 def test_details_are_bounded_and_only_for_new_or_changed_customers(pipeline, server):
     copy(pipeline, server)
-    assert fetch_details(pipeline, client(server), budget=200) == (200, 120)
-    assert fetch_details(pipeline, client(server), budget=200) == (120, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (200, 120, 0)
+    assert fetch_details(pipeline, client(server), budget=200) == (120, 0, 0)
     assert fetch_details(pipeline, client(server), budget=200) == (0, 0, 0)
 
     target = next(iter(server.customers_truth()))
