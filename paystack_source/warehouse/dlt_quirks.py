@@ -184,16 +184,13 @@ def set_replace_strategy(strategy: TLoaderReplaceStrategy) -> None:
     dlt.config["destination.replace_strategy"] = strategy
 
 
-# -- what dlt remembers of a pipeline ---------------------------------------------------------------------------------
-
-
 def has_schema(pipeline: Pipeline) -> bool:
     """Whether the pipeline has a schema. dlt types it as if it always had, but it has none before its first load."""
     return bool(cast("str | None", pipeline.default_schema_name))
 
 
 def schema_of(pipeline: Pipeline) -> Schema:
-    """The pipeline's schema. dlt may read its file anew for it, and one that is being read has no naming meanwhile."""
+    """The pipeline's schema. dlt may read its file anew for it, and meanwhile it has no naming."""
     with dlts_context_is_ours():
         return pipeline.default_schema
 
