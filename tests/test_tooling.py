@@ -9,6 +9,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python
+
 ROOT = Path(__file__).parent.parent
 
 
@@ -154,3 +156,10 @@ def test_make_notebook_installs_what_notebooks_need_and_no_test_tools():
 )
 def test_git_ignores_what_must_never_be_committed(name):
     assert subprocess.run(["git", "check-ignore", "-q", name], cwd=ROOT, check=False).returncode == 0
+
+
+def test_commands_fork_from_a_process_that_has_imported_what_they_need():
+    """A formatter took the imports away once, as nothing seemed to use them."""
+    code = "import sys; print(sorted({'dlt', 'duckdb', 'pandas'} & sys.modules.keys()))"
+    said = subprocess.run([python(), "-c", code], check=True, capture_output=True, text=True).stdout
+    assert said == "['dlt', 'duckdb', 'pandas']\n"
