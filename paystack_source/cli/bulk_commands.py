@@ -201,9 +201,6 @@ class BulkCommand:
 
     def close(self, finished: RunReport) -> int:
         """Show how it went."""
-        for warning in finished.warnings:
-            if warning != finished.not_loaded:
-                self.terminal.warn(warning)
         warn_not_loaded([finished], self.terminal, self.chosen)
         show_run(finished, self.terminal, self.chosen)
         return finished.exit_code
@@ -334,7 +331,10 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
 
 
 def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """The reasons, the closing table, the next commands."""
+    """The warnings, the reasons, the closing table, the next commands."""
+    for warning in finished.warnings:
+        if warning != finished.not_loaded:
+            terminal.warn(warning)
     if finished.reasons:
         terminal.table("What happened", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):

@@ -350,7 +350,8 @@ def test_a_run_in_another_results_folder_is_gone_on_with_there(desk, wire, peopl
     shutil.rmtree(kept)
 
 
-def test_a_result_file_that_somebody_corrects_is_not_lost_when_the_run_goes_on(desk):
+@pytest.mark.parametrize("command", [("resume", "--yes"), ("status", "--refresh")], ids=" ".join)
+def test_a_result_file_that_somebody_corrects_is_not_lost_when_it_is_written_again(desk, command):
     path = desk.risk_file(3, extra=1)
     said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")
     failed = Path(said.json["failed_file"])
@@ -358,7 +359,7 @@ def test_a_result_file_that_somebody_corrects_is_not_lost_when_the_run_goes_on(d
     failed.write_text(corrected, "utf-8-sig")
     later = failed.with_name("summary.json").stat().st_mtime_ns + 10**9
     os.utime(failed, ns=(later, later))
-    again = desk.bulk("resume", said.json["run_id"], "--yes")
+    again = desk.bulk(command[0], said.json["run_id"], command[1])
     kept = failed.with_name("failed.edited.csv")
     assert f"failed.csv was edited since it was written; it is kept as {kept}" in again.err
     assert kept.read_text("utf-8-sig") == corrected

@@ -58,11 +58,13 @@ def conclude(
     record: RunRecord | None = None,
 ) -> RunReport:
     """Write the result files and the summary of a run as it stands, and fill its record for the warehouse."""
+    edited = run.keep_edited_results()
     with ResultFiles(run, plan) as files:
         sinks: list[Sink] = [files] if record is None else [files, record]
         finished = report(run, plan, journal, *sinks, ended=ended)
     if record is not None:
         record.finish(finished)
+    finished.warnings.extend(edited)
     if files.missing:
         finished.warnings.append(f"The result files have no input columns. {files.missing}.")
     with private_file(run.summary_file) as file:  # the object that --json prints

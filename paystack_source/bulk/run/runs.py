@@ -62,6 +62,7 @@ class Run:
         self.failed_file = folder / "failed.csv"
         self.unknown_file = folder / "unknown.csv"
         self.unsent_file = folder / "unsent.csv"
+        self._parts = (self.failed_file, self.unknown_file, self.unsent_file)
         self.summary_file = folder / "summary.json"
 
     @property
@@ -74,20 +75,21 @@ class Run:
         """Another run in the same results folder."""
         return Run(self.folder.parent / run_id)
 
-    def discard_results(self) -> list[str]:
-        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last.
-
-        One that somebody edited since is kept under another name; says so.
-        """
-        parts = (self.failed_file, self.unknown_file, self.unsent_file)
+    def keep_edited_results(self) -> list[str]:
+        """Keep result files that somebody edited under another name; says so. Before they are written or deleted."""
         ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
         said = []
-        for path in parts:
+        for path in self._parts:
             if ended is not None and path.is_file() and path.stat().st_mtime_ns > ended:
                 names = (path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}") for n in count(1))
                 kept = path.rename(next(name for name in names if not name.exists()))
                 said.append(f"{path.name} was edited since it was written; it is kept as {kept}.")
-        for path in (self.summary_file, *parts):
+        return said
+
+    def discard_results(self) -> list[str]:
+        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last."""
+        said = self.keep_edited_results()
+        for path in (self.summary_file, *self._parts):
             path.unlink(missing_ok=True)
         return said
 
