@@ -118,35 +118,27 @@ class FoundKey:
     source: str
 
 
-def find_key(section: str = SECTION, given: str | None = None) -> FoundKey:
-    """The key of a section.
-
-    `given` is what dlt found, or what somebody gave to dlt as an argument: only the latter wins over the environment.
+def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
+    """The key of a section. A pipeline of dlt's may have a section of that name of its own, which is looked at first.
 
     Raises:
         ConfigError: There is no key in this section, or the file that it is in can be written by others.
 
     """
-    variables = [_variable(section, "secret_key")]
-    text = _in_environment(variables[0])
-    if text is None and section == SECTION:
+    sections = [f"{pipeline}.{section}", section] if pipeline else [section]
+    variables = [_variable(each, "secret_key") for each in sections]
+    if section == SECTION:
         variables.append(PLAIN_KEY_NAME)
-        text = os.environ.get(PLAIN_KEY_NAME) or None
-    if given is None and text is not None:
-        return FoundKey(text, variables[-1])
-    stored = _told_to_dlt(f"{section}.secret_key", secret=True)
-    if given is not None and given not in {text, stored and stored[0]}:
-        return FoundKey(given, AN_ARGUMENT)
-    if text is not None:
-        return FoundKey(text, variables[-1])
-    if stored is None:
-        raise _missing_key(section)
-    try:
-        _require_own(stored[1])
-    except ConfigError:
-        del stored, given  # or a traceback with locals would show them
-        raise
-    return FoundKey(stored[0], str(stored[1]))
+    for name in variables:
+        if text := os.environ.get(name):
+            return FoundKey(text, name)
+    for each in sections:
+        if stored := _told_to_dlt(f"{each}.secret_key", secret=True):
+            found = FoundKey(stored[0], str(stored[1]))
+            del stored  # or a traceback with locals would show the key
+            _require_own(Path(found.source))
+            return found
+    raise _missing_key(section)
 
 
 def _missing_key(section: str) -> ConfigError:

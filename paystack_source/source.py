@@ -23,11 +23,12 @@ from __future__ import annotations
 
 import functools
 from contextlib import closing, contextmanager
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, ParamSpec
 
 import dlt
 from dlt.common import logger
-from dlt.common.typing import TSecretStrValue  # noqa: TC002  # dlt reads the annotations
+from dlt.extract import DltSource
+from dlt.extract.decorators import DltSourceFactoryWrapper
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
@@ -43,13 +44,41 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
+    from dlt.extract.reference import SourceFactory
+
     from paystack_source.extract.details import Fetched
     from paystack_source.extract.windows import Window
 
+P = ParamSpec("P")
 
-@dlt.source(name="paystack", section="paystack")
+
+class _KeyHidden(DltSourceFactoryWrapper[Any, DltSource]):
+    """A source of dlt's that gets a given key as a `SecretKey`.
+
+    dlt's own frames hold the arguments, and a traceback with local variables shows them. A key that is not given is
+    looked up by us: dlt injects what may be a text, but of several types it asks the first one only.
+    """
+
+    def __call__(self, *args: Any, **kwargs: Any) -> DltSource:  # noqa: ANN401  # as dlt's
+        if args:
+            args = (_hidden(args[0]), *args[1:])
+        elif "secret_key" in kwargs:
+            kwargs["secret_key"] = _hidden(kwargs["secret_key"])
+        return super().__call__(*args, **kwargs)
+
+
+def _hidden(key: object) -> object:
+    return SecretKey(key) if isinstance(key, str) else key
+
+
+def _dlt_source(function: Callable[P, Any]) -> SourceFactory[P, DltSource]:
+    """As `dlt.source`, which makes a factory of its own class only."""
+    return _KeyHidden().clone(name="paystack", section="paystack").bind(function)
+
+
+@_dlt_source
 def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are its arguments
-    secret_key: TSecretStrValue | None = None,
+    secret_key: SecretKey | str | None = None,
     base_url: str | None = None,
     quota: int | None = None,
     quota_share: float = 1.0,
@@ -110,15 +139,18 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     return resources(copying, history=history) + more
 
 
-def _connection(secret_key: str | None, base_url: str | None, **limits: Any) -> Callable[..., PaystackClient]:  # noqa: ANN401
+def _connection(
+    secret_key: SecretKey | str | None,
+    base_url: str | None,
+    **limits: Any,  # noqa: ANN401
+) -> Callable[..., PaystackClient]:
     """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline.
 
     A clone with a section of its own gets the key of no other one, as `PaystackClient` would find it: another account's
     customers would come into its dataset.
     """
-    section = f"sources.{current_section()}"
-    key = SecretKey.find(section, secret_key)
-    del secret_key
+    section, pipeline = current_section()
+    key = SecretKey.find(section, pipeline) if secret_key is None else SecretKey.parse(secret_key)
     limits |= {"account_name": account_of(section)}
     with PaystackClient(key, base_url=base_url, read_only=True, **limits) as checked:
         return functools.partial(

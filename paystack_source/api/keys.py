@@ -42,22 +42,18 @@ class SecretKey:
     @classmethod
     def parse(cls, text: str | SecretKey | None, source: str = settings.AN_ARGUMENT) -> SecretKey:
         """Check the shape of a key. Raises :class:`ConfigError` with advice, never with the text."""
-        if isinstance(text, SecretKey):
-            return text
-        problem = _problem(text)
+        problem = _problem(text.reveal() if isinstance(text, SecretKey) else text)
         if problem is None:
-            return cls(cast("str", text), source)
+            return text if isinstance(text, SecretKey) else cls(cast("str", text), source)
         del text  # or a traceback with locals would show it
         where = "" if source == settings.AN_ARGUMENT else f" It is from {source}."
         raise ConfigError(*problem[:1], advice=f"{problem[1].rstrip('.')}.{where}")
 
     @classmethod
-    def find(cls, section: str = settings.SECTION, given: str | None = None) -> SecretKey:
+    def find(cls, section: str = settings.SECTION, pipeline: str | None = None) -> SecretKey:
         """The key of a section of the settings: see :func:`paystack_source.settings.find_key`."""
-        found = settings.find_key(section, given)
-        text, source = found.text, found.source
-        del found, given
-        return cls.parse(text, source)
+        found = settings.find_key(section, pipeline)  # its representation hides the text
+        return cls.parse(found.text, found.source)
 
     @property
     def provenance(self) -> dict[str, str]:

@@ -68,10 +68,10 @@ def dlts_context_is_ours() -> Iterator[None]:
         yield
 
 
-def current_section() -> str:
-    """The section of dlt's configuration that the source which is being made reads: `clone` gives it another one."""
-    _, section, *_ = (*Container()[ConfigSectionContext].sections, "", "")
-    return section
+def current_section() -> tuple[str, str | None]:
+    """The section that the source which is being made reads: `clone` gives it another one. And the active pipeline."""
+    context = Container()[ConfigSectionContext]
+    return ".".join(context.sections[:2]), context.pipeline_name
 
 
 def current_load() -> str | None:

@@ -1,13 +1,16 @@
 """Whose key it is: each run says where it came from, and a file that others can write chooses no account."""
 
+import functools
 import os
 import stat
 import tempfile
+import traceback
 from pathlib import Path
 
 import dlt
 import pytest
 from dlt.common.configuration.container import Container
+from dlt.common.configuration.exceptions import ConfigurationException
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -135,6 +138,43 @@ def test_dlts_fallback_folder_is_used_only_if_it_is_ours(accounts, command, fold
         assert accounts["gh"].stats.total == 0
     finally:
         Container()[PluggableRunContext].reload(".")
+
+
+MARKED = "sk_test_marked0key"
+
+
+def shown(error):
+    """What a tool shows that prints local variables: each frame but the caller's own, and each error behind this one."""
+    below = error.with_traceback(error.__traceback__.tb_next)
+    return "".join(traceback.TracebackException.from_exception(below, capture_locals=True).format())
+
+
+@pytest.mark.parametrize("place", ["argument", "environment", "file", "file of the pipeline"])
+def test_no_frame_shows_the_key_when_a_source_or_a_run_fails(sandbox, folder, files, monkeypatch, place):
+    server = sandbox(30, secret_keys=(MARKED,))
+    given = functools.partial(paystack_source, MARKED) if place == "argument" else paystack_source
+    if place == "environment":
+        monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", MARKED)
+    elif place != "argument":
+        owner = "one." if "pipeline" in place else ""
+        files(f'[{owner}sources.paystack]\nsecret_key = "{MARKED}"\n')
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    pipeline = dlt.pipeline("one", destination="duckdb", dataset_name="paystack")
+    failures = []
+    for wrong in ({"start": "never"}, {"quota": "many"}, {"base_url": "https://elsewhere.test"}):
+        with pytest.raises((ConfigError, ConfigurationException)) as failed:
+            given(**wrong)
+        failures.append(failed.value)
+    source = given(quota=0)
+    server.configure(secret_keys=())
+    with pytest.raises(PipelineStepFailed) as failed:
+        pipeline.run(source)
+    failures.append(failed.value)
+    assert "Invalid key" in str(failed.value)
+    for text in map(shown, failures):
+        assert "paystack_source/" in text
+        assert "self = " in text  # local variables are shown
+        assert MARKED not in text
 
 
 def test_an_argument_is_called_one(accounts, dlt_log):
