@@ -62,7 +62,7 @@ def test_long_lists_are_cut_in_words_and_whole_as_csv(tmp_path):
         "risk-action",
         frame(*[{"customer_code": f"bad{i}", "risk_action": "deny"} for i in range(50)]),
     )
-    assert str(error).count("is not a customer code") == 5  # what else is wrong must be seen too
+    assert str(error).count("is neither a customer code") == 5  # what else is wrong must be seen too
     assert "… and 45 more" in str(error)
     path = tmp_path / "problems.csv"
     write_problems(error, path)
@@ -403,7 +403,10 @@ def test_a_cell_of_a_mixed_column_that_looks_like_nothing_is_named_by_the_column
     source = frame(*({"Customer": cell, "risk_action": "deny", "note": "x"} for cell in cells))
     found = problems(tmp_path, "risk-action", source).problems
     assert [(p.row, p.column) for p in found] == [(n, "Customer" if n != 4 else "") for n in range(1, 6)]
+    neither = "is neither a customer code (CUS_…), an email address nor a customer id"
+    assert [found[n].reason for n in (0, 4)] == [neither, neither]
     assert "is not an email" in found[1].reason
+    assert "is not a customer code" in found[2].reason
 
 
 def test_with_two_columns_for_the_customer_each_holds_what_it_is_called(tmp_path):

@@ -132,7 +132,7 @@ def test_a_run_of_the_former_format_can_still_be_read(tmp_path):
 def test_a_failed_planning_leaves_the_last_plan_alone(tmp_path):
     made = small(tmp_path)
     before = made.path.read_bytes()
-    with pytest.raises(Exception, match="is not a customer code"):
+    with pytest.raises(Exception, match="is neither a customer code"):
         plan(tmp_path, "update", frame({"customer_code": "x", "first_name": "A"}))
     assert made.path.read_bytes() == before
     assert [path.name for path in tmp_path.iterdir()] == ["it.plan"]

@@ -32,6 +32,11 @@ if TYPE_CHECKING:
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
 """What a cell looks like that names a customer by this identifier."""
+_CALLED: Final = {
+    "customer_code": "a customer code (CUS_…)",
+    "email": "an email address",
+    "id": "a customer id",
+}
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
 
@@ -242,6 +247,10 @@ class Checker:
             rest = self._bad(column, pc.starts_with(text, "…"), rest, said, text)
         for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, ()):
             rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
+        if self.mapping.mixed is not None and self._columns.get(column.name) == self.mapping.mixed:
+            *most, last = (_CALLED[name] for name in self.operation.identifiers)
+            other = pc.invert(pc.match_substring_regex(text, LOOKS_LIKE[column.name]))
+            rest = self._bad(column, other, rest, f"is neither {', '.join(most)} nor {last}", text)
         if kind in SHAPES:
             pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
