@@ -156,14 +156,7 @@ def show(
             for row in rows:
                 write([spelled(text(cell)) for cell in row])
         return
-    shown = [[on_screen(cell) for cell in row] for row in rows[:MOST_SHOWN]]
-    if sum(max(map(len, cells)) + 2 for cells in zip(columns, *shown, strict=True)) <= terminal.width:
-        terminal.table(title, columns, shown)
-    else:  # a table would break its words into syllables
-        pairs = [
-            (str(number), list(zip(columns, cells, strict=True))) for number, cells in enumerate(shown, 1)
-        ]
-        terminal.records(title, pairs)
+    terminal.table(title, columns, [[on_screen(cell) for cell in row] for row in rows[:MOST_SHOWN]])
     if len(rows) > MOST_SHOWN:
         terminal.say(f"{len(rows) - MOST_SHOWN:,} more rows; --csv gives them all")
 

@@ -20,6 +20,7 @@ A pipeline is a click command that gets a `Terminal` from `options` and is start
 from __future__ import annotations
 
 import _thread
+import codecs
 import contextlib
 import functools
 import io
@@ -33,6 +34,7 @@ from typing import IO, TYPE_CHECKING, Any
 import click
 from rich.box import SIMPLE_HEAD
 from rich.console import Console
+from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
@@ -50,6 +52,8 @@ if TYPE_CHECKING:
 
 _MOMENT = 0.05
 _WIDTH = 160  # of what is no terminal
+_ENDLESS = 1_000_000
+_IN_ASCII = {"…": "...", "→": "->", "·": "-"}
 
 
 def clean(text: object) -> str:
@@ -137,7 +141,8 @@ class Terminal:
         return Progress.here(description, total=total, unit=unit, clock=self._clock)
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table of data, beside the closing one."""
+        """A table of data, beside the closing one. Where it would break its words, each row is a block of its own."""
+        rows = list(rows)
         if self._logs_data:
             cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
             self._log("info", title or "Rows", rows=cells)
@@ -147,6 +152,15 @@ class Terminal:
             shown.add_column(visible(name), overflow="fold")
         for row in rows:
             shown.add_row(*(Text("" if cell is None else visible(cell)) for cell in row))
+        console = _console(self._data_stream)
+        if (
+            Measurement.get(console, console.options.update(max_width=_ENDLESS), shown).minimum
+            > console.width
+        ):
+            for number, row in enumerate(rows, 1):
+                label = f"{title}: {number}" if title else str(number)
+                self.print_summary(label, zip(columns, row, strict=True))
+            return
         if title:
             self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         self._print(self._data_stream, shown)
@@ -157,21 +171,11 @@ class Terminal:
         for line in lines:
             self._print(self._data_stream, Text(visible(line)))
 
-    def records(self, title: str, records: Iterable[tuple[str, Sequence[tuple[str, object]]]]) -> None:
-        """Rows that are too wide for a table: each one as a block of names and values, one under the other."""
-        for label, pairs in records:
-            self.print_summary(f"{title}: {label}" if title else label, pairs)
-
-    @property
-    def width(self) -> int:
-        """How many characters a line of data has."""
-        return Console(file=self._data_stream).width if _is_tty(self._data_stream) else _WIDTH
-
     def print_summary(
         self, title: str, rows: Iterable[tuple[str, object]], next_commands: Iterable[str] = ()
     ) -> None:
         """The closing table: label and value, then commands to paste, each unwrapped on its own line."""
-        pairs = [(visible(label), visible(value)) for label, value in rows]
+        pairs = [(visible(label), "" if value is None else visible(value)) for label, value in rows]
         if self._logs_data:
             then = {"next": list(next_commands)} if next_commands else {}
             self._log("info", title, facts=dict(pairs), **then)
@@ -232,15 +236,17 @@ class Terminal:
         return sys.stderr if self.json_output else sys.stdout
 
     def _print(self, stream: IO[str], what: Text | Table) -> None:
-        # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
-        width = None if _is_tty(stream) else _WIDTH
-        console = Console(
-            file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width
-        )
+        console = _console(stream)
         with reader_may_leave(stream):
             with console.capture() as drawn:  # Rich would exit by itself when the reader has left
                 console.print(what, soft_wrap=isinstance(what, Text))
             stream.write(drawn.get())
+
+
+def _console(stream: IO[str]) -> Console:
+    # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
+    width = None if _is_tty(stream) else _WIDTH
+    return Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width)
 
 
 def examples(*lines: str) -> str:
@@ -391,7 +397,19 @@ def _open_streams() -> None:
             setattr(sys, name, open(os.devnull, mode, encoding="utf-8"))  # noqa: PTH123, SIM115  # for good
         stream = getattr(sys, name)
         if mode == "w" and isinstance(stream, io.TextIOWrapper):
-            stream.reconfigure(errors="backslashreplace")
+            stream.reconfigure(errors="paystack_source.spelled")
+
+
+def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+    """What is written for characters that a stream has not got: our own in ASCII, others as their numbers."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    missing = error.object[error.start : error.end]
+    ours = "".join(_IN_ASCII.get(each, each) for each in missing)
+    return ours.encode("ascii", "backslashreplace").decode(), error.end
+
+
+codecs.register_error("paystack_source.spelled", _spelled)
 
 
 def _plain(cell: object) -> object:

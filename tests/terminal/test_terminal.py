@@ -338,3 +338,21 @@ def test_no_color_is_honoured():
     shown = on_a_tty(LIVE, {"TERM": "xterm-256color", "COLUMNS": "120", "NO_COLOR": "1"})
     assert "\x1b[33m" not in shown
     assert "warning: one" in shown
+
+
+NARROW = textwrap.dedent("""
+    from paystack_source.cli.terminal import Terminal, run
+    row = ("CUS_fozejmg22pybxfs", "risk_action", "deny → allow", None)
+    names = ("customer", "field", "change", "note")
+    run(lambda: Terminal().table("What would change …", names, [row, row]))
+""")
+
+
+def test_a_narrow_terminal_without_our_characters_shows_words_whole():
+    shown = on_a_tty(NARROW, {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "40", "PYTHONIOENCODING": "ascii"})
+    assert (
+        shown.count("CUS_fozejmg22pybxfs") == shown.count("risk_action") == shown.count("deny -> allow") == 2
+    )
+    assert "What would change ...: 2" in shown
+    shown = on_a_tty(NARROW, {"TERM": "xterm", "NO_COLOR": "1", "COLUMNS": "80", "PYTHONIOENCODING": "ascii"})
+    assert shown.count("What would change ...") == 1
