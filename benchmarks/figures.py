@@ -10,6 +10,13 @@ import store
 LABELS = {p.name: p.label for p in vars(extractors).values() if isinstance(p, extractors.Extractor)}
 LABELS |= {p.name: p.label for p in (*bulk_peers.ALL, *bulk_peers.JOURNALS)}
 
+PANELS = (
+    ("cpu", "Copy 1,000,000 customers\n(no latency)"),
+    ("latency", "Copy 20,000 customers\n(300 ms an answer)"),
+    ("bulk-latency", "Change 2,000 customers\n(50 ms an answer)"),
+)
+"""The scenarios that the plot shows."""
+
 
 @dataclass
 class Figure:
@@ -45,6 +52,12 @@ class Figure:
         walls = [self.stretch(run["wall"]) for run in self.runs]
         return min(walls), max(walls)
 
+    @property
+    def note(self):
+        """What the plot says beside the point."""
+        lost = self.worst("lost")
+        return seconds(self.wall) + (f", lost {lost / self.size:.0%} of rows" if lost and self.size else "")
+
     def median(self, fact):
         found = [run[fact] for run in self.runs if run.get(fact) is not None]
         return median(found) if found else None
@@ -67,6 +80,14 @@ def figures(name):
     made = [Figure(peer, book.of(peer), full, starts.get(peer, 0.0)) for peer in peers if book.of(peer)]
     made.sort(key=lambda f: (f.peer != "product", f.wall))
     return {figure.peer: figure for figure in made}
+
+
+def panels():
+    """What the plot shows: a title each, and the figures from fast to slow."""
+    shown = (
+        (title, sorted(figures(name).values(), key=lambda figure: figure.wall)) for name, title in PANELS
+    )
+    return [(title, found) for title, found in shown if found]
 
 
 def seconds(value):

@@ -7,24 +7,18 @@ mpl.rcParams |= {"svg.hashsalt": "paystack-source", "svg.fonttype": "none", "fon
 
 import matplotlib.pyplot as plt  # noqa: E402 - the settings above come first
 import store  # noqa: E402
-from figures import figures, seconds  # noqa: E402
+from figures import panels  # noqa: E402
 
-PANELS = (
-    ("cpu", "Copy 1,000,000 customers\n(no latency)"),
-    ("latency", "Copy 20,000 customers\n(300 ms an answer)"),
-    ("bulk-latency", "Change 2,000 customers\n(50 ms an answer)"),
-)
 # Okabe and Ito's palette: colour-blind readers tell them apart too.
 OURS, THEIRS, FLOOR = "#0072B2", "#999999", "#E69F00"
 
 
 def draw():
-    panels = [(figures(name), title) for name, title in PANELS if figures(name)]
-    if not panels:
+    drawn = panels()
+    if not drawn:
         return
-    picture, axes = plt.subplots(1, len(panels), figsize=(5.2 * len(panels), 3.2), squeeze=False)
-    for axis, (found, title) in zip(axes[0], panels, strict=True):
-        shown = sorted(found.values(), key=lambda figure: figure.wall)
+    picture, axes = plt.subplots(1, len(drawn), figsize=(5.2 * len(drawn), 3.2), squeeze=False)
+    for axis, (title, shown) in zip(axes[0], drawn, strict=True):
         for place, figure in enumerate(shown):
             colour = OURS if figure.peer == "product" else FLOOR if figure.peer == "floor" else THEIRS
             low, high = figure.spread
@@ -32,12 +26,8 @@ def draw():
                 figure.wall, place, xerr=[[figure.wall - low], [high - figure.wall]], fmt="o", markersize=8,
                 color=colour, markerfacecolor="white" if figure.scaled else colour, ecolor="#333333", elinewidth=1,
             )  # fmt: skip
-            lost = figure.worst("lost")
-            note = seconds(figure.wall) + (
-                f", lost {lost / figure.size:.0%} of rows" if lost and figure.size else ""
-            )
             axis.annotate(
-                note, (max(high, figure.wall), place), (8, 0), textcoords="offset points", va="center"
+                figure.note, (max(high, figure.wall), place), (8, 0), textcoords="offset points", va="center"
             )
         axis.set_yticks(range(len(shown)), [figure.label for figure in shown])
         axis.set_xscale("log")
@@ -49,7 +39,7 @@ def draw():
         axis.set_title(title, loc="left", fontsize=10)
         axis.set_xlabel("seconds, log scale (median; whisker: min to max)")
         axis.spines[["top", "right"]].set_visible(False)
-    if any(figure.scaled for found, _ in panels for figure in found.values()):
+    if any(figure.scaled for _, shown in drawn for figure in shown):
         picture.text(0.995, 0.01, "hollow: scaled from 100,000 customers", ha="right", fontsize=8)
     picture.tight_layout()
     picture.savefig(store.RESULTS / "plot.svg", metadata={"Date": None})

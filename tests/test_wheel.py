@@ -1,6 +1,7 @@
 """What is shipped is the whole package, and it works away from the checkout."""
 
 import json
+import re
 import shlex
 import subprocess
 import sys
@@ -48,6 +49,13 @@ def test_the_wheel_carries_every_module_and_nothing_else(wheel):
     ).stdout.split()
     assert shipped == {name for name in listed if (ROOT / name).exists()}
     assert "paystack_source/py.typed" in shipped
+
+
+def test_the_wheel_names_no_address_but_those_of_what_it_works_with(wheel):
+    with zipfile.ZipFile(wheel) as parts:
+        (about,) = [parts.read(name).decode() for name in parts.namelist() if name.endswith("/METADATA")]
+    addresses = re.findall(r"^Project-URL: .*, (https://[^/]+)/", about, re.MULTILINE)
+    assert sorted(addresses) == ["https://dlthub.com", "https://paystack.com"]
 
 
 @pytest.fixture

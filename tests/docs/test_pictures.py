@@ -1,5 +1,7 @@
 """The pictures of the README show what the commands print today; `make pictures` makes them again."""
 
+import re
+
 import pytest
 
 from tests.docs import pictures
@@ -30,3 +32,15 @@ def test_a_picture_fetches_nothing():
     text = pictures.TERMINAL.read_text(encoding="utf-8")
     assert "url(" not in text.replace("url(#", "")
     assert "<script" not in text
+
+
+def test_the_plot_shows_the_results_that_are_kept(monkeypatch):
+    monkeypatch.syspath_prepend(pictures.ROOT / "benchmarks")
+    import figures
+
+    texts = re.findall(r">([^<>]+)</text>", (pictures.ROOT / "benchmarks/results/plot.svg").read_text())
+    shown = [each for _, found in figures.panels() for each in found]
+    known = {figure.label for figure in shown}
+    assert [text for text in texts if text in known] == [figure.label for figure in shown]
+    said = [text for text in texts if re.match(r"[\d,.]+ s\b", text)]
+    assert said == [figure.note for figure in shown], "python benchmarks/run.py --report"
