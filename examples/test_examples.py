@@ -13,6 +13,7 @@ import pytest
 import yaml
 
 from paystack_source.sandbox import Sandbox
+from tests.events import Gate, until
 
 HERE = Path(__file__).parent
 ROOT = HERE.parent
@@ -44,17 +45,20 @@ def run(tmp_path):
 
     def start(environment, script, **environ):
         python = ROOT / ".venv" / environment / "bin" / "python"
-        process = subprocess.Popen(
-            [python, "-c", script], cwd=tmp_path, env=os.environ | environ, text=True,
-            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, start_new_session=True,
-        )  # fmt: skip
+        said = tmp_path / f"said {len(started)}"
+        with said.open("wb") as file:
+            process = subprocess.Popen(
+                [python, "-c", script], cwd=tmp_path, env=os.environ | environ,
+                stdout=file, stderr=subprocess.STDOUT, start_new_session=True,
+            )  # fmt: skip
+        process.said = said.read_text
         started.append(process)
         return process
 
     def end(process):
-        said = process.communicate(timeout=PATIENCE)[0]
-        assert process.returncode == 0, said[-5000:]
-        return json.loads(said.strip().splitlines()[-1])
+        process.wait(timeout=PATIENCE)
+        assert process.returncode == 0, process.said()[-5000:]
+        return json.loads(process.said().strip().splitlines()[-1])
 
     start.end = end
     yield start
@@ -84,6 +88,13 @@ print(json.dumps([str(ended.state), facts, [str(ended.data_interval_start), str(
 """
 
 
+def days_of(box):
+    """Two days on which customers came, and how many came on them."""
+    created = [row["createdAt"][:10] for row in box.customers_truth()]
+    days = sorted({day for day in created if day > "2026-01-02"})[:2]
+    return days, sum(day in days for day in created)
+
+
 def airflow(run, tmp_path, dag, when="", home="airflow"):
     return run(
         "airflow",
@@ -105,8 +116,7 @@ def test_airflow_copies_each_account_in_a_mapped_task(accounts, run, tmp_path):
 
 def test_airflow_loads_intervals_side_by_side_on_one_disk(accounts, run, tmp_path):
     """As a catchup does. Each run has the customers of its day, and waits for the other's lock."""
-    created = sorted(row["createdAt"] for row in accounts["ng"].customers_truth())
-    days = sorted({text[:10] for text in created if text > "2026-01-02"})[:2]
+    days, customers = days_of(accounts["ng"])
     runs = []
     for day in days:
         midnight = f"dt.datetime.fromisoformat('{day}T00:00:00+00:00') + dt.timedelta(days=1)"
@@ -118,7 +128,7 @@ def test_airflow_loads_intervals_side_by_side_on_one_disk(accounts, run, tmp_pat
         assert (state, facts["proven"]) == ("success", True)
         intervals.append(interval)
     assert [(start[:10], end[11:19]) for start, end in intervals] == [(day, "00:00:00") for day in days]
-    assert held(tmp_path, "ng") == sum(text[:10] in days for text in created) > 0
+    assert held(tmp_path, "ng") == customers > 0
 
 
 DAGSTER = """
@@ -140,6 +150,28 @@ def test_dagster_copies_a_partition_an_account_and_checks_the_ledger(accounts, r
     said = run.end(run("dagster", DAGSTER))
     assert said == {name: [True, CUSTOMERS[name]] for name in ("ng", "gh")}
     assert held(tmp_path, "gh") == CUSTOMERS["gh"]
+
+
+DAGSTER_DAY = """
+import json, sys
+import dagster, dagster_defs
+result = dagster.materialize([dagster_defs.paystack_new_customers], partition_key={day!r})
+(made,) = result.asset_materializations_for_node("paystack_new_customers")
+print()
+print(json.dumps(made.metadata["proven"].value))
+"""
+
+
+def test_dagster_loads_two_partitions_of_one_account_side_by_side_on_one_disk(accounts, run, tmp_path):
+    days, customers = days_of(accounts["ng"])
+    gate = Gate(accounts["ng"], lambda: True)
+    first = run("dagster", DAGSTER_DAY.format(day=days[0]))
+    gate.wait()  # it holds the lock by now
+    second = run("dagster", DAGSTER_DAY.format(day=days[1]))
+    until(lambda: "waits until it is done" in second.said())
+    gate.open()
+    assert [run.end(first), run.end(second)] == [True, True]
+    assert held(tmp_path, "ng") == customers > 0
 
 
 PREFECT = """

@@ -1,43 +1,20 @@
 """The columns of a customer, declared once.
 
 Everything that knows a customer's columns derives from `COLUMNS`: the Arrow schema and the decoder of pages
-(`extract.arrow`), the hints for dlt (`dlt_columns`), the comparison of a plan with the copy, and what the journal
-may keep of an answer. To add a column that Paystack documents, add a line here.
+(`extract.arrow`), the hints for dlt, the comparison of a plan with the copy, and what the journal may keep of an
+answer. To add a column that Paystack documents, add a line here.
 
 The keys, types and meanings are those of Paystack's API document for customers.
 """
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final, Literal, TypeAlias
+from typing import Final
 
-if TYPE_CHECKING:
-    from dlt.common.schema.typing import TColumnSchema
-
-Kind: TypeAlias = Literal["bigint", "text", "json", "timestamp"]
-"""The type of a column, in dlt's words. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""
-
-Pii: TypeAlias = Literal["none", "identifier", "personal"]
-"""`personal` is what a person gave (name, email, phone, metadata); `identifier` stands for one person."""
-
-
-@dataclass(frozen=True, slots=True)
-class Column:
-    """One column of the table `customers`."""
-
-    name: str
-    kind: Kind
-    description: str
-    pii: Pii = "none"
-    key: str = ""
-    """The key in Paystack's answers; empty where it is the name, or where the column is not Paystack's."""
-    writable: bool = False
-    """Whether an update or a risk action can change it."""
-
+from paystack_source.tables import Column, Table
 
 _PAYSTACK: Final = (
-    Column("id", "bigint", "Paystack's number of the customer. The key of the table.", "identifier"),
+    Column("id", "bigint", "Paystack's number of the customer.", "identifier", nullable=False),
     Column(
         "customer_code", "text", "Paystack's code of the customer, CUS_ and letters and digits.", "identifier"
     ),
@@ -46,9 +23,9 @@ _PAYSTACK: Final = (
     Column("last_name", "text", "As typed by people; may be empty.", "personal", writable=True),
     Column("phone", "text", "As typed by people; may be empty.", "personal", writable=True),
     Column("metadata", "json", "What the merchant attached to the customer.", "personal", writable=True),
-    Column("domain", "text", "The mode of the key: `live` or `test`."),
+    Column("domain", "text", "The mode of the key: live or test."),
     Column("integration", "bigint", "The Paystack account that the customer belongs to."),
-    Column("risk_action", "text", "`default`, `allow` (whitelisted) or `deny` (blacklisted).", writable=True),
+    Column("risk_action", "text", "default, allow (whitelisted) or deny (blacklisted).", writable=True),
     Column("created_at", "timestamp", "When the customer was created, in UTC.", key="createdAt"),
     Column("updated_at", "timestamp", "When Paystack changed the customer last, in UTC.", key="updatedAt"),
 )
@@ -82,11 +59,9 @@ LOCKED_NAMES: Final = ("first_name", "last_name")
 """What a successful identity check overwrites with the names of the BVN, and locks: an update no longer changes it."""
 
 
-def dlt_columns() -> dict[str, TColumnSchema]:
-    """The hints for dlt. The description reaches destinations and catalogs that keep comments."""
-    hints: dict[str, TColumnSchema] = {
-        column.name: {"data_type": column.kind, "description": column.description}
-        for column in (*COLUMNS, *CHANGES)
-    }
-    hints["id"]["nullable"] = False
-    return hints
+CUSTOMERS: Final = Table(
+    "customers",
+    "The customers of a Paystack account: one row each, as Paystack held it when it was last asked.",
+    ("id",),
+    (*COLUMNS, *CHANGES),
+)

@@ -23,24 +23,14 @@ import pyarrow.compute as pc
 
 from paystack_source.customer import CHANGES, COLUMNS, DOCUMENTED
 from paystack_source.extract.secrets import is_credential, without_secrets
+from paystack_source.tables import ARROW_TYPES, TIME, arrow_schema
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
 
     from paystack_source.extract.windows import Window
 
-TIME = pa.timestamp("us", tz="UTC")
-
-ARROW_TYPES: Mapping[str, pa.DataType] = {
-    "bigint": pa.int64(),
-    "text": pa.string(),
-    "json": pa.string(),
-    "bool": pa.bool_(),
-    "timestamp": TIME,
-}
-"""How dlt's types are held in Arrow; every table of the package is made by this."""
-
-SCHEMA = pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in COLUMNS])
+SCHEMA = arrow_schema(COLUMNS)
 """What every batch has at least."""
 
 EXTRA = "extra"

@@ -10,52 +10,82 @@ from __future__ import annotations
 
 import contextlib
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, NamedTuple
-
-import pyarrow as pa
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paystack_source.api import workers
 from paystack_source.errors import PaystackError, Rejected, Unavailable
-from paystack_source.extract.arrow import TIME
 from paystack_source.extract.secrets import without_secrets
+from paystack_source.tables import Column, Table
 from paystack_source.values import as_text, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
 
     from paystack_source.api.client import PaystackClient
+    from paystack_source.tables import Pii
 
 HIDDEN = ("authorization_code", "signature")
 """Columns that are empty unless `include` names them: `extract.secrets` leaves these keys out."""
 
-JSON_COLUMNS = ("identifications", "total_transaction_value", "dedicated_account", "dedicated_accounts")
+_CREDENTIAL: Final = "A credential."
+_JSON: Final = {
+    "identifications": "The identity checks",
+    "total_transaction_value": "The sums of transactions by currency",
+    "dedicated_account": "The bank account that the customer pays into",
+    "dedicated_accounts": "The bank accounts that the customer pays into",
+}
 _SKIPPED = {
     # other endpoints' matters, the second table, and what the list says as well
     "transactions", "subscriptions", "authorizations", "createdAt", "updatedAt", "created_at", "updated_at",
     "integration", "first_name", "last_name", "email", "phone", "metadata", "domain", "customer_code",
     "risk_action", "id",
 }  # fmt: skip
-_CARD = (
-    "bin", "last4", "exp_month", "exp_year", "channel", "card_type", "bank", "country_code", "brand",
-    "account_name",
-)  # fmt: skip
+_CARD: Final[dict[str, tuple[str, Pii]]] = {
+    "bin": ("The first digits of the card: they name the bank.", "personal"),
+    "last4": ("The last four digits of the card or account.", "personal"),
+    "exp_month": ("The month that the card expires in.", "personal"),
+    "exp_year": ("The year that the card expires in.", "personal"),
+    "channel": ("How it pays: card, bank, and so on.", "none"),
+    "card_type": ("The kind of the card.", "none"),
+    "bank": ("The bank.", "personal"),
+    "country_code": ("The country of the bank.", "none"),
+    "brand": ("The brand of the card.", "none"),
+    "account_name": ("The name on the card or account.", "personal"),
+}
 
-DETAILS_SCHEMA = pa.schema(
-    [
-        pa.field("id", pa.int64(), nullable=False),
-        ("customer_code", pa.string()),
-        ("found", pa.bool_()),
-        ("identified", pa.bool_()),
-        ("total_transactions", pa.int64()),
-        *[(name, pa.string()) for name in JSON_COLUMNS],
-        ("authorizations", pa.int64()),
-        ("extra", pa.string()),
-        ("row_updated_at", TIME),
-        ("row_risk_action", pa.string()),
-        ("fetched_at", TIME),
-        ("failed_at", TIME),
-        ("failure", pa.string()),
-    ]
+DETAILS: Final = Table(
+    "customer_details",
+    "What only the single fetch of a customer shows: one row for each customer who was fetched.",
+    ("id",),
+    (
+        Column("id", "bigint", "The customer, as in customers.", "identifier", nullable=False),
+        Column("customer_code", "text", "Paystack's code of the customer.", "identifier"),
+        Column("found", "bool", "Whether Paystack knew the customer; null if no fetch ever succeeded."),
+        Column("identified", "bool", "Whether the customer passed an identity check."),
+        Column("total_transactions", "bigint", "How many transactions Paystack counts."),
+        *(
+            Column(
+                name,
+                "json",
+                f"{said}, as Paystack gives it; numbers of people and accounts are masked.",
+                "personal",
+            )
+            for name, said in _JSON.items()
+        ),
+        Column("authorizations", "bigint", "How many saved cards and accounts there are."),
+        Column(
+            "extra", "json", "Whatever else Paystack gave, without credentials; null if nothing.", "personal"
+        ),
+        Column("row_updated_at", "timestamp", "The customer's updated_at when the details were fetched."),
+        Column("row_risk_action", "text", "The customer's risk_action when the details were fetched."),
+        Column(
+            "fetched_at",
+            "timestamp",
+            "When the details were fetched, in UTC; null if no fetch ever succeeded.",
+        ),
+        Column("failed_at", "timestamp", "When the last fetch failed, in UTC; null if it did not."),
+        Column("failure", "text", "Why the last fetch failed; null if it did not."),
+    ),
 )
 """`row_…` is what the list said when the details were fetched: when that changes, they are fetched again.
 
@@ -65,15 +95,24 @@ DETAILS_SCHEMA = pa.schema(
 FAILURES_IN_A_ROW = 40
 """So many customers who cannot be fetched, one after the other, are no matter of these customers: the run ends."""
 
-AUTHORIZATIONS_SCHEMA = pa.schema(
-    [
-        pa.field("customer_id", pa.int64(), nullable=False),
-        pa.field("position", pa.int64(), nullable=False),
-        *[(name, pa.string()) for name in (*HIDDEN, *_CARD)],
-        ("reusable", pa.bool_()),
-        ("extra", pa.string()),
-        ("removed_at", TIME),
-    ]
+AUTHORIZATIONS: Final = Table(
+    "customer_authorizations",
+    "Saved cards and accounts of the customers in customer_details: one row for each.",
+    ("customer_id", "position"),
+    (
+        Column("customer_id", "bigint", "The customer, as in customers.", "identifier", nullable=False),
+        Column("position", "bigint", "The place in Paystack's list, from 1.", nullable=False),
+        *(
+            Column(name, "text", f"{_CREDENTIAL} Null unless asked for by name.", "personal")
+            for name in HIDDEN
+        ),
+        *(Column(name, "text", said, pii) for name, (said, pii) in _CARD.items()),
+        Column("reusable", "bool", "Whether it can be charged again."),
+        Column(
+            "extra", "json", "Whatever else Paystack gave, without credentials; null if nothing.", "personal"
+        ),
+        Column("removed_at", "timestamp", "When Paystack no longer showed it, in UTC; else null."),
+    ),
 )
 
 
@@ -147,7 +186,7 @@ def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
         "customer_code": due.code,
         "found": bool(answer),
         **typed,
-        **{name: _json(kept.pop(name, None)) for name in JSON_COLUMNS},
+        **{name: _json(kept.pop(name, None)) for name in _JSON},
         "authorizations": len(_authorizations(answer)),
         "extra": _json(kept or None),
         "row_updated_at": due.updated_at,

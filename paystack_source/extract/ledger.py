@@ -5,10 +5,11 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, fields
-from typing import TYPE_CHECKING, Any, Protocol
+from dataclasses import asdict, dataclass, field, fields
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from paystack_source.extract.windows import BEGIN, END
+from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from paystack_source.extract.newest import NewestPage
     from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Window
+    from paystack_source.tables import Kind
 
 
 class HeldCustomers(Protocol):
@@ -81,6 +83,9 @@ class PresentCustomers:
         return self._held.ids(window) - self.marked.keys()
 
 
+ABOUT: Final = "about"
+
+
 @dataclass(slots=True)
 class Entry:
     """One line of the ledger. Times are in UTC, `None` where a window has no edge.
@@ -88,23 +93,43 @@ class Entry:
     `distinct_ids` were given for what was asked, which is a little more than the window; `rows` lie in the window.
     """
 
-    entry_id: str
-    run_id: str
-    kind: str  # first read, new, refresh, repair, count
-    window_from: datetime | None
-    window_to: datetime | None
-    asked_from: datetime | None
-    asked_to: datetime | None
-    api_total: int | None
-    distinct_ids: int | None
-    rows: int | None
-    rows_held_before: int | None
-    rows_held_after: int | None
-    requests: int
-    proof: str
-    proven: bool
-    difference: int
-    verified_at: datetime
+    entry_id: str = field(metadata={ABOUT: "The run, and the number of the line in it."})
+    run_id: str = field(metadata={ABOUT: "The run that read the window."})
+    kind: str = field(
+        metadata={
+            ABOUT: "Why it was read: first read, new, refresh, repair, range, whole list; count compares all there are."
+        }
+    )
+    window_from: datetime | None = field(
+        metadata={ABOUT: "Where the window begins, in UTC; null where it is open."}
+    )
+    window_to: datetime | None = field(
+        metadata={ABOUT: "Where the window ends, in UTC, not included; null where it is open."}
+    )
+    asked_from: datetime | None = field(
+        metadata={ABOUT: "The from that Paystack was asked for; null if there was none."}
+    )
+    asked_to: datetime | None = field(
+        metadata={ABOUT: "The to that Paystack was asked for; null if there was none."}
+    )
+    api_total: int | None = field(
+        metadata={ABOUT: "The total that Paystack gave for what was asked; null if it gave none."}
+    )
+    distinct_ids: int | None = field(metadata={ABOUT: "How many customers Paystack gave for what was asked."})
+    rows: int | None = field(metadata={ABOUT: "How many of them lie in the window."})
+    rows_held_before: int | None = field(
+        metadata={ABOUT: "How many customers of the window were held before; null if nobody asked."}
+    )
+    rows_held_after: int | None = field(
+        metadata={
+            ABOUT: "How many are held since it was loaded; null if the run was killed before it counted."
+        }
+    )
+    requests: int = field(metadata={ABOUT: "Requests that it cost."})
+    proof: str = field(metadata={ABOUT: "How it was read, and what proves it."})
+    proven: bool = field(metadata={ABOUT: "Whether the window is proven complete."})
+    difference: int = field(metadata={ABOUT: "How many customers are missing for the proof; 0 if none are."})
+    verified_at: datetime = field(metadata={ABOUT: "When Paystack was asked, in UTC."})
 
     def as_row(self) -> dict[str, Any]:
         return asdict(self)
@@ -120,12 +145,22 @@ class Entry:
         }
 
 
-_DLT_TYPES = {"str": "text", "int": "bigint", "bool": "bool", "datetime": "timestamp"}
+_KINDS: Final[dict[str, Kind]] = {"str": "text", "int": "bigint", "bool": "bool", "datetime": "timestamp"}
 
-LEDGER_COLUMNS = {
-    column.name: _DLT_TYPES[str(column.type).removesuffix(" | None")] for column in fields(Entry)
-}
-"""dlt's type of each column."""
+LEDGER: Final = Table(
+    "ledger",
+    "What proves that the copy is complete: one row for each window of creation time that a run read.",
+    ("entry_id",),
+    tuple(
+        Column(
+            each.name,
+            _KINDS[str(each.type).removesuffix(" | None")],
+            each.metadata[ABOUT],
+            nullable=str(each.type).endswith("None"),
+        )
+        for each in fields(Entry)
+    ),
+)
 
 
 def edges(window: Window) -> tuple[datetime | None, datetime | None]:

@@ -17,8 +17,8 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source import customer
-from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import Window
+from paystack_source.tables import TIME
 from paystack_source.values import in_utc, json_text, quoted_name
 
 if TYPE_CHECKING:

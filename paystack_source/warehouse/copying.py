@@ -16,18 +16,17 @@ import pyarrow as pa
 from dlt.common import logger
 
 from paystack_source.api.checks import MOST_PER_PAGE
-from paystack_source.customer import dlt_columns
+from paystack_source.customer import CUSTOMERS as CUSTOMERS_TABLE
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import whose
-from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import LEDGER_COLUMNS, Entry, HeldCustomers
+from paystack_source.extract.ledger import LEDGER, Entry, HeldCustomers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.changes import Changes
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.destinations import MERGED, apply_destination_hints, merged, rows_to_load
 from paystack_source.warehouse.dlt_quirks import (
     CUSTOMERS,
     TABLE_NOTED,
@@ -40,7 +39,7 @@ from paystack_source.warehouse.dlt_quirks import (
     table_of,
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
-from paystack_source.warehouse.history import HISTORY, history_resource, note_history
+from paystack_source.warehouse.history import HISTORY_TABLE, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
 from paystack_source.warehouse.prepare import SCHEMA, require_prepared
 from paystack_source.warehouse.queries import CountsOnly, Warehouse
@@ -65,10 +64,8 @@ BATCH_ROWS = 30_000
 BATCH_BYTES = 16_000_000
 """Or so many bytes of them, where they are large."""
 
-CUSTOMER_COLUMNS: dict[str, Any] = {**dlt_columns(), **LOAD_ID}
+CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS_TABLE.hints
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
-
-_LEDGER_SCHEMA = pa.schema([(name, ARROW_TYPES[kind]) for name, kind in LEDGER_COLUMNS.items()])
 
 
 @dataclass(slots=True)
@@ -300,18 +297,10 @@ class _Batch:
             yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
-_LEDGER: dict[str, Any] = {
-    "name": "ledger",
-    "primary_key": "entry_id",
-    "write_disposition": MERGED,
-    "columns": {**{name: {"data_type": kind} for name, kind in LEDGER_COLUMNS.items()}, **LOAD_ID},
-}
-
-
 def _lines(entries: list[Entry]) -> pa.Table | None:
     if not entries:
         return None
-    return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=_LEDGER_SCHEMA)
+    return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=LEDGER.schema)
 
 
 def resources(
@@ -334,7 +323,7 @@ def resources(
             if pipeline:
                 with dlts_context_is_ours():
                     require_prepared(pipeline)
-            apply_destination_hints("customers", "ledger", HISTORY)
+            apply_destination_hints(CUSTOMERS_TABLE, LEDGER, HISTORY_TABLE)
             with start() as copying, copying.waits.shown():
                 if pipeline:
                     _require_only_one(pipeline, copying)
@@ -353,7 +342,7 @@ def resources(
         return rows_to_load(_lines(copying.new_entries() if copying else []))
 
     found = customers()
-    lines = found | dlt.transformer(entries, **_LEDGER)
+    lines = found | dlt.transformer(entries, **merged(LEDGER))
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
@@ -390,9 +379,9 @@ def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN4
 def ledger_lines(entries: list[Entry], schema_name: str) -> Any:  # noqa: ANN401  # a dlt source
     """Lines of the ledger alone, to complete them once everything is loaded."""
 
-    @dlt.resource(**_LEDGER)
+    @dlt.resource(**merged(LEDGER))
     def ledger() -> Iterator[pa.Table | None]:
-        apply_destination_hints("ledger")
+        apply_destination_hints(LEDGER)
         yield rows_to_load(_lines(entries))
 
     @dlt.source(name=schema_name, section="paystack")

@@ -48,12 +48,10 @@ if TYPE_CHECKING:
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.destinations.sql_client import SqlClientBase
 
+    from paystack_source.tables import Table
+
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
 """What a table with a primary key declares; `apply_destination_hints` makes of it what the destination can do."""
-
-LOAD_ID: Mapping[str, TColumnSchema] = {"_dlt_load_id": {"data_type": "text", "nullable": True}}
-"""dlt's own column. It adds it itself if it is so configured, and forbids nulls in it; declared like this,
-tables can be loaded with and without that setting, and by other pipelines. `rows_to_load` fills it."""
 
 FileFormat: TypeAlias = Literal["parquet"]
 LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
@@ -74,22 +72,33 @@ class TableLayout:
     """Whether a key can have several rows, of which the newest counts."""
 
 
-def apply_destination_hints(*tables: str) -> None:
-    """Fit these resources to the destination that they run into: to be called by one of them as it begins.
+def merged(table: Table) -> dict[str, Any]:
+    """What a resource declares that fills this table; `apply_destination_hints` does the rest."""
+    return {
+        "name": table.name,
+        "primary_key": table.key,
+        "write_disposition": MERGED,
+        "columns": table.hints,
+    }
+
+
+def apply_destination_hints(*tables: Table) -> None:
+    """Fit the resources of these tables to the destination that they run into: one of them calls it as it begins.
 
     Who asks for another write disposition than `MERGED`, or for a table format, by `apply_hints` or
     `pipeline.run`, gets that.
     """
-    silence_type_warnings(*tables)
+    silence_type_warnings(*(table.name for table in tables))
     pipeline = active_pipeline()
     if pipeline is None:
         return
     resources = dlt.current.source().resources
-    for name in tables:
+    for name, description, _, _ in tables:
         resource = resources.get(name)
         if resource is None:
             continue
         hints = resource.compute_table_schema()
+        said = hints.get("description") or description
         if hints.get("x-merge-strategy") == "scd2":
             raise ConfigError(
                 f"The hint scd2 on {name} would end the versions of customers who are not in a load",
@@ -107,6 +116,7 @@ def apply_destination_hints(*tables: str) -> None:
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,
             file_format=layout.file_format,
+            additional_table_hints={"description": said} if said else None,
         )
 
 

@@ -18,11 +18,9 @@ import dlt
 import pyarrow as pa
 from dlt.common import logger
 
-from paystack_source.extract.arrow import ARROW_TYPES
 from paystack_source.extract.details import (
-    AUTHORIZATIONS_SCHEMA,
-    DETAILS_SCHEMA,
-    JSON_COLUMNS,
+    AUTHORIZATIONS,
+    DETAILS,
     Due,
     Fetched,
     authorization_rows,
@@ -32,10 +30,9 @@ from paystack_source.extract.details import (
 )
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import (
-    LOAD_ID,
-    MERGED,
     apply_destination_hints,
     columns_of,
+    merged,
     rows_to_load,
 )
 from paystack_source.warehouse.dlt_quirks import active_pipeline, is_being_replaced, is_loaded
@@ -49,15 +46,10 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
 
-DETAILS = "customer_details"
-AUTHORIZATIONS = "customer_authorizations"
-
 DETAILS_BUDGET = 600
 """Customers fetched in one run: a live minute's quota of the endpoint."""
 
 BATCH = 500
-
-_DLT_TYPES = {arrow: kind for kind, arrow in ARROW_TYPES.items() if kind != "json"}
 
 
 class DetailsReport(NamedTuple):
@@ -139,7 +131,7 @@ def details_resources(
             )
             held = _held([fetched.due.id for fetched in failed])
             rows += [failed_row(fetched, held.get(fetched.due.id)) for fetched in failed]
-        return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS_SCHEMA))
+        return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS.schema))
 
     def authorizations(batch: _Answers) -> pa.Table | None:
         rows = [
@@ -148,46 +140,21 @@ def details_resources(
             if fetched.failure is None
             for row in authorization_rows(fetched, include)
         ]
-        return rows_to_load(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS_SCHEMA)) if rows else None
+        return rows_to_load(pa.Table.from_pylist(rows, schema=AUTHORIZATIONS.schema)) if rows else None
 
     source = dlt.resource(fetched, name="fetched_customers", selected=False)
     return (
-        source
-        | dlt.transformer(
-            details,
-            name=DETAILS,
-            primary_key="id",
-            write_disposition=MERGED,  # type: ignore[arg-type]  # dlt means its own type
-            columns=_hints(DETAILS_SCHEMA, (*JSON_COLUMNS, "extra")),
-        ),
-        source
-        | dlt.transformer(
-            authorizations,
-            name=AUTHORIZATIONS,
-            primary_key=("customer_id", "position"),
-            write_disposition=MERGED,  # type: ignore[arg-type]  # dlt means its own type
-            columns=_hints(AUTHORIZATIONS_SCHEMA, ("extra",)),
-        ),
+        source | dlt.transformer(details, **merged(DETAILS)),
+        source | dlt.transformer(authorizations, **merged(AUTHORIZATIONS)),
     )
-
-
-def _hints(schema: pa.Schema, json_columns: Collection[str]) -> dict[str, Any]:
-    columns = {
-        field.name: {
-            "data_type": "json" if field.name in json_columns else _DLT_TYPES[field.type],
-            "nullable": field.nullable,
-        }
-        for field in schema
-    }
-    return {**columns, **LOAD_ID}
 
 
 def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
     """The rows of these customers."""
     pipeline = active_pipeline()
-    if pipeline is None or not is_loaded(pipeline, DETAILS):
+    if pipeline is None or not is_loaded(pipeline, DETAILS.name):
         return {}
-    return {row["id"]: row for row in Warehouse(pipeline, DETAILS).rows(ids).to_pylist()}
+    return {row["id"]: row for row in Warehouse(pipeline, DETAILS.name).rows(ids).to_pylist()}
 
 
 # -- who is due ---------------------------------------------------------------------------------------------
@@ -196,11 +163,11 @@ def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
 def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
-    known = is_loaded(pipeline, DETAILS) and not is_being_replaced(DETAILS)
-    failures_noted = known and "failed_at" in columns_of(pipeline, DETAILS)
+    known = is_loaded(pipeline, DETAILS.name) and not is_being_replaced(DETAILS.name)
+    failures_noted = known and "failed_at" in columns_of(pipeline, DETAILS.name)
 
     def stale(sql: Any) -> str:  # noqa: ANN401
-        details = sql.named(DETAILS) if known else None
+        details = sql.named(DETAILS.name) if known else None
         join = f" LEFT JOIN {details} d ON d.{sql.col('id')} = c.{sql.col('id')}" if details else ""
         pairs = [
             (f"d.{sql.col(f'row_{name}')}", f"c.{sql.col(name)}") for name in ("updated_at", "risk_action")

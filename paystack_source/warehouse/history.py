@@ -18,10 +18,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source import customer
-from paystack_source.extract.arrow import TIME
 from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
+from paystack_source.tables import TIME, Column, Table
 from paystack_source.warehouse.changes import at_least, fingerprints_of, in_our_types
-from paystack_source.warehouse.destinations import LOAD_ID, MERGED, apply_destination_hints, rows_to_load
+from paystack_source.warehouse.destinations import apply_destination_hints, merged, rows_to_load
 from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.queries import Warehouse
@@ -35,12 +35,18 @@ if TYPE_CHECKING:
 
 HISTORY = "customers_history"
 
-COLUMNS: Mapping[str, Any] = {
-    "_valid_from": {"data_type": "timestamp", "nullable": False},
-    "_valid_to": {"data_type": "timestamp"},
-    "_fingerprint": {"data_type": "text"},
-    **LOAD_ID,
-}
+HISTORY_TABLE = Table(
+    HISTORY,
+    "Every version of a customer that was seen: one row each, with the time from and to which it was seen.",
+    ("id", "_valid_from"),
+    (
+        *(
+            column for column in customer.CUSTOMERS.columns if column.name != "_changed_at"
+        ),  # it is `_valid_from` here
+        Column("_valid_from", "timestamp", "When this version was first seen, in UTC.", nullable=False),
+        Column("_valid_to", "timestamp", "When another version was seen, in UTC; null for the newest."),
+    ),
+)
 
 BASELINE_ROWS = 20_000
 _BEHIND = "history_behind"
@@ -75,7 +81,7 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
     @dlt.resource(**_hints(columns))
     def versions_of_the_copy() -> Iterator[pa.Table]:
         nonlocal complete
-        apply_destination_hints(HISTORY)
+        apply_destination_hints(HISTORY_TABLE)
         size = 0
         for versions in map(rows_to_load, lacking):
             size += versions.nbytes
@@ -119,15 +125,9 @@ def _is_behind(pipeline: dlt.Pipeline, schema_name: str) -> bool:
 
 
 def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
-    given = {
-        name: hints for name, hints in columns.items() if name != "_changed_at"
-    }  # it is `_valid_from` here
-    return {
-        "name": HISTORY,
-        "primary_key": ("id", "_valid_from"),
-        "write_disposition": MERGED,
-        "columns": {**given, **COLUMNS},
-    }
+    given = {name: hints for name, hints in columns.items() if name != "_changed_at"}
+    hints = merged(HISTORY_TABLE)
+    return {**hints, "columns": {**given, **hints["columns"]}}
 
 
 def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:

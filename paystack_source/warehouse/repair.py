@@ -15,6 +15,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from paystack_source.tables import Table
 from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
     MERGED,
@@ -26,7 +27,7 @@ from paystack_source.warehouse.destinations import (
     table_layout,
 )
 from paystack_source.warehouse.dlt_quirks import customers_table
-from paystack_source.warehouse.history import HISTORY, history_resource
+from paystack_source.warehouse.history import HISTORY, HISTORY_TABLE, history_resource
 from paystack_source.warehouse.lake import newest_per_key
 
 if TYPE_CHECKING:
@@ -150,7 +151,7 @@ def _load(  # noqa: PLR0913
 
     @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
-        apply_destination_hints(resource, HISTORY)
+        apply_destination_hints(Table(resource, "", tuple(keys), ()), HISTORY_TABLE)
         for start in range(0, len(wrong), _FEW):
             held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
             yield rows_to_load(_newest(_without_load(held), keys))
@@ -170,7 +171,7 @@ def _keys(schema: Schema, table: str) -> list[str]:
 def hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means its own type
     """The columns of a table that is there, as a resource declares them."""
     return {
-        name: {key: value for key, value in column.items() if key in {"data_type", "nullable"}}
+        name: {key: value for key, value in column.items() if key in {"data_type", "description", "nullable"}}
         for name, column in schema.tables[table]["columns"].items()
     }
 

@@ -27,6 +27,7 @@ from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.settings import require_own_dlt_folder
+from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse.destinations import replace_strategy
 from paystack_source.warehouse.details import DetailsReport, fetch_details
@@ -265,6 +266,7 @@ def _run(
         report = close(pipeline, copying)
         if details:
             report.details = fetch_details(pipeline, client, budget=details, include=include)
+        write_comments(pipeline, our_schemas(pipeline))
     return replace(
         report,
         started_at=started_at,
@@ -402,6 +404,7 @@ class PlainRuns(RunFollower):
             "warehouse_total": report.warehouse_total,
         }
         complete_histories(pipeline)
+        write_comments(pipeline, our_schemas(pipeline))
         if report.complete:
             logger.info(f"The copy is complete: {report.counts}.")
         else:

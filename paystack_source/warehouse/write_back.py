@@ -18,28 +18,27 @@ from typing import TYPE_CHECKING, Any, Final
 import dlt
 import pyarrow as pa
 
-from paystack_source.customer import dlt_columns
+from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches
 from paystack_source.warehouse.changes import Changes, in_our_types
+from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copies import Copy
-from paystack_source.warehouse.destinations import LOAD_ID, rows_to_load, table_layout
+from paystack_source.warehouse.destinations import merged, rows_to_load, table_layout
 from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema, silence_type_warnings
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import exclusive_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Mapping
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
-BATCH: Final = 10_000
+    from paystack_source.tables import Table
 
-_JSON_COLUMNS: Final[dict[str, Any]] = {
-    name: {"data_type": "json"} for name in ("before", "after", "secrets")
-}
-_CUSTOMERS: Final[dict[str, Any]] = {**dlt_columns(), **LOAD_ID}
+BATCH: Final = 10_000
 
 
 class WriteBack(Copy):
@@ -70,11 +69,12 @@ class WriteBack(Copy):
                 pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
             delete_loaded_files(pipeline)
             repair_schema(pipeline)
-            resources = [_resource(pipeline, "write_back_rows", rows, ("run_id", "row"))]
+            resources = [_resource(pipeline, WRITE_BACK_ROWS, rows)]
             if changed:
-                resources.append(_resource(pipeline, "customers", changed, "id"))
+                resources.append(_resource(pipeline, CUSTOMERS, changed))
             pipeline.run(resources)
-            pipeline.run(_resource(pipeline, "write_back_runs", [run], "run_id"))
+            pipeline.run(_resource(pipeline, WRITE_BACK_RUNS, [run]))
+            write_comments(pipeline, pipeline.schemas.values())
 
 
 def _is_among(
@@ -88,19 +88,15 @@ def _is_among(
     )
 
 
-def _resource(
-    pipeline: Pipeline, name: str, tables: Iterable[pa.Table], key: str | Sequence[str]
-) -> DltResource:
-    silence_type_warnings(name)
-    layout = table_layout(pipeline, name)
-    columns = _CUSTOMERS if name == "customers" else _JSON_COLUMNS if name == "write_back_rows" else None
-    hints: Any = {"table_format": layout.table_format, "file_format": layout.file_format, "columns": columns}
-    made: DltResource = dlt.resource(
-        map(rows_to_load, tables),
-        name=name,
-        primary_key=key,
+def _resource(pipeline: Pipeline, table: Table, rows: Iterable[pa.Table]) -> DltResource:
+    silence_type_warnings(table.name)
+    layout = table_layout(pipeline, table.name)
+    made: DltResource = dlt.resource(map(rows_to_load, rows), **merged(table))
+    made.apply_hints(
         write_disposition=layout.write_disposition,
-        **hints,
+        table_format=layout.table_format,
+        file_format=layout.file_format,
+        additional_table_hints={"description": table.description},
     )
     return made
 

@@ -1,10 +1,16 @@
-"""Writes docs/commands.md from the commands themselves: `python -m tests.docs.reference`."""
+"""Writes docs/commands.md and docs/tables.md from the code: `python -m tests.docs.reference`."""
 
 import importlib.util
 import sys
 from pathlib import Path
 
 import click
+
+from paystack_source.customer import CUSTOMERS
+from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
+from paystack_source.extract.ledger import LEDGER
+from paystack_source.tables import LOAD_ID, WRITE_BACK_ROWS, WRITE_BACK_RUNS
+from paystack_source.warehouse.history import HISTORY_TABLE
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "commands.md"
@@ -23,6 +29,28 @@ eval "$(paystack-source completion bash)"         # ~/.bashrc
 eval "$(paystack-source completion zsh)"          # ~/.zshrc
 paystack-source completion fish | source          # ~/.config/fish/config.fish
 ```
+"""
+
+TABLES_PAGE = ROOT / "docs" / "tables.md"
+TABLES = (CUSTOMERS, LEDGER, HISTORY_TABLE, DETAILS, AUTHORIZATIONS, WRITE_BACK_ROWS, WRITE_BACK_RUNS)
+TABLES_INTRO = """# Tables and columns
+
+Written from the code by `python -m tests.docs.reference`; tests fail when it is out of step with the code, or with what a run
+writes into DuckDB and PostgreSQL.
+
+**In the database.** The descriptions are comments of the tables and columns in DuckDB and PostgreSQL (`COMMENT ON`), by every
+way to run a copy or a bulk change. A run compares them by one query and writes those that differ. One that may not write them
+warns, and goes on. BigQuery, Databricks and Snowflake get descriptions from dlt itself. Parquet, Delta and Iceberg files have
+none; dlt's schema of the pipeline has them wherever the rows are.
+To describe a column in your own words, say so to dlt: `source.customers.apply_hints(columns={"email": {"description": "…"}})`.
+
+**Type** is dlt's. In DuckDB `json` is JSON and `timestamp` is `TIMESTAMP WITH TIME ZONE`; what other destinations make of them
+is in [destinations](destinations.md). **PII**: `personal` is what a person gave or what is theirs, `identifier` stands for one
+person. **Null**: whether it may be null; in the database only keys are NOT NULL.
+
+`customers`, and so `customers_history`, have more columns where Paystack sends more: each new key becomes a `text` column, and
+values that fit no column go into `extra`, JSON as `text`. Count both as `personal`. What the tables are for: [extraction](extraction.md#the-tables),
+[bulk changes](bulk.md#what-lands-in-the-warehouse), [what changed](howto/changes.md).
 """
 
 
@@ -87,5 +115,19 @@ def page():
     return "\n".join(lines) + "\n"
 
 
+def tables_page():
+    lines = [TABLES_INTRO]
+    for table in TABLES:
+        key = ", ".join(f"`{name}`" for name in table.key)
+        lines.append(f"\n## {table.name}\n\n{table.description} Key: {key}.\n")
+        lines.append("| column | type | null | PII | what |\n| --- | --- | --- | --- | --- |")
+        lines += [
+            f"| `{each.name}` | {each.kind} | {'may be' if each.nullable else 'never'} | {each.pii} | {cell(each.description)} |"
+            for each in (*table.columns, LOAD_ID)
+        ]
+    return "\n".join(lines) + "\n"
+
+
 if __name__ == "__main__":
     PAGE.write_text(page(), encoding="utf-8")
+    TABLES_PAGE.write_text(tables_page(), encoding="utf-8")

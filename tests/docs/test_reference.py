@@ -69,6 +69,19 @@ def test_the_command_page_is_what_the_commands_say():
     )
 
 
+def test_the_page_of_tables_is_what_the_code_declares():
+    """`tests/warehouses` compares the declarations with what a run leaves in DuckDB and PostgreSQL."""
+    assert reference.TABLES_PAGE.read_text(encoding="utf-8") == reference.tables_page(), (
+        "run: python -m tests.docs.reference"
+    )
+    assert not [
+        f"{table.name}.{column.name}"
+        for table in reference.TABLES
+        for column in table.columns
+        if not column.description.endswith(".")
+    ]
+
+
 def test_every_option_has_a_help_text():
     bare = [
         f"{name} {param.opts[0]}"

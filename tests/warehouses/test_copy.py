@@ -11,10 +11,12 @@ import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action
 from paystack_source.extract.arrow import SCHEMA
+from paystack_source.tables import LOAD_ID
 from paystack_source.warehouse.copies import Copy
 from paystack_source.warehouse.destinations import read_table, reading
 from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.sync import CopyReport, copy_customers
+from tests.docs import reference
 from tests.warehouses.conftest import DATABASES, Warehouse
 
 ODD = [
@@ -109,6 +111,38 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     assert_same(after, truth(api))
     assert changed_since(before, after) == set()
     assert rows_stored(pipeline) == 263
+    if kind in DATABASES:
+        check_descriptions(pipeline)
+
+
+COMMENTS = {
+    "duckdb": """
+        select table_name, null, comment from duckdb_tables() where schema_name = 'paystack'
+        union all select table_name, column_name, comment from duckdb_columns() where schema_name = 'paystack'
+    """,
+    "postgres": """
+        select relname, null, obj_description(oid, 'pg_class') from pg_class
+        where relnamespace = to_regnamespace('paystack') and relkind = 'r'
+        union all
+        select table_name, column_name, col_description(('paystack.' || table_name)::regclass, ordinal_position)
+        from information_schema.columns where table_schema = 'paystack'
+    """,
+}
+
+
+def check_descriptions(pipeline) -> None:
+    """The database says of each table and column what docs/tables.md says, and what may not be null is not."""
+    with pipeline.sql_client() as client:
+        rows = client.execute_sql(COMMENTS[pipeline.destination.destination_name])
+        said = {(table, column): text for table, column, text in rows if not table.startswith("_dlt")}
+        wanted = {(table.name, None): table.description for table in reference.TABLES}
+        for table in reference.TABLES:
+            wanted |= {(table.name, each.name): each.description for each in (*table.columns, LOAD_ID)}
+            never = [each.name for each in table.columns if not each.nullable]
+            nulls = " or ".join(f'"{name}" is null' for name in never)
+            assert client.execute_sql(f"select count(*) from paystack.{table.name} where {nulls}") == [(0,)]
+    assert {key: text for key, text in said.items() if text} == wanted
+    assert {table for table, _ in said.keys() - wanted.keys()} == {"customers", "customers_history"}
 
 
 def changed_since(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]]) -> set[int]:

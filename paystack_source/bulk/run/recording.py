@@ -16,6 +16,7 @@ from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
 from paystack_source.failures import explain
+from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
@@ -31,41 +32,24 @@ if TYPE_CHECKING:
 
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 _BATCH: Final = 10_000
-_INT, _TEXT, _TIME = pa.int64(), pa.string(), pa.timestamp("us", tz="UTC")
 
-_ROWS: Final[dict[str, tuple[pa.DataType, Callable[[RowResult], object]]]] = {
-    "row": (_INT, lambda it: it.row.row),
-    "line": (_INT, lambda it: it.row.line),
-    "email": (_TEXT, lambda it: it.row.email),
-    "outcome": (_TEXT, lambda it: it.outcome.value),
-    "code": (_TEXT, lambda it: it.code or None),
-    "message": (_TEXT, lambda it: it.message or None),
-    "http_status": (_INT, lambda it: it.state.http_status),
-    "sends": (_INT, lambda it: it.state.sends),
-    "sent_at": (_TIME, lambda it: _moment(it.state.since)),
-    "finished_at": (_TIME, lambda it: _moment(it.state.at)),
-    "before": (_TEXT, lambda it: None if it.row.old is None else json_text(it.row.old)),
-    "after": (_TEXT, lambda it: json_text(it.row.new)),
-    "drifted": (pa.bool_(), lambda it: it.row.drifted),
-    "secrets": (_TEXT, lambda it: json_text(it.row.secrets) if it.row.secrets else None),
+_VALUES: Final[dict[str, Callable[[RowResult], object]]] = {
+    "row": lambda it: it.row.row,
+    "line": lambda it: it.row.line,
+    "email": lambda it: it.row.email,
+    "outcome": lambda it: it.outcome.value,
+    "code": lambda it: it.code or None,
+    "message": lambda it: it.message or None,
+    "http_status": lambda it: it.state.http_status,
+    "sends": lambda it: it.state.sends,
+    "sent_at": lambda it: _moment(it.state.since),
+    "finished_at": lambda it: _moment(it.state.at),
+    "before": lambda it: None if it.row.old is None else json_text(it.row.old),
+    "after": lambda it: json_text(it.row.new),
+    "drifted": lambda it: it.row.drifted,
+    "secrets": lambda it: json_text(it.row.secrets) if it.row.secrets else None,
 }
-"""`write_back_rows`: one line per input row. `before` and `after` are JSON; `secrets` are masked hints."""
-
-_RUN: Final = pa.schema(
-    [
-        *((name, _TEXT) for name in ("run_id", "operation", "key_mode")),
-        ("account", _INT),
-        *(
-            (name, _TEXT)
-            for name in ("who", "os_user", "host", "input", "input_digest", "plan_id", "plan_seal")
-        ),
-        *((name, _TEXT) for name in ("undo_of", "tool_version")),
-        *((name, _TIME) for name in ("planned_at", "started_at", "ended_at")),
-        ("stopped", _TEXT),
-        *((name, _INT) for name in ("sessions", "requests", "events", "rows", *Outcome)),
-    ]
-)
-"""`write_back_runs`: one line per run, as it stands now; `events` of its journal are in the other tables."""
+"""Columns of `write_back_rows` that the result of a row gives; the others are the run's and the customer's."""
 
 
 class WriteBackTarget(Protocol):
@@ -170,7 +154,7 @@ class RunRecord:
             "sessions": len(sessions),
             "events": self.events,
         }
-        self.line = pa.Table.from_pylist([line], schema=_RUN)
+        self.line = pa.Table.from_pylist([line], schema=WRITE_BACK_RUNS.schema)
 
     def _answer(self, row: int) -> dict[str, Any]:
         """The customer as Paystack answered for this row; both come in the order of rows."""
@@ -187,16 +171,13 @@ class RunRecord:
     def _flush(self) -> None:
         if not self._part:
             return
-        columns = {
-            name: pa.array([value(result) for result in self._part], kind)
-            for name, (kind, value) in _ROWS.items()
-        }
-        named = [self._customer(result.row) for result in self._part]
-        columns["customer_code"] = pa.array([code for code, _ in named], _TEXT)
-        columns["customer_id"] = pa.array([number for _, number in named], _INT)
-        whose = {"run_id": self._run_id, "operation": self._header.operation}
-        columns |= {name: pa.repeat(text, len(self._part)) for name, text in whose.items()}
-        self.rows.append(pa.table(columns))
+        columns = {name: [value(result) for result in self._part] for name, value in _VALUES.items()}
+        columns["customer_code"], columns["customer_id"] = map(
+            list, zip(*(self._customer(result.row) for result in self._part), strict=True)
+        )
+        for name, text in (("run_id", self._run_id), ("operation", self._header.operation)):
+            columns[name] = [text] * len(self._part)
+        self.rows.append(pa.Table.from_pydict(columns, schema=WRITE_BACK_ROWS.schema))
         self._part = []
 
     def _customer(self, row: PlanRow) -> tuple[str | None, int | None]:

@@ -1,0 +1,182 @@
+"""How a table and its columns are declared: once, with the words that describe them.
+
+From a declaration come the Arrow schema, the hints for dlt, the comments in the database (`warehouse.comments`) and
+docs/tables.md. Each table is declared where its values are made. Those of bulk runs are declared here, because `bulk`
+makes their values, `warehouse` loads them, and neither knows the other.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+
+import pyarrow as pa
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+
+Kind: TypeAlias = Literal["bigint", "text", "json", "bool", "timestamp"]
+"""The type of a column, in dlt's words. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""
+
+Pii: TypeAlias = Literal["none", "identifier", "personal"]
+"""`personal` is what a person gave (name, email, phone, metadata); `identifier` stands for one person."""
+
+TIME: Final = pa.timestamp("us", tz="UTC")
+
+ARROW_TYPES: Final[Mapping[Kind, pa.DataType]] = {
+    "bigint": pa.int64(),
+    "text": pa.string(),
+    "json": pa.string(),
+    "bool": pa.bool_(),
+    "timestamp": TIME,
+}
+"""How dlt's types are held in Arrow; every table of the package is made by this."""
+
+
+@dataclass(frozen=True, slots=True)
+class Column:
+    """One column of a table."""
+
+    name: str
+    kind: Kind
+    description: str
+    pii: Pii = "none"
+    nullable: bool = True
+    """Whether it may be null. Only of a key does the database know: a table that is there could not be changed."""
+    key: str = ""
+    """The key in Paystack's answers; empty where it is the name, or where the column is not Paystack's."""
+    writable: bool = False
+    """Whether an update or a risk action can change it."""
+
+
+LOAD_ID: Final = Column("_dlt_load_id", "text", "dlt's number of the load that wrote this row.")
+"""dlt's own column. It adds it itself if it is so configured, and forbids nulls in it; declared like this,
+tables can be loaded with and without that setting, and by other pipelines. `rows_to_load` fills it."""
+
+
+class Table(NamedTuple):
+    """One table. `columns` are those that our rows have; dlt's load id comes behind them."""
+
+    name: str
+    description: str
+    key: tuple[str, ...]
+    columns: tuple[Column, ...]
+
+    @property
+    def schema(self) -> pa.Schema:
+        return arrow_schema(self.columns)
+
+    @property
+    def hints(self) -> dict[str, Any]:
+        """The columns for dlt."""
+        return {
+            column.name: {
+                "data_type": column.kind,
+                "description": column.description,
+                "nullable": column.name not in self.key,
+            }
+            for column in (*self.columns, LOAD_ID)
+        }
+
+
+def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
+    """These columns in Arrow. Which of them are never null is told to dlt alone."""
+    return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
+
+
+WRITE_BACK_ROWS: Final = Table(
+    "write_back_rows",
+    "What bulk runs did: one row for each row of their input.",
+    ("run_id", "row"),
+    (
+        Column("run_id", "text", "The run, as in write_back_runs.", nullable=False),
+        Column(
+            "operation", "text", "What the run did: risk-action, update, create, and so on.", nullable=False
+        ),
+        Column("row", "bigint", "The number of the row in the input, from 1.", nullable=False),
+        Column(
+            "line",
+            "bigint",
+            "The line of the input's file that the row begins in; its number in a frame.",
+            nullable=False,
+        ),
+        Column("customer_code", "text", "Whom the row is about.", "identifier"),
+        Column("customer_id", "bigint", "Whom the row is about, as in customers.", "identifier"),
+        Column("email", "text", "The email address that the row names or the customer has.", "personal"),
+        Column(
+            "outcome",
+            "text",
+            "applied, skipped_noop, accepted_pending, rejected, unknown or unsent.",
+            nullable=False,
+        ),
+        Column(
+            "code", "text", "Paystack's code of its answer, or ours of the outcome; null if there is none."
+        ),
+        Column("message", "text", "What Paystack said last, without customer data."),
+        Column("http_status", "bigint", "The status of Paystack's last answer; null if there was none."),
+        Column("sends", "bigint", "How many times a request for the row was sent.", nullable=False),
+        Column("sent_at", "timestamp", "When a request for it was first sent, in UTC; null if none was."),
+        Column("finished_at", "timestamp", "When the last thing happened to it, in UTC."),
+        Column("before", "json", "The values that the row was to change, as they were.", "personal"),
+        Column("after", "json", "The values that the row asked for.", "personal", nullable=False),
+        Column(
+            "drifted",
+            "bool",
+            "Whether Paystack held something else than the copy when it was planned.",
+            nullable=False,
+        ),
+        Column("secrets", "json", "Numbers of people and accounts that were sent, masked.", "personal"),
+    ),
+)
+
+WRITE_BACK_RUNS: Final = Table(
+    "write_back_runs",
+    "The bulk runs: one row for each.",
+    ("run_id",),
+    (
+        Column("run_id", "text", "The name of the run, and of its folder.", nullable=False),
+        Column(
+            "operation", "text", "What the run did: risk-action, update, create, and so on.", nullable=False
+        ),
+        Column("key_mode", "text", "The mode of the key: live or test."),
+        Column("account", "bigint", "The Paystack account that was changed; null if Paystack did not say."),
+        Column("who", "text", "Who says to have started the last session.", "personal"),
+        Column("os_user", "text", "The user of the operating system in the last session.", "personal"),
+        Column("host", "text", "The machine of the last session."),
+        Column("input", "text", "The path of the input; null for a frame."),
+        Column(
+            "input_digest",
+            "text",
+            "A digest of the input's bytes: SHA-256, or salted scrypt where its rows hold secrets.",
+            nullable=False,
+        ),
+        Column("plan_id", "text", "The plan that was applied.", nullable=False),
+        Column(
+            "plan_seal",
+            "text",
+            "The seal of the plan: it differs if anything in the plan does.",
+            nullable=False,
+        ),
+        Column("undo_of", "text", "The run that this run takes back; else null."),
+        Column("tool_version", "text", "The version of paystack-source that made the plan.", nullable=False),
+        Column("planned_at", "timestamp", "When the plan was made, in UTC.", nullable=False),
+        Column("started_at", "timestamp", "When the first session began, in UTC.", nullable=False),
+        Column("ended_at", "timestamp", "When the last session ended, in UTC; null if it was killed."),
+        Column("stopped", "text", "Why the run ended before its last row; else null."),
+        Column("sessions", "bigint", "How many times the run was started or resumed.", nullable=False),
+        Column("requests", "bigint", "Requests that were sent to Paystack.", nullable=False),
+        Column("events", "bigint", "Events of the run's journal that these tables know of.", nullable=False),
+        Column("rows", "bigint", "Rows of the input.", nullable=False),
+        Column("applied", "bigint", "Rows that Paystack applied.", nullable=False),
+        Column("skipped_noop", "bigint", "Rows whose customer was as wanted already.", nullable=False),
+        Column(
+            "accepted_pending",
+            "bigint",
+            "Rows that Paystack accepted and has not decided yet.",
+            nullable=False,
+        ),
+        Column("rejected", "bigint", "Rows that Paystack rejected.", nullable=False),
+        Column("unknown", "bigint", "Rows of which nobody knows whether they were applied.", nullable=False),
+        Column("unsent", "bigint", "Rows that were never sent.", nullable=False),
+    ),
+)

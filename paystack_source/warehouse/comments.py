@@ -1,0 +1,82 @@
+"""What tables and columns hold, said in the database: the descriptions of dlt's schema as comments.
+
+They are compared by one question at the end of each run, and written only where they differ. DuckDB and PostgreSQL have
+them from here. BigQuery, Databricks and Snowflake get them from dlt itself. Files have no comments.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from dlt.common import logger
+
+from paystack_source.values import quoted_name, quoted_text
+from paystack_source.warehouse.single_writer import destination_is
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Iterator
+
+    from dlt.common.schema import Schema
+    from dlt.destinations.sql_client import SqlClientBase
+    from dlt.pipeline.pipeline import Pipeline
+
+_DUCKDB = """
+SELECT table_name, NULL, comment FROM duckdb_tables()
+WHERE schema_name = {dataset} AND database_name = current_database()
+UNION ALL SELECT table_name, column_name, comment FROM duckdb_columns()
+WHERE schema_name = {dataset} AND database_name = current_database()
+"""
+_POSTGRES = """
+SELECT c.relname, a.attname, CASE WHEN a.attname IS NULL THEN obj_description(c.oid, 'pg_class')
+                             ELSE col_description(c.oid, a.attnum) END
+FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+CROSS JOIN LATERAL (SELECT NULL AS attname, 0 AS attnum UNION ALL
+                    SELECT attname, attnum FROM pg_attribute
+                    WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
+WHERE n.nspname = {dataset} AND c.relkind IN ('r', 'p')
+"""
+_PATIENCE = "SET LOCAL lock_timeout = '2s'"
+"""A table that is being vacuumed cannot be commented on meanwhile."""
+
+
+def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
+    """Write what these schemas say of their tables. Whatever keeps it from being written is no error of the run."""
+    postgres = destination_is(pipeline, "postgres")
+    if not (postgres or destination_is(pipeline, "duckdb")):
+        return
+    try:
+        with pipeline.sql_client() as client:
+            there = _comments(client, _POSTGRES if postgres else _DUCKDB)
+            wanted = [each for schema in schemas for each in _descriptions(schema)]
+            new = [
+                f"COMMENT ON {_named(client, table, column)} IS {quoted_text(text)}"
+                for table, column, text in wanted
+                if there.get((table, column), text) != text
+            ]
+            if new:
+                with client.begin_transaction():
+                    client.execute_many([_PATIENCE, *new] if postgres else new)
+    except Exception as error:  # noqa: BLE001  # the rows are loaded, and they are what counts
+        logger.warning(
+            f"The descriptions of tables and columns could not be written into {pipeline.dataset_name}: "
+            f"{str(error).strip().splitlines()[0]}"
+        )
+
+
+def _comments(client: SqlClientBase[Any], question: str) -> dict[tuple[str, str | None], str]:
+    """By table and column what the database says, empty where it says nothing; None is the table itself."""
+    rows = client.execute_sql(question.format(dataset=quoted_text(client.dataset_name)))
+    return {(table, column): text or "" for table, column, text in rows or ()}
+
+
+def _descriptions(schema: Schema) -> Iterator[tuple[str, str | None, str]]:
+    for table in schema.data_tables(seen_data_only=True):
+        name, columns = str(table["name"]), table["columns"].items()
+        if text := table.get("description"):
+            yield name, None, text
+        yield from ((name, column, text) for column, hints in columns if (text := hints.get("description")))
+
+
+def _named(client: SqlClientBase[Any], table: str, column: str | None) -> str:
+    name = client.make_qualified_table_name(table)
+    return f"TABLE {name}" if column is None else f"COLUMN {name}.{quoted_name(column)}"
