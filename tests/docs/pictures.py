@@ -30,6 +30,7 @@ from rich.terminal_theme import MONOKAI
 from rich.text import Text
 
 from paystack_source.__main__ import commands
+from paystack_source.cli import bulk, customers, query  # noqa: F401  # not later, when `sys.argv` is another one
 from paystack_source.cli.terminal import run
 
 ROOT = Path(__file__).resolve().parents[2]
