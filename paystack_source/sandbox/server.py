@@ -12,7 +12,7 @@ import os
 import random
 import socket
 import struct
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from aiohttp import web
 
@@ -30,6 +30,32 @@ _GRACE = 0.2  # seconds that open requests get when the sandbox stops
 _NAME = "paystack-sandbox"
 
 
+class _Connections(web.Server):
+    """aiohttp's server, which knows the connections that are open still."""
+
+    def __init__(self, *args: Any, **kwargs: Any) -> None:  # noqa: ANN401  # aiohttp's
+        super().__init__(*args, **kwargs)
+        self._open: set[asyncio.Transport] = set()
+        self._stopped = False
+
+    def connection_made(self, handler: Any, transport: asyncio.Transport) -> None:  # noqa: ANN401
+        super().connection_made(handler, transport)
+        self._open.add(transport)
+        if self._stopped:  # it was accepted in the last moment
+            transport.abort()
+
+    def connection_lost(self, handler: Any, exc: BaseException | None = None) -> None:  # noqa: ANN401
+        self._open -= {each for each in self._open if each.get_protocol() is handler}
+        super().connection_lost(handler, exc)
+
+    async def abort(self) -> None:
+        """Close what a client leaves open by not reading: aiohttp waits until everything is sent."""
+        self._stopped = True
+        for transport in self._open:
+            transport.abort()
+        await asyncio.sleep(0)  # they are closed in the loop's next round
+
+
 class Server:
     """Serves one `Paystack` on 127.0.0.1 until told to stop. Lives in one event loop."""
 
@@ -44,9 +70,8 @@ class Server:
 
     async def serve(self, port: int, listening: Callable[[str], None]) -> None:
         """Listen on `port` (0: a free one), call `listening` with the URL, and go on until `stop`."""
-        runner = web.ServerRunner(
-            web.Server(self._answer, access_log=None), handle_signals=False, shutdown_timeout=_GRACE
-        )
+        server = _Connections(self._answer, access_log=None)
+        runner = web.ServerRunner(server, handle_signals=False, shutdown_timeout=_GRACE)
         await runner.setup()
         try:
             await web.TCPSite(runner, "127.0.0.1", port, backlog=512).start()
@@ -55,6 +80,7 @@ class Server:
             await self._stopping.wait()
         finally:
             await runner.cleanup()
+            await server.abort()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
         stats = self._paystack.stats

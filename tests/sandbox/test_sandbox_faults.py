@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import gzip
 import json
+import socket
 import threading
 
 import pytest
 import urllib3
 
-from paystack_source.sandbox import Fault, parse_faults
+from paystack_source.sandbox import Fault, Sandbox, parse_faults
 from paystack_source.sandbox.faults import KINDS, FaultBox
 from tests.events import PATIENCE, until
 from tests.sandbox.caller import AT, Caller, Clock
@@ -176,3 +178,17 @@ def test_text_form():
 def test_text_form_that_is_wrong(text):
     with pytest.raises(ValueError, match=r"htm|nowhere"):
         parse_faults(text)
+
+
+def test_a_client_that_does_not_read_leaves_nothing_open_when_the_sandbox_stops():
+    with socket.socket() as client, Sandbox(10, limit=0) as sandbox:
+        for row in sandbox.customers_truth():
+            sandbox.edit_customer(row["customer_code"], metadata={"note": "x" * 2_000_000})
+        host, _, port = sandbox.url.removeprefix("http://").partition(":")
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 1024)
+        client.connect((host, int(port)))
+        client.sendall(
+            f"GET /customer HTTP/1.1\r\nHost: x\r\nAuthorization: Bearer {sandbox.secret_key}\r\n\r\n".encode()
+        )
+        until(lambda: sandbox.stats.in_flight)
+    gc.collect()  # a socket that is open still is warned of, which fails the test
