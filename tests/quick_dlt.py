@@ -22,6 +22,7 @@ from dlt.common.configuration import resolve
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
 from dlt.common.destination import Destination
+from dlt.common.normalizers.json import relational
 from dlt.common.schema import utils
 from dlt.load import Load
 
@@ -121,6 +122,14 @@ def make_quick() -> None:
             checked.add(schema["version_hash"])
 
     utils.validate_stored_schema = check_once
+    for_each, fit = relational.DataItemNormalizer._validate_normalizer_config, set()
+
+    def fit_once(schema: Any, config: Any) -> None:
+        if repr(config) not in fit:
+            for_each(schema, config)
+            fit.add(repr(config))
+
+    relational.DataItemNormalizer._validate_normalizer_config = staticmethod(fit_once)
     gc.set_threshold(20_000, 20, 50)  # else a tenth of a load is looking for rubbish
     begin = Load.__init__
 

@@ -11,7 +11,6 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING
 
-import duckdb
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -20,6 +19,7 @@ from paystack_source import customer
 from paystack_source.extract.windows import Window
 from paystack_source.tables import TIME
 from paystack_source.values import in_utc, json_text, quoted_name
+from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -127,8 +127,7 @@ def fingerprints_of(customers: pa.Table) -> pa.ChunkedArray:
         name for name in customers.column_names if not name.startswith("_") and name != "updated_at"
     )
     parts = [f"'{name}=' || " + _sql_text(name, customers.schema.field(name).type) for name in names]
-    with duckdb.connect() as memory:
-        memory.execute("SET TimeZone = 'UTC'")
+    with scratch_database() as memory:
         memory.register("customers", _spelled_alike(customers))
         return (
             memory.execute(

@@ -9,20 +9,21 @@ see that: of the rows with one primary key there is only the newest.
 
 from __future__ import annotations
 
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
 
-import duckdb
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 
 from paystack_source.values import quoted_name
+from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator, Sequence
 
     import dlt
+    import duckdb
     import pyarrow as pa
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
@@ -51,15 +52,15 @@ class LakeReader:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
-        self._memory = duckdb.connect()
-        self._memory.execute("set timezone = 'UTC'")
+        self._opened = ExitStack()
+        self._memory = self._opened.enter_context(scratch_database())
         self.capabilities = DestinationCapabilitiesContext.generic_capabilities()
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._memory.close()
+        self._opened.close()
 
     def escape_column_name(self, name: str) -> str:
         """The name as DuckDB takes it."""
@@ -79,7 +80,7 @@ class LakeReader:
         name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
         self._memory.register(f"every version of {table}", rows)
         columns = f"* replace ({', '.join(texts)})" if merged and (texts := self._texts(rows.schema)) else "*"
-        view = f"create or replace view {name} as select {columns} from {every}"  # names, quoted
+        view = f"create or replace temp view {name} as select {columns} from {every}"  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
         if keys:
             view += newest_per_key(keys, rows.schema.names)

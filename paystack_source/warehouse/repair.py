@@ -10,7 +10,6 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
-import duckdb
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
@@ -29,6 +28,7 @@ from paystack_source.warehouse.destinations import (
 from paystack_source.warehouse.dlt_quirks import customers_table
 from paystack_source.warehouse.history import HISTORY, HISTORY_TABLE, history_resource
 from paystack_source.warehouse.lake import newest_per_key
+from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -200,8 +200,7 @@ def _literal(value: object) -> str:
 
 def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
     """One row of each key."""
-    with duckdb.connect() as memory:
-        memory.execute("SET TimeZone = 'UTC'")
+    with scratch_database() as memory:
         memory.register("held", rows)
         return memory.execute(
             f"SELECT * FROM held{newest_per_key(keys, rows.column_names)}"  # names, quoted

@@ -55,8 +55,9 @@ def checkout(tmp_path):
     prefix = Path(sys.prefix)
     for part in ("lib", "pyvenv.cfg", *(f"bin/{program.name}" for program in (prefix / "bin").iterdir())):
         (environment / part).symlink_to(prefix / part)
-    for program in ("python", "paystack-source"):
+    for program in ("python", "paystack-source", "activate"):
         (environment / "bin" / program).unlink()
+    (environment / "bin" / "activate").write_text(f"export PATH={environment / 'bin'}:$PATH\n")
     (environment / "bin" / "python").symlink_to(python())
     script = (prefix / "bin" / "paystack-source").read_text().partition("\n")[2]
     (environment / "bin" / "paystack-source").write_text(f"#!{python()}\n{script}")
