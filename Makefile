@@ -5,7 +5,7 @@ PIP  := $(BIN)/python -m pip --quiet --disable-pip-version-check install
 # How many tests run side by side: one more than there are cores, as many of them wait for other processes.
 JOBS ?= 3
 
-ORCHESTRATORS := airflow dagster prefect
+ORCHESTRATORS := airflow dagster dbt prefect
 
 .DEFAULT_GOAL := help
 .DELETE_ON_ERROR:
@@ -25,7 +25,7 @@ demo: $(VENV)/run.done ## copy the sandbox's customers into DuckDB and show them
 test: $(VENV)/dev.done ## the whole test suite
 	@$(BIN)/python -m pytest -n $(JOBS)
 
-test-orchestrators: $(ORCHESTRATORS:%=$(VENV)/%.done) ## run examples/ in Airflow, Dagster and Prefect, on the sandbox
+test-orchestrators: $(ORCHESTRATORS:%=$(VENV)/%.done) ## run examples/ in Airflow, Dagster and Prefect, and the recipe for dbt, on the sandbox
 	@$(BIN)/python -m pytest -n $(JOBS) --dist=load examples
 
 check: lint types lock-check ## lint, format, strict types, pinned requirements in step

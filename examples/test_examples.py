@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import shlex
 import signal
 import subprocess
@@ -12,7 +13,9 @@ import duckdb
 import pytest
 import yaml
 
+from paystack_source import PaystackClient, copy_customers
 from paystack_source.sandbox import Sandbox
+from paystack_source.warehouse.sync import open_pipeline
 from tests.events import Gate, until
 
 HERE = Path(__file__).parent
@@ -210,6 +213,67 @@ print(json.dumps([refused, copy_account.is_worth_a_retry(ConnectionError())]))
 
 def test_a_refused_key_is_not_worth_a_retry(accounts, run):
     assert run.end(run("dagster", RETRIES)) == [False, True]
+
+
+DBT = {
+    "dbt_project.yml": """
+name: shop
+profile: shop
+""",
+    "profiles.yml": """
+shop:
+  target: dev
+  outputs:
+    dev: {type: duckdb, path: paystack_customers.duckdb}
+""",
+}
+
+
+def test_dbt_takes_what_changed_and_asks_whether_the_copy_is_fresh(tmp_path, monkeypatch):
+    """The recipe of docs/howto/changes.md."""
+    page = (ROOT / "docs" / "howto" / "changes.md").read_text()
+    name, model = re.search(r"```sql\n-- (models/\w+\.sql)\n(.*?)```", page, re.DOTALL).groups()
+    (tmp_path / "models").mkdir()
+    sources = re.search(r"```yaml\n(sources:.*?)```", page, re.DOTALL)[1]
+    for path, text in {**DBT, name: model, "models/sources.yml": sources}.items():
+        (tmp_path / path).write_text(text)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("DBT_SEND_ANONYMOUS_USAGE_STATS", "false")
+
+    def ask(sql):
+        with duckdb.connect("paystack_customers.duckdb") as file:
+            return file.execute(sql).fetchall()
+
+    def copy(box):
+        with PaystackClient(box.secret_key, base_url=box.url, quota=0, read_only=True) as client:
+            copy_customers(open_pipeline("duckdb", "paystack"), client)
+
+    def dbt(*words):
+        done = subprocess.run(
+            [ROOT / ".venv" / "dbt" / "bin" / "dbt", *words], check=False, capture_output=True, text=True
+        )
+        return done.returncode, done.stdout
+
+    with Sandbox(30, limit=0) as box:
+        copy(box)
+        assert dbt("run")[0] == 0
+        edited = [row["customer_code"] for row in box.customers_truth()][3:5]
+        for code in edited:
+            box.edit_customer(code, risk_action="deny")
+        copy(box)  # everybody is read again
+    code, said = dbt("run")
+    assert code == 0, said
+    taken = ask(
+        "select customer_code, m.risk_action from customers_current m join paystack.customers c"
+        " using (customer_code, _last_seen_at)"
+    )
+    assert sorted(taken) == sorted((code, "deny") for code in edited)
+    assert ask("select count(*), count(distinct id) from customers_current") == [(30, 30)]
+
+    assert dbt("source", "freshness")[0] == 0
+    ask("update paystack.ledger set verified_at = verified_at - interval 27 hours")
+    assert dbt("source", "freshness")[0] == 1
 
 
 def command(words, tmp_path):
