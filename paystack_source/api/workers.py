@@ -19,18 +19,18 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.errors import PaystackError
 
-Job_contra = TypeVar("Job_contra", contravariant=True)
-Job = TypeVar("Job")
-Done = TypeVar("Done")
+Task_contra = TypeVar("Task_contra", contravariant=True)
+Task = TypeVar("Task")
+Result = TypeVar("Result")
 
-Fetched = tuple[str, Any]
+FetchedCustomer = tuple[str, Any]
 """A customer's code or email, and what Paystack holds: an object, `None`, or a tolerated error."""
 
 FETCH_WIDTH = 32
 """Single customers that are fetched at once."""
 
 
-class Workers(Protocol[Job_contra, Done]):
+class Workers(Protocol[Task_contra, Result]):
     """Takes jobs, gives back what became of them, in any order."""
 
     @property
@@ -38,11 +38,11 @@ class Workers(Protocol[Job_contra, Done]):
         """Jobs started and not yet handed back."""
         ...
 
-    def start(self, job: Job_contra, *, width: int) -> None:
+    def start(self, job: Task_contra, *, width: int) -> None:
         """Queue a job; at most about `width` are performed at once."""
         ...
 
-    def wait(self) -> list[Done]:
+    def wait(self) -> list[Result]:
         """Everything that is done; waits for at least one. Only called while something is busy."""
         ...
 
@@ -51,20 +51,20 @@ class Workers(Protocol[Job_contra, Done]):
         ...
 
 
-class ThreadWorkers(Generic[Job, Done]):
+class ThreadWorkers(Generic[Task, Result]):
     """Daemon threads, started as they are needed: a program that is stopped does not wait for the network.
 
     `start` and `wait` are for one thread, `close` and `check` for any.
     """
 
     def __init__(
-        self, perform: Callable[[Job], Done], while_waiting: Callable[[], None] | None = None
+        self, perform: Callable[[Task], Result], while_waiting: Callable[[], None] | None = None
     ) -> None:
         """`while_waiting` is called by `wait` again and again, twice a second, while nothing gets done."""
         self._perform = perform
         self._while_waiting = while_waiting or (lambda: None)
-        self._jobs: queue.SimpleQueue[Job | None] = queue.SimpleQueue()
-        self._done: queue.SimpleQueue[Done | BaseException] = queue.SimpleQueue()
+        self._jobs: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._done: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
@@ -74,7 +74,7 @@ class ThreadWorkers(Generic[Job, Done]):
     def busy(self) -> int:
         return self._busy
 
-    def start(self, job: Job, *, width: int) -> None:
+    def start(self, job: Task, *, width: int) -> None:
         self._busy += 1
         self._jobs.put(job)
         if len(self._threads) < min(width, self._busy):
@@ -84,7 +84,7 @@ class ThreadWorkers(Generic[Job, Done]):
             self._threads.append(thread)
             thread.start()
 
-    def wait(self) -> list[Done]:
+    def wait(self) -> list[Result]:
         """Everything that is done; waits for at least one.
 
         Raises:
@@ -92,7 +92,7 @@ class ThreadWorkers(Generic[Job, Done]):
             ClosedError: The pool was closed, maybe while this waited.
 
         """
-        found: list[Done] = []
+        found: list[Result] = []
         while self._error is None and not (found and self._done.empty()):
             self.check()
             try:
@@ -134,14 +134,14 @@ def fetch_all(
     keys: Iterable[str],
     width: int = FETCH_WIDTH,
     tolerate: tuple[type[PaystackError], ...] = (),
-) -> Generator[Fetched]:
+) -> Generator[FetchedCustomer]:
     """Fetch customers side by side, in the order in which answers come; `None` for whom Paystack does not know.
 
     Raises what the client raises, except `NotFound`, and except what is tolerated: that is given as the answer.
     Whoever stops taking ends all requests that wait to be sent.
     """
 
-    def fetch(key: str) -> Fetched:
+    def fetch(key: str) -> FetchedCustomer:
         try:
             return key, asking.fetch(key).data
         except NotFound:

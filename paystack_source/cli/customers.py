@@ -33,7 +33,7 @@ if TYPE_CHECKING:
     from paystack_source.warehouse.sync import CopyReport
 
 THIS = called("customers")
-Summary: TypeAlias = tuple[str, list[tuple[str, object]], dict[str, Any], list[str]]
+ClosingReport: TypeAlias = tuple[str, list[tuple[str, object]], dict[str, Any], list[str]]
 
 WORSE = (
     ExitCode.OK,
@@ -95,7 +95,7 @@ def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's o
     return code
 
 
-def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, Summary]:
+def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport]:
     """Copy the customers of one account."""
     # dlt takes a second to import: the command line is checked before.
     from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
@@ -171,7 +171,7 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
     return worst
 
 
-def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]) -> Summary:
+def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]) -> ClosingReport:
     """What all accounts come to."""
     sums = {name: round(sum(result.get(name) or 0 for result in results.values()), 2) for name in SUMMED}
     failed = [name for name, result in results.items() if result["status"] != "complete"]
@@ -239,7 +239,7 @@ def sandbox_customers(default: int) -> int:
 
 def summary(
     terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any], view: str | None
-) -> Summary:
+) -> ClosingReport:
     """The closing table: title, facts, the object for --json, and what to do next."""
     table = f"{chosen['dataset']}.customers"
     rows: list[tuple[str, object]] = [

@@ -310,13 +310,6 @@ def created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
     return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)
 
 
-def without(table: pa.Table, ids: set[int]) -> pa.Table:
-    """The customers whose id is not in `ids`."""
-    if not ids or ids.isdisjoint(found := table.column("id").to_pylist()):
-        return table
-    return table.filter(pa.array([number not in ids for number in found], pa.bool_()))
-
-
 def missing_since(table: pa.Table, since: datetime) -> pa.Table:
     """Customers as they are held, marked as no longer shown by the API since then."""
     columns = []

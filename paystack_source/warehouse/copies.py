@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from dlt.pipeline.pipeline import Pipeline
 
-PIPELINE = "paystack_writeback"
+WRITE_BACK_PIPELINE = "paystack_writeback"
 _IDENTIFIED = "SELECT customer_code FROM {} WHERE identified"
 
 
@@ -121,7 +121,7 @@ class Copy:
 
     def writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
-        pipeline = open_pipeline(self.destination, self.dataset, name=PIPELINE)
+        pipeline = open_pipeline(self.destination, self.dataset, name=WRITE_BACK_PIPELINE)
         drop_foreign_state(pipeline)
         return pipeline
 

@@ -41,7 +41,7 @@ from paystack_source.warehouse.dlt_quirks import (
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY_TABLE, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
-from paystack_source.warehouse.prepare import SCHEMA, require_prepared
+from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import CountsOnly, Warehouse
 from paystack_source.warehouse.single_writer import current_run
 
@@ -130,7 +130,7 @@ class Copying:
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
-        self.schema_name, self.table = SCHEMA, CUSTOMERS
+        self.schema_name, self.table = SCHEMA_NAME, CUSTOMERS
         self.entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
@@ -370,7 +370,7 @@ def _require_one_source() -> None:
         _LOADS.append(load)
 
 
-@dlt.source(name=SCHEMA, section="paystack")
+@dlt.source(name=SCHEMA_NAME, section="paystack")
 def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
     """The next load of a run that is under way."""
     return resources(lambda: nullcontext(copying), full_refresh=copying.full_refresh, history=history)

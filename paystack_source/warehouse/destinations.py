@@ -34,7 +34,7 @@ from paystack_source.warehouse.dlt_quirks import (
     silence_type_warnings,
     table_of,
 )
-from paystack_source.warehouse.lake import Answer, LakeReader
+from paystack_source.warehouse.lake import LakeReader, QueryResult
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -294,9 +294,9 @@ def client_of(pipeline: dlt.Pipeline) -> SqlClientBase[Any] | None:
     return None if is_lake(pipeline) else pipeline.sql_client()
 
 
-def as_arrow(cursor: DBApiCursor | Answer, columns: Mapping[str, TColumnSchema]) -> pa.Table:
+def as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSchema]) -> pa.Table:
     """What a question came out with, in the types of these columns; JSON stays text."""
-    if isinstance(cursor, Answer):
+    if isinstance(cursor, QueryResult):
         return cursor.arrow()
     cursor.columns_schema = {
         name: _read_as(name, columns.get(name)) for name in (each[0] for each in cursor.description)

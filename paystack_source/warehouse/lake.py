@@ -98,12 +98,12 @@ class LakeReader:
         return [f"{name} || '' as {name}" for name in names]
 
     @contextmanager
-    def execute_query(self, sql: str) -> Iterator[Answer]:
+    def execute_query(self, sql: str) -> Iterator[QueryResult]:
         """Ask about the tables that were named before."""
-        yield Answer(self._memory.execute(sql))
+        yield QueryResult(self._memory.execute(sql))
 
 
-class Answer:
+class QueryResult:
     """What came out, in rows or as Arrow."""
 
     def __init__(self, result: duckdb.DuckDBPyConnection) -> None:

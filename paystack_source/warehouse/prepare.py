@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
 
-SCHEMA = "paystack"
+SCHEMA_NAME = "paystack"
 """What dlt calls the schema of a source that was not cloned under another name."""
 
 
@@ -59,9 +59,9 @@ def restore_schema(pipeline: Pipeline) -> None:
     if not pipeline.schemas:
         pipeline.sync_destination()
     if not pipeline.schemas:
-        stored = stored_schema(pipeline, SCHEMA)
+        stored = stored_schema(pipeline, SCHEMA_NAME)
         # With a load that was completed there is a state, and a pipeline that does not find it is somebody else's.
-        if stored is not None and not loads_noted(pipeline, stored.loads_table_name, SCHEMA):
+        if stored is not None and not loads_noted(pipeline, stored.loads_table_name, SCHEMA_NAME):
             add_schema(pipeline, stored)
 
 

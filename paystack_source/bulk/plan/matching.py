@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.api.workers import Fetched
+    from paystack_source.api.workers import FetchedCustomer
     from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
@@ -153,7 +153,7 @@ def open_database(folder: Path) -> DuckDBPyConnection:
 
 def read_live(
     client: PaystackClient, keys: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-) -> Iterator[Fetched]:
+) -> Iterator[FetchedCustomer]:
     """Read customers by code or email side by side, in any order; None for whom Paystack does not have.
 
     Raises what the client raises, except `NotFound`.
@@ -277,7 +277,7 @@ class Matching:
             need.append("(b.customer_code IS NULL AND i.f_metadata <> '')")
         return " OR ".join(need)
 
-    def add_live(self, found: Iterator[Fetched]) -> int:
+    def add_live(self, found: Iterator[FetchedCustomer]) -> int:
         """Takes what Paystack answered and finds out again who is meant. Returns how many answers there were."""
         count = 0
         while part := list(islice(found, _BATCH)):

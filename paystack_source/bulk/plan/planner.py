@@ -54,7 +54,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.keys import Mode
-    from paystack_source.api.workers import Fetched
+    from paystack_source.api.workers import FetchedCustomer
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.operations import BulkOperation, Guard
     from paystack_source.bulk.plan.copy import CustomerCopy
@@ -275,7 +275,7 @@ class _Planner:
         keys = keys or matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _of_one_account(self, found: Iterator[Fetched]) -> Iterator[Fetched]:
+    def _of_one_account(self, found: Iterator[FetchedCustomer]) -> Iterator[FetchedCustomer]:
         """Passes the customers on, and checks that all belong to one account."""
         for key, customer in found:
             account = (customer or {}).get("integration")
