@@ -181,11 +181,13 @@ def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]
         ("customers", f"{sums['warehouse_total']:,}"),
         ("requests", f"{sums['requests']:,}"),
     ]
-    facts += [("NOT COMPLETE", f"{name}: {results[name].get('message') or 'not proven'}") for name in failed]
+    said = [f"{name}: {results[name].get('message') or 'not proven'}" for name in failed]
+    facts += [("NOT COMPLETE", each) for each in said]
     title = "All accounts" if failed else "Complete: every customer of every account is here"
     result = {
         "status": "incomplete" if failed else "complete",
         "exit_code": worst,
+        **({"message": "; ".join(said)} if said else {}),
         "accounts": results,
         "total": sums,
     }

@@ -75,6 +75,7 @@ def test_one_account_that_fails_does_not_hide_the_others(accounts, command, monk
     gh, ke, ng = (done.json["accounts"][name] for name in ("gh", "ke", "ng"))
     assert (gh["exit_code"], ke["exit_code"], ng["status"]) == (ExitCode.USAGE, ExitCode.REFUSED, "complete")
     assert done.json["total"]["warehouse_total"] == 50
+    assert done.json["message"] == f"gh: {gh['message']}; ke: {ke['message']}"
     assert "sources.paystack.accounts.gh" in gh["message"]
     assert "error: ke: " in done.err
     assert held("paystack_ng") == [(50, 103, 103)]

@@ -115,11 +115,21 @@ def test_a_command_that_says_nothing_is_reported_as_well(folder, listener, ends,
 
 def test_the_form_for_a_chat_is_one(folder):
     (line,) = (block.text for block in blocks(PAGE) if block.text.startswith("object=$("))
-    said = subprocess.run(
-        ["sh", "-c", f'{line}\nprintf "%s" "$object"'], env={**os.environ, "object": '{"status": "error"}'},
-        check=True, capture_output=True, text=True,
-    ).stdout  # fmt: skip
-    assert "error" in json.loads(said)["text"]
+    for about, wanted in (
+        (
+            {"status": "error", "account_name": "gh", "message": "Invalid key"},
+            "paystack-source gh: Invalid key",
+        ),
+        (
+            {"status": "incomplete", "unproven": ["w"]},
+            "paystack-source : {'status': 'incomplete', 'unproven': ['w']}",
+        ),
+    ):
+        said = subprocess.run(
+            ["sh", "-c", f'{line}\nprintf "%s" "$object"'], env={**os.environ, "object": json.dumps(about)},
+            check=True, capture_output=True, text=True,
+        ).stdout  # fmt: skip
+        assert json.loads(said)["text"] == wanted
 
 
 def test_the_alert_says_when_and_which_unit_failed(folder, listener):
