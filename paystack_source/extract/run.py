@@ -255,7 +255,7 @@ class Extraction:
         ids = set(table.column("id").to_pylist())
         if self._gone & ids - arrow.undated(table):  # their window does not show who is there
             self._filters_are_ignored()
-        self._gone -= ids
+        self._gone -= ids  # `_contradicted` would find them as well, with more requests
         return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
 
     def _adds_up(self, look: NewestPage) -> bool:

@@ -162,7 +162,9 @@ class Copying:
                     self._tell(event.table.num_rows, extraction.tally.api_total)
                     if batch.full:
                         yield from batch.tables()
-                        self._remember(state, extraction)  # only what was yielded: dlt may stop at any yield
+                        self._remember(
+                            state, extraction
+                        )  # dlt may stop at any yield, and commits both together
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
