@@ -33,7 +33,7 @@ from dlt.extract.decorators import DltSourceFactoryWrapper
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.extract.windows import bounds
-from paystack_source.settings import account_of
+from paystack_source.settings import account_of, require_own_dlt_folder
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.warehouse.dlt_quirks import current_section
@@ -149,6 +149,7 @@ def _connection(
     A clone with a section of its own gets the key of no other one, as `PaystackClient` would find it: another account's
     customers would come into its dataset.
     """
+    require_own_dlt_folder()
     section, pipeline = current_section()
     key = SecretKey.find(section, pipeline) if secret_key is None else SecretKey.parse(secret_key)
     limits |= {"account_name": account_of(section)}

@@ -29,3 +29,24 @@ def test_quick_benchmarks_run_and_are_reported(tmp_path):
     assert "paystack-source" in report
     assert "requests + pandas" in report
     assert (tmp_path / "results" / "plot.svg").read_text().startswith("<?xml")
+
+
+def test_the_pattern_of_many_accounts_runs(tmp_path):
+    command = [
+        sys.executable,
+        ROOT / "benchmarks" / "many_accounts.py",
+        "--accounts",
+        "1",
+        "--customers",
+        "20",
+    ]
+    done = subprocess.run(
+        command, cwd=tmp_path, capture_output=True, text=True, timeout=PATIENCE, check=False
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    rounds = [json.loads(line) for line in done.stdout.splitlines()]
+    assert [(each["round"], each["proven"], each["customers"]) for each in rounds] == [
+        ("first copy", 1, 20),
+        ("nothing new", 1, 20),
+        ("3 new", 1, 23),
+    ]

@@ -220,6 +220,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     """
     waits = Waits()
     with retry_is_useless(), _client(client, waits) as paystack:
+        require_own_dlt_folder()
         copying = Copying(
             paystack,
             window=_window(start, end, full_refresh=full_refresh),

@@ -131,6 +131,12 @@ def test_dlts_fallback_folder_is_used_only_if_it_is_ours(accounts, command, fold
         monkeypatch.setenv(variable("gh", "SECRET_KEY"), "sk_test_key_gh")  # its other settings count as well
         done = command("customers", "--account", "gh")
         assert (done.code, str(made) in done.json["message"]) == (ExitCode.USAGE, True), done.err
+        pipeline = dlt.pipeline("ghana", destination=dlt.destinations.duckdb("ghana.duckdb"))
+        plain = paystack_source.clone(name="gh", section="paystack.accounts.gh")
+        doors = (plain, lambda: copy_customers(pipeline, PaystackClient(account_name="gh")))
+        for door in doors:
+            with pytest.raises(ConfigError, match=str(made)):
+                door()
         if whose == "another's":
             monkeypatch.delenv(variable("gh", "SECRET_KEY"))
             with pytest.raises(ConfigError, match="another user"):

@@ -10,6 +10,7 @@ import sys
 import threading
 from datetime import datetime
 
+import duckdb
 import pytest
 
 from tests.docs.markdown import ROOT, blocks
@@ -60,7 +61,7 @@ def folder(tmp_path):
     return tmp_path
 
 
-def run(folder, command, **environment):
+def start(folder, command, **environment):
     kept = {name: value for name, value in os.environ.items() if "PAYSTACK" not in name}
     given = {"DLT_DATA_DIR": str(folder / "dlt"), "PAYSTACK_SANDBOX_CUSTOMERS": "20", "PYTHONPATH": str(ROOT)}
     return subprocess.run(
@@ -70,7 +71,30 @@ def run(folder, command, **environment):
         check=False,
         capture_output=True,
         text=True,
-    ).returncode
+    )
+
+
+def run(folder, command, **environment):
+    return start(folder, command, **environment).returncode
+
+
+def test_the_question_for_freshness_moves_with_each_proven_run_and_with_no_other(folder):
+    """Nothing is new after the first run: `customers` stands still."""
+    (query,) = (block.text for block in blocks(PAGE) if "max(verified_at)" in block.text)
+
+    def last_run():
+        done = start(folder, f".venv/bin/{query.strip()} --sandbox --csv")
+        return done.stdout.splitlines()[-1]
+
+    copy = ".venv/bin/python pipelines/customers.py --sandbox --refresh-budget 0 --quiet"
+    assert run(folder, copy) == 0
+    first = last_run()
+    assert run(folder, copy) == 0
+    second = last_run()
+    assert datetime.fromisoformat(second) > datetime.fromisoformat(first)
+    with duckdb.connect(str(folder / "paystack_sandbox.duckdb")) as file:
+        file.execute("update paystack.ledger set proven = false where verified_at = ?", [second])
+    assert last_run() == first
 
 
 def test_the_crontab_runs_and_each_run_is_reported(folder, listener):

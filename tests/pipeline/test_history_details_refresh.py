@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextvars
 import itertools
 import json
 from dataclasses import replace
@@ -10,6 +12,7 @@ import msgspec
 import pytest
 
 from paystack_source.api.client import PaystackClient
+from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import ConfigError, NotCompleteError, Rejected
 from paystack_source.sandbox import answers
 from paystack_source.source import paystack_source
@@ -251,6 +254,39 @@ def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(
     details = copy(pipeline, server, details=1000, refresh_budget=100).details
     assert (details.fetched, details.failed) == (0, 1)
     assert row() == (*known[:2], True)
+
+
+def test_one_whose_answer_never_comes_is_skipped_recorded_told_and_tried_again(pipeline, sandbox, dlt_log):
+    server = sandbox(customers=5)
+    fetch = server.paystack._handlers["fetch"]
+    silent_about = next(iter(server.customers_truth()))["customer_code"]
+    held = contextvars.ContextVar("held", default=False)  # of the request that is answered
+
+    def answer(call, part, *about):
+        held.set(part == silent_about)
+        return fetch(call, part, *about)
+
+    async def wait(_seconds):
+        while held.get() and silent_about:  # noqa: ASYNC110  # the test lets it go from another thread
+            await asyncio.sleep(0.001)
+
+    server.paystack._handlers["fetch"] = answer
+    server.configure(latency=1.0, sleep=wait)
+    impatient = PaystackClient(
+        server.secret_key, base_url=server.url, quota=0, timeout=(10.0, 1.0), retry=RetryPolicy(attempts=2)
+    )
+    details = copy_customers(pipeline, impatient, details=1000).details
+    assert (details.fetched, details.waiting, details.failed) == (4, 0, 1)
+    failed = "select customer_code, failure from paystack.customer_details where failed_at is not null"
+    ((code, failure),) = ask(pipeline, failed)
+    assert code == silent_about
+    assert "within the time limit" in failure
+    assert f"The details of 1 customers could not be fetched: {failure}" in dlt_log.text
+
+    silent_about = None
+    details = copy_customers(pipeline, impatient, details=1000).details
+    assert (details.fetched, details.failed) == (1, 0)
+    assert ask(pipeline, failed) == []
 
 
 def test_where_nobody_can_be_fetched_the_run_says_why(pipeline, server):
