@@ -220,7 +220,6 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     """
     waits = Waits()
     with retry_is_useless(), _client(client, waits) as paystack:
-        require_own_dlt_folder()
         copying = Copying(
             paystack,
             window=_window(start, end, full_refresh=full_refresh),
@@ -247,7 +246,8 @@ def _window(start: datetime | str | None, end: datetime | str | None, *, full_re
 
 
 def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManager[PaystackClient]:
-    """The client of a run, which is closed after it unless it was given."""
+    """The client of a run, which is closed after it unless it was given. The settings have to be ours first."""
+    require_own_dlt_folder()
     return PaystackClient(read_only=True, on_wait=waits) if given is None else contextlib.nullcontext(given)
 
 
