@@ -16,11 +16,11 @@ from paystack_source.sandbox.config import parse_switch
 
 EXAMPLES = """\b
 Examples:
-  python -m paystack_source.sandbox --customers 5000
-  python -m paystack_source.sandbox --state sandbox.sqlite --port 8010
-  python -m paystack_source.sandbox --quota 600 --window 60 --latency 120 --jitter 80
-  python -m paystack_source.sandbox --faults html=0.01,cut=0.01,reset_after@writes#3
-  python -m paystack_source.sandbox --set to_bound=inclusive --set null_cursor_text=on
+  paystack-source sandbox --customers 5000
+  paystack-source sandbox --state sandbox.sqlite --port 8010
+  paystack-source sandbox --quota 600 --window 60 --latency 120 --jitter 80
+  paystack-source sandbox --faults html=0.01,cut=0.01,reset_after@writes#3
+  paystack-source sandbox --set to_bound=inclusive --set null_cursor_text=on
 
 \b
 Use it from another terminal:

@@ -83,10 +83,10 @@ def test_a_taken_port_is_one_clear_line():
 
 
 def test_every_example_of_the_help_parses():
-    lines = [line.strip() for line in EXAMPLES.splitlines() if "-m paystack_source.sandbox" in line]
+    lines = [line.strip() for line in EXAMPLES.splitlines() if line.startswith("paystack-source sandbox ")]
     assert len(lines) >= 4
     for line in lines:
-        main.make_context("sandbox", shlex.split(line)[3:])
+        main.make_context("sandbox", shlex.split(line)[2:])
 
 
 @pytest.mark.parametrize(
