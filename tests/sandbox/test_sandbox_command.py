@@ -83,7 +83,7 @@ def test_a_taken_port_is_one_clear_line():
 
 
 def test_every_example_of_the_help_parses():
-    lines = [line.strip() for line in EXAMPLES.splitlines() if line.startswith("paystack-source sandbox ")]
+    lines = [line.strip() for line in EXAMPLES.splitlines() if "paystack-source sandbox" in line]
     assert len(lines) >= 4
     for line in lines:
         main.make_context("sandbox", shlex.split(line)[2:])
