@@ -706,6 +706,7 @@ def test_what_an_officer_stumbles_over_is_said_with_what_to_do(desk):
     assert "Or plan the other rows: add --leave-out-problems." in refused.err
     said = desk.bulk("plan", "risk-action", path, "--risk-action", "allow", "--leave-out-problems")
     assert "1 row is left out" in said.err
+    assert re.search(r"^  left out +1 \(something is wrong with them\)$", said.err, re.MULTILINE)
     done = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--leave-out-problems", "--yes")
     assert (done.json["applied"], done.json["left_out"]) == (1, 1)
     assert re.search(r"^  left out +1 \(something is wrong with them\)$", done.err, re.MULTILINE)

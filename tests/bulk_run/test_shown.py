@@ -12,7 +12,9 @@ from paystack_source import ConfigError, bulk_set_risk_action
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.bulk.run.runs import Runs
+from paystack_source.cli.terminal import run
 from paystack_source.progress import Progress
+from tests.bulk_run.conftest import load_script
 
 
 def allow(desk, number=6, *, name="allow.csv", twice=0):
@@ -123,8 +125,7 @@ def test_the_question_names_the_action_and_what_is_dangerous_about_it(desk, aske
     path = allow(desk, 9)
     for customer in desk.customers(3):
         desk.api.edit_customer(customer["customer_code"], risk_action="deny")
-    run = ["run", "risk-action", path, "--risk-action", "allow", "--refresh", "live"]
-    done = desk.bulk(*run)
+    done = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "live")
     assert asked.pop() == "Set 9 customers to allow on the TEST account? 3 of them are denied now."
     undone = desk.bulk("undo", done.json["run_id"])
     back = f"Undo {done.json['run_id']}: Set 9 customers (6 to default, 3 to deny) on the TEST account?"
@@ -133,6 +134,21 @@ def test_the_question_names_the_action_and_what_is_dangerous_about_it(desk, aske
     people = desk.csv("people.csv", [{"email": "one@example.ng"}])
     desk.bulk("run", "create", people)
     assert asked.pop() == "Create 1 customer on the TEST account? It cannot be undone."
+    check = {
+        "first_name": "Ada",
+        "last_name": "Obi",
+        "country": "NG",
+        "bank_code": "058",
+        "account_number": "0123456789",
+    }
+    code = desk.customers(1)[0]["customer_code"]
+    desk.bulk(
+        "run", "validate", desk.csv("checks.csv", [{"customer_code": code, **check, "bvn": "22222222222"}])
+    )
+    assert asked.pop() == (
+        "Check the identity of 1 customer, which overwrites and locks the names of those who pass, on the TEST account? "
+        "It cannot be undone."
+    )
 
 
 def test_the_loss_of_undo_stands_in_the_question_itself(desk, asked):
@@ -140,6 +156,11 @@ def test_the_loss_of_undo_stands_in_the_question_itself(desk, asked):
     assert asked.pop() == (
         "Set 4 customers to deny on the TEST account? It cannot be undone: what they hold now is not known."
     )
+    assert run(load_script("customers").main, ["--quiet"]) == 0
+    codes = [one["customer_code"] for one in desk.customers(2)] + desk.api.add_customers(1)
+    path = desk.csv("some.csv", [{"customer_code": code} for code in codes])
+    desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "never", copy=True)
+    assert asked.pop().endswith("1 of them cannot be undone: what they hold now is not known.")
 
 
 def test_a_plan_says_its_transitions_and_its_share_of_all_customers(desk):
@@ -150,6 +171,7 @@ def test_a_plan_says_its_transitions_and_its_share_of_all_customers(desk):
         {"field": "risk_action", "from": "default", "to": "allow", "rows": 5},
         {"field": "risk_action", "from": "deny", "to": "allow", "rows": 1},
     ]
+    assert "Planned. Nothing has been sent yet." in said.err
     assert "6 (10.0% of all 60 customers)" in said.err
     assert "risk_action: deny → allow  1" in re.sub(r" {2,}", "  ", said.err)
 
