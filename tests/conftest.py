@@ -55,6 +55,7 @@ def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.M
 
 
 make_quick()
+os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")  # tests ask nobody but this machine
 
 # A shell that starts the tests in the background lets them ignore Ctrl-C, which some of them send.
 signal.signal(signal.SIGINT, signal.default_int_handler)
