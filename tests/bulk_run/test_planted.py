@@ -79,6 +79,31 @@ def test_a_link_that_was_planted_is_not_followed(desk):
     assert mine.read_text() == "mine"
 
 
+@pytest.mark.parametrize("what", ["file", "link"])
+def test_a_temporary_file_is_new_also_where_somebody_guessed_its_name(desk, monkeypatch, what):
+    monkeypatch.setattr("paystack_source.private_files.secrets.token_hex", lambda _bytes: "abcd1234")
+    mine, part = desk.folder / "mine.txt", desk.folder / ".guessed.plan.abcd1234.part"
+    mine.write_text("mine")
+    part.symlink_to(mine) if what == "link" else part.write_text("mine")
+    said = desk.bulk(
+        "plan", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--out", "guessed.plan"
+    )
+    assert said.code != 0
+    assert part.read_text() == mine.read_text() == "mine"
+    assert not (desk.folder / "guessed.plan").exists()
+
+
+def test_a_lock_that_is_a_link_is_refused(desk):
+    run_id = applied(desk)
+    lock, mine = desk.folder / "paystack_results" / run_id / "run.lock", desk.folder / "mine.txt"
+    mine.write_text("mine")
+    lock.unlink()
+    lock.symlink_to(mine)
+    said = desk.bulk("resume", run_id, "--yes")
+    assert said.code != 0
+    assert "run.lock" in said.err
+
+
 def taken(desk, name):
     path = desk.folder / name
     if path.suffix == ".xlsx":
