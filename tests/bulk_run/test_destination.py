@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+from unittest.mock import Mock
+
 import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
+from paystack_source import PaystackClient
 from paystack_source.bulk.dlt_destination import paystack_customers
 from paystack_source.bulk.run.runs import Runs
 
@@ -24,8 +27,13 @@ def pipeline(operation="risk-action", **options):
     return dlt.pipeline("whitelist", destination=paystack_customers(operation, **options))
 
 
-def test_rows_reach_paystack_and_leave_a_run(desk, rows):
+def test_rows_reach_paystack_and_leave_a_run(desk, rows, monkeypatch):
+    from paystack_source.bulk import dlt_destination as destination
+
+    made = Mock(wraps=PaystackClient)
+    monkeypatch.setattr(destination, "PaystackClient", made)
     pipeline().run(rows, table_name="changes")
+    assert made.call_args.kwargs == {"operations": {"list", "fetch", "set_risk_action"}}  # and no other write
     assert {desk.truth(row["customer_code"])["risk_action"] for row in rows} == {"deny"}
     (made,) = Runs()
     with made.journal() as journal:
