@@ -33,8 +33,13 @@ CellKind = Literal[
 Rule = tuple[str, str]
 """A regular expression, and what is said of a cell."""
 
-_UNSEEN: Final = r"\x{ad}\x{61c}\x{180e}\x{200b}\x{200e}\x{200f}\x{202a}-\x{202e}\x{2060}-\x{206f}\x{feff}"
-NOTHING_VISIBLE: Final = rf"^[\s\pZ\x{{200c}}\x{{200d}}{_UNSEEN}]+$"
+_UNSEEN: Final = (
+    r"\x{ad}\x{34f}\x{61c}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}"
+    r"\x{2060}-\x{206f}\x{2800}\x{3164}\x{feff}\x{ffa0}\x{fff0}-\x{fffb}\x{e0000}-\x{e0fff}"
+)
+"""Characters that no name needs; the joiners (200c, 200d) and the variants (fe00 to fe0f) are needed by some."""
+_JOINING: Final = r"\x{200c}\x{200d}\x{fe00}-\x{fe0f}"
+NOTHING_VISIBLE: Final = rf"^[\s\pZ{_JOINING}{_UNSEEN}]+$"
 """A cell that looks blank is blank."""
 
 _LOCAL: Final = r'[^\s\pZ\pC@<>()\[\],;:\\".]+'
@@ -62,17 +67,31 @@ _NUMBERS: Final[tuple[Rule, ...]] = (
         r"^[+-]?[0-9]+\.0{1,2}$",
         "was read as a number and got a .0, zeros in front may be lost; read the column as text (dtype=str)",
     ),
-)
-_DATES: Final[tuple[Rule, ...]] = (
     (
-        r"^(19|20)[0-9]{2}-[01][0-9]-[0-3][0-9]([T ][0-9:.+Z-]*)?$",
-        "is a date; a spreadsheet may have made it one",
+        r"^[+-]?[0-9]{7,}\.[0-9]{1,3}$",
+        "is a number with decimal places, zeros in front may be lost; store it as text",
     ),
-    (r"^[0-3]?[0-9][/.][0-3]?[0-9][/.](19|20)[0-9]{2}$", "is a date; a spreadsheet may have made it one"),
+)
+_MONTH: Final = "(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)"
+_DATES: Final[tuple[Rule, ...]] = tuple(
+    (rf"(?i)^{date}([T ][0-9:.+ Z-]*(am|pm)?)?$", "is a date; a spreadsheet may have made it one")
+    for date in (
+        "(19|20)[0-9]{2}[-/.][01]?[0-9][-/.][0-3]?[0-9]",
+        "[0-3]?[0-9]([-/.])[0-3]?[0-9][-/.]((19|20)[0-9]{2}|[0-9]{2})",
+        f"[0-3]?[0-9][- ]{_MONTH}([- ]([0-9]{{2}}|(19|20)[0-9]{{2}}))?",
+        f"{_MONTH}[- ]([0-9]{{2}}|(19|20)[0-9]{{2}})",
+    )
 )
 _HIDDEN: Final[tuple[Rule, ...]] = (
-    (r"[\x00-\x1f\x7f]", "holds a line break or another control character"),
+    (r"[\x00-\x1f\x7f-\x{9f}]", "holds a line break or another control character"),
     (rf"[{_UNSEEN}]", "holds an invisible character; type the value anew"),
+    (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value anew"),
+)
+_NO_EMAIL: Final[tuple[Rule, ...]] = (
+    (rf"[{_JOINING}{_UNSEEN}]", "holds an invisible character; type the value anew"),
+    ("^'", "begins with an apostrophe, as spreadsheets mark a text; take it off"),
+    ("^[^@]{65,}@", "is longer than 64 characters before the @"),
+    (r"@(.*\.)?[^.]{64,}", "has a part of more than 63 characters behind the @"),
 )
 DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
     "phone": (*_NUMBERS, *_DATES),
@@ -81,8 +100,26 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
     "bank_code": (*_NUMBERS, *_HIDDEN),
     "name": (*_HIDDEN, *_DATES),
     "text": _HIDDEN,
+    "email": _NO_EMAIL,
 }
 """What a cell of a kind, or of a column, looks like when it was damaged on its way here."""
+
+_WORD: Final = (
+    r"(null|none|nan|nil|nat|undefined|#?n/a|n\.a\.|-|<na>|<null>|"
+    r"\(null\)|\[null\]|\\n|true|false|\[object object\])"
+)
+_OF_UTF8: Final = r"[\x{80}-\x{bf}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # noqa: RUF001 - what Windows-1252 makes of its bytes
+SUSPICIOUS: Final[tuple[Rule, ...]] = (
+    (rf"(?i)^{_WORD}(\s+{_WORD})*$|^#(null|ref|value|num|div/0)!$|^#name\?$", "a word like NULL, nan or N/A"),
+    (r"(?i)^(=|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),
+    (
+        rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>|_x[0-9a-f]{{4}}_)",
+        "characters as another program writes them (JosÃ©, &amp;)",
+    ),
+    (r'^["“”].*["“”]$', "quotes around the value"),
+    (r"^[^\pL]+$", "no letter"),
+)
+"""What is sent as it is, but with a warning. The last is said of names only."""
 
 
 @dataclass(frozen=True, slots=True)

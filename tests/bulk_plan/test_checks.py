@@ -116,6 +116,19 @@ def test_values_are_masked(tmp_path):
         ("phone", "2024-03-08", False),
         ("phone", "08/03/2024", False),
         ("phone", "2024-03-08T00:00:00", False),
+        ("phone", "08-03-2024", False),
+        ("phone", "2024/3/8", False),
+        ("phone", "08/03/24", False),
+        ("phone", "8031234567.5", False),
+        ("phone", "8031234567.000", False),
+        ("first_name", "1-Mar", False),
+        ("first_name", "Mar-24", False),
+        ("first_name", "Mar", True),
+        ("first_name", "8/3/2024 09:00", False),
+        ("first_name", "Jos\ufffd", False),
+        ("first_name", "Ada\u3164Obi", False),
+        ("first_name", "Ada\u2028Obi", False),
+        ("first_name", "\U000e0041Ada", False),
         ("first_name", "x" * 256, False),
         ("metadata", '{"a": [1, null]}', True),
         ("metadata", "[1]", False),
@@ -156,6 +169,13 @@ def test_update_cells(tmp_path, column, value, good):
         ("ada@example-.com", False),
         ("ada@example.com/", False),
         ("ada@1.2", False),
+        ("'ada@example.com", False),
+        ("a" * 65 + "@example.com", False),
+        ("ada@" + "b" * 64 + ".ng", False),
+        ("ada@mail." + "b" * 64 + ".ng", False),
+        ("a" * 64 + "@" + "b" * 63 + ".ng", True),
+        ("ada\u3164@example.com", False),
+        ("ada@example\ufe0f.com", False),
         ("ada@127.0.0.1", False),
         ("ada@xn--shop-x1a.xn--p1ai", True),
         ("o'neil/x=1@sub.shop-2.com.ng", True),
@@ -318,13 +338,13 @@ def test_what_is_wrong_is_shown_without_the_characters_that_turn_text(tmp_path):
     assert not {"\u202e", "\u200e", "\u2066"} & set(error.problems[0].value)
 
 
-@pytest.mark.parametrize("value", ["\u200b", " \ufeff ", "\u2060\u200d", "\u202e"])
+@pytest.mark.parametrize("value", ["\u200b", " \ufeff ", "\u2060\u200d", "\u202e", "\u3164", "\u2800\ufe0f"])
 def test_what_shows_nothing_is_blank(tmp_path, value):
     source = frame({"customer_code": "CUS_1", "first_name": value, "last_name": "Obi"})
     assert [row.new for row in plan(tmp_path, "update", source).rows()] == [{"last_name": "Obi"}]
 
 
-@pytest.mark.parametrize("word", ["\\N", "<NA>", "NaT", "(null)", "NULL", "#REF!"])
+@pytest.mark.parametrize("word", ["\\N", "<NA>", "NaT", "(null)", "NULL", "#REF!", "None None", "TRUE"])
 def test_words_that_stand_for_nothing_are_warned_of_by_line(tmp_path, word):
     path = tmp_path / "in.csv"
     path.write_text(f"customer_code,first_name\nCUS_1,Ada\nCUS_2,{word}\n")
@@ -335,11 +355,49 @@ def test_words_that_stand_for_nothing_are_warned_of_by_line(tmp_path, word):
 
 
 @pytest.mark.parametrize(
+    ("value", "said"),
+    [
+        ("#NV", "an error of a spreadsheet"),
+        ("#SPILL!", "an error of a spreadsheet"),
+        ("########", "an error of a spreadsheet"),
+        ("Err:502", "an error of a spreadsheet"),
+        ('"=CONCATENATE(A2;B2)"', "a formula"),
+        ("JosÃ©", "JosÃ©"),
+        ("Chloâ€™s", "JosÃ©"),
+        ("O&#39;Brien", "&amp;"),
+        (' ""Ada""', "quotes around"),
+        ("45359", "no letter"),
+        ("?", "no letter"),
+        ("São", ""),
+        ("Ñandú", ""),
+        ("李", ""),
+    ],
+)
+def test_what_looks_damaged_is_warned_of_by_line(tmp_path, value, said):
+    path = tmp_path / "in.csv"
+    path.write_text(f"customer_code,first_name\nCUS_1,Ada\nCUS_2,{value}\n")
+    warnings = plan(tmp_path, "update", path).header.warnings
+    odd = [text for text in warnings if "cell holds" in text]
+    assert len(odd) == bool(said)
+    assert all(said in text and "line 3." in text for text in odd)
+
+
+@pytest.mark.parametrize(
     "value",
-    [dt.date(2024, 3, 8), dt.datetime(2024, 3, 8, 9, tzinfo=dt.UTC), True, np.bool_(1), dt.time(9)],
+    [
+        dt.date(2024, 3, 8),
+        dt.datetime(2024, 3, 8, 9, tzinfo=dt.UTC),
+        True,
+        np.bool_(1),
+        dt.time(9),
+        ["Ada"],
+        {"name": "Ada"},
+        pd.Period("2024-03"),
+        pd.Interval(0, 1),
+    ],
 )
 @pytest.mark.parametrize("column", ["phone", "first_name"])
-def test_a_date_or_a_boolean_is_no_phone_and_no_name(tmp_path, value, column):
+def test_a_date_a_boolean_or_a_list_is_no_phone_and_no_name(tmp_path, value, column):
     for source in (
         [{"customer_code": "CUS_1", column: value}],
         pd.DataFrame({"customer_code": ["CUS_1"], column: [value]}),

@@ -25,7 +25,7 @@ from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.errors import ConfigError, InputError
 from tests.processes import python
 
-from .workbook import FAILED, xlsx
+from .workbook import EMPTY_TEXT, FAILED, NOT_YET, xlsx
 
 
 def write(path, data):
@@ -414,6 +414,18 @@ def test_values_of_numpy_inside_an_object_are_plain_json():
     assert list(table.rows()) == [('{"orders":3,"vip":true,"sums":[1.5]}',)]
 
 
+@pytest.mark.parametrize("value", [np.nan, np.float32("inf"), b"x", np.array([np.nan])])
+def test_what_json_has_not_is_named_and_becomes_no_null(value):
+    (batch,) = open_table([{"metadata": {"a": [{"b": value}]}}]).batches()
+    assert "which JSON has not" in batch.cells[0].bad[0]
+
+
+def test_an_exact_number_inside_an_object_stays_a_number():
+    assert list(open_table([{"metadata": {"price": decimal.Decimal("1.10")}}]).rows()) == [
+        ('{"price":1.10}',)
+    ]
+
+
 def test_a_whole_number_next_to_a_gap_stays_whole():
     table = open_table([{"phone": 2**60 + 1}, {}, {"phone": np.int64(803)}])
     (batch,) = table.batches()
@@ -515,6 +527,20 @@ def test_excel_errors_are_no_blank_cells(tmp_path):
     (batch,) = open_table(xlsx(tmp_path / "in.xlsx", {"S": rows})).batches()
     assert [list(cells.bad) for cells in batch.cells] == [[1], [0]]
     assert batch.lines == [2, 3, 4]
+
+
+def test_a_formula_that_was_never_worked_out_is_no_blank_cell(tmp_path):
+    """Programs that write workbooks leave the working out to Excel, which does it when the file is opened."""
+    rows = [["email", "a", "b", "c"], ["a@x.ng", NOT_YET, "x", NOT_YET], ["b@x.ng", EMPTY_TEXT]]
+    (batch,) = open_table(xlsx(tmp_path / "in.xlsx", {"S": rows})).batches()
+    assert [list(cells.bad) for cells in batch.cells] == [[], [0], [], [0]]
+
+
+def test_excel_says_that_cells_of_the_header_are_merged(tmp_path):
+    rows = [["customer_code", "first_name", None], ["CUS_1", "Ada", "Obi"]]
+    path = xlsx(tmp_path / "in.xlsx", {"S": rows}, merged="B1:C1")
+    (said,) = open_table(path).warnings
+    assert "merged (row 1)" in said
 
 
 def test_excel_keeps_the_types_of_cells_at_any_place(tmp_path):

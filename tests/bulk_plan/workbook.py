@@ -14,10 +14,17 @@ FAILED = object()
 """A cell whose formula has failed."""
 
 
-def xlsx(path, sheets, *, hidden=(), hidden_rows=(), columns="", far=""):
+NOT_YET = object()
+"""A cell whose formula no spreadsheet has worked out."""
+EMPTY_TEXT = object()
+"""A cell whose formula gives an empty text."""
+
+
+def xlsx(path, sheets, *, hidden=(), hidden_rows=(), columns="", far="", merged=""):
     """Sheets by name, rows of cells: text as inline strings, numbers as numbers, None as a missing cell.
 
     `hidden` are names of sheets, `columns` is what says how columns look, `far` the place of one more cell.
+    `merged` are cells that are one, as `B1:C1`.
     """
     parts = {i: f"worksheets/s{i}.xml" for i in range(1, len(sheets) + 1)}
     kinds = [("workbook.xml", "sheet.main"), *((part, "worksheet") for part in parts.values())]
@@ -47,6 +54,7 @@ def xlsx(path, sheets, *, hidden=(), hidden_rows=(), columns="", far=""):
                 number = far.lstrip("ABCDEFGHIJKLMNOPQRSTUVWXYZ")
                 data += f'<row r="{number}"><c r="{far}"><v>1</v></c></row>'
             data = f"{columns}<sheetData>{data}</sheetData>"
+            data += f'<mergeCells><mergeCell ref="{merged}"/></mergeCells>' if merged else ""
             book.writestr(f"xl/{part}", f'<worksheet xmlns="{MAIN}">{data}</worksheet>')
     return path
 
@@ -57,6 +65,10 @@ def _cells(number, row):
         at = f'r="{chr(65 + column)}{number}"'
         if value is FAILED:
             text += f'<c {at} t="e"><f>NA()</f><v>#N/A</v></c>'
+        elif value is NOT_YET:
+            text += f"<c {at}><f>A1</f><v></v></c>" if column % 2 else f"<c {at}><f>A1</f></c>"
+        elif value is EMPTY_TEXT:
+            text += f'<c {at} t="str"><f>""</f><v></v></c>'
         elif isinstance(value, str):
             text += f'<c {at} t="inlineStr"><is><t>{value}</t></is></c>'
         elif value is not None:

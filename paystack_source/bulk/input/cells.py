@@ -28,6 +28,7 @@ LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"
 )
 NOT_TEXT: Final = "holds bytes or another value that is not text"
+NO_JSON: Final = "holds NaN, infinity or bytes, which JSON has not; leave the key out, or give None"
 
 # What Arrow raises for a value that Python has no value for.
 _NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowException)
@@ -44,7 +45,7 @@ class Cells:
     text: pa.Array
     bad: dict[int, str] = field(default_factory=dict)  # position -> why the cell cannot be trusted
     numbers: bool = False  # some were numbers, so zeros in front may be lost
-    others: list[int] = field(default_factory=list)  # positions of dates, times and booleans
+    others: list[int] = field(default_factory=list)  # positions of dates, times, booleans, lists and objects
 
 
 @dataclass(slots=True)
@@ -73,7 +74,10 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     if isinstance(array, pa.ChunkedArray):  # more than one chunk was left over: too large for one
         array = pa.concat_arrays(array.chunks)
     if isinstance(array, pa.ExtensionArray):
-        return column_cells(array.storage)
+        cells = column_cells(array.storage)
+        if not _is_text(array.storage.type):  # a month of pandas is stored as a number that means nothing
+            cells.bad = dict.fromkeys(np.flatnonzero(array.is_valid()).tolist(), NOT_TEXT)
+        return cells
     kind = array.type
     if pa.types.is_dictionary(kind):
         views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow takes nothing from views
@@ -81,7 +85,7 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         return column_cells(names.take(array.indices))
     if pa.types.is_floating(kind):
         return cells_of(array.to_pylist(), _EXACT[kind.bit_width])
-    text = pa.types.is_large_string(kind) or pa.types.is_string_view(kind) or pa.types.is_string(kind)
+    text = _is_text(kind)
     broken = text and not _is_utf8(array)
     if not broken and (text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         return Cells(pc.fill_null(array.cast(pa.string()), ""), numbers=pa.types.is_integer(kind))
@@ -92,6 +96,11 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     if pa.types.is_nested(kind):  # a struct has all the fields of its column: a null one was never there
         found = [without_nulls(value) for value in found]
     return cells_of(found)
+
+
+def _is_text(kind: pa.DataType) -> bool:
+    kinds = (pa.types.is_string, pa.types.is_large_string, pa.types.is_string_view)
+    return any(one(kind) for one in kinds)
 
 
 def _is_utf8(array: pa.Array) -> bool:
@@ -171,10 +180,23 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
     """Objects and lists as JSON."""
     if isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
         value = dict(value)  # an Arrow map
+    if not _fits_json(value):
+        return "", NO_JSON
     try:
-        return _utf8(msgspec.json.encode(value, enc_hook=_plain).decode())
+        return _utf8(_TO_JSON.encode(value).decode())
     except (TypeError, ValueError, OverflowError):
         return "", NOT_TEXT
+
+
+def _fits_json(value: Any) -> bool:
+    """Whether JSON has such values: it has neither NaN, which would be written as null, nor bytes."""
+    if isinstance(value, float | np.floating):
+        return math.isfinite(value)
+    if isinstance(value, dict):
+        return all(map(_fits_json, value.values()))
+    if isinstance(value, np.ndarray):
+        return _fits_json(value.tolist())
+    return all(map(_fits_json, value)) if isinstance(value, list | tuple) else not isinstance(value, bytes)
 
 
 def _plain(value: Any) -> Any:
@@ -184,11 +206,14 @@ def _plain(value: Any) -> Any:
     raise TypeError
 
 
+_TO_JSON: Final = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
+
+
 def _time(value: Any, _exact: float) -> tuple[str, str]:
     return "" if value != value else value.isoformat(), ""  # noqa: PLR0124 - pandas' NaT is not itself
 
 
-_OTHERS: Final = (bool, np.bool_, datetime, date, time)
+_OTHERS: Final = (bool, np.bool_, datetime, date, time, dict, list, tuple, np.ndarray)
 _NUMBERS: Final = (int, float, Decimal, np.number)
 _BY_TYPE: Final[tuple[tuple[Any, Callable[[Any, float], tuple[str, str]]], ...]] = (
     (np.timedelta64, lambda _value, _exact: ("", NOT_TEXT)),  # NumPy counts it among the numbers

@@ -19,7 +19,15 @@ import pyarrow.compute as pc
 
 from paystack_source.bulk.input.header import either
 from paystack_source.bulk.input.lengths import UnusualLengths
-from paystack_source.bulk.operations import CLEAR, DAMAGE, NOTHING_VISIBLE, SHAPES, BulkOperation, InputColumn
+from paystack_source.bulk.operations import (
+    CLEAR,
+    DAMAGE,
+    NOTHING_VISIBLE,
+    SHAPES,
+    SUSPICIOUS,
+    BulkOperation,
+    InputColumn,
+)
 from paystack_source.errors import Problem
 from paystack_source.values import counted, json_text, masked
 
@@ -29,6 +37,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.input.header import ColumnMapping
+    from paystack_source.bulk.operations import Rule
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
 """What a cell looks like that names a customer by this identifier."""
@@ -41,12 +50,6 @@ KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
 
 _EXAMPLES: Final = 5
-
-_PLACEHOLDER: Final = (
-    r"(?i)^(null|none|nan|nil|nat|undefined|#?n/a|-|<na>|<null>|"
-    r"\(null\)|\\n|#(null|ref|value|num|div/0)!|#name\?)$"
-)
-"""What spreadsheets and databases write where there is no value."""
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 DOUBTS: Final = pa.schema(
@@ -87,8 +90,9 @@ class Checker:
         self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
         """The identifiers that customers are named by."""
         self._numeric: set[str] = set()
-        self._placeholders = 0
-        self._examples: list[str] = []  # their first lines
+        self._suspicious: dict[
+            str, tuple[int, list[str]]
+        ] = {}  # what they hold: how many cells, and their first lines
         self._lengths = UnusualLengths()
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
@@ -104,13 +108,11 @@ class Checker:
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ] + self._lengths.warnings
-        if self._placeholders:
-            said.append(
-                f"{counted(self._placeholders, 'cell', 'holds', 'hold')} a word like NULL, nan or N/A and would be "
-                f"sent as text; leave a cell blank to leave the field as it is. "
-                f"First seen in {', '.join(self._examples)}."
-            )
-        return said
+        return said + [
+            f"{counted(count, 'cell', 'holds', 'hold')} {what} and would be sent as text; leave a cell blank to leave "
+            f"the field as it is. First seen in {', '.join(first)}."
+            for what, (count, first) in self._suspicious.items()
+        ]
 
     @property
     def schema(self) -> pa.Schema:
@@ -226,7 +228,12 @@ class Checker:
         for position, reason in cells.bad.items():
             self._add([position], column, reason, text)
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
-            self._add(cells.others, column, "is a date, a time or a yes/no; store it as text", text)
+            self._add(
+                cells.others,
+                column,
+                "is a date, a time, a yes/no, a list or an object; store it as text",
+                text,
+            )
         if column.kind in ("phone", "digits", "text") and cells.numbers:
             self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
 
@@ -255,9 +262,7 @@ class Checker:
             pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
         else:
-            words = np.flatnonzero(_mask(pc.match_substring_regex(text, _PLACEHOLDER)) & rest)
-            self._placeholders += len(words)
-            self._examples += self._named(words[: _EXAMPLES - len(self._examples)])
+            self._suspect(text, rest, SUSPICIOUS if kind == "name" else SUSPICIOUS[:-1])
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -273,6 +278,16 @@ class Checker:
             self._lengths.note(column.name, wanted, self._named(np.flatnonzero(_mask(other) & rest)))
         else:
             self._bad(column, other, rest, f"must have {wanted}", text)
+
+    def _suspect(self, text: pa.Array, rest: Any, rules: Sequence[Rule]) -> None:
+        """Counts the cells that a person should look at, each for the first of the rules."""
+        for pattern, what in rules:
+            found = np.flatnonzero(_mask(pc.match_substring_regex(text, pattern)) & rest)
+            if len(found):
+                count, first = self._suspicious.get(what, (0, []))
+                named = self._named(found[: _EXAMPLES - len(first)])
+                self._suspicious[what] = count + len(found), first + named
+                rest = rest & ~np.isin(np.arange(len(text)), found)
 
     def _named(self, positions: Any) -> list[str]:
         """How a person finds these rows of the batch."""

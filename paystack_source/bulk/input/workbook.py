@@ -26,7 +26,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.cells import Cells
     from paystack_source.bulk.input.snapshot import FileSnapshot
 
-FAILED_FORMULA: Final = "holds an error of the spreadsheet, such as #N/A; type the value itself"
+FAILED_FORMULA: Final = (
+    "holds an error of the spreadsheet, such as #N/A, or a formula that was never worked out; open the file in a "
+    "spreadsheet and save it, or type the value itself"
+)
 _ROWS: Final = 65_536
 _SHOWN: Final = 5
 _MOMENTS: Final = {
@@ -45,7 +48,8 @@ class Workbook:
         lines = _read(snapshot, wanted)
         about: dict[str, Any] = next(lines)
         self.sheet: str = about["sheet"]
-        _, header = next(lines, (0, []))
+        top, header = next(lines, (0, []))
+        self._top: int = top
         self.columns: list[str] = cells_of(header).text.to_pylist()
         while self.columns and not self.columns[-1]:
             self.columns.pop()
@@ -78,7 +82,7 @@ class Workbook:
         for column in about.get("columns", ()):
             if column < len(self.columns) and self.columns[column]:
                 yield f"The column {self.columns[column]!r} is hidden in the sheet; it counts like all others."
-        if merged := sorted(lines.intersection(about["merged"])):
+        if merged := sorted((lines | {self._top}).intersection(about["merged"])):
             yield f"Some cells are merged ({_first('row', merged)}); only the first of them holds the value."
 
 

@@ -7,7 +7,8 @@ kilobytes can unfold to any size, and the library ends its process where memory 
      "seen": whether hidden rows and failed formulas can be seen in this kind of file}
     [number of a row, its cells]     for each row that holds something
 
-A failed formula is null, a date or time [its type, ISO 8601]. Rows count from 1, columns from 0.
+A formula that failed or was never worked out is null, a date or time [its type, ISO 8601]. Rows count from 1,
+columns from 0.
 """
 
 # ruff: noqa: ANN401  # a cell may be anything
@@ -64,7 +65,8 @@ def main(wanted: str | None) -> None:
     _write({"sheet": name, "sheets": len(book.sheet_names), "merged": merged, **around})
     for number, row in enumerate(sheet.iter_rows(), 1):
         cells = [""] * left + [_plain(cell) for cell in row]
-        for column in failed.get(number, ()):
+        for column in sorted(failed.get(number, ())):
+            cells += [""] * (column - len(cells))
             cells[column : column + 1] = [None]
         if any(cell != "" for cell in cells):
             _write([number, cells])
@@ -128,28 +130,56 @@ def _part_of(archive: zipfile.ZipFile, names: dict[str, str], sheet: str) -> str
     return names[(target.removeprefix("/") if target.startswith("/") else f"xl/{target}").lower()]
 
 
-def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
-    hidden: list[int] = []
-    columns: list[int] = []
-    failed: dict[int, set[int]] = {}
-    row = column = 0
+class _Sheet:
+    """One part of an .xlsx, element by element."""
 
-    def element(tag: str, attributes: dict[str, str]) -> None:
-        nonlocal row, column
+    def __init__(self, parser: Any) -> None:
+        self.hidden: list[int] = []
+        self.columns: list[int] = []
+        self.failed: dict[int, set[int]] = {}
+        self._parser = parser
+        self._row = self._column = 0
+        self._is_text = self._is_open = False  # the formula at hand: its result is text, and was not seen yet
+
+    def element(self, tag: str, attributes: dict[str, str]) -> None:
         kind = tag.rpartition(" ")[2]
+        if kind in {"c", "row"}:
+            self.end_cell()
         if kind == "c":
-            column = _column(attributes["r"]) if "r" in attributes else column + 1
+            self._column = _column(attributes["r"]) if "r" in attributes else self._column + 1
+            self._is_text = attributes.get("t") == "str"
             if attributes.get("t") == "e":
-                failed.setdefault(row, set()).add(column)
+                self._fail()
+        elif kind == "f":
+            self._is_open = True
+        elif kind == "v" and self._is_open:
+            self._is_open = not self._is_text  # a text may be empty
+            self._parser.CharacterDataHandler = self._result
         elif kind == "row":
-            row, column = int(attributes.get("r", row + 1)), -1
+            self._row, self._column = int(attributes.get("r", self._row + 1)), -1
             if _is_hidden(attributes, "ht"):
-                hidden.append(row)
+                self.hidden.append(self._row)
         elif kind == "col" and _is_hidden(attributes, "width"):
-            columns.extend(range(int(attributes["min"]) - 1, min(int(attributes["max"]), 1 << 14)))
+            self.columns.extend(range(int(attributes["min"]) - 1, min(int(attributes["max"]), 1 << 14)))
 
-    _parse(archive, part, element)
-    return {"hidden": hidden, "columns": columns, "failed": failed, "seen": True}
+    def end_cell(self) -> None:
+        if self._is_open:
+            self._fail()
+        self._is_open, self._parser.CharacterDataHandler = False, None
+
+    def _result(self, text: str) -> None:
+        self._is_open = self._is_open and not text.strip()
+
+    def _fail(self) -> None:
+        self.failed.setdefault(self._row, set()).add(self._column)
+
+
+def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
+    parser = expat.ParserCreate(namespace_separator=" ")
+    sheet = _Sheet(parser)
+    _parse(archive, part, sheet.element, parser)
+    sheet.end_cell()
+    return {"hidden": sheet.hidden, "columns": sheet.columns, "failed": sheet.failed, "seen": True}
 
 
 def _is_hidden(attributes: dict[str, str], size: str) -> bool:
@@ -164,8 +194,8 @@ def _column(reference: str) -> int:
     return number - 1
 
 
-def _parse(archive: zipfile.ZipFile, part: str, element: Any) -> None:
-    parser = expat.ParserCreate(namespace_separator=" ")
+def _parse(archive: zipfile.ZipFile, part: str, element: Any, parser: Any = None) -> None:
+    parser = parser or expat.ParserCreate(namespace_separator=" ")
     parser.StartElementHandler = element
     with archive.open(part) as file:
         parser.ParseFile(file)
