@@ -79,12 +79,14 @@ def test_credentials_and_numbers_of_people_come_into_no_row_whatever_they_are_ca
         "authorization_code": "AUTH_abc",
         "signature": "SIG_x",
         "account_number": "0690777555",
+        "wallet_number": {"digits": "0551234987", "shown_as": "*"},
         "amount": 540000,
     }
     row = one(
         customer(1, NOON) | {"authorizations": [told], "bvn": "22299911177", "authorizationCode": "AUTH_def"}
     )
-    assert json.loads(row["authorizations"]) == [{"account_number": "*****55", "amount": 540000}]
+    kept = {"account_number": "*****55", "wallet_number": None, "amount": 540000}
+    assert json.loads(row["authorizations"]) == [kept]
     assert row["bvn"] == "*****77"
     assert "AUTH_" not in repr(row)
     many = {f"key_{n}": n for n in range(arrow.MAX_NEW_COLUMNS)}

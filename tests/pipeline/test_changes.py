@@ -72,14 +72,30 @@ def test_only_a_change_moves_the_time_by_every_door(pipeline, sandbox, monkeypat
     assert {number for number, at in first.items() if at > seen[number]} == wanted
     assert min(at for (at,) in ask("select _last_seen_at from paystack.customers")) > max(seen.values())
 
+    touched = list(server.customers_truth())[50]
+    server.edit_customer(
+        touched["customer_code"], risk_action=touched["risk_action"]
+    )  # `updated_at` moves alone
+    left = max(first)  # as one who was not read again by then
+    ask(f"update paystack.customers set _fingerprint = null, _changed_at = null where id = {left}")
+    ((left_at,),) = ask(f"select _last_seen_at from paystack.customers where id = {left}")
     copy(pipeline, server)
-    assert changed_at() == first
+    assert changed_at() == first | {left: left_at}
+    first = changed_at()
+    assert ask(f"select updated_at > created_at from paystack.customers where id = {touched['id']}") == [
+        (True,)
+    ]
 
     wanted = edited(server, 7, metadata={"b": 1, "a": [2]})
     pipeline.run(paystack_source(server.secret_key, base_url=server.url, quota=0, refresh_budget=100))
     second = changed_at()
     assert later(first, second) == wanted
 
+    # By a machine whose clock is a day ahead of this one's.
+    ask(
+        f"update paystack.customers set _changed_at = _changed_at + interval 1 day where id = {touched['id']}"
+    )
+    second = changed_at()
     new = {row["customer_code"]: row["id"] for row in server.customers_truth()}
     wanted = edited(server, 100, first_name="Ada")
     server.add_customers(2)

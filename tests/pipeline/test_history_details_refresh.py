@@ -7,6 +7,7 @@ import contextvars
 import itertools
 import json
 from dataclasses import replace
+from operator import itemgetter
 
 import msgspec
 import pytest
@@ -196,7 +197,7 @@ def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipelin
     amounts = [{"currency": "NGN", "value": 540000, "amount": "7700"}]
     more = {
         "identified": True,
-        "identifications": [told],
+        "identifications": [told, {"value": "22299911199"}],  # one whose type is not said
         "unheard_of": {"inside": [told]},
         "total_transaction_value": amounts,
     }
@@ -205,7 +206,7 @@ def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipelin
     for column in ("identifications", "extra"):
         shown = repr(ask(pipeline, f"select {column} from paystack.customer_details"))
         assert shown.count('"type":"bank_account"') == 5
-        assert not [number for number in numbers.values() if number in shown]
+        assert not [number for number in (*numbers.values(), "22299911199") if number in shown]
 
     ((shown,),) = ask(pipeline, "select distinct total_transaction_value from paystack.customer_details")
     assert json.loads(shown) == amounts
@@ -213,7 +214,8 @@ def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipelin
 
 def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(pipeline, server):
     fetch = server.paystack._handlers["fetch"]
-    poison = next(iter(server.customers_truth()))
+    people = sorted(server.customers_truth(), key=itemgetter("createdAt"))
+    poison = next(one for one in reversed(people) if server.authorizations(one["customer_code"]))
 
     def answer(call, part, *about):
         if part == poison["customer_code"] and refuses:
@@ -235,15 +237,19 @@ def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(
     assert row() == (None, None, True)
 
     # Tried after the others, so that it costs none of them.
-    others = [one for one in server.customers_truth() if one["id"] != poison["id"]][:2]
+    others = people[:2]  # older ones, who would come after
     for other in others:
         server.edit_customer(other["customer_code"], risk_action="deny")
     details = copy(pipeline, server, details=2, refresh_budget=100).details
     assert (details.fetched, details.waiting, details.failed) == (2, 1, 0)
 
     refuses = False
-    details = copy(pipeline, server, details=1000).details
-    assert (details.fetched, details.failed) == (1, 0)
+    # As if Paystack named neither a time of change nor a risk action: no sign but the failure that they are due.
+    ask(
+        pipeline,
+        f"update paystack.customers set updated_at = null, risk_action = null where id = {poison['id']}",
+    )
+    assert fetch_details(pipeline, client(server), budget=1000) == (1, 0, 0)
     known = row()
     assert known[0] is True
     assert known[2] is False
@@ -254,6 +260,8 @@ def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(
     details = copy(pipeline, server, details=1000, refresh_budget=100).details
     assert (details.fetched, details.failed) == (0, 1)
     assert row() == (*known[:2], True)
+    cards = "select count(*), count(removed_at) from paystack.customer_authorizations where customer_id = {}"
+    assert ask(pipeline, cards.format(poison["id"])) == [(known[1], 0)]
 
 
 def test_one_whose_answer_never_comes_is_skipped_recorded_told_and_tried_again(pipeline, sandbox, dlt_log):
@@ -292,13 +300,19 @@ def test_one_whose_answer_never_comes_is_skipped_recorded_told_and_tried_again(p
 def test_where_nobody_can_be_fetched_the_run_says_why(pipeline, server):
     copy(pipeline, server)
     server.configure(error_form="full")
+    fetch = server.paystack._handlers["fetch"]
+    refused = {row["customer_code"] for row in server.customers_truth()}
 
-    def refused(*_):
-        raise answers.Refused(answers.error(400, "Nobody today"))
+    def answer(call, part, *about):
+        if part in refused:
+            raise answers.Refused(answers.error(400, "Nobody today"))
+        return fetch(call, part, *about)
 
-    server.paystack._handlers["fetch"] = refused
+    server.paystack._handlers["fetch"] = answer
     with pytest.raises(Rejected, match="Nobody today"):
         fetch_details(pipeline, client(server), budget=1000)
+    refused = set(sorted(refused)[::3])  # more than would end a run, but others between them
+    assert fetch_details(pipeline, client(server), budget=1000) == (213, 0, 107)
 
 
 def test_credentials_are_kept_when_asked_for_by_name(pipeline, server):
