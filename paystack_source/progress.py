@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 __all__ = ["Progress", "ProgressState", "Silent", "line", "reader_may_leave"]
 
 _GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
+_FULL = {errno.ENOSPC, errno.EDQUOT}
 PLAIN_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
 
@@ -218,7 +219,7 @@ class PlainView:
 
     def _write(self, text: str) -> None:
         self._shown_at = self._clock()
-        with reader_may_leave(self._stream):
+        with reader_may_leave(self._stream, when_full=lambda _: None):
             self._stream.write(text + "\n")
 
 
@@ -261,7 +262,7 @@ class LiveView:
             self._rows.live.transient = True
         else:
             self._rows.update(self._row, description=last_line(now))
-        with reader_may_leave(self._stream):
+        with reader_may_leave(self._stream, when_full=lambda _: None):
             self._rows.stop()
 
 
@@ -308,13 +309,19 @@ def in_notebook() -> bool:
 
 
 @contextlib.contextmanager
-def reader_may_leave(stream: IO[str]) -> Iterator[None]:
-    """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well."""
+def reader_may_leave(stream: IO[str], when_full: Callable[[OSError], object] | None = None) -> Iterator[None]:
+    """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well.
+
+    `when_full` is told that the disk under the stream is full; without it that is an error, because the stream is data.
+    """
     try:
         yield
         stream.flush()
     except OSError as error:
-        if error.errno not in _GONE:
+        full = error.errno in _FULL
+        if error.errno not in _GONE and not (full and when_full):
             raise
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
+        if full and when_full:
+            when_full(error)

@@ -85,6 +85,8 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
             ) from error
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
+    if terminal.lost:  # the answer was all that was asked for
+        raise terminal.lost
     return ExitCode.OK
 
 

@@ -84,6 +84,8 @@ class Terminal:
         self.context = context or RunContext()
         self.stdin_is_data = False
         """Whether standard input is what the command reads, and so cannot answer a question."""
+        self.lost: OSError | None = None
+        """Why some of the output is lost: the disk under it is full."""
         self._clock = clock
 
     def say(self, text: object) -> None:
@@ -124,7 +126,7 @@ class Terminal:
             self._log(level, failure.message, **more, **known, **({"traceback": trace} if trace else {}))
             return
         if trace:
-            _write(sys.stderr, trace)
+            self._write(sys.stderr, trace)
         kind, name = "" if interrupted else "error: ", self.context.account_name
         whose = f"{name}: " if name else ""
         self._print(sys.stderr, Text.assemble((kind, "bold red"), clean(f"{whose}{failure.message}")))
@@ -204,7 +206,7 @@ class Terminal:
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
-        _write(sys.stdout, as_text(result, ascii_only=not _is_utf8(sys.stdout)))
+        self._write(sys.stdout, as_text(result, ascii_only=not _is_utf8(sys.stdout)))
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -219,12 +221,12 @@ class Terminal:
             if self.json_log:
                 self._log("info", question.strip())
             else:
-                _write(sys.stderr, clean(question))
+                self._write(sys.stderr, clean(question))
             return typed.readline().strip()
 
     def _log(self, level: str, message: object, **more: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         record = self.context.line(level, clean(message).strip(), **more)
-        _write(sys.stderr, as_text(record, ascii_only=not _is_utf8(sys.stderr)))
+        self._write(sys.stderr, as_text(record, ascii_only=not _is_utf8(sys.stderr)))
 
     @property
     def _logs_data(self) -> bool:
@@ -237,10 +239,26 @@ class Terminal:
 
     def _print(self, stream: IO[str], what: Text | Table) -> None:
         console = _console(stream)
-        with reader_may_leave(stream):
+        with self._may_be_lost(stream):
             with console.capture() as drawn:  # Rich would exit by itself when the reader has left
                 console.print(what, soft_wrap=isinstance(what, Text))
             stream.write(drawn.get())
+
+    def _write(self, stream: IO[str], text: str) -> None:
+        with self._may_be_lost(stream):
+            stream.write(text)
+
+    def _may_be_lost(self, stream: IO[str]) -> contextlib.AbstractContextManager[None]:
+        """A reader who left and a full disk change no outcome; what a full disk loses is said once."""
+
+        def lost(error: OSError) -> None:
+            self.lost = self.lost or error
+            if stream is sys.stdout:
+                self.warn(
+                    "The disk under standard output is full: what this command says there is lost, and it goes on."
+                )
+
+        return reader_may_leave(stream, lost)
 
 
 def _console(stream: IO[str]) -> Console:
@@ -425,8 +443,3 @@ def _is_tty(stream: IO[str]) -> bool:
         return stream.isatty()
     except ValueError:  # closed
         return False
-
-
-def _write(stream: IO[str], text: str) -> None:
-    with reader_may_leave(stream):
-        stream.write(text)

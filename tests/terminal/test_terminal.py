@@ -238,6 +238,31 @@ def test_a_closed_terminal_ends_a_run_as_ctrl_c_does(tmp_path):
     assert last_line(answer.read_text())["status"] == "interrupted"
 
 
+FULL = textwrap.dedent("""
+    import sys
+    from paystack_source.cli.terminal import run
+    from tests.terminal.test_terminal import job
+    sys.exit(run(job, sys.argv[1:]))
+""")
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full disk to write to")  # noqa: PTH110
+@pytest.mark.parametrize("words", [[], ["--json"], ["--json", "--log-format", "json"]])
+@pytest.mark.parametrize("stream", ["stdout", "stderr"])
+def test_a_full_disk_under_a_stream_changes_no_outcome(words, stream):
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
+        done = subprocess.run(
+            [sys.executable, "-c", FULL, *words], check=False, text=True, timeout=PATIENCE, **streams
+        )
+    assert done.returncode == ExitCode.OK
+    if stream == "stdout" and words:
+        assert "what this command says there is lost" in done.stderr
+        assert "Traceback" not in done.stderr
+    elif words:
+        assert last_line(done.stdout)["status"] == "complete"
+
+
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
 def test_a_signal_that_is_ignored_stays_so(number):
     before = signal.signal(number, signal.SIG_IGN)
