@@ -283,6 +283,12 @@ def oldest(table: pa.Table) -> datetime | None:
     return found
 
 
+def newest(table: pa.Table) -> datetime | None:
+    """The newest creation time."""
+    found: datetime | None = pc.max(table.column("created_at")).as_py()
+    return found
+
+
 def undated(table: pa.Table) -> set[int]:
     """The ids of customers without a creation time."""
     times = table.column("created_at")

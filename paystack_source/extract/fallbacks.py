@@ -19,7 +19,7 @@ import pyarrow.compute as pc
 from paystack_source.extract import arrow
 from paystack_source.extract.ledger import Entry, entry_of
 from paystack_source.extract.window_read import Query, Reading, Result
-from paystack_source.extract.windows import BEGIN, MARGIN, Proven, Window, cut_at, second
+from paystack_source.extract.windows import BEGIN, END, MARGIN, Proven, Window, cut_at, frozen_end, second
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator, Sequence
@@ -176,6 +176,25 @@ def filters_hold(reader: Reader, shown: pa.Table) -> bool:
         if set(wanted.column("id").to_pylist()) <= set(found.column("id").to_pylist()):
             return True
     return False
+
+
+def begun(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Window:
+    """The part of a range that is not in the future: neither by the clock of this machine nor by Paystack's.
+
+    Args:
+        reader: Asks, if all of it is in the future so far, or if the list does not begin with the newest; one request.
+        window: The range.
+        shown: Customers of the list's first page: their times are past for Paystack.
+        now: When the run began.
+
+    """
+    end = max(frozen_end(at) for at in (now, arrow.newest(shown)) if at)
+    times = [at for at in shown.column("created_at").to_pylist() if at]
+    later = window.clip(Window(end, END))
+    if not later.empty and (later == window or times != sorted(times, reverse=True)):
+        come = arrow.cut(reader.parse(reader.ask(Query(*later.asked(), 1))).table, later)
+        end = max(frozen_end(at) for at in (now, arrow.newest(come)) if at)
+    return window.clip(Window(BEGIN, end))
 
 
 def readings_for(reader: Reader, window: Window, *, filtered: bool) -> Iterator[Reading]:

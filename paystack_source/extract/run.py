@@ -28,6 +28,7 @@ from paystack_source.extract.fallbacks import (
     TRY_FILTERS_AGAIN,
     Older,
     around_oldest,
+    begun,
     differing_parts,
     filters_hold,
     range_entry,
@@ -72,15 +73,14 @@ class Extraction:
         now: Callable[[], datetime] | None = None,
         run_id: str | None = None,
     ) -> None:
-        self.reader = reader
+        self.reader, self.coverage = reader, coverage
         self.held = PresentCustomers(held)
-        self.coverage = coverage
         self.refresh_budget = refresh_budget
         self.run_id = run_id or uuid.uuid4().hex[:12]
         self.tally = Summary()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
-        self.bounds = bounds and Window(bounds.lo, min(bounds.hi, frozen_end(self._started)))
+        self.bounds = bounds
         believed = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
         self.filters_ignored_at = filters_ignored_at if believed else None
         self._stuck = False  # the budget is too small for the customers of one second
@@ -92,8 +92,7 @@ class Extraction:
         self._left: set[int] = set()  # shown by a window at first, and no longer when it was proven
         self._undated: set[int] = set()  # without a creation time
         self._believed: dict[int, bool] = {}  # totals of the whole list
-        self._account = AccountGuard(self.held, account)
-        self._top_pages = TopPages()
+        self._account, self._top_pages = AccountGuard(self.held, account), TopPages()
 
     @property
     def filters_ignored(self) -> bool:
@@ -142,6 +141,7 @@ class Extraction:
         page = self.reader.ask(NEWEST)
         shown = self.reader.parse(page).table
         self._account.check(shown, page.meta.total)
+        self.bounds = window = begun(self.reader, window, shown, self._started)
         if window.empty:
             self.tally.api_total = 0
         else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 from contextlib import contextmanager
-from datetime import timedelta
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
@@ -13,9 +13,9 @@ import pytest
 from paystack_source.api.client import PaystackClient
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
-from paystack_source.extract.windows import Window
+from paystack_source.extract.windows import END, Window
 from tests.extract.fake import Copy
-from tests.extract.listing_server import NOON, Listing, forgetting, only, without
+from tests.extract.listing_server import NOON, Listing, customer, forgetting, only, stamp, without
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "customers.py"
 ALL = 350
@@ -123,6 +123,22 @@ def test_a_range_is_not_proven(oddity):
     with copy_of(ALL, **UNPROVEN[oddity]) as (_, copy):
         tally = copy.run(bounds=Window(NOON, NOON + timedelta(hours=1))).tally
         assert not tally.complete
+
+
+@pytest.mark.parametrize(("begins", "ends"), [(30, 90), (-30, 90), (30, None)])
+@pytest.mark.parametrize("first_page_tells", [True, False])
+def test_a_range_holds_what_came_by_a_clock_that_is_ahead_of_ours(begins, ends, first_page_tells):
+    now = datetime.now(UTC).replace(microsecond=0)
+    with copy_of(ALL) as (listing, copy):
+        ahead = [
+            customer(number) | {"createdAt": stamp(now + timedelta(hours=1))} for number in range(901, 906)
+        ]
+        listing.customers += ahead
+        if not first_page_tells:  # the list begins with the oldest
+            listing.customers.reverse()
+        end = END if ends is None else now + timedelta(minutes=ends)
+        assert copy.run(bounds=Window(now + timedelta(minutes=begins), end)).tally.complete
+        assert {row["id"] for row in copy.held.present.values()} == {one["id"] for one in ahead}
 
 
 @pytest.mark.parametrize("budget", [0, 60])
