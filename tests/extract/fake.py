@@ -168,7 +168,7 @@ class FakeApi:
 
     def _ordered(self, from_, to) -> list[int]:
         """Page after page of one question is asked about the same customers."""
-        population = (self.newest, len(self.when), len(self.undated), copy(self.odd))
+        population = (self.newest, len(self.when), sum(self.when), len(self.undated), copy(self.odd))
         if self._answered_of != population:
             self._answers, self._answered_of = {}, population
         if (from_, to) not in self._answers:
