@@ -30,7 +30,7 @@ from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
 from paystack_source.warehouse.destinations import replace_strategy
-from paystack_source.warehouse.details import DetailsReport, fetch_details
+from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
     drop_foreign_state,
@@ -177,7 +177,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     refresh_budget: int = REFRESH_BUDGET,
     full_refresh: bool = False,
     history: bool = False,
-    details: int = 0,
+    details: int | bool = False,
     include: Collection[str] = (),
     allow_incomplete: bool = False,
     account: int | None = None,
@@ -202,7 +202,8 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
-        details: Fetch up to so many new or changed customers one by one for `customer_details`; 0 is off.
+        details: Fetch new and changed customers one by one for `customer_details`: True as many in a run as
+            `paystack_source(details=True)` does, or up to a number of them.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Return the report also of a copy that could not be proven complete.
         account: The number of the integration that every customer held has to be of.
@@ -232,7 +233,8 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             on_total=on_total,
             run_id=run_id,
         )
-        report = _run(pipeline, copying, history=history, details=details, include=include)
+        most = DETAILS_BUDGET if details is True else int(details)
+        report = _run(pipeline, copying, history=history, details=most, include=include)
     if not allow_incomplete:
         report.require_complete()
     return report

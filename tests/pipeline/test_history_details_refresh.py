@@ -164,7 +164,7 @@ def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once
 
 
 def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
-    copy(pipeline, server, details=1000)
+    copy(pipeline, server, details=True)
     held = dict(ask(pipeline, "select id, authorizations from paystack.customer_details"))
     theirs = {row["id"]: len(server.authorizations(row["customer_code"])) for row in server.customers_truth()}
     assert held == theirs
