@@ -202,8 +202,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
-        details: Fetch new and changed customers one by one for `customer_details`: True as many in a run as
-            `paystack_source(details=True)` does, or up to a number of them.
+        details: Fetch new or changed customers one by one for `customer_details`: up to a number; True: up to 600.
         include: Fields of the details to keep in clear that are left out or masked otherwise.
         allow_incomplete: Return the report also of a copy that could not be proven complete.
         account: The number of the integration that every customer held has to be of.
@@ -233,8 +232,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             on_total=on_total,
             run_id=run_id,
         )
-        most = DETAILS_BUDGET if details is True else int(details)
-        report = _run(pipeline, copying, history=history, details=most, include=include)
+        report = _run(pipeline, copying, history=history, details=details, include=include)
     if not allow_incomplete:
         report.require_complete()
     return report
@@ -254,7 +252,7 @@ def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManage
 
 
 def _run(
-    pipeline: Pipeline, copying: Copying, *, history: bool, details: int, include: Collection[str]
+    pipeline: Pipeline, copying: Copying, *, history: bool, details: int | bool, include: Collection[str]
 ) -> CopyReport:
     """The steps of a run, under its locks."""
     client, began = copying.client, time.monotonic()
@@ -268,7 +266,8 @@ def _run(
         _load(pipeline, run, copying, history=history)
         report = close(pipeline, copying)
         if details:
-            report.details = fetch_details(pipeline, client, budget=details, include=include)
+            budget = DETAILS_BUDGET if details is True else details
+            report.details = fetch_details(pipeline, client, budget=budget, include=include)
         write_comments(pipeline, our_schemas(pipeline))
     return replace(
         report,
