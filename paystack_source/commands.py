@@ -116,7 +116,22 @@ def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str,
 def quoted(word: object) -> str:
     """A path or another word as the shell of this system takes it."""
     text = str(word)
+    if isinstance(word, Path) and text.startswith("-"):  # it is no switch
+        text = f"./{text}"
     if os.name != "nt":
+        if any(
+            "\ud800" <= character <= "\udfff" for character in text
+        ):  # a name that is no UTF-8, byte by byte
+            return "$'" + "".join(_in_quotes(byte) for byte in os.fsencode(text)) + "'"
         return shlex.quote(text)
     # As cmd.exe and PowerShell both read it.
     return text if re.fullmatch(r"[\w\\/.:=+-]+", text) else f'"{text}"'
+
+
+def _in_quotes(byte: int) -> str:
+    character = chr(byte)
+    return (
+        character
+        if character.isascii() and character.isprintable() and character not in "'\\"
+        else f"\\x{byte:02x}"
+    )

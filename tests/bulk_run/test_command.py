@@ -60,6 +60,34 @@ def test_the_same_file_again_sends_nothing(desk):
     assert len(desk.api.write_log()) == before
 
 
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_names_that_are_no_utf_8_change_no_outcome(desk, monkeypatch):
+    """The input, the plan and the folder, in which the plan's run is kept: planned, applied, and taken back."""
+    folder = desk.folder / os.fsdecode(b"na\xefve")
+    folder.mkdir()
+    monkeypatch.chdir(folder)
+    path = desk.risk_file(3).rename(folder / os.fsdecode(b"caf\xe9.csv"))
+    name = os.fsdecode(b"-\xe9.plan")
+    out = ("--refresh", "live", "--out", f"./{name}")
+    made = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", *out)
+    assert made.code == 0
+    assert r"apply $'./-\xe9.plan'" in made.err
+    applied = desk.bulk("apply", f"./{name}", "--yes")
+    assert (applied.code, applied.json["applied"]) == (0, 3)
+    assert "was applied before" in desk.bulk("apply", f"./{name}", "--yes").err
+    assert desk.bulk("undo", "latest", "--yes").json["applied"] == 3
+    assert desk.bulk("status").json["runs"][0]["applied"] == 3
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_the_secrets_of_a_file_whose_name_is_no_utf_8_are_read_again(desk):
+    row = {"customer_code": desk.customers(1)[0]["customer_code"], "first_name": "Ada", "last_name": "Obi"}
+    row |= {"country": "NG", "bank_code": "058", "account_number": "0123456789", "bvn": "22222222221"}
+    path = desk.csv("in.csv", [row]).rename(desk.folder / os.fsdecode(b"caf\xe9.csv"))
+    plan = desk.bulk("plan", "validate", path).json["plan_file"]
+    assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 1
+
+
 def test_failed_rows_can_be_fed_straight_back(desk):
     path = desk.risk_file(3, extra=2)
     said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")

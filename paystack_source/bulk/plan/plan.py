@@ -25,6 +25,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.digest import digest_fits
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
+from paystack_source.values import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -248,7 +249,7 @@ class Plan:
             )
         try:
             table = open_table(
-                about.path if source is None else source,
+                path_of(about.path or "") if source is None else source,
                 encoding=about.encoding,
                 delimiter=about.delimiter,
                 sheet=about.sheet,

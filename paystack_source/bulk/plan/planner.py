@@ -45,7 +45,7 @@ from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.private_files import check_output, private_file
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
-from paystack_source.values import counted
+from paystack_source.values import counted, stored_path, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -336,14 +336,14 @@ class _Planner:
             minutes=round(self._minutes(counts.requests), 2),
             per_minute=self._per_minute(),
             guard=self._confirmation(counts, guarded),
-            warnings=list(dict.fromkeys(self.warnings)),
+            warnings=list(dict.fromkeys(map(visible, self.warnings))),
             undo_of=self.options.undo_of,
         )
 
     def _input(self) -> InputInfo:
         table = self.table
         return InputInfo(
-            path=None if table.path is None else str(table.path.resolve()),
+            path=None if table.path is None else stored_path(table.path.resolve()),
             digest=digest_of(table.sha256(), hides=bool(self._secret_columns())),
             rows=self.rows,
             format=table.format,

@@ -25,6 +25,7 @@ from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
 from paystack_source.file_lock import try_lock
 from paystack_source.private_files import open_private
+from paystack_source.values import path_of, stored_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -123,6 +124,7 @@ class PlanLock:
 
     def add(self, entry: AppliedPlan) -> None:
         """Write the entry into every file; it is on disk when this returns."""
+        entry = msgspec.structs.replace(entry, folder=stored_path(Path(entry.folder)))
         line = b"\n" + msgspec.json.encode(entry) + b"\n"  # apart from one that a kill cut off
         for _, handle in self._handles:
             os.lseek(handle, 0, os.SEEK_END)
@@ -219,5 +221,6 @@ def _read(path: Path) -> list[AppliedPlan]:
                         AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
                     )
                 elif line:
-                    entries.append(msgspec.json.decode(line, type=AppliedPlan))
+                    entry = msgspec.json.decode(line, type=AppliedPlan)
+                    entries.append(msgspec.structs.replace(entry, folder=str(path_of(entry.folder))))
     return entries
