@@ -7,13 +7,14 @@ import errno
 import os
 import secrets
 import stat
+from pathlib import Path
 from typing import TYPE_CHECKING, BinaryIO
+from urllib.parse import unquote_to_bytes
 
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterator
-    from pathlib import Path
 
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
@@ -71,3 +72,18 @@ def check_output(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None
         f"{path} is there already, and it is no {what} of this program: it is not replaced.",
         advice="Give another name, or move it away.",
     )
+
+
+def stored_path(path: Path) -> str:
+    """A path as JSON can hold it: one that is no UTF-8 becomes a `file:` URI."""
+    try:
+        str(path).encode()
+    except UnicodeEncodeError:
+        return path.as_uri()
+    return str(path)
+
+
+def path_of(stored: str) -> Path:
+    """The path that `stored_path` wrote."""
+    scheme, _, quoted = stored.partition("://")
+    return Path(os.fsdecode(unquote_to_bytes(quoted)) if scheme == "file" else stored)

@@ -5,12 +5,9 @@ They reach nothing outside the process and know nothing of Paystack, dlt or a de
 
 from __future__ import annotations
 
-import os
 import re
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Final, TypeVar
-from urllib.parse import unquote_to_bytes
 
 import msgspec
 
@@ -129,18 +126,3 @@ def duration(seconds: float) -> str:
 def counted(number: int, what: str, one: str = "", more: str = "") -> str:
     """A number of things and what they do, in English: `1 row is`, `2 rows are`."""
     return f"{number:,} {what} {one}".rstrip() if number == 1 else f"{number:,} {what}s {more}".rstrip()
-
-
-def stored_path(path: Path) -> str:
-    """A path as JSON can hold it: one that is no UTF-8 becomes a `file:` URI."""
-    try:
-        str(path).encode()
-    except UnicodeEncodeError:
-        return path.as_uri()
-    return str(path)
-
-
-def path_of(stored: str) -> Path:
-    """The path that `stored_path` wrote."""
-    scheme, _, quoted = stored.partition("://")
-    return Path(os.fsdecode(unquote_to_bytes(quoted)) if scheme == "file" else stored)

@@ -25,7 +25,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.digest import digest_fits
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
-from paystack_source.values import path_of
+from paystack_source.private_files import path_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -43,9 +43,9 @@ from paystack_source.bulk.plan.plan import (
 )
 from paystack_source.bulk.plan.thresholds import confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
-from paystack_source.private_files import check_output, private_file
+from paystack_source.private_files import check_output, private_file, stored_path
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
-from paystack_source.values import counted, stored_path, visible
+from paystack_source.values import counted, visible
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

@@ -24,8 +24,7 @@ import msgspec
 from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
 from paystack_source.file_lock import try_lock
-from paystack_source.private_files import open_private
-from paystack_source.values import path_of, stored_path
+from paystack_source.private_files import open_private, path_of, stored_path
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
