@@ -6,7 +6,7 @@ They reach nothing outside the process and know nothing of Paystack, dlt or a de
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
+from datetime import UTC, date, datetime
 from typing import TYPE_CHECKING, Final, TypeVar
 
 import msgspec
@@ -34,18 +34,21 @@ def in_utc(time: datetime) -> datetime:
     )
 
 
-def parse_time(value: str | datetime) -> datetime:
-    """A time, or an ISO 8601 text of a date or time, in UTC; no zone means UTC. Raises `ValueError`."""
+def parse_time(value: str | date) -> datetime:
+    """A date or a time, or an ISO 8601 text of one, in UTC; no zone means UTC. Raises `ValueError`."""
     try:
-        return in_utc(datetime.fromisoformat(value.strip()) if isinstance(value, str) else value)
-    except OverflowError:  # the year 0 or 10000, by its zone
+        time = datetime.fromisoformat(value.strip()) if isinstance(value, str) else value
+        if not isinstance(time, datetime):
+            time = datetime(time.year, time.month, time.day, tzinfo=UTC)
+        return in_utc(time)
+    except (OverflowError, TypeError):  # the year 0 or 10000, by its zone; pandas' NaT
         raise ValueError("not a time in UTC") from None
 
 
 def read_time(value: object) -> datetime | None:
     """The same of any value; None if it is not a time."""
     try:
-        return parse_time(value) if isinstance(value, str | datetime) else None
+        return parse_time(value) if isinstance(value, str | date) else None
     except ValueError:
         return None
 

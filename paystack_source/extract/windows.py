@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from bisect import bisect_right
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, Any
 
@@ -230,7 +230,7 @@ def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
     return [Window(lo, hi) for lo, hi in pairwise(edges)]
 
 
-def _read(given: str | datetime) -> datetime:
+def _read(given: str | date) -> datetime:
     time = read_time(given)
     if time is None:
         raise ConfigError(
@@ -249,7 +249,7 @@ def frozen_end(now: datetime) -> datetime:
     return second(now.astimezone(UTC)) + timedelta(seconds=1)
 
 
-def bounds(start: str | datetime | None, end: str | datetime | None) -> Window | None:
+def bounds(start: str | date | None, end: str | date | None) -> Window | None:
     """The window a user asked for with `--from` and `--to`, `None` if neither was given.
 
     Raises:

@@ -115,6 +115,8 @@ def details_resources(
     answers: Callable[[], Iterable[Fetched]], include: Collection[str] = ()
 ) -> tuple[DltResource, DltResource]:
     """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
+    if isinstance(include, str):
+        include = (include,)
 
     def fetched() -> Iterator[_Answers]:
         with retry_is_useless_in_extract():

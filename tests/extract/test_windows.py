@@ -1,8 +1,9 @@
 """Coverage keeps its promises whatever is added, dropped and joined: ordered, disjoint, nothing forgotten."""
 
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
 
+import pandas as pd
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
@@ -126,13 +127,14 @@ def test_halving_finds_each_difference_that_does_not_cancel_another(pairs):
         ("2026-03-01T12:00:00Z", NOON),
         ("2026-03-01T13:00:00+01:00", NOON),
         (" 2026-03-01 12:00 ", NOON),
+        (date(2026, 3, 1), datetime(2026, 3, 1, tzinfo=UTC)),
     ],
 )
 def test_times_are_utc_unless_they_say_otherwise(text, expected):
     assert parse_time(text) == expected
 
 
-@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "01/03/2026"])
+@pytest.mark.parametrize("text", ["", "yesterday", "2026-13-01", "01/03/2026", pd.NaT])
 def test_what_is_no_time_is_refused_with_advice(text):
     with pytest.raises(ConfigError, match="is not a time") as caught:
         bounds(text, None)

@@ -315,9 +315,10 @@ def test_where_nobody_can_be_fetched_the_run_says_why(pipeline, server):
     assert fetch_details(pipeline, client(server), budget=1000) == (213, 0, 107)
 
 
-def test_credentials_are_kept_when_asked_for_by_name(pipeline, server):
+@pytest.mark.parametrize("include", [("authorization_code",), "authorization_code"])
+def test_credentials_are_kept_when_asked_for_by_name(pipeline, server, include):
     copy(pipeline, server)
-    fetch_details(pipeline, client(server), budget=1000, include=("authorization_code",))
+    fetch_details(pipeline, client(server), budget=1000, include=include)
     held = {
         code for (code,) in ask(pipeline, "select authorization_code from paystack.customer_authorizations")
     }
