@@ -445,7 +445,7 @@ def test_bad_cells_and_unknown_customers_are_said_in_one_round(tmp_path):
     with pytest.raises(InputError) as caught:
         plan(tmp_path, "risk-action", deny("CUS_0001", "nonsense", "CUS_9999"), client=client, refresh="live")
     assert [(p.row, p.reason[:20]) for p in caught.value.problems] == [
-        (2, "is not a customer co"),
+        (2, "is neither a custome"),
         (3, "Paystack has no such"),
     ]
 
