@@ -667,7 +667,7 @@ def test_ctrl_c_waits_for_no_read_and_says_at_once_what_it_waits_for(desk, monke
             signal.raise_signal(signal.SIGINT)  # it would be waited for
 
     def press():
-        until(lambda: desk.api.stats.in_flight == 3)
+        until(lambda: desk.api.stats.faults.total() == 3)
         os.kill(os.getpid(), signal.SIGINT)
 
     with monkeypatch.context() as patch:
