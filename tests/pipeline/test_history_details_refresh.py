@@ -91,7 +91,10 @@ def test_json_that_the_destination_spells_otherwise_is_no_other_version(pipeline
     assert people
     for number, metadata in people.items():  # as PostgreSQL's jsonb does
         spelled = json.dumps(dict(reversed(metadata.items())), indent=1).replace("'", "''")
-        ask(pipeline, f"update paystack.customers set metadata = '{spelled}' where id = {number}")
+        ask(
+            pipeline,
+            f"update paystack.customers set metadata = '{spelled}', _fingerprint = null where id = {number}",
+        )
     copy(pipeline, server, history=True)
     assert ask(pipeline, "select count(*), count(_valid_to) from paystack.customers_history") == [(320, 0)]
 
