@@ -12,12 +12,14 @@ from contextlib import contextmanager
 from functools import partial
 from operator import itemgetter
 from pathlib import Path
+from unittest.mock import Mock
 
 import pytest
 from deltalake import write_deltalake
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
+from paystack_source.warehouse import prepare
 from paystack_source.warehouse.destinations import is_lake, read_table
 from tests.processes import python
 from tests.warehouses.test_copy import assert_same, held, truth
@@ -206,6 +208,10 @@ def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
     source = partial(paystack_source, api.secret_key, api.url, quota=0)
     pipeline.run(source())
     asked = api.stats.total
+    with monkeypatch.context() as broken:
+        broken.setattr(prepare, "repair", Mock(side_effect=OSError("the disk is full")))
+        with pytest.raises(PipelineStepFailed, match="the disk is full"):
+            pipeline.run(source())
     with pipeline.sql_client() as client:  # nobody may ask for the newest row of it
         client.execute_sql("alter table paystack.ledger rename column entry_id to another")
     with pytest.raises(PipelineStepFailed, match="entry_id"):
