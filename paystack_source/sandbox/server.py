@@ -83,16 +83,6 @@ class Server:
             await server.abort()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
-        stats = self._paystack.stats
-        stats.in_flight += 1
-        stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
-        try:
-            return await self._answer_in_time(request)
-        finally:
-            stats.in_flight -= 1
-
-    async def _answer_in_time(self, request: web.BaseRequest) -> web.StreamResponse:
-        config = self._paystack.config
         call = Call(
             method=request.method,
             path=request.raw_path.partition("?")[0],  # as sent: rel_url would resolve dots
@@ -100,6 +90,16 @@ class Server:
             headers=request.headers,
             body=await request.read() if request.body_exists else b"",
         )
+        stats = self._paystack.stats
+        stats.in_flight += 1  # only now: a client may stand still for ever before it has sent the whole of it
+        stats.max_in_flight = max(stats.max_in_flight, stats.in_flight)
+        try:
+            return await self._answer_in_time(request, call)
+        finally:
+            stats.in_flight -= 1
+
+    async def _answer_in_time(self, request: web.BaseRequest, call: Call) -> web.StreamResponse:
+        config = self._paystack.config
         wait = config.latency + (self._random.random() * config.jitter if config.jitter else 0.0)
         if wait:  # half on the way in, half on the way out: an answer is older than its arrival
             await self._sleep(wait / 2)

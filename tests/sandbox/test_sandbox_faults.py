@@ -122,6 +122,15 @@ def test_many_at_once_are_counted(call):
     assert ask.sandbox.stats.in_flight == 0
 
 
+def test_a_request_of_which_a_part_is_missing_is_not_under_way(call):
+    ask = call()
+    host, _, port = ask.sandbox.url.removeprefix("http://").partition(":")
+    with socket.create_connection((host, int(port))) as client:
+        client.sendall(b"POST /customer HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\n{")
+        assert ask.list().status == 200  # by now the part has arrived
+        assert ask.sandbox.stats.max_in_flight == 1
+
+
 def test_bodies_are_compressed_when_asked(call):
     ask = call(gzip=True)
     got = ask("GET", "/customer", headers={"Accept-Encoding": "gzip"}, decode_content=False)
