@@ -443,10 +443,17 @@ def test_a_create_does_not_say_that_known_customers_are_as_wanted(tmp_path):
 def test_bad_cells_and_unknown_customers_are_said_in_one_round(tmp_path):
     client = Reader(*COPY)
     with pytest.raises(InputError) as caught:
-        plan(tmp_path, "risk-action", deny("CUS_0001", "nonsense", "CUS_9999"), client=client, refresh="live")
+        plan(
+            tmp_path,
+            "risk-action",
+            deny("CUS_0001", "nonsense", "CUS_9999", "ada@nowhere"),
+            client=client,
+            refresh="live",
+        )
     assert [(p.row, p.reason[:20]) for p in caught.value.problems] == [
         (2, "is neither a custome"),
         (3, "Paystack has no such"),
+        (4, "is not an email addr"),  # it is not said of the same cell that nobody has it
     ]
 
 

@@ -350,7 +350,8 @@ class Matching:
             yield "email", reason, "w.ambiguous"
         if self.operation.name not in ("create", "deactivate-authorization"):
             absent = "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
-            yield "", "Paystack has no such customer", absent
+            named = "row NOT IN (SELECT row FROM doubts WHERE field = 'email' AND reason <> '')"  # said of it already
+            yield "", "Paystack has no such customer", f"{absent} AND {named}"
         if self.operation.name != "update":
             return
         reason = "an update needs the customer code, which is not known for this email; plan with the copy, "
