@@ -210,7 +210,9 @@ def status(
     """Show all runs, newest first, or one RUN."""
     kept = runs_of(chosen)
     if name is None:
-        return show_runs(kept, terminal, chosen, load=load)
+        code = show_runs(kept, terminal, chosen, load=load)
+        terminal.require_shown()
+        return code
     found = kept.open(name)
     terminal.context.run_id = found.run_id
     made = found.plan()
@@ -230,6 +232,7 @@ def status(
     if refresh or load:
         load_runs([finished], terminal, chosen)
     show_run(finished, terminal, chosen)
+    terminal.require_shown()
     return ExitCode.OK
 
 

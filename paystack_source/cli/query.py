@@ -85,8 +85,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
             ) from error
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
-    if terminal.lost:  # the answer was all that was asked for
-        raise terminal.lost
+    terminal.require_shown()
     return ExitCode.OK
 
 

@@ -248,6 +248,11 @@ class Terminal:
         with self._may_be_lost(stream):
             stream.write(text)
 
+    def require_shown(self) -> None:
+        """For commands that only show: the answer was all that was asked for, so one that was lost is an error."""
+        if self.lost:
+            raise self.lost
+
     def _may_be_lost(self, stream: IO[str]) -> contextlib.AbstractContextManager[None]:
         """A reader who left and a full disk change no outcome; what a full disk loses is said once."""
 

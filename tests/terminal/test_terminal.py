@@ -11,6 +11,7 @@ import textwrap
 import threading
 
 import click
+import duckdb
 import pytest
 
 from paystack_source.cli.terminal import Terminal, clean, options, run
@@ -261,6 +262,30 @@ def test_a_full_disk_under_a_stream_changes_no_outcome(words, stream):
         assert "Traceback" not in done.stderr
     elif words:
         assert last_line(done.stdout)["status"] == "complete"
+
+
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="the system has no full disk to write to")  # noqa: PTH110
+@pytest.mark.parametrize(
+    "words",
+    [
+        ["query", "select 1"],
+        ["query", "select 1", "--json"],
+        ["bulk", "status"],
+        ["bulk", "status", "--json"],
+    ],
+)
+def test_of_a_command_that_only_shows_a_lost_answer_is_an_error(words, tmp_path):
+    with duckdb.connect(str(tmp_path / "paystack_sandbox.duckdb")) as copy:
+        copy.execute(
+            "create schema paystack; create table paystack.customers as select 1 as id, now() as created_at"
+        )
+    with open("/dev/full", "w") as full:  # noqa: PTH123
+        done = subprocess.run(
+            [sys.executable, "-m", "paystack_source", *words, "--sandbox"],
+            cwd=tmp_path, check=False, text=True, timeout=PATIENCE, stdout=full, stderr=subprocess.PIPE,
+        )  # fmt: skip
+    assert done.returncode == ExitCode.UNEXPECTED, done.stderr
+    assert "Traceback" not in done.stderr
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGHUP])
