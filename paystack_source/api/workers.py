@@ -1,6 +1,6 @@
-"""Threads that perform jobs side by side: the only pool of the package.
+"""Threads that perform tasks side by side: the only pool of the package.
 
-A job is a request as a rule, and the client keeps the quota. Simulations put a deterministic pool in its place.
+A task is a request as a rule, and the client keeps the quota. Simulations put a deterministic pool in its place.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ FETCH_WIDTH = 32
 
 
 class Workers(Protocol[Task_contra, Result]):
-    """Takes jobs, gives back what became of them, in any order."""
+    """Takes tasks, gives back what became of them, in any order."""
 
     @property
     def busy(self) -> int:
-        """Jobs started and not yet handed back."""
+        """Tasks started and not yet handed back."""
         ...
 
-    def start(self, job: Task_contra, *, width: int) -> None:
-        """Queue a job; at most about `width` are performed at once."""
+    def start(self, task: Task_contra, *, width: int) -> None:
+        """Queue a task; at most about `width` are performed at once."""
         ...
 
     def wait(self) -> list[Result]:
@@ -47,7 +47,7 @@ class Workers(Protocol[Task_contra, Result]):
         ...
 
     def close(self) -> None:
-        """No more jobs."""
+        """No more tasks."""
         ...
 
 
@@ -63,7 +63,7 @@ class ThreadWorkers(Generic[Task, Result]):
         """`while_waiting` is called by `wait` again and again, twice a second, while nothing gets done."""
         self._perform = perform
         self._while_waiting = while_waiting or (lambda: None)
-        self._jobs: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
+        self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
         self._done: queue.SimpleQueue[Result | BaseException] = queue.SimpleQueue()
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
@@ -74,9 +74,9 @@ class ThreadWorkers(Generic[Task, Result]):
     def busy(self) -> int:
         return self._busy
 
-    def start(self, job: Task, *, width: int) -> None:
+    def start(self, task: Task, *, width: int) -> None:
         self._busy += 1
-        self._jobs.put(job)
+        self._tasks.put(task)
         if len(self._threads) < min(width, self._busy):
             thread = threading.Thread(
                 target=self._work, name=f"paystack-worker-{len(self._threads)}", daemon=True
@@ -88,7 +88,7 @@ class ThreadWorkers(Generic[Task, Result]):
         """Everything that is done; waits for at least one.
 
         Raises:
-            Exception: What a job ended with, once all that was done before it was given back.
+            Exception: What a task ended with, once all that was done before it was given back.
             ClosedError: The pool was closed, maybe while this waited.
 
         """
@@ -116,15 +116,15 @@ class ThreadWorkers(Generic[Task, Result]):
             raise ClosedError("The work was stopped")
 
     def close(self) -> None:
-        """Begin no more jobs. Those under way end by themselves, and nobody gets what became of them."""
+        """Begin no more tasks. Those under way end by themselves, and nobody gets what became of them."""
         self._closed = True
         for _ in self._threads:
-            self._jobs.put(None)
+            self._tasks.put(None)
 
     def _work(self) -> None:
-        while (job := self._jobs.get()) is not None and not self._closed:
+        while (task := self._tasks.get()) is not None and not self._closed:
             try:
-                self._done.put(self._perform(job))
+                self._done.put(self._perform(task))
             except BaseException as error:  # noqa: BLE001  # handed to whoever waits
                 self._done.put(error)
 
