@@ -175,6 +175,14 @@ class Progress:
             )
         )
 
+    def begin(self, description: str, *, total: int) -> None:
+        """The next step of the job, counted and timed anew; the last one is shown as it stands."""
+        with self._lock:
+            if self._view:
+                self._view.show(self._now, urgent=True)
+            self._started = self._clock()
+        self._change(lambda now: ProgressState(description, now.unit, total=total), urgent=True)
+
     def quota(self, use: tuple[int, int] | None) -> None:
         """Requests used of those allowed in the present window; None where nothing limits them."""
         self._change(lambda now: replace(now, quota=use))

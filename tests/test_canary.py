@@ -115,7 +115,9 @@ def test_a_key_rests_nowhere_after_reading_well_or_badly(workplace, sandbox):
         for customer in list(api.customers_truth())
         for code in api.authorizations(customer["customer_code"])
     ]
-    assert workplace.run(api.url, "customers.py", "--details", "--json").returncode == 0
+    done = workplace.run(api.url, "customers.py", "--details", "--json")
+    assert done.returncode == 0
+    assert "Fetching details: 0 of " in done.stderr
     assert workplace.run(api.url, "query.py").returncode == 0
 
     api.configure(secret_keys=())

@@ -111,6 +111,12 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             progress.advance(rows)
             progress.quota(client.quota_use("list"))
 
+        def fetched(done: int, total: int) -> None:
+            if not done:
+                progress.begin("Fetching details", total=total)
+            progress.update(done=done)
+            progress.quota(client.quota_use("fetch"))
+
         pipeline = open_pipeline(chosen["destination"], chosen["dataset"])
         report = copy_customers(
             pipeline,
@@ -125,6 +131,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             allow_incomplete=True,  # the closing table says so, and the exit code
             on_rows=read,
             on_total=lambda total: progress.update(total=total),
+            on_details=fetched,
         )
     view = chosen["account_name"] and with_all_accounts(terminal, pipeline, chosen["account_name"])
     code = ExitCode.OK if report.complete else ExitCode.UNPROVEN

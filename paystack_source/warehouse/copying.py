@@ -16,7 +16,7 @@ import pyarrow as pa
 from dlt.common import logger
 
 from paystack_source.api.checks import MOST_PER_PAGE
-from paystack_source.customer import CUSTOMERS as CUSTOMERS_TABLE
+from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import whose
 from paystack_source.extract.events import Checkpoint, Rows
@@ -28,7 +28,6 @@ from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.destinations import MERGED, apply_destination_hints, merged, rows_to_load
 from paystack_source.warehouse.dlt_quirks import (
-    CUSTOMERS,
     TABLE_NOTED,
     active_pipeline,
     current_load,
@@ -39,7 +38,7 @@ from paystack_source.warehouse.dlt_quirks import (
     table_of,
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
-from paystack_source.warehouse.history import HISTORY_TABLE, history_resource, note_history
+from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import CountsOnly, Warehouse
@@ -64,7 +63,7 @@ BATCH_ROWS = 30_000
 BATCH_BYTES = 16_000_000
 """Or so many bytes of them, where they are large."""
 
-CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS_TABLE.hints
+CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS.hints
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
 
 
@@ -130,7 +129,7 @@ class Copying:
         self.done = False
         self.failure: BaseException | None = None
         self.rows_loaded = 0
-        self.schema_name, self.table = SCHEMA_NAME, CUSTOMERS
+        self.schema_name, self.table = SCHEMA_NAME, CUSTOMERS.name
         self.entries: list[Entry] = []
         self._new_entries: list[Entry] = []
         self.extraction: Extraction | None = None
@@ -148,8 +147,8 @@ class Copying:
         """The customers that the next load stores; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
-        resource = current_resource(CUSTOMERS)
-        self.table = CUSTOMERS if resource is None else table_of(resource)
+        resource = current_resource(CUSTOMERS.name)
+        self.table = CUSTOMERS.name if resource is None else table_of(resource)
         extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch(one_page_each=is_limited("customers"))
@@ -162,9 +161,7 @@ class Copying:
                     self._tell(event.table.num_rows, extraction.tally.api_total)
                     if batch.full:
                         yield from batch.tables()
-                        self._remember(
-                            state, extraction
-                        )  # dlt may stop at any yield, and commits both together
+                        self._remember(state, extraction)  # dlt may stop at any yield
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
@@ -243,7 +240,7 @@ class Copying:
             self.extraction.loaded()
             return self.extraction, self._events
         everything = self.full_refresh or is_being_replaced("customers")
-        renamed = state.get(TABLE_NOTED, CUSTOMERS) != self.table
+        renamed = state.get(TABLE_NOTED, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
         held: HeldCustomers = Warehouse(pipeline, self.table) if pipeline else CountsOnly(coverage)
@@ -264,7 +261,7 @@ class Copying:
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
         state.pop(TABLE_NOTED, None)
-        if self.table != CUSTOMERS:
+        if self.table != CUSTOMERS.name:
             state[TABLE_NOTED] = self.table
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
@@ -325,7 +322,7 @@ def resources(
             if pipeline:
                 with dlts_context_is_ours():
                     require_prepared(pipeline)
-            apply_destination_hints(CUSTOMERS_TABLE, LEDGER, HISTORY_TABLE)
+            apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
             with start() as copying, copying.waits.shown():
                 if pipeline:
                     _require_only_one(pipeline, copying)

@@ -22,9 +22,9 @@ import pyarrow.compute as pc
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.typing import TColumnSchema
 
+from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
-    CUSTOMERS,
     active_pipeline,
     current_load,
     dlts_context_is_ours,
@@ -106,7 +106,7 @@ def apply_destination_hints(*tables: Table) -> None:
                 "paystack_source(history=True).",
             )
         table = table_of(resource)
-        if table != name != CUSTOMERS:
+        if table != name != CUSTOMERS.name:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
             )

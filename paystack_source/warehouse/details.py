@@ -67,7 +67,7 @@ def fetch_details(
     *,
     budget: int = DETAILS_BUDGET,
     include: Collection[str] = (),
-    on_rows: Callable[[int], None] | None = None,
+    on_details: Callable[[int, int], None] | None = None,
 ) -> DetailsReport:
     """Fetch and load the details of customers that are new or changed.
 
@@ -76,21 +76,25 @@ def fetch_details(
         client: Where from; the quota is kept by it.
         budget: Requests at most.
         include: Keys to keep in clear that `paystack_source.extract.secrets` leaves out or masks.
-        on_rows: Told how many were just fetched.
+        on_details: Told how many were fetched, and how many will be; first with 0.
 
     Raises:
-        PaystackError: A fetch failed for good; what was fetched before is loaded, batch by batch.
+        PaystackError: A fetch failed for good; what was fetched before is loaded.
 
     """
     due, waiting = _due(pipeline, budget)
-    failed = 0
+    failed, tell = 0, on_details or (lambda _done, _total: None)
+    tell(0, len(due))
     for start in range(0, len(due), BATCH):
-        batch = due[start : start + BATCH]
-        answers = list(fetch_customers(client, batch))
+        answers: list[Fetched] = []
+        try:
+            for answer in fetch_customers(client, due[start : start + BATCH]):
+                answers.append(answer)
+                tell(start + len(answers), len(due))
+        finally:  # also of what was stopped: each answer cost a request
+            if answers:
+                pipeline.run(details_source(answers, include=include))
         failed += sum(answer.failure is not None for answer in answers)
-        pipeline.run(details_source(answers, include=include))
-        if on_rows:
-            on_rows(len(batch))
     return DetailsReport(len(due) - failed, waiting, failed)
 
 

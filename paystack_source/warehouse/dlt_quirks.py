@@ -27,6 +27,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.extract.exceptions import CurrentSourceNotAvailable
 from dlt.pipeline import trace
 
+from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -36,9 +37,6 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
-
-CUSTOMERS = "customers"
-"""The resource. Its table has this name too, unless a hint gives it another one."""
 
 TABLE_NOTED = "table"
 """Where the state of the resource has the other name."""
@@ -102,12 +100,12 @@ def table_of(resource: DltResource) -> str:
 
 def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
     """The table of the resource `customers`: of the load that is being extracted, or else of the last one."""
-    resource = current_resource(CUSTOMERS) if schema_name is None else None
+    resource = current_resource(CUSTOMERS.name) if schema_name is None else None
     if resource is not None:
         return table_of(resource)
     sources = pipeline.state.get("sources", {})
     resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
-    return str(resources.get(CUSTOMERS, {}).get(TABLE_NOTED, CUSTOMERS))
+    return str(resources.get(CUSTOMERS.name, {}).get(TABLE_NOTED, CUSTOMERS.name))
 
 
 def is_limited(name: str) -> bool:

@@ -33,10 +33,8 @@ if TYPE_CHECKING:
 
     from paystack_source.warehouse.queries import SqlNames
 
-HISTORY = "customers_history"
-
-HISTORY_TABLE = Table(
-    HISTORY,
+HISTORY = Table(
+    "customers_history",
     "Every version of a customer that was seen: one row each, with the time from and to which it was seen.",
     ("id", "_valid_from"),
     (
@@ -72,7 +70,7 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
     `schema_name` is the source's name, which `clone` changes; `columns` are the hints of the copy.
     """
     customers = Warehouse(pipeline, customers_table(pipeline, schema_name))
-    history = Warehouse(pipeline, HISTORY)
+    history = Warehouse(pipeline, HISTORY.name)
     if not customers.exists() or (history.exists() and not _is_behind(pipeline, schema_name)):
         return
 
@@ -81,7 +79,7 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
     @dlt.resource(**_hints(columns))
     def versions_of_the_copy() -> Iterator[pa.Table]:
         nonlocal complete
-        apply_destination_hints(HISTORY_TABLE)
+        apply_destination_hints(HISTORY)
         size = 0
         for versions in map(rows_to_load, lacking):
             size += versions.nbytes
@@ -101,10 +99,10 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
 
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
     """The history, and the copy where it holds versions that the history lacks."""
-    history = Warehouse(pipeline, HISTORY)
+    history = Warehouse(pipeline, HISTORY.name)
     behind = (
         _is_behind(pipeline, dlt.current.source_schema().name)
-        and not is_being_replaced(HISTORY)
+        and not is_being_replaced(HISTORY.name)
         and not is_being_replaced("customers")
     )
     return history, Warehouse(pipeline) if behind else None
@@ -126,7 +124,7 @@ def _is_behind(pipeline: dlt.Pipeline, schema_name: str) -> bool:
 
 def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
     given = {name: hints for name, hints in columns.items() if name != "_changed_at"}
-    hints = merged(HISTORY_TABLE)
+    hints = merged(HISTORY)
     return {**hints, "columns": {**given, **hints["columns"]}}
 
 
@@ -190,7 +188,7 @@ def _open_versions(
     history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ("id", "_fingerprint")
 ) -> pa.Table:
     """These columns, all if none are named, of the newest versions that are held."""
-    if is_being_replaced(HISTORY):
+    if is_being_replaced(HISTORY.name):
         return _NONE
     found = history.arrow(
         lambda sql: (

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 
 from dlt.common import logger
 
+from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
-    CUSTOMERS,
     add_schema,
     customers_table,
     delete_loaded_files,
@@ -68,7 +68,7 @@ def restore_schema(pipeline: Pipeline) -> None:
 def complete_histories(pipeline: Pipeline, *, begin: bool = False) -> None:
     """Give each history the versions that it lacks, and, with `begin`, a history to a copy that has none."""
     for schema in our_schemas(pipeline):
-        if begin or HISTORY in schema.tables:
+        if begin or HISTORY.name in schema.tables:
             complete_history(pipeline, schema.name, hints_of(schema, customers_table(pipeline, schema.name)))
 
 
@@ -102,7 +102,7 @@ def is_ours(schema: Schema) -> bool:
     return any(
         "_last_seen_at" in table["columns"]
         for name, table in schema.tables.items()
-        if table.get("resource", name) == CUSTOMERS
+        if table.get("resource", name) == CUSTOMERS.name
     )
 
 

@@ -14,6 +14,8 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
+from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
+from paystack_source.extract.ledger import LEDGER
 from paystack_source.tables import Table
 from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
@@ -26,7 +28,7 @@ from paystack_source.warehouse.destinations import (
     table_layout,
 )
 from paystack_source.warehouse.dlt_quirks import customers_table
-from paystack_source.warehouse.history import HISTORY, HISTORY_TABLE, history_resource
+from paystack_source.warehouse.history import HISTORY, history_resource
 from paystack_source.warehouse.lake import newest_per_key
 from paystack_source.warehouse.scratch import scratch_database
 
@@ -38,7 +40,7 @@ if TYPE_CHECKING:
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.pipeline.pipeline import Pipeline
 
-MERGED_BESIDE = ("ledger", HISTORY, "customer_details", "customer_authorizations")
+MERGED_BESIDE = (LEDGER.name, HISTORY.name, DETAILS.name, AUTHORIZATIONS.name)
 AT_ONCE = 50_000
 """Keys that are repaired by one load."""
 _FEW = 1_000
@@ -77,7 +79,7 @@ def _load_lost(pipeline: Pipeline, schema: Schema) -> None:
     lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
     for some in batches(lost, AT_ONCE):
         table = customers_table(pipeline, schema.name)
-        _load(pipeline, schema, table, ["id"], list(some), history=HISTORY in schema.tables)
+        _load(pipeline, schema, table, ["id"], list(some), history=HISTORY.name in schema.tables)
 
 
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
@@ -151,7 +153,7 @@ def _load(  # noqa: PLR0913
 
     @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
-        apply_destination_hints(Table(resource, "", tuple(keys), ()), HISTORY_TABLE)
+        apply_destination_hints(Table(resource, "", tuple(keys), ()), HISTORY)
         for start in range(0, len(wrong), _FEW):
             held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
             yield rows_to_load(_newest(_without_load(held), keys))

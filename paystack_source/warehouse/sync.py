@@ -13,6 +13,7 @@ ended, since rows and the memory of what is proven are committed together. `Plai
 from __future__ import annotations
 
 import contextlib
+import functools
 import time
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
@@ -184,6 +185,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     limits: Limits | None = None,
     on_rows: Callable[[int], None] | None = None,
     on_total: Callable[[int], None] | None = None,
+    on_details: Callable[[int, int], None] | None = None,
     run_id: str | None = None,
 ) -> CopyReport:
     """Bring the copy in the pipeline's dataset up to date, and prove that it is complete.
@@ -191,14 +193,12 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         pipeline = dlt.pipeline("paystack_customers", destination="postgres", dataset_name="paystack")
         print(copy_customers(pipeline).as_json())
 
-    The tables are those of `paystack_source()`. The rows come in several loads, each of them a checkpoint: it also
-    stores what is proven, and the next run goes on from there. The command `customers` does just this.
+    The tables are those of `paystack_source()`. Each load is a checkpoint. The command `customers` does just this.
 
     Args:
         pipeline: Where to: a dlt pipeline with a destination and a dataset.
         client: Where from. Without one, key and settings are found as by `paystack_source()`.
-        start: Only customers created at or after this time; ISO 8601 or datetime, UTC if it has no zone.
-        end: Only customers created before this time.
+        start, end: Only customers created from then on, and before then; ISO 8601 or datetime, UTC if it has no zone.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
@@ -208,6 +208,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         account: The number of the integration that every customer held has to be of.
         limits: Where a load ends.
         on_rows, on_total: Are told how many customers were just read, and how many there are.
+        on_details: Is told of how many the details were fetched, and of how many they will be; first with 0.
         run_id: Names the run in the ledger and the report; without one it is made up.
 
     Raises:
@@ -218,7 +219,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
-    waits = Waits()
+    waits, budget = Waits(), DETAILS_BUDGET if details is True else details
     with retry_is_useless(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
@@ -232,7 +233,8 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             on_total=on_total,
             run_id=run_id,
         )
-        report = _run(pipeline, copying, history=history, details=details, include=include)
+        fetch = functools.partial(fetch_details, budget=budget, include=include, on_details=on_details)
+        report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
     if not allow_incomplete:
         report.require_complete()
     return report
@@ -252,7 +254,7 @@ def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManage
 
 
 def _run(
-    pipeline: Pipeline, copying: Copying, *, history: bool, details: int | bool, include: Collection[str]
+    pipeline: Pipeline, copying: Copying, *, history: bool, fetch: Callable[..., DetailsReport] | None
 ) -> CopyReport:
     """The steps of a run, under its locks."""
     client, began = copying.client, time.monotonic()
@@ -265,9 +267,8 @@ def _run(
         complete_histories(pipeline, begin=history)
         _load(pipeline, run, copying, history=history)
         report = close(pipeline, copying)
-        if details:
-            budget = DETAILS_BUDGET if details is True else details
-            report.details = fetch_details(pipeline, client, budget=budget, include=include)
+        if fetch:
+            report.details = fetch(pipeline, client)
         write_comments(pipeline, our_schemas(pipeline))
     return replace(
         report,

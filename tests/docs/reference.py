@@ -10,7 +10,7 @@ from paystack_source.customer import CUSTOMERS
 from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
 from paystack_source.extract.ledger import LEDGER
 from paystack_source.tables import LOAD_ID, WRITE_BACK_ROWS, WRITE_BACK_RUNS
-from paystack_source.warehouse.history import HISTORY_TABLE
+from paystack_source.warehouse.history import HISTORY
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "commands.md"
@@ -32,7 +32,7 @@ paystack-source completion fish | source          # ~/.config/fish/config.fish
 """
 
 TABLES_PAGE = ROOT / "docs" / "tables.md"
-TABLES = (CUSTOMERS, LEDGER, HISTORY_TABLE, DETAILS, AUTHORIZATIONS, WRITE_BACK_ROWS, WRITE_BACK_RUNS)
+TABLES = (CUSTOMERS, LEDGER, HISTORY, DETAILS, AUTHORIZATIONS, WRITE_BACK_ROWS, WRITE_BACK_RUNS)
 TABLES_INTRO = """# Tables and columns
 
 Written from the code by `python -m tests.docs.reference`; tests fail when it is out of step with the code, or with what a run

@@ -149,6 +149,22 @@ def test_details_are_bounded_and_only_for_new_or_changed_customers(pipeline, ser
     assert (report.details.fetched, report.details.waiting) == (1, 0)
 
 
+def test_what_was_fetched_before_a_stop_is_loaded_and_told_meanwhile(pipeline, server):
+    copy(pipeline, server)
+    told = []
+
+    def stop(done, total):
+        told.append((done, total))
+        if done == 10:
+            raise KeyboardInterrupt
+
+    with pytest.raises(KeyboardInterrupt):
+        fetch_details(pipeline, client(server), budget=200, on_details=stop)
+    assert told == [(done, 200) for done in range(11)]
+    assert ask(pipeline, "select count(*) from paystack.customer_details") == [(10,)]
+    assert fetch_details(pipeline, client(server), budget=1000) == (310, 0, 0)
+
+
 def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once_it_is_known(
     pipeline, server
 ):
