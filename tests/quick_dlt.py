@@ -2,8 +2,8 @@
 
 dlt looks up each setting anew for each step of a load: functions that depend on their arguments alone are called with
 the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
-looked up once, not once for each of its possible places. A stored schema is checked once. dlt also looks once a second
-whether the steps of a lake table are done.
+looked up once, not once for each of its possible places. A stored schema is checked once, and made anew only when its
+file was written anew. dlt also looks once a second whether the steps of a lake table are done.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ import functools
 import gc
 import os
 import sys
+import types
 from collections.abc import Callable
 from typing import Any, get_type_hints
 
@@ -21,9 +22,13 @@ from dlt.common import validation
 from dlt.common.configuration import resolve
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
+from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.destination import Destination
 from dlt.common.normalizers.json import relational
+from dlt.common.schema import schema as schemas
 from dlt.common.schema import utils
+from dlt.common.storages.live_schema_storage import LiveSchemaStorage
+from dlt.extract import extract
 from dlt.load import Load
 
 OF_THEIR_ARGUMENTS_ALONE = (
@@ -88,6 +93,38 @@ def capable_as_before(tell: Callable[..., Any]) -> Callable[..., Any]:
     return asked
 
 
+def unless_it_is_known(load: Callable[..., Any]) -> Callable[..., Any]:
+    """The schema of a pipeline, which is not made anew while file and schema are those of the last time."""
+
+    def asked(self: Any, name: str) -> Any:
+        live, read = self.live_schemas.get(name), vars(self).setdefault("read", {})
+        file = self._file_name_in_store(name, "json")
+        stored = self.storage.load(file) if self.storage.has_file(file) else None
+        if live is not None and stored is not None and not self.config.import_schema_path:
+            version = live.version_hash
+            if version == live.stored_version_hash and read.get(name) == (stored, version):
+                return live
+        loaded = load(self, name)
+        read[name] = (stored, loaded.version_hash)
+        return loaded
+
+    return asked
+
+
+def by_its_spelling(function: Callable[..., Any]) -> Callable[..., Any]:
+    """The function, which remembers its answers to arguments that are not hashable, but small."""
+    known: dict[str, Any] = {}
+
+    @functools.wraps(function)
+    def asked(*args: Any, **kwargs: Any) -> Any:
+        spelled = repr((args, kwargs))
+        if spelled not in known:
+            known[spelled] = function(*args, **kwargs)
+        return known[spelled]
+
+    return asked
+
+
 @functools.cache
 def last_parts(variables: frozenset[bytes]) -> set[str]:
     """The keys of settings that environment variables end with."""
@@ -108,6 +145,10 @@ def make_quick() -> None:
             function = vars(module).get(name)
             if function is not None:
                 setattr(module, name, known.setdefault(function, remembering(function)))
+    fields = functools.cache(lambda spec: tuple(iterate(object.__new__(spec))))
+    iterate = BaseConfiguration.__iter__
+    BaseConfiguration.__iter__ = lambda self: iter(fields(type(self)))
+    BaseConfiguration.__len__ = lambda self: len(fields(type(self)))
     for provider in (EnvironProvider, BaseDocProvider):
         provider.get_key_name = staticmethod(remembering(provider.get_key_name))
     hints = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
@@ -122,6 +163,9 @@ def make_quick() -> None:
             checked.add(schema["version_hash"])
 
     utils.validate_stored_schema = check_once
+    LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
+    schemas.validate_dict = by_its_spelling(schemas.validate_dict)
+    extract.yaml = types.SimpleNamespace(dump=by_its_spelling(extract.yaml.dump))
     for_each, fit = relational.DataItemNormalizer._validate_normalizer_config, set()
 
     def fit_once(schema: Any, config: Any) -> None:
