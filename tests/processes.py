@@ -2,8 +2,8 @@
 
 Importing dlt, pandas and DuckDB takes most of a short command's time. So one process per test worker has imported all of
 it, and forks a fresh child for each command. The child has the working folder, the environment, the arguments and the
-streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c` and our own modules
-are run so; all else is run by the interpreter itself. Not for tests of SIGKILL: it reaches the caller alone.
+streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c`, our own modules and
+the kernels of notebooks are run so; all else is run by the interpreter itself. Not for tests of SIGKILL: it reaches the caller alone.
 
 `tests/test_wheel.py` starts commands without this, as a user does.
 """
@@ -32,7 +32,7 @@ from pathlib import Path
 from typing import Any
 
 ROOT = Path(__file__).resolve().parent.parent
-MODULES = ("paystack_source", "tests.")
+MODULES = ("paystack_source", "tests.", "ipykernel_launcher")
 
 IMPORTED = (
     "certifi",

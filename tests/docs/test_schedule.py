@@ -6,7 +6,6 @@ import os
 import re
 import shutil
 import subprocess
-import sys
 import threading
 from datetime import datetime
 
@@ -14,6 +13,7 @@ import duckdb
 import pytest
 
 from tests.docs.markdown import ROOT, blocks
+from tests.processes import python as interpreter
 
 PAGE = ROOT / "docs" / "howto" / "schedule.md"
 SCRIPTS = dict(
@@ -52,7 +52,7 @@ def folder(tmp_path):
     """`/srv/paystack-source`, with the scripts of the page."""
     (tmp_path / ".venv" / "bin").mkdir(parents=True)
     python = tmp_path / ".venv" / "bin" / "python"
-    python.write_text(f'#!/bin/sh\nexec "{sys.executable}" "$@"\n')
+    python.write_text(f'#!/bin/sh\nexec "{interpreter()}" "$@"\n')
     python.chmod(0o755)
     (tmp_path / "pipelines").symlink_to(ROOT / "pipelines")
     for name, text in SCRIPTS.items():

@@ -27,6 +27,10 @@ ROOT = Path(__file__).parents[2]
 NOTEBOOKS = ROOT / "notebooks"
 
 KEEP_FIGURES = """
+import sys as _sys
+_sys.executable = _PYTHON  # for what the notebook starts
+import pandas as _pd
+_pd.set_option("display.max_columns", 20)  # as in a notebook: pandas was here before there was one
 import matplotlib.pyplot as _plt
 _figures, _subplots = [], _plt.subplots
 def _keep(*args, **kwargs):
@@ -40,7 +44,6 @@ WRITE_DOWN = """
 import json as _json, resource as _resource
 import matplotlib as _mpl, pandas as _pd
 from matplotlib.colors import to_hex as _hex
-from tests.processes import python  # noqa: E402
 
 def _chart(figure, axes):
     if axes is figure.axes[0]:
@@ -165,7 +168,7 @@ def _run(run, path, environment):
         if cell.cell_type == "code":
             cell.outputs, cell.execution_count = [], None
     cells = notebook.cells
-    cells.insert(0, nbformat.v4.new_code_cell(KEEP_FIGURES))
+    cells.insert(0, nbformat.v4.new_code_cell(f"_PYTHON = {python()!r}\n{KEEP_FIGURES}"))
     cells.append(nbformat.v4.new_code_cell(f"_WHERE = {str(run / 'written.json')!r}\n{WRITE_DOWN}"))
     client = NotebookClient(
         notebook,
@@ -175,6 +178,7 @@ def _run(run, path, environment):
         resources={"metadata": {"path": str(NOTEBOOKS)}},
         config=Config(KernelManager={"transport": "ipc", "ip": f"{own['TMPDIR']}/k"}),
     )
+    client.create_kernel_manager().kernel_spec.argv[0] = python()
     client.execute(env=os.environ | own | environment | {"PAYSTACK_SANDBOX_CUSTOMERS": "600"})
     notebook.cells = cells[1:-1]
     nbformat.write(notebook, run / "done.ipynb")
