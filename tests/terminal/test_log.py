@@ -6,6 +6,7 @@ from datetime import UTC, datetime, timedelta
 import pytest
 
 from paystack_source.__main__ import commands
+from paystack_source.api.transport import RetryPolicy
 from paystack_source.cli.terminal import run
 
 ALWAYS = {"time", "level", "run_id", "dataset", "destination", "message"}
@@ -59,6 +60,7 @@ def test_a_copy_says_when_what_and_where(said):
     ],
 )
 def test_an_error_says_when_what_and_where(said, monkeypatch, words, kind):
+    monkeypatch.setattr("paystack_source.api.client.RetryPolicy", lambda: RetryPolicy(attempts=1))
     monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_" + "a" * 40)
     code, lines, result = said("customers", "--dataset", "ng", *words)
