@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import importlib.util
 import json
+import shutil
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -14,7 +15,9 @@ import pytest
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import open_table
 from paystack_source.cli.terminal import run
+from paystack_source.sandbox import Sandbox
 
+COPY, STATE = "paystack_customers.duckdb", "sandbox.sqlite"
 ROOT = Path(__file__).parents[2]
 
 
@@ -78,6 +81,10 @@ class Desk:
         """Customers with risk action default, and some that do not exist."""
         for customer in self.customers(number):
             self.api.edit_customer(customer["customer_code"], risk_action="default")
+        return self.listed(number, extra=extra, name=name)
+
+    def listed(self, number: int, *, extra: int = 0, name: str = "customers.csv") -> Path:
+        """Customers as they are, and some that do not exist."""
         rows = [{"customer_code": c["customer_code"], "note": "+234 kept"} for c in self.customers(number)]
         rows += [{"customer_code": f"CUS_nosuchone{n}", "note": "=1+1"} for n in range(extra)]
         return self.csv(name, rows)
@@ -93,16 +100,60 @@ class Desk:
     def client(self, **options: Any) -> PaystackClient:
         return PaystackClient(self.api.secret_key, base_url=self.api.url, quota=0, **options)
 
+    def take_copy(self, kept: Path) -> None:
+        """The copy and dlt's folder that were made at another desk, as if they had been made here."""
+        shutil.copy(kept / COPY, self.folder)
+        shutil.copytree(kept / "dlt", self.folder / "dlt", ignore=shutil.ignore_patterns("trace.pickle"))
+        for path in (self.folder / "dlt").rglob("*"):
+            if path.is_file() and str(kept) in (text := path.read_text(encoding="utf-8")):
+                path.write_text(text.replace(str(kept), str(self.folder)), encoding="utf-8")
+
+
+def sit_down(folder: Path, api: Sandbox, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The settings and the working folder of an operator."""
+    monkeypatch.chdir(folder)
+    for name in ("PAYSTACK_SECRET_KEY", "DESTINATION__DUCKDB__CREDENTIALS"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", api.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", api.url)
+    monkeypatch.setenv("SOURCES__PAYSTACK__QUOTA", "0")
+
 
 @pytest.fixture
 def desk(tmp_path, monkeypatch, sandbox, capsys):
     """The operator at work: 60 customers, no quota."""
     api = sandbox(customers=60)
-    monkeypatch.chdir(tmp_path)
-    for name in ("PAYSTACK_SECRET_KEY", "DESTINATION__DUCKDB__CREDENTIALS"):
-        monkeypatch.delenv(name, raising=False)
-    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
-    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", api.secret_key)
-    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", api.url)
-    monkeypatch.setenv("SOURCES__PAYSTACK__QUOTA", "0")
+    sit_down(tmp_path, api, monkeypatch)
     return Desk(tmp_path, api, capsys, load_script("bulk"))
+
+
+@pytest.fixture(scope="session")
+def kept(tmp_path_factory):
+    """A desk's folder after its first copy, and the state of its sandbox, where the first 20 are neither allowed nor denied.
+
+    To be taken again and again: a copy takes half a second.
+    """
+    folder = tmp_path_factory.mktemp("kept")
+    with pytest.MonkeyPatch.context() as patch, Sandbox(60, limit=0, state=folder / STATE) as api:
+        patch.setenv("XDG_STATE_HOME", str(folder / "state"))
+        sit_down(folder, api, patch)
+        Desk(folder, api, None, None).risk_file(20)
+        assert run(load_script("customers").main, ["--quiet"]) == 0
+    return folder
+
+
+@pytest.fixture
+def seated(tmp_path, monkeypatch, sandbox, capsys, kept):
+    """A desk before the customers of `kept`, without their copy."""
+    shutil.copy(kept / STATE, tmp_path.parent / f"{tmp_path.name}.sqlite")
+    api = sandbox(state=tmp_path.parent / f"{tmp_path.name}.sqlite")
+    sit_down(tmp_path, api, monkeypatch)
+    return Desk(tmp_path, api, capsys, load_script("bulk"))
+
+
+@pytest.fixture
+def copied(seated, kept):
+    """A desk with a copy of its customers."""
+    seated.take_copy(kept)
+    return seated

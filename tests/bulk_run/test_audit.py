@@ -32,18 +32,9 @@ def ask(desk, sql, *values):
         return connection.execute(sql, list(values)).fetchall()
 
 
-@pytest.fixture
-def copied(desk, monkeypatch):
-    """A desk with a copy of the customers."""
-    monkeypatch.delenv("RUNTIME__LOG_LEVEL", raising=False)
-    assert run(load_script("customers").main, ["--quiet"]) == 0
-    return desk
-
-
 def test_who_did_what_to_whom_is_one_query_and_the_copy_is_up_to_date(copied):
-    path = copied.risk_file(10)
+    path = copied.listed(10)
     codes = [c["customer_code"] for c in copied.customers(10)]
-    assert run(load_script("customers").main, ["--quiet", "--refresh-budget", "600"]) == 0
     denied = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
     assert (denied.code, denied.json.get("applied")) == (0, 10), denied.err
     assert not denied.json["warnings"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -18,21 +19,32 @@ ROWS = 20
 
 
 @pytest.fixture
-def extract(desk, monkeypatch):
-    """Makes or updates a copy; a plan of all `ROWS` reads no customer live unless the copy is not believed."""
+def desk(seated):
+    return seated
+
+
+@pytest.fixture
+def extract(desk, kept, monkeypatch):
+    """Makes or updates a copy; a plan of all `ROWS` reads no customer live unless the copy is not believed.
+
+    The first copy of customers who are as they were is the one that was kept.
+    """
     monkeypatch.setitem(settings.QUOTA_BY_MODE, "test", 5)
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
-    desk.path = desk.risk_file(ROWS)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "paystack_customers.duckdb"))
+    desk.path = desk.listed(ROWS)
     main = load_script("customers").main
 
     def copy(*more):
-        assert run(main, ["--quiet", "--refresh-budget", "600", *more]) == 0
+        if not more and not Path(os.environ["DLT_DATA_DIR"]).exists():
+            desk.take_copy(kept)
+        else:
+            assert run(main, ["--quiet", "--refresh-budget", "600", *more]) == 0
 
     return copy
 
 
 def ask(desk, sql):
-    with duckdb.connect(str(desk.folder / "copy.duckdb"), read_only=True) as connection:
+    with duckdb.connect(str(desk.folder / "paystack_customers.duckdb"), read_only=True) as connection:
         return connection.execute(sql).fetchall()
 
 
@@ -138,11 +150,11 @@ def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_
     )
     before = ask(desk, rows)
     assert len(before) == ROWS
-    Path("copy.duckdb").unlink()
+    Path("paystack_customers.duckdb").unlink()
     assert desk.bulk("status", "--load", copy=True).code == 0
     assert ask(desk, rows) == before
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
-    with duckdb.connect("copy.duckdb") as connection:
+    with duckdb.connect("paystack_customers.duckdb") as connection:
         connection.execute("drop schema paystack cascade")
     assert "could not" not in desk.bulk("status", run_id, "--load", copy=True).err
     assert ask(desk, rows) == before
@@ -153,7 +165,7 @@ def test_an_old_run_does_not_overwrite_what_a_new_copy_read_since(desk, extract)
     deny(desk)
     theirs = desk.customers(1)[0]["customer_code"]
     desk.api.edit_customer(theirs, risk_action="allow")  # by somebody else, after the run
-    Path("copy.duckdb").unlink()
+    Path("paystack_customers.duckdb").unlink()
     extract()
     to_send(desk)
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
@@ -217,7 +229,7 @@ def test_an_answer_of_another_shape_is_loaded_like_one_that_is_read(desk, extrac
         odd = {"id": person["id"], "customer_code": person["customer_code"], "phone": 803123, "integration": "1",
                "first_name": ["Ngozi"], "metadata": 5, "createdAt": "no time"}  # fmt: skip
         journal.append([], [(1, odd)])
-    with duckdb.connect(str(desk.folder / "copy.duckdb")) as connection:
+    with duckdb.connect(str(desk.folder / "paystack_customers.duckdb")) as connection:
         connection.execute("drop table paystack.write_back_runs")
         connection.execute("update paystack.customers set _last_seen_at = null")
     said = desk.bulk("status", "--load", copy=True)
@@ -272,7 +284,7 @@ def test_a_helper_records_nothing_in_the_dataset_of_another_account(desk, sandbo
         desk.api.edit_customer(
             customer["customer_code"], integration=7, **({"domain": "live"} if "live" in kind else {})
         )
-    extract()
+    extract("--full-refresh")
     before = ask(desk, "from paystack.customers order by id")
     other = sandbox(customers=3 if "live" in kind else 0)
     with PaystackClient(other.secret_key, base_url=other.url, quota=0) as client:

@@ -147,8 +147,8 @@ def test_an_undo_of_names_that_were_locked_since_says_so(desk):
     assert desk.bulk("undo", renamed.json["run_id"], "--yes").json["rejected"] == 2
 
 
-def test_the_copy_keeps_the_names_that_paystack_kept(desk):
-    assert run(load_script("customers").main, ["--quiet"]) == 0
+def test_the_copy_keeps_the_names_that_paystack_kept(copied):
+    desk = copied
     (code,) = validated(desk)
     said = desk.bulk(
         "run", "update", renames(desk, [code], first_name="Adaobi", phone="0803999"), "--yes", copy=True
