@@ -33,12 +33,9 @@ HELPERS = {
     "deactivate-authorization": bulk_deactivate_authorization,
 }
 CASES = [
-    *(
-        ("risk-action", name)
-        for name in ("customer_code", "code", "Customer Code", "email", "E-Mail", "id", "mixed")
-    ),
+    *(("risk-action", name) for name in ("Customer Code", "E-Mail", "id", "mixed")),
     *(("update", name) for name in ("code", "email", "id", "mixed")),
-    *(("create", name) for name in ("email", "E-Mail")),
+    ("create", "E-Mail"),
     *(("validate", name) for name in ("code", "email", "mixed")),
     *(("deactivate-authorization", name) for name in ("code", "mixed")),
 ]

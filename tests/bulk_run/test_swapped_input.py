@@ -175,11 +175,11 @@ def test_an_input_that_is_saved_over_at_any_open(desk, lists, operation, suffix,
 def test_an_input_or_a_plan_that_is_saved_over_while_the_plan_is_applied(desk, lists, swapped):
     path = desk.folder / "input.csv"
     a, b = (lists.file(which, "validate", ".csv") for which in "AB")
+    path.write_bytes(b)
+    desk.bulk("plan", "validate", path, "--out", "b.plan")
     ended = []
     for number in itertools.count(1):
         lists.reset()
-        path.write_bytes(b)
-        desk.bulk("plan", "validate", path, "--out", "b.plan")
         path.write_bytes(a)
         desk.bulk("plan", "validate", path, "--out", "a.plan")
         plan = desk.folder / "a.plan"

@@ -17,6 +17,7 @@ import pytest
 from paystack_source.cli.terminal import Terminal, clean, options, run
 from paystack_source.errors import ExitCode, UsageError
 from tests.events import PATIENCE
+from tests.processes import python
 
 
 @click.command()
@@ -254,7 +255,7 @@ def test_a_full_disk_under_a_stream_changes_no_outcome(words, stream):
     with open("/dev/full", "w") as full:  # noqa: PTH123
         streams = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, stream: full}
         done = subprocess.run(
-            [sys.executable, "-c", FULL, *words], check=False, text=True, timeout=PATIENCE, **streams
+            [python(), "-c", FULL, *words], check=False, text=True, timeout=PATIENCE, **streams
         )
     assert done.returncode == ExitCode.OK
     if stream == "stdout" and words:
@@ -281,7 +282,7 @@ def test_of_a_command_that_only_shows_a_lost_answer_is_an_error(words, tmp_path)
         )
     with open("/dev/full", "w") as full:  # noqa: PTH123
         done = subprocess.run(
-            [sys.executable, "-m", "paystack_source", *words, "--sandbox"],
+            [python(), "-m", "paystack_source", *words, "--sandbox"],
             cwd=tmp_path, check=False, text=True, timeout=PATIENCE, stdout=full, stderr=subprocess.PIPE,
         )  # fmt: skip
     assert done.returncode == ExitCode.UNEXPECTED, done.stderr
