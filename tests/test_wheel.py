@@ -58,10 +58,10 @@ def test_the_wheel_names_no_address_but_those_of_what_it_works_with(wheel):
     assert sorted(addresses) == ["https://dlthub.com", "https://paystack.com"]
 
 
-@pytest.fixture
-def installed(wheel, tmp_path):
+@pytest.fixture(scope="module")
+def installed(wheel, tmp_path_factory):
     """The Python of an environment with the wheel; the dependencies are lent by the one that runs this test."""
-    environment = tmp_path / "clean"
+    environment = tmp_path_factory.mktemp("installed") / "clean"
     subprocess.run([sys.executable, "-m", "venv", "--without-pip", environment], check=True)
     python = environment / "bin" / "python"
     place = next((environment / "lib").glob("python*")) / "site-packages"
@@ -89,7 +89,7 @@ def test_installed_in_a_clean_environment_every_module_imports_from_there(instal
     assert shown.returncode == 0, shown.stderr
     count, folder = shown.stdout.split(maxsplit=1)
     assert int(count) > 20
-    assert Path(folder.strip()).is_relative_to(tmp_path / "clean")
+    assert Path(folder.strip()).is_relative_to(installed.parents[1])
 
 
 def test_an_installed_package_has_its_commands(installed, tmp_path, monkeypatch):
@@ -105,9 +105,15 @@ def test_an_installed_package_has_its_commands(installed, tmp_path, monkeypatch)
 
     assert command("--version").stdout.startswith("paystack-source, version ")
     listed = command().stdout
-    for name in ("customers", "bulk", "query", "sandbox"):
-        assert f"  {name} " in listed
-        assert command(name, "--help").returncode == 0
+    names = ("customers", "bulk", "query", "sandbox")
+    assert [name for name in names if f"  {name} " not in listed] == []
+    helps = [["paystack-source", name, "--help"] for name in names]
+    each = (
+        f"import sys; from paystack_source.__main__ import main\nfor sys.argv in {helps}:\n    print(main())"
+    )
+    shown = subprocess.run([installed, "-c", each], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert [line for line in shown.stdout.splitlines() if line.isdigit()] == ["0"] * len(names)
+    assert [name for name in names if f"Usage: paystack-source {name} " not in shown.stdout] == []
     copied = command("customers", "--sandbox", "--json")
     assert json.loads(copied.stdout.splitlines()[-1])["warehouse_total"] == 40, copied.stderr
     (line,) = [
