@@ -18,6 +18,7 @@ from collections.abc import Callable
 from typing import Any, get_type_hints
 
 import dlt
+import duckdb
 from dlt.common import validation
 from dlt.common.configuration import resolve
 from dlt.common.configuration.providers.doc import BaseDocProvider
@@ -137,8 +138,19 @@ def names(settings: Any, key: str) -> bool:
     )
 
 
+def alone(connect: Callable[..., Any]) -> Callable[..., Any]:
+    """DuckDB in the caller's thread, unless the caller says how many there are to be."""
+
+    @functools.wraps(connect)
+    def connected(*args: Any, config: Any = None, **more: Any) -> Any:
+        return connect(*args, config={"threads": 1} | (config or {}), **more)
+
+    return connected
+
+
 def make_quick() -> None:
     """Once per process, before the first load."""
+    duckdb.connect = alone(duckdb.connect)
     known: dict[Any, Any] = {}
     for module in [module for name, module in sys.modules.items() if name.startswith(dlt.__name__)]:
         for name in OF_THEIR_ARGUMENTS_ALONE:
