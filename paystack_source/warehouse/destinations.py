@@ -11,6 +11,7 @@ load adds rows, and of the rows of one customer the newest counts.
 
 from __future__ import annotations
 
+import functools
 import importlib.util
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -39,6 +40,7 @@ from paystack_source.warehouse.lake import LakeReader, QueryResult
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from dlt.common.destination import Destination, DestinationCapabilitiesContext
     from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
         TLoaderReplaceStrategy,
@@ -164,7 +166,7 @@ def table_layout(
     destination = pipeline.destination
     if is_lake(pipeline):
         return _layout_of_files(pipeline, table, lake_format)
-    capabilities = destination.capabilities()
+    capabilities = _capabilities(destination)
     strategies = capabilities.supported_merge_strategies or ()
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
     if parquet and destination.destination_type.endswith(".postgres"):
@@ -179,6 +181,12 @@ def table_layout(
         file_format="parquet" if parquet else None,
         every_version=False,
     )
+
+
+@functools.lru_cache(maxsize=8)
+def _capabilities(destination: Destination[Any, Any]) -> DestinationCapabilitiesContext:
+    """What a destination can do. dlt looks up all its settings each time that it is asked."""
+    return destination.capabilities()
 
 
 def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
