@@ -26,6 +26,7 @@ from paystack_source.bulk.console import UnattendedConsole
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
+from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, outcome_cells
@@ -345,7 +346,7 @@ def apply_frame(
     """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
-    table = open_table(source)
+    table = open_table(source, columns=[column.name for column in find_operation(operation).columns])
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))

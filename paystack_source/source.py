@@ -30,6 +30,7 @@ from dlt.common import logger
 from dlt.extract import DltSource
 from dlt.extract.decorators import DltSourceFactoryWrapper
 
+from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.extract.windows import bounds
@@ -131,7 +132,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         _copying,
         connect,
         _scheduled_window if allow_external_schedulers and given is None else lambda: given,
-        refresh_budget=refresh_budget,
+        refresh_budget=count_of("refresh_budget", refresh_budget),
         allow_incomplete=allow_incomplete,
         account=account,
     )

@@ -97,6 +97,13 @@ def _whole(name: str, value: int | str, most: int) -> str:
     raise ConfigError(f"{name} must be a whole number from 1 to {most}", operation="list")
 
 
+def count_of(name: str, value: object) -> int:
+    """A setting that says how many; True and False are none."""
+    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
+        return value
+    raise ConfigError(f"{name} must be a whole number, 0 or more")
+
+
 def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
     """Seconds to connect, and for the answer."""
     pair = tuple(given) if isinstance(given, tuple | list) else (given, given)

@@ -97,7 +97,11 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
     "phone": (*_NUMBERS, *_DATES),
     "digits": _NUMBERS,
     "id": _NUMBERS,
-    "bank_code": (*_NUMBERS, *_HIDDEN),
+    "bank_code": (
+        *_NUMBERS,
+        *_HIDDEN,
+        (r"\s", "holds a space, as the name of a bank does; write the bank's code, such as 058"),
+    ),
     "name": (*_HIDDEN, *_DATES),
     "text": _HIDDEN,
     "email": _NO_EMAIL,

@@ -15,7 +15,7 @@ import dlt
 import pyarrow as pa
 from dlt.common import logger
 
-from paystack_source.api.checks import MOST_PER_PAGE
+from paystack_source.api.checks import MOST_PER_PAGE, count_of
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import whose
@@ -121,7 +121,7 @@ class Copying:
         self.metrics: dict[str, Any] = {}
         self.window = window
         self.run_id = run_id
-        self.refresh_budget = refresh_budget
+        self.refresh_budget = count_of("refresh_budget", refresh_budget)
         self.full_refresh = full_refresh
         self.allow_incomplete = allow_incomplete
         self.account = account

@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Any
 import dlt
 from dlt.common import logger
 
+from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
@@ -219,7 +220,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         PipelineStepFailed: dlt's, around what was raised while it read or loaded.
 
     """
-    waits, budget = Waits(), DETAILS_BUDGET if details is True else details
+    waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
     with retry_is_useless(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,

@@ -213,6 +213,7 @@ IDENTITIES = [
     ({"first_name": "<clear>"}, "first_name"),
     ({"type": "passport"}, "type"),
     ({"bank_code": ""}, "bank_code"),
+    ({"bank_code": "Access Bank"}, "bank_code"),
 ]
 
 
@@ -288,6 +289,12 @@ def test_numbers_that_pandas_wrote_with_a_point_are_refused(tmp_path, operation,
     found = reasons(tmp_path, operation, source)
     assert [name for _, name, _ in found] == columns
     assert all("read the column as text" in reason for _, _, reason in found)
+
+
+@pytest.mark.parametrize("text", ['{"a": 1, "a": 2}', '{"b": [{"a": 1, "a": 1}]}'])
+def test_a_key_that_stands_twice_in_metadata_is_refused(tmp_path, text):
+    ((_, name, reason),) = reasons(tmp_path, "update", [{"customer_code": "CUS_1", "metadata": text}])
+    assert (name, reason) == ("metadata", "has a key twice; leave one of them")
 
 
 PHONES = st.from_regex(r"\+?[0-9]{7,15}", fullmatch=True)

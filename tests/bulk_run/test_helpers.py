@@ -44,6 +44,17 @@ def settings(desk):
     return {"copy": False, "progress": False}
 
 
+INPUT_COLUMNS = {
+    bulk_set_risk_action: ("customer_code", "risk_action"),
+    bulk_update: ("customer_code", "phone"),
+    bulk_create: ("email",),
+    bulk_validate: (
+        *("customer_code", "first_name", "last_name", "country", "bank_code", "account_number", "bvn"),
+    ),
+    bulk_deactivate_authorization: ("authorization_code",),
+}
+
+
 def interrupted(*_args):
     raise KeyboardInterrupt
 
@@ -55,6 +66,19 @@ def frame(desk):
         desk.api.edit_customer(customer["customer_code"], risk_action="default")
     codes = [c["customer_code"] for c in people]
     return pd.DataFrame({"customer_code": codes, "score": [0.5] * 6}, index=list("abcdef"))
+
+
+@pytest.mark.parametrize(
+    "change",
+    [bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, bulk_deactivate_authorization],
+)
+def test_nothing_to_change_is_no_error(desk, settings, change):
+    for nothing in ([], pd.DataFrame(), pa.table({})):
+        assert change(nothing, **settings).summary["rows"] == 0
+    nobody = change(pd.DataFrame(columns=[*INPUT_COLUMNS[change]], dtype=object), **settings)
+    assert (nobody.summary["rows"], desk.api.write_log()) == (0, [])
+    with pytest.raises(ConfigError, match="missing"):
+        change([{}], **settings)
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, frame):

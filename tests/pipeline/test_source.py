@@ -57,6 +57,19 @@ def test_a_source_that_is_run_again_reads_again(pipeline, sandbox):
     assert held(one, "customer_details") == 300
 
 
+@pytest.mark.parametrize("number", ["60", -1, 1.5])
+def test_a_budget_that_is_no_number_is_refused_before_anything_is_read(pipeline, sandbox, number):
+    box = sandbox(5)
+    said = pytest.raises(ConfigError, match="must be a whole number")
+    with PaystackClient(box.secret_key, base_url=box.url) as client:
+        for name in ("refresh_budget", "details"):
+            with said:
+                copy_customers(pipeline, client, **{name: number})
+    with said:
+        paystack_source(box.secret_key, base_url=box.url, refresh_budget=number)
+    assert box.stats.total == 0
+
+
 def test_two_sources_in_one_run_are_refused(pipeline, sandbox):
     server, one = sandbox(customers=300), pipeline()
     with pytest.raises(PipelineStepFailed, match="Two Paystack sources"):

@@ -10,6 +10,7 @@ as a hash under a key that lives as long as the planning (so that duplicates are
 from __future__ import annotations
 
 import hashlib
+import json
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -300,6 +301,8 @@ class Checker:
         for position in np.flatnonzero(rest).tolist():
             try:
                 values[position] = json_text(self._objects.decode(values[position]), ordered=True)
+                if _has_a_key_twice(text[position].as_py()):
+                    self._add([position], column, "has a key twice; leave one of them", text)
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
                 no_object = isinstance(error, msgspec.ValidationError)
                 why = "is JSON, but no object" if no_object else "is not valid JSON"
@@ -386,6 +389,17 @@ class Checker:
                 self._doubts.append((row, line or row, column.name, name, reason, value, raw))
             else:
                 self.problems.append(Problem(line, name, reason, value, row))
+
+
+def _has_a_key_twice(text: str) -> bool:
+    """Whether an object in this JSON does; readers would take one of the two values, each its own."""
+    found = []
+
+    def look(pairs: list[tuple[str, Any]]) -> None:
+        found.append(len({name for name, _ in pairs}) < len(pairs))
+
+    json.loads(text, object_pairs_hook=look)
+    return any(found)
 
 
 def _mask(values: pa.Array) -> Any:

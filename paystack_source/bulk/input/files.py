@@ -70,18 +70,19 @@ class InputTable:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def open_table(
+def open_table(  # noqa: PLR0913  # how each kind of source is read
     source: Any,
     *,
     encoding: str | None = None,
     delimiter: str | None = None,
     sheet: str | None = None,
     keep: bool = True,
+    columns: Sequence[str] = (),
 ) -> InputTable:
     """Opens a path, a snapshot or a frame.
 
     `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
-    copied, because it is read only once.
+    copied, because it is read only once. `columns`: what a frame without columns and rows has, such as an empty list.
 
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
@@ -101,6 +102,8 @@ def open_table(
     _check_size("the frame", *frame.shape)
     if keep:
         frame = _copied(frame)
+    if frame.shape == (0, 0):
+        frame = pa.table({name: pa.array([], pa.string()) for name in columns})
     columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
 
     def read() -> Iterator[Batch]:

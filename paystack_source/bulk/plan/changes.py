@@ -154,7 +154,7 @@ ORDER BY i.row
 def cleared(m: Matching) -> int:
     """How many cells clear a field."""
     cells = " + ".join(f"count(*) FILTER (f_{name} = '')" for name in m.fields)
-    return int(m.one(f"SELECT {cells or 0} FROM input")[0])
+    return int(m.one(f"SELECT {cells} FROM input")[0]) if cells else 0
 
 
 def _key(m: Matching) -> str:
