@@ -17,6 +17,7 @@ from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import NotCompleteError, Unavailable
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
+from paystack_source.warehouse import duckdb_file
 from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
@@ -232,11 +233,12 @@ def test_a_slow_load_ends_with_its_time_not_its_size():
 
 
 @pytest.fixture
-def wordy(sandbox):
-    # 72 MB of metadata: DuckDB merges in memory, and what is enough for short rows is not for these.
+def wordy(sandbox, monkeypatch):
+    # DuckDB merges in memory, and what is enough for short rows is not for these. A third of what a run may use.
+    monkeypatch.setattr(duckdb_file, "MEMORY_LIMIT", 225_000_000)
     server = sandbox(customers=1_200, seed=5)
     for number, row in enumerate(list(server.customers_truth())):
-        server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 10_000})
+        server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 3_000})
     return server
 
 

@@ -84,15 +84,13 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     api.edit_customer(edited["customer_code"], risk_action="deny", metadata={"edited": True})
     second = copy(place, there, api, history=True)
     assert (second.complete, second.rows_new, second.requests) == (True, 3, 2)
-    third = copy(place, there, api)
-    assert (third.complete, third.rows_new, third.requests) == (True, 0, 2)
     before = held(place, there)
     assert before[edited["id"]]["risk_action"] == "default"
 
     # What was edited is found by the rolling re-read, and so is a key that Paystack begins to send.
     api.configure(new_keys=0.1)
-    fourth = copy(place, there, api, budget=60, history=True)
-    assert (fourth.complete, fourth.rows_refreshed) == (True, 263)
+    third = copy(place, there, api, budget=60, history=True)
+    assert (third.complete, third.rows_refreshed) == (True, 263)
     refreshed = held(place, there)
     assert_same(refreshed, truth(api))
     columns = set(next(iter(refreshed.values())))

@@ -1,7 +1,7 @@
 """Interrupted at any step, by any signal, at either door, in any warehouse: the next run goes on by itself.
 
-Here after each kind of job, and at two other steps. With PAYSTACK_EVERY_STEP=1 at all of them, at both doors in turn, and
-after each a run is to end well; that takes minutes.
+Here after each kind of job, and in PostgreSQL at two other steps. With PAYSTACK_EVERY_STEP=1 at all of them, at both doors
+in turn, and after each a run is to end well; that takes minutes.
 """
 
 import os
@@ -28,19 +28,23 @@ NEVER = 1_000_000
 EVERY = "PAYSTACK_EVERY_STEP" in os.environ
 DOORS = ("command", "plain")
 KILL, TERM = signal.SIGKILL, signal.SIGTERM
-STEPS = (
-    [(step, (KILL, TERM)[step // 2 % 2], DOORS[step % 2]) for step in range(1, 160)]
-    if EVERY
-    else [
-        ("_dlt_pipeline_state", KILL, "command"),
-        ("customers", KILL, "plain"),
-        (20, KILL, "command"),
-        ("_dlt_pipeline_state", TERM, "plain"),
-        ("ledger", KILL, "plain"),
-        ("customers", KILL, "command"),
-        (12, KILL, "plain"),
-    ]
-)
+STEPS = [
+    ("_dlt_pipeline_state", TERM, "plain"),
+    ("_dlt_pipeline_state", KILL, "command"),
+    ("customers", KILL, "plain"),
+    ("ledger", KILL, "command"),
+    ("customers", KILL, "command"),
+    (12, KILL, "plain"),
+    (20, KILL, "command"),
+]
+STEPS_OF = {
+    "postgres": STEPS,
+    "duckdb": STEPS[:5],  # its questions are those of PostgreSQL
+    "delta": STEPS[2:5],  # its state is no job
+}
+if EVERY:
+    every = [(step, (KILL, TERM)[step // 2 % 2], DOORS[step % 2]) for step in range(1, 160)]
+    STEPS_OF = dict.fromkeys(STEPS_OF, every)
 
 
 class Runs:
@@ -91,9 +95,9 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, sandbox, warehouse, 
     A state that blocks would block the last one.
     """
     api, place, machine = sandbox(customers=200, seed=5), warehouse(kind), tmp_path / "here"
-    ends = []
+    ends, steps = [], STEPS_OF[kind]
     with runs("command", place, api) as command, runs("plain", place, api) as plain:
-        for step, signal_, door in STEPS:
+        for step, signal_, door in steps:
             copying = {"command": command, "plain": plain}[door]
             ends.append(copying.run(machine, step, signal_))
             if EVERY:
@@ -103,7 +107,9 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, sandbox, warehouse, 
         assert (plain.run(machine), command.run(machine)) == (0, 0)
     assert_same(held(place, machine), truth(api))
     assert_proven(place, machine, len(truth(api)))
-    assert ends.count(-signal.SIGKILL) >= 5, ends
+    assert ends.count(-KILL) >= sum(signal_ is KILL for step, signal_, _ in steps if isinstance(step, str)), (
+        ends
+    )
 
 
 @pytest.mark.parametrize(
@@ -114,7 +120,7 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, sandbox, warehouse, 
 def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandbox, warehouse, tmp_path):
     api, place = sandbox(customers=300, seed=5), warehouse(kind)
     with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
-        for _ in range(2):  # the first load, and one into what is there
+        for _ in range(2 if kind == "delta" else 1):  # the first load, and one into what is there
             one.begin(tmp_path / "one")
             other.begin(tmp_path / "other")
             assert (one.ended(), other.ended()) == (0, 0)
@@ -134,7 +140,7 @@ def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(sandbox, wa
 
 
 @pytest.mark.parametrize(
-    ("kind", "door"), [("duckdb", "plain"), ("postgres", "command"), ("delta", "plain"), ("delta", "command")]
+    ("kind", "door"), [("duckdb", "plain"), ("postgres", "command"), ("delta", "command")]
 )
 def test_what_an_earlier_version_doubled_or_lost_is_mended(kind, door, sandbox, warehouse, tmp_path):
     """Everybody is there twice, and the load that brought them was never noted as done: its machine is gone."""
