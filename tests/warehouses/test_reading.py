@@ -30,7 +30,7 @@ def utc(value):
     return value.astimezone(UTC) if isinstance(value, datetime) else value
 
 
-@pytest.mark.parametrize("kind", [*DATABASES, *LAKES, "delta-s3"])
+@pytest.mark.parametrize("kind", DATABASES + LAKES)
 def test_a_run_can_ask_every_question_of_every_warehouse(kind, warehouse, own_machine):
     pipeline = warehouse(kind).pipeline(own_machine)
     held = Warehouse(pipeline)
