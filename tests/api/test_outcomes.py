@@ -324,7 +324,7 @@ DRIPS = {
 def test_an_answer_that_drips_for_ever_is_cut_off(drip, connect):
     """No byte is waited for long, but the whole is: a read is sent again, of a write the outcome is unknown."""
     with RawServer(Drip(*drip)) as server:
-        client = connect(server, timeout=(PATIENCE, 0.1), retry=RetryPolicy(attempts=2))
+        client = connect(server, timeout=(PATIENCE, 0.2), retry=RetryPolicy(attempts=2))
         with pytest.raises(Unavailable, match="within the time limit"):
             read(client)
         with pytest.raises(OutcomeUnknown, match="within the time limit"):
