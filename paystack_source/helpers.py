@@ -31,7 +31,7 @@ from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, outcome_cells
 from paystack_source.bulk.run.results import may_be_fed_back, row_results
-from paystack_source.bulk.run.runner import StopRules
+from paystack_source.bulk.run.runner import stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
@@ -416,9 +416,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
             warehouse=place if given is None else None,
             records="destination" in settings or (given is None and place.find_copy() is not None),
             copy=None if given is None or given is False else arrow_copy(given),
-            rules=StopRules(
-                canary_rows=settings.get("canary", 0), canary_share=settings.get("canary_share", 0.0)
-            ),
+            rules=stop_rules(settings.get("canary", 0), settings.get("canary_share", 0.0)),
         )
 
 

@@ -133,6 +133,13 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
         return here.finish_plan(made)
 
 
+def _opened(file: Path) -> Plan:
+    try:
+        return Plan.open(file)
+    except FileNotFoundError:
+        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
+
+
 @main.command(
     epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
 )
@@ -140,10 +147,7 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
 @together(again_given, applying, where, sharing, options)
 def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
-    try:
-        made = Plan.open(file)
-    except FileNotFoundError:
-        raise UsageError(f"There is no plan {file}.", f"Make one: {COMMAND} plan OPERATION FILE") from None
+    made = _opened(file)
     with bulk_command(terminal, chosen, made.header.operation, recheck=True) as here:
         return here.apply(made, source)
 
@@ -174,7 +178,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page, to look at and to show around; needs no network."""
-    made = Plan.open(file)
+    made = _opened(file)
     command = again("apply", quoted(file), made, {})
     page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
@@ -210,6 +214,10 @@ def status(
     """Show all runs, newest first, or one RUN."""
     kept = runs_of(chosen)
     if name is None:
+        if refresh or verify:
+            raise UsageError(
+                f"{'--refresh' if refresh else '--verify'} is for one run.", "Name it: its id, or latest."
+            )
         code = show_runs(kept, terminal, chosen, load=load)
         terminal.require_shown()
         return code

@@ -33,15 +33,17 @@ from paystack_source.bulk.describe import (
 from paystack_source.bulk.input.files import lists_problems, open_table, write_problems
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.plan import is_plan
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.plan.review import check_page, write_review
 from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report
-from paystack_source.bulk.run.runner import StopRules
+from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.private_files import check_output
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -60,6 +62,7 @@ _SEAL = (
 )
 MOST_REASONS = 12
 MOST_CHANGES = 10
+_CUT_BY = {"csv": ("encoding", "delimiter"), "excel": ("sheet",)}
 _STDIN = "standard input"
 
 
@@ -136,6 +139,7 @@ class BulkCommand:
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
         target = out or self.service.runs.new_plan_file(operation, Path(_STDIN if _is_stdin(file) else file))
+        check_output(target, "plan", is_plan)
         page = self._page(target)
         if page.absolute() == target.absolute():
             raise UsageError(f"{page} cannot be the plan and its page as well.", "Name the plan NAME.plan.")
@@ -143,6 +147,11 @@ class BulkCommand:
         source = self.read(file)
         cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
         table = open_table(source, **cut)
+        for option, value in cut.items():  # perhaps it is not the file that was meant
+            if value is not None and option not in _CUT_BY.get(table.format, ()):
+                raise UsageError(
+                    f"--{option} has no meaning for {table.name}, which is {table.format}.", "Leave it out."
+                )
         if isinstance(source, FileSnapshot):
             table.path = self._kept(operation)
         listed = target.with_suffix(".problems.csv")
@@ -285,14 +294,13 @@ def bulk_command(
         console.mode = client.mode
         terminal.use(client.key)
         given = chosen.get("recheck")
-        age = chosen.get("max_age")
         service = BulkService(
             client,
             runs_of(chosen),
             console,
             warehouse_of(chosen),
             rules=_stop_rules(chosen),
-            max_age=None if age is None else timedelta(hours=age),
+            max_age=_max_age(chosen.get("max_age")),
             recheck=recheck if given is None else given,
             per_minute=SANDBOX_QUOTA if chosen["sandbox"] else None,
             server=server,
@@ -300,14 +308,19 @@ def bulk_command(
         yield BulkCommand(terminal, chosen, service)
 
 
+def _max_age(hours: float | None) -> timedelta | None:
+    if hours is None:
+        return None
+    if hours != hours:  # noqa: PLR0124 - NaN, which is in every range
+        raise UsageError("--max-age takes a number of hours.")
+    return timedelta(hours=min(hours, 1e6))  # a century; a timedelta holds no more than a million days
+
+
 def _stop_rules(chosen: dict[str, Any]) -> StopRules:
     if "canary" not in chosen:
         return StopRules()
-    return StopRules(
-        equal_rejections=chosen["max_equal_rejections"],
-        canary_rows=chosen["canary"],
-        canary_share=chosen["canary_max"] / 100,
-    )
+    share = chosen["canary_max"] / 100
+    return stop_rules(chosen["canary"], share, equal_rejections=chosen["max_equal_rejections"])
 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:

@@ -68,6 +68,8 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     with opened(path, chosen) as connection:
         try:
             if sql:
+                if not connection.extract_statements(sql):
+                    raise UsageError("DuckDB cannot answer that: it holds no statement.")
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:

@@ -17,9 +17,10 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
+from paystack_source.api.checks import count_of
 from paystack_source.bulk.run.send import Job
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
-from paystack_source.errors import ClosedError, PaystackError
+from paystack_source.errors import ClosedError, ConfigError, PaystackError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -54,6 +55,22 @@ class StopRules:
     unreachable: int = 10  # so many rows in a row that could not even be sent
     canary_rows: int = 0  # send this many first, and look before going on
     canary_share: float = 0.0  # more than this share of the canary rejected or unknown: stop
+
+
+def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> StopRules:
+    """The rules with a canary of so many rows, as a caller gave it. Raises `ConfigError` for one that could not stop."""
+    rows = count_of("The rows of the canary", canary)
+    if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
+        raise ConfigError(
+            "The share of the canary that may fail must be a number from 0 to 1",
+            advice="5 % is 0.05 in Python, and --canary-max 5 on the command line.",
+        )
+    if share and not rows:
+        raise ConfigError(
+            "A share of the canary is given, and no canary",
+            advice="Say how many rows are sent first: canary=50, on the command line --canary 50.",
+        )
+    return StopRules(equal_rejections=equal_rejections, canary_rows=rows, canary_share=share)
 
 
 @dataclass(slots=True)

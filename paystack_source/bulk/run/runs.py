@@ -182,6 +182,10 @@ class Runs:
         folder = Path(name)
         if (folder / RUN_JOURNAL).is_file():
             return Run(folder)
+        if not name.strip():  # every run begins so
+            raise NoSuchRunError(
+                "The name of the run is blank.", advice="Give its id, the beginning of it, or latest."
+            )
         found = [run for run in self if run.run_id.startswith(name)] if name != "latest" else list(self)[:1]
         if len(found) == 1 or (found and found[0].run_id == name):
             return found[0]
