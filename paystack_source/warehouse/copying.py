@@ -76,7 +76,7 @@ class Limits:
     read, if there was little, and never more than one full load or about `seconds`.
     """
 
-    rows: int = 200_000
+    rows: int = 100_000
     first_rows: int = 30_000
     slow_rows: int = 20_000
     seconds: float = 30.0
