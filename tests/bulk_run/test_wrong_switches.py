@@ -30,7 +30,9 @@ def test_a_canary_that_could_not_stop_a_run_is_refused(desk, setting):
     assert desk.api.write_log() == []
 
 
-@pytest.mark.parametrize("rules", [("--canary", "5", "--canary-max", "nan"), ("--canary-max", "5")], ids=" ".join)
+@pytest.mark.parametrize(
+    "rules", [("--canary", "5", "--canary-max", "nan"), ("--canary-max", "5")], ids=" ".join
+)
 def test_so_it_is_on_the_command_line(desk, rules):
     said = desk.bulk("run", "risk-action", desk.risk_file(6), *DENY, "--yes", *rules)
     assert (said.code, desk.api.write_log()) == (2, [])

@@ -221,8 +221,8 @@ def test_loads_grow_with_what_is_safe_already():
             rows += 30_000  # a window
         loads.append(rows)
         loaded += rows
-    assert loads[:6] == [30_000, 30_000, 60_000, 120_000, 210_000, 210_000]
-    assert set(loads[4:]) == {210_000}
+    assert loads[:5] == [30_000, 30_000, 60_000, 120_000, 120_000]
+    assert set(loads[3:]) == {120_000}
 
 
 def test_a_slow_load_ends_with_its_time_not_its_size():

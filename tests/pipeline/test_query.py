@@ -113,7 +113,9 @@ def test_it_cannot_change_the_copy(command, copy, capsys):
     assert "[[60]]" in capsys.readouterr().out
 
 
-@pytest.mark.parametrize("sql", ["select nothing from paystack.customers", "from nowhere", "selec 1", ";", "/* nothing */"])
+@pytest.mark.parametrize(
+    "sql", ["select nothing from paystack.customers", "from nowhere", "selec 1", ";", "/* nothing */"]
+)
 def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert run(command, [sql]) == ExitCode.USAGE
     assert "DuckDB cannot answer that" in capsys.readouterr().err

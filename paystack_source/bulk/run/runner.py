@@ -58,7 +58,7 @@ class StopRules:
 
 
 def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> StopRules:
-    """The rules with a canary of so many rows, as a caller gave it. Raises `ConfigError` for one that could not stop."""
+    """The rules with a canary of so many rows, as given. Raises `ConfigError` for one that could not stop."""
     rows = count_of("The rows of the canary", canary)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ConfigError(
