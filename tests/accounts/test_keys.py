@@ -111,7 +111,7 @@ def test_a_key_file_that_others_can_write_is_refused(accounts, command, files, m
 def test_dlts_fallback_folder_is_used_only_if_it_is_ours(accounts, command, folder, monkeypatch, whose):
     """Without a home dlt reads its settings in the folder for temporary files, where everybody can make them."""
     user = os.geteuid()
-    monkeypatch.setenv("HOME", "/nonexistent")
+    monkeypatch.setenv("HOME", str(folder / "no home"))
     monkeypatch.setattr(tempfile, "tempdir", str(folder))
     monkeypatch.setattr(os, "geteuid", lambda: user or 4711)  # root has a folder of its own
     made = folder / "dlt"
