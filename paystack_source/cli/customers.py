@@ -106,9 +106,17 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
         terminal.progress("Reading customers", unit="customers") as progress,
         paystack(terminal, chosen, progress) as client,
     ):
+        reading = {"rows": 0, "total": 0}
+
+        def count(total: int) -> None:
+            reading["total"] = max(total, reading["rows"])
+            progress.update(total=reading["total"])
 
         def read(rows: int) -> None:
             progress.advance(rows)
+            reading["rows"] += rows
+            if reading["rows"] > reading["total"] > 0:  # who was just read may be read again for a refresh
+                count(reading["rows"])
             progress.quota(client.quota_use("list"))
 
         def fetched(done: int, total: int) -> None:
@@ -130,7 +138,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             run_id=terminal.context.run_id,
             allow_incomplete=True,  # the closing table says so, and the exit code
             on_rows=read,
-            on_total=lambda total: progress.update(total=total),
+            on_total=count,
             on_details=fetched,
         )
     view = chosen["account_name"] and with_all_accounts(terminal, pipeline, chosen["account_name"])

@@ -3,9 +3,13 @@
 from __future__ import annotations
 
 import contextlib
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
-from dlt.destinations.exceptions import DatabaseException
+import duckdb
+from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
+
+from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
@@ -20,6 +24,9 @@ MEMORY_LIMIT: Final = 750_000_000
 A full refresh is one load of any size. It fits as long as a customer has less than 25 kB on average: a merge has
 about 25,000 rows in its hands at once (measured).
 """
+
+MAGIC: Final = b"DUCK"
+"""The bytes 8 to 11 of every DuckDB file."""
 
 
 class DuckDbFile:
@@ -69,6 +76,7 @@ class DuckDbFile:
 
     def _connect(self) -> None:
         self._client = self._pipeline.sql_client()
+        _check_file(self._client)
         self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
 
     def _set(self, settings: dict[str, Any]) -> None:
@@ -77,3 +85,25 @@ class DuckDbFile:
 
     def _execute(self, sql: str) -> Any:  # noqa: ANN401  # rows, if it has any
         return self._client.execute_sql(sql) if self._client is not None else None
+
+
+def _check_file(client: SqlClientBase[Any]) -> None:
+    """Raise an error if DuckDB would take the file for something else than a database, or could not write it.
+
+    A CSV or a Parquet file it opens as a view in memory: all that is loaded then is gone with the run, which succeeds.
+    """
+    path = Path(str(getattr(client.credentials, "database", "")))
+    if "?" in str(path):  # DuckDB would put its log elsewhere
+        raise ConfigError(
+            f"DuckDB cannot keep a file with a question mark in its path: {path}.",
+            advice="DESTINATION__DUCKDB__CREDENTIALS names another.",
+        )
+    if not path.is_file():
+        return
+    with path.open("rb") as file:
+        start = file.read(12)
+    if start[8:] != MAGIC:
+        reason = f'"{path}" is no DuckDB file'
+        raise DestinationConnectionError(
+            type(client).__name__, client.dataset_name, reason, duckdb.IOException(reason)
+        )

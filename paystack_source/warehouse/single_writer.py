@@ -17,6 +17,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -25,7 +26,7 @@ from typing import TYPE_CHECKING, Any, cast
 from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
-from paystack_source.errors import AlreadyRunningError
+from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.file_lock import try_lock
 from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
@@ -68,6 +69,7 @@ class ActiveRun:
         """
         if not self.folder:
             folder = Path(self.pipeline.pipelines_dir)
+            _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             path = folder / f"{self.pipeline.pipeline_name}.lock"
             if not _lock_file(self.held, path, f"the working folder {folder}", wait=wait):
                 raise AlreadyRunningError("Another run of this pipeline is under way.", _advice(folder))
@@ -148,6 +150,16 @@ def _checked(pipeline: Pipeline, check: Callable[[], None]) -> Iterator[None]:
         yield
     finally:
         pipeline.collector = collector
+
+
+def _check_folder(folder: Path, *, duckdb: bool) -> None:
+    """Raise `ConfigError` for a folder that dlt's loads do not get out of: it takes parts of the name for its own."""
+    path = str(folder.absolute())
+    if "%" in path or (duckdb and ("'" in path or re.search(r"[^/\\]=", path))):
+        raise ConfigError(
+            f"dlt cannot load from a working folder with %, ' or = in its path: {folder}.",
+            advice="Set DLT_DATA_DIR to another folder.",
+        )
 
 
 def _advice(folder: Path) -> str:

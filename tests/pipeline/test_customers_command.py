@@ -86,6 +86,16 @@ def test_a_run_says_whose_customers_they_are(command, paystack, capsys):
     assert f"test, integration {number}" in talk
 
 
+def test_who_is_read_twice_in_a_run_makes_no_more_than_all_of_it(command, paystack, capsys):
+    paystack()
+    assert run(command, ["--from", "2026-01-01", "--to", "2026-02-01"]) == ExitCode.OK
+    said(capsys)
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert summary["rows_loaded"] > summary["api_total"]
+    assert f"{summary['rows_loaded']} of {summary['rows_loaded']} customers (100 %)" in talk
+
+
 def test_whose_customers_they_are_may_be_unknown(command, paystack, capsys):
     paystack(customers=0)
     assert run(command, ["--json"]) == ExitCode.OK

@@ -1,6 +1,8 @@
 """A warehouse that cannot be reached or is set up wrongly says so in one line, and not its password."""
 
 import dlt
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 
 from paystack_source import paystack_source
@@ -36,6 +38,37 @@ def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
     assert "nowhere/copy.duckdb" in failure.message
+
+
+@pytest.mark.parametrize(
+    ("name", "content"),
+    [("copy.csv", b"customer_code,first_name\nCUS_a,b\n"), ("copy.parquet", b""), ("copy.db", b"hello " * 9)],
+    ids=["csv", "parquet", "text"],
+)
+def test_a_file_that_duckdb_would_open_as_something_else(sandbox, own_machine, name, content):
+    """A CSV or Parquet file becomes a view in memory: the run would be green, and its copy nowhere."""
+    file = own_machine.parent / name
+    if content:
+        file.write_bytes(content)
+    else:
+        pq.write_table(pa.table({"a": [1]}), file)
+    before = file.read_bytes()
+    place = dlt.destinations.duckdb(str(file))
+    failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
+    assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
+    assert (str(file) in failure.message, file.read_bytes()) == (True, before)
+
+
+@pytest.mark.parametrize(
+    ("folder", "file"), [("10%", "c"), ("o'neil", "c"), ("env=prod", "c"), ("dlt", "why?")]
+)
+def test_a_path_that_dlt_or_duckdb_cannot_take(sandbox, own_machine, folder, file):
+    place = dlt.destinations.duckdb(str(own_machine / file))
+    failure = failure_of(
+        dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine / folder)), sandbox(3)
+    )
+    assert (failure.error, failure.exit_code) == ("ConfigError", 2)
+    assert str(own_machine / (file if folder == "dlt" else folder)) in failure.message
 
 
 def test_a_bucket_that_lets_nobody_in(sandbox, s3, own_machine):
