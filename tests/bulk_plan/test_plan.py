@@ -244,6 +244,21 @@ def test_odd_values_that_paystack_does_not_hold_are_refused(tmp_path, held, aske
     assert client.asked == ["CUS_0001"]  # who may hold it, and nobody else
 
 
+def test_odd_texts_are_warned_of_only_where_they_are_sent(tmp_path):
+    held = [customer(1, first_name="N/A"), customer(2, first_name="Ada"), customer(3, first_name="N/A")]
+    rows = [{"customer_code": c["customer_code"], "first_name": "N/A", "last_name": "Obi"} for c in held[:2]]
+    rows.append({"customer_code": "CUS_0003", "first_name": "45359", "last_name": "Obi"})
+    made = plan(tmp_path, "update", frame(*rows), copy=copy_of(*held))
+    odd = [text for text in made.header.warnings if "as text" in text]
+    assert [text[:31] for text in odd] == [
+        "1 cell holds a word like NULL, n",
+        "1 cell holds no letter and would",
+    ]
+    assert ["row 2" in text for text in odd] == [True, False]
+    again = plan(tmp_path, "update", frame(*rows))  # without a copy nobody knows what is held
+    assert sum("2 cells hold a word like NULL" in text for text in again.header.warnings) == 1
+
+
 def test_an_odd_risk_action_that_paystack_holds_is_left(tmp_path):
     copy = copy_of(customer(1, risk_action="review"), customer(2))
     rows = [

@@ -25,12 +25,11 @@ from paystack_source.bulk.operations import (
     DAMAGE,
     NOTHING_VISIBLE,
     SHAPES,
-    SUSPICIOUS,
     BulkOperation,
     InputColumn,
 )
 from paystack_source.errors import Problem
-from paystack_source.values import counted, json_text, masked
+from paystack_source.values import json_text, masked
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -38,7 +37,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.input.header import ColumnMapping
-    from paystack_source.bulk.operations import Rule
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
 """What a cell looks like that names a customer by this identifier."""
@@ -49,8 +47,6 @@ _CALLED: Final = {
 }
 KEPT: Final = 100_000
 """How many problems are kept in words; beyond that they are only counted."""
-
-_EXAMPLES: Final = 5
 
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 DOUBTS: Final = pa.schema(
@@ -91,9 +87,6 @@ class Checker:
         self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
         """The identifiers that customers are named by."""
         self._numeric: set[str] = set()
-        self._suspicious: dict[
-            str, tuple[int, list[str]]
-        ] = {}  # what they hold: how many cells, and their first lines
         self._lengths = UnusualLengths()
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
@@ -105,15 +98,10 @@ class Checker:
     @property
     def warnings(self) -> list[str]:
         """What the plan should say about the input, though nothing is wrong."""
-        said = [
+        return [
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ] + self._lengths.warnings
-        return said + [
-            f"{counted(count, 'cell', 'holds', 'hold')} {what} and would be sent as text; leave a cell blank to leave "
-            f"the field as it is. First seen in {', '.join(first)}."
-            for what, (count, first) in self._suspicious.items()
-        ]
 
     @property
     def schema(self) -> pa.Schema:
@@ -262,8 +250,6 @@ class Checker:
         if kind in SHAPES:
             pattern, reason = SHAPES[kind]
             rest = self._bad(column, pc.invert(pc.match_substring_regex(text, pattern)), rest, reason, text)
-        else:
-            self._suspect(text, rest, SUSPICIOUS if kind == "name" else SUSPICIOUS[:-1])
         self._length(column, text, rest)
         return pc.utf8_upper(text) if kind == "country" else text
 
@@ -279,16 +265,6 @@ class Checker:
             self._lengths.note(column.name, wanted, self._named(np.flatnonzero(_mask(other) & rest)))
         else:
             self._bad(column, other, rest, f"must have {wanted}", text)
-
-    def _suspect(self, text: pa.Array, rest: Any, rules: Sequence[Rule]) -> None:
-        """Counts the cells that a person should look at, each for the first of the rules."""
-        for pattern, what in rules:
-            found = np.flatnonzero(_mask(pc.match_substring_regex(text, pattern)) & rest)
-            if len(found):
-                count, first = self._suspicious.get(what, (0, []))
-                named = self._named(found[: _EXAMPLES - len(first)])
-                self._suspicious[what] = count + len(found), first + named
-                rest = rest & ~np.isin(np.arange(len(text)), found)
 
     def _named(self, positions: Any) -> list[str]:
         """How a person finds these rows of the batch."""

@@ -17,9 +17,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
+from paystack_source.bulk.operations import SUSPICIOUS
 from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.run.readback import same
-from paystack_source.values import is_blank, json_text
+from paystack_source.values import counted, is_blank, json_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from paystack_source.errors import Problem
 
 _BATCH: Final = 50_000
+_EXAMPLES: Final = 5
 _MERGED: Final = pa.schema(
     [
         ("row", pa.int64()),
@@ -127,7 +129,7 @@ def plan_rows(m: Matching) -> pa.RecordBatchReader:
     """The plan's rows in input order, and the value that each field asks for (`f_…`), for counting."""
     compared = m.operation.compared
     old = _object_of(m, "c.", "m.before") if compared else "NULL"
-    counted = "".join(f", i.f_{field}" for field in m.fields if field != "metadata")
+    for_counting = "".join(f", i.f_{field}" for field in m.fields if field != "metadata")
     return m.con.execute(f"""
 SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer_code,
   coalesce(i.email, c.email) AS email,
@@ -139,7 +141,7 @@ SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
   CASE WHEN l.row IS NOT NULL THEN '{LEFT_OUT}' WHEN i.blank THEN 'blank row'
     WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
-    {_notes(m)} ELSE '' END AS note{counted}
+    {_notes(m)} ELSE '' END AS note{for_counting}
 FROM input i
 LEFT JOIN who w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
@@ -155,6 +157,38 @@ def cleared(m: Matching) -> int:
     """How many cells clear a field."""
     cells = " + ".join(f"count(*) FILTER (f_{name} = '')" for name in m.fields)
     return int(m.one(f"SELECT {cells} FROM input")[0]) if cells else 0
+
+
+def odd_texts(m: Matching) -> Iterator[str]:
+    """What a person should look at of the texts that are sent, each cell for the first of the rules.
+
+    What the customer has already is not sent, and never odd.
+    """
+    kinds = {field: m.operation.by_column[field].kind for field in m.fields}
+    parts, patterns = [], []
+    for field in (field for field, kind in kinds.items() if kind in {"name", "text"}):
+        rules = SUSPICIOUS if kinds[field] == "name" else SUSPICIOUS[:-1]
+        patterns += [pattern for pattern, _ in rules]
+        whens = " ".join(f"WHEN regexp_matches(i.f_{field}, ?) THEN {n}" for n in range(len(rules)))
+        held = f"AND i.f_{field} IS DISTINCT FROM c.{field}" if m.operation.compared else ""
+        parts.append(
+            f"SELECT i.row, i.line, CASE {whens} END AS rule FROM input i LEFT JOIN who w USING (row)"
+            f" LEFT JOIN current c ON c.customer_code = w.code WHERE i.f_{field} <> '' {held}"
+        )
+    if not parts:
+        return
+    found = m.con.execute(
+        f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}]"
+        f" FROM ({' UNION ALL '.join(parts)}) ANTI JOIN left_out USING (row)"
+        " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
+        patterns,
+    )
+    for rule, count, lines in found.fetchall():
+        first = ", ".join(f"{m.counted_in} {line}" for line in lines)
+        yield (
+            f"{counted(count, 'cell', 'holds', 'hold')} {SUSPICIOUS[rule][1]} and would be sent as text; leave a cell "
+            f"blank to leave the field as it is. First seen in {first}."
+        )
 
 
 def _key(m: Matching) -> str:

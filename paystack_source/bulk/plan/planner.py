@@ -23,7 +23,7 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.changes import cleared, merge_metadata, plan_rows
+from paystack_source.bulk.plan.changes import cleared, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.left_out import write_left_out
@@ -161,7 +161,8 @@ class _Planner:
         if self.problem_count:
             self._leave_out(matching, out)
         counts, guarded = self._write(matching, writer)
-        self.warnings += [*self.mapping.warnings, *checker.warnings, *self._remarks(matching, counts)]
+        odd = odd_texts(matching) if self.options.undo_of is None else ()
+        self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
         writer.close(self._header(counts, guarded))
 
     # -- steps -----------------------------------------------------------------------------------------------
