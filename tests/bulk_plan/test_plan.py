@@ -294,6 +294,27 @@ def test_contradictions_name_both_lines(tmp_path):
     assert (problem.line, "line 2" in problem.reason) == (4, True)
 
 
+def test_one_authorization_is_not_of_two_customers(tmp_path):
+    """A code that was filled down: the second customer's own card would be called deactivated, and is not."""
+    card = {"authorization_code": "AUTH_abcdefgh12"}
+    for others in (
+        [{"customer_code": "CUS_0001"}, {"customer_code": "CUS_0002"}],
+        [{"email": "a@shop.ng"}, {"email": "b@shop.ng"}],
+        [{"customer_code": "CUS_0001"}, {"email": "person2@shop.ng"}],
+    ):
+        rows = [card | other for other in others]
+        with pytest.raises(InputError, match="another customer for the same authorization than row 1"):
+            plan(tmp_path, "deactivate-authorization", frame(*rows), copy=copy_of(*COPY))
+    for same in (
+        [{"customer_code": "CUS_0001"}, {}],
+        [{"customer_code": "CUS_0001"}, {"email": "Person1@shop.ng"}],
+        [{"email": "a@shop.ng"}, {"email": "A@shop.ng"}],
+    ):
+        rows = [card | other for other in same]
+        made = plan(tmp_path, "deactivate-authorization", frame(*rows), copy=copy_of(*COPY))
+        assert verdicts(made) == ["send", "duplicate"]
+
+
 @pytest.mark.parametrize("known", ["copy", "input"])
 def test_one_customer_under_two_names_is_seen(tmp_path, known):
     rows = [

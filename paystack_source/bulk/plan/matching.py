@@ -124,14 +124,17 @@ CREATE OR REPLACE TABLE duplicates AS
 WITH several AS (
   SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
 ), named AS (
-  SELECT row, i.line, identity, struct_pack({wants}) AS wants
+  SELECT row, i.line, identity, struct_pack({wants}) AS wants, who.code, lower(i.email) AS email
   FROM who JOIN several USING (identity) JOIN input i USING (row)
 ), paired AS (
   SELECT row, line, wants, min(row) OVER same AS first, arg_min(line, row) OVER same AS first_line,
-    arg_min(wants, row) OVER same AS first_wants
+    arg_min(wants, row) OVER same AS first_wants,
+    coalesce(min(code) OVER same <> max(code) OVER same, false)
+      OR coalesce(code IS NULL AND min(email) OVER same <> max(email) OVER same, false) AS of_others
   FROM named WINDOW same AS (PARTITION BY identity)
 )
-SELECT row, line, first, first_line, wants IS DISTINCT FROM first_wants AS differs FROM paired WHERE row <> first
+SELECT row, line, first, first_line, of_others OR wants IS DISTINCT FROM first_wants AS differs
+FROM paired WHERE row <> first
 """
 
 
@@ -378,6 +381,8 @@ class Matching:
                 f"SELECT row, line, first_line FROM duplicates WHERE differs ORDER BY row LIMIT {limit}"
             ).fetchall()
             said = f"asks for something else for the same customer than {self.counted_in}"
+            if self.operation.name == "deactivate-authorization":
+                said = f"names another customer for the same authorization than {self.counted_in}"
             yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
 
     def contradicting(self) -> list[tuple[int, int]]:
