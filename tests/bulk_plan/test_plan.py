@@ -250,10 +250,10 @@ def test_odd_texts_are_warned_of_only_where_they_are_sent(tmp_path):
     rows.append({"customer_code": "CUS_0003", "first_name": "45359", "last_name": "Obi"})
     made = plan(tmp_path, "update", frame(*rows), copy=copy_of(*held))
     odd = [text for text in made.header.warnings if "as text" in text]
-    assert [text[:31] for text in odd] == [
-        "1 cell holds a word like NULL, n",
-        "1 cell holds no letter and would",
-    ]
+    assert [
+        text.startswith(said)
+        for text, said in zip(odd, ("1 cell holds a word", "1 cell holds no letter"), strict=True)
+    ] == [True, True]
     assert ["row 2" in text for text in odd] == [True, False]
     again = plan(tmp_path, "update", frame(*rows))  # without a copy nobody knows what is held
     assert sum("2 cells hold a word like NULL" in text for text in again.header.warnings) == 1
