@@ -63,9 +63,16 @@ def duckdb_file(destination: str = DUCKDB[0]) -> Path:
     holds here as well, for every command.
 
     Raises:
-        ConfigError: dlt is told to keep the real copy in the sandbox's file.
+        ConfigError: dlt is told to keep the real copy in the sandbox's file, or the folder's name is no UTF-8.
 
     """
+    try:
+        str(Path.cwd()).encode()
+    except UnicodeEncodeError:
+        raise ConfigError(
+            "The name of this folder is no UTF-8; dlt and DuckDB cannot keep a copy here",
+            advice="Run in a folder with another name.",
+        ) from None
     if destination == DUCKDB[1]:
         return Path(SANDBOX_DATABASE).absolute()
     import dlt  # noqa: PLC0415  takes a second

@@ -89,3 +89,10 @@ def test_dlt_takes_no_secret_from_config_toml(machine, tmp_path):
     assert done.returncode == 2
     assert "secrets.toml only" in done.stderr
     assert "own.duckdb" not in done.stderr
+
+
+@pytest.mark.skipif(os.name == "nt", reason="names are text there")
+def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(machine):
+    for script, *args in (("customers.py", "--sandbox"), ("customers.py",), ("query.py",)):
+        done = machine(os.fsdecode(b"caf\xe9"), script, *args)
+        assert (done.returncode, "The name of this folder is no UTF-8" in done.stderr) == (2, True)
