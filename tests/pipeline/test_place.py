@@ -93,6 +93,6 @@ def test_dlt_takes_no_secret_from_config_toml(machine, tmp_path):
 
 @pytest.mark.skipif(os.name == "nt", reason="names are text there")
 def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(machine):
-    for script, *args in (("customers.py", "--sandbox"), ("customers.py",), ("query.py",)):
+    for script, *args in (("customers.py", "--sandbox"), ("query.py", "--sandbox"), ("query.py",)):
         done = machine(os.fsdecode(b"caf\xe9"), script, *args)
         assert (done.returncode, "The name of this folder is no UTF-8" in done.stderr) == (2, True)
