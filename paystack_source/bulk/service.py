@@ -237,7 +237,7 @@ class BulkService:
             key_mode=self.client.mode,
             customers=self.account.customers or plan.header.customers,
             sent_before=lambda operation: sent_lately(
-                self.runs, operation, scope, self.now(), self.console.warn
+                self.runs, operation, scope, self.now(), self.console.warn, resumed=run
             ),
         )
         if asked is not None:

@@ -220,6 +220,20 @@ def test_thresholds_are_counted_from_the_rows_and_for_a_day_together(desk, monke
     assert "warning: 18 denials (with 12 in runs of the last 24 hours) are more than 10" in third.err
 
 
+def test_a_row_that_is_sent_once_more_is_counted_once(desk, monkeypatch):
+    """What is in doubt was perhaps sent, and is left to be sent: it is one denial all the same."""
+    denials = BULK_OPERATIONS["risk-action"].guards[1]
+    tight = replace(BULK_OPERATIONS["risk-action"], guards=(replace(denials, rows=5, share=1.0),))
+    monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
+    desk.api.configure(faults="error@set_risk_action=1.0")
+    listed = desk.risk_file(4)
+    run = desk.bulk("run", "risk-action", listed, "--risk-action", "deny", "--refresh", "never", "--yes")
+    assert (run.code, run.json["unknown"]) == (3, 4)
+    desk.api.configure(faults="")
+    resumed = desk.bulk("resume", "latest", "--yes")
+    assert (resumed.code, resumed.json["applied"], "denials" in resumed.err) == (0, 4, False)
+
+
 def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatch):
     """The same on a live key, which a sandbox cannot have: what the service asks is asked of a live console."""
     rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in desk.customers(60)]
