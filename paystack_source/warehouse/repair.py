@@ -85,7 +85,8 @@ def _load_lost(pipeline: Pipeline, schema: Schema) -> None:
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
     """The keys that this table holds twice."""
     keys = _keys(schema, table)
-    if not keys or schema.tables[table].get("write_disposition") != "merge":
+    # Asked of the destination: the schema says what the last run asked for, and one that appended has doubled.
+    if not keys or table_layout(pipeline, table).every_version:
         return []  # every version is kept, and the newest counts
     columns = ", ".join(f"{{{key}}}" for key in keys)
     question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # names

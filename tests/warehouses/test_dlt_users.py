@@ -89,6 +89,15 @@ def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine)
     assert other.dataset().customers.df()["phone"].isna().all()
 
 
+def test_who_appended_once_gets_one_row_of_each_again(few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(few))
+    pipeline.run(source(few), write_disposition="append")
+    assert len(held_ids(pipeline)) > len(ids(few))
+    pipeline.run(source(few))
+    assert held_ids(pipeline) == sorted(ids(few))
+
+
 @pytest.mark.parametrize(
     "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
 )
