@@ -265,6 +265,24 @@ def test_undo_leaves_alone_what_is_changed_while_it_plans(desk, settings, frame,
     assert {desk.truth(code)["risk_action"] for code in others} == {"default"}
 
 
+def test_a_run_that_goes_on_while_its_undo_is_planned_is_not_undone(desk, settings, frame, monkeypatch):
+    desk.api.configure(faults="error@set_risk_action#4+500")
+    result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
+    desk.api.configure(faults="")
+    assert not result.complete
+    plan = service.make_plan
+
+    def meanwhile(*args, **options):
+        made = plan(*args, **options)
+        assert result.resume().complete
+        return made
+
+    monkeypatch.setattr(service, "make_plan", meanwhile)
+    with pytest.raises(ConfigError, match="Another process is at run"):
+        result.undo()
+    assert {desk.truth(code)["risk_action"] for code in frame["customer_code"]} == {"deny"}
+
+
 def test_names_and_phones_are_filled_in_where_they_are_missing(desk, settings, frame):
     codes = list(frame["customer_code"])
     for code in codes:

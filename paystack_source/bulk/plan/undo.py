@@ -50,10 +50,9 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
     """
     plan = run.plan()
     if run.is_busy:
-        raise BusyError(
-            f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
-        )
+        raise _busy(run)
     run.check_journal()
+    before = _events(run)
     operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
@@ -74,11 +73,25 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
         made = plan_table(table)
         left_out = len(changed)
         rows = _undoable(run, plan, operation, changed.copy(), [])
-        for result, now in zip(rows, made.rows(), strict=True):
+        for result, now in zip(rows, made.rows(), strict=False):  # of as many rows, unless the run went on
             if now.verdict == "send" and (names := _changed_since(result, now)):
                 changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
+        if _events(run) != before:
+            raise _busy(run)
         if len(changed) == left_out:
             return Undo(made, len(reasons), left if reasons else None)
+
+
+def _busy(run: Run) -> BusyError:
+    return BusyError(
+        f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
+    )
+
+
+def _events(run: Run) -> int:
+    """How far the run is: another process may go on with it at any time."""
+    with run.journal() as journal:
+        return journal.last_seq
 
 
 def _undoable(
