@@ -47,31 +47,46 @@ def location(
             kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
             return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
 
-        decorated = click.option(
+        decorated = _once(
             "--dataset",
             metavar="NAME",
-            callback=_checked_dataset,
+            check=_checked_dataset,
             help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
         )(located)
         if destination:
-            decorated = click.option(
+            decorated = _once(
                 "--destination",
-                default=DUCKDB[0],
+                default=[DUCKDB[0]],
                 show_default=True,
-                callback=_not_of_sandbox,
+                check=_not_of_sandbox,
                 help=destination,
             )(decorated)
         more = f", or {ALL}" if all_accounts else ""
-        decorated = click.option(
+        decorated = _once(
             "--account",
             "account_name",
             metavar="NAME",
-            callback=_checked_account,
+            check=_checked_account,
             help=f"The account with the key in [sources.paystack.accounts.NAME]{more}.",
         )(decorated)
         return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
 
     return decorate
+
+
+def _once(
+    *names: str,
+    check: Callable[[click.Context, click.Parameter, Any], Any],
+    **more: Any,  # noqa: ANN401
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """An option that may be given once: of two accounts the last one would be meant, without a word."""
+
+    def checked(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
+        if len(set(values)) > 1:
+            raise click.BadParameter(f"{' and '.join(values)}: give one of them")
+        return check(context, option, values[0] if values else None)
+
+    return click.option(*names, multiple=True, callback=checked, **more)
 
 
 def _require_all(dataset: str | None, *, possible: bool) -> None:

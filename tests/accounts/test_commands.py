@@ -181,3 +181,16 @@ def test_each_line_of_the_log_says_the_account(accounts, command):
     done = command("customers", "--account", "gh", "--log-format", "json")
     lines = [json.loads(line) for line in done.err.splitlines()]
     assert {line["account_name"] for line in lines} == {"gh"}
+
+
+@pytest.mark.parametrize("switch", ["--account", "--dataset", "--destination"])
+def test_a_place_that_is_named_twice_is_not_the_last_one(accounts, command, switch):
+    people(accounts["ng"])
+    for words in (
+        ["customers"],
+        ["bulk", "run", "risk-action", "people.csv", "--risk-action", "deny", "--yes"],
+    ):
+        done = command(*words, switch, "ng", switch, "gh")
+        assert (done.code, "ng and gh: give one of them" in done.err) == (ExitCode.USAGE, True)
+    assert command("bulk", "status", switch, "ng", switch, "ng").code == ExitCode.OK
+    assert all(server.write_log() == [] for server in accounts.values())
