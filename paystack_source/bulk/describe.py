@@ -223,7 +223,7 @@ _LABELS: Final = {
 }
 
 # Of these, a row that is skipped is not as it was wanted: nobody compared it.
-_SKIPPED: Final = {"create": "customers already", "validate": "validated already"}
+_SKIPPED: Final = {"create": "customers already, or blank", "validate": "validated already, or blank"}
 
 # While another process works on the run, a row without an outcome is no failure.
 _UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})

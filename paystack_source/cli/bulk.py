@@ -20,6 +20,7 @@ from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
 from paystack_source.cli.location import location
+from paystack_source.cli.once import once
 from paystack_source.cli.terminal import examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
@@ -48,17 +49,17 @@ where = together(
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
 planning = together(
-    click.option("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
+    once("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
     click.option(
         "--leave-out-problems", is_flag=True,
         help="Plan the good rows; write the others into a file, to be corrected and planned.",
     ),
     click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
-    click.option(
+    once(
         "--metadata", type=click.Choice(["merge", "replace"]), default="merge", show_default=True,
         help="update: add the given keys to the customer's metadata, or replace all of it.",
     ),
-    click.option(
+    once(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
         help="Which of the touched customers to read from Paystack while planning: live: all; never: none; "
         "auto: those whose present values the copy lacks, if they fit in a minute of quota.",
@@ -198,7 +199,7 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
 
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
+@once("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
 @together(yes, where, options)

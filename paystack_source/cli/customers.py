@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 
 from paystack_source.cli.location import location
+from paystack_source.cli.once import once
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -62,8 +63,8 @@ SUMMED = (
 @location(
     destination="Where to, as dlt calls it.", dataset="Dataset (schema) of the copy.", all_accounts=True
 )
-@click.option("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
-@click.option("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
+@once("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
+@once("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
 @click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
               help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
 @click.option(

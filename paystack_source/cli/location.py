@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.cli.once import once
 from paystack_source.cli.terminal import current_terminal
 from paystack_source.errors import UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, dataset_of, section_of
@@ -47,22 +48,22 @@ def location(
             kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
             return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
 
-        decorated = _once(
+        decorated = once(
             "--dataset",
             metavar="NAME",
             check=_checked_dataset,
             help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
         )(located)
         if destination:
-            decorated = _once(
+            decorated = once(
                 "--destination",
-                default=[DUCKDB[0]],
+                default=DUCKDB[0],
                 show_default=True,
                 check=_not_of_sandbox,
                 help=destination,
             )(decorated)
         more = f", or {ALL}" if all_accounts else ""
-        decorated = _once(
+        decorated = once(
             "--account",
             "account_name",
             metavar="NAME",
@@ -72,21 +73,6 @@ def location(
         return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
 
     return decorate
-
-
-def _once(
-    *names: str,
-    check: Callable[[click.Context, click.Parameter, Any], Any],
-    **more: Any,  # noqa: ANN401
-) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """An option that may be given once: of two accounts the last one would be meant, without a word."""
-
-    def checked(context: click.Context, option: click.Parameter, values: tuple[str, ...]) -> Any:  # noqa: ANN401
-        if len(set(values)) > 1:
-            raise click.BadParameter(f"{' and '.join(values)}: give one of them")
-        return check(context, option, values[0] if values else None)
-
-    return click.option(*names, multiple=True, callback=checked, **more)
 
 
 def _require_all(dataset: str | None, *, possible: bool) -> None:
@@ -100,6 +86,8 @@ def _require_all(dataset: str | None, *, possible: bool) -> None:
 
 
 def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: str) -> str:
+    if not value:
+        raise click.BadParameter("a blank name is none")
     if value.endswith(SANDBOX):
         raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
     return value

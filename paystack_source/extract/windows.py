@@ -261,5 +261,8 @@ def bounds(start: str | date | None, end: str | date | None) -> Window | None:
     times = [default if given is None else _read(given) for given, default in ((start, BEGIN), (end, END))]
     window = Window(*times)
     if window.empty:
-        raise ConfigError("the end of the range is not after its start", advice="Swap --from and --to.")
+        raise ConfigError(
+            "the end of the range is not after its start",
+            advice="Give a start that comes before the end.",
+        )
     return window

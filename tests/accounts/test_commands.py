@@ -194,3 +194,20 @@ def test_a_place_that_is_named_twice_is_not_the_last_one(accounts, command, swit
         assert (done.code, "ng and gh: give one of them" in done.err) == (ExitCode.USAGE, True)
     assert command("bulk", "status", switch, "ng", switch, "ng").code == ExitCode.OK
     assert all(server.write_log() == [] for server in accounts.values())
+
+
+@pytest.mark.parametrize(
+    ("words", "one", "other"),
+    [
+        (["bulk", "run", "risk-action", "people.csv", "--yes", "--risk-action"], "allow", "deny"),
+        (["bulk", "run", "update", "people.csv", "--yes", "--metadata"], "merge", "replace"),
+        (["bulk", "run", "update", "people.csv", "--yes", "--refresh"], "never", "live"),
+        (["customers", "--from"], "2026-01-01", "2026-02-01"),
+        (["customers", "--to"], "2026-01-01", "2026-02-01"),
+    ],
+)
+def test_of_two_values_not_the_last_one_is_meant(accounts, command, words, one, other):
+    people(accounts["ng"])
+    done = command(*words, one, words[-1], other, "--account", "ng")
+    assert (done.code, f"{one} and {other}: give one of them" in done.err) == (ExitCode.USAGE, True)
+    assert accounts["ng"].write_log() == []
