@@ -263,6 +263,6 @@ def bounds(start: str | date | None, end: str | date | None) -> Window | None:
     if window.empty:
         raise ConfigError(
             "the end of the range is not after its start",
-            advice="Give a start that comes before the end.",
+            advice="Give a start (--from) that comes before the end (--to).",
         )
     return window

@@ -41,6 +41,7 @@ class Changes:
         self._copy = copy
         self._latest: datetime | None = None
         self._columns_there = False
+        self._all_noted: bool | None = None
 
     def noted(self, customers: pa.Table) -> pa.Table:
         """The customers, each once, with `_fingerprint` and `_changed_at`."""
@@ -93,10 +94,22 @@ class Changes:
                 f" WHERE {sql.col('_fingerprint')} IS NOT NULL AND ({where(sql)})"
             )
         )
-        older = _before_there_were_changes(
-            self._copy, lambda sql: f"{sql.col('_fingerprint')} IS NULL AND ({where(sql)})"
-        )
+        if self._all_noted is None:
+            none_yet = self._copy.ask(
+                lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {_is_not_noted(sql)}"
+            )
+            self._all_noted = none_yet == [(0,)]
+        older = _NOBODY
+        if not self._all_noted:  # whom this run loads is noted
+            older = _before_there_were_changes(
+                self._copy, lambda sql: f"{_is_not_noted(sql)} AND ({where(sql)})"
+            )
         return older if held is None else pa.concat_tables([in_our_types(held).cast(_NOBODY.schema), older])
+
+
+def _is_not_noted(sql: SqlNames) -> str:
+    """Whether an earlier version copied the customer, and nobody has loaded it again since."""
+    return f"{sql.col('_fingerprint')} IS NULL"
 
 
 def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:

@@ -11,7 +11,7 @@ load adds rows, and of the rows of one customer the newest counts.
 
 from __future__ import annotations
 
-import functools
+import copy
 import importlib.util
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,7 +40,7 @@ from paystack_source.warehouse.lake import LakeReader, QueryResult
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
-    from dlt.common.destination import Destination, DestinationCapabilitiesContext
+    from dlt.common.destination import DestinationCapabilitiesContext
     from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
         TLoaderReplaceStrategy,
@@ -166,7 +166,7 @@ def table_layout(
     destination = pipeline.destination
     if is_lake(pipeline):
         return _layout_of_files(pipeline, table, lake_format)
-    capabilities = _capabilities(destination)
+    capabilities = destination.capabilities()
     strategies = capabilities.supported_merge_strategies or ()
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
     if parquet and destination.destination_type.endswith(".postgres"):
@@ -183,10 +183,28 @@ def table_layout(
     )
 
 
-@functools.lru_cache(maxsize=8)
-def _capabilities(destination: Destination[Any, Any]) -> DestinationCapabilitiesContext:
-    """What a destination can do. dlt looks up all its settings each time that it is asked."""
-    return destination.capabilities()
+@contextmanager
+def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """Meanwhile dlt asks once what the pipeline's destination can do.
+
+    It asks ten times a load, and looks up all settings of the destination each time: a quarter of a second.
+    """
+    destination, ask = pipeline.destination, pipeline.destination.capabilities
+    told: dict[Any, DestinationCapabilitiesContext] = {}
+
+    def capabilities(config: Any = None, naming: Any = None) -> DestinationCapabilitiesContext:  # noqa: ANN401
+        if config is not None:
+            return ask(config, naming)
+        asked_for = type(naming), getattr(naming, "max_length", None)
+        if asked_for not in told:
+            told[asked_for] = ask(None, naming)
+        return copy.copy(told[asked_for])
+
+    destination.capabilities = capabilities  # type: ignore[method-assign]
+    try:
+        yield
+    finally:
+        del destination.capabilities
 
 
 def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:

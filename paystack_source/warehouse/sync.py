@@ -31,7 +31,7 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
-from paystack_source.warehouse.destinations import replace_strategy
+from paystack_source.warehouse.destinations import capabilities_once, replace_strategy
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
@@ -260,7 +260,11 @@ def _run(
     """The steps of a run, under its locks."""
     client, began = copying.client, time.monotonic()
     started_at = datetime.now(UTC)
-    with contextlib.closing(copying), exclusive_run(pipeline, wait=False) as run:
+    with (
+        capabilities_once(pipeline),
+        contextlib.closing(copying),
+        exclusive_run(pipeline, wait=False) as run,
+    ):
         drop_foreign_state(pipeline)
         prepare(pipeline)
         if run.duckdb:
