@@ -346,7 +346,7 @@ def apply_frame(
     """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
-    table = open_table(source, columns=[column.name for column in find_operation(operation).columns])
+    table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))

@@ -199,7 +199,7 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
 
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
-@once("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
+@click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
 @together(yes, where, options)

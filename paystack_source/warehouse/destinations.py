@@ -187,24 +187,26 @@ def table_layout(
 def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
     """Meanwhile dlt asks once what the pipeline's destination can do.
 
-    It asks ten times a load, and looks up all settings of the destination each time: a quarter of a second.
+    It asks ten times a load, and looks up all settings of the destination each time. A destination may be that of
+    several pipelines in several threads: whoever ends first takes this off, and the others ask as before.
     """
-    destination, ask = pipeline.destination, pipeline.destination.capabilities
+    destination = pipeline.destination
+    ask = type(destination).capabilities
     told: dict[Any, DestinationCapabilitiesContext] = {}
 
     def capabilities(config: Any = None, naming: Any = None) -> DestinationCapabilitiesContext:  # noqa: ANN401
         if config is not None:
-            return ask(config, naming)
+            return ask(destination, config, naming)
         asked_for = type(naming), getattr(naming, "max_length", None)
         if asked_for not in told:
-            told[asked_for] = ask(None, naming)
+            told[asked_for] = ask(destination, None, naming)
         return copy.copy(told[asked_for])
 
     destination.capabilities = capabilities  # type: ignore[method-assign]
     try:
         yield
     finally:
-        del destination.capabilities
+        vars(destination).pop("capabilities", None)
 
 
 def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:

@@ -17,14 +17,14 @@ import functools
 import time
 from dataclasses import dataclass, field, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common import logger
 
 from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
-from paystack_source.errors import ConfigError, NotCompleteError
+from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
@@ -154,6 +154,7 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
 
     Raises:
         ConfigError: dlt's folder is another user's, or DuckDB cannot tell the file from the dataset.
+        AlreadyRunningError: Another first run makes dlt's working folder in this very moment.
 
     """
     require_own_dlt_folder()
@@ -167,7 +168,13 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
             )
         target = dlt.destinations.duckdb(str(file))
     called = pipeline_name(name, destination, dataset)
-    return dlt.pipeline(called, destination=target, dataset_name=dataset)
+    try:
+        return dlt.pipeline(called, destination=target, dataset_name=dataset)
+    except FileExistsError:  # dlt insists on making the working folder itself
+        raise AlreadyRunningError(
+            "Another run of this pipeline is just beginning.",
+            "Run again when it has ended; nothing was read.",
+        ) from None
 
 
 def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; two share a line below
@@ -258,6 +265,10 @@ def _run(
     pipeline: Pipeline, copying: Copying, *, history: bool, fetch: Callable[..., DetailsReport] | None
 ) -> CopyReport:
     """The steps of a run, under its locks."""
+    if not cast("Any", pipeline.destination):
+        raise ConfigError(
+            "The pipeline has no destination", advice='Name one: dlt.pipeline(..., destination="duckdb").'
+        )
     client, began = copying.client, time.monotonic()
     started_at = datetime.now(UTC)
     with (

@@ -259,6 +259,20 @@ def test_odd_texts_are_warned_of_only_where_they_are_sent(tmp_path):
     assert sum("2 cells hold a word like NULL" in text for text in again.header.warnings) == 1
 
 
+def test_a_text_that_is_not_sent_is_not_odd(tmp_path):
+    """A field that is not missing, a row that is repeated, and somebody who is a customer already."""
+    held = [customer(1, first_name="Ada", last_name=None)]
+    row = {"customer_code": "CUS_0001", "first_name": "N/A", "last_name": "N/A"}
+    made = plan(tmp_path, "update", frame(row, row), copy=copy_of(*held), only_missing=True)
+    assert [text[:12] for text in made.header.warnings if "as text" in text] == ["1 cell holds"]
+    people = [
+        {"email": held[0]["email"], "first_name": "N/A"},
+        {"email": "new@shop.ng", "first_name": "Bola"},
+    ]
+    made = plan(tmp_path, "create", frame(*people), copy=copy_of(*held))
+    assert [text for text in made.header.warnings if "as text" in text] == []
+
+
 def test_an_odd_risk_action_that_paystack_holds_is_left(tmp_path):
     copy = copy_of(customer(1, risk_action="review"), customer(2))
     rows = [

@@ -4,10 +4,14 @@ import json
 import os
 import subprocess
 from pathlib import Path
+from unittest.mock import Mock
 
+import dlt
 import duckdb
 import pytest
 
+from paystack_source.errors import AlreadyRunningError
+from paystack_source.warehouse.sync import open_pipeline
 from tests.processes import python
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -96,3 +100,11 @@ def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(machine):
     for script, *args in (("customers.py", "--sandbox"), ("query.py", "--sandbox"), ("query.py",)):
         done = machine(os.fsdecode(b"caf\xe9"), script, *args)
         assert (done.returncode, "The name of this folder is no UTF-8" in done.stderr) == (2, True)
+
+
+def test_a_first_run_that_meets_another_one_says_so(tmp_path, monkeypatch):
+    """dlt makes the working folder itself, and fails where another process makes it in the same moment."""
+    monkeypatch.setattr(dlt, "pipeline", Mock(side_effect=FileExistsError))
+    monkeypatch.chdir(tmp_path)
+    with pytest.raises(AlreadyRunningError, match="just beginning"):
+        open_pipeline("duckdb", "paystack")

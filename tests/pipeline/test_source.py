@@ -2,6 +2,7 @@
 
 import gc
 import threading
+from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
 
 import dlt
@@ -68,6 +69,27 @@ def test_a_budget_that_is_no_number_is_refused_before_anything_is_read(pipeline,
     with said:
         paystack_source(box.secret_key, base_url=box.url, refresh_budget=number)
     assert box.stats.total == 0
+
+
+def test_one_destination_may_be_that_of_several_pipelines_at_once(sandbox, tmp_path):
+    box, lake = sandbox(60), dlt.destinations.filesystem(f"file://{tmp_path / 'lake'}")
+
+    def copy(name):
+        made = dlt.pipeline(name, destination=lake, dataset_name=name, pipelines_dir=str(tmp_path / "dlt"))
+        with PaystackClient(box.secret_key, base_url=box.url) as client:
+            return copy_customers(made, client).complete
+
+    with ThreadPoolExecutor() as threads:
+        assert list(threads.map(copy, ["one", "two", "three"])) == [True] * 3
+
+
+def test_a_pipeline_without_a_destination_is_refused_in_words(sandbox, tmp_path):
+    box, made = sandbox(5), dlt.pipeline("nowhere", pipelines_dir=str(tmp_path))
+    with (
+        PaystackClient(box.secret_key, base_url=box.url) as client,
+        pytest.raises(ConfigError, match="has no destination"),
+    ):
+        copy_customers(made, client)
 
 
 def test_two_sources_in_one_run_are_refused(pipeline, sandbox):

@@ -77,12 +77,13 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     delimiter: str | None = None,
     sheet: str | None = None,
     keep: bool = True,
-    columns: Sequence[str] = (),
+    expected: Sequence[str] = (),
 ) -> InputTable:
     """Opens a path, a snapshot or a frame.
 
     `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
-    copied, because it is read only once. `columns`: what a frame without columns and rows has, such as an empty list.
+    copied, because it is read only once. `expected`: the columns of an empty list, or of a frame
+    that has neither columns nor rows.
 
     Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
@@ -103,7 +104,7 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     if keep:
         frame = _copied(frame)
     if frame.shape == (0, 0):
-        frame = pa.table({name: pa.array([], pa.string()) for name in columns})
+        frame = pa.table({name: pa.array([], pa.string()) for name in expected})
     columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
 
     def read() -> Iterator[Batch]:

@@ -162,24 +162,25 @@ def cleared(m: Matching) -> int:
 def odd_texts(m: Matching) -> Iterator[str]:
     """What a person should look at of the texts that are sent, each cell for the first of the rules.
 
-    What the customer has already is not sent, and never odd.
+    What is not sent is never odd: the customer has it already, a repeated row, a field that is not missing.
     """
     kinds = {field: m.operation.by_column[field].kind for field in m.fields}
     parts, patterns = [], []
+    new = " AND c.customer_code IS NULL" if m.operation.name == "create" else ""
     for field in (field for field, kind in kinds.items() if kind in {"name", "text"}):
         rules = SUSPICIOUS if kinds[field] == "name" else SUSPICIOUS[:-1]
         patterns += [pattern for pattern, _ in rules]
         whens = " ".join(f"WHEN regexp_matches(i.f_{field}, ?) THEN {n}" for n in range(len(rules)))
-        held = f"AND i.f_{field} IS DISTINCT FROM c.{field}" if m.operation.compared else ""
         parts.append(
             f"SELECT i.row, i.line, CASE {whens} END AS rule FROM input i LEFT JOIN who w USING (row)"
-            f" LEFT JOIN current c ON c.customer_code = w.code WHERE i.f_{field} <> '' {held}"
+            " LEFT JOIN current c ON c.customer_code = w.code"
+            f" WHERE {_wanted(m, field)} <> '' AND NOT {_unchanged(m, field)}{new}"
         )
     if not parts:
         return
     found = m.con.execute(
         f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}]"
-        f" FROM ({' UNION ALL '.join(parts)}) ANTI JOIN left_out USING (row)"
+        f" FROM ({' UNION ALL '.join(parts)}) ANTI JOIN left_out USING (row) ANTI JOIN duplicates USING (row)"
         " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
         patterns,
     )
