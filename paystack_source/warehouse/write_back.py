@@ -1,6 +1,10 @@
-"""What bulk runs did, as tables in the warehouse: `write_back_runs`, `write_back_rows`, and `customers`.
+"""The copy as bulk changes use it: whether there is one, what it holds, and the tables of bulk runs beside it.
 
-A second dlt pipeline, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never
+What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs` has
+the run with as many `events` as the run's journal, and if it shows no customer as they were before the run. A copy that
+was deleted, renamed, restored, overwritten, or is one of several therefore never counts for more than it has.
+
+A pipeline of its own, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never
 mix with the extract's. Every table is merged by key, so loading twice is harmless. The line of a run in
 `write_back_runs` is loaded last, in a load of its own, so a load that broke off claims nothing.
 
@@ -12,39 +16,167 @@ the row that the copy holds.
 
 from __future__ import annotations
 
+import contextlib
 import re
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import dlt
+import duckdb
 import pyarrow as pa
+import pyarrow.compute as pc
 
-from paystack_source.customer import CUSTOMERS
+from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
-from paystack_source.values import as_text, batches
+from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes, in_our_types
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.copies import Copy
-from paystack_source.warehouse.destinations import merged, rows_to_load, table_layout
-from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema, silence_type_warnings
+from paystack_source.warehouse.destinations import columns_of, merged, read_table, rows_to_load, table_layout
+from paystack_source.warehouse.dlt_quirks import (
+    delete_loaded_files,
+    drop_foreign_state,
+    repair_schema,
+    silence_type_warnings,
+)
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import exclusive_run
+from paystack_source.warehouse.sync import open_pipeline
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Callable, Iterable, Iterator, Mapping
+    from datetime import datetime
+    from pathlib import Path
 
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.tables import Table
 
+WRITE_BACK_PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000
 
 
-class WriteBack(Copy):
-    """The copy, and the tables of bulk runs beside it. It takes tables and values, and knows no plan and no journal."""
+@dataclass(frozen=True, slots=True)
+class WriteBack:
+    """The copy in one dataset of one destination, be it there or not. It knows no plan and no journal."""
 
-    __slots__ = ()
+    destination: str = "duckdb"
+    dataset: str = "paystack"
+
+    def find_copy(self) -> Path | pa.Table | None:
+        """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
+
+        None if there is no copy yet.
+        """
+        if self.destination in DUCKDB:
+            found = self._find_in_file(duckdb_file(self.destination))
+        else:
+            pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
+            found = read_table(pipeline, "customers", columns) if Warehouse(pipeline).total() else None
+        if not isinstance(found, pa.Table):
+            return found
+        identified = self._ask(
+            "customer_details",
+            lambda named: f"SELECT customer_code FROM {named('customer_details')} WHERE identified",
+        )
+        # Who passed an identity check: only single fetches tell it.
+        codes = pa.array([code for (code,) in identified], pa.string())
+        return found.append_column(
+            "identified", pc.is_in(found["customer_code"].cast(pa.string()), value_set=codes)
+        )
+
+    def _find_in_file(self, path: Path) -> Path | pa.Table | None:
+        if not path.is_file():
+            return None
+        with _opened(path) as (connection, in_use):
+            held = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'"
+            if not connection.execute(held, [self.dataset]).fetchone():
+                return None
+            customers = f"{quoted_name(self.dataset)}.customers"
+            return connection.table(customers).to_arrow_table() if in_use else path
+
+    def read_since(self) -> datetime | None:
+        """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+        lines = self._ask(
+            "customers",
+            lambda named: (
+                f"SELECT MIN(_last_seen_at), COUNT(*) - COUNT(_last_seen_at) FROM {named('customers')}"
+                " WHERE _missing_since IS NULL"
+            ),
+        )
+        if not lines or lines[0][0] is None or lines[0][1]:
+            return None
+        return in_utc(lines[0][0])
+
+    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
+        """The run that applied this plan to this account, as far as the warehouse knows."""
+        mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
+        where = f"plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
+        lines = self._ask(
+            "write_back_runs", lambda named: f"SELECT run_id FROM {named('write_back_runs')} WHERE {where}"
+        )
+        return str(lines[0][0]) if lines else None
+
+    def runs_held(self) -> dict[str, int]:
+        """By run, how many events of its journal the copy holds; without runs that it held and that are overwritten."""
+        lines = self._ask(
+            "write_back_runs", lambda named: f"SELECT run_id, events FROM {named('write_back_runs')}"
+        )
+        lost = self._overwritten() if lines else set()
+        return {str(run): int(events) for run, events in lines if events is not None and run not in lost}
+
+    def _overwritten(self) -> set[str]:
+        """The runs that changed a customer whom the copy shows as they were before.
+
+        A page that was asked for before a run, and loaded after the run was, puts the old values back.
+        """
+        lines = self._ask(
+            "write_back_rows",
+            lambda named: " UNION ".join(
+                f"SELECT r.run_id FROM {named('write_back_rows')} r"
+                f" JOIN {named('customers')} c ON c.{ours} = r.{theirs}"
+                " WHERE r.outcome = 'applied' AND r.operation IN ('risk-action', 'update', 'create')"
+                " AND c._last_seen_at < r.finished_at"
+                for ours, theirs in (("id", "customer_id"), ("customer_code", "customer_code"))
+            ),
+        )
+        return {str(line[0]) for line in lines}
+
+    def _ask(self, table: str, question: Callable[[Callable[[str], str]], str]) -> list[tuple[Any, ...]]:
+        """Ask in SQL about this table, and others; `question` is given what qualifies their names.
+
+        Nothing if one of them is not there, or is of an older version. DuckDB's file is asked directly: it takes
+        another process, or connection, that reads it too, and a pipeline takes its time to begin.
+        """
+        if self.destination not in DUCKDB:
+            runs = table.startswith("write_back")
+            pipeline = self._writeback_pipeline() if runs else self._extract_pipeline()
+            pipeline.sync_destination()
+            if runs and "events" not in columns_of(pipeline, WRITE_BACK_RUNS.name):
+                return []
+            return Warehouse(pipeline, table).ask(lambda sql: question(sql.named))
+        path, dataset = duckdb_file(self.destination), quoted_name(self.dataset)
+        if path.is_file():
+            with (
+                _opened(path) as (connection, _),
+                contextlib.suppress(duckdb.CatalogException, duckdb.BinderException),
+            ):
+                return connection.execute(question(lambda name: f"{dataset}.{name}")).fetchall()
+        return []
+
+    def _writeback_pipeline(self) -> Pipeline:
+        """The write-back's own pipeline, in the dataset of the copy."""
+        pipeline = open_pipeline(self.destination, self.dataset, name=WRITE_BACK_PIPELINE)
+        drop_foreign_state(pipeline)
+        return pipeline
+
+    def _extract_pipeline(self) -> Pipeline:
+        """The extract's pipeline, to read the copy with: it knows the types of the columns."""
+        pipeline = open_pipeline(self.destination, self.dataset)
+        pipeline.sync_destination()
+        return pipeline
 
     def load(
         self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
@@ -54,9 +186,9 @@ class WriteBack(Copy):
         Raises `ConfigError` if the dataset holds the customers of another account or key mode; then nothing is loaded.
         """
         key_mode, account = (run[name][0].as_py() for name in ("key_mode", "account"))
-        pipeline = self.writeback_pipeline()
+        pipeline = self._writeback_pipeline()
         with exclusive_run(pipeline):
-            held = Warehouse(self.extract_pipeline())
+            held = Warehouse(self._extract_pipeline())
             accounts = held.accounts()
             if accounts and not _is_among(accounts, key_mode, account):
                 raise ConfigError(
@@ -75,6 +207,17 @@ class WriteBack(Copy):
             pipeline.run(resources)
             pipeline.run(_resource(pipeline, WRITE_BACK_RUNS, [run]))
             write_comments(pipeline, pipeline.schemas.values())
+
+
+@contextlib.contextmanager
+def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
+    """The file for reading, and whether this very process has it open for writing, e.g. a notebook."""
+    try:
+        connection, in_use = duckdb.connect(str(path), read_only=True), False
+    except duckdb.ConnectionException:
+        connection, in_use = duckdb.connect(str(path)), True
+    with connection:
+        yield connection, in_use
 
 
 def _is_among(

@@ -15,7 +15,7 @@ from paystack_source import bulk_set_risk_action
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
-from paystack_source.warehouse import copies
+from paystack_source.warehouse import write_back
 from paystack_source.warehouse.write_back import WriteBack, overlay
 from tests.bulk_run.conftest import load_script
 from tests.canary import search
@@ -120,7 +120,7 @@ def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch
         said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
     assert "could not be updated" in said.json["warnings"][0]
     codes = [customer["customer_code"] for customer in copied.customers(5)]
-    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / copies.WRITE_BACK_PIPELINE
+    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / write_back.WRITE_BACK_PIPELINE
     assert search(folder, codes)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
     assert ask(copied, "select count(*) from paystack.write_back_rows") == [(5,)]

@@ -12,10 +12,10 @@ import pytest
 from paystack_source import PaystackClient, bulk_set_risk_action
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.tables import LOAD_ID
-from paystack_source.warehouse.copies import Copy
 from paystack_source.warehouse.destinations import read_table, reading
 from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.sync import CopyReport, copy_customers
+from paystack_source.warehouse.write_back import WriteBack
 from tests.docs import reference
 from tests.warehouses.conftest import DATABASES, Warehouse
 
@@ -229,7 +229,7 @@ def check_write_back(place: Warehouse, machine: Path, api, runs: Path) -> None:
     audit.sync_destination()
     (run,) = read_table(audit, "write_back_runs").to_pylist()
     assert (run["run_id"], run["operation"], run["applied"]) == (done.run_id, "risk-action", 12)
-    assert Copy(place.destination).runs_held() == {done.run_id: run["events"]}
+    assert WriteBack(place.destination).runs_held() == {done.run_id: run["events"]}
     rows = read_table(audit, "write_back_rows").to_pylist()
     assert {row["customer_id"] for row in rows} == {row["id"] for row in chosen}
     assert {(row["outcome"], json.loads(row["before"])["risk_action"]) for row in rows} == {
