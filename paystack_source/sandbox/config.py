@@ -73,7 +73,7 @@ class SandboxConfig:
     metadata_update: Literal["replace", "merge"] = "replace"
     clearing: Literal["set", "ignored"] = "set"  # what null or "" in an update does
     existing_email: Literal["unchanged", "updated"] = "unchanged"
-    email_case: Literal["kept", "lowered"] = "kept"
+    email_case: Literal["kept", "lowered"] = "lowered"
     risk_forbidden: bool = False
     unknown_risk_customer: Literal[404, 400] = 404
     read_lag: float = 0.0  # for so long after a write, reads still show what was before

@@ -96,7 +96,7 @@ def test_create_answers_200_with_milliseconds_that_lists_do_not_show(call):
     assert got.rows["createdAt"] == "2025-06-15T15:06:40.584Z"
     listed = ask.list(perPage=1).rows[0]
     assert listed["createdAt"] == "2025-06-15T15:06:40.000Z"
-    assert (listed["email"], listed["first_name"], listed["last_name"]) == ("New@Example.com", "Ada", None)
+    assert (listed["email"], listed["first_name"], listed["last_name"]) == ("new@example.com", "Ada", None)
     assert (listed["metadata"], listed["risk_action"], listed["domain"]) == (
         {"a": {"b": [1]}},
         "default",
@@ -142,10 +142,13 @@ def test_create_with_a_known_email_may_update_it(call):
     assert ask.sandbox.customer_truth(row["customer_code"])["first_name"] == "Somebody Else"
 
 
-def test_email_case_is_kept_or_lowered(call):
-    ask = call(email_case="lowered")
+@pytest.mark.parametrize(
+    ("switches", "kept"), [({}, "new@example.com"), ({"email_case": "kept"}, "New@Example.COM")]
+)
+def test_email_case_is_lowered_or_kept(call, switches, kept):
+    ask = call(**switches)
     ask.create(email="New@Example.COM")
-    assert ask.list(perPage=1).rows[0]["email"] == "new@example.com"
+    assert ask.list(perPage=1).rows[0]["email"] == kept
 
 
 @pytest.mark.parametrize(
