@@ -111,6 +111,6 @@ def test_a_signal_that_another_thread_was_handed_is_heard(waits, heard):
 def test_so_it_is_while_all_connections_are_taken(heard, sandbox):
     server = sandbox(customers=10)
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        taken = client._wire.connections.take(lambda: None)
-        heard.beside(lambda: client._wire.connections.give_back(taken, broken=True))
+        taken = client._wire.take(lambda: None)
+        heard.beside(lambda: client._wire.give_back(taken, broken=True))
         assert len(client.list().rows) == 10

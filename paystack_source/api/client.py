@@ -145,7 +145,7 @@ class PaystackClient:
 
         A write is never broken off: its answer is waited for.
         """
-        self._wire.connections.break_off_reads()
+        self._wire.break_off_reads()
 
     def until(self, check: Callable[[], None]) -> Self:
         """A view of this client, with the same connections, quota and counts, that stops once `check` raises.

@@ -13,7 +13,7 @@ from typing import NamedTuple
 from urllib.parse import unquote
 
 from urllib3.exceptions import HTTPError
-from urllib3.util import parse_url
+from urllib3.util import Url, parse_url
 
 from paystack_source.errors import ConfigError
 
@@ -28,7 +28,7 @@ class Proxy(NamedTuple):
     """A proxy for HTTPS, and the setting that names it."""
 
     setting: str
-    url: str
+    url: Url
     headers: dict[str, str]
 
     @property
@@ -62,7 +62,7 @@ def find_proxy(host: str, port: int) -> Proxy | None:
     if parts.auth:  # percent-decoded, as it was typed
         login = base64.b64encode(unquote(parts.auth).encode()).decode()
         headers["proxy-authorization"] = f"Basic {login}"
-    return Proxy(setting, parts._replace(auth=None).url, headers)
+    return Proxy(setting, parts._replace(auth=None), headers)
 
 
 def tls_context() -> ssl.SSLContext:

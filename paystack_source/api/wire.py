@@ -3,21 +3,30 @@
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - Redirects are not followed.
 - A request is sent on a connection that is there, so what fails before has certainly not left. That decides whether a
-  write that failed was certainly not applied, whatever the exception is called.
+  write that failed was certainly not applied, whatever the exception is called. urllib3's own `urlopen` does not say
+  it, so its connections are kept, opened and used here.
+- A connection that idled for some seconds is opened anew, since a server that closes it at the same moment would leave
+  a write with an unknown outcome.
 """
 
 from __future__ import annotations
 
 import contextlib
+import io
 import ipaddress
 import logging
 import re
+import socket
 import ssl
+import threading
 import time
-from http.client import HTTPException
-from typing import TYPE_CHECKING
+import weakref
+from functools import partial
+from http.client import HTTPException, HTTPResponse
+from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
+from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.exceptions import (
     ConnectTimeoutError,
     DecodeError,
@@ -29,11 +38,14 @@ from urllib3.exceptions import (
 )
 
 from paystack_source.api.answers import Answer, Fault
-from paystack_source.api.connection import Connections
-from paystack_source.errors import ConfigError
+from paystack_source.api.clock import MAX_WAIT
+from paystack_source.api.network import find_proxy, tls_context
+from paystack_source.errors import ClosedError, ConfigError
 from paystack_source.settings import BASE_URL, installed_version
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     import urllib3
 
     from paystack_source.api.keys import SecretKey
@@ -42,6 +54,9 @@ if TYPE_CHECKING:
 
 _BROKEN = (HTTPError, HTTPException, OSError)
 _LARGEST_BODY = 64 * 1024 * 1024
+_LONGEST_IDLE = 5.0
+_Idle = tuple[HTTPConnection, float]  # and since when
+_TLS_PORT = 443
 
 
 def check_host(base_url: str, key: SecretKey) -> str:
@@ -84,19 +99,65 @@ def _loopback(host: str) -> bool:
         return host == "localhost"
 
 
+class _Raw(io.RawIOBase):
+    """What comes on a connection, until a moment: each wait ends then, also one of many short ones."""
+
+    def __init__(self, inner: Any, sock: socket.socket, until: float) -> None:  # noqa: ANN401  # private to `socket`
+        self._inner, self._sock, self._until = inner, sock, until
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int | None:  # noqa: ANN401  # a writable buffer
+        left = self._until - time.monotonic()
+        if left <= 0:
+            raise TimeoutError
+        self._sock.settimeout(min(left, self._sock.gettimeout() or left))
+        read: int | None = self._inner.readinto(buffer)
+        return read
+
+    def close(self) -> None:
+        self._inner.close()
+        super().close()
+
+
+class _Response(HTTPResponse):
+    """An answer that must be whole by a moment: its status line, its head, its body and what follows it."""
+
+    def __init__(self, sock: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:  # noqa: ANN401
+        super().__init__(sock, *args, **kwargs)
+        self.fp = io.BufferedReader(_Raw(self.fp.detach(), sock, until), 1 << 16)
+
+
 class Wire:
-    """Exchanges with one host, by any number of threads."""
+    """Exchanges with one host, by any number of threads, each on a connection of its own."""
 
     def __init__(
         self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
     ) -> None:
+        parts = urlsplit(base_url)
+        host = parts.hostname or ""
         self._timeouts = timeout
-        self._longest = 2 * timeout[1]
-        self.connections = Connections(base_url, max_in_flight)
+        self._most = max_in_flight
+        self._closed = False
+        self._idle: list[_Idle] = []  # the one that was used last is the last
+        self._busy: dict[HTTPConnection, Check | None] = {}  # with what ends it, if it is a read
+        self._room = threading.Condition()  # a connection is free, or there will be none any more
+        self._tunnel: dict[str, Any] = {}
+        self.proxy: Proxy | None = None
+        """The proxy through which requests go, if there is one."""
         self._headers = {"Accept": "application/json", "User-Agent": f"paystack-source/{installed_version()}"}
-        if base_url == BASE_URL:
+        if parts.scheme == "http":
+            self.new_connection: Callable[[], HTTPConnection] = partial(HTTPConnection, host, parts.port)
+        else:
             self._headers["Accept-Encoding"] = "gzip"
+            self.proxy = find_proxy(host, _TLS_PORT)
+            self.new_connection = _tls_connection(host, self.proxy)
+            if self.proxy is not None:
+                self._tunnel = {"host": host, "port": _TLS_PORT, "scheme": self.proxy.url.scheme}
+                self._tunnel["headers"] = self.proxy.headers
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
+        weakref.finalize(self, _close, self._idle)
 
     @property
     def answer_timeout(self) -> float:
@@ -105,26 +166,24 @@ class Wire:
 
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
-        self.connections.check()
+        if self._closed:
+            raise ClosedError("This client was closed")
 
     def exchange(
-        self, method: str, target: str, body: bytes | None, key: SecretKey, check: Check | None = None
+        self, method: str, target: str, body: bytes | None, key: SecretKey, check: Check
     ) -> Answer | Fault:
         """Send once, unless `check` raises. What goes wrong on the way is a :class:`Fault`, not an exception."""
-        check = check or self.check
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
-        connection = self.connections.take(check)
-        reads = method == "GET"
+        connection = self.take(check, reads=method == "GET")
         sent = whole = False
         try:
-            self.connections.answer_by(connection, time.monotonic() + self._longest)
+            until = time.monotonic() + 2 * self.answer_timeout
+            connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]
             if connection.is_closed:
-                self.connections.open(connection, self._timeouts[0])
-            connection.timeout = self._timeouts[1]
-            if reads:
-                self.connections.begin_read(connection, check)
+                self.open(connection)
+            connection.timeout = self.answer_timeout
             check()
             sent = True
             with contextlib.suppress(
@@ -135,17 +194,89 @@ class Wire:
             content = _read(response)
             whole = content is not None
         except _BROKEN as error:
-            return _fault(error, sent=sent, proxy=self.connections.proxy)
+            return _fault(error, sent=sent, proxy=self.proxy)
         finally:
-            broken_off = reads and self.connections.end_read(connection)
-            self.connections.give_back(connection, broken=broken_off or not whole)
+            self.give_back(connection, broken=not whole)
         if content is None:
             return Fault("the body is larger than any page of customers", sent=True, lasting=True)
         return Answer(response.status, response.headers, content)
 
+    def take(self, check: Check, *, reads: bool = False) -> HTTPConnection:
+        """A connection, once one is free; it may have to be opened. `check` may end the wait, and later a read."""
+        with self._room:
+            check()
+            while len(self._busy) >= self._most:
+                self._room.wait(MAX_WAIT)
+                check()
+            connection, since = self._idle.pop() if self._idle else (self.new_connection(), 0.0)
+            self._busy[connection] = check if reads else None
+        if time.monotonic() - since > _LONGEST_IDLE or not connection.is_connected:
+            connection.close()
+        return connection
+
+    def open(self, connection: HTTPConnection) -> None:
+        """Connect, and make the tunnel through a proxy."""
+        connection.timeout = self._timeouts[0]
+        if self._tunnel:
+            connection.set_tunnel(**self._tunnel)
+        connection.connect()
+
+    def give_back(self, connection: HTTPConnection, *, broken: bool) -> None:
+        """Nothing more is to come on this connection, or nothing that anybody wants."""
+        with self._room:
+            del self._busy[connection]
+            if broken or self._closed:
+                connection.close()
+            else:
+                self._idle.append((connection, time.monotonic()))
+            self._room.notify()
+
+    def break_off_reads(self) -> None:
+        """Shut the sockets of reads whose `check` raises by now: whoever waits for an answer on them wakes up."""
+        with self._room:
+            for connection, check in self._busy.items():
+                try:
+                    if check is not None:
+                        check()
+                except Exception:  # noqa: BLE001  # whatever it is that ends the work
+                    with contextlib.suppress(OSError, TypeError, AttributeError):  # it is closed already
+                        socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
+
     def close(self) -> None:
-        """Close all connections and break off the reads on them. Whoever waits for one is told."""
-        self.connections.close()
+        """Close all connections and break off the reads on them; a write that is under way ends by itself.
+
+        Whoever waits for a connection is told.
+        """
+        with self._room:
+            self._closed = True
+            _close(self._idle)
+            self._room.notify_all()
+        self.break_off_reads()
+
+
+def _tls_connection(host: str, proxy: Proxy | None) -> Callable[[], HTTPConnection]:
+    context = tls_context()
+    if proxy is None:
+        return partial(HTTPSConnection, host, _TLS_PORT, ssl_context=context)
+    url = proxy.url
+    return partial(
+        HTTPSConnection,
+        url.host or "",
+        url.port or (_TLS_PORT if url.scheme == "https" else 80),
+        ssl_context=context,
+        proxy=url,
+        proxy_config=ProxyConfig(
+            ssl_context=context,
+            use_forwarding_for_https=False,
+            assert_hostname=None,
+            assert_fingerprint=None,
+        ),
+    )
+
+
+def _close(idle: list[_Idle]) -> None:
+    while idle:
+        idle.pop()[0].close()
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:

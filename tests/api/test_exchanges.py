@@ -44,9 +44,9 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
             client.list()
         told.append(True)
 
-    taken = client._wire.connections.take(lambda: None)  # the only one
-    waiting, wait = threading.Semaphore(0), client._wire.connections._room.wait
-    client._wire.connections._room.wait = lambda seconds: (waiting.release(), wait(seconds))
+    taken = client._wire.take(lambda: None)  # the only one
+    waiting, wait = threading.Semaphore(0), client._wire._room.wait
+    client._wire._room.wait = lambda seconds: (waiting.release(), wait(seconds))
     threads = [threading.Thread(target=ask, daemon=True) for _ in range(2)]
     for thread in threads:
         thread.start()
@@ -55,7 +55,7 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
     for thread in threads:
         thread.join(5)
     assert told == [True, True]
-    client._wire.connections.give_back(taken, broken=False)
+    client._wire.give_back(taken, broken=False)
     with pytest.raises(ConfigError, match="This client was closed"):
         client.list()
 

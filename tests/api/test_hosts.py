@@ -129,12 +129,12 @@ def test_no_redirect_is_followed(connect):
 
 
 def test_tls_is_always_verified():
-    pool = Wire(BASE_URL).connections._pool
-    context = pool.conn_kw["ssl_context"] if "ssl_context" in pool.conn_kw else pool._get_conn().ssl_context
+    connection = Wire(BASE_URL).new_connection()
+    context = connection.ssl_context
     assert context.verify_mode is ssl.CERT_REQUIRED
     assert context.check_hostname
     assert context.minimum_version >= ssl.TLSVersion.TLSv1_2
-    assert (pool.host, pool.port) == ("api.paystack.co", 443)
+    assert (connection.host, connection.port) == ("api.paystack.co", 443)
     names = PaystackClient.__init__.__wrapped__.__code__.co_varnames
     assert not [name for name in names if "verify" in name or "tls" in name or "ssl" in name]
 
@@ -157,18 +157,16 @@ def test_each_lower_error_becomes_a_fault_in_our_words(lower, broken, monkeypatc
         raise lower.__new__(lower, "canary")
 
     class Connection:
-        is_closed = True
+        is_closed, is_connected = True, False
         connect = request = getresponse = close = staticmethod(lambda *_, **__: None)
 
     for name in ("request", "getresponse") if broken == "request" else (broken,):
         monkeypatch.setattr(Connection, name, staticmethod(fail))
     wire = Wire("http://127.0.0.1:9")
-    given_back = []
-    monkeypatch.setattr(wire.connections._pool, "_get_conn", lambda _timeout: Connection())
-    monkeypatch.setattr(wire.connections._pool, "_put_conn", given_back.append)
-    fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY))
+    wire.new_connection = Connection
+    fault = wire.exchange("GET", "/customer/canary", None, SecretKey.parse(SANDBOX_KEY), wire.check)
     assert isinstance(fault, Fault)
     assert fault.sent is (broken != "connect")
     assert fault.reason
     assert "canary" not in repr(fault)
-    assert len(given_back) == 1
+    assert not wire._busy

@@ -296,7 +296,7 @@ def test_a_connection_that_idled_is_not_used_for_a_write(connect, monkeypatch):
         write(client)
         write(client)
         assert server.connections == 1
-        monkeypatch.setattr("paystack_source.api.connection._LONGEST_IDLE", -1.0)
+        monkeypatch.setattr("paystack_source.api.wire._LONGEST_IDLE", -1.0)
         write(client)
         assert server.connections == 2
 

@@ -160,12 +160,12 @@ def test_a_bug_or_an_interrupt_inside_shows_nothing(operation, problem, client_o
 
     with RawServer(ok()) as server:
         client = client_of(server)
-        monkeypatch.setattr(client._wire.connections._pool, "_get_conn", fail)
+        monkeypatch.setattr(client._wire, "new_connection", fail)
         error = provoke(partial(operation, client))
     assert type(error) is problem
     assert not found(shown(error))
     if problem is not KeyboardInterrupt:
-        assert "connection.py" in error.__notes__[0]  # where it came from is still known
+        assert "wire.py" in error.__notes__[0]  # where it came from is still known
 
 
 @pytest.mark.parametrize(
@@ -251,7 +251,7 @@ def test_representations_show_nothing(client_of):
         vars(client._transport),
         client.stats,
     ]
-    held += [vars(client._wire), vars(client._wire.connections)]
+    held += [vars(client._wire)]
     assert not found(" ".join(f"{thing} {thing!r}" for thing in held))
     assert reply.data == ROW  # it is there, for who asks
 
@@ -288,8 +288,7 @@ def test_connections_do_not_keep_the_key(client_of):
         client = client_of(server)
         client.fetch(CANARIES["email"])
         gc.collect()
-        queue = client._wire.connections._pool.pool.queue
-        held = " ".join(str(vars(connection)) for connection in queue if connection is not None)
+        held = " ".join(str(vars(connection)) for connection, _ in client._wire._idle)
     assert "host" in held
     assert not found(held)
 

@@ -130,15 +130,15 @@ def test_whoever_waits_to_try_again_does_not(ask, waits):
 def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
     server, stop = sandbox(), Stop()
     with PaystackClient(server.secret_key, base_url=server.url, quota=0, max_in_flight=1) as client:
-        taken = client._wire.connections.take(lambda: None)  # the only one
-        room, waiting = client._wire.connections._room, threading.Event()
+        taken = client._wire.take(lambda: None)  # the only one
+        room, waiting = client._wire._room, threading.Event()
         wait = room.wait
         room.wait = lambda seconds: (waiting.set(), wait(seconds))
         asked = ask(client.until(stop))
         assert waiting.wait(PATIENCE)
         stop.stopped = True
         assert asked.ended() == [ClosedError]
-        client._wire.connections.give_back(taken, broken=False)
+        client._wire.give_back(taken, broken=False)
         assert server.stats.total == 0
         assert len(client.list().rows) == 50
 
@@ -147,17 +147,17 @@ def test_whoever_waits_for_a_connection_gets_none(ask, sandbox):
 def test_nothing_is_sent_on_a_connection_that_came_too_late(how):
     stop = Stop()
     with RawServer(ok([])) as server, PaystackClient(KEY, base_url=server.url, quota=0) as client:
-        connect = client._wire.connections.open
+        connect = client._wire.open
 
-        def late(connection, timeout):
-            connect(connection, timeout)
+        def late(connection):
+            connect(connection)
             until(lambda: server._open)
             if how == "stopped":
                 stop.stopped = True
             else:
                 client.close()
 
-        client._wire.connections.open = late
+        client._wire.open = late
         with pytest.raises(ClosedError):
             client.until(stop).list()
     assert not server.requests
