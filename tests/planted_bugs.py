@@ -169,7 +169,7 @@ BUGS = [
         'for setting in (keeps, "load.truncate_staging_dataset"):', "for setting in (keeps,):", ("tests/test_canary.py::test_no_customer_stays_in_dlts_folder_or_in_staging",)),
     # -- the client: SECURITY.md and docs/client.md
     Bug("a write is sent again", "writes are never retried blindly",
-        "if operation.writes and fault.sent:", "if False:",
+        "left = operation.writes and result.sent", "left = False",
         (A + "test_outcomes.py::test_a_write_that_left_is_never_sent_again",)),
     Bug("a live key to another host", "the key goes to no other host",
         'if key.mode != "test":', "if False:", (A + "test_hosts.py", P + "test_customers_command.py")),

@@ -15,7 +15,7 @@ import re
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import msgspec
 from urllib3 import HTTPHeaderDict
@@ -86,6 +86,15 @@ class Again(Enum):
     QUOTA = "quota"  # a 429: wait for the quota
 
 
+class _Ruling(NamedTuple):
+    """What became of a request. `what` is said of it instead of Paystack's own message."""
+
+    kind: type[PaystackError]
+    again: Again = Again.NO
+    what: str | None = None
+    advice: str | None = None
+
+
 @dataclass(frozen=True, slots=True)
 class Judgement:
     """Either the envelope of a success, or the error to raise unless sending again helps."""
@@ -94,6 +103,17 @@ class Judgement:
     error: PaystackError | None = None
     again: Again = Again.NO
 
+
+_SUCCESS, _REDIRECT = HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES
+_REFUSALS: Final[dict[int, type[PaystackError]]] = {401: KeyRefused, 403: PermissionRefused, 404: NotFound}
+_NOT_PAYSTACK: Final[dict[int, _Ruling]] = {
+    403: _Ruling(Unavailable, what="blocked by a proxy or the CDN in front of Paystack", advice=_BLOCKED),
+    407: _Ruling(
+        Unavailable,
+        what="the proxy wants a user and password",
+        advice="Put them into HTTPS_PROXY or ALL_PROXY.",
+    ),
+}
 
 # JavaScript writes half of a cut emoji as a lone surrogate, which no strict decoder takes: one such name
 # would make its whole page unreadable. It becomes U+FFFD, as does a byte that is no UTF-8. The last part skips
@@ -109,15 +129,50 @@ _DECODER = msgspec.json.Decoder(Envelope)
 def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = ()) -> Judgement:
     """What to do. ``values`` are the texts that were sent; they are taken out of Paystack's message."""
     if isinstance(result, Fault):
-        return _judge_fault(operation, result)
+        left = operation.writes and result.sent
+        ruling = _Ruling(
+            OutcomeUnknown if left else Unavailable,
+            Again.NO if left or result.lasting else Again.BACKOFF,
+            result.reason,
+            None if left else result.advice,
+        )
+        return Judgement(error=_error(ruling, operation), again=ruling.again)
     envelope = decode(result.body)
-    if HTTPStatus.OK <= result.status < HTTPStatus.MULTIPLE_CHOICES:
-        if envelope is not None and envelope.status in (True, "true"):
-            if operation.name != "list" or starts_with(envelope.data, b"["):
-                return Judgement(envelope=envelope)
-            envelope = None
-        return _judge_odd_success(operation, result, envelope, values)
-    return _judge_failure(operation, result, envelope, values)
+    if _SUCCESS <= result.status < _REDIRECT and envelope is not None and envelope.status in (True, "true"):
+        if operation.name != "list" or starts_with(envelope.data, b"["):
+            return Judgement(envelope=envelope)
+        envelope = None
+    ruling = _rule(operation, result.status, envelope)
+    return Judgement(error=_error(ruling, operation, result, envelope, values), again=ruling.again)
+
+
+def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruling:
+    """What an answer means that is no success; without an envelope its body is not Paystack's."""
+    kind = None if envelope is None else envelope.type
+    unclear = _Ruling(OutcomeUnknown) if operation.writes else _Ruling(Unavailable, Again.BACKOFF)
+    if status == HTTPStatus.TOO_MANY_REQUESTS:
+        ruling = _Ruling(RateLimited, Again.QUOTA)
+    elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
+        ruling = _Ruling(Rejected) if kind == "validation_error" and not operation.writes else unclear
+    elif _SUCCESS <= status < _REDIRECT:
+        if envelope is None or envelope.status not in (False, "false"):
+            ruling = unclear._replace(what="the body is cut or not Paystack's")
+        else:
+            ruling = unclear if kind == "api_error" and not operation.writes else _Ruling(Rejected)
+    elif status < HTTPStatus.BAD_REQUEST:
+        what = "got a redirect, which is never followed"
+        ruling = unclear._replace(again=Again.NO, what=what, advice=_NO_REDIRECT)
+    elif (
+        envelope is None and status != HTTPStatus.UNAUTHORIZED
+    ):  # a proxy or the CDN spoke, and passed nothing on
+        passed_on = _Ruling(Rejected) if operation.writes else unclear
+        ruling = _NOT_PAYSTACK.get(status) or passed_on._replace(
+            what="refused with a body that is not Paystack's"
+        )
+    else:
+        advice = _ALLOW_LIST if envelope and "ip address" in str(envelope.message).lower() else None
+        ruling = _Ruling(_REFUSALS.get(status, Rejected), advice=advice)
+    return ruling
 
 
 def decode(body: bytes) -> Envelope | None:
@@ -143,91 +198,12 @@ def _whole_character(match: re.Match[bytes]) -> bytes:
     return rb"\ufffd" if match["half"] else match[0]
 
 
-def _judge_fault(operation: Operation, fault: Fault) -> Judgement:
-    if operation.writes and fault.sent:
-        return Judgement(error=OutcomeUnknown(f"{operation.name}: {fault.reason}", operation=operation.name))
-    error = Unavailable(f"{operation.name}: {fault.reason}", advice=fault.advice, operation=operation.name)
-    return Judgement(error=error, again=Again.NO if fault.lasting else Again.BACKOFF)
-
-
-def _judge_odd_success(
-    operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Judgement:
-    """2xx that is no success: ``status: false``, or a body that is not Paystack's."""
-    if envelope is not None and envelope.status in (False, "false"):
-        transient = envelope.type == "api_error" and not operation.writes
-        kind = Unavailable if transient else Rejected
-        again = Again.BACKOFF if transient else Again.NO
-        return Judgement(error=_error(kind, operation, answer, envelope, values), again=again)
-    what = "the body is cut or not Paystack's"
-    if operation.writes:
-        return Judgement(error=_error(OutcomeUnknown, operation, answer, None, values, what=what))
-    return Judgement(
-        error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF
-    )
-
-
-def _judge_failure(
-    operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Judgement:
-    status = answer.status
-    if status == HTTPStatus.TOO_MANY_REQUESTS:
-        return Judgement(error=_error(RateLimited, operation, answer, envelope, values), again=Again.QUOTA)
-    if status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
-        return _judge_server_error(operation, answer, envelope, values)
-    if status < HTTPStatus.BAD_REQUEST:
-        kind = OutcomeUnknown if operation.writes else Unavailable
-        what = "got a redirect, which is never followed"
-        return Judgement(error=_error(kind, operation, answer, None, values, what=what, advice=_NO_REDIRECT))
-    if envelope is None:
-        return _judge_foreign_refusal(operation, answer, values)
-    advice = _ALLOW_LIST if "ip address" in str(envelope.message).lower() else None
-    kinds: dict[int, type[PaystackError]] = {401: KeyRefused, 403: PermissionRefused, 404: NotFound}
-    return Judgement(
-        error=_error(kinds.get(status, Rejected), operation, answer, envelope, values, advice=advice)
-    )
-
-
-def _judge_server_error(
-    operation: Operation, answer: Answer, envelope: Envelope | None, values: Iterable[str]
-) -> Judgement:
-    if operation.writes:
-        return Judgement(error=_error(OutcomeUnknown, operation, answer, envelope, values))
-    if envelope is not None and envelope.type == "validation_error":
-        return Judgement(error=_error(Rejected, operation, answer, envelope, values))
-    return Judgement(error=_error(Unavailable, operation, answer, envelope, values), again=Again.BACKOFF)
-
-
-def _judge_foreign_refusal(operation: Operation, answer: Answer, values: Iterable[str]) -> Judgement:
-    """4xx with a body that is not Paystack's: a proxy or the CDN spoke, and passed nothing on."""
-    status = answer.status
-    if status == HTTPStatus.UNAUTHORIZED:
-        return Judgement(error=_error(KeyRefused, operation, answer, None, values))
-    if status == HTTPStatus.FORBIDDEN:
-        what = "blocked by a proxy or the CDN in front of Paystack"
-        return Judgement(
-            error=_error(Unavailable, operation, answer, None, values, what=what, advice=_BLOCKED)
-        )
-    if status == HTTPStatus.PROXY_AUTHENTICATION_REQUIRED:
-        what, advice = "the proxy wants a user and password", "Put them into HTTPS_PROXY or ALL_PROXY."
-        return Judgement(error=_error(Unavailable, operation, answer, None, values, what=what, advice=advice))
-    what = "refused with a body that is not Paystack's"
-    if operation.writes:
-        return Judgement(error=_error(Rejected, operation, answer, None, values, what=what))
-    return Judgement(
-        error=_error(Unavailable, operation, answer, None, values, what=what), again=Again.BACKOFF
-    )
-
-
-def _error(  # noqa: PLR0913  # all that an error tells
-    kind: type[PaystackError],
+def _error(
+    ruling: _Ruling,
     operation: Operation,
-    answer: Answer,
-    envelope: Envelope | None,
-    values: Iterable[str],
-    *,
-    what: str | None = None,
-    advice: str | None = None,
+    answer: Answer | None = None,
+    envelope: Envelope | None = None,
+    values: Iterable[str] = (),
 ) -> PaystackError:
     def shown(value: object) -> str | None:
         return redact(value, values) if isinstance(value, str) and value else None
@@ -239,14 +215,12 @@ def _error(  # noqa: PLR0913  # all that an error tells
         ]
         return redact(": ".join(parts), values) if parts else "no message from Paystack"
 
-    facts: dict[str, Any] = {
-        "advice": advice,
-        "http_status": answer.status,
-        "operation": operation.name,
-        "headers": _harmless(answer.headers),
-    }
-    if envelope is None:
-        return kind(f"{operation.name}: {what or 'no message from Paystack'}", **facts)
+    kind = ruling.kind
+    facts: dict[str, Any] = {"advice": ruling.advice, "operation": operation.name}
+    if answer is not None:
+        facts |= {"http_status": answer.status, "headers": _harmless(answer.headers)}
+    if envelope is None or ruling.what:
+        return kind(f"{operation.name}: {ruling.what or 'no message from Paystack'}", **facts)
     # Paystack has no code for it; the message is read before names that were sent are taken out of it.
     if kind is Rejected and operation.name == "validate" and _VALIDATED.search(str(envelope.message)):
         kind = AlreadyValidated
