@@ -4,30 +4,29 @@ from __future__ import annotations
 
 import copy
 import functools
-from dataclasses import dataclass
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
+
+from msgspec import UNSET, UnsetType
 
 from paystack_source import settings
 from paystack_source.api.checks import check_email, check_fields, list_params, member, texts, timeouts
 from paystack_source.api.clock import Clock
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.listing import every_row
 from paystack_source.api.models import (
-    UNSET,
     IdentificationType,
     Page,
     PageMeta,
     Reply,
     RiskAction,
-    Unset,
+    every_row,
     record,
 )
 from paystack_source.api.operations import OPERATIONS, Policy
 from paystack_source.api.privacy import redact, sealed, sealed_iterator
 from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
-from paystack_source.api.transport import Request, RetryPolicy, Transport, encode
+from paystack_source.api.transport import RetryPolicy, Stats, Transport, encode
 from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
 
@@ -37,20 +36,6 @@ if TYPE_CHECKING:
 
     from paystack_source.api.checks import Bound
     from paystack_source.api.keys import Mode
-
-
-@dataclass(frozen=True, slots=True)
-class Stats:
-    """What a client did so far, over all threads.
-
-    ``waited_seconds`` is time in which requests were held back for the quota (counted once, however many
-    threads wait) or after a fault.
-    """
-
-    requests: int
-    retries: int
-    rate_limited: int
-    waited_seconds: float
 
 
 class PaystackClient:
@@ -119,9 +104,7 @@ class PaystackClient:
     @property
     def stats(self) -> Stats:
         """Counts since the client was made."""
-        counted = self._transport.counters
-        waited = self._quota.waited_seconds + counted.backed_off
-        return Stats(counted.requests, counted.retries, counted.rate_limited, waited)
+        return self._transport.stats
 
     def quota_use(self, operation: str) -> tuple[int, int] | None:
         """Requests of this client that count in the endpoint's present 60 s, and how many may (with the share).
@@ -215,8 +198,7 @@ class PaystackClient:
     @sealed
     def _page(self, params: Mapping[str, str]) -> Page:
         operation = OPERATIONS["list"]
-        request = Request(operation, f"{operation.path()}?{urlencode(params)}")
-        answer, envelope = self._transport.send(request)
+        answer, envelope = self._transport.send(operation, f"{operation.path()}?{urlencode(params)}")
         meta = record(envelope.meta)
         return Page(
             envelope.data,
@@ -263,10 +245,10 @@ class PaystackClient:
         self,
         code: str,
         *,
-        first_name: str | Unset | None = UNSET,
-        last_name: str | Unset | None = UNSET,
-        phone: str | Unset | None = UNSET,
-        metadata: dict[str, Any] | Unset | None = UNSET,
+        first_name: str | UnsetType | None = UNSET,
+        last_name: str | UnsetType | None = UNSET,
+        phone: str | UnsetType | None = UNSET,
+        metadata: dict[str, Any] | UnsetType | None = UNSET,
     ) -> Reply:
         """Change a customer. Fields left out stay; None and "" are sent as they are.
 
@@ -274,7 +256,7 @@ class PaystackClient:
         email and a risk action cannot be changed here.
         """
         fields = {"first_name": first_name, "last_name": last_name, "phone": phone, "metadata": metadata}
-        given = {name: value for name, value in fields.items() if not isinstance(value, Unset)}
+        given = {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
         if not given:
             raise ConfigError("update: no field was given", operation="update")
         return self._call("update", code, fields=given)
@@ -347,7 +329,7 @@ class PaystackClient:
         target = operation.path(part)
         body = None if fields is None else encode(fields, operation)
         values = tuple(texts(part, fields))
-        answer, envelope = self._transport.send(Request(operation, target, body, values))
+        answer, envelope = self._transport.send(operation, target, body, values)
         # It is stored in journals and results, like the message of an error.
         message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""
         return Reply(

@@ -10,7 +10,7 @@ import logging
 import math
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast, final
+from typing import TYPE_CHECKING, Any, Final, cast
 
 import msgspec
 
@@ -37,18 +37,6 @@ class IdentificationType(StrEnum):
 
     BANK_ACCOUNT = "bank_account"
     BVN = "bvn"
-
-
-@final
-class Unset:
-    """The type of :data:`UNSET`."""
-
-    def __repr__(self) -> str:
-        return "UNSET"
-
-
-UNSET: Final = Unset()
-"""Marks a field that an update leaves alone; None and "" are sent as they are."""
 
 
 class PageMeta(msgspec.Struct, frozen=True):
@@ -201,6 +189,28 @@ class Page:
 
     def __repr__(self) -> str:
         return f"Page({len(memoryview(self.raw))} bytes, {self.meta!r})"
+
+
+def every_row(first: Callable[[], Page]) -> Iterator[dict[str, Any]]:
+    """Walk a list to its end, by cursor or by page number, and give each ``id`` once (rows without one always).
+
+    A cursor that comes again is an end, and so is a page without new rows where nothing counts the pages.
+    """
+    seen: set[object] = set()
+    cursors: set[str] = set()
+    page: Page | None = first()
+    while page is not None:
+        rows = [row for row in page.rows if row.get("id") is None or row["id"] not in seen]
+        seen.update(row.get("id") for row in rows)
+        yield from rows
+        if "page" in page.params:
+            if not rows and page.meta.pages is None:
+                return
+        elif page.meta.next is not None:
+            if page.meta.next in cursors:
+                return
+            cursors.add(page.meta.next)
+        page = page.next()
 
 
 @dataclass(frozen=True, slots=True, repr=False)

@@ -19,7 +19,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -280,15 +280,13 @@ class Charge:
     sent: float
 
 
+@dataclass(slots=True)
 class _Lane:
     """One endpoint: its budget, and who waits for it, first come first served."""
 
-    __slots__ = ("budget", "lock", "queue")
-
-    def __init__(self, budget: Budget) -> None:
-        self.budget = budget
-        self.lock = threading.Lock()
-        self.queue: deque[threading.Event] = deque()
+    budget: Budget
+    lock: threading.Lock = field(default_factory=threading.Lock)
+    queue: deque[threading.Event] = field(default_factory=deque)
 
     def wake_first(self) -> None:
         if self.queue:
@@ -330,31 +328,33 @@ class Quota:
 
     def acquire(self, endpoint: str, check: Check = lambda: None) -> Charge:
         """Block until a request may be sent. Ctrl-C ends the wait, and so does whatever ``check`` raises."""
-        charge = self.acquire_now(endpoint)
-        if charge is not None:
-            return charge
-        lane = self._lane(endpoint)
+        lane, turn, told = self._lane(endpoint), threading.Event(), -math.inf
         with lane.lock:
-            turn = threading.Event()
             lane.queue.append(turn)
         try:
-            return self._queue_up(lane, endpoint, turn, check)
-        except BaseException:
+            while True:
+                check()
+                with lane.lock:
+                    turn.clear()
+                    now = self._clock.now()
+                    seconds = lane.budget.wait(now) if lane.queue[0] is turn else math.inf
+                    if seconds <= 0:
+                        lane.budget.charge()
+                        return Charge(endpoint, now)
+                    reason = "rate_limited" if now < lane.budget.blocked else "quota"
+                if seconds == math.inf:
+                    turn.wait(MAX_WAIT)
+                    continue
+                if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
+                    told = now + seconds
+                    self._on_wait(seconds, endpoint, reason)
+                self._clock.rest(seconds, turn)
+                with self._lock:
+                    self._waited += self._clock.now() - now
+        finally:
             with lane.lock:
-                if turn in lane.queue:
-                    lane.queue.remove(turn)
+                lane.queue.remove(turn)
                 lane.wake_first()
-            raise
-
-    def acquire_now(self, endpoint: str) -> Charge | None:
-        """A charge if a request may be sent at once, else nothing."""
-        lane = self._lane(endpoint)
-        with lane.lock:
-            now = self._clock.now()
-            if lane.queue or lane.budget.wait(now) > 0:
-                return None
-            lane.budget.charge()
-            return Charge(endpoint, now)
 
     def settle(self, charge: Charge, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:
         """The answer to this request arrived, or never will."""
@@ -376,28 +376,3 @@ class Quota:
             with self._lock:
                 lane = self._lanes.setdefault(endpoint, _Lane(self._make_budget()))
         return lane
-
-    def _queue_up(self, lane: _Lane, endpoint: str, turn: threading.Event, check: Check) -> Charge:
-        told = -math.inf
-        while True:
-            check()
-            with lane.lock:
-                turn.clear()
-                now = self._clock.now()
-                first = lane.queue[0] is turn
-                seconds = lane.budget.wait(now) if first else math.inf
-                if seconds <= 0:
-                    lane.queue.popleft()
-                    lane.budget.charge()
-                    lane.wake_first()
-                    return Charge(endpoint, now)
-                reason = "rate_limited" if now < lane.budget.blocked else "quota"
-            if seconds == math.inf:
-                turn.wait(MAX_WAIT)
-                continue
-            if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
-                told = now + seconds
-                self._on_wait(seconds, endpoint, reason)
-            self._clock.rest(seconds, turn)
-            with self._lock:
-                self._waited += self._clock.now() - now

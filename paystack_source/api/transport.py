@@ -9,14 +9,14 @@ from __future__ import annotations
 import copy
 import logging
 import threading
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from paystack_source.api.answers import Again, Answer, Envelope, Fault, is_utf8, judge
-from paystack_source.api.quota import NO_HEADERS, Charge, Check, OnWait, Quota, read_headers, retry_after
+from paystack_source.api.quota import Charge, Check, OnWait, Quota, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -57,26 +57,17 @@ class RetryPolicy:
 
 
 @dataclass(slots=True)
-class Counters:
-    """What was sent, over all threads."""
+class Stats:
+    """What a client did so far, over all threads.
+
+    ``waited_seconds`` is time in which requests were held back for the quota (counted once, however many
+    threads wait) or after a fault.
+    """
 
     requests: int = 0
     retries: int = 0
     rate_limited: int = 0
-    backed_off: float = 0.0
-
-
-@dataclass(frozen=True, slots=True, repr=False)
-class Request:
-    """One request: ``target`` is path and query, ``values`` the texts to keep out of errors."""
-
-    operation: Operation
-    target: str
-    body: bytes | None = None
-    values: tuple[str, ...] = ()
-
-    def __repr__(self) -> str:
-        return f"Request({self.operation.name})"
+    waited_seconds: float = 0.0
 
 
 class Transport:
@@ -104,7 +95,12 @@ class Transport:
         self._on_wait = on_wait
         self._lock = threading.Lock()
         self._checks: tuple[Check, ...] = (wire.check,)
-        self.counters = Counters()
+        self._stats = Stats()
+
+    @property
+    def stats(self) -> Stats:
+        """Counts so far."""
+        return replace(self._stats, waited_seconds=self._stats.waited_seconds + self._quota.waited_seconds)
 
     def until(self, check: Check) -> Transport:
         """The same transport, which asks `check` as well before it sends, and while it waits to send."""
@@ -116,19 +112,23 @@ class Transport:
         for check in self._checks:
             check()
 
-    def send(self, request: Request) -> tuple[Answer, Envelope]:
-        """The answer and envelope of a success. Raises a :class:`PaystackError`."""
-        self._policy.check(request.operation)
+    def send(
+        self, operation: Operation, target: str, body: bytes | None = None, values: tuple[str, ...] = ()
+    ) -> tuple[Answer, Envelope]:
+        """The answer and envelope of a success. ``target`` is path and query.
+
+        ``values`` are the texts to keep out of errors. Raises a :class:`PaystackError`.
+        """
+        self._policy.check(operation)
         failures = refusals = 0
         trouble = 0.0
         while True:
-            self._check()
-            charge = self._quota.acquire(request.operation.endpoint, self._check)
-            result, seconds = self._exchange(request, charge)
-            verdict = judge(request.operation, result, request.values)
+            charge = self._quota.acquire(operation.endpoint, self._check)
+            result, seconds = self._exchange(operation, target, body, charge)
+            verdict = judge(operation, result, values)
             if verdict.envelope is not None and isinstance(result, Answer):
-                if request.operation.name == "list" and not is_utf8(result.body):
-                    log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", request.target)
+                if operation.name == "list" and not is_utf8(result.body):
+                    log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", target)
                 return result, verdict.envelope
             trouble += seconds
             asked = self._asked_to_wait(result)
@@ -143,12 +143,12 @@ class Transport:
             if not going_on:
                 break
             with self._lock:
-                self.counters.retries += 1
+                self._stats.retries += 1
             if verdict.again is Again.BACKOFF:
                 pause = max(asked, self._retry.pause(failures, self._random))
-                trouble += self._back_off(request.operation, pause, "backoff")
+                trouble += self._back_off(operation, pause, "backoff")
             elif refusals > 1:  # what the last refusal said of the window's end was wrong
-                self._back_off(request.operation, self._retry.longest(refusals), "rate_limited")
+                self._back_off(operation, self._retry.longest(refusals), "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error
 
@@ -166,36 +166,34 @@ class Transport:
             self._clock.rest(left, threading.Event())
             self._check()
         with self._lock:
-            self.counters.backed_off += seconds
+            self._stats.waited_seconds += seconds
         return seconds
 
-    def _exchange(self, request: Request, charge: Charge) -> tuple[Answer | Fault, float]:
+    def _exchange(
+        self, operation: Operation, target: str, body: bytes | None, charge: Charge
+    ) -> tuple[Answer | Fault, float]:
         """Send once, at the expense of this charge; with the seconds that it took."""
         with self._lock:
-            self.counters.requests += 1
+            self._stats.requests += 1
         began = self._clock.now()
         result: Answer | Fault = Fault("interrupted", sent=True)
         try:
-            result = self._wire.exchange(
-                request.operation.method, request.target, request.body, self._key, self._check
-            )
+            result = self._wire.exchange(operation.method, target, body, self._key, self._check)
         finally:
-            refused = False
             if isinstance(result, Answer):
                 refused = result.status == HTTPStatus.TOO_MANY_REQUESTS
                 reading = read_headers(result.headers, self._clock.wall(), refused=refused)
                 self._quota.settle(charge, reading, refused=refused)
-            elif not result.sent:
-                self._quota.release(charge)
-            else:
-                self._quota.settle(charge, NO_HEADERS)
-            if refused:
                 with self._lock:
-                    self.counters.rate_limited += 1
+                    self._stats.rate_limited += refused
+            elif result.sent:
+                self._quota.settle(charge)
+            else:
+                self._quota.release(charge)
         seconds = self._clock.now() - began
         if log.isEnabledFor(logging.DEBUG):
             what = result.status if isinstance(result, Answer) else result.reason
-            log.debug("%s: %s in %.0f ms", request.operation.name, what, seconds * 1000)
+            log.debug("%s: %s in %.0f ms", operation.name, what, seconds * 1000)
         return result, seconds
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import queue
 import threading
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 from paystack_source.api.clock import MAX_WAIT
 from paystack_source.errors import ClosedError, NotFound
@@ -19,7 +19,6 @@ if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.errors import PaystackError
 
-Task_contra = TypeVar("Task_contra", contravariant=True)
 Task = TypeVar("Task")
 Result = TypeVar("Result")
 
@@ -28,27 +27,6 @@ FetchedCustomer = tuple[str, Any]
 
 FETCH_WIDTH = 32
 """Single customers that are fetched at once."""
-
-
-class Workers(Protocol[Task_contra, Result]):
-    """Takes tasks, gives back what became of them, in any order."""
-
-    @property
-    def busy(self) -> int:
-        """Tasks started and not yet handed back."""
-        ...
-
-    def start(self, task: Task_contra, *, width: int) -> None:
-        """Queue a task; at most about `width` are performed at once."""
-        ...
-
-    def wait(self) -> list[Result]:
-        """Everything that is done; waits for at least one. Only called while something is busy."""
-        ...
-
-    def close(self) -> None:
-        """No more tasks."""
-        ...
 
 
 class ThreadWorkers(Generic[Task, Result]):
@@ -72,9 +50,11 @@ class ThreadWorkers(Generic[Task, Result]):
 
     @property
     def busy(self) -> int:
+        """Tasks started and not yet handed back."""
         return self._busy
 
     def start(self, task: Task, *, width: int) -> None:
+        """Queue a task; at most about `width` are performed at once."""
         self._busy += 1
         self._tasks.put(task)
         if len(self._threads) < min(width, self._busy):
@@ -85,7 +65,7 @@ class ThreadWorkers(Generic[Task, Result]):
             thread.start()
 
     def wait(self) -> list[Result]:
-        """Everything that is done; waits for at least one.
+        """Everything that is done; waits for at least one. Only called while something is busy.
 
         Raises:
             Exception: What a task ended with, once all that was done before it was given back.

@@ -25,7 +25,7 @@ from paystack_source.errors import ClosedError, ConfigError, PaystackError
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from paystack_source.api.workers import Workers
+    from paystack_source.api.workers import ThreadWorkers
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
@@ -174,7 +174,7 @@ class Runner:
         operation: BulkOperation,
         rows: Iterable[PlanRow],
         journal: Journal,
-        workers: Workers[Job, Done],
+        workers: ThreadWorkers[Job, Done],
         *,
         rules: StopRules | None = None,
         now: Callable[[], float] = time.time,
