@@ -26,10 +26,10 @@ from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.lately import sent_lately
-from paystack_source.bulk.run.recording import RunRecord, catch_up, record_runs
+from paystack_source.bulk.run.recording import catch_up, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
-from paystack_source.bulk.run.results import rows_left
+from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
@@ -199,15 +199,15 @@ class BulkService:
                 "This plan was made without a key. It is for the first account that it is applied to, which would be "
                 f"the {self.client.mode} account, integration {scope.account or UNKNOWN}."
             )
-        self._ask(plan, scope)
+        left = self._ask(plan, scope)
         secrets = plan.secrets(source)
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock, any_account=not bound)
             plan = plan if bound else plan.bound_to(scope.account, self.client)
             run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
             with run.at_work():
-                ended = self._send(run, plan, secrets, lock, scope, plan.header.counts.to_send)
-        return self._recorded(*ended)
+                finished = self._send(run, plan, secrets, lock, scope, left)
+        return self._recorded(finished)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
         """Go on with a run: read back what is in doubt, send what is unsent.
@@ -219,18 +219,18 @@ class BulkService:
         with run.journal() as journal:
             journal.verify()
         scope = self._check(plan, MAX_AGE_RESUMED if self.max_age is None else self.max_age)
-        self._ask(plan, scope, run)
+        left = self._ask(plan, scope, run)
         secrets = plan.secrets(source)
         with Runs(run.folder.parent).lock(plan) as lock:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
             run.check_journal()  # also against the register, and again: the question may have waited
-            ended = self._send(run, plan, secrets, lock, scope, rows_left(run))
-        return self._recorded(*ended)
+            finished = self._send(run, plan, secrets, lock, scope, left)
+        return self._recorded(finished)
 
-    def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> None:
-        """Ask whether the rows of the plan, or what is left of the run, may be sent."""
+    def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> int:
+        """Ask whether the rows of the plan, or what is left of the run, may be sent; how many they are."""
         asked = question_of(
             plan,
             run,
@@ -240,8 +240,10 @@ class BulkService:
                 self.runs, operation, scope, self.now(), self.console.warn, resumed=run
             ),
         )
-        if asked is not None:
-            self.console.agree(plan, asked)
+        if asked is None:
+            return 0
+        self.console.agree(plan, asked)
+        return asked.rows
 
     def settle(self, run: Run) -> int:
         """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
@@ -265,9 +267,9 @@ class BulkService:
             lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         return settled
 
-    def _recorded(self, finished: RunReport, ready: RunRecord | None) -> RunReport:
-        if self.warehouse is not None and ready is not None:
-            record_runs([finished], self.warehouse, ready)
+    def _recorded(self, finished: RunReport) -> RunReport:
+        if self.warehouse is not None and self.records:
+            record_runs([finished], self.warehouse)
         return finished
 
     def _scope(self, account: int | None) -> Scope:
@@ -325,8 +327,8 @@ class BulkService:
         lock: PlanLock,
         scope: Scope,
         left: int,
-    ) -> tuple[RunReport, RunRecord | None]:
-        """One session of the run, while its plan is locked; how it stands, and what the warehouse is to be told."""
+    ) -> RunReport:
+        """One session of the run, while its plan is locked; how it stands."""
         operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
@@ -361,8 +363,7 @@ class BulkService:
                     ended = runner.run()
                 requests = self.client.stats.requests - before
                 journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
-                ready = RunRecord(run, plan, journal) if self.warehouse and self.records else None
-                finished = conclude(run, plan, journal, ended=ended, record=ready)
+                finished = conclude(run, plan, journal, ended=ended)
             except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
                 stop.advice, stop.details = _way_on(run, plan)  # type: ignore[attr-defined]
                 raise
@@ -375,7 +376,7 @@ class BulkService:
                     lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
-        return finished, ready
+        return finished
 
     def _say_if_stopping(self, runner: Runner, busy: int) -> None:
         """After Ctrl-C nobody waits for a read, and a person is told once how long a change may take."""
@@ -417,8 +418,8 @@ def _applied(entry: AppliedPlan) -> AppliedError:
         gone = f"{where} That folder is gone, so the run cannot be resumed."
         return AppliedError(gone, advice=_AGAIN, run_id=entry.run_id)
     run = Run(Path(entry.folder))
-    with contextlib.suppress(ConfigError, JournalError):
-        if not rows_left(run):
+    with contextlib.suppress(ConfigError, JournalError), run.journal() as journal:
+        if next(rows_to_go(run.plan(), journal), None) is None:
             return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=entry.run_id)
     advice = f"Go on with it: {COMMAND} resume {run.name}"
     return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)

@@ -346,8 +346,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
 def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
     """The warnings, the reasons, the closing table, the next commands."""
     for warning in finished.warnings:
-        if warning != finished.not_loaded:
-            terminal.warn(warning)
+        terminal.warn(warning)
     if finished.reasons:
         terminal.table("What happened", REASONS, run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):

@@ -112,7 +112,6 @@ class Journal:
         if self._former:
             self._db.executescript(_OLDER)
         self._chain: bytes = last[0] if last else self._seed()
-        self._live: dict[int, RowState] = {}
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any], *, durable: bool = True) -> Self:
@@ -146,9 +145,6 @@ class Journal:
 
     def state(self, row: int) -> RowState:
         """The state of one row; a row without events is planned."""
-        known = self._live.get(row)
-        if known is not None:
-            return known
         found = self._db.execute(f"SELECT {_STATE_COLUMNS} FROM state WHERE row = ?", (row,)).fetchone()  # noqa: S608
         return _state(found) if found else PLANNED
 
@@ -243,11 +239,6 @@ class Journal:
                 ]
                 self._db.executemany("INSERT OR REPLACE INTO customers VALUES (?, ?, ?)", named)
         self._chain = chain
-        for row, state in states.items():
-            if state.phase in (Phase.SENDING, Phase.DOUBT):
-                self._live[row] = state
-            else:
-                self._live.pop(row, None)
         return states
 
     def reopen(self, now: float) -> int:
@@ -292,10 +283,11 @@ class Journal:
                 found[number - 1] = began._replace(ended=at, requests=requests, stopped=stopped)
         return found
 
-    def returned(self) -> Iterator[tuple[int, dict[str, Any]]]:
-        """Customers as Paystack answered that are in no warehouse yet."""
-        for row, customer in self._db.execute("SELECT row, customer FROM returned ORDER BY row"):
-            yield row, json.loads(customer)
+    def answer_of(self, row: int) -> dict[str, Any]:
+        """The customer as Paystack answered for a row; empty if it did not, or if a warehouse has it by now."""
+        found = self._db.execute("SELECT customer FROM returned WHERE row = ?", (row,)).fetchone()
+        answer: dict[str, Any] = json.loads(found[0]) if found else {}
+        return answer
 
     def customer_of(self, row: int) -> tuple[str | None, int | None]:
         """Code and id of the customer as Paystack answered; they stay when `returned` is forgotten."""

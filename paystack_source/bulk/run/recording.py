@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 import pyarrow as pa
 
 from paystack_source.bulk.run.register import Scope, registered
-from paystack_source.bulk.run.results import RowResult, applied_part, report
+from paystack_source.bulk.run.results import applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
@@ -20,36 +20,18 @@ from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
     from pathlib import Path
 
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
+    from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.register import AppliedPlan
-    from paystack_source.bulk.run.results import RunReport
+    from paystack_source.bulk.run.results import RowResult, RunReport
     from paystack_source.bulk.run.runs import Run, Runs
 
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 _BATCH: Final = 10_000
-
-_VALUES: Final[dict[str, Callable[[RowResult], object]]] = {
-    "row": lambda it: it.row.row,
-    "line": lambda it: it.row.line,
-    "email": lambda it: it.row.email,
-    "outcome": lambda it: it.outcome.value,
-    "code": lambda it: it.code or None,
-    "message": lambda it: it.message or None,
-    "http_status": lambda it: it.state.http_status,
-    "sends": lambda it: it.state.sends,
-    "sent_at": lambda it: _moment(it.state.since),
-    "finished_at": lambda it: _moment(it.state.at),
-    "before": lambda it: None if it.row.old is None else json_text(it.row.old),
-    "after": lambda it: json_text(it.row.new),
-    "drifted": lambda it: it.row.drifted,
-    "secrets": lambda it: json_text(it.row.secrets) if it.row.secrets else None,
-}
-"""Columns of `write_back_rows` that the result of a row gives; the others are the run's and the customer's."""
 
 
 class WriteBackTarget(Protocol):
@@ -86,106 +68,89 @@ class WriteBackTarget(Protocol):
         ...
 
 
-class RunRecord:
-    """What the warehouse is told of one run. It takes the rows of the run from `results.report`.
+class _Rows:
+    """What the warehouse is told of the rows of one run."""
 
-    It never raises, because the result files are written in the same pass: `load` says what went wrong.
-    """
-
-    def __init__(self, run: Run, plan: Plan, journal: Journal) -> None:
-        self.line: pa.Table
-        self.rows: list[pa.Table] = []
+    def __init__(self, run: Run, operation: str, journal: Journal) -> None:
+        self.tables: list[pa.Table] = []
         self.customers: dict[int, dict[str, Any]] = {}
         """By customer id, the columns that the run is known to have set: what was sent, then what was answered."""
-        self.events = journal.last_seq
-        self.error: Exception | None = None
-        self._run_id = run.run_id
-        self._header = plan.header
-        self._sets_columns = plan.header.operation in _SETS_COLUMNS
-        self._account = plan.header.account
-        self._account_said = False
+        self.account: int | None = None
+        """Whose customers Paystack answered with: a plan of an account without customers cannot name it."""
+        self._run = {"run_id": run.run_id, "operation": operation}
         self._journal = journal
-        self._answers = journal.returned()
-        self._next_answer: tuple[int, dict[str, Any]] | None = (0, {})
-        self._part: list[RowResult] = []
+        self._part: list[dict[str, Any]] = []
 
     def add(self, result: RowResult) -> None:
-        self._unless_broken(self._add, result)
-
-    def finish(self, finished: RunReport) -> None:
-        """All rows were taken: make the run's line."""
-        self._unless_broken(self._finish, finished)
-
-    def _unless_broken(self, step: Callable[[Any], None], given: RowResult | RunReport) -> None:
-        if self.error is None:
-            try:
-                step(given)
-            except Exception as error:  # noqa: BLE001 - kept for `load`
-                self.error = error
-
-    def _add(self, result: RowResult) -> None:
-        answer, whole, result = self._answer(result.row.row), result, applied_part(result)
+        answer, part = self._journal.answer_of(result.row.row), applied_part(result)
+        if self.account is None and isinstance(account := answer.get("integration"), int):
+            self.account = account
         number = answer.get("id") or result.row.customer_id
-        applied = result.outcome is Outcome.APPLIED and result.row.verdict != "duplicate"
-        if self._sets_columns and applied and isinstance(number, int):
-            columns = {**_columns(result.row, answer), "_last_seen_at": _moment(result.state.at)}
+        applied = part.outcome is Outcome.APPLIED and part.row.verdict != "duplicate"
+        if self._run["operation"] in _SETS_COLUMNS and applied and isinstance(number, int):
+            columns = {**_columns(part.row, answer), "_last_seen_at": _moment(part.state.at)}
             self.customers.setdefault(number, {}).update(columns)
-        self._part.append(whole)
+        self._part.append({**self._run, **self._whom(result.row), **_values(result)})
         if len(self._part) == _BATCH:
-            self._flush()
+            self.flush()
 
-    def _finish(self, finished: RunReport) -> None:
-        self._flush()
-        header, sessions = self._header, finished.sessions
-        last = sessions[-1] if sessions else None
-        line = {
-            **finished.as_json(),
-            "account": self._account,
-            "who": last and last.who,
-            "os_user": last and last.os_user,
-            "host": last and last.host,
-            "input": header.input.path,
-            "input_digest": header.input.digest,
-            "plan_seal": header.seal,
-            "tool_version": header.tool_version,
-            "planned_at": header.created_at,
-            "started_at": finished.started,
-            "ended_at": last and _moment(last.ended),
-            "sessions": len(sessions),
-            "events": self.events,
-        }
-        self.line = pa.Table.from_pylist([line], schema=WRITE_BACK_RUNS.schema)
+    def flush(self) -> None:
+        """Make a table of the rows that are not in one yet."""
+        if self._part:
+            self.tables.append(pa.Table.from_pylist(self._part, schema=WRITE_BACK_ROWS.schema))
+            self._part = []
 
-    def _answer(self, row: int) -> dict[str, Any]:
-        """The customer as Paystack answered for this row; both come in the order of rows."""
-        while self._next_answer is not None and self._next_answer[0] < row:
-            self._next_answer = next(self._answers, None)
-        if self._next_answer is None or self._next_answer[0] != row:
-            return {}
-        answer = self._next_answer[1]
-        # A plan of an account without customers cannot name the account; the answers can, and they are right.
-        if not self._account_said and isinstance(account := answer.get("integration"), int):
-            self._account, self._account_said = account, True
-        return answer
-
-    def _flush(self) -> None:
-        if not self._part:
-            return
-        columns = {name: [value(result) for result in self._part] for name, value in _VALUES.items()}
-        columns["customer_code"], columns["customer_id"] = map(
-            list, zip(*(self._customer(result.row) for result in self._part), strict=True)
-        )
-        for name, text in (("run_id", self._run_id), ("operation", self._header.operation)):
-            columns[name] = [text] * len(self._part)
-        self.rows.append(pa.Table.from_pydict(columns, schema=WRITE_BACK_ROWS.schema))
-        self._part = []
-
-    def _customer(self, row: PlanRow) -> tuple[str | None, int | None]:
+    def _whom(self, row: PlanRow) -> dict[str, object]:
         """Whom the row is about: as the plan knew them, else as Paystack answered, also for the row that it repeats."""
-        if row.customer_code is not None and row.customer_id is not None:
-            return row.customer_code, row.customer_id
-        code, number = self._journal.customer_of(row.same_as or row.row)
-        return row.customer_code or code, number if row.customer_id is None else row.customer_id
+        code, number = row.customer_code, row.customer_id
+        if code is None or number is None:
+            answered, found = self._journal.customer_of(row.same_as or row.row)
+            code, number = code or answered, found if number is None else number
+        return {"customer_code": code, "customer_id": number}
+
+
+def _values(result: RowResult) -> dict[str, object]:
+    """Columns of `write_back_rows` that the result of a row gives; the others are the run's and the customer's."""
+    row, state = result.row, result.state
+    return {
+        "row": row.row,
+        "line": row.line,
+        "email": row.email,
+        "outcome": result.outcome.value,
+        "code": result.code or None,
+        "message": result.message or None,
+        "http_status": state.http_status,
+        "sends": state.sends,
+        "sent_at": _moment(state.since),
+        "finished_at": _moment(state.at),
+        "before": None if row.old is None else json_text(row.old),
+        "after": json_text(row.new),
+        "drifted": row.drifted,
+        "secrets": json_text(row.secrets) if row.secrets else None,
+    }
+
+
+def _line(finished: RunReport, events: int, account: int | None) -> pa.Table:
+    """The line of a run in `write_back_runs`."""
+    header, sessions = finished.plan.header, finished.sessions
+    last = sessions[-1] if sessions else None
+    line = {
+        **finished.as_json(),
+        "account": header.account if account is None else account,
+        "who": last and last.who,
+        "os_user": last and last.os_user,
+        "host": last and last.host,
+        "input": header.input.path,
+        "input_digest": header.input.digest,
+        "plan_seal": header.seal,
+        "tool_version": header.tool_version,
+        "planned_at": header.created_at,
+        "started_at": finished.started,
+        "ended_at": last and _moment(last.ended),
+        "sessions": len(sessions),
+        "events": events,
+    }
+    return pa.Table.from_pylist([line], schema=WRITE_BACK_RUNS.schema)
 
 
 def _moment(seconds: float | None) -> datetime | None:
@@ -204,24 +169,15 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
     return found
 
 
-def record_runs(
-    finished: list[RunReport], warehouse: WriteBackTarget, ready: RunRecord | None = None
-) -> None:
-    """Load these runs; `ready` is the record of the only one, if there is one already.
-
-    If that cannot be, nothing is lost, and each of them says why.
-    """
-    records = {} if ready is None else {finished[0].run.run_id: ready}
-    problem = load(warehouse, [one.run for one in finished], records)
-    for one in finished if problem else ():
+def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
+    """Load these runs. If that cannot be, nothing is lost, and each of them says why."""
+    problem = load(warehouse, [one.run for one in finished])
+    for one in finished:
         one.not_loaded = problem
-        one.warnings += [problem] if problem else []
 
 
-def load(
-    warehouse: WriteBackTarget, runs: Iterable[Run], ready: Mapping[str, RunRecord] | None = None
-) -> str | None:
-    """Load what the warehouse has not got yet of these runs, oldest first. `ready` has records by run.
+def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
+    """Load what the warehouse has not got yet of these runs, oldest first.
 
     Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
     stands, and the journal keeps what is to be loaded.
@@ -237,21 +193,15 @@ def load(
                 events = journal.last_seq
                 if held.get(run.run_id) != events:
                     run.check_journal()
-                    _load_run(warehouse, run, journal, (ready or {}).get(run.run_id))
+                    plan = run.plan()
+                    rows = _Rows(run, plan.header.operation, journal)
+                    finished = report(run, plan, journal, rows.add)
+                    rows.flush()
+                    warehouse.load(_line(finished, events, rows.account), rows.tables, rows.customers)
                 journal.forget_returned(events)
         except Exception as error:  # noqa: BLE001
             problem = problem or _could_not(error)
     return problem
-
-
-def _load_run(warehouse: WriteBackTarget, run: Run, journal: Journal, ready: RunRecord | None) -> None:
-    if ready is None or ready.events != journal.last_seq:
-        plan = run.plan()
-        ready = RunRecord(run, plan, journal)
-        ready.finish(report(run, plan, journal, ready))
-    if ready.error is not None:
-        raise ready.error
-    warehouse.load(ready.line, ready.rows, ready.customers)
 
 
 def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None:

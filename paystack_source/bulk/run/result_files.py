@@ -34,8 +34,6 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal
-    from paystack_source.bulk.run.recording import RunRecord
-    from paystack_source.bulk.run.results import Sink
     from paystack_source.bulk.run.runner import SessionEnd
     from paystack_source.bulk.run.runs import Run
 
@@ -49,21 +47,11 @@ def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
     return result.outcome.value, result.code, result.message, result.time
 
 
-def conclude(
-    run: Run,
-    plan: Plan,
-    journal: Journal,
-    *,
-    ended: SessionEnd | None = None,
-    record: RunRecord | None = None,
-) -> RunReport:
-    """Write the result files and the summary of a run as it stands, and fill its record for the warehouse."""
+def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None = None) -> RunReport:
+    """Write the result files and the summary of a run as it stands."""
     edited = run.keep_edited_results()
     with ResultFiles(run, plan) as files:
-        sinks: list[Sink] = [files] if record is None else [files, record]
-        finished = report(run, plan, journal, *sinks, ended=ended)
-    if record is not None:
-        record.finish(finished)
+        finished = report(run, plan, journal, files.add, ended=ended)
     finished.warnings.extend(edited)
     if files.missing:
         finished.warnings.append(f"The result files have no input columns. {files.missing}.")

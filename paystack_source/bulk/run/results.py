@@ -1,7 +1,7 @@
 """What became of every row of a run, and how the run stands.
 
-`report` reads plan and journal once, row by row, and hands each `RowResult` to whoever wants it: the result files
-(`result_files`) and the lines for the warehouse (`recording`) come from the same pass as the numbers.
+`report` reads plan and journal row by row, counts, and hands each `RowResult` to who asks for it: to the result files
+(`result_files`) when a session ends, to the tables for the warehouse (`recording`) when a run is loaded.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections import Counter
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
 
@@ -21,7 +21,7 @@ from paystack_source.bulk.run.states import PLANNED, EventKind, Outcome, Phase, 
 from paystack_source.errors import ExitCode, PaystackError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
@@ -113,12 +113,6 @@ def applied_part(result: RowResult) -> RowResult:
     return RowResult(part, Outcome.APPLIED, result.state)
 
 
-class Sink(Protocol):
-    """Takes every row of a run, in input order."""
-
-    def add(self, result: RowResult) -> None: ...
-
-
 @dataclass(slots=True)
 class Reason:
     """Rows that ended for the same reason."""
@@ -145,7 +139,7 @@ class RunReport:
     """Of `counts`, the rows that repeat another one and were not sent themselves."""
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
-    """Why the warehouse does not have it, if it should; it is among the warnings as well."""
+    """Why the warehouse does not have it, if it should."""
     _reasons: dict[tuple[Outcome, str, str], Reason] = field(default_factory=dict)
 
     def add(self, result: RowResult) -> None:
@@ -228,7 +222,7 @@ class RunReport:
             "unknown_file": _path(run.unknown_file),
             "unsent_file": _path(run.unsent_file),
             "reasons": [asdict(group) for group in self.reasons],
-            "warnings": self.warnings,
+            "warnings": [*self.warnings, *filter(None, [self.not_loaded])],
         }
 
 
@@ -237,27 +231,27 @@ def _path(path: Path) -> str | None:
 
 
 def report(
-    run: Run, plan: Plan, journal: Journal, *sinks: Sink, ended: SessionEnd | None = None
+    run: Run,
+    plan: Plan,
+    journal: Journal,
+    each: Callable[[RowResult], None] | None = None,
+    *,
+    ended: SessionEnd | None = None,
 ) -> RunReport:
-    """How a run stands, from one pass over its rows; each of the sinks gets every row."""
+    """How a run stands, from one pass over its rows; `each` gets every row, in input order."""
     sessions = journal.sessions()
     if ended is None:
         ended = SessionEnd(sessions[-1].stopped if sessions else None)
     made = RunReport(run, plan, sessions, ended.reason, ended.error)
     for result in row_results(plan, journal):
-        for sink in (made, *sinks):
-            sink.add(result)
+        made.add(result)
+        if each is not None:
+            each(result)
     return made
 
 
-def rows_left(run: Run) -> int:
-    """How many rows of a run are to be sent or in doubt; a row that repeats another one is not sent."""
-    with run.journal() as journal:
-        return sum(1 for _ in rows_to_go(run.plan(), journal))
-
-
 def rows_to_go(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
-    """The rows that a resume reads back or sends."""
+    """The rows that a resume reads back or sends; a row that repeats another one is not sent."""
     for result in row_results(plan, journal):
         if result.outcome in (Outcome.UNSENT, Outcome.UNKNOWN) and result.row.verdict == "send":
             yield result.row
