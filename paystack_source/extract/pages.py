@@ -11,7 +11,7 @@ import dataclasses
 import time
 from collections import deque
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, NamedTuple, Protocol, Self, TypeVar
+from typing import TYPE_CHECKING, Generic, TypeVar
 
 import msgspec
 
@@ -22,7 +22,9 @@ from paystack_source.extract import arrow
 from paystack_source.extract.window_read import NEWEST, PAGE, Query
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
+
+    from paystack_source.api.client import PaystackClient
 
 For = TypeVar("For")
 
@@ -46,44 +48,12 @@ REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
 """Stands for a page past the first that was refused: it is past the end, as a rule, or too deep."""
 
 
-class Lister(Protocol):
-    """What is needed of `PaystackClient`."""
-
-    def list(  # noqa: PLR0913
-        self,
-        *,
-        page: int | None = None,
-        per_page: int = PAGE,
-        use_cursor: bool = False,
-        next: str | None = None,  # noqa: A002
-        from_: datetime | str | None = None,
-        to: datetime | str | None = None,
-    ) -> Page: ...
-
-    def until(self, check: Callable[[], None]) -> Self: ...
-
-
-class Ticket(NamedTuple, Generic[For]):
-    """A query and what wants its answer."""
-
-    query: Query
-    wanted_by: For
-
-
-class Answered(NamedTuple, Generic[For]):
-    """The answer to a query, and the seconds until it was there."""
-
-    ticket: Ticket[For]
-    page: Page
-    seconds: float
-
-
 class Pages:
     """The list as a client shows it. One per run."""
 
     def __init__(
         self,
-        client: Lister,
+        client: PaystackClient,
         *,
         now: Callable[[], datetime] | None = None,
         in_flight: int = IN_FLIGHT,
@@ -121,17 +91,10 @@ class Pages:
         """Requests that may be under way, or answered and not used yet."""
         return min(2 * self.width, max(READY_BYTES // self._large, 1))
 
-    def note(self, page: Page, seconds: float) -> None:
-        """A page took so many seconds."""
-        self._waits = [self._waits[1], seconds]
-        self._large = max(memoryview(page.raw).nbytes, 1)
-
     def ask(self, query: Query) -> Page:
         """One page, at once."""
         self.requests += 1
-        began = time.monotonic()
         page = self.page(query, self.client)
-        self.note(page, time.monotonic() - began)
         self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
         return page
 
@@ -187,30 +150,31 @@ class Pages:
         asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
         return arrow.parse([page.raw for page in pages], asked)
 
-    def page(self, query: Query, client: Lister) -> Page:
-        """One page, or `REFUSED`."""
+    def page(self, query: Query, client: PaystackClient) -> Page:
+        """One page, or `REFUSED`; notes how long it took, and how large it is."""
         per_page = query.per_page or self.per_page
-        asked_at = self.now()
+        asked_at, began = self.now(), time.monotonic()
+        page = REFUSED
         try:
             page = client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
-            return dataclasses.replace(page, asked_at=asked_at)
         except Rejected as error:
-            if query.page > 1 or query.per_page:
-                return REFUSED
-            if per_page != PAGE or isinstance(error, NotFound):
-                raise
-        self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
-        return self.page(query, client)
+            if query.page == 1 and not query.per_page:
+                if per_page != PAGE or isinstance(error, NotFound):
+                    raise
+                self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
+                return self.page(query, client)
+        self._waits = [self._waits[1], time.monotonic() - began]
+        self._large = max(memoryview(page.raw).nbytes, 1)
+        return page if page is REFUSED else dataclasses.replace(page, asked_at=asked_at)
 
     def ask_all(self, queries: list[Query]) -> list[Page]:
         """Pages side by side, in any order; only between readings."""
         self.requests += len(queries)
         found: list[Page] = []
-        requests: SideBySide[None] = SideBySide(self, self.client)
-        with contextlib.closing(requests):
-            requests.submit(*(Ticket(query, None) for query in queries))
+        with contextlib.closing(SideBySide[None](self)) as requests:
+            requests.submit(queries, None)
             while len(found) < len(queries):
-                found += [answer.page for answer in requests.take()]
+                found += [page for _, _, page in requests.take()]
         return found
 
     def by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
@@ -227,32 +191,27 @@ class Pages:
 class SideBySide(Generic[For]):
     """Pages that are asked for side by side, for one piece of work: no answer comes to another."""
 
-    def __init__(self, pages: Pages, client: Lister) -> None:
+    def __init__(self, pages: Pages) -> None:
         self._pages = pages
-        self._backlog: deque[Ticket[For]] = deque()
-        self._workers: ThreadWorkers[Ticket[For], Answered[For]] = ThreadWorkers(self._perform)
-        self._client = client.until(self._workers.check)
-
-    def _perform(self, ticket: Ticket[For]) -> Answered[For]:
-        began = time.monotonic()
-        page = self._pages.page(ticket.query, self._client)
-        return Answered(ticket, page, time.monotonic() - began)
+        self._backlog: deque[tuple[Query, For]] = deque()
+        self._workers: ThreadWorkers[tuple[Query, For], tuple[Query, For, Page]] = ThreadWorkers(
+            lambda asked: (*asked, pages.page(asked[0], client))
+        )
+        client = pages.client.until(self._workers.check)
 
     @property
     def pending(self) -> int:
         """Pages that were asked for and not taken."""
         return len(self._backlog) + self._workers.busy
 
-    def submit(self, *tickets: Ticket[For]) -> None:
-        self._backlog.extend(tickets)
+    def submit(self, queries: Iterable[Query], wanted_by: For) -> None:
+        self._backlog.extend((query, wanted_by) for query in queries)
         self._start()
 
-    def take(self) -> list[Answered[For]]:
-        """The pages that are there; waits for at least one."""
+    def take(self) -> list[tuple[Query, For, Page]]:
+        """The pages that are there, with what asked for them; waits for at least one."""
         self._start()
         answers = self._workers.wait()
-        for answer in answers:
-            self._pages.note(answer.page, answer.seconds)
         self._start()
         return answers
 

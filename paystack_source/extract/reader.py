@@ -18,9 +18,8 @@ from typing import TYPE_CHECKING
 
 import pyarrow.compute as pc
 
-from paystack_source.api.models import Page
 from paystack_source.extract import arrow
-from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Lister, Pages, SideBySide, Ticket
+from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Pages, SideBySide
 from paystack_source.extract.read_ahead import read_ahead
 from paystack_source.extract.window_read import PAGE, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
@@ -31,6 +30,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
+    from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import Page
 
 PAGES_A_BITE = 10
@@ -53,7 +53,7 @@ class Reader(Pages):
 
     def __init__(
         self,
-        client: Lister,
+        client: PaystackClient,
         *,
         now: Callable[[], datetime] | None = None,
         in_flight: int = IN_FLIGHT,
@@ -80,20 +80,13 @@ class Reader(Pages):
             yield reading
             return
         step = max(self._window_rows // length, 1)
-        times = self._times_at(
-            [Query(*asked, number) for number in range(step + 1, total // length + 1, step)]
-        )
+        probes = self.ask_all([Query(*asked, n) for n in range(step + 1, total // length + 1, step)])
+        times = [at for page in probes if (at := arrow.oldest(self.parse(page).table))]
         left = total
         for part in reversed(cut_at(window, times)):
             expected = min(step * length, left) if part.lo > window.lo else left
             left -= expected
             yield Reading(part, part.asked(), expected=expected)
-
-    def _times_at(self, probes: list[Query]) -> list[datetime]:
-        """The oldest creation time on each of these pages."""
-        pages = self.ask_all(probes)
-        found = (arrow.oldest(self.parse(page).table) for page in pages)
-        return [time for time in found if time is not None]
 
     def count(self, from_: datetime | None, to: datetime | None) -> int:
         """How many customers the API counts between two moments.
@@ -129,35 +122,29 @@ class Reader(Pages):
         return read_ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
 
     def _read(self, waiting: Iterator[Reading]) -> Generator[pa.Table | Result]:
-        requests: SideBySide[Reading] = SideBySide(self, self.client)
-        with contextlib.closing(requests):
-            yield from self._read_on(waiting, requests)
-
-    def _read_on(
-        self, waiting: Iterator[Reading], requests: SideBySide[Reading]
-    ) -> Iterator[pa.Table | Result]:
         under_way: list[Reading] = []
         more = True
-        while more or under_way:
-            while more and requests.pending < AHEAD_PAGES:
-                reading = next(waiting, None)
-                more = reading is not None
-                if reading is not None:
-                    under_way.append(reading)
-                    yield from self._digest(reading)
-                    self._ask_on(reading, requests)
-            for reading in [r for r in under_way if not r.outstanding]:
-                yield from self._end_of_pass(reading, requests)
-                if not reading.outstanding:
-                    under_way.remove(reading)
-            if any(reading.outstanding for reading in under_way):
-                for (query, reading), page, _ in requests.take():
-                    self._note(reading, query.page, page)
-                    reading.outstanding -= 1
-                    if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
+        with contextlib.closing(SideBySide[Reading](self)) as requests:
+            while more or under_way:
+                while more and requests.pending < AHEAD_PAGES:
+                    reading = next(waiting, None)
+                    more = reading is not None
+                    if reading is not None:
+                        under_way.append(reading)
                         yield from self._digest(reading)
-                    if not reading.outstanding:
                         self._ask_on(reading, requests)
+                for reading in [r for r in under_way if not r.outstanding]:
+                    yield from self._end_of_pass(reading, requests)
+                    if not reading.outstanding:
+                        under_way.remove(reading)
+                if any(reading.outstanding for reading in under_way):
+                    for query, reading, page in requests.take():
+                        self._note(reading, query.page, page)
+                        reading.outstanding -= 1
+                        if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
+                            yield from self._digest(reading)
+                        if not reading.outstanding:
+                            self._ask_on(reading, requests)
 
     def _ask_on(self, reading: Reading, requests: SideBySide[Reading]) -> None:
         numbers = reading.next_pages()
@@ -166,7 +153,7 @@ class Reader(Pages):
             reading.fresh = 0
             reading.outstanding += len(numbers)
             self.requests += len(numbers)
-            requests.submit(*(Ticket(Query(*reading.asked, number), reading) for number in numbers))
+            requests.submit((Query(*reading.asked, number) for number in numbers), reading)
 
     def _note(self, reading: Reading, number: int, page: Page) -> None:
         reading.requests += 1
