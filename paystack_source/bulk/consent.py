@@ -8,8 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from paystack_source.bulk.plan.question import Question, words
-from paystack_source.bulk.plan.tally import Tally, tally_of
-from paystack_source.bulk.plan.thresholds import confirmation
+from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
 from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import stopped_by_canary
 
@@ -44,9 +43,7 @@ def question_of(
     if not tally.rows:
         return None
     confirm = confirmation(
-        tally.operation,
-        tally.guarded,
-        tally.rows,
+        tally,
         customers=customers,
         live=key_mode == "live",
         earlier=sent_before(tally.operation),

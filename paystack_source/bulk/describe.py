@@ -140,13 +140,12 @@ CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
     """The first changes, a line per field: the value now and the value after. They are the user's own customers."""
-    sending = (row for row in plan.rows() if row.verdict == "send")
     lines: list[tuple[object, ...]] = []
-    for row in itertools.islice(sending, most):
+    for row in itertools.islice(plan.rows(sent=True), most):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
         fields = [
             (change.name, _shown(change.old) if change.known else UNKNOWN, _shown(change.new))
-            for change in field_changes(row)
+            for change in field_changes(row.old, row.new)
         ]
         fields += [(name, "", hint) for name, hint in row.secrets.items()]
         fields = fields or [("", "", "")]  # a create of an email alone

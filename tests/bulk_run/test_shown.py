@@ -10,7 +10,7 @@ import pytest
 
 from paystack_source import ConfigError, bulk_set_risk_action
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.thresholds import confirmation
+from paystack_source.bulk.plan.tally import confirmation
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
 from paystack_source.progress import Progress
@@ -241,8 +241,8 @@ def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatc
     tight = replace(BULK_OPERATIONS["risk-action"], guards=guards)
     monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
 
-    def live(operation, guarded, number, **how):
-        return confirmation(operation, guarded, number, **{**how, "live": True})
+    def live(tally, **how):
+        return confirmation(tally, **{**how, "live": True})
 
     monkeypatch.setattr("paystack_source.bulk.consent.confirmation", live)
     with desk.client() as client:

@@ -18,7 +18,7 @@ import msgspec
 import pyarrow as pa
 
 from paystack_source.bulk.operations import SUSPICIOUS
-from paystack_source.bulk.plan.plan import LEFT_OUT
+from paystack_source.bulk.plan.plan import LEFT_OUT, ROW_SCHEMA
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import counted, is_blank, json_text
 
@@ -46,7 +46,7 @@ LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 WHERE i.f_metadata IS NOT NULL
 """
-_LOCKED: Final = "names are locked: the customer passed an identity check"
+LOCKED: Final = "names are locked: the customer passed an identity check"
 _NO_OBJECT: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
 )
@@ -125,23 +125,21 @@ def _decoded(text: str | None) -> object:
 # -- the plan's rows -----------------------------------------------------------------------------------------
 
 
-def plan_rows(m: Matching) -> pa.RecordBatchReader:
-    """The plan's rows in input order, and the value that each field asks for (`f_…`), for counting."""
+def plan_rows(m: Matching) -> Iterator[pa.RecordBatch]:
+    """The plan's rows in input order, with the columns of `ROW_SCHEMA`."""
     compared = m.operation.compared
     old = _object_of(m, "c.", "m.before") if compared else "NULL"
-    for_counting = "".join(f", i.f_{field}" for field in m.fields if field != "metadata")
-    return m.con.execute(f"""
+    found = m.con.execute(f"""
 SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer_code,
   coalesce(i.email, c.email) AS email,
   coalesce(i.id, c.id) AS customer_id, CASE WHEN c.customer_code IS NOT NULL THEN {old} END AS old,
   {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
   CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'duplicate'
     WHEN done THEN 'noop' ELSE 'send' END AS verdict,
-  coalesce({_locked(m)}, false) AS locked,
   d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
   CASE WHEN l.row IS NOT NULL THEN '{LEFT_OUT}' WHEN i.blank THEN 'blank row'
     WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
-    {_notes(m)} ELSE '' END AS note{for_counting}
+    {_notes(m)} ELSE '' END AS note
 FROM input i
 LEFT JOIN who w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
@@ -150,7 +148,8 @@ LEFT JOIN merged m ON m.row = i.row
 LEFT JOIN duplicates d ON d.row = i.row
 LEFT JOIN left_out l ON l.row = i.row
 ORDER BY i.row
-""").to_arrow_reader(_BATCH)
+""")
+    return (batch.select(ROW_SCHEMA.names) for batch in found.to_arrow_reader(_BATCH))
 
 
 def cleared(m: Matching) -> int:
@@ -269,7 +268,7 @@ def _notes(m: Matching) -> str:
         if m.copied
         else ""
     )
-    locked = f"WHEN {_locked(m)} THEN '{_LOCKED}'"
+    locked = f"WHEN {_locked(m)} THEN '{LOCKED}'"
     return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {locked} {absent}"
 
 

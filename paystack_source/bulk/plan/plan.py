@@ -198,10 +198,12 @@ class Plan:
         secret = BULK_OPERATIONS[self.header.operation].secret_fields
         return {name: mapping[name] for name in secret if name in mapping}
 
-    def rows(self) -> Iterator[PlanRow]:
-        """The rows in input order, a batch in memory at a time."""
+    def rows(self, *, sent: bool | None = None) -> Iterator[PlanRow]:
+        """The rows in input order, a batch in memory at a time; `sent`: those to send alone, or all others."""
         decode = msgspec.json.decode
-        for part in self._batches():
+        for batch in self.batches():
+            to_send = pc.equal(batch["verdict"], "send")
+            part = batch if sent is None else batch.filter(to_send if sent else pc.invert(to_send))
             for item in part.to_pylist():
                 item["old"] = None if item["old"] is None else decode(item["old"])
                 item["new"] = decode(item["new"])
@@ -224,12 +226,13 @@ class Plan:
             host=host_of(client),
         )
         with tempfile.TemporaryFile() as file, PlanWriter(file) as writer:
-            for rows in self._batches():
+            for rows in self.batches():
                 writer.write(rows)
             writer.close(header)
             return Plan(FileSnapshot(file, self.path), self._table)
 
-    def _batches(self) -> Iterator[pa.RecordBatch]:
+    def batches(self) -> Iterator[pa.RecordBatch]:
+        """The rows in input order as they are in the file, with the columns of `ROW_SCHEMA`."""
         with self._snapshot.open() as file:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 

@@ -10,12 +10,12 @@ from __future__ import annotations
 import itertools
 import secrets
 import tempfile
+from collections import Counter
 from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.input.checks import KEPT, Checker
@@ -23,15 +23,13 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.changes import cleared, merge_metadata, odd_texts, plan_rows
+from paystack_source.bulk.plan.changes import LOCKED, cleared, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.left_out import write_left_out
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.options import PlanOptions, checked, not_default
 from paystack_source.bulk.plan.plan import (
-    ROW_SCHEMA,
-    Confirmation,
     CopyInfo,
     Counts,
     InputInfo,
@@ -41,7 +39,7 @@ from paystack_source.bulk.plan.plan import (
     host_of,
     is_plan,
 )
-from paystack_source.bulk.plan.thresholds import confirmation
+from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.private_files import check_output, private_file, stored_path
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
@@ -56,7 +54,7 @@ if TYPE_CHECKING:
     from paystack_source.api.keys import Mode
     from paystack_source.api.workers import FetchedCustomer
     from paystack_source.bulk.input.files import InputTable
-    from paystack_source.bulk.operations import BulkOperation, Guard
+    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.copy import CustomerCopy
 
 __all__ = ["PlanOptions", "make_plan"]
@@ -64,7 +62,6 @@ __all__ = ["PlanOptions", "make_plan"]
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
 _CONTRADICTS: Final = "another row asks for something else for the same customer"
-_FEW: Final = 10  # so few rows are no large share of anything
 
 
 def make_plan(  # noqa: PLR0913 - what is planned, against what, when
@@ -102,7 +99,9 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
         PlanWriter(file) as writer,
     ):
         planner.run(con, writer, copy, on_fetch, path)
-        return Plan(FileSnapshot(file, path), table)
+        plan = Plan(FileSnapshot(file, path), table)
+        tally_of(plan, planner.tally)
+        return plan
 
 
 class _Planner:
@@ -128,6 +127,7 @@ class _Planner:
         self.about: CopyInfo | None = None
         self.customers: int | None = None  # how many the account has, if that is known
         self.refreshed = 0
+        self.tally = Tally.of(operation.name)
         self.locked = 0  # rows that change a name which Paystack has locked
         self.warnings = list(table.warnings)
         self.problems: list[Problem] = []
@@ -160,10 +160,10 @@ class _Planner:
         self._find_problems(matching)
         if self.problem_count:
             self._leave_out(matching, out)
-        counts, guarded = self._write(matching, writer)
+        counts = self._write(matching, writer)
         odd = odd_texts(matching) if self.options.undo_of is None else ()
         self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
-        writer.close(self._header(counts, guarded))
+        writer.close(self._header(counts))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -292,31 +292,35 @@ class _Planner:
             )
         self.account = account if self.account is None else self.account
 
-    def _write(self, matching: Matching, writer: PlanWriter) -> tuple[Counts, list[int]]:
-        """Streams the rows into the plan; returns the counts, and the rows to send that each guard counts."""
-        total = dict.fromkeys(("rows", "to_send", "noop", "duplicates", "drifted", "unknown_old"), 0)
-        guarded = [0] * len(self.operation.guards)
+    def _write(self, matching: Matching, writer: PlanWriter) -> Counts:
+        """Streams the rows into the plan, and counts them."""
+        verdicts: Counter[str] = Counter()
+        drifted = 0
         for batch in plan_rows(matching):
-            sent = pc.equal(batch["verdict"], "send")
-            total["rows"] += batch.num_rows
-            total["to_send"] += _count(sent)
-            total["noop"] += _count(pc.equal(batch["verdict"], "noop"))
-            total["duplicates"] += _count(pc.equal(batch["verdict"], "duplicate"))
-            total["drifted"] += _count(batch["drifted"])
-            self.locked += _count(pc.and_(sent, batch["locked"]))
-            if self.operation.compared:
-                total["unknown_old"] += _count(pc.and_(sent, pc.is_null(batch["old"])))
-            for index, guard in enumerate(self.operation.guards):
-                guarded[index] += _count(_counted(guard, batch, sent))
-            writer.write(batch.select(ROW_SCHEMA.names))
-        total["left_out"] = matching.one("SELECT count(*) FROM left_out")[0]
-        total["noop"] -= total["left_out"]
-        return Counts(**total, requests=total["to_send"]), guarded
+            verdicts.update(batch["verdict"].to_pylist())
+            drifted += _count(batch["drifted"])
+            self.locked += _count(pc.equal(batch["note"], LOCKED))
+            self.tally.add_batch(batch)
+            writer.write(batch)
+        left_out = matching.one("SELECT count(*) FROM left_out")[0]
+        return Counts(
+            rows=verdicts.total(),
+            to_send=self.tally.rows,
+            noop=verdicts["noop"] - left_out,
+            duplicates=verdicts["duplicate"],
+            left_out=left_out,
+            drifted=drifted,
+            unknown_old=self.tally.unknown_old,
+            requests=self.tally.rows,
+        )
 
     # -- what the header says --------------------------------------------------------------------------------
 
-    def _header(self, counts: Counts, guarded: list[int]) -> PlanHeader:
+    def _header(self, counts: Counts) -> PlanHeader:
         client, about = self.client, self.about
+        customers = self.customers
+        if customers is None and about is not None:
+            customers = about.customers
         if self.mode is None and about is not None and about.domain in ("live", "test"):
             self.mode = "live" if about.domain == "live" else "test"
         return PlanHeader(
@@ -332,11 +336,12 @@ class _Planner:
             input=self._input(),
             copy=about,
             refreshed=self.refreshed,
-            customers=self._customers(),
+            customers=customers,
             counts=counts,
             minutes=round(self._minutes(counts.requests), 2),
             per_minute=self._per_minute(),
-            guard=self._confirmation(counts, guarded),
+            # What will be asked when the plan is applied; an unknown mode is taken for live.
+            guard=confirmation(self.tally, customers=customers, live=self.mode != "test"),
             warnings=list(dict.fromkeys(map(visible, self.warnings))),
             undo_of=self.options.undo_of,
         )
@@ -363,16 +368,6 @@ class _Planner:
     def _minutes(self, requests: int) -> float:
         speed = self._per_minute()
         return requests / speed if speed else 0.0
-
-    def _confirmation(self, counts: Counts, guarded: list[int]) -> Confirmation:
-        """What will be asked when the plan is applied; an unknown mode is taken for live."""
-        return confirmation(
-            self.operation, guarded, counts.to_send, customers=self._customers(), live=self.mode != "test"
-        )
-
-    def _customers(self) -> int | None:
-        """How many customers the account has."""
-        return self.about.customers if self.customers is None and self.about is not None else self.customers
 
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
         """What a person should know before applying, though nothing is wrong."""
@@ -408,10 +403,3 @@ class _Planner:
 
 def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array
     return int(pc.sum(mask).as_py() or 0)
-
-
-def _counted(guard: Guard, batch: pa.RecordBatch, sent: Any) -> Any:  # noqa: ANN401 - Arrow arrays
-    if guard.when is None:
-        return sent
-    field, value = guard.when
-    return pc.and_(sent, pc.fill_null(pc.equal(batch[f"f_{field}"], value), False))

@@ -12,6 +12,7 @@ import hashlib
 import html
 import re
 from importlib import resources
+from itertools import chain, islice
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -19,7 +20,7 @@ import msgspec
 
 from paystack_source.bulk.describe import NOTHING_SENT, danger_first, is_dangerous, plan_cautions, plan_facts
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.tally import Tally, field_changes
+from paystack_source.bulk.plan.tally import field_changes, tally_of
 from paystack_source.commands import called, quoted
 from paystack_source.private_files import check_output, private_file
 from paystack_source.values import UNSEEN, as_text, is_blank, masked
@@ -27,6 +28,7 @@ from paystack_source.values import UNSEEN, as_text, is_blank, masked
 if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
+    from paystack_source.bulk.plan.tally import Tally
 
 MOST_ROWS: Final = 5_000
 """How many rows the page holds at most; it says how many more are in the plan."""
@@ -59,7 +61,7 @@ def render_review(
     """
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
-    shown, tally = _gather(plan, operation, rows, show_personal=show_personal)
+    shown = _gather(plan, rows, show_personal=show_personal)
     total = header.counts.rows
     data = {
         "rows": shown,
@@ -78,7 +80,7 @@ def render_review(
         "unsent": NOTHING_SENT,
         "facts": _facts(plan),
         "warnings": _warnings(plan),
-        "changes": _changes(tally),
+        "changes": _changes(tally_of(plan)),
         "command": html.escape(_spelled(command or f"{called('bulk')} apply {quoted(plan.path)}")),
         "confirm": _confirm(header),
         "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",
@@ -94,21 +96,12 @@ def render_review(
 # -- rows ----------------------------------------------------------------------------------------------------
 
 
-def _gather(
-    plan: Plan, operation: BulkOperation, most: int, *, show_personal: bool
-) -> tuple[list[list[Any]], Tally]:
-    """The rows to show in input order (those to send come before others), and what those to send do."""
-    sent: list[list[Any]] = []
-    others: list[list[Any]] = []
-    tally = Tally.of(plan.header.operation, ())
-    for row in plan.rows():
-        sends = row.verdict == "send"
-        if sends:
-            tally.add(row)
-        kept = sent if sends else others
-        if len(kept) < most:
-            kept.append(_shown(row, operation, show_personal=show_personal))
-    return sorted(sent + others[: most - len(sent)]), tally
+def _gather(plan: Plan, most: int, *, show_personal: bool) -> list[list[Any]]:
+    """The rows to show in input order; those to send come before others."""
+    sent = list(islice(plan.rows(sent=True), most))
+    others = islice(plan.rows(sent=False), most - len(sent))
+    operation = BULK_OPERATIONS[plan.header.operation]
+    return sorted(_shown(row, operation, show_personal=show_personal) for row in chain(sent, others))
 
 
 def _shown(row: PlanRow, operation: BulkOperation, *, show_personal: bool) -> list[Any]:
@@ -116,7 +109,7 @@ def _shown(row: PlanRow, operation: BulkOperation, *, show_personal: bool) -> li
     who = row.customer_code or row.email or row.key or "".join(row.secrets.values())
     also = row.email if row.customer_code else ""
     cells: list[list[Any]] = []
-    for change in field_changes(row):
+    for change in field_changes(row.old, row.new):
         personal = operation.by_column[change.name].personal and not show_personal
         old, new = (_text(value, personal=personal) for value in (change.old, change.new))
         cells.append([change.name, old if change.known else None, new, change.differs])

@@ -1,6 +1,7 @@
-"""What the rows of a plan would do, counted from the rows themselves: they are what is sent.
+"""What the rows of a plan would do, and above which numbers a live run must be confirmed by hand.
 
-A plan's header says the same, but whoever edits a plan can write what they like there.
+Counted from the rows themselves: they are what is sent. A plan's header says the same, but whoever edits a plan can
+write what they like there.
 """
 
 from __future__ import annotations
@@ -10,15 +11,23 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 from weakref import WeakKeyDictionary
 
+import msgspec
+import pyarrow.compute as pc
+
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.plan import Confirmation
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping, Sequence
+
+    import pyarrow as pa
 
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
+
+_FEW: Final = 10  # so few rows are no large share of anything
 
 
 class FieldChange(NamedTuple):
@@ -34,10 +43,10 @@ class FieldChange(NamedTuple):
         return not self.known or not same(self.new, self.old)
 
 
-def field_changes(row: PlanRow) -> list[FieldChange]:
-    """The fields that a row sets, without the secret ones."""
-    old = row.old or {}
-    return [FieldChange(name, name in old, old.get(name), new) for name, new in row.new.items()]
+def field_changes(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[FieldChange]:
+    """The fields that a row sets, without the secret ones. `old` and `new` are the row's."""
+    old = old or {}
+    return [FieldChange(name, name in old, old.get(name), value) for name, value in new.items()]
 
 
 class Transition(NamedTuple):
@@ -73,23 +82,33 @@ class Tally:
     guarded: list[int] = field(default_factory=list)
 
     @classmethod
-    def of(cls, operation: str, rows: Iterable[PlanRow]) -> Tally:
-        """Of these rows, those to send."""
+    def of(cls, operation: str, rows: Iterable[PlanRow] = ()) -> Tally:
+        """Of these rows, which are all to be sent."""
         made = cls(BULK_OPERATIONS[operation])
         made.guarded = [0] * len(made.operation.guards)
         for row in rows:
-            if row.verdict == "send":
-                made.add(row)
+            made.add(row.old, row.new)
         return made
 
-    def add(self, row: PlanRow) -> None:
-        """One more row to send."""
-        self.rows += 1
-        self.unknown_old += self.operation.compared and row.old is None
-        for change in field_changes(row):
-            self.transitions[transition(self.operation, change)] += 1
+    def add_batch(self, batch: pa.RecordBatch) -> None:
+        """Rows of a plan, of which those to send are counted. What many of them do alike is looked at once."""
+        sent = batch.filter(pc.equal(batch["verdict"], "send"))
+        decode = msgspec.json.decode
+        for (old, new), rows in Counter(
+            zip(sent["old"].to_pylist(), sent["new"].to_pylist(), strict=True)
+        ).items():
+            self.add(None if old is None else decode(old), decode(new), rows)
+
+    def add(self, old: Mapping[str, Any] | None, new: Mapping[str, Any], rows: int = 1) -> None:
+        """More rows to send, which change these values."""
+        self.rows += rows
+        if old is None and self.operation.compared:
+            self.unknown_old += rows
+        for change in field_changes(old, new):
+            self.transitions[transition(self.operation, change)] += rows
         for place, guard in enumerate(self.operation.guards):
-            self.guarded[place] += guard.counts(row.new)
+            if guard.counts(new):
+                self.guarded[place] += rows
 
     def as_json(self) -> list[dict[str, Any]]:
         """The transitions, most rows first."""
@@ -102,8 +121,41 @@ class Tally:
 _COUNTED: Final[WeakKeyDictionary[Plan, Tally]] = WeakKeyDictionary()
 
 
-def tally_of(plan: Plan) -> Tally:
-    """The tally of a whole plan, whose rows are read once for it."""
+def tally_of(plan: Plan, counted: Tally | None = None) -> Tally:
+    """The tally of a whole plan, whose rows are read once for it; `counted` while they were written."""
+    if counted is not None:
+        _COUNTED[plan] = counted
     if plan not in _COUNTED:
-        _COUNTED[plan] = Tally.of(plan.header.operation, plan.rows())
+        _COUNTED[plan] = Tally.of(plan.header.operation)
+        for batch in plan.batches():
+            _COUNTED[plan].add_batch(batch)
     return _COUNTED[plan]
+
+
+def confirmation(
+    tally: Tally, *, customers: int | None, live: bool, earlier: Sequence[int] = ()
+) -> Confirmation:
+    """Whether these rows must be confirmed, and why.
+
+    `customers` is how many the account has. `earlier` has what each guard counts of the runs of the last day: a file
+    that is cut into small ones needs the same confirmation.
+    """
+    reasons, limits = [], []
+    for place, guard in enumerate(tally.operation.guards):
+        before = earlier[place] if earlier else 0
+        count = tally.guarded[place] + before
+        if not tally.guarded[place]:
+            continue
+        what = f"{count:,} {guard.what}" + (
+            f" (with {before:,} in runs of the last 24 hours)" if before else ""
+        )
+        if count > guard.rows:
+            reasons.append(f"{what} are more than {guard.rows:,}")
+            limits.append(f"more than {guard.rows:,} {guard.what}")
+        if customers and count > _FEW and count / customers > guard.share:
+            part = f"{count / customers:.1%} of all {customers:,} customers"
+            if count > customers:  # of several runs, which changed the same customers
+                part = f"more than all {customers:,} customers"
+            reasons.append(f"{what} are {part}, more than {guard.share:.0%}")
+            limits.append(f"{guard.what} of more than {guard.share:.0%} of all customers")
+    return Confirmation(needed=live and bool(reasons), reasons=reasons, limits=limits, phrase=str(tally.rows))
