@@ -13,20 +13,21 @@ page with anything else (a new key, a number where text was) takes the slow path
 from __future__ import annotations
 
 import re
-from datetime import UTC, datetime
-from operator import attrgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
+from msgspec.structs import astuple
 
 from paystack_source.customer import CHANGES, COLUMNS, DOCUMENTED
-from paystack_source.extract.secrets import is_credential, without_secrets
+from paystack_source.extract.secrets import is_credential, snake_case, without_secrets
 from paystack_source.tables import ARROW_TYPES, TIME, arrow_schema
+from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
+    from datetime import datetime
 
     from paystack_source.extract.windows import Window
 
@@ -37,10 +38,8 @@ EXTRA = "extra"
 MAX_NEW_COLUMNS = 50
 MAX_NAME = 60
 
-_COLUMN_OF = {key: column.name for key, column in DOCUMENTED.items()} | {
-    "created_at": "created_at",
-    "updated_at": "updated_at",
-}
+_COLUMN_OF = {key: column.name for key, column in DOCUMENTED.items()}
+_COLUMN_OF |= {column.name: column.name for column in DOCUMENTED.values()}
 _TOLD_BY_THE_COPY = {column.name for column in CHANGES}
 _KIND_OF = {column.name: column.kind for column in DOCUMENTED.values()}
 _NULL = msgspec.Raw(b"null")
@@ -69,7 +68,6 @@ _Customer: Any = msgspec.defstruct(
 
 _decode = msgspec.json.Decoder(list[_Customer]).decode
 _decode_any = msgspec.json.Decoder().decode
-_encode = msgspec.json.Encoder().encode
 
 
 class Parsed(NamedTuple):
@@ -92,6 +90,7 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
 
     """
     customers: list[Any] = []
+    whole: list[bytes | memoryview | msgspec.Raw] = []
     odd: list[dict[str, Any]] = []
     unreadable = 0
     lengths = []
@@ -99,52 +98,43 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
         try:
             decoded = _decode(page)
             customers += decoded
+            whole.append(page)
             lengths.append(len(decoded))
         except (msgspec.DecodeError, UnicodeDecodeError):
             rows, bad = _odd_rows(page)
             odd += rows
             unreadable += bad
             lengths.append(len(rows) + bad)
-    tables = []
-    if customers or not odd:
-        try:
-            tables.append(_from_structs(customers, seen_at))
-        except (pa.ArrowInvalid, OverflowError, UnicodeDecodeError):
-            rows, bad = _usable([_as_dict(customer) for customer in customers])
+    tables = [SCHEMA.empty_table()]
+    try:
+        if customers:
+            tables = [_from_structs(customers, seen_at)]
+    except (pa.ArrowInvalid, OverflowError, UnicodeDecodeError):
+        for page in whole:
+            rows, bad = _odd_rows(page)
             odd += rows
             unreadable += bad
     if odd:
         tables.append(_from_dicts(odd, seen_at))
-    if not tables:
-        tables.append(SCHEMA.empty_table())
     return Parsed(pa.concat_tables(tables, promote_options="default"), unreadable, lengths)
 
 
 def _from_structs(customers: list[Any], seen_at: datetime) -> pa.Table:
-    columns = []
-    for key, column in DOCUMENTED.items():
-        values = list(map(attrgetter(key), customers))
-        if column.kind == "json":
-            texts = map(bytes, values)
-            columns.append(pa.array([None if text == b"null" else text for text in texts], pa.binary()))
+    columns: list[pa.Array] = []
+    values: Sequence[Any]
+    for values, kind in zip(zip(*map(astuple, customers), strict=True), _KIND_OF.values(), strict=True):
+        if kind == "json":
+            texts = [None if text == b"null" else text for text in map(bytes, values)]
+            columns.append(pa.array(texts, pa.binary()).cast(pa.string()))
+        elif kind == "timestamp":
+            columns.append(pa.array(values, pa.string()).cast(TIME))
         else:
-            columns.append(
-                pa.array(values, ARROW_TYPES["text" if column.kind == "timestamp" else column.kind])
-            )
-    columns = [array.cast(ARROW_TYPES[kind]) for array, kind in zip(columns, _KIND_OF.values(), strict=True)]
+            columns.append(pa.array(values, ARROW_TYPES[kind]))
     return pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
 
 
 def _bookkeeping(rows: int, seen_at: datetime) -> list[pa.Array]:
     return [pa.repeat(pa.scalar(seen_at, TIME), rows), pa.nulls(rows, TIME)]
-
-
-def _as_dict(customer: Any) -> dict[str, Any]:  # noqa: ANN401  # a `_Customer`
-    row = {name: getattr(customer, name) for name in customer.__struct_fields__}
-    for key, column in DOCUMENTED.items():
-        if column.kind == "json":
-            row[key] = _decode_any(bytes(row[key]).decode("utf-8", "replace"))
-    return row
 
 
 def _odd_rows(page: bytes | memoryview | msgspec.Raw) -> tuple[list[dict[str, Any]], int]:
@@ -193,7 +183,7 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
             if column is None:
                 extra[key] = value
             else:
-                out[column] = _text(value)
+                out[column] = as_text(value)
             continue
         fitted = _fit(column, value)
         if column in out and out[column] is not None:
@@ -204,7 +194,7 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
             if fitted is None and value is not None:
                 extra[key] = value
     if extra:
-        out[EXTRA] = _encode(extra).decode()
+        out[EXTRA] = json_text(extra)
     return out
 
 
@@ -214,13 +204,13 @@ def _fit(column: str, value: object) -> object:
         return None
     match _KIND_OF[column]:
         case "json":
-            return _encode(value).decode()
+            return json_text(value)
         case "timestamp":
-            return _time(value)
+            return read_time(value)  # an answer has no times but in text
         case "bigint":
             return _whole_number(value)
         case _:
-            return _text(value)
+            return as_text(value)
 
 
 def _whole_number(value: object) -> int | None:
@@ -233,26 +223,11 @@ def _whole_number(value: object) -> int | None:
     return value if -_MAX_ID <= value <= _MAX_ID else None
 
 
-def _time(value: object) -> datetime | None:
-    if not isinstance(value, str):
-        return None
-    try:
-        parsed = datetime.fromisoformat(value.strip())
-        return parsed.replace(tzinfo=UTC) if parsed.tzinfo is None else parsed.astimezone(UTC)
-    except (ValueError, OverflowError):
-        return None
-
-
-def _text(value: object) -> str | None:
-    return value if value is None or isinstance(value, str) else _encode(value).decode()
-
-
 def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
     """The column of an undocumented key; `None` if it can have none of its own."""
     if key in new_columns:
         return new_columns[key]
-    name = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
-    name = re.sub(r"\W+|_+", "_", name, flags=re.ASCII).strip("_").lower()
+    name = snake_case(key)
     taken = name in SCHEMA.names or name == EXTRA or name in new_columns.values() or name.startswith("dlt_")
     if not name or name[0].isdigit() or len(name) > MAX_NAME or taken:
         return None
@@ -279,14 +254,12 @@ def cut(table: pa.Table, window: Window) -> pa.Table:
 
 def oldest(table: pa.Table) -> datetime | None:
     """The oldest creation time."""
-    found: datetime | None = pc.min(table.column("created_at")).as_py()
-    return found
+    return cast("datetime | None", pc.min(table.column("created_at")).as_py())
 
 
 def newest(table: pa.Table) -> datetime | None:
     """The newest creation time."""
-    found: datetime | None = pc.max(table.column("created_at")).as_py()
-    return found
+    return cast("datetime | None", pc.max(table.column("created_at")).as_py())
 
 
 def undated(table: pa.Table) -> set[int]:
@@ -318,12 +291,11 @@ def created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
 
 def missing_since(table: pa.Table, since: datetime) -> pa.Table:
     """Customers as they are held, marked as no longer shown by the API since then."""
-    columns = []
-    for name in SCHEMA.names:
-        if name == "_missing_since":
-            columns.append(pa.repeat(pa.scalar(since, TIME), table.num_rows))
-        else:
-            columns.append(table.column(name).cast(SCHEMA.field(name).type))
-    others = [name for name in table.column_names if name not in {*SCHEMA.names, *_TOLD_BY_THE_COPY}]
-    columns += [table.column(name).cast(pa.string()) for name in others]
-    return pa.table(columns, names=[*SCHEMA.names, *others])
+    new = [name for name in table.column_names if name not in {*SCHEMA.names, *_TOLD_BY_THE_COPY}]
+    schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in new)])
+    at = schema.get_field_index("_missing_since")
+    return (
+        table.select(schema.names)
+        .cast(schema)
+        .set_column(at, schema.field(at), pa.repeat(pa.scalar(since, TIME), table.num_rows))
+    )

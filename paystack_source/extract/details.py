@@ -13,6 +13,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paystack_source.api import workers
+from paystack_source.customer import DOCUMENTED
 from paystack_source.errors import PaystackError, Rejected, Unavailable
 from paystack_source.extract.secrets import without_secrets
 from paystack_source.tables import Column, Table
@@ -34,12 +35,8 @@ _JSON: Final = {
     "dedicated_account": "The bank account that the customer pays into",
     "dedicated_accounts": "The bank accounts that the customer pays into",
 }
-_SKIPPED = {
-    # other endpoints' matters, the second table, and what the list says as well
-    "transactions", "subscriptions", "authorizations", "createdAt", "updatedAt", "created_at", "updated_at",
-    "integration", "first_name", "last_name", "email", "phone", "metadata", "domain", "customer_code",
-    "risk_action", "id",
-}  # fmt: skip
+# other endpoints' matters, the second table, and what the list says as well
+_SKIPPED = {"transactions", "subscriptions", "authorizations", "created_at", "updated_at", *DOCUMENTED}
 _CARD: Final[dict[str, tuple[str, Pii]]] = {
     "bin": ("The first digits of the card: they name the bank.", "personal"),
     "last4": ("The last four digits of the card or account.", "personal"),

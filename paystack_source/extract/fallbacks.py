@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
-from paystack_source.extract.ledger import Entry, entry_of
-from paystack_source.extract.window_read import Query, Reading, Result
+from paystack_source.extract.window_read import Query, Reading
 from paystack_source.extract.windows import BEGIN, END, MARGIN, Proven, Window, cut_at, frozen_end, second
 
 if TYPE_CHECKING:
@@ -30,6 +29,7 @@ if TYPE_CHECKING:
     from paystack_source.extract.events import Pending
     from paystack_source.extract.ledger import PresentCustomers
     from paystack_source.extract.reader import Reader
+    from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Coverage
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
@@ -120,6 +120,7 @@ def differing(
     windows: Sequence[Window],
     held: Sequence[int],
     count: Callable[[datetime, datetime], int],
+    counted: int | None = None,
 ) -> Iterator[Window]:
     """The windows whose `held` count is not what the API counts, by halving.
 
@@ -127,32 +128,23 @@ def differing(
         windows: Ordered, not overlapping.
         held: Customers held in each.
         count: What the API counts between two moments: one request.
+        counted: What it counts from the first window to the last, where that is known.
 
     Yields:
         The windows that differ. Differences that cancel each other out between two questions are not seen.
 
     """
-    if not windows:
-        return
-    counted = count(windows[0].lo, windows[-1].hi)
-    yield from _halve(windows, held, count, counted)
-
-
-def _halve(
-    windows: Sequence[Window],
-    held: Sequence[int],
-    count: Callable[[datetime, datetime], int],
-    counted: int,
-) -> Iterator[Window]:
-    if counted == sum(held):
+    if windows and counted is None:
+        counted = count(windows[0].lo, windows[-1].hi)
+    if counted in (None, sum(held)):
         return
     if len(windows) == 1:
         yield windows[0]
         return
     middle = len(windows) // 2
     older = count(windows[0].lo, windows[middle - 1].hi)
-    yield from _halve(windows[:middle], held[:middle], count, older)
-    yield from _halve(windows[middle:], held[middle:], count, counted - older)
+    yield from differing(windows[:middle], held[:middle], count, older)
+    yield from differing(windows[middle:], held[middle:], count, counted - older)
 
 
 def filters_hold(reader: Reader, shown: pa.Table) -> bool:
@@ -203,11 +195,3 @@ def readings_for(reader: Reader, window: Window, *, filtered: bool) -> Iterator[
         reading.strict = filtered
         reading.by_itself = True
         yield reading
-
-
-def range_entry(window: Window, difference: int, run_id: str, number: int, at: datetime) -> Entry:
-    """The line of a range that is not proven: more customers are in it than it showed, or it did not show some held."""
-    result = Result(window, (None, None), False, None, 0, set(), set(), 0, "held", at)  # proven
-    entry = entry_of(result, run_id=run_id, number=number, kind="range", held_before=None)
-    entry.difference = difference
-    return entry

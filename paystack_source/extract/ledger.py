@@ -5,15 +5,15 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, field, fields
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from dataclasses import asdict, dataclass
+from datetime import datetime
+from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_type_hints
 
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Sequence
-    from datetime import datetime
 
     import pyarrow as pa
 
@@ -83,53 +83,43 @@ class PresentCustomers:
         return self._held.ids(window) - self.marked.keys()
 
 
-ABOUT: Final = "about"
-
-
-@dataclass(slots=True)
+@dataclass(slots=True, kw_only=True)
 class Entry:
     """One line of the ledger. Times are in UTC, `None` where a window has no edge.
 
     `distinct_ids` were given for what was asked, which is a little more than the window; `rows` lie in the window.
     """
 
-    entry_id: str = field(metadata={ABOUT: "The run, and the number of the line in it."})
-    run_id: str = field(metadata={ABOUT: "The run that read the window."})
-    kind: str = field(
-        metadata={
-            ABOUT: "Why it was read: first read, new, refresh, repair, range, whole list; count compares all there are."
-        }
-    )
-    window_from: datetime | None = field(
-        metadata={ABOUT: "Where the window begins, in UTC; null where it is open."}
-    )
-    window_to: datetime | None = field(
-        metadata={ABOUT: "Where the window ends, in UTC, not included; null where it is open."}
-    )
-    asked_from: datetime | None = field(
-        metadata={ABOUT: "The from that Paystack was asked for; null if there was none."}
-    )
-    asked_to: datetime | None = field(
-        metadata={ABOUT: "The to that Paystack was asked for; null if there was none."}
-    )
-    api_total: int | None = field(
-        metadata={ABOUT: "The total that Paystack gave for what was asked; null if it gave none."}
-    )
-    distinct_ids: int | None = field(metadata={ABOUT: "How many customers Paystack gave for what was asked."})
-    rows: int | None = field(metadata={ABOUT: "How many of them lie in the window."})
-    rows_held_before: int | None = field(
-        metadata={ABOUT: "How many customers of the window were held before; null if nobody asked."}
-    )
-    rows_held_after: int | None = field(
-        metadata={
-            ABOUT: "How many are held since it was loaded; null if the run was killed before it counted."
-        }
-    )
-    requests: int = field(metadata={ABOUT: "Requests that it cost."})
-    proof: str = field(metadata={ABOUT: "How it was read, and what proves it."})
-    proven: bool = field(metadata={ABOUT: "Whether the window is proven complete."})
-    difference: int = field(metadata={ABOUT: "How many customers are missing for the proof; 0 if none are."})
-    verified_at: datetime = field(metadata={ABOUT: "When Paystack was asked, in UTC."})
+    entry_id: Annotated[str, "The run, and the number of the line in it."] = ""
+    run_id: Annotated[str, "The run that read the window."] = ""
+    kind: Annotated[
+        str,
+        "Why it was read: first read, new, refresh, repair, range, whole list; count compares all there are.",
+    ]
+    window_from: Annotated[datetime | None, "Where the window begins, in UTC; null where it is open."] = None
+    window_to: Annotated[
+        datetime | None, "Where the window ends, in UTC, not included; null where it is open."
+    ] = None
+    asked_from: Annotated[
+        datetime | None, "The from that Paystack was asked for; null if there was none."
+    ] = None
+    asked_to: Annotated[datetime | None, "The to that Paystack was asked for; null if there was none."] = None
+    api_total: Annotated[
+        int | None, "The total that Paystack gave for what was asked; null if it gave none."
+    ] = None
+    distinct_ids: Annotated[int | None, "How many customers Paystack gave for what was asked."] = 0
+    rows: Annotated[int | None, "How many of them lie in the window."] = 0
+    rows_held_before: Annotated[
+        int | None, "How many customers of the window were held before; null if nobody asked."
+    ] = None
+    rows_held_after: Annotated[
+        int | None, "How many are held since it was loaded; null if the run was killed before it counted."
+    ] = None
+    requests: Annotated[int, "Requests that it cost."] = 0
+    proof: Annotated[str, "How it was read, and what proves it."]
+    proven: Annotated[bool, "Whether the window is proven complete."]
+    difference: Annotated[int, "How many customers are missing for the proof; 0 if none are."]
+    verified_at: Annotated[datetime, "When Paystack was asked, in UTC."]
 
     def as_row(self) -> dict[str, Any]:
         return asdict(self)
@@ -145,21 +135,19 @@ class Entry:
         }
 
 
-_KINDS: Final[dict[str, Kind]] = {"str": "text", "int": "bigint", "bool": "bool", "datetime": "timestamp"}
+_KINDS: Final[dict[type, Kind]] = {str: "text", int: "bigint", bool: "bool", datetime: "timestamp"}
+
+
+def _column(name: str, hint: Any) -> Column:  # noqa: ANN401  # an annotation
+    kind, *null = get_args(hint.__origin__) or (hint.__origin__,)
+    return Column(name, _KINDS[kind], hint.__metadata__[0], nullable=bool(null))
+
 
 LEDGER: Final = Table(
     "ledger",
     "What proves that the copy is complete: one row for each window of creation time that a run read.",
     ("entry_id",),
-    tuple(
-        Column(
-            each.name,
-            _KINDS[str(each.type).removesuffix(" | None")],
-            each.metadata[ABOUT],
-            nullable=str(each.type).endswith("None"),
-        )
-        for each in fields(Entry)
-    ),
+    tuple(_column(*each) for each in get_type_hints(Entry, include_extras=True).items()),
 )
 
 
@@ -168,12 +156,10 @@ def edges(window: Window) -> tuple[datetime | None, datetime | None]:
     return (None if window.lo <= BEGIN else window.lo, None if window.hi >= END else window.hi)
 
 
-def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before: int | None) -> Entry:
+def entry_of(result: Result, kind: str, held_before: int) -> Entry:
     """The line for a window that was read."""
     window_from, window_to = edges(result.window)
     return Entry(
-        entry_id=f"{run_id}-{number}",
-        run_id=run_id,
         kind=kind,
         window_from=window_from,
         window_to=window_to,
@@ -183,7 +169,6 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
         distinct_ids=result.distinct,
         rows=len(result.ids),
         rows_held_before=held_before,
-        rows_held_after=None,
         requests=result.requests,
         proof=result.how,
         proven=result.proven,
@@ -192,19 +177,28 @@ def entry_of(result: Result, *, run_id: str, number: int, kind: str, held_before
     )
 
 
-def count_entry(look: NewestPage, *, run_id: str, number: int, held_after: int | None, proven: bool) -> Entry:
-    """The line that compares the whole table with the API's total."""
+def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
+    """The line of a range that has more customers than it showed, or that did not show some who are held."""
+    start, end = edges(window)
     return Entry(
-        entry_id=f"{run_id}-{number}",
-        run_id=run_id,
+        kind="range",
+        window_from=start,
+        window_to=end,
+        proof="held",
+        proven=False,
+        difference=difference,
+        verified_at=at,
+    )
+
+
+def count_entry(look: NewestPage, held_after: int | None, *, proven: bool) -> Entry:
+    """The line that compares the whole table with the API's total."""
+    found = look.held + look.unknown.num_rows
+    return Entry(
         kind="count",
-        window_from=None,
-        window_to=None,
-        asked_from=None,
-        asked_to=None,
         api_total=look.total,
-        distinct_ids=look.held + look.unknown.num_rows,
-        rows=look.held + look.unknown.num_rows,
+        distinct_ids=found,
+        rows=found,
         rows_held_before=look.held,
         rows_held_after=held_after,
         requests=1,

@@ -82,7 +82,7 @@ class Refresh:
         """The windows that were verified longest ago, and not since `before`; the last is cut to what is left."""
         chosen: list[Proven] = []
         left = self._budget
-        for item, known in self._priced([i for i in self._coverage.oldest_first() if i.age_key < before]):
+        for item, known in self._priced(self._coverage.oldest_first(before)):
             rest, price = item, known
             while price > left >= self._cost.of(0):
                 part = self._cut(rest, left)
@@ -131,29 +131,19 @@ class Refresh:
         if not times:
             return None
         at = second(times[0])
-        for edge in (
-            at + _SECOND,
-            at - _CLEAR,
-        ):  # behind the last customer who fits, or clear of a crowd there
+        # Behind the last customer who fits; else clear of a crowd there, or else with that crowd.
+        for edge in (at + _SECOND, at - _CLEAR, at + _SECOND + _CLEAR):
+            crowd = edge > at + _SECOND
+            if crowd and edge >= item.window.hi:
+                return Part(item, self._price(item), None, fills=False)
             if item.window.lo < edge < item.window.hi:
-                part = self._up_to(edge, item)
-                price = self._price(part)
-                if price <= left:
-                    return Part(part, price, self._split_off(part, item), fills=edge > at)
-        edge = at + _SECOND + _CLEAR
-        if edge >= item.window.hi:
-            return Part(item, self._price(item), None, fills=False)
-        part = self._up_to(edge, item)
-        return Part(part, self._price(part), self._split_off(part, item), fills=False)
-
-    def _up_to(self, edge: datetime, item: Proven) -> Proven:
-        window = Window(item.window.lo, edge)
-        return Proven(window, self._held.count([window])[0], item.verified_at)
-
-    def _split_off(self, part: Proven, item: Proven) -> Proven:
-        """Part them in the coverage too; what lies behind the part."""
-        self._coverage.split(item.window, part.window.hi, part.rows)
-        return next(found for found in self._coverage if found.window.lo == part.window.hi)
+                window = Window(item.window.lo, edge)
+                rows = self._held.count([window])[0]
+                price = self._price(Proven(window, rows, item.verified_at))
+                if price <= left or crowd:
+                    part, behind = self._coverage.split(item, edge, rows)
+                    return Part(part, price, behind, fills=edge == at + _SECOND)
+        return None
 
 
 def readable(budget: int, cost: Cost) -> int:

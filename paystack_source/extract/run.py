@@ -31,7 +31,6 @@ from paystack_source.extract.fallbacks import (
     begun,
     differing_parts,
     filters_hold,
-    range_entry,
     readings_for,
 )
 from paystack_source.extract.ledger import Entry, HeldCustomers, PresentCustomers
@@ -150,9 +149,7 @@ class Extraction:
         self._older.to_ask, seen = True, self.tally.rows_seen
         if (yield from self._contradicted(window)) or self._gone:
             difference = self.tally.rows_seen - seen - len(self._gone)
-            entry = range_entry(window, difference, self.run_id, next(self._numbers), self._now())
-            self.tally.unproven.append(entry)
-            yield entry
+            yield self._line(ledger.unproven_range(window, difference, self._now()))
         self.tally.complete = True
 
     def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Event]:
@@ -398,11 +395,7 @@ class Extraction:
         self.tally.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
-        number, before = next(self._numbers), self._before[result.window]
-        entry = ledger.entry_of(result, run_id=self.run_id, number=number, kind=kind, held_before=before)
-        if not result.proven:
-            self.tally.unproven.append(entry)
-        yield entry
+        yield self._line(ledger.entry_of(result, kind, self._before[result.window]))
 
     def _cover(self, result: Result) -> None:
         window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
@@ -421,7 +414,7 @@ class Extraction:
             whole = [Reading(ALWAYS, (None, None), self.tally.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
-        if self._pending.touches(self.coverage.before(self._started)):
+        if self._pending.touches(item.window for item in self.coverage.oldest_first(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
         before, refresh = (
             self.tally.rows_seen,
@@ -443,8 +436,12 @@ class Extraction:
 
     def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        number, after = next(self._numbers), None if self._pending.emitted else look.held
-        entry = ledger.count_entry(look, run_id=self.run_id, number=number, held_after=after, proven=proven)
-        if not proven:
+        after = None if self._pending.emitted else look.held
+        return self._line(ledger.count_entry(look, after, proven=proven))
+
+    def _line(self, entry: Entry) -> Entry:
+        """Number a line of the ledger, and remember what is not proven."""
+        entry.run_id, entry.entry_id = self.run_id, f"{self.run_id}-{next(self._numbers)}"
+        if not entry.proven:
             self.tally.unproven.append(entry)
         return entry

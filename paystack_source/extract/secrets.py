@@ -32,7 +32,7 @@ _IDENTITY_TYPES = {
 
 def is_credential(key: str) -> bool:
     """Whether what this key names is left out."""
-    return bool(_CREDENTIAL.search(_words(key)))
+    return bool(_CREDENTIAL.search(snake_case(key)))
 
 
 def without_secrets(value: Any, include: Collection[str] = (), *, key: str = "") -> Any:  # noqa: ANN401  # JSON
@@ -44,7 +44,7 @@ def without_secrets(value: Any, include: Collection[str] = (), *, key: str = "")
 
 
 def _kept(value: Any, include: Collection[str], key: str, *, of_identity: bool) -> Any:  # noqa: ANN401
-    words = _words(key)
+    words = snake_case(key)
     if key not in include and (_NUMBER.search(words) or (of_identity and words == "value")):
         return _masked(value)
     of_identity = of_identity or bool(_OF_IDENTITY.search(words))
@@ -52,7 +52,7 @@ def _kept(value: Any, include: Collection[str], key: str, *, of_identity: bool) 
         return [_kept(item, include, key, of_identity=of_identity) for item in value]
     if not isinstance(value, dict):
         return value
-    of_identity = of_identity or _words(str(value.get("type"))) in _IDENTITY_TYPES
+    of_identity = of_identity or snake_case(str(value.get("type"))) in _IDENTITY_TYPES
     return {
         name: _kept(item, include, name, of_identity=of_identity)
         for name, item in value.items()
@@ -66,6 +66,7 @@ def _masked(value: Any) -> Any:  # noqa: ANN401
     return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
 
 
-def _words(key: str) -> str:
+def snake_case(key: str) -> str:
     """`receiverBankAccountNumber` as `receiver_bank_account_number`."""
-    return re.sub(r"\W+|_+", "_", re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)).strip("_").lower()
+    words = re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key)
+    return re.sub(r"\W+|_+", "_", words, flags=re.ASCII).strip("_").lower()

@@ -7,7 +7,6 @@ and when. A first load, an increment, a backfill and a refresh differ only in wh
 
 from __future__ import annotations
 
-from bisect import bisect_right
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
@@ -97,9 +96,6 @@ class Coverage:
     def __iter__(self) -> Iterator[Proven]:
         return iter(self._items)
 
-    def __len__(self) -> int:
-        return len(self._items)
-
     @property
     def rows(self) -> int:
         return sum(item.rows for item in self._items)
@@ -111,29 +107,23 @@ class Coverage:
 
     def add(self, item: Proven) -> None:
         """Record a window; what it overlaps is no longer proven outside of it."""
-        self.drop(item.window)
-        self._items.insert(bisect_right([i.window for i in self._items], item.window), item)
+        kept = [other for other in self._items if not other.window.overlaps(item.window)]
+        self._items = sorted([*kept, item], key=lambda other: other.window)
 
-    def drop(self, window: Window) -> None:
-        """Forget every proven window that shares a moment with `window`."""
-        self._items = [item for item in self._items if not item.window.overlaps(window)]
-
-    def split(self, window: Window, cut: datetime, rows_before: int) -> None:
-        """Replace the proven `window` by its two sides of `cut`, the older of them with `rows_before` rows."""
-        for index, item in enumerate(self._items):
-            if item.window == window and window.lo < cut < window.hi:
-                self._items[index : index + 1] = [
-                    Proven(Window(window.lo, cut), rows_before, item.verified_at),
-                    Proven(Window(cut, window.hi), max(item.rows - rows_before, 0), item.verified_at),
-                ]
-                return
+    def split(self, item: Proven, cut: datetime, rows_before: int) -> tuple[Proven, Proven]:
+        """Replace a proven window by its two sides of `cut`, the older of them with `rows_before` rows."""
+        older = Proven(Window(item.window.lo, cut), rows_before, item.verified_at)
+        newer = Proven(Window(cut, item.window.hi), max(item.rows - rows_before, 0), item.verified_at)
+        at = self._items.index(item)
+        self._items[at : at + 1] = [older, newer]
+        return older, newer
 
     def cut_free(self, window: Window, count: Callable[[Window], int]) -> None:
         """Cut what reaches over an edge of `window` in two there; `count` says how many customers a part has."""
         for edge in (window.lo, window.hi):
             for item in self.inside(window):
                 if edge in item.window and edge != item.window.lo:
-                    self.split(item.window, edge, count(Window(item.window.lo, edge)))
+                    self.split(item, edge, count(Window(item.window.lo, edge)))
 
     def gaps(self, within: Window) -> list[Window]:
         """The parts of `within` that are not proven, oldest first."""
@@ -151,12 +141,10 @@ class Coverage:
             gaps.append(Window(at, within.hi))
         return gaps
 
-    def oldest_first(self) -> list[Proven]:
-        return sorted(self._items, key=lambda item: (item.age_key, item.window))
-
-    def before(self, moment: datetime) -> list[Window]:
-        """The windows that were not verified since."""
-        return [item.window for item in self._items if item.age_key < moment]
+    def oldest_first(self, before: datetime) -> list[Proven]:
+        """The windows that were not verified since, the longest unverified first."""
+        old = [item for item in self._items if item.age_key < before]
+        return sorted(old, key=lambda item: (item.age_key, item.window))
 
     def inside(self, within: Window) -> list[Proven]:
         return [item for item in self._items if item.window.overlaps(within)]
