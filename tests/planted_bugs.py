@@ -156,7 +156,7 @@ BUGS = [
     Bug("a change is older than what was seen", "each load has a later _changed_at than every load before it",
         "if self._latest and self._latest >= now:", "if False:", (P + "test_changes.py",)),
     Bug("who was copied earlier counts as changed", "a copy of an earlier version goes on",
-        "pa.concat_tables([in_our_types(held).cast(_NOBODY.schema), older])", "in_our_types(held).cast(_NOBODY.schema)", (P + "test_changes.py",)),
+        "if not older:\n            return noted", "if True:\n            return noted", (P + "test_changes.py",)),
     Bug("the newest window ends now", "customers who arrive while it reads cost next to nothing",
         "return min(end, second(newest) + (_SECOND if since > _CLOCKS_DIFFER else -MARGIN - _SECOND))", "return end",
         (E + "test_oddities.py::test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages",)),

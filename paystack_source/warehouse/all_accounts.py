@@ -14,7 +14,7 @@ from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.settings import ALL, SANDBOX, dataset_of
 from paystack_source.values import quoted_name, quoted_text
-from paystack_source.warehouse.single_writer import destination_is
+from paystack_source.warehouse.locations import destination_is
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -30,7 +30,7 @@ _MIXED: Final = "text"
 def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
     """Note the account, and make the view anew; its name, or None where the destination has no such view."""
     postgres = destination_is(pipeline, "postgres")
-    if not (postgres or destination_is(pipeline, "duckdb")):
+    if not destination_is(pipeline, "postgres", "duckdb"):
         return None
     ending = SANDBOX if pipeline.dataset_name.endswith(SANDBOX) else ""
     schema = dataset_of(ALL) + ending

@@ -35,13 +35,12 @@ _NOBODY = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string()), ("_chang
 
 
 class Changes:
-    """Compares customers with those that the copy holds; one for a run. Without a copy everybody is new."""
+    """Compares customers with those that the copy holds; one for a run."""
 
-    def __init__(self, copy: Warehouse | None) -> None:
+    def __init__(self, copy: Warehouse) -> None:
         self._copy = copy
         self._latest: datetime | None = None
         self._columns_there = False
-        self._all_noted: bool | None = None
 
     def noted(self, customers: pa.Table) -> pa.Table:
         """The customers, each once, with `_fingerprint` and `_changed_at`."""
@@ -63,9 +62,7 @@ class Changes:
         """Now, and later than any change that the copy holds."""
         now = datetime.now(UTC)
         if self._latest is None and self._has_columns:
-            latest = self._copy and self._copy.ask(
-                lambda sql: f"SELECT MAX({sql.col('_changed_at')}) FROM {sql.table}"
-            )
+            latest = self._copy.ask(lambda sql: f"SELECT MAX({sql.col('_changed_at')}) FROM {sql.table}")
             self._latest = in_utc(latest[0][0]) if latest and latest[0][0] else None
         if self._latest and self._latest >= now:
             now = self._latest + timedelta(microseconds=1)
@@ -75,41 +72,31 @@ class Changes:
     @property
     def _has_columns(self) -> bool:
         """Whether the copy has these columns; one of an earlier version gets them by the first load."""
-        if not self._columns_there and self._copy is not None:
+        if not self._columns_there:
             empty = self._copy.arrow(lambda sql: f"SELECT * FROM {sql.table} WHERE 1 = 0")
             self._columns_there = empty is not None and set(_KNOWN) <= set(empty.column_names)
         return self._columns_there
 
     def _held(self, customers: pa.Table) -> pa.Table:
         """Fingerprints, and times of change, at least of these customers if they are held."""
-        if self._copy is None:
-            return _NOBODY
         where = at_least(customers)
-        if not self._has_columns:
-            return _before_there_were_changes(self._copy, where)
-        names = ", ".join
+        columns = _KNOWN if self._has_columns else ()
         held = self._copy.arrow(
             lambda sql: (
-                f"SELECT {names(map(sql.col, _KNOWN))} FROM {sql.table}"
-                f" WHERE {sql.col('_fingerprint')} IS NOT NULL AND ({where(sql)})"
+                f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table} WHERE {where(sql)}"
             )
         )
-        if self._all_noted is None:
-            none_yet = self._copy.ask(
-                lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {_is_not_noted(sql)}"
-            )
-            self._all_noted = none_yet == [(0,)]
-        older = _NOBODY
-        if not self._all_noted:  # whom this run loads is noted
-            older = _before_there_were_changes(
-                self._copy, lambda sql: f"{_is_not_noted(sql)} AND ({where(sql)})"
-            )
-        return older if held is None else pa.concat_tables([in_our_types(held).cast(_NOBODY.schema), older])
-
-
-def _is_not_noted(sql: SqlNames) -> str:
-    """Whether an earlier version copied the customer, and nobody has loaded it again since."""
-    return f"{sql.col('_fingerprint')} IS NULL"
+        if held is None:
+            return _NOBODY
+        if not columns:
+            return _before_there_were_changes(held)
+        held = held.cast(_NOBODY.schema)
+        noted = held.filter(pc.is_valid(held.column("_fingerprint")))
+        # Whom an earlier version copied, and nobody has loaded again since.
+        older = held.filter(pc.is_null(held.column("_fingerprint"))).column("id").to_pylist()
+        if not older:
+            return noted
+        return pa.concat_tables([noted, _before_there_were_changes(self._copy.rows(older))])
 
 
 def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:
@@ -124,12 +111,8 @@ def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:
     return lambda sql: sql.inside(span)
 
 
-def _before_there_were_changes(copy: Warehouse, where: Callable[[SqlNames], str]) -> pa.Table:
+def _before_there_were_changes(held: pa.Table) -> pa.Table:
     """The same of customers whom an earlier version copied: they have not changed since they were seen."""
-    held = copy.arrow(lambda sql: f"SELECT * FROM {sql.table} WHERE {where(sql)}")
-    if held is None or not held.num_rows:
-        return _NOBODY
-    held = in_our_types(held)
     seen = held.column("_last_seen_at")
     return pa.table([held.column("id"), fingerprints_of(held), seen], schema=_NOBODY.schema)
 
@@ -171,13 +154,3 @@ def _plain_json(text: str | None) -> str | None:
 def _sql_text(name: str, kind: pa.DataType) -> str:
     quoted = quoted_name(name)
     return f"epoch_us({quoted})::VARCHAR" if pa.types.is_timestamp(kind) else f"{quoted}::VARCHAR"
-
-
-def in_our_types(table: pa.Table) -> pa.Table:
-    """Without dlt's columns, and times in UTC and microseconds, whatever the destination made of them."""
-    table = table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
-    fields = [
-        pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
-        for field in table.schema
-    ]
-    return table.cast(pa.schema(fields))

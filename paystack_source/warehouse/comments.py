@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 from dlt.common import logger
 
 from paystack_source.values import quoted_name, quoted_text
-from paystack_source.warehouse.single_writer import destination_is
+from paystack_source.warehouse.locations import destination_is
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -42,7 +42,7 @@ _PATIENCE = "SET LOCAL lock_timeout = '2s'"
 def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
     """Write what these schemas say of their tables. Whatever keeps it from being written is no error of the run."""
     postgres = destination_is(pipeline, "postgres")
-    if not (postgres or destination_is(pipeline, "duckdb")):
+    if not destination_is(pipeline, "postgres", "duckdb"):
         return
     try:
         with pipeline.sql_client() as client:

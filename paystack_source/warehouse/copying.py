@@ -20,13 +20,19 @@ from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import whose
 from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import LEDGER, Entry, HeldCustomers
+from paystack_source.extract.ledger import LEDGER, Entry
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.changes import Changes
-from paystack_source.warehouse.destinations import MERGED, apply_destination_hints, merged, rows_to_load
+from paystack_source.warehouse.destinations import (
+    MERGED,
+    apply_destination_hints,
+    merged,
+    rows_to_load,
+    source_of,
+)
 from paystack_source.warehouse.dlt_quirks import (
     TABLE_NOTED,
     active_pipeline,
@@ -41,14 +47,14 @@ from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
-from paystack_source.warehouse.queries import CountsOnly, Warehouse
+from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse
 from paystack_source.warehouse.single_writer import current_run
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterator
     from contextlib import AbstractContextManager
 
-    from dlt.extract import DltResource
+    from dlt.extract import DltResource, DltSource
     from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.client import PaystackClient
@@ -190,8 +196,7 @@ class Copying:
         if not isinstance(rows, pa.Table):
             return rows
         if self._changes is None:
-            pipeline = active_pipeline()
-            self._changes = Changes(Warehouse(pipeline, self.table) if pipeline else None)
+            self._changes = Changes(Warehouse(active_pipeline(), self.table))
         return self._changes.noted(rows)
 
     def cost(self) -> dict[str, Any]:
@@ -242,10 +247,9 @@ class Copying:
         everything = self.full_refresh or is_being_replaced("customers")
         renamed = state.get(TABLE_NOTED, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
-        pipeline = active_pipeline()
-        held: HeldCustomers = Warehouse(pipeline, self.table) if pipeline else CountsOnly(coverage)
-        if pipeline and everything:
-            held = CountsOnly(accounts=held.accounts())
+        held = Warehouse(active_pipeline(), self.table)
+        if everything:
+            held = EmptiedWarehouse(held)
         self.extraction = Extraction(
             self._reader,
             held,
@@ -369,13 +373,13 @@ def _require_one_source() -> None:
         _LOADS.append(load)
 
 
-@dlt.source(name=SCHEMA_NAME, section="paystack")
-def checkpoint(copying: Copying, *, history: bool = False) -> Any:  # noqa: ANN401  # dlt wants resources
+def checkpoint(copying: Copying, *, history: bool = False) -> DltSource:
     """The next load of a run that is under way."""
-    return resources(lambda: nullcontext(copying), full_refresh=copying.full_refresh, history=history)
+    loads = resources(lambda: nullcontext(copying), full_refresh=copying.full_refresh, history=history)
+    return source_of(SCHEMA_NAME, *loads)
 
 
-def ledger_lines(entries: list[Entry], schema_name: str) -> Any:  # noqa: ANN401  # a dlt source
+def ledger_lines(entries: list[Entry], schema_name: str) -> DltSource:
     """Lines of the ledger alone, to complete them once everything is loaded."""
 
     @dlt.resource(**merged(LEDGER))
@@ -383,8 +387,4 @@ def ledger_lines(entries: list[Entry], schema_name: str) -> Any:  # noqa: ANN401
         apply_destination_hints(LEDGER)
         yield rows_to_load(_lines(entries))
 
-    @dlt.source(name=schema_name, section="paystack")
-    def completed() -> Any:  # noqa: ANN401  # dlt wants resources
-        return ledger
-
-    return completed()
+    return source_of(schema_name, ledger)

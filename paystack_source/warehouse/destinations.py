@@ -6,7 +6,7 @@ Everything else asks here and stays the same for all of them. Two things differ.
 and Iceberg tables only at a price that grows with the table (docs/decisions/iceberg-or-delta.md); there every
 load adds rows, and of the rows of one customer the newest counts.
 
-*Reading.* A database is asked in SQL, and so are files: DuckDB reads them in memory (`paystack_source.warehouse.lake`).
+*Reading.* A database is asked in SQL, and so are files (`paystack_source.warehouse.queries`).
 """
 
 from __future__ import annotations
@@ -21,7 +21,6 @@ import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
-from dlt.common.schema.typing import TColumnSchema
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
@@ -29,26 +28,25 @@ from paystack_source.warehouse.dlt_quirks import (
     active_pipeline,
     current_load,
     dlts_context_is_ours,
-    has_schema,
     is_loaded,
     schema_of,
     silence_type_warnings,
     table_of,
 )
-from paystack_source.warehouse.lake import LakeReader, QueryResult
+from paystack_source.warehouse.locations import destination_is, is_lake
+from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from dlt.common.destination import DestinationCapabilitiesContext
-    from dlt.common.destination.dataset import DBApiCursor
     from dlt.common.schema.typing import (
         TLoaderReplaceStrategy,
         TTableFormat,
         TWriteDispositionConfig,
     )
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-    from dlt.destinations.sql_client import SqlClientBase
+    from dlt.extract import DltResource, DltSource
 
     from paystack_source.tables import Table
 
@@ -82,6 +80,16 @@ def merged(table: Table) -> dict[str, Any]:
         "write_disposition": MERGED,
         "columns": table.hints,
     }
+
+
+def source_of(name: str, *resources: DltResource) -> DltSource:
+    """A source of these resources. The name says which memory of earlier runs is its own."""
+
+    @dlt.source(name=name, section="paystack")
+    def source() -> Any:  # noqa: ANN401  # dlt wants resources
+        return resources
+
+    return source()
 
 
 def apply_destination_hints(*tables: Table) -> None:
@@ -133,8 +141,7 @@ def rows_to_load(rows: pa.Table) -> pa.Table:
     if not isinstance(rows, pa.Table) or load_id is None:
         return rows
     pipeline = active_pipeline()
-    destination = pipeline.destination if pipeline else None
-    if destination is not None and destination.destination_type.endswith((".postgres", ".redshift")):
+    if pipeline is not None and destination_is(pipeline, "postgres", "redshift"):
         rows = _without_nul(rows)
     return rows.append_column("_dlt_load_id", pa.repeat(pa.scalar(load_id, pa.string()), rows.num_rows))
 
@@ -163,13 +170,12 @@ def table_layout(
         ConfigError: A format that there is not, or one that contradicts the table that is there.
 
     """
-    destination = pipeline.destination
     if is_lake(pipeline):
         return _layout_of_files(pipeline, table, lake_format)
-    capabilities = destination.capabilities()
+    capabilities = pipeline.destination.capabilities()
     strategies = capabilities.supported_merge_strategies or ()
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
-    if parquet and destination.destination_type.endswith(".postgres"):
+    if parquet and destination_is(pipeline, "postgres"):
         parquet = _copies_parquet(pipeline, table)
     # An upsert would keep what comes twice; delete-insert keeps one of each (docs/decisions/merge-strategy.md).
     strategy: Literal["upsert", "delete-insert"] = (
@@ -264,11 +270,6 @@ def _stored_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
         return "parquet" if client.fs_client.exists(folder) and client.list_table_files(table) else None
 
 
-def is_lake(pipeline: dlt.Pipeline) -> bool:
-    """Whether the copy is kept in files rather than in a database."""
-    return pipeline.destination.destination_type.rpartition(".")[2] == "filesystem"
-
-
 def _need(module: str, extra: str) -> None:
     if importlib.util.find_spec(module) is None:
         raise ConfigError(
@@ -295,73 +296,15 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
     return not found
 
 
-@contextmanager
-def reading(
-    pipeline: dlt.Pipeline, client: SqlClientBase[Any] | None = None
-) -> Iterator[SqlClientBase[Any] | LakeReader]:
-    """Something to ask in SQL what the pipeline's dataset holds, whatever it is kept in.
-
-    It has what a dlt SQL client is asked with: `make_qualified_table_name`, `escape_column_name`,
-    `capabilities`, `execute_query`. A table that is not there raises `DestinationUndefinedEntity`, when it is
-    named or when it is asked. `client` is one that `client_of` gave before: to make one takes 30 ms.
-    """
-    if is_lake(pipeline):
-        if not has_schema(pipeline):
-            raise DestinationUndefinedEntity(pipeline.dataset_name)
-        with LakeReader(pipeline) as lake:
-            yield lake
-    else:
-        with client or pipeline.sql_client() as opened:
-            if pipeline.destination.destination_type.endswith(".postgres"):
-                _leave_json_alone(opened)
-            yield opened
-
-
-def client_of(pipeline: dlt.Pipeline) -> SqlClientBase[Any] | None:
-    """What `reading` asks through, to be used again; nothing for files. It is not connected yet."""
-    return None if is_lake(pipeline) else pipeline.sql_client()
-
-
-def as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSchema]) -> pa.Table:
-    """What a question came out with, in the types of these columns; JSON stays text."""
-    if isinstance(cursor, QueryResult):
-        return cursor.arrow()
-    cursor.columns_schema = {
-        name: _read_as(name, columns.get(name)) for name in (each[0] for each in cursor.description)
-    }
-    return cursor.arrow()
-
-
-def columns_of(pipeline: dlt.Pipeline, table: str) -> Mapping[str, TColumnSchema]:
-    """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
-    known = schema_of(pipeline).tables.get(table) if has_schema(pipeline) else None
-    return known["columns"] if known else {}
-
-
-def _read_as(name: str, column: TColumnSchema | None) -> TColumnSchema:
-    kind = column.get("data_type") if column else None
-    found = TColumnSchema(name=name, nullable=True)
-    if kind:
-        found["data_type"] = "text" if kind == "json" else kind
-    return found
-
-
-def _leave_json_alone(client: SqlClientBase[Any]) -> None:
-    """The driver would decode JSON, and it would come out spelled otherwise; it is wanted as it is."""
-    from psycopg2 import extras  # noqa: PLC0415  # there only with PostgreSQL
-
-    for leave in (extras.register_default_json, extras.register_default_jsonb):
-        leave(client.native_connection, loads=str)
-
-
 def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequence[str] = ()) -> pa.Table:
     """A whole table as Arrow, one row per customer where it is one of customers; all of it comes into memory.
 
     On a new machine call `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is
     no such table.
     """
-    with reading(pipeline) as client:
-        wanted = ", ".join(client.escape_column_name(name) for name in columns) or "*"
-        name = client.make_qualified_table_name(table)
-        with client.execute_query(f"select {wanted} from {name}") as cursor:  # names, quoted
-            return as_arrow(cursor, columns_of(pipeline, table))
+    found = Warehouse(pipeline, table).arrow(
+        lambda sql: f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table}", as_stored=True
+    )
+    if found is None:
+        raise DestinationUndefinedEntity(table)
+    return found

@@ -10,6 +10,7 @@ off is simply continued.
 
 from __future__ import annotations
 
+import functools
 import itertools
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -31,13 +32,14 @@ from paystack_source.extract.details import (
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
-    columns_of,
     merged,
     rows_to_load,
+    source_of,
 )
 from paystack_source.warehouse.dlt_quirks import active_pipeline, is_being_replaced, is_loaded
 from paystack_source.warehouse.orchestrators import retry_is_useless_in_extract
-from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.prepare import SCHEMA_NAME
+from paystack_source.warehouse.queries import Warehouse, columns_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Iterator
@@ -93,7 +95,8 @@ def fetch_details(
                 tell(start + len(answers), len(due))
         finally:  # also of what was stopped: each answer cost a request
             if answers:
-                pipeline.run(details_source(answers, include=include))
+                fetched = details_resources(functools.partial(iter, answers), include)
+                pipeline.run(source_of(SCHEMA_NAME, *fetched))
         failed += sum(answer.failure is not None for answer in answers)
     return DetailsReport(len(due) - failed, waiting, failed)
 
@@ -107,12 +110,6 @@ def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> 
 @dataclass(frozen=True, slots=True)
 class _Answers:
     pairs: list[Fetched]
-
-
-@dlt.source(name="paystack", section="paystack")
-def details_source(answers: list[Fetched], include: Collection[str] = ()) -> Any:  # noqa: ANN401
-    """The two tables over customers that were fetched."""
-    return details_resources(lambda: iter(answers), include)
 
 
 def details_resources(

@@ -20,11 +20,11 @@ import pyarrow.compute as pc
 from paystack_source import customer
 from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
 from paystack_source.tables import TIME, Column, Table
-from paystack_source.warehouse.changes import at_least, fingerprints_of, in_our_types
-from paystack_source.warehouse.destinations import apply_destination_hints, merged, rows_to_load
+from paystack_source.warehouse.changes import at_least, fingerprints_of
+from paystack_source.warehouse.destinations import apply_destination_hints, merged, rows_to_load, source_of
 from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
-from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.queries import Warehouse, in_our_types
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -89,12 +89,8 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
         note_history(with_it=True)
         complete = True
 
-    @dlt.source(name=schema_name, section="paystack")
-    def history_of_the_copy() -> Any:  # noqa: ANN401  # dlt wants resources
-        return versions_of_the_copy
-
     while not complete:
-        pipeline.run(history_of_the_copy())
+        pipeline.run(source_of(schema_name, versions_of_the_copy))
 
 
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
@@ -139,32 +135,24 @@ def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) 
     """
     seen = _as_versions(table)
     ids = seen.column("id").to_pylist()
-    first = changed(in_our_types(copy.rows(ids)), history) if copy is not None else None
-    held = _newest(seen, history)
-    known = _fingerprints(held) | (_fingerprints(_open(first)) if first is not None else {})
+    first = changed(copy.rows(ids), history) if copy is not None else seen.slice(0, 0)
+    begun = _fingerprints(first.filter(pc.is_null(first.column("_valid_to"))))
+    held = _fingerprints(_open_versions(history, at_least(seen), ("id", "_fingerprint")))
+    known = held | begun
     fresh = seen.filter(
         pa.array([known.get(number) != print_ for number, print_ in _fingerprints(seen).items()], pa.bool_())
     )
     begin = dict(zip(fresh.column("id").to_pylist(), fresh.column("_valid_from").to_pylist(), strict=True))
-    parts = [fresh]
-    if first is not None:
-        parts.append(_ended(first, begin))
-    replaced = begin.keys() & known.keys() - (
-        _fingerprints(_open(first)).keys() if first is not None else set()
-    )
-    if replaced:
-        ended = _open_versions(history, lambda sql: sql.among(replaced), ())
-        parts.append(_ended(in_our_types(ended), begin))
-    return pa.concat_tables(parts[::-1], promote_options="permissive") if len(parts) > 1 else fresh
+    parts = [_ended(first, begin), fresh]
+    if replaced := begin.keys() & (held.keys() - begun.keys()):
+        ended = _open_versions(history, lambda sql: sql.among(replaced))
+        parts.insert(0, _ended(ended, begin))
+    return pa.concat_tables(parts, promote_options="permissive")
 
 
 def _fingerprints(versions: pa.Table) -> dict[int, str]:
     pairs = zip(versions.column("id").to_pylist(), versions.column("_fingerprint").to_pylist(), strict=True)
     return dict(pairs)
-
-
-def _open(versions: pa.Table) -> pa.Table:
-    return versions.filter(pc.is_null(versions.column("_valid_to")))
 
 
 def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
@@ -179,13 +167,8 @@ def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
     return versions
 
 
-def _newest(seen: pa.Table, history: Warehouse) -> pa.Table:
-    """Ids and fingerprints of the newest versions held, at least of the customers in `seen`."""
-    return _open_versions(history, at_least(seen))
-
-
 def _open_versions(
-    history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ("id", "_fingerprint")
+    history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ()
 ) -> pa.Table:
     """These columns, all if none are named, of the newest versions that are held."""
     if is_being_replaced(HISTORY.name):
@@ -213,7 +196,7 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
             )
         )
         if held is not None and held.num_rows:
-            versions = changed(in_our_types(held), history)
+            versions = changed(held, history)
             if versions.num_rows:
                 yield versions
 

@@ -24,15 +24,29 @@ from __future__ import annotations
 
 import os
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
+
+if TYPE_CHECKING:
+    from dlt.pipeline.pipeline import Pipeline
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
 """The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""
 
 DATABASE = "paystack_customers"
 SANDBOX_DATABASE = "paystack_sandbox.duckdb"
+
+
+def destination_is(pipeline: Pipeline, *kinds: str) -> bool:
+    """Whether the pipeline's destination is of one of these types, as dlt calls them."""
+    return pipeline.destination.destination_type.rpartition(".")[2] in kinds
+
+
+def is_lake(pipeline: Pipeline) -> bool:
+    """Whether the copy is kept in files rather than in a database."""
+    return destination_is(pipeline, "filesystem")
 
 
 def of_sandbox(destination: str, dataset: str) -> tuple[str, str]:
@@ -45,15 +59,10 @@ def of_sandbox(destination: str, dataset: str) -> tuple[str, str]:
 def pipeline_name(name: str, destination: str, dataset: str) -> str:
     """What dlt calls the pipeline `name` there: its working folder keeps loads and state of one place only."""
     own = dataset.removesuffix(SANDBOX)
+    # `_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`
+    ending = "" if own == DATASET else f"_{own.removeprefix(f'{DATASET}_')}"
     is_sandbox = destination == DUCKDB[1] or own != dataset
-    return f"{name}{_ending(own)}{SANDBOX if is_sandbox else ''}"
-
-
-def _ending(dataset: str) -> str:
-    """`_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`."""
-    if dataset == DATASET:
-        return ""
-    return f"_{dataset.removeprefix(f'{DATASET}_')}"
+    return f"{name}{ending}{SANDBOX if is_sandbox else ''}"
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:

@@ -1,7 +1,7 @@
 """What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.HeldCustomers`.
 
 Times are written the way each destination wants them, names are qualified and quoted by dlt, so that the same few
-questions work on every destination that dlt can query.
+questions work on every destination that dlt can query. Files are asked in SQL too (`paystack_source.warehouse.lake`).
 """
 
 from __future__ import annotations
@@ -11,35 +11,41 @@ from typing import TYPE_CHECKING, Any
 import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
+from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time
-from paystack_source.warehouse.destinations import as_arrow, client_of, columns_of, reading
-from paystack_source.warehouse.dlt_quirks import customers_table, dlts_context_is_ours
+from paystack_source.warehouse.dlt_quirks import customers_table, dlts_context_is_ours, has_schema
+from paystack_source.warehouse.lake import LakeReader, QueryResult
+from paystack_source.warehouse.locations import destination_is, is_lake
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Sequence
+    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from dlt.common.destination.dataset import DBApiCursor
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-    from paystack_source.extract.windows import Coverage, Window
-    from paystack_source.warehouse.lake import LakeReader
+    from paystack_source.extract.windows import Window
 
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()
 _BATCH = 1000  # ids or windows in one question
 
 
 class Warehouse:
-    """The customers of one pipeline's dataset. A dataset or table that does not exist yet holds nobody."""
+    """One table of a pipeline's dataset, the customers if none is named. What does not exist yet holds nobody.
 
-    def __init__(self, pipeline: Pipeline, table: str | None = None) -> None:
+    Without a pipeline nobody is held.
+    """
+
+    def __init__(self, pipeline: Pipeline | None, table: str | None = None) -> None:
         self._pipeline = pipeline
-        self._table = customers_table(pipeline) if table is None else table
-        self._client: SqlClientBase[Any] | None = None
+        self._table = customers_table(pipeline) if pipeline and table is None else table or ""
+        self._client: Any = None
 
     # -- the questions of a run -----------------------------------------------------------------------------------
 
@@ -71,23 +77,20 @@ class Warehouse:
         return found
 
     def ids(self, window: Window) -> set[int]:
-        table = self._ask(
+        table = self.arrow(
             lambda sql: (
                 f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)}"
-            ),
-            lambda cursor: as_arrow(cursor, {"id": {"data_type": "bigint"}}),
+            )
         )
         return set() if table is None else set(table.column(0).to_pylist())
 
     def rows(self, ids: Collection[int]) -> pa.Table:
-        tables = []
-        for some in batches(sorted(ids), _BATCH):
-            table = self.arrow(
-                lambda sql, some=some: f"SELECT * FROM {sql.table} WHERE {sql.among(some)}"  # type: ignore[misc]
-            )
-            if table is not None:
-                tables.append(table.drop_columns([n for n in table.column_names if n.startswith("_dlt")]))
-        return pa.concat_tables(tables) if tables else SCHEMA.empty_table()
+        tables = [
+            self.arrow(lambda sql, some=some: f"SELECT * FROM {sql.table} WHERE {sql.among(some)}")  # type: ignore[misc]
+            for some in batches(sorted(ids), _BATCH)
+        ]
+        there = [table for table in tables if table is not None]
+        return pa.concat_tables(there) if there else SCHEMA.empty_table()
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         found = self.ask(
@@ -123,10 +126,7 @@ class Warehouse:
 
     def exists(self) -> bool:
         """Whether the table is there, be it empty."""
-        return (
-            self._ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}", lambda cursor: cursor.fetchall())
-            is not None
-        )
+        return bool(self.ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}"))
 
     # -- any other question ---------------------------------------------------------------------------------------
 
@@ -138,20 +138,42 @@ class Warehouse:
         rows = self.ask(question)
         return int(rows[0][0] or 0) if rows else 0
 
-    def arrow(self, question: Callable[[SqlNames], str]) -> pa.Table | None:
-        """The answer to any question about this table as Arrow; `None` if the table is not there."""
-        return self._ask(question, lambda cursor: as_arrow(cursor, columns_of(self._pipeline, self._table)))
+    def arrow(self, question: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
+        """The answer to any question about this table as Arrow; `None` if the table is not there.
+
+        It is in our types, and without dlt's columns, unless it is wanted as it is stored.
+        """
+        found = self._ask(question, lambda cursor: _as_arrow(cursor, self._columns()))
+        return found if found is None or as_stored else in_our_types(found)
+
+    def _columns(self) -> Mapping[str, TColumnSchema]:
+        return columns_of(self._pipeline, self._table) if self._pipeline else {}
 
     def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+        if self._pipeline is None:
+            return None
         try:
             with dlts_context_is_ours():
-                self._client = self._client or client_of(self._pipeline)
-                with reading(self._pipeline, self._client) as client:
+                self._client = self._client or _client_of(self._pipeline)  # to make one takes 30 ms
+                with self._client as client:
+                    if destination_is(self._pipeline, "postgres"):
+                        _leave_json_alone(client.native_connection)
                     names = SqlNames(client, self._table)
                     with client.execute_query(question(names)) as cursor:
                         return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
+
+
+class EmptiedWarehouse(Warehouse):
+    """What a load that replaces the table will find: nobody. It still knows whose customers were held."""
+
+    def __init__(self, before: Warehouse) -> None:
+        super().__init__(None)
+        self._accounts = before.accounts()
+
+    def accounts(self) -> set[tuple[str | None, int | None]]:
+        return self._accounts
 
 
 class SqlNames:
@@ -189,47 +211,50 @@ class SqlNames:
         return str((write or _GENERIC.format_datetime_literal)(value, 6, not caps.supports_tz_aware_datetime))
 
 
-class CountsOnly:
-    """Stands in where the warehouse cannot be asked, or is about to be emptied: nobody is known by name.
+def columns_of(pipeline: Pipeline, table: str) -> Mapping[str, TColumnSchema]:
+    """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
+    with dlts_context_is_ours():
+        found = [schema.tables[table] for schema in pipeline.schemas.values() if table in schema.tables]
+    return found[0]["columns"] if found else {}
 
-    It knows how many customers were recorded per window, and whose customers are held.
+
+def in_our_types(table: pa.Table) -> pa.Table:
+    """Without dlt's columns, and times in UTC and microseconds, whatever the destination made of them."""
+    table = table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
+    fields = [
+        pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
+        for field in table.schema
+    ]
+    return table.cast(pa.schema(fields))
+
+
+def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
+    """What is asked through, opened by a `with` for each question.
+
+    A table that is not there raises `DestinationUndefinedEntity`, when it is named or when it is asked.
     """
+    if not is_lake(pipeline):
+        return pipeline.sql_client()
+    if not has_schema(pipeline):
+        raise DestinationUndefinedEntity(pipeline.dataset_name)
+    return LakeReader(pipeline)
 
-    def __init__(
-        self, coverage: Coverage | None = None, accounts: Collection[tuple[str | None, int | None]] = ()
-    ) -> None:
-        self._rows = {
-            item.window: item.rows for item in coverage or ()
-        }  # the coverage itself goes on changing
-        self._accounts = set(accounts)
 
-    def total(self) -> int:
-        return sum(self._rows.values())
+def _as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSchema]) -> pa.Table:
+    """What a question came out with, in the types of these columns; JSON stays text."""
+    if isinstance(cursor, QueryResult):
+        return cursor.arrow()
+    read_as = cursor.columns_schema = {}
+    for name in (each[0] for each in cursor.description):
+        read_as[name] = TColumnSchema(name=name, nullable=True)
+        if kind := columns.get(name, {}).get("data_type"):
+            read_as[name]["data_type"] = "text" if kind == "json" else kind
+    return cursor.arrow()
 
-    def count(self, windows: Sequence[Window]) -> list[int]:
-        return [self._rows.get(window, 0) for window in windows]
 
-    def known(self, ids: Collection[int]) -> set[int]:
-        del ids
-        return set()
+def _leave_json_alone(connection: Any) -> None:  # noqa: ANN401  # of psycopg2
+    """The driver would decode JSON, and it would come out spelled otherwise; it is wanted as it is."""
+    from psycopg2 import extras  # noqa: PLC0415  # there only with PostgreSQL
 
-    def ids(self, window: Window) -> set[int]:
-        del window
-        return set()
-
-    def rows(self, ids: Collection[int]) -> pa.Table:
-        del ids
-        return SCHEMA.empty_table()
-
-    def cuts(self, window: Window, rows: int) -> list[datetime]:
-        del window, rows
-        return []
-
-    def most_at_once(self) -> int:
-        return 0
-
-    def oldest(self) -> datetime | None:
-        return None
-
-    def accounts(self) -> set[tuple[str | None, int | None]]:
-        return self._accounts
+    for leave in (extras.register_default_json, extras.register_default_jsonb):
+        leave(connection, loads=str)

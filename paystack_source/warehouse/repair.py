@@ -10,9 +10,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
-from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
-from dlt.destinations.exceptions import DatabaseUndefinedRelation
 
 from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
 from paystack_source.extract.ledger import LEDGER
@@ -21,24 +19,26 @@ from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
     MERGED,
     apply_destination_hints,
-    as_arrow,
-    is_lake,
-    reading,
     rows_to_load,
+    source_of,
     table_layout,
 )
 from paystack_source.warehouse.dlt_quirks import customers_table
 from paystack_source.warehouse.history import HISTORY, history_resource
 from paystack_source.warehouse.lake import newest_per_key
+from paystack_source.warehouse.locations import is_lake
+from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     import pyarrow as pa
     from dlt.common.schema import Schema
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.pipeline.pipeline import Pipeline
+
+    from paystack_source.warehouse.queries import SqlNames
 
 MERGED_BESIDE = (LEDGER.name, HISTORY.name, DETAILS.name, AUTHORIZATIONS.name)
 AT_ONCE = 50_000
@@ -70,7 +70,7 @@ def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
         left = len(wrong)
         keys = _keys(schema, table)
         if is_lake(pipeline) and table_layout(pipeline, table).table_format == "delta":
-            _overwrite(pipeline, schema, table, keys, wrong[:AT_ONCE])
+            _overwrite(pipeline, table, keys, wrong[:AT_ONCE])
         else:
             _load(pipeline, schema, table, keys, wrong[:AT_ONCE])
 
@@ -88,28 +88,26 @@ def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, 
     # Asked of the destination: the schema says what the last run asked for, and one that appended has doubled.
     if not keys or table_layout(pipeline, table).every_version:
         return []  # every version is kept, and the newest counts
-    columns = ", ".join(f"{{{key}}}" for key in keys)
-    question = f"SELECT {columns} FROM {{table}} GROUP BY {columns} HAVING COUNT(*) > 1"  # names
-    return _rows(pipeline, table, question, keys)
+
+    def question(sql: SqlNames) -> str:
+        columns = ", ".join(map(sql.col, keys))
+        return f"SELECT {columns} FROM {sql.table} GROUP BY {columns} HAVING COUNT(*) > 1"
+
+    return Warehouse(pipeline, table).ask(question)
 
 
 def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
     """Customers whose load dlt never noted as done."""
-    loads, table = schema.loads_table_name, customers_table(pipeline, schema.name)
-    if not is_lake(pipeline):
-        question = (
-            "SELECT {id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
-            " AND {_dlt_load_id} NOT IN (SELECT {load_id} FROM {loads})"
-        )
-        return [row[0] for row in _rows(pipeline, table, question, ["id", "_dlt_load_id", "load_id"], loads)]
-    question = "SELECT DISTINCT {_dlt_load_id} FROM {table} WHERE {_dlt_load_id} IS NOT NULL"
-    open_ = {row[0] for row in _rows(pipeline, table, question, ["_dlt_load_id"])}
-    open_ -= loads_noted(pipeline, loads)
+    customers = Warehouse(pipeline, customers_table(pipeline, schema.name))
+    loads = customers.ask(lambda sql: f"SELECT DISTINCT {sql.col('_dlt_load_id')} FROM {sql.table}")
+    open_ = {load for (load,) in loads if load} - loads_noted(pipeline, schema.loads_table_name)
     if not open_:
         return []
     of_them = ", ".join(map(_literal, open_))
-    question = f"SELECT {{id}} FROM {{table}} WHERE {{_dlt_load_id}} IN ({of_them})"  # numbers
-    return [row[0] for row in _rows(pipeline, table, question, ["id", "_dlt_load_id"])]
+    lost = customers.ask(
+        lambda sql: f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.col('_dlt_load_id')} IN ({of_them})"
+    )
+    return [row[0] for row in lost]
 
 
 def loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
@@ -119,25 +117,12 @@ def loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
             client = cast("FilesystemClient", opened)
             files = client.list_table_files(table) if client.is_storage_initialized() else []
         names = (file.rpartition("/")[2].partition(".jsonl")[0].rpartition("__") for file in files)
-        return {load for of, _, load in names if schema in {"", of}}
-    question = "SELECT {load_id}, {schema_name} FROM {table}"
-    rows = _rows(pipeline, table, question, ["load_id", "schema_name"])
-    return {load for load, of in rows if schema in {"", of}}
-
-
-def _rows(
-    pipeline: Pipeline, table: str, question: str, columns: list[str], other: str | None = None
-) -> list[tuple[Any, ...]]:
-    try:
-        with reading(pipeline) as client:
-            names = {column: client.escape_column_name(column) for column in columns}
-            names["table"] = client.make_qualified_table_name(table)
-            if other:
-                names["loads"] = client.make_qualified_table_name(other)
-            with client.execute_query(question.format_map(names)) as cursor:
-                return list(cursor.fetchall())
-    except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
-        return []
+        noted = [(load, of) for of, _, load in names]
+    else:
+        noted = Warehouse(pipeline, table).ask(
+            lambda sql: f"SELECT {sql.col('load_id')}, {sql.col('schema_name')} FROM {sql.table}"
+        )
+    return {load for load, of in noted if schema in {"", of}}
 
 
 def _load(  # noqa: PLR0913
@@ -155,16 +140,11 @@ def _load(  # noqa: PLR0913
     @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
         apply_destination_hints(Table(resource, "", tuple(keys), ()), HISTORY)
-        for start in range(0, len(wrong), _FEW):
-            held = _held(pipeline, table, keys, wrong[start : start + _FEW], schema)
-            yield rows_to_load(_newest(_without_load(held), keys))
+        for some in batches(wrong, _FEW):
+            yield rows_to_load(_newest(pipeline, table, keys, [row[0] for row in some]))
 
-    @dlt.source(name=schema.name, section="paystack")
-    def repaired() -> Any:  # noqa: ANN401  # dlt wants resources
-        found = again()
-        return (found, history_resource(found, hints)) if history else found
-
-    pipeline.run(repaired())
+    found = again()
+    pipeline.run(source_of(schema.name, found, *([history_resource(found, hints)] if history else [])))
 
 
 def _keys(schema: Schema, table: str) -> list[str]:
@@ -179,47 +159,34 @@ def hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means it
     }
 
 
-def _held(
-    pipeline: Pipeline, table: str, keys: list[str], wrong: list[tuple[Any, ...]], schema: Schema
-) -> pa.Table:
-    """All rows of these keys, and some more where a key has several columns."""
-    first = ", ".join(_literal(row[0]) for row in wrong)
-    with reading(pipeline) as client:
-        name = client.make_qualified_table_name(table)
-        question = (
-            f"SELECT * FROM {name} WHERE {client.escape_column_name(keys[0])} IN ({first})"  # names, quoted
-        )
-        with client.execute_query(question) as cursor:
-            return as_arrow(cursor, schema.tables[table]["columns"])
-
-
-def _without_load(rows: pa.Table) -> pa.Table:
-    return rows.drop_columns([name for name in rows.column_names if name.startswith("_dlt")])
-
-
 def _literal(value: object) -> str:
     return str(int(value)) if isinstance(value, int) else quoted_text(str(value))
 
 
-def _newest(rows: pa.Table, keys: list[str]) -> pa.Table:
-    """One row of each key."""
+def _newest(
+    pipeline: Pipeline, table: str, keys: list[str], first: Sequence[Any], *, as_stored: bool = False
+) -> pa.Table:
+    """One row of each key that begins with one of these values."""
+    values = ", ".join(map(_literal, first))
+    found = Warehouse(pipeline, table).arrow(
+        lambda sql: f"SELECT * FROM {sql.table} WHERE {sql.col(keys[0])} IN ({values})", as_stored=as_stored
+    )
+    held = cast("pa.Table", found)  # it has doubled rows
     with scratch_database() as memory:
-        memory.register("held", rows)
+        memory.register("held", held)
         return memory.execute(
-            f"SELECT * FROM held{newest_per_key(keys, rows.column_names)}"  # names, quoted
+            f"SELECT * FROM held{newest_per_key(keys, held.column_names)}"  # names, quoted
         ).to_arrow_table()
 
 
-def _overwrite(
-    pipeline: Pipeline, schema: Schema, table: str, keys: list[str], wrong: list[tuple[Any, ...]]
-) -> None:
+def _overwrite(pipeline: Pipeline, table: str, keys: list[str], wrong: list[tuple[Any, ...]]) -> None:
     """Delta's merge would update both rows; one commit puts the newest in the place of all."""
     from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
 
     with pipeline.destination_client() as opened:
         delta = cast("FilesystemClient", opened).load_open_table("delta", table)
     for some in batches(sorted({row[0] for row in wrong}), _FEW):
-        newest = _newest(_held(pipeline, table, keys, [(key,) for key in some], schema), keys)
+        newest = _newest(pipeline, table, keys, some, as_stored=True)
         columns = [field.name for field in delta.schema().fields]
         values = ", ".join(map(_literal, some))
         write_deltalake(delta, newest.select(columns), mode="overwrite", predicate=f"{keys[0]} IN ({values})")

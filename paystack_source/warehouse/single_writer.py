@@ -30,9 +30,9 @@ from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.file_lock import try_lock
 from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
-from paystack_source.warehouse.destinations import is_lake
 from paystack_source.warehouse.dlt_quirks import CheckedCollector
 from paystack_source.warehouse.duckdb_file import DuckDbFile
+from paystack_source.warehouse.locations import destination_is, is_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -134,11 +134,6 @@ def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRu
         yield run
     finally:
         end_run(pipeline)
-
-
-def destination_is(pipeline: Pipeline, kind: str) -> bool:
-    """Whether the pipeline's destination is of this type."""
-    return pipeline.destination.destination_type.rpartition(".")[2] == kind
 
 
 @contextlib.contextmanager

@@ -30,9 +30,9 @@ from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
-from paystack_source.warehouse.changes import Changes, in_our_types
+from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.destinations import columns_of, merged, read_table, rows_to_load, table_layout
+from paystack_source.warehouse.destinations import merged, read_table, rows_to_load, table_layout
 from paystack_source.warehouse.dlt_quirks import (
     delete_loaded_files,
     drop_foreign_state,
@@ -40,7 +40,7 @@ from paystack_source.warehouse.dlt_quirks import (
     silence_type_warnings,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
-from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.queries import Warehouse, columns_of
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import open_pipeline
 
@@ -151,11 +151,13 @@ class WriteBack:
         another process, or connection, that reads it too, and a pipeline takes its time to begin.
         """
         if self.destination not in DUCKDB:
-            runs = table.startswith("write_back")
-            pipeline = self._writeback_pipeline() if runs else self._extract_pipeline()
-            pipeline.sync_destination()
-            if runs and "events" not in columns_of(pipeline, WRITE_BACK_RUNS.name):
-                return []
+            if table.startswith("write_back"):
+                pipeline = self._writeback_pipeline()
+                pipeline.sync_destination()
+                if "events" not in columns_of(pipeline, WRITE_BACK_RUNS.name):
+                    return []
+            else:
+                pipeline = self._extract_pipeline()
             return Warehouse(pipeline, table).ask(lambda sql: question(sql.named))
         path, dataset = duckdb_file(self.destination), quoted_name(self.dataset)
         if path.is_file():
@@ -248,7 +250,7 @@ def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]
     """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
     tables, noted = [], Changes(held)
     for ids in batches(sorted(changes), BATCH):
-        rows = in_our_types(held.rows(ids))
+        rows = held.rows(ids)
         if len(rows.column_names):
             tables.append(noted.noted(overlay(rows, {number: changes[number] for number in ids})))
     return [table for table in tables if table.num_rows]

@@ -12,8 +12,9 @@ import pytest
 from paystack_source import PaystackClient, bulk_set_risk_action
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.tables import LOAD_ID
-from paystack_source.warehouse.destinations import read_table, reading
-from paystack_source.warehouse.lake import LakeReader
+from paystack_source.warehouse import queries
+from paystack_source.warehouse.destinations import read_table
+from paystack_source.warehouse.locations import is_lake
 from paystack_source.warehouse.sync import CopyReport, copy_customers
 from paystack_source.warehouse.write_back import WriteBack
 from tests.docs import reference
@@ -189,11 +190,9 @@ def check_details(pipeline, fetched: int) -> None:
 
 def rows_stored(pipeline) -> int:
     """Rows of the table as they lie there, every version."""
-    with reading(pipeline) as client:
-        name = client.make_qualified_table_name("customers")
-        name = '"every version of customers"' if isinstance(client, LakeReader) else name
-        with client.execute_query(f"select count(*) from {name}") as answer:
-            return answer.fetchall()[0][0]
+    every = '"every version of customers"' if is_lake(pipeline) else None
+    ((number,),) = queries.Warehouse(pipeline).ask(lambda sql: f"select count(*) from {every or sql.table}")
+    return number
 
 
 def check_write_back(place: Warehouse, machine: Path, api, runs: Path) -> None:

@@ -20,7 +20,8 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.warehouse import prepare
-from paystack_source.warehouse.destinations import is_lake, read_table
+from paystack_source.warehouse.destinations import read_table
+from paystack_source.warehouse.locations import is_lake
 from tests.events import until
 from tests.processes import python
 from tests.warehouses.test_copy import assert_same, held, truth
