@@ -55,7 +55,6 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dlt.extract import DltResource, DltSource
-    from dlt.pipeline.pipeline import Pipeline
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.extract.events import Event
@@ -321,15 +320,13 @@ def resources(
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
         with retry_is_useless_in_extract():
-            _require_one_source()
             pipeline = active_pipeline()
             if pipeline:
                 with dlts_context_is_ours():
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
             with start() as copying, copying.waits.shown():
-                if pipeline:
-                    _require_only_one(pipeline, copying)
+                _require_only_one(copying)
                 copying.metrics = current_metrics()
                 try:
                     for table in map(rows_to_load, map(copying.noted, copying.tables())):
@@ -349,26 +346,23 @@ def resources(
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
-def _require_only_one(pipeline: Pipeline, copying: Copying) -> None:
-    """Refuse a second source in one run, also of another name, which dlt loads by itself: it may be another account."""
-    run = current_run(pipeline)
-    if run and run.copied not in {None, copying}:
-        raise ConfigError(_TWO, advice=_ONE_EACH)
-
-
-_TWO = "Two Paystack sources in one run of a pipeline would read everybody twice, or mix two accounts"
-_ONE_EACH = (
-    "Give each a run of its own: pipeline.run(one), then pipeline.run(other). Each account needs a dataset."
-)
-
 _LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
 
 
-def _require_one_source() -> None:
-    """Refuse a second source in one load: both would read the same memory of what is proven, and overwrite it."""
-    load = current_load()
-    if load in _LOADS:
-        raise ConfigError(_TWO, advice=_ONE_EACH)
+def _require_only_one(copying: Copying) -> None:
+    """Refuse a second source in one load, or in one run: dlt loads sources of other names one by one.
+
+    Both would read the same memory of what is proven, and overwrite it, or be of two accounts. Where dlt does not tell
+    of runs, the load still says it.
+    """
+    pipeline, load = active_pipeline(), current_load()
+    run = current_run(pipeline) if pipeline else None
+    if load in _LOADS or (run and run.copied not in {None, copying}):
+        raise ConfigError(
+            "Two Paystack sources in one run of a pipeline would read everybody twice, or mix two accounts",
+            advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other). "
+            "Each account needs a dataset.",
+        )
     if load is not None:
         _LOADS.append(load)
 

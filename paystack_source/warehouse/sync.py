@@ -15,7 +15,7 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, cast
 
@@ -26,6 +26,7 @@ from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
+from paystack_source.extract.events import Summary
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.settings import require_own_dlt_folder
@@ -60,14 +61,12 @@ if TYPE_CHECKING:
     from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
-_NO_RANGE = "Leave --from and --to out, or --full-refresh."
 
 
 @dataclass(slots=True)
-class CopyReport:
-    """What a run came to."""
+class CopyReport(Summary):
+    """What a run came to: what was read, what the warehouse holds now, and what it cost."""
 
-    complete: bool = False
     run_id: str = ""
     """How the ledger names the run."""
     started_at: datetime | None = None
@@ -79,22 +78,13 @@ class CopyReport:
     key_fingerprint: str | None = None
     account: int | None = None
     """The integration whose customers the warehouse holds; None if their rows do not say."""
-    rows_seen: int = 0
-    rows_new: int = 0
-    rows_missing: int = 0
-    rows_refreshed: int = 0
     rows_loaded: int = 0
-    api_total: int | None = None
     warehouse_total: int = 0
-    windows: int = 0
     requests: int = 0
     retries: int = 0
     rate_limited: int = 0
     waited_seconds: float = 0.0
     seconds: float = 0.0
-    refresh_runs: int | None = None
-    filters_ignored: bool = False
-    unproven: list[Entry] = field(default_factory=list)
     details: DetailsReport | None = None
 
     @property
@@ -251,7 +241,10 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
 def _window(start: datetime | str | None, end: datetime | str | None, *, full_refresh: bool) -> Window | None:
     window = bounds(start, end)
     if full_refresh and window is not None:
-        raise ConfigError("A full refresh takes no range: it replaces everybody", advice=_NO_RANGE)
+        raise ConfigError(
+            "A full refresh takes no range: it replaces everybody",
+            advice="Leave --from and --to out, or --full-refresh.",
+        )
     return window
 
 
@@ -328,21 +321,16 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     require_one_account(accounts, copying.account)
     numbers = {number for _, number in accounts if number is not None}
     unproven = tally.unproven + wrong
-    return CopyReport(
+    read = {each.name: getattr(tally, each.name) for each in fields(tally)}
+    return replace(
+        CopyReport(**read),
         complete=tally.complete and not unproven and tally.api_total in {None, whole},
         run_id=extraction.run_id,
         window=copying.window,
         account=numbers.pop() if len(numbers) == 1 else None,
-        rows_seen=tally.rows_seen,
-        rows_new=tally.rows_new,
-        rows_missing=tally.rows_missing,
-        rows_refreshed=tally.rows_refreshed,
         rows_loaded=copying.rows_loaded,
-        api_total=tally.api_total,
         warehouse_total=whole,
         windows=sum(entry.proven for entry in copying.entries),
-        refresh_runs=tally.refresh_runs,
-        filters_ignored=tally.filters_ignored,
         unproven=unproven,
     )
 
