@@ -32,6 +32,7 @@ from paystack_source.warehouse.destinations import (
     merged,
     rows_to_load,
     source_of,
+    table_resource,
 )
 from paystack_source.warehouse.dlt_quirks import (
     TABLE_NOTED,
@@ -375,10 +376,4 @@ def checkpoint(copying: Copying, *, history: bool = False) -> DltSource:
 
 def ledger_lines(entries: list[Entry], schema_name: str) -> DltSource:
     """Lines of the ledger alone, to complete them once everything is loaded."""
-
-    @dlt.resource(**merged(LEDGER))
-    def ledger() -> Iterator[pa.Table | None]:
-        apply_destination_hints(LEDGER)
-        yield rows_to_load(_lines(entries))
-
-    return source_of(schema_name, ledger)
+    return source_of(schema_name, table_resource(LEDGER, [_lines(entries)]))

@@ -37,7 +37,7 @@ from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.queries import Warehouse
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterable, Iterator, Sequence
 
     from dlt.common.destination import DestinationCapabilitiesContext
     from dlt.common.schema.typing import (
@@ -54,8 +54,6 @@ MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-i
 """What a table with a primary key declares; `apply_destination_hints` makes of it what the destination can do."""
 
 FileFormat: TypeAlias = Literal["parquet"]
-LakeFormat: TypeAlias = Literal["parquet", "delta", "iceberg"]
-LAKE_FORMATS: tuple[LakeFormat, ...] = ("parquet", "delta", "iceberg")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,6 +88,17 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
         return resources
 
     return source()
+
+
+def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:
+    """A resource that fills this table with rows that are there."""
+
+    @dlt.resource(**merged(table))
+    def filled() -> Iterator[pa.Table | None]:
+        apply_destination_hints(table)
+        yield from map(rows_to_load, rows)
+
+    return filled
 
 
 def apply_destination_hints(*tables: Table) -> None:
@@ -221,45 +230,51 @@ def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoade
     return "truncate-and-insert" if plain else "insert-from-staging"
 
 
+_LAKE_FORMATS = {
+    "parquet": ("pyarrow", TableLayout("append", None, "parquet", every_version=True)),
+    "delta": (
+        "deltalake",
+        TableLayout({"disposition": "merge", "strategy": "upsert"}, "delta", "parquet", every_version=False),
+    ),
+    "iceberg": ("pyiceberg", TableLayout("append", "iceberg", "parquet", every_version=True)),
+}
+"""By the format of files, the package that it needs, and how tables are kept."""
+
+
 def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> TableLayout:
     stored = _stored_format(pipeline, table)
-    format_ = _lake_format(pipeline, asked) or stored or "parquet"
+    format_ = _asked_format(pipeline, asked) or stored or "parquet"
     if stored is not None and format_ != stored:
         raise ConfigError(
             f"The table {table} is there as {stored}, and {format_} is asked for",
             advice=f"Set table_format to {stored}, or begin anew with another --dataset.",
         )
-    if format_ == "delta":
-        _need("deltalake", "delta")
-        return TableLayout(
-            {"disposition": "merge", "strategy": "upsert"}, "delta", "parquet", every_version=False
+    module, layout = _LAKE_FORMATS[format_]
+    if importlib.util.find_spec(module) is None:
+        raise ConfigError(
+            f"The table format {format_} needs the package {module}",
+            advice=f'Install it: pip install "paystack-source[{format_}]".',
         )
-    if format_ == "iceberg":
-        _need("pyiceberg", "iceberg")
-        return TableLayout("append", "iceberg", "parquet", every_version=True)
-    return TableLayout("append", None, "parquet", every_version=True)
+    return layout
 
 
-def _lake_format(pipeline: dlt.Pipeline, asked: str | None) -> LakeFormat | None:
+def _asked_format(pipeline: dlt.Pipeline, asked: str | None) -> str | None:
     found: object = asked
     for section in (f"destination.{pipeline.destination.destination_name}", "sources.paystack"):
         found = found or dlt.config.get(f"{section}.table_format")
-    if not found:
-        return None
-    text = str(found).strip().lower()
-    for known in LAKE_FORMATS:
-        if text == known:
-            return known
-    raise ConfigError(
-        f"There is no table format {text[:20]!r}", advice=f"Set table_format to {', '.join(LAKE_FORMATS)}."
-    )
+    text = str(found or "").strip().lower()
+    if found and text not in _LAKE_FORMATS:
+        raise ConfigError(
+            f"There is no table format {text[:20]!r}",
+            advice=f"Set table_format to {', '.join(_LAKE_FORMATS)}.",
+        )
+    return text or None
 
 
-def _stored_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
+def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
     """The format of a table that is there, as the schema tells it or else the files; `None` for a new one."""
     if is_loaded(pipeline, table):
-        known = schema_of(pipeline).tables[table]
-        return cast("LakeFormat", known.get("table_format") or "parquet")
+        return schema_of(pipeline).tables[table].get("table_format") or "parquet"
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
         folder = client.get_table_dir(table)
@@ -268,14 +283,6 @@ def _stored_format(pipeline: dlt.Pipeline, table: str) -> LakeFormat | None:
         if client.fs_client.exists(folder + "metadata"):
             return "iceberg"
         return "parquet" if client.fs_client.exists(folder) and client.list_table_files(table) else None
-
-
-def _need(module: str, extra: str) -> None:
-    if importlib.util.find_spec(module) is None:
-        raise ConfigError(
-            f"The table format {extra} needs the package {module}",
-            advice=f'Install it: pip install "paystack-source[{extra}]".',
-        )
 
 
 def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:

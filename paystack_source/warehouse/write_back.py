@@ -21,7 +21,6 @@ import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
-import dlt
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
@@ -32,12 +31,11 @@ from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.destinations import merged, read_table, rows_to_load, table_layout
+from paystack_source.warehouse.destinations import read_table, table_resource
 from paystack_source.warehouse.dlt_quirks import (
     delete_loaded_files,
     drop_foreign_state,
     repair_schema,
-    silence_type_warnings,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
 from paystack_source.warehouse.queries import Warehouse, columns_of
@@ -49,10 +47,7 @@ if TYPE_CHECKING:
     from datetime import datetime
     from pathlib import Path
 
-    from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
-
-    from paystack_source.tables import Table
 
 WRITE_BACK_PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000
@@ -203,11 +198,11 @@ class WriteBack:
                 pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
             delete_loaded_files(pipeline)
             repair_schema(pipeline)
-            resources = [_resource(pipeline, WRITE_BACK_ROWS, rows)]
+            resources = [table_resource(WRITE_BACK_ROWS, rows)]
             if changed:
-                resources.append(_resource(pipeline, CUSTOMERS, changed))
+                resources.append(table_resource(CUSTOMERS, changed))
             pipeline.run(resources)
-            pipeline.run(_resource(pipeline, WRITE_BACK_RUNS, [run]))
+            pipeline.run(table_resource(WRITE_BACK_RUNS, [run]))
             write_comments(pipeline, pipeline.schemas.values())
 
 
@@ -231,19 +226,6 @@ def _is_among(
         and (None in (number, account) or number == account)
         for domain, number in accounts
     )
-
-
-def _resource(pipeline: Pipeline, table: Table, rows: Iterable[pa.Table]) -> DltResource:
-    silence_type_warnings(table.name)
-    layout = table_layout(pipeline, table.name)
-    made: DltResource = dlt.resource(map(rows_to_load, rows), **merged(table))
-    made.apply_hints(
-        write_disposition=layout.write_disposition,
-        table_format=layout.table_format,
-        file_format=layout.file_format,
-        additional_table_hints={"description": table.description},
-    )
-    return made
 
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
