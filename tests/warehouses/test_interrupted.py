@@ -219,7 +219,7 @@ def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
     pipeline.run(source())
     asked = api.stats.total
     with monkeypatch.context() as broken:
-        broken.setattr(prepare, "repair", Mock(side_effect=OSError("the disk is full")))
+        broken.setattr(prepare, "_repair", Mock(side_effect=OSError("the disk is full")))
         with pytest.raises(PipelineStepFailed, match="the disk is full"):
             pipeline.run(source())
     with pipeline.sql_client() as client:  # nobody may ask for the newest row of it
