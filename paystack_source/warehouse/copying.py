@@ -8,7 +8,7 @@ from __future__ import annotations
 import time
 from collections import deque
 from contextlib import nullcontext
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
@@ -38,7 +38,6 @@ from paystack_source.warehouse.dlt_quirks import (
     TABLE_NOTED,
     active_pipeline,
     current_load,
-    current_resource,
     dlts_context_is_ours,
     is_being_replaced,
     is_limited,
@@ -94,6 +93,7 @@ class Limits:
         return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
 
 
+@dataclass(eq=False, repr=False)
 class Copying:
     """One run of copying customers, taken in one load or in several.
 
@@ -101,46 +101,35 @@ class Copying:
     on in the background while a load is under way.
     """
 
-    def __init__(  # noqa: PLR0913  # the settings of a run
-        self,
-        client: PaystackClient,
-        *,
-        window: Window | None = None,
-        refresh_budget: int = REFRESH_BUDGET,
-        full_refresh: bool = False,
-        allow_incomplete: bool = False,
-        account: int | None = None,
-        limits: Limits | None = None,
-        waits: Waits | None = None,
-        on_rows: Callable[[int], None] | None = None,
-        on_total: Callable[[int], None] | None = None,
-        run_id: str | None = None,
-    ) -> None:
-        self.waits = waits or Waits()
-        self._on_rows = on_rows or (lambda _rows: None)
-        self._on_total = on_total or (lambda _rows: None)
-        self.client = client
-        logger.info(
-            f"Key: {client.key} with the fingerprint {client.key.fingerprint}, from {client.key.source}."
-        )
-        self._cost_before = client.stats
-        self.metrics: dict[str, Any] = {}
-        self.window = window
-        self.run_id = run_id
-        self.refresh_budget = count_of("refresh_budget", refresh_budget)
-        self.full_refresh = full_refresh
-        self.allow_incomplete = allow_incomplete
-        self.account = account
-        self.limits = None if full_refresh else limits
-        self.done = False
-        self.failure: BaseException | None = None
-        self.rows_loaded = 0
+    client: PaystackClient
+    window: Window | None = None
+    refresh_budget: int = REFRESH_BUDGET
+    full_refresh: bool = False
+    allow_incomplete: bool = False
+    account: int | None = None
+    limits: Limits | None = None
+    waits: Waits = field(default_factory=Waits)
+    on_rows: Callable[[int], None] | None = None
+    on_total: Callable[[int], None] | None = None
+    run_id: str | None = None
+
+    done: bool = field(default=False, init=False)
+    failure: BaseException | None = field(default=None, init=False)
+    rows_loaded: int = field(default=0, init=False)
+    entries: list[Entry] = field(default_factory=list, init=False)
+    metrics: dict[str, Any] = field(default_factory=dict, init=False)
+    extraction: Extraction | None = field(default=None, init=False)
+
+    def __post_init__(self) -> None:
+        count_of("refresh_budget", self.refresh_budget)
+        key = self.client.key
+        logger.info(f"Key: {key} with the fingerprint {key.fingerprint}, from {key.source}.")
+        if self.full_refresh:
+            self.limits = None
         self.schema_name, self.table = SCHEMA_NAME, CUSTOMERS.name
-        self.entries: list[Entry] = []
+        self._cost_before = self.client.stats
         self._new_entries: list[Entry] = []
-        self.extraction: Extraction | None = None
-        self._changes: Changes | None = None
-        self._reader = Reader(client)
+        self._reader = Reader(self.client)
         self._events: Generator[Event] | None = None
 
     def close(self) -> None:
@@ -150,11 +139,10 @@ class Copying:
             self._events.close()
 
     def tables(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
-        """The customers that the next load stores; `new_entries` has the lines of the ledger."""
+        """The customers that the next load stores, as they changed; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
-        resource = current_resource(CUSTOMERS.name)
-        self.table = CUSTOMERS.name if resource is None else table_of(resource)
+        self.table = table_of(CUSTOMERS.name)
         extraction, events = self._continued(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch(one_page_each=is_limited("customers"))
@@ -166,7 +154,7 @@ class Copying:
                     size += batch.add(event.table)
                     self._tell(event.table.num_rows, extraction.tally.api_total)
                     if batch.full:
-                        yield from batch.tables()
+                        yield from map(self._changes.noted, batch.tables())
                         self._remember(state, extraction)  # dlt may stop at any yield
                     if self.limits and size >= self.limits.bytes:
                         break
@@ -184,20 +172,12 @@ class Copying:
             if self.limits is None or not (rows or self._new_entries):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
-        yield from batch.tables()
+        yield from map(self._changes.noted, batch.tables())
         self._remember(state, extraction)
         self.rows_loaded += rows
         self._require_complete(extraction)
         if self._new_entries:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
-
-    def noted(self, rows: Any) -> Any:  # noqa: ANN401  # a table, or the empty list that carries the ledger
-        """The customers with what changed of them since the copy held them."""
-        if not isinstance(rows, pa.Table):
-            return rows
-        if self._changes is None:
-            self._changes = Changes(Warehouse(active_pipeline(), self.table))
-        return self._changes.noted(rows)
 
     def cost(self) -> dict[str, Any]:
         """What this run cost: what its client did meanwhile."""
@@ -221,9 +201,10 @@ class Copying:
             )
 
     def _tell(self, rows: int, total: int | None) -> None:
-        self._on_rows(rows)
-        if total is not None:
-            self._on_total(total)
+        if self.on_rows:
+            self.on_rows(rows)
+        if self.on_total and total is not None:
+            self.on_total(total)
 
     def _require_complete(self, extraction: Extraction) -> None:
         """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
@@ -248,6 +229,7 @@ class Copying:
         renamed = state.get(TABLE_NOTED, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         held = Warehouse(active_pipeline(), self.table)
+        self._changes = Changes(held)
         if everything:
             held = EmptiedWarehouse(held)
         self.extraction = Extraction(
@@ -330,7 +312,7 @@ def resources(
                 _require_only_one(copying)
                 copying.metrics = current_metrics()
                 try:
-                    for table in map(rows_to_load, map(copying.noted, copying.tables())):
+                    for table in map(rows_to_load, copying.tables()):
                         if not history and len(table):
                             note_history(with_it=False)
                         yield table

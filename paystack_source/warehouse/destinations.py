@@ -124,7 +124,7 @@ def apply_destination_hints(*tables: Table) -> None:
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
-        table = table_of(resource)
+        table = table_of(name)
         if table != name != CUSTOMERS.name:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."

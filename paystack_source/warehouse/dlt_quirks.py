@@ -88,21 +88,23 @@ def current_resource(name: str) -> DltResource | None:
         return None
 
 
-def table_of(resource: DltResource) -> str:
-    """The table that a resource of the source that is being extracted goes into: a hint may have renamed it."""
-    name: object = resource.table_name
-    if not isinstance(name, str):
+def table_of(name: str) -> str:
+    """The table that this resource goes into in the load that is being extracted: a hint may have renamed it."""
+    resource = current_resource(name)
+    if resource is None:
+        return name
+    table: object = resource.table_name
+    if not isinstance(table, str):
         raise ConfigError(
-            f"The hint table_name of {resource.name} is no text", advice="All customers are in one table."
+            f"The hint table_name of {name} is no text", advice="All customers are in one table."
         )
-    return dlt.current.source_schema().naming.normalize_table_identifier(name)
+    return dlt.current.source_schema().naming.normalize_table_identifier(table)
 
 
 def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
     """The table of the resource `customers`: of the load that is being extracted, or else of the last one."""
-    resource = current_resource(CUSTOMERS.name) if schema_name is None else None
-    if resource is not None:
-        return table_of(resource)
+    if schema_name is None and current_resource(CUSTOMERS.name) is not None:
+        return table_of(CUSTOMERS.name)
     sources = pipeline.state.get("sources", {})
     resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
     return str(resources.get(CUSTOMERS.name, {}).get(TABLE_NOTED, CUSTOMERS.name))
@@ -126,9 +128,8 @@ def is_being_replaced(table: str) -> bool:
     except CurrentLoadPackageStateNotAvailable:
         return False
     resource = current_resource(table)
-    goes_into = table if resource is None else table_of(resource)
     emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
-    if any(each["name"] == goes_into for each in emptied):
+    if any(each["name"] == table_of(table) for each in emptied):
         return True
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 

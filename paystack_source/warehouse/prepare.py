@@ -157,11 +157,12 @@ def _repair(pipeline: Pipeline, schema: Schema) -> None:
     """Repair what is wrong."""
     for table in MERGED_BESIDE:
         _repair_doubled(pipeline, schema, table)
-    table = customers_table(pipeline, schema.name)
-    if table in schema.tables:
+    customers = customers_table(pipeline, schema.name)
+    if customers in schema.tables:
         # Before the doubled ones: a repaired customer is of a load that is noted, and is not found as lost any more.
-        _load_lost(pipeline, schema)
-        _repair_doubled(pipeline, schema, table)
+        for lost in batches(sorted(set(_lost(pipeline, schema))), AT_ONCE):
+            _load(pipeline, schema, customers, lost, history=HISTORY.name in schema.tables)
+        _repair_doubled(pipeline, schema, customers)
 
 
 def _is_damaged(pipeline: Pipeline, schema: Schema) -> bool:
@@ -175,18 +176,8 @@ def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
     left = None
     while (wrong := _doubled(pipeline, schema, table)) and (left is None or len(wrong) < left):
         left = len(wrong)
-        keys = _keys(schema, table)
-        if is_lake(pipeline) and table_layout(pipeline, table).table_format == "delta":
-            _overwrite(pipeline, table, keys, wrong[:AT_ONCE])
-        else:
-            _load(pipeline, schema, table, keys, wrong[:AT_ONCE])
-
-
-def _load_lost(pipeline: Pipeline, schema: Schema) -> None:
-    lost = [(number,) for number in sorted(set(_lost(pipeline, schema)))]
-    for some in batches(lost, AT_ONCE):
-        table = customers_table(pipeline, schema.name)
-        _load(pipeline, schema, table, ["id"], list(some), history=HISTORY.name in schema.tables)
+        delta = is_lake(pipeline) and table_layout(pipeline, table).table_format == "delta"
+        (_overwrite if delta else _load)(pipeline, schema, table, sorted({key[0] for key in wrong[:AT_ONCE]}))
 
 
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
@@ -232,23 +223,18 @@ def _loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
     return {load for load, of in noted if schema in {"", of}}
 
 
-def _load(  # noqa: PLR0913
-    pipeline: Pipeline,
-    schema: Schema,
-    table: str,
-    keys: list[str],
-    wrong: list[tuple[Any, ...]],
-    *,
-    history: bool = False,
+def _load(
+    pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any], *, history: bool = False
 ) -> None:
-    """The newest rows again: what merges them deletes all that there are."""
+    """The newest rows again: what merges them deletes all that there are. `first` begins their keys."""
+    keys = _keys(schema, table)
     hints, resource = _hints_of(schema, table), str(schema.tables[table].get("resource", table))
 
     @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)
     def again() -> Iterator[pa.Table]:
         apply_destination_hints(Table(resource, "", tuple(keys), ()), HISTORY)
-        for some in batches(wrong, _FEW):
-            yield rows_to_load(_newest(pipeline, table, keys, [row[0] for row in some]))
+        for some in batches(first, _FEW):
+            yield rows_to_load(_newest(pipeline, table, keys, some))
 
     found = again()
     pipeline.run(source_of(schema.name, found, *([history_resource(found, hints)] if history else [])))
@@ -286,13 +272,14 @@ def _newest(
         ).to_arrow_table()
 
 
-def _overwrite(pipeline: Pipeline, table: str, keys: list[str], wrong: list[tuple[Any, ...]]) -> None:
+def _overwrite(pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any]) -> None:
     """Delta's merge would update both rows; one commit puts the newest in the place of all."""
     from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
 
     with pipeline.destination_client() as opened:
         delta = cast("FilesystemClient", opened).load_open_table("delta", table)
-    for some in batches(sorted({row[0] for row in wrong}), _FEW):
+    keys = _keys(schema, table)
+    for some in batches(first, _FEW):
         newest = _newest(pipeline, table, keys, some, as_stored=True)
         columns = [field.name for field in delta.schema().fields]
         values = ", ".join(map(_literal, some))
