@@ -369,7 +369,6 @@ class RunFollower:
     """
 
     def __init__(self) -> None:
-        self._loaded: set[int] = set()
         trace.TRACKING_MODULES.append(cast("Any", self))
 
     def on_start(self, pipeline: Pipeline, step: str) -> None:
@@ -391,25 +390,17 @@ class RunFollower:
         if step == "load":
             self.on_load(pipeline)
 
-    def on_end_trace_step(
-        self,
-        _trace: object,
-        step: trace.PipelineStepTrace,
-        pipeline: Pipeline,
-        result: object,
-        _send_state: object,
-    ) -> None:
-        if step.step == "run" and isinstance(result, LoadInfo):
-            self._loaded.add(id(pipeline))
+    def on_end_trace_step(self, *_: object) -> None:
+        """Dlt calls it."""
 
     def on_end_trace(self, run: trace.PipelineTrace, pipeline: Pipeline, _send_state: object) -> None:
-        steps = len(run.steps)
+        steps = list(run.steps)
         try:
-            if id(pipeline) in self._loaded and not pipeline.has_pending_data:
+            went_well = steps and steps[-1].step == "run" and steps[-1].step_exception is None
+            if went_well and isinstance(steps[-1].step_info, LoadInfo) and not pipeline.has_pending_data:
                 self.on_loaded(pipeline)
         finally:
-            del run.steps[steps:]  # loads of ours: `last_trace` is to show what the user ran
-            self._loaded.discard(id(pipeline))
+            run.steps[:] = steps  # without loads of ours: `last_trace` is to show what the user ran
             self.on_end(pipeline)
 
 
