@@ -22,8 +22,6 @@ import pyarrow.compute as pc
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
 
-    from paystack_source.errors import Problem
-
 LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"
 )
@@ -52,15 +50,15 @@ class Cells:
 class Batch:
     """Some consecutive rows of an input, its columns in order.
 
-    `lines` is where each row starts in the file (None for frames and Parquet). `problems` are rows that have too few
-    or too many cells.
+    `lines` is where each row starts in the file (None for frames and Parquet). `uneven` are the positions of rows that
+    have too few or too many cells, and what is said of them.
     """
 
     first_row: int
     size: int
     cells: list[Cells]
     lines: list[int] | None = None
-    problems: list[Problem] = field(default_factory=list)
+    uneven: dict[int, str] = field(default_factory=dict)
 
     @property
     def columns(self) -> list[pa.Array]:

@@ -19,7 +19,6 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.input.header import either
-from paystack_source.bulk.input.lengths import UnusualLengths
 from paystack_source.bulk.operations import (
     CLEAR,
     DAMAGE,
@@ -28,7 +27,6 @@ from paystack_source.bulk.operations import (
     BulkOperation,
     InputColumn,
 )
-from paystack_source.errors import Problem
 from paystack_source.values import json_text, masked
 
 if TYPE_CHECKING:
@@ -45,18 +43,19 @@ _CALLED: Final = {
     "email": "an email address",
     "id": "a customer id",
 }
-KEPT: Final = 100_000
-"""How many problems are kept in words; beyond that they are only counted."""
-
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
-DOUBTS: Final = pa.schema(
+ODD_CELLS: Final = pa.schema(
     [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
 )
-"""Cells that are right only if Paystack holds just that. Without a reason: only the spaces around the value are odd."""
+"""What is wrong with cells, or with a whole row (no `name`). With a `field`: right if Paystack holds just that `text`.
+
+Without a reason, only the spaces around the value are odd. `shown` is what may be shown of the value.
+"""
+_EXAMPLES: Final = 5
 
 
 class Checker:
-    """Checks batch after batch; `problems`, `count` and `warnings` say what was found so far.
+    """Checks batch after batch; `warnings` says what was found so far, though nothing is wrong.
 
     `as_held`: names and phones are what Paystack held before (an undo), so they are taken as they are.
     """
@@ -73,8 +72,6 @@ class Checker:
     ) -> None:
         self.operation = operation
         self.mapping = mapping
-        self.problems: list[Problem] = []
-        self.count = 0
         self.rows = 0
         self._table = table
         self._given = given
@@ -87,21 +84,30 @@ class Checker:
         self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
         """The identifiers that customers are named by."""
         self._numeric: set[str] = set()
-        self._lengths = UnusualLengths()
+        # By column and what is usual: how many numbers have another number of digits, and where the first are. They
+        # are sent: the only bank details that Paystack takes with a test key have a BVN of 12 digits, real ones 11.
+        self._unusual: dict[tuple[str, str], tuple[int, list[str]]] = {}
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
         self._places: Sequence[int] = ()  # its rows' lines or numbers
         self._skip: Any = None  # rows that are blank or uneven
         self._wrong: set[int] = set()
-        self._doubts: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `DOUBTS`
+        self._odd: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `ODD_CELLS`
 
     @property
     def warnings(self) -> list[str]:
         """What the plan should say about the input, though nothing is wrong."""
-        return [
+        said = [
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
-        ] + self._lengths.warnings
+        ]
+        for (column, usual), (count, first) in self._unusual.items():
+            more = f" and {count - len(first):,} more" if count > len(first) else ""
+            said.append(
+                f"{column!r} has not the usual {usual} in {', '.join(first)}{more}. "
+                "Such numbers are sent as they are: Paystack judges them."
+            )
+        return said
 
     @property
     def schema(self) -> pa.Schema:
@@ -119,23 +125,23 @@ class Checker:
             return ("code" if column.kind == "code" else column.name,)
         return (f"f_{column.name}",)
 
-    def check(self, batch: Batch) -> pa.RecordBatch:
-        """The sound rows of the batch as the planner wants them: row, line, blank, identifiers, fields, secrets.
+    def check(self, batch: Batch) -> tuple[pa.RecordBatch, pa.Table]:
+        """The sound rows of the batch as the planner wants them, and its `ODD_CELLS`.
 
-        Fields are `f_…` (null = leave, "" = clear); a secret is a hash (`s_…`) and a hint (`h_…`).
+        The rows have row, line, blank, identifiers, fields and secrets. Fields are `f_…` (null = leave, "" = clear); a
+        secret is a hash (`s_…`) and a hint (`h_…`).
         """
-        self._batch, self._doubts = batch, []
+        self._batch, self._odd, self._wrong = batch, [], set()
         numbers = range(batch.first_row, batch.first_row + batch.size)
         self._places = batch.lines or numbers
         cells = [
             pc.replace_substring_regex(pc.utf8_trim_whitespace(c), NOTHING_VISIBLE, "") for c in batch.columns
         ]
         blank = np.all([_mask(pc.equal(column, "")) for column in cells], axis=0)
-        self.problems += batch.problems[: max(0, KEPT - len(self.problems))]
-        self.count += len(batch.problems)
-        uneven = np.isin(self._places, [problem.line or 0 for problem in batch.problems])
-        self._wrong = set(np.flatnonzero(uneven).tolist())
-        self._skip = blank | uneven
+        self._skip = blank
+        for position, reason in batch.uneven.items():
+            self._add([position], None, reason)
+            self._skip[position] = True
         staged: dict[str, Any] = {"row": numbers, "line": self._places, "blank": blank}
         for column in self.operation.columns:
             staged |= zip(self._staged(column), self._column(column, cells), strict=True)
@@ -146,13 +152,9 @@ class Checker:
             sound = np.full(batch.size, fill_value=True)
             sound[list(self._wrong)] = False
             rows = rows.filter(pa.array(sound))
-        return rows
-
-    @property
-    def doubts(self) -> pa.Table:
-        """The doubted cells of the batch that was checked last; their fields are left as they are."""
-        columns = zip(*self._doubts, strict=True) if self._doubts else [()] * len(DOUBTS)
-        return pa.table([pa.array(c, f.type) for c, f in zip(columns, DOUBTS, strict=True)], schema=DOUBTS)
+        columns = zip(*self._odd, strict=True) if self._odd else [()] * len(ODD_CELLS)
+        odd = [pa.array(cells, field.type) for cells, field in zip(columns, ODD_CELLS, strict=True)]
+        return rows, pa.table(odd, schema=ODD_CELLS)
 
     def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Checks one column; returns what becomes of it."""
@@ -262,14 +264,18 @@ class Checker:
         wanted = f"{least} {unit}" if least == most else f"{least} to {most} {unit}"
         other = pc.or_(pc.less(size, least), pc.greater(size, most))
         if column.kind == "digits":
-            self._lengths.note(column.name, wanted, self._named(np.flatnonzero(_mask(other) & rest)))
+            self._note_length(column.name, wanted, _mask(other) & rest)
         else:
             self._bad(column, other, rest, f"must have {wanted}", text)
 
-    def _named(self, positions: Any) -> list[str]:
-        """How a person finds these rows of the batch."""
-        place = "row" if self._batch.lines is None else "line"
-        return [f"{place} {self._places[position]}" for position in positions.tolist()]
+    def _note_length(self, column: str, usual: str, where: Any) -> None:
+        """Keep for the warnings how many cells are in the mask `where`, and how a person finds the first of them."""
+        positions = np.flatnonzero(where).tolist()
+        if positions:
+            place = "row" if self._batch.lines is None else "line"
+            count, first = self._unusual.get((column, usual), (0, []))
+            first += [f"{place} {self._places[position]}" for position in positions[: _EXAMPLES - len(first)]]
+            self._unusual[column, usual] = count + len(positions), first
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
@@ -306,7 +312,7 @@ class Checker:
         if index is not None and "f_country" in staged:
             other = pc.match_substring_regex(cells[index], "^([0-9]{5,9}|[0-9]{11,20})$")
             odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
-            self._lengths.note("account_number", "10 digits of Nigeria", self._named(np.flatnonzero(odd)))
+            self._note_length("account_number", "10 digits of Nigeria", odd)
 
     def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
@@ -316,7 +322,7 @@ class Checker:
 
     def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
         """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
-        doubted = [row for row, _, name, *_ in self._doubts if name == column.name]
+        doubted = [row for row, _, name, *_ in self._odd if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
         spaced = _mask(pc.not_equal(self._batch.columns[self._columns[column.name]], trimmed))
         self._add(np.flatnonzero(spaced & rest & ~left).tolist(), column, "", trimmed, doubt=True)
@@ -348,23 +354,17 @@ class Checker:
     ) -> None:
         index = None if column is None else self._columns.get(column.name)
         name = self._table.columns[index] if index is not None else column.name if column is not None else ""
-        doubt = doubt and column is not None and self._may_be_held(column)
-        if not doubt:
+        field = column.name if doubt and column is not None and self._may_be_held(column) else ""
+        if not field:
             self._wrong.update(where)
-            self.count += len(where)
-            where = where[: max(0, KEPT - len(self.problems))]
         for position in where:
-            value = "" if text is None else text[position].as_py()
+            shown = "" if text is None else text[position].as_py()
             if column is not None:
                 hidden = column.personal or column.secret
-                value = masked(value, secret=column.secret) if hidden else value[:40]
-            line = None if self._batch.lines is None else self._batch.lines[position]
+                shown = masked(shown, secret=column.secret) if hidden else shown[:40]
+            raw = self._batch.columns[index][position].as_py() if field and index is not None else ""
             row = self._batch.first_row + position
-            if doubt and column is not None and index is not None:
-                raw = self._batch.columns[index][position].as_py()
-                self._doubts.append((row, line or row, column.name, name, reason, value, raw))
-            else:
-                self.problems.append(Problem(line, name, reason, value, row))
+            self._odd.append((row, self._places[position], field, name, reason, shown, raw))
 
 
 def _has_a_key_twice(text: str) -> bool:

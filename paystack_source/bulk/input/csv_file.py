@@ -146,14 +146,12 @@ class CsvFile:
         records = itertools.islice(self._records(), 1, None)
         row = 1
         while part := list(itertools.islice(records, _ROWS)):
-            problems = [
-                self._uneven(line, number, len(record))
-                for number, (line, record) in enumerate(part, row)
-                if len(record) != width
-            ]
-            rows = [record if len(record) == width else self._evened(record) for _, record in part]
+            lines, rows = map(list, zip(*part, strict=True))
+            uneven = {at: self._uneven(len(record)) for at, record in enumerate(rows) if len(record) != width}
+            for at in uneven:
+                rows[at] = self._evened(rows[at])
             cells = [Cells(unguard(pa.array(column, pa.string()))) for column in zip(*rows, strict=True)]
-            yield Batch(row, len(part), cells, [line for line, _ in part], problems)
+            yield Batch(row, len(part), cells, lines, uneven)
             row += len(part)
 
     def _evened(self, record: list[str]) -> list[str]:
@@ -163,13 +161,11 @@ class CsvFile:
             return [*record[:last], self.delimiter.join(record[last:])]
         return record + [""] * (last + 1 - len(record))
 
-    def _uneven(self, line: int, row: int, cells: int) -> Problem:
+    def _uneven(self, cells: int) -> str:
         if cells < len(self.columns):
-            said = f"has too few cells: {cells} where the header has {len(self.columns)}"
-        else:
-            quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
-            said = f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
-        return Problem(line, "", said, row=row)
+            return f"has too few cells: {cells} where the header has {len(self.columns)}"
+        quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
+        return f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
 
     def _open(self) -> TextIO:
         return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")

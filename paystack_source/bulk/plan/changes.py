@@ -12,6 +12,7 @@ cases, so a plan holds that, before and after.
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -26,13 +27,13 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from paystack_source.bulk.plan.matching import Matching
-    from paystack_source.errors import Problem
 
 _BATCH: Final = 50_000
 _EXAMPLES: Final = 5
 _MERGED: Final = pa.schema(
     [
         ("row", pa.int64()),
+        ("line", pa.int64()),
         ("before", pa.string()),
         ("after", pa.string()),
         ("same", pa.bool_()),
@@ -47,9 +48,6 @@ LEFT JOIN base b ON b.customer_code = w.code
 WHERE i.f_metadata IS NOT NULL
 """
 LOCKED: Final = "names are locked: the customer passed an identity check"
-_NO_OBJECT: Final = (
-    "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
-)
 
 
 # -- metadata ------------------------------------------------------------------------------------------------
@@ -59,26 +57,21 @@ class NotAnObjectError(ValueError):
     """The present metadata is a list, a number or text."""
 
 
-def merge_metadata(m: Matching) -> Iterator[tuple[int, list[Problem]]]:
-    """Works out the whole object that an update leaves. Yields the rows whose metadata cannot be merged into."""
+def merge_metadata(m: Matching) -> None:
+    """Works out the whole object that an update leaves; null where nothing can be merged into what there is."""
     m.create("merged", _MERGED)
     if "metadata" not in m.fields:
         return
     how = "replace" if m.operation.name != "update" else "fill" if m.only_missing else m.metadata
-    problems = []
     for batch in m.con.cursor().execute(_METADATA).to_arrow_reader(_BATCH):
         found = []
         for row, line, asked, held, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
-            try:
-                before, after, unchanged = _merged(asked, _decoded(held), how)
-            except NotAnObjectError:
-                problems.append(m.problem(row, line, "metadata", _NO_OBJECT))
-                continue
             drifted = bool(is_live) and not same(_decoded(held), _decoded(copied))
-            found.append(dict(zip(_MERGED.names, (row, before, after, unchanged, drifted), strict=True)))
+            one: dict[str, object] = {"row": row, "line": line, "drifted": drifted}
+            with contextlib.suppress(NotAnObjectError):
+                one |= zip(("before", "after", "same"), _merged(asked, _decoded(held), how), strict=True)
+            found.append(one)
         m.append("merged", pa.Table.from_pylist(found, schema=_MERGED))
-    if problems:
-        yield len(problems), problems
 
 
 def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:

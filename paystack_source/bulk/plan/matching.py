@@ -3,12 +3,13 @@
 Tables, in the order in which they are made:
 
     input       the checked rows (see `checks.Checker.check`)
-    doubts      cells that are right only if Paystack holds just that
+    odd_cells   cells that are wrong, or right only if Paystack holds just that
     base        the copy's customers that the rows may mean
     live        customers that were read from Paystack, one row for each key that was asked for
     current     live where there is one, else base
     who         row -> the customer's code, and an identity that duplicates share
     duplicates  row -> the first row for the same customer, and whether the two ask for the same
+    problems    what is wrong, with rows of the input and between them and the customers
     left_out    rows of the input that are not planned, because something is wrong with them
 """
 
@@ -25,10 +26,10 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.api import workers
-from paystack_source.bulk.input.checks import DOUBTS
+from paystack_source.bulk.input.checks import ODD_CELLS
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
-from paystack_source.values import as_text, json_text, masked
+from paystack_source.values import as_text, json_text, masked, quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Sequence
@@ -110,13 +111,14 @@ FROM found f JOIN input i USING (row)
 WHERE NOT i.blank
 """
 
-_BROKEN: Final = """
-FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
+_OF_CELLS: Final = """
+FROM odd_cells d LEFT JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code
+WHERE d.reason <> '' AND {wrong}
 """
 
-_DOUBTED: Final = """
-FROM doubts d JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code
-WHERE d.reason <> '' AND NOT ({held})
+_OF_ROWS: Final = """
+SELECT row, line, {column} AS name, {reason} AS reason, coalesce(i.code, i.email, i.id::VARCHAR, '') AS value
+FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
 """
 
 _DUPLICATES: Final = """
@@ -136,6 +138,11 @@ WITH several AS (
 SELECT row, line, first, first_line, of_others OR wants IS DISTINCT FROM first_wants AS differs
 FROM paired WHERE row <> first
 """
+
+_CONTRADICTS: Final = "another row asks for something else for the same customer"
+_NO_OBJECT: Final = (
+    "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
+)
 
 
 def open_database(folder: Path) -> DuckDBPyConnection:
@@ -185,7 +192,7 @@ class Matching:
     def open_input(self, schema: pa.Schema) -> None:
         """Makes the table `input` for batches of this schema."""
         self.create("input", schema)
-        self.create("doubts", DOUBTS)
+        self.create("odd_cells", ODD_CELLS)
         self.con.execute("CREATE TABLE left_out (row BIGINT, line BIGINT)")
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             if name not in schema.names:
@@ -259,7 +266,7 @@ class Matching:
             "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, CASE WHEN NOT (SELECT "
             "bool_or(_last_seen_at IS NOT NULL) FROM base) THEN $2 END, 'epoch'::TIMESTAMPTZ) < $1",
             "needed": "false",
-            "doubted": "i.row IN (SELECT row FROM doubts WHERE reason <> '')",
+            "doubted": "i.row IN (SELECT row FROM odd_cells WHERE reason <> '')",
         }
         query = (
             "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
@@ -289,10 +296,10 @@ class Matching:
         self._identify()
         return count
 
-    # -- doubted cells: right if Paystack holds just that ----------------------------------------------------
+    # -- odd cells: those with a field are right if Paystack holds just that ---------------------------------
 
     def _held(self) -> str:
-        """Whether the customer `c` holds just what the doubted cell `d` says."""
+        """Whether the customer `c` holds just what the odd cell `d` says."""
         known = [name for name in self._needed() if name not in ("id", "identified")]
         whens = " ".join(
             f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
@@ -304,41 +311,62 @@ class Matching:
         )
         return f"coalesce(CASE d.field {whens} ELSE false END, false)"
 
-    def doubted(self) -> int:
-        """How many cells look wrong and are not what the customer holds, as far as is known by now."""
-        return int(self.one(f"SELECT count(*) {_DOUBTED.format(held=self._held())}")[0])
+    def _wrong_cells(self) -> str:
+        """The odd cells that are wrong as far as is known; of a row that is not in `who`, those that are surely so."""
+        return _OF_CELLS.format(wrong=f"(d.field = '' OR w.row IS NOT NULL AND NOT {self._held()})")
+
+    def wrong_cells(self, *, certainly: bool = False) -> int:
+        """How many cells are wrong, as far as is known by now; `certainly`: whatever the customers hold."""
+        certain = " AND d.field = ''" if certainly else ""
+        return int(self.one(f"SELECT count(*) {self._wrong_cells()}{certain}")[0])
 
     def drop_what_is_held(self) -> None:
-        """Drop the doubted cells whose value the customer has already: they change nothing."""
-        if not self.one("SELECT count(*) FROM doubts")[0]:
+        """Drop the odd cells whose value the customer has already: they change nothing."""
+        if not self.one("SELECT count(*) FROM odd_cells WHERE field <> ''")[0]:
             return
         for field in self.fields:
             self.con.execute(
-                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM doubts d JOIN who w USING (row) "
+                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN who w USING (row) "
                 f"JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
             )
 
     # -- problems --------------------------------------------------------------------------------------------
 
-    def problems(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
-        """What is wrong between rows and customers: how many, and up to `limit` of them in words."""
-        if count := self.doubted():
-            odd = self.con.execute(
-                "SELECT row, d.line, d.name, d.reason, d.shown "
-                f"{_DOUBTED.format(held=self._held())} ORDER BY row LIMIT {limit}"
+    def find_problems(self) -> int:
+        """Find out what is wrong with rows, between rows, and between rows and customers. Returns how much it is."""
+        names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
+        wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
+        self.con.execute(_DUPLICATES.format(wants=wants))
+        said = f"asks for something else for the same customer than {self.counted_in} "
+        if self.operation.name == "deactivate-authorization":
+            said = f"names another customer for the same authorization than {self.counted_in} "
+        parts = [
+            f"SELECT row, d.line, d.name, d.reason, d.shown, NULL AS value {self._wrong_cells()}",
+            f"SELECT row, line, '' AS name, '{said}' || first_line AS reason FROM duplicates WHERE differs",
+            f"SELECT row, line, 'metadata' AS name, {quoted_text(_NO_OBJECT)} AS reason FROM merged WHERE after IS NULL",
+        ]
+        parts += [
+            _OF_ROWS.format(column=quoted_text(column), reason=quoted_text(reason), condition=condition)
+            for column, reason, condition in self._rules()
+        ]
+        self.con.execute(f"CREATE OR REPLACE TABLE problems AS {' UNION ALL BY NAME '.join(parts)}")
+        return int(self.one("SELECT count(*) FROM problems")[0])
+
+    def problems(self, limit: int) -> list[Problem]:
+        """Up to `limit` of them in words, by row."""
+        found = self.con.execute(
+            f"SELECT row, line, name, reason, shown, value FROM problems ORDER BY row, name, reason LIMIT {limit}"
+        )
+        return [
+            Problem(
+                line if self.counted_in == "line" else None,
+                column,
+                reason,
+                masked(value) if shown is None else shown,
+                row,
             )
-            yield count, [self.problem(*row) for row in odd.fetchall()]
-        for column, reason, condition in self._rules():
-            query = _BROKEN.format(condition=condition)
-            rows = "SELECT row, line, coalesce(i.code, i.email, i.id::VARCHAR, '')"
-            found = self.con.execute(f"{rows} {query} ORDER BY row LIMIT {limit}").fetchall()
-            if found:
-                count = self.one(f"SELECT count(*) {query}")[0]
-                yield (
-                    count,
-                    [self.problem(row, line, column, reason, masked(value)) for row, line, value in found],
-                )
-        yield from self._contradictions(limit)
+            for row, line, column, reason, shown, value in found.fetchall()
+        ]
 
     def _rules(self) -> Iterator[tuple[str, str, str]]:
         """Column, reason, and the condition under which it is wrong."""
@@ -353,8 +381,8 @@ class Matching:
             yield "email", reason, "w.ambiguous"
         if self.operation.name not in ("create", "deactivate-authorization"):
             absent = "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
-            named = "row NOT IN (SELECT row FROM doubts WHERE field = 'email' AND reason <> '')"  # said of it already
-            yield "", "Paystack has no such customer", f"{absent} AND {named}"
+            said = "row IN (SELECT row FROM odd_cells WHERE field = 'email' AND reason <> '')"  # that the email is odd
+            yield "", "Paystack has no such customer", f"{absent} AND NOT {said}"
         if self.operation.name != "update":
             return
         reason = "an update needs the customer code, which is not known for this email; plan with the copy, "
@@ -370,44 +398,26 @@ class Matching:
             reason = "merging needs the present metadata; use the copy, --refresh live, or --metadata replace"
             yield "metadata", reason, f"{unknown} AND i.f_metadata <> ''"
 
-    def _contradictions(self, limit: int) -> Iterator[tuple[int, list[Problem]]]:
-        """Finds duplicates of a row; those that ask for something else than the first contradict it."""
-        names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
-        wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
-        self.con.execute(_DUPLICATES.format(wants=wants))
-        count = self.one("SELECT count(*) FROM duplicates WHERE differs")[0]
-        if count:
-            rows = self.con.execute(
-                f"SELECT row, line, first_line FROM duplicates WHERE differs ORDER BY row LIMIT {limit}"
-            ).fetchall()
-            said = f"asks for something else for the same customer than {self.counted_in}"
-            if self.operation.name == "deactivate-authorization":
-                said = f"names another customer for the same authorization than {self.counted_in}"
-            yield count, [self.problem(row, line, "", f"{said} {first}") for row, line, first in rows]
+    def leave_out(self, limit: int) -> list[Problem]:
+        """Take the rows with problems out of the plan, and say what is wrong with them.
 
-    def contradicting(self) -> list[tuple[int, int]]:
-        """Row and line of all rows that ask for different things for one customer: none of them is surely meant."""
+        So are all rows that ask for different things for one customer: none of them is surely meant. These rows
+        become blank: the others keep their place.
+        """
         several = "SELECT identity FROM who JOIN duplicates USING (row) WHERE differs"
-        query = f"SELECT row, i.line FROM who JOIN input i USING (row) WHERE identity IN ({several})"
-        return self.con.execute(query).fetchall()
-
-    def leave_out(self, rows: dict[int, int]) -> None:
-        """Takes all these rows (with their lines) out of the plan. They become blank: the others keep their place."""
-        places = {"row": list(rows.keys()), "line": list(rows.values())}
-        self.con.execute("DELETE FROM left_out")
-        self.append(
-            "left_out", pa.table(places, schema=pa.schema([("row", pa.int64()), ("line", pa.int64())]))
+        self.con.execute(
+            f"INSERT INTO problems BY NAME SELECT row, i.line, '' AS name, '{_CONTRADICTS}' AS reason "
+            f"FROM who JOIN input i USING (row) WHERE identity IN ({several})"
         )
+        found = self.problems(limit)
+        self.con.execute("INSERT INTO left_out SELECT DISTINCT row, line FROM problems")
         self.con.execute("DELETE FROM input WHERE row IN (SELECT row FROM left_out)")
-        self.con.execute("DELETE FROM doubts WHERE row IN (SELECT row FROM left_out)")
+        self.con.execute("DELETE FROM odd_cells WHERE row IN (SELECT row FROM left_out)")
         self.con.execute("INSERT INTO input BY NAME SELECT row, line, true AS blank FROM left_out")
         self._identify()
+        return found
 
     # -- what `changes` needs as well ------------------------------------------------------------------------
-
-    def problem(self, row: int, line: int, column: str, reason: str, value: str = "") -> Problem:
-        """Something wrong with a row of the input."""
-        return Problem(line if self.counted_in == "line" else None, column, reason, value, row)
 
     def create(self, table: str, schema: pa.Schema) -> None:
         """Makes an empty table."""

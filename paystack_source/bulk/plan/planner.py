@@ -7,7 +7,6 @@ plan.rows()               # old and new values of each row
 
 from __future__ import annotations
 
-import itertools
 import secrets
 import tempfile
 from collections import Counter
@@ -18,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.checks import KEPT, Checker
+from paystack_source.bulk.input.checks import Checker
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
@@ -61,7 +60,7 @@ __all__ = ["PlanOptions", "make_plan"]
 
 _HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
-_CONTRADICTS: Final = "another row asks for something else for the same customer"
+_KEPT: Final = 100_000  # so many problems are told in words; beyond that they are only counted
 
 
 def make_plan(  # noqa: PLR0913 - what is planned, against what, when
@@ -130,8 +129,6 @@ class _Planner:
         self.tally = Tally.of(operation.name)
         self.locked = 0  # rows that change a name which Paystack has locked
         self.warnings = list(table.warnings)
-        self.problems: list[Problem] = []
-        self.problem_count = 0
         self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
         self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
 
@@ -157,9 +154,7 @@ class _Planner:
         matching.look_up()
         self._refresh(matching, on_fetch)
         matching.drop_what_is_held()
-        self._find_problems(matching)
-        if self.problem_count:
-            self._leave_out(matching, out)
+        self._leave_out(matching, out)
         counts = self._write(matching, writer)
         odd = odd_texts(matching) if self.options.undo_of is None else ()
         self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
@@ -188,17 +183,12 @@ class _Planner:
         checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
         matching.open_input(checker.schema)
         for batch in self.table.batches():
-            matching.append("input", checker.check(batch))
-            matching.append("doubts", checker.doubts)
-        self.problems, self.problem_count = checker.problems, checker.count
+            rows, odd = checker.check(batch)
+            matching.append("input", rows)
+            matching.append("odd_cells", odd)
         matching.has = {name.removeprefix("customer_") for name in checker.identifiers}
         self.rows = checker.rows
         return checker
-
-    def _find_problems(self, matching: Matching) -> None:
-        for count, problems in itertools.chain(matching.problems(KEPT), merge_metadata(matching)):
-            self.problem_count += count
-            self.problems += problems
 
     def _leave_out(self, matching: Matching, out: Path) -> None:
         """Leaves out the rows with problems and writes them into a file beside `out`.
@@ -206,27 +196,24 @@ class _Planner:
         Raises `InputError` if the options do not want it, or if no row would be left.
         """
         found: list[Problem] = []
-        while self.problem_count:  # what was left out may have told who another row means
-            everything = self.problem_count == len(self.problems)
-            if not everything or not self.options.leave_out_problems:
-                raise self._input_error(self.problems, self.problem_count)
-            found += self.problems
-            found += [matching.problem(*place, "", _CONTRADICTS) for place in matching.contradicting()]
-            matching.leave_out({p.row: p.line or p.row for p in found if p.row is not None})
-            self.problems, self.problem_count = [], 0
-            self._find_problems(matching)
+        while True:  # what was left out may have told who another row means
+            merge_metadata(matching)
+            count = matching.find_problems()
+            if not count:
+                break
+            if count > _KEPT or not self.options.leave_out_problems:
+                raise InputError(matching.problems(_KEPT), count=count, name=self.table.name)
+            found += matching.leave_out(_KEPT)
+        if not found:
+            return
         if not matching.one("SELECT count(*) FROM input WHERE NOT blank")[0]:
-            raise self._input_error(found, len(found))
+            raise InputError(found, name=self.table.name)
         file = write_left_out(self.table, found, out, self._secret_columns())
         number = len({problem.row for problem in found})
         self.warnings.append(
             f"{counted(number, 'row', 'is', 'are')} left out, because something is wrong there. Correct them in {file} "
             "and plan that file in the same way."
         )
-
-    def _input_error(self, problems: list[Problem], count: int) -> InputError:
-        problems.sort(key=lambda p: (p.row or p.line or 0, p.column))
-        return InputError(problems[:KEPT], count=count, name=self.table.name)
 
     def _secret_columns(self) -> set[str]:
         """The input's names of the columns whose values rest nowhere."""
@@ -245,12 +232,12 @@ class _Planner:
         keys = matching.to_read("all") if how == "live" else self._keys(matching)
         # What is wrong is said at once, but nobody waits an hour to hear of a typing error.
         in_haste = len(keys) > self._most() and not self.options.leave_out_problems
-        if in_haste and (self.problem_count or (self.about is not None and matching.doubted())):
+        if in_haste and matching.wrong_cells(certainly=self.about is None):
             return
         odd = set(matching.to_read("doubted"))
         # Odd values first: if one of them is wrong, the rest need not be read.
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
-            if part and not (in_haste and part[0] not in odd and matching.doubted()):
+            if part and not (in_haste and part[0] not in odd and matching.wrong_cells()):
                 found = read_live(self.client, part, on_progress=on_fetch)
                 self.refreshed += matching.add_live(self._of_one_account(found))
 
