@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 
 from paystack_source.bulk.operations import SUSPICIOUS
-from paystack_source.bulk.plan.plan import LEFT_OUT, ROW_SCHEMA
+from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import counted, is_blank, json_text
 
@@ -117,22 +117,13 @@ def _decoded(text: str | None) -> object:
 
 # -- the plan's rows -----------------------------------------------------------------------------------------
 
-
-def plan_rows(m: Matching) -> Iterator[pa.RecordBatch]:
-    """The plan's rows in input order, with the columns of `ROW_SCHEMA`."""
-    compared = m.operation.compared
-    old = _object_of(m, "c.", "m.before") if compared else "NULL"
-    found = m.con.execute(f"""
-SELECT ({_done(m)}) AS done, i.row, i.line, {_key(m)} AS key, w.code AS customer_code,
-  coalesce(i.email, c.email) AS email,
-  coalesce(i.id, c.id) AS customer_id, CASE WHEN c.customer_code IS NOT NULL THEN {old} END AS old,
-  {_object_of(m, "i.f_", "m.after")} AS new, {_hints(m)} AS secrets,
-  CASE WHEN i.blank THEN 'noop' WHEN d.row IS NOT NULL THEN 'duplicate'
-    WHEN done THEN 'noop' ELSE 'send' END AS verdict,
-  d.first AS same_as, coalesce({_drifted(m) if compared else "false"}, false) AS drifted,
-  CASE WHEN l.row IS NOT NULL THEN '{LEFT_OUT}' WHEN i.blank THEN 'blank row'
-    WHEN d.row IS NOT NULL THEN 'same as {m.counted_in} ' || d.first_line
-    {_notes(m)} ELSE '' END AS note
+# Of each field what the row asks for (`w_…`), whether it stays as the customer has it (`s_…`), and the customer's value
+# (`c_…`).
+_COMPARED: Final = """
+CREATE VIEW compared AS
+SELECT i.*, w.code AS who, c.customer_code IS NOT NULL AS known, c.email AS held_email, c.id AS held_id,
+  c.is_live, b.customer_code IS NOT NULL AS copied, b._missing_since, {locked} AS identified, m.before, m.after,
+  d.first, d.first_line, l.row IS NOT NULL AS left_out, {drifted} AS has_drifted{fields}
 FROM input i
 LEFT JOIN who w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
@@ -140,9 +131,50 @@ LEFT JOIN base b ON b.customer_code = w.code
 LEFT JOIN merged m ON m.row = i.row
 LEFT JOIN duplicates d ON d.row = i.row
 LEFT JOIN left_out l ON l.row = i.row
-ORDER BY i.row
+"""
+
+
+def compare(m: Matching) -> None:
+    """Makes the view `compared`: each row, the customer that it means, and what it would change."""
+    compared = m.operation.compared
+    fields, drifted = "", []
+    for name in m.fields:
+        if name == "metadata":
+            wanted, stays, differs = "m.after", "coalesce(m.same, true)", "m.drifted"
+        else:
+            wanted = f"CASE WHEN blank(c.{name}) THEN i.f_{name} END" if m.only_missing else f"i.f_{name}"
+            stays = f"(w_{name} IS NULL OR alike(c.{name}, i.f_{name}))"
+            differs = f"i.f_{name} IS NOT NULL AND NOT alike(b.{name}, c.{name})"
+        fields += f", {wanted} AS w_{name}, "
+        fields += f"known AND {stays} AS s_{name}, c.{name} AS c_{name}" if compared else f"false AS s_{name}"
+        drifted.append(f"({differs})")
+    m.con.execute(
+        _COMPARED.format(
+            fields=fields,
+            drifted=" OR ".join(drifted) if compared and drifted else "false",
+            locked="c.identified" if m.may_be_locked else "false",
+        )
+    )
+
+
+def plan_rows(m: Matching) -> Iterator[pa.RecordBatch]:
+    """The plan's rows in input order, with the columns of `ROW_SCHEMA`."""
+    hints = [(name, f"as_json(h_{name})", f"h_{name} IS NOT NULL") for name in m.secrets]
+    old = _fields(m, "c_", "before") if m.operation.compared else "NULL"
+    found = m.con.execute(f"""
+WITH judged AS (SELECT *, {_done(m)} AS done FROM compared)
+SELECT row, line, {_key(m)} AS key, who AS customer_code, coalesce(email, held_email) AS email,
+  coalesce(id, held_id) AS customer_id, CASE WHEN known THEN {old} END AS old, {_fields(m, "f_", "after")} AS new,
+  {_json_object(hints) if hints else "NULL"} AS secrets,
+  CASE WHEN blank THEN 'noop' WHEN first IS NOT NULL THEN 'duplicate' WHEN done THEN 'noop' ELSE 'send' END AS verdict,
+  first AS same_as, coalesce(is_live AND copied AND has_drifted, false) AS drifted,
+  CASE WHEN left_out THEN '{LEFT_OUT}' WHEN blank THEN 'blank row'
+    WHEN first IS NOT NULL THEN 'same as {m.counted_in} ' || first_line
+    {_notes(m)} ELSE '' END AS note
+FROM judged
+ORDER BY row
 """)
-    return (batch.select(ROW_SCHEMA.names) for batch in found.to_arrow_reader(_BATCH))
+    return iter(found.to_arrow_reader(_BATCH))
 
 
 def cleared(m: Matching) -> int:
@@ -156,23 +188,22 @@ def odd_texts(m: Matching) -> Iterator[str]:
 
     What is not sent is never odd: the customer has it already, a repeated row, a field that is not missing.
     """
-    kinds = {field: m.operation.by_column[field].kind for field in m.fields}
     parts, patterns = [], []
-    new = " AND c.customer_code IS NULL" if m.operation.name == "create" else ""
-    for field in (field for field, kind in kinds.items() if kind in {"name", "text"}):
-        rules = SUSPICIOUS if kinds[field] == "name" else SUSPICIOUS[:-1]
-        patterns += [pattern for pattern, _ in rules]
-        whens = " ".join(f"WHEN regexp_matches(i.f_{field}, ?) THEN {n}" for n in range(len(rules)))
-        parts.append(
-            f"SELECT i.row, i.line, CASE {whens} END AS rule FROM input i LEFT JOIN who w USING (row)"
-            " LEFT JOIN current c ON c.customer_code = w.code"
-            f" WHERE {_wanted(m, field)} <> '' AND NOT {_unchanged(m, field)}{new}"
-        )
+    new = " AND NOT known" if m.operation.name == "create" else ""
+    for field in m.fields:
+        kind = m.operation.by_column[field].kind
+        if kind in {"name", "text"}:
+            rules = SUSPICIOUS if kind == "name" else SUSPICIOUS[:-1]
+            patterns += [pattern for pattern, _ in rules]
+            whens = " ".join(f"WHEN regexp_matches(f_{field}, ?) THEN {n}" for n in range(len(rules)))
+            parts.append(
+                f"SELECT row, line, CASE {whens} END AS rule FROM compared "
+                f"WHERE w_{field} <> '' AND NOT s_{field} AND NOT left_out AND first IS NULL{new}"
+            )
     if not parts:
         return
     found = m.con.execute(
-        f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}]"
-        f" FROM ({' UNION ALL '.join(parts)}) ANTI JOIN left_out USING (row) ANTI JOIN duplicates USING (row)"
+        f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}] FROM ({' UNION ALL '.join(parts)})"
         " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
         patterns,
     )
@@ -187,25 +218,16 @@ def odd_texts(m: Matching) -> Iterator[str]:
 def _key(m: Matching) -> str:
     if m.operation.name == "deactivate-authorization":
         return "''"  # the code is a secret
-    return "coalesce(i.email, '')" if m.operation.name == "create" else "coalesce(w.code, i.email, '')"
-
-
-def _wanted(m: Matching, field: str) -> str:
-    """The value that a row sets, null for none."""
-    if field == "metadata":
-        return "m.after"
-    return f"CASE WHEN blank(c.{field}) THEN i.f_{field} END" if m.only_missing else f"i.f_{field}"
+    return "coalesce(email, '')" if m.operation.name == "create" else "coalesce(who, email, '')"
 
 
 def _json_object(pairs: list[tuple[str, str, str]]) -> str:
-    """SQL for a JSON object of name and JSON value, without the pairs whose third expression is null."""
-    parts = [
-        f"CASE WHEN {known} IS NOT NULL THEN '\"{name}\":' || {value} END" for name, value, known in pairs
-    ]
+    """SQL for a JSON object of name and JSON value, without the pairs whose third expression is not true."""
+    parts = [f"CASE WHEN {there} THEN '\"{name}\":' || {value} END" for name, value, there in pairs]
     return f"'{{' || concat_ws(',', {', '.join(parts)}) || '}}'" if parts else "'{}'"
 
 
-def _object_of(m: Matching, texts: str, metadata: str) -> str:
+def _fields(m: Matching, texts: str, metadata: str) -> str:
     """The fields that the row changes, with their values from the columns that begin with `texts`.
 
     Where a row changes nothing: the fields that it names.
@@ -215,67 +237,37 @@ def _object_of(m: Matching, texts: str, metadata: str) -> str:
             (
                 name,
                 metadata if name == "metadata" else f"as_json({texts}{name})",
-                f"CASE WHEN done OR NOT {_unchanged(m, name)} THEN {_wanted(m, name)} END",
+                f"w_{name} IS NOT NULL AND (done OR NOT s_{name})",
             )
             for name in m.fields
         ]
     )
 
 
-def _hints(m: Matching) -> str:
-    hints = [(name, f"as_json(i.h_{name})", f"i.h_{name}") for name in m.secrets]
-    return _json_object(hints) if hints else "NULL"
-
-
 def _nothing(m: Matching) -> str:
-    return " AND ".join(f"{_wanted(m, field)} IS NULL" for field in m.fields) or "true"
+    return " AND ".join(f"w_{name} IS NULL" for name in m.fields) or "true"
 
 
 def _done(m: Matching) -> str:
     """Whether a row need not be sent."""
     if m.operation.name == "create":
-        return "c.customer_code IS NOT NULL"
+        return "known"
     if not m.operation.compared:
         return "false"
-    unchanged = " AND ".join(_unchanged(m, field) for field in m.fields)
-    return f"({_nothing(m)}) OR ({unchanged or 'true'})"
-
-
-def _unchanged(m: Matching, field: str) -> str:
-    """Whether a row leaves a field as the customer has it."""
-    if not m.operation.compared:
-        return "false"
-    if field == "metadata":
-        return "(c.customer_code IS NOT NULL AND coalesce(m.same, true))"
-    return f"(c.customer_code IS NOT NULL AND ({_wanted(m, field)} IS NULL OR alike(c.{field}, i.f_{field})))"
+    return f"({_nothing(m)}) OR ({' AND '.join(f's_{name}' for name in m.fields) or 'true'})"
 
 
 def _notes(m: Matching) -> str:
     if m.operation.name == "create":
-        return "WHEN c.customer_code IS NOT NULL THEN 'is a customer already'"
+        return "WHEN known THEN 'is a customer already'"
     if not m.operation.compared:
         return ""
     absent = (
-        "WHEN c.customer_code IS NULL THEN 'not in the copy' WHEN NOT c.is_live AND b._missing_since IS NOT NULL "
-        "THEN 'not seen at Paystack since ' || strftime(b._missing_since, '%Y-%m-%d')"
+        "WHEN NOT known THEN 'not in the copy' WHEN NOT is_live AND _missing_since IS NOT NULL "
+        "THEN 'not seen at Paystack since ' || strftime(_missing_since, '%Y-%m-%d')"
         if m.copied
         else ""
     )
-    locked = f"WHEN {_locked(m)} THEN '{LOCKED}'"
+    renamed = " OR ".join(f"(w_{name} IS NOT NULL AND NOT s_{name})" for name in m.may_be_locked)
+    locked = f"WHEN identified AND ({renamed}) THEN '{LOCKED}'" if renamed else ""
     return f"WHEN {_nothing(m)} THEN 'nothing to set' WHEN done THEN 'as wanted already' {locked} {absent}"
-
-
-def _locked(m: Matching) -> str:
-    """Whether a row changes a name that Paystack has locked, as far as is known."""
-    changed = [f"({_wanted(m, name)} IS NOT NULL AND NOT {_unchanged(m, name)})" for name in m.may_be_locked]
-    return f"(c.identified AND ({' OR '.join(changed)}))" if changed else "false"
-
-
-def _drifted(m: Matching) -> str:
-    differs = [
-        "m.drifted"
-        if field == "metadata"
-        else f"(i.f_{field} IS NOT NULL AND NOT alike(b.{field}, c.{field}))"
-        for field in m.fields
-    ]
-    return f"c.is_live AND b.customer_code IS NOT NULL AND ({' OR '.join(differs) or 'false'})"

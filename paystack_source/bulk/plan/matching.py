@@ -340,10 +340,11 @@ class Matching:
         said = f"asks for something else for the same customer than {self.counted_in} "
         if self.operation.name == "deactivate-authorization":
             said = f"names another customer for the same authorization than {self.counted_in} "
+        no_object = quoted_text(_NO_OBJECT)
         parts = [
             f"SELECT row, d.line, d.name, d.reason, d.shown, NULL AS value {self._wrong_cells()}",
             f"SELECT row, line, '' AS name, '{said}' || first_line AS reason FROM duplicates WHERE differs",
-            f"SELECT row, line, 'metadata' AS name, {quoted_text(_NO_OBJECT)} AS reason FROM merged WHERE after IS NULL",
+            f"SELECT row, line, 'metadata' AS name, {no_object} AS reason FROM merged WHERE after IS NULL",
         ]
         parts += [
             _OF_ROWS.format(column=quoted_text(column), reason=quoted_text(reason), condition=condition)

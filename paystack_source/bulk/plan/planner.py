@@ -22,7 +22,7 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
-from paystack_source.bulk.plan.changes import LOCKED, cleared, merge_metadata, odd_texts, plan_rows
+from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.left_out import write_left_out
@@ -155,6 +155,7 @@ class _Planner:
         self._refresh(matching, on_fetch)
         matching.drop_what_is_held()
         self._leave_out(matching, out)
+        compare(matching)
         counts = self._write(matching, writer)
         odd = odd_texts(matching) if self.options.undo_of is None else ()
         self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
