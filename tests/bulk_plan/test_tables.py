@@ -159,7 +159,7 @@ def test_what_programs_write_around_the_rows_is_no_row(tmp_path, text, separator
     table = open_table(write(tmp_path / "in.csv", text))
     assert (table.columns, table.delimiter) == (["customer_code", "first_name"], separator)
     assert list(table.rows()) == [("CUS_a", "Tunde")]
-    assert not [problem for batch in table.batches() for problem in batch.problems]
+    assert not any(batch.uneven for batch in table.batches())
 
 
 def test_physical_lines_with_quoted_newlines_and_empty_lines(tmp_path):
@@ -189,8 +189,9 @@ def test_nothing_is_guessed_from_csv(tmp_path):
 
 def test_uneven_rows_and_broken_quotes_are_named_by_line(tmp_path):
     table = open_table(write(tmp_path / "in.csv", "a,b\n1,2\n1\n1,2,3\n"))
-    problems = [p for batch in table.batches() for p in batch.problems]
-    assert [(p.line, p.reason[:15]) for p in problems] == [(3, "has too few cel"), (4, "has too many ce")]
+    (batch,) = table.batches()
+    uneven = [(batch.lines[at], said[:15]) for at, said in batch.uneven.items()]
+    assert uneven == [(3, "has too few cel"), (4, "has too many ce")]
     with pytest.raises(InputError, match="line 3"):
         list(open_table(write(tmp_path / "in.csv", 'a,b\n1,2\n1,"x\n')).batches())
 

@@ -40,8 +40,6 @@ _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
 # A line before the header, as Excel reads it, and as spreadsheets save it again: quoted, or filled up with cells.
 _DECLARED: Final = re.compile(r'"?sep=(.)"?\1*\s*', re.IGNORECASE)
-# Windows-1252 leaves these undefined; Latin-1 gives them a (control) meaning instead of failing.
-_UNDEFINED: Final = tuple(b"\x81\x8d\x8f\x90\x9d")
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
     (codecs.BOM_UTF32_LE, "utf-32"),  # begins as UTF-16's does
@@ -74,30 +72,28 @@ def unguard(column: pa.Array) -> pa.Array:
 
 def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
     """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
-    utf8: codecs.IncrementalDecoder | None = codecs.getincrementaldecoder("utf-8")("strict")
-    undefined = False
     name = snapshot.path.name
     with snapshot.open() as file:
-        data = file.read(_CHUNK)
-        for mark, encoding in _MARKS:
-            if data.startswith(mark):
-                return encoding, ""
-        if data[:1024].count(0) > len(data[:1024]) // 8:
-            raise InputError(
-                [Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=name
-            )
-        while data:
-            if utf8 is not None:
-                try:
-                    utf8.decode(data)
-                except UnicodeDecodeError:
-                    utf8 = None
-            undefined = undefined or any(byte in data for byte in _UNDEFINED)
-            data = file.read(_CHUNK)
-    if utf8 is not None and not utf8.getstate()[0]:
-        return "utf-8", ""
+        head = file.read(1024)
+    for mark, encoding in _MARKS:
+        if head.startswith(mark):
+            return encoding, ""
+    if head.count(0) > len(head) // 8:
+        raise InputError([Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=name)
+    # Windows-1252 leaves some bytes undefined; Latin-1 gives them a (control) meaning instead of failing.
+    encoding = next(e for e in ("utf-8", "cp1252", "latin-1") if _can_read(snapshot, e))
     said = f"{name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8."
-    return "latin-1" if undefined else "cp1252", said
+    return encoding, "" if encoding == "utf-8" else said
+
+
+def _can_read(snapshot: FileSnapshot, encoding: str) -> bool:
+    with snapshot.open() as file:
+        try:
+            for _ in codecs.iterdecode(iter(lambda: file.read(_CHUNK), b""), encoding):
+                pass
+        except UnicodeDecodeError:
+            return False
+    return True
 
 
 class CsvFile:
@@ -145,14 +141,21 @@ class CsvFile:
         width = len(self.columns)
         records = itertools.islice(self._records(), 1, None)
         row = 1
-        while part := list(itertools.islice(records, _ROWS)):
-            lines, rows = map(list, zip(*part, strict=True))
-            uneven = {at: self._uneven(len(record)) for at, record in enumerate(rows) if len(record) != width}
-            for at in uneven:
-                rows[at] = self._evened(rows[at])
-            cells = [Cells(unguard(pa.array(column, pa.string()))) for column in zip(*rows, strict=True)]
-            yield Batch(row, len(part), cells, lines, uneven)
-            row += len(part)
+        while True:
+            # No list of a row is kept: Python would look at all of them again and again for cycles.
+            lines: list[int] = []
+            texts: list[str] = []
+            uneven: dict[int, str] = {}
+            for line, record in itertools.islice(records, _ROWS):
+                if len(record) != width:
+                    uneven[len(lines)] = self._uneven(len(record))
+                lines.append(line)
+                texts += record if len(record) == width else self._evened(record)
+            if not lines:
+                return
+            cells = [Cells(unguard(pa.array(texts[place::width], pa.string()))) for place in range(width)]
+            yield Batch(row, len(lines), cells, lines, uneven)
+            row += len(lines)
 
     def _evened(self, record: list[str]) -> list[str]:
         """The cells of an uneven row under the header's columns, so that nothing of it is lost."""
