@@ -12,6 +12,7 @@ from __future__ import annotations
 import contextlib
 import copy
 import hashlib
+import itertools
 import os
 import sys
 from dataclasses import dataclass, field
@@ -28,9 +29,10 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.input.workbook import Workbook
 from paystack_source.errors import ConfigError, InputError, Problem
 from paystack_source.private_files import check_output, private_file
+from paystack_source.values import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
+    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 
     import pandas as pd
 
@@ -138,6 +140,38 @@ def lists_problems(path: Path) -> bool:
         return False
 
 
+LEFT_OUT_COLUMNS: Final = ("_line", "_problem")
+
+
+def write_left_out(
+    table: InputTable, problems: Sequence[Problem], plan_file: Path, secret: Collection[str]
+) -> Path:
+    """Writes the rows of the input that have problems beside the plan, into a file that was not there before.
+
+    It has the input's own columns, and what is wrong with each row. It can be corrected and planned as it is: columns
+    whose names begin with `_` are never read. The columns in `secret` are masked: their values rest nowhere.
+    """
+    why: dict[int, dict[str, None]] = {}
+    for problem in problems:
+        said = f"{problem.column}: {problem.reason}" if problem.column else problem.reason
+        why.setdefault(problem.row or 0, {})[said] = None
+    kept = [(place, name) for place, name in enumerate(table.columns) if name not in LEFT_OUT_COLUMNS]
+
+    def rows() -> Iterator[list[str]]:
+        for batch in table.batches():
+            for position in range(batch.size):
+                row = batch.first_row + position
+                if row in why:
+                    cells = [(name, batch.columns[place][position].as_py()) for place, name in kept]
+                    shown = [masked(cell, secret=True) if name in secret else cell for name, cell in cells]
+                    yield [*shown, str(batch.lines[position] if batch.lines else row), "; ".join(why[row])]
+
+    names = (f"{plan_file.stem}.left_out{f'_{n}' if n > 1 else ''}.csv" for n in itertools.count(1))
+    path = next(path for name in names if not (path := plan_file.with_name(name)).exists())
+    write_table(path, [*(name for _, name in kept), *LEFT_OUT_COLUMNS], rows())
+    return path
+
+
 def _kind(snapshot: FileSnapshot) -> Format:
     """By the first bytes, then by the suffix."""
     path = snapshot.path
@@ -172,49 +206,46 @@ def _check_size(name: str, rows: int, columns: int) -> None:
 
 def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> InputTable:
     file = CsvFile(snapshot, encoding, delimiter)
-    _check_size(file.name, file.lines(), len(file.columns))
-    return InputTable(
-        file.name,
-        "csv",
-        file.columns,
-        file.batches,
-        lambda: snapshot.sha256,
-        path=snapshot.path,
-        encoding=file.encoding,
-        delimiter=file.delimiter,
-        warnings=[file.warning] if file.warning else [],
-    )
+    table = _of_file(snapshot, "csv", file.columns, file.lines(), file.batches)
+    table.encoding, table.delimiter = file.encoding, file.delimiter
+    table.warnings = [file.warning] if file.warning else []
+    return table
 
 
 def _open_parquet(snapshot: FileSnapshot) -> InputTable:
-    path = snapshot.path
     try:
         about = pq.read_metadata(snapshot.open())
         columns = about.schema.to_arrow_schema().names
     except pa.ArrowException as error:
-        raise InputError([Problem(None, "", f"is not readable Parquet: {error}")], name=path.name) from None
-    _check_size(path.name, about.num_rows, len(columns))
+        said = f"is not readable Parquet: {error}"
+        raise InputError([Problem(None, "", said)], name=snapshot.path.name) from None
 
     def read() -> Iterator[Batch]:
         with pq.ParquetFile(snapshot.open()) as file:
             yield from _arrow_batches(file.iter_batches(batch_size=_ROWS))
 
-    return InputTable(path.name, "parquet", columns, read, lambda: snapshot.sha256, path=path)
+    return _of_file(snapshot, "parquet", columns, about.num_rows, read)
 
 
 def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
     book = Workbook(snapshot, sheet)
-    _check_size(snapshot.path.name, sum(batch.size for batch in book.batches), len(book.columns))
-    return InputTable(
-        snapshot.path.name,
-        "excel",
-        book.columns,
-        lambda: iter(book.batches),
-        lambda: snapshot.sha256,
-        path=snapshot.path,
-        sheet=book.sheet,
-        warnings=book.warnings,
-    )
+    rows = sum(batch.size for batch in book.batches)
+    table = _of_file(snapshot, "excel", book.columns, rows, lambda: iter(book.batches))
+    table.sheet, table.warnings = book.sheet, book.warnings
+    return table
+
+
+def _of_file(
+    snapshot: FileSnapshot,
+    kind: Format,
+    columns: list[str],
+    rows: int,
+    batches: Callable[[], Iterator[Batch]],
+) -> InputTable:
+    """The table of a file of about so many rows. Raises `InputError` if it is too large."""
+    name = snapshot.path.name
+    _check_size(name, rows, len(columns))
+    return InputTable(name, kind, columns, batches, lambda: snapshot.sha256, path=snapshot.path)
 
 
 # -- frames --------------------------------------------------------------------------------------------------

@@ -19,11 +19,14 @@ import re
 import sys
 import zipfile
 from io import BytesIO
-from typing import Any, Final, NoReturn
-from xml.parsers import expat
+from typing import TYPE_CHECKING, Any, Final, NoReturn
+from xml.etree import ElementTree as ET
 
 import msgspec
 import python_calamine
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 MEMORY: Final = 640 << 20
 SECONDS: Final = 15
@@ -100,90 +103,73 @@ def _look_around(data: BytesIO, sheet: str) -> dict[str, Any]:
     """What the library does not say: hidden rows and columns, and cells whose formula has failed."""
     try:
         with zipfile.ZipFile(data) as archive:
-            names = {name.lower(): name for name in archive.namelist()}
-            part = _part_of(archive, names, sheet)
+            part = _part_of(archive, sheet)
             return {} if part is None else _read_sheet(archive, part)
-    except (zipfile.BadZipFile, KeyError, ValueError, expat.ExpatError):
+    except (zipfile.BadZipFile, KeyError, ValueError, ET.ParseError):
         return {}
 
 
-def _part_of(archive: zipfile.ZipFile, names: dict[str, str], sheet: str) -> str | None:
+def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, ET.Element]]:
+    """The elements of an XML part with their names, each when it ends."""
+    with archive.open(part) as file:
+        for _, element in ET.iterparse(file):  # noqa: S314 - whatever it unfolds to, this process has limits
+            yield element.tag.rpartition("}")[2], element
+
+
+def _part_of(archive: zipfile.ZipFile, sheet: str) -> str | None:
     """The part of an .xlsx that holds the sheet."""
-    relations: dict[str, str] = {}
-    link: list[str] = []
-
-    def relation(tag: str, attributes: dict[str, str]) -> None:
-        if tag.endswith(" Relationship"):
-            relations[attributes["Id"]] = attributes["Target"]
-
-    def entry(tag: str, attributes: dict[str, str]) -> None:
-        if tag.endswith(" sheet") and attributes["name"] == sheet:
-            link.append(
-                next(value for name, value in attributes.items() if name.endswith("relationships id"))
-            )
-
+    names = {name.lower(): name for name in archive.namelist()}
     if "xl/workbook.xml" not in names:
         return None
-    _parse(archive, names["xl/workbook.xml"], entry)
-    _parse(archive, names["xl/_rels/workbook.xml.rels"], relation)
-    target = relations[link[0]] if link else ""
+    links = {
+        element.get("name"): value
+        for kind, element in _elements(archive, names["xl/workbook.xml"])
+        for name, value in element.items()
+        if kind == "sheet" and name.endswith("relationships}id")
+    }
+    targets = {
+        element.get("Id"): element.attrib["Target"]
+        for kind, element in _elements(archive, names["xl/_rels/workbook.xml.rels"])
+        if kind == "Relationship"
+    }
+    target = targets[links[sheet]]
     return names[(target.removeprefix("/") if target.startswith("/") else f"xl/{target}").lower()]
 
 
-class _Sheet:
-    """One part of an .xlsx, element by element."""
-
-    def __init__(self, parser: Any) -> None:
-        self.hidden: list[int] = []
-        self.columns: list[int] = []
-        self.failed: dict[int, set[int]] = {}
-        self._parser = parser
-        self._row = self._column = 0
-        self._is_text = self._is_open = False  # the formula at hand: its result is text, and was not seen yet
-
-    def element(self, tag: str, attributes: dict[str, str]) -> None:
-        kind = tag.rpartition(" ")[2]
-        if kind in {"c", "row"}:
-            self.end_cell()
-        if kind == "c":
-            self._column = _column(attributes["r"]) if "r" in attributes else self._column + 1
-            self._is_text = attributes.get("t") == "str"
-            if attributes.get("t") == "e":
-                self._fail()
-        elif kind == "f":
-            self._is_open = True
-        elif kind == "v" and self._is_open:
-            self._is_open = not self._is_text  # a text may be empty
-            self._parser.CharacterDataHandler = self._result
-        elif kind == "row":
-            self._row, self._column = int(attributes.get("r", self._row + 1)), -1
-            if _is_hidden(attributes, "ht"):
-                self.hidden.append(self._row)
-        elif kind == "col" and _is_hidden(attributes, "width"):
-            self.columns.extend(range(int(attributes["min"]) - 1, min(int(attributes["max"]), 1 << 14)))
-
-    def end_cell(self) -> None:
-        if self._is_open:
-            self._fail()
-        self._is_open, self._parser.CharacterDataHandler = False, None
-
-    def _result(self, text: str) -> None:
-        self._is_open = self._is_open and not text.strip()
-
-    def _fail(self) -> None:
-        self.failed.setdefault(self._row, set()).add(self._column)
-
-
 def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
-    parser = expat.ParserCreate(namespace_separator=" ")
-    sheet = _Sheet(parser)
-    _parse(archive, part, sheet.element, parser)
-    sheet.end_cell()
-    return {"hidden": sheet.hidden, "columns": sheet.columns, "failed": sheet.failed, "seen": True}
+    hidden: list[int] = []
+    columns: list[int] = []
+    failed: dict[int, set[int]] = {}
+    row, column, in_row = 0, -1, set[int]()
+    for kind, element in _elements(archive, part):
+        if kind == "c":
+            column = _column(element.attrib["r"]) if "r" in element.attrib else column + 1
+            if _has_failed(element):
+                in_row.add(column)
+        elif kind == "row":
+            row = int(element.get("r", row + 1))
+            if in_row:
+                failed[row] = in_row
+            if _is_hidden(element, "ht"):
+                hidden.append(row)
+            column, in_row = -1, set()
+            element.clear()
+        elif kind == "col" and _is_hidden(element, "width"):
+            first, last = int(element.attrib["min"]), int(element.attrib["max"])
+            columns.extend(range(first - 1, min(last, 1 << 14)))
+    return {"hidden": hidden, "columns": columns, "failed": failed, "seen": True}
 
 
-def _is_hidden(attributes: dict[str, str], size: str) -> bool:
-    return attributes.get("hidden") in {"1", "true"} or attributes.get(size) in {"0", "0.0"}
+def _has_failed(cell: ET.Element) -> bool:
+    """Whether it holds an error, or a formula without a result; a result that is text may be empty."""
+    parts = {part.tag.rpartition("}")[2]: part.text or "" for part in cell}
+    kind = cell.get("t")
+    empty = "v" not in parts or (kind != "str" and not parts["v"].strip())
+    return kind == "e" or ("f" in parts and empty)
+
+
+def _is_hidden(element: ET.Element, size: str) -> bool:
+    return element.get("hidden") in {"1", "true"} or element.get(size) in {"0", "0.0"}
 
 
 def _column(reference: str) -> int:
@@ -192,13 +178,6 @@ def _column(reference: str) -> int:
     for letter in re.sub("[^A-Z]", "", reference.upper()):
         number = number * 26 + ord(letter) - ord("A") + 1
     return number - 1
-
-
-def _parse(archive: zipfile.ZipFile, part: str, element: Any, parser: Any = None) -> None:
-    parser = parser or expat.ParserCreate(namespace_separator=" ")
-    parser.StartElementHandler = element
-    with archive.open(part) as file:
-        parser.ParseFile(file)
 
 
 if __name__ == "__main__":

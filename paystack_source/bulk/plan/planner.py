@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, Final
 import pyarrow.compute as pc
 
 from paystack_source.bulk.input.checks import Checker
-from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.input.files import open_table, write_left_out
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy
 from paystack_source.bulk.plan.digest import digest_of
-from paystack_source.bulk.plan.left_out import write_left_out
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.options import PlanOptions, checked, not_default
 from paystack_source.bulk.plan.plan import (
