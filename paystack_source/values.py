@@ -16,6 +16,8 @@ if TYPE_CHECKING:
 
 Item = TypeVar("Item")
 
+_LONGEST_NUMBER: Final = 18  # digits; Python refuses to read some thousands of them
+
 UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
@@ -56,6 +58,13 @@ def read_time(value: object) -> datetime | None:
 def time_text(time: datetime) -> str:
     """ISO 8601 in UTC with milliseconds and a `Z`, as Paystack writes times. Microseconds are cut."""
     return in_utc(time).replace(tzinfo=None).isoformat(timespec="milliseconds") + "Z"
+
+
+def whole_number(value: object) -> int | None:
+    """A whole number that is not negative, also as text; None of anything else, such as True or 19 digits of text."""
+    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER:
+        return int(value)
+    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def is_blank(value: object) -> bool:

@@ -7,7 +7,7 @@ from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paystack_source.errors import ConfigError
-from paystack_source.values import in_utc, time_text
+from paystack_source.values import in_utc, time_text, whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -91,17 +91,18 @@ def _moment(time: Bound, name: str) -> date | datetime:
 
 
 def _whole(name: str, value: int | str, most: int) -> str:
-    text = str(value).strip() if isinstance(value, int | str) and not isinstance(value, bool) else ""
-    if text.isascii() and text.isdigit() and len(text) <= len(str(most)) and 1 <= int(text) <= most:
-        return str(int(text))
+    number = whole_number(value.strip() if isinstance(value, str) else value)
+    if number and number <= most:
+        return str(number)
     raise ConfigError(f"{name} must be a whole number from 1 to {most}", operation="list")
 
 
 def count_of(name: str, value: object) -> int:
     """A setting that says how many; True and False are none."""
-    if isinstance(value, int) and not isinstance(value, bool) and value >= 0:
-        return value
-    raise ConfigError(f"{name} must be a whole number, 0 or more")
+    number = None if isinstance(value, str) else whole_number(value)
+    if number is None:
+        raise ConfigError(f"{name} must be a whole number, 0 or more")
+    return number
 
 
 def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
@@ -120,9 +121,7 @@ def texts(part: str | None, fields: dict[str, Any] | None) -> Iterator[str]:
     for name, value in (fields or {}).items():
         if name not in {"risk_action", "type", "country"}:
             for leaf in _leaves(value):
-                if isinstance(leaf, str):
-                    yield leaf
-                elif isinstance(leaf, int | float) and not isinstance(leaf, bool):
+                if isinstance(leaf, str | int | float) and not isinstance(leaf, bool):
                     yield str(leaf)
 
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final, cast
 import msgspec
 
 from paystack_source.errors import ConfigError, Unavailable
+from paystack_source.values import whole_number
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping
@@ -59,10 +60,10 @@ class PageMeta(msgspec.Struct, frozen=True):
         if not isinstance(meta, dict):
             return cls()
         return cls(
-            total=_count(meta.get("total")),
-            page=_count(meta.get("page")),
-            page_count=_count(meta.get("pageCount", meta.get("page_count"))),
-            per_page=_count(meta.get("perPage", meta.get("per_page"))),
+            total=whole_number(meta.get("total")),
+            page=whole_number(meta.get("page")),
+            page_count=whole_number(meta.get("pageCount", meta.get("page_count"))),
+            per_page=whole_number(meta.get("perPage", meta.get("per_page"))),
             next=_cursor(meta.get("next")),
             previous=_cursor(meta.get("previous")),
         )
@@ -73,15 +74,6 @@ class PageMeta(msgspec.Struct, frozen=True):
         if self.page_count is None and self.total is not None and self.per_page:
             return math.ceil(self.total / self.per_page)
         return self.page_count
-
-
-_LONGEST_NUMBER = 18  # digits; Python refuses to read some thousands of them
-
-
-def _count(value: object) -> int | None:
-    if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER:
-        return int(value)
-    return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
 
 
 def _cursor(value: object) -> str | None:

@@ -24,6 +24,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from paystack_source.api.clock import MAX_WAIT
+from paystack_source.values import whole_number
 
 if TYPE_CHECKING:
     from paystack_source.api.clock import Clock
@@ -31,7 +32,6 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 60.0
 _EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration
 _LONGEST_RESET = 600.0
-_LONGEST_NUMBER = 18  # digits; Python refuses to read some thousands of them
 _TELL_AGAIN = 1.0
 _ENOUGH_TRUST = 64
 
@@ -59,14 +59,14 @@ def read_headers(headers: Mapping[str, str], wall: float, *, refused: bool = Fal
     docs say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong
     clock here does no harm.
     """
-    limit = _whole(headers.get("x-ratelimit-limit"))
+    limit = whole_number(headers.get("x-ratelimit-limit"))
     reset = headers.get("x-ratelimit-reset")
     if reset is None and refused:
         reset = headers.get("retry-after")
     if reset is None and limit is None:
         return NO_HEADERS
     return QuotaHeaders(
-        limit or None, _whole(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall)
+        limit or None, whole_number(headers.get("x-ratelimit-remaining")), _ends(reset, headers, wall)
     )
 
 
@@ -75,12 +75,6 @@ def retry_after(headers: Mapping[str, str], wall: float) -> float:
     text = headers.get("retry-after")
     ends = _ends(text, headers, wall)
     return 0.0 if ends is None else float(text) if text and text.isdigit() else ends[1]
-
-
-def _whole(text: str | None) -> int | None:
-    if text is None or len(text) > _LONGEST_NUMBER or not (text.isascii() and text.isdigit()):
-        return None
-    return int(text)
 
 
 def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[float, float] | None:
@@ -137,8 +131,10 @@ class Budget:
     def __init__(
         self, limit: int | None, *, cap: int | None = None, share: float = 1.0, window: float = WINDOW_SECONDS
     ) -> None:
-        self._limited = limit is not None
-        self._limit = limit or 0
+        self.limit = limit
+        """Requests per window that we take for the server's limit now."""
+        self.blocked = -math.inf
+        """Until when a 429 closed this endpoint."""
         self._cap = cap
         self._share = share
         self._length = window
@@ -146,38 +142,27 @@ class Budget:
         self._window: _Window | None = None
         # What no window accounts for, as a heap: when it stops counting, and when it was answered.
         self._loose: list[tuple[float, float]] = []
-        self._blocked = -math.inf
         self._doubt: int | None = 0  # beyond so many in a window, only _trust at a time
         self._trust = 1
-
-    @property
-    def limit(self) -> int | None:
-        """Requests per window that we take for the server's limit now."""
-        return self._limit if self._limited else None
-
-    @property
-    def blocked(self) -> float:
-        """Until when a 429 closed this endpoint."""
-        return self._blocked
 
     def use(self, now: float) -> tuple[int, int] | None:
         """How many of our requests count now, and how many may; None without a limit of our own."""
         self._expire(now)
-        return (self._answered() + self._in_flight, self._allowed()) if self._limited else None
+        return None if self.limit is None else (self._answered() + self._in_flight, self._allowed(self.limit))
 
     def wait(self, now: float) -> float:
         """Seconds until a request may be sent: 0 for at once, infinity if only a pending answer can tell."""
         self._expire(now)
-        if now < self._blocked:
-            return self._blocked - now
-        if not self._limited:
+        if now < self.blocked:
+            return self.blocked - now
+        if self.limit is None:
             return 0.0
         own = self._answered() + self._in_flight
         if self._doubt is not None and min(self._in_flight, own - self._doubt) >= self._trust:
             return math.inf
         window = self._window
         used = self._in_flight + len(self._loose) + (window.used if window else 0)
-        if own < self._allowed() and used < self._limit:
+        if own < self._allowed(self.limit) and used < self.limit:
             return 0.0
         ends = ([window.last] if window else []) + [end for end, _ in self._loose[:1]]
         return min(ends) - now if ends else math.inf
@@ -195,8 +180,8 @@ class Budget:
     ) -> None:
         """Its answer arrived (or never will); ``refused`` for a 429."""
         self._in_flight -= 1
-        if reading.limit is not None:
-            self._limit = reading.limit
+        if self.limit is not None:
+            self.limit = reading.limit or self.limit
         self._expire(now)
         early, late = -math.inf, now + self._length
         if reading.ends is not None:
@@ -208,15 +193,15 @@ class Budget:
             self._keep_loose(now, late)
         else:
             self._doubt = None  # the headers tell what others use
-            used = max(0, self._limit - reading.remaining)
+            used = max(0, (self.limit or 0) - reading.remaining)
             self._keep_in_window(sent, now, _Window(early, late, 1, used))
 
     def _answered(self) -> int:
         """Our requests that still count, without those in flight."""
         return len(self._loose) + (self._window.own if self._window else 0)
 
-    def _allowed(self) -> int:
-        usable = self._limit if self._cap is None else min(self._limit, self._cap)
+    def _allowed(self, limit: int) -> int:
+        usable = limit if self._cap is None else min(limit, self._cap)
         return max(1, math.floor(usable * self._share))
 
     def _expire(self, now: float) -> None:
@@ -228,11 +213,11 @@ class Budget:
     def _close(self, sent: float, now: float, late: float) -> None:
         """A 429: nothing goes until the window has ended, and the refused request itself does not count."""
         answered = self._answered()
-        self._doubt = max(self._doubt or 0, answered) if now < self._blocked else answered
+        self._doubt = max(self._doubt or 0, answered) if now < self.blocked else answered
         self._trust = 1
         if self._window is not None and sent < self._window.last:
             late = min(late, max(self._window.last, now))
-        self._blocked = max(self._blocked, late)
+        self.blocked = max(self.blocked, late)
         self._end_by(late, sent)
 
     def _learn(self) -> None:
@@ -313,12 +298,8 @@ class Quota:
         self._on_wait = on_wait
         self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Lock()
-        self._waited = 0.0
-
-    @property
-    def waited_seconds(self) -> float:
+        self.waited_seconds = 0.0
         """Seconds in which somebody was first in line and waiting, over all endpoints."""
-        return self._waited
 
     def use(self, endpoint: str) -> tuple[int, int] | None:
         """How many of our requests to it count now, and how many may; None without a limit of our own."""
@@ -350,7 +331,7 @@ class Quota:
                     self._on_wait(seconds, endpoint, reason)
                 self._clock.rest(seconds, turn)
                 with self._lock:
-                    self._waited += self._clock.now() - now
+                    self.waited_seconds += self._clock.now() - now
         finally:
             with lane.lock:
                 lane.queue.remove(turn)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import functools
 from typing import TYPE_CHECKING
 
 from paystack_source.errors import ConfigError
@@ -16,38 +15,33 @@ Accounts = set[tuple[str | None, int | None]]
 """Domain (test or live) and integration."""
 
 
-class AccountGuard:
-    """Whose customers are held; `wanted` is the integration that they have to be of, if that was said."""
+def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wanted: int | None) -> None:
+    """Compare whose customers are held with whose the API shows, and counts.
 
-    def __init__(self, held: PresentCustomers, wanted: int | None = None) -> None:
-        self._held = held
-        self._wanted = wanted
+    Args:
+        held: What the warehouse holds.
+        shown: Customers that the API shows.
+        total: How many there are, as it says.
+        wanted: The integration that everybody has to be of, if that was said.
 
-    @functools.cached_property
-    def _accounts(self) -> Accounts:
-        return self._held.accounts()
+    Raises:
+        ConfigError: They are others, the dataset holds customers of two accounts, or nobody is shown where some
+            are held.
 
-    def check(self, shown: pa.Table, total: int | None) -> None:
-        """Compare whose customers are held with whose the API shows, and counts.
-
-        Raises:
-            ConfigError: They are others, the dataset holds customers of two accounts, or nobody is shown where some
-                are held.
-
-        """
-        require_one_account(self._accounts, self._wanted)
-        if not shown.num_rows and not total and (self._accounts or self._held.total()):
-            raise ConfigError(
-                "Paystack shows no customer at all for this key, and the dataset is not empty",
-                advice="Check that the key is of the account whose copy this is, or use another dataset.",
-            )
-        here = whose(shown, self._wanted)
-        if here and self._accounts and not here & self._accounts:
-            theirs, ours = (_name(accounts) for accounts in (self._accounts, here))
-            raise ConfigError(
-                f"The dataset holds customers of {theirs}, and this key reads {ours}",
-                advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
-            )
+    """
+    ours = held.accounts()
+    require_one_account(ours, wanted)
+    if not shown.num_rows and not total and (ours or held.total()):
+        raise ConfigError(
+            "Paystack shows no customer at all for this key, and the dataset is not empty",
+            advice="Check that the key is of the account whose copy this is, or use another dataset.",
+        )
+    here = whose(shown, wanted)
+    if here and ours and not here & ours:
+        raise ConfigError(
+            f"The dataset holds customers of {_name(ours)}, and this key reads {_name(here)}",
+            advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
+        )
 
 
 def whose(rows: pa.Table, wanted: int | None = None) -> Accounts:

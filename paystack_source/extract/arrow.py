@@ -243,9 +243,6 @@ def cut(table: pa.Table, window: Window) -> pa.Table:
     One without a creation time belongs to every window: leaving it out of all of them would lose it.
     """
     times = table.column("created_at")
-    edges = pc.min_max(times).as_py()
-    if edges["min"] is None or (edges["min"] >= window.lo and edges["max"] < window.hi):
-        return table
     inside = pc.and_(
         pc.greater_equal(times, pa.scalar(window.lo, TIME)), pc.less(times, pa.scalar(window.hi, TIME))
     )
@@ -257,9 +254,10 @@ def oldest(table: pa.Table) -> datetime | None:
     return cast("datetime | None", pc.min(table.column("created_at")).as_py())
 
 
-def newest(table: pa.Table) -> datetime | None:
-    """The newest creation time."""
-    return cast("datetime | None", pc.max(table.column("created_at")).as_py())
+def edges(table: pa.Table) -> tuple[datetime | None, datetime | None]:
+    """The oldest and the newest creation time."""
+    found = pc.min_max(table.column("created_at")).as_py()
+    return found["min"], found["max"]
 
 
 def undated(table: pa.Table) -> set[int]:

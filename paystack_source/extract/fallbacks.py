@@ -180,12 +180,12 @@ def begun(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Win
         now: When the run began.
 
     """
-    end = max(frozen_end(at) for at in (now, arrow.newest(shown)) if at)
+    end = max(frozen_end(at) for at in (now, arrow.edges(shown)[1]) if at)
     times = [at for at in shown.column("created_at").to_pylist() if at]
     later = window.clip(Window(end, END))
     if not later.empty and (later == window or times != sorted(times, reverse=True)):
         come = arrow.cut(reader.parse(reader.ask(Query(*later.asked(), 1))).table, later)
-        end = max(frozen_end(at) for at in (now, arrow.newest(come)) if at)
+        end = max(frozen_end(at) for at in (now, arrow.edges(come)[1]) if at)
     return window.clip(Window(BEGIN, end))
 
 

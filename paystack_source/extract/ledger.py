@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import functools
 from dataclasses import asdict, dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_type_hints
@@ -60,7 +61,7 @@ class PresentCustomers:
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
         self.marked: dict[int, datetime | None] = {}  # and when they were created
-        self.rows, self.cuts, self.accounts = held.rows, held.cuts, held.accounts
+        self.rows, self.cuts, self.accounts = held.rows, held.cuts, functools.cache(held.accounts)
         self.most_at_once, self.oldest = held.most_at_once, held.oldest
 
     def total(self) -> int:

@@ -16,8 +16,6 @@ import contextlib
 import itertools
 from typing import TYPE_CHECKING
 
-import pyarrow.compute as pc
-
 from paystack_source.extract import arrow
 from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Pages, SideBySide
 from paystack_source.extract.read_ahead import read_ahead
@@ -97,7 +95,7 @@ class Reader(Pages):
 
         """
         page = self.ask_total(Query(from_, to, 1))
-        if _strays(self.parse(page).table, (from_, to)):
+        if _strays(*arrow.edges(self.parse(page).table), (from_, to)):
             raise FiltersIgnoredError
         if page.meta.total is None:
             raise NoTotalError
@@ -172,7 +170,8 @@ class Reader(Pages):
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
         reading.longest = max(reading.longest, *lengths)
-        reading.stray = reading.stray or _strays(table, reading.asked)
+        oldest, newest = arrow.edges(table)
+        reading.stray = reading.stray or _strays(oldest, newest, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
         if reading.stray and (reading.strict or far):
             raise FiltersIgnoredError
@@ -182,7 +181,8 @@ class Reader(Pages):
         new = arrow.unseen(table, reading.seen)
         self.answers_differ = self.answers_differ or len(reading.seen) > reading.longest
         reading.fresh += len(reading.walk) - before
-        new = arrow.cut(new, reading.window)
+        if oldest and newest and not (oldest in reading.window and newest in reading.window):
+            new = arrow.cut(new, reading.window)
         if new.num_rows:
             reading.inside.update(new.column("id").to_pylist())
             reading.oldest = min((at for at in (reading.oldest, arrow.oldest(new)) if at), default=None)
@@ -262,10 +262,9 @@ def _size(found: pa.Table | Result) -> int:
     return 0 if isinstance(found, Result) else int(found.get_total_buffer_size())
 
 
-def _strays(table: pa.Table, asked: tuple[datetime | None, datetime | None]) -> bool:
+def _strays(
+    oldest: datetime | None, newest: datetime | None, asked: tuple[datetime | None, datetime | None]
+) -> bool:
     """Whether customers are here that the question ruled out, by more than an edge's worth."""
-    edges = pc.min_max(table.column("created_at")).as_py()
-    if edges["min"] is None:
-        return False
     from_, to = asked
-    return bool(edges["min"] < (from_ or BEGIN) - MARGIN or edges["max"] > (to or END) + MARGIN)
+    return bool((oldest and oldest < (from_ or BEGIN) - MARGIN) or (newest and newest > (to or END) + MARGIN))

@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from paystack_source.errors import Rejected
 from paystack_source.extract import arrow, ledger
-from paystack_source.extract.account import AccountGuard
+from paystack_source.extract.account import check_account
 from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Summary
 from paystack_source.extract.fallbacks import (
     TRY_FILTERS_AGAIN,
@@ -90,8 +90,8 @@ class Extraction:
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._left: set[int] = set()  # shown by a window at first, and no longer when it was proven
         self._undated: set[int] = set()  # without a creation time
-        self._believed: dict[int, bool] = {}  # totals of the whole list
-        self._account, self._top_pages = AccountGuard(self.held, account), TopPages()
+        self._believed: set[int | None] = set()  # totals of the whole list
+        self.account, self._top_pages = account, TopPages()
 
     @property
     def filters_ignored(self) -> bool:
@@ -139,7 +139,7 @@ class Extraction:
     def _read_bounds(self, window: Window) -> Iterator[Event]:
         page = self.reader.ask(NEWEST)
         shown = self.reader.parse(page).table
-        self._account.check(shown, page.meta.total)
+        check_account(self.held, shown, page.meta.total, self.account)
         self.bounds = window = begun(self.reader, window, shown, self._started)
         if window.empty:
             self.tally.api_total = 0
@@ -202,13 +202,14 @@ class Extraction:
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
         total = page.meta.total
-        self._account.check(table, total)
+        check_account(self.held, table, total, self.account)
         self.tally.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         asked_at = page.asked_at or self._now()
         look = self._compared(total, table, asked_at)
-        if look.missing == -len(self._gone) and not self._believed.get(total or 0):
-            self._believed[total or 0] = not total or self.reader.believable(NEWEST, page)
+        new = look.missing == -len(self._gone) and total not in self._believed
+        if new and (not total or self.reader.believable(NEWEST, page)):
+            self._believed.add(total)
         if self._pending.emitted and (self._left or not self._adds_up(look)):
             yield Checkpoint()  # who was given out may be gone: known, once it is loaded
         if left := self.held.known(self._left):
@@ -257,7 +258,7 @@ class Extraction:
 
     def _adds_up(self, look: NewestPage) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
-        return look.missing == -len(self._gone) and self._believed.get(look.total or 0, False)
+        return look.missing == -len(self._gone) and look.total in self._believed
 
     def _complete(self, look: NewestPage) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
