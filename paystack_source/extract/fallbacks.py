@@ -26,7 +26,6 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
 
-    from paystack_source.extract.events import Pending
     from paystack_source.extract.ledger import PresentCustomers
     from paystack_source.extract.reader import Reader
     from paystack_source.extract.window_read import Result
@@ -48,7 +47,7 @@ def between_seconds(lo: datetime, hi: datetime) -> tuple[datetime | None, dateti
 
 
 def differing_parts(
-    reader: Reader, held: PresentCustomers, coverage: Coverage, pending: Pending, gone: Collection[int]
+    reader: Reader, held: PresentCustomers, coverage: Coverage, gone: Collection[int]
 ) -> list[Window]:
     """The parts of proven windows where the API counts otherwise than the warehouse, which is counted anew.
 
@@ -59,15 +58,14 @@ def differing_parts(
         return reader.count(*between_seconds(lo, hi))
 
     # Windows that were read in this run, and are not loaded, are not counted in the warehouse.
-    items = [item for item in coverage if not any(part.overlaps(item.window) for part in pending.deltas)]
+    items = [item for item in coverage if not any(part.overlaps(item.window) for part in held.deltas)]
     for item, rows in zip(items, held.count([item.window for item in items], gone), strict=True):
-        loose = sum(at in item.window for at in pending.loose.values() if at)
-        coverage.add(Proven(item.window, rows + loose, item.verified_at))
+        coverage.add(Proven(item.window, rows + len(held.loose_in(item.window)), item.verified_at))
     items = list(coverage)
     parts: list[Window] = []
     for window in list(differing([item.window for item in items], [item.rows for item in items], count)):
         cuts = held.cuts(window, NARROW_ROWS)
-        if window in pending.deltas or len(cuts) < _FEW:
+        if window in held.deltas or len(cuts) < _FEW:
             parts.append(window)
         else:
             smaller = cut_at(window, cuts)

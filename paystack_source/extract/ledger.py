@@ -14,7 +14,7 @@ from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
+    from collections.abc import Collection, Iterable, Sequence
 
     import pyarrow as pa
 
@@ -56,13 +56,22 @@ class HeldCustomers(Protocol):
 
 
 class PresentCustomers:
-    """What the warehouse holds without those who were marked as missing since the last load."""
+    """What the warehouse holds, without those who were marked as missing; and what is given out and not loaded yet."""
 
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
-        self.marked: dict[int, datetime | None] = {}  # and when they were created
         self.rows, self.cuts, self.accounts = held.rows, held.cuts, functools.cache(held.accounts)
         self.most_at_once, self.oldest = held.most_at_once, held.oldest
+        self.loaded()
+
+    def loaded(self) -> None:
+        """The warehouse holds everything that was given out."""
+        self.marked: dict[int, datetime | None] = {}  # as missing; and when created
+        self.emitted: set[int] = set()
+        self.loose: dict[int, datetime | None] = {}  # new, of no window; and when created
+        self.deltas: dict[Window, int] = {}  # how many of a window are new
+
+    # -- held -----------------------------------------------------------------------------------------------------
 
     def total(self) -> int:
         return self._held.total() - len(self.marked)
@@ -82,6 +91,34 @@ class PresentCustomers:
 
     def ids(self, window: Window) -> set[int]:
         return self._held.ids(window) - self.marked.keys()
+
+    # -- held, or given out -----------------------------------------------------------------------------------------
+
+    def in_all(self) -> int:
+        """All customers, and those who were added."""
+        return self.total() + len(self.loose) + sum(self.deltas.values())
+
+    def met(self, ids: set[int]) -> set[int]:
+        """Those of `ids` that are held or were given out."""
+        return self.known(ids) | (self.emitted & ids)
+
+    def inside(self, window: Window) -> int:
+        """How many of those added lie in the window; windows that only overlap it do not count."""
+        read = sum(delta for part, delta in self.deltas.items() if window.contains(part))
+        return read + len(self.loose_in(window))
+
+    def loose_in(self, window: Window) -> set[int]:
+        """Those of no window who were created in this one."""
+        return {number for number, at in self.loose.items() if at and at in window}
+
+    def touches(self, windows: Iterable[Window]) -> bool:
+        """Whether any of those added by reading windows may lie in these."""
+        return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
+
+    def settle(self, window: Window, delta: int) -> None:
+        """A window was read, and so many of it are new."""
+        self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
+        self.deltas[window] = delta
 
 
 @dataclass(slots=True, kw_only=True)

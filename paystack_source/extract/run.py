@@ -23,7 +23,7 @@ import pyarrow as pa
 from paystack_source.errors import Rejected
 from paystack_source.extract import arrow, ledger
 from paystack_source.extract.account import check_account
-from paystack_source.extract.events import Checkpoint, Event, Pending, Rows, Summary
+from paystack_source.extract.events import Checkpoint, Event, Rows, Summary
 from paystack_source.extract.fallbacks import (
     TRY_FILTERS_AGAIN,
     Older,
@@ -85,7 +85,7 @@ class Extraction:
         self._stuck = False  # the budget is too small for the customers of one second
         self._numbers, self._cost = itertools.count(1), Cost()
         self._uncounted = False  # a search ended early because the API gave no total
-        self._pending, self._older = Pending(), Older(self.held)
+        self._older = Older(self.held)
         self._before: dict[Window, int] = {}  # held when a window was begun
         self._gone: set[int] = set()  # held, and not shown by a window that was read whole
         self._left: set[int] = set()  # shown by a window at first, and no longer when it was proven
@@ -103,8 +103,7 @@ class Extraction:
 
     def loaded(self) -> None:
         """The caller loaded everything given so far: `held` shows it from now on."""
-        self._pending = Pending()
-        self.held.marked.clear()
+        self.held.loaded()
 
     def events(self) -> Iterator[Event]:
         """The whole run. Afterwards `tally.complete` says whether the copy is proven complete."""
@@ -114,14 +113,9 @@ class Extraction:
         else:
             yield from self._catch_up()
             if self.tally.complete and self.refresh_budget:
-                before = self.held.total() + self._pending.added
+                before = self.held.in_all()
                 yield from self._refresh()
-                if (
-                    self._gone
-                    or self._left
-                    or self.tally.unproven
-                    or self.held.total() + self._pending.added != before
-                ):
+                if self._gone or self._left or self.tally.unproven or self.held.in_all() != before:
                     yield Checkpoint()
                     self.tally.complete = False
                     yield from self._catch_up()
@@ -134,7 +128,7 @@ class Extraction:
             self.tally.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
-        self.tally.rows_new = self.held.total() + self._pending.added + self.tally.rows_missing - held
+        self.tally.rows_new = self.held.in_all() + self.tally.rows_missing - held
 
     def _read_bounds(self, window: Window) -> Iterator[Event]:
         page = self.reader.ask(NEWEST)
@@ -210,7 +204,7 @@ class Extraction:
         new = look.missing == -len(self._gone) and total not in self._believed
         if new and (not total or self.reader.believable(NEWEST, page)):
             self._believed.add(total)
-        if self._pending.emitted and (self._left or not self._adds_up(look)):
+        if self.held.emitted and (self._left or not self._adds_up(look)):
             yield Checkpoint()  # who was given out may be gone: known, once it is loaded
         if left := self.held.known(self._left):
             self._left -= left
@@ -236,7 +230,7 @@ class Extraction:
                 found = found or bool(self._gone & ids)
                 self._gone -= ids
                 older = arrow.cut(table, window.clip(Window(BEGIN, hi)))
-                unknown = arrow.unseen(older, self.held.known(ids) | (self._pending.emitted & ids))
+                unknown = arrow.unseen(older, self.held.met(ids))
                 if unknown.num_rows:
                     found = True
                     self._older.note(arrow.oldest(unknown))
@@ -245,8 +239,7 @@ class Extraction:
         return found
 
     def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> NewestPage:
-        held = self.held.total() + self._pending.added
-        return NewestPage(total, table, self._unknown(table), held, asked_at)
+        return NewestPage(total, table, self._unknown(table), self.held.in_all(), asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
@@ -254,7 +247,7 @@ class Extraction:
         if self._gone & ids - arrow.undated(table):  # their window does not show who is there
             self._filters_are_ignored()
         self._gone -= ids  # `_contradicted` would find them as well, with more requests
-        return arrow.unseen(table, self.held.known(ids) | (self._pending.emitted & ids))
+        return arrow.unseen(table, self.held.met(ids))
 
     def _adds_up(self, look: NewestPage) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
@@ -266,11 +259,11 @@ class Extraction:
         yield from self._mark_gone(look.asked_at)
         now = self._now()
         gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
-        if self._pending.touches(gaps):
+        if self.held.touches(gaps):
             yield Checkpoint()
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
             # Those held before were never counted by themselves: they are the first to be refreshed.
-            self.coverage.add(Proven(gap, held + self._pending.inside(gap), None if held else now))
+            self.coverage.add(Proven(gap, held + self.held.inside(gap), None if held else now))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
         self.tally.unproven.clear()
         self.tally.complete = True
@@ -280,7 +273,7 @@ class Extraction:
         """Customers that were seen on a page of the whole list rather than in a window."""
         if table.num_rows:
             came = dict(arrow.created(table))
-            self._pending.loose.update(came)
+            self.held.loose.update(came)
             for item in list(self.coverage):
                 if late := sum(at in item.window for at in came.values() if at):
                     self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
@@ -296,7 +289,7 @@ class Extraction:
             yield from self._rows(marked, "missing")
 
     def _rows(self, table: pa.Table, kind: str) -> Iterator[Event]:
-        table = arrow.unseen(table, self._pending.emitted)
+        table = arrow.unseen(table, self.held.emitted)
         if table.num_rows:
             self.tally.rows_seen += table.num_rows
             yield Rows(table, kind)
@@ -332,7 +325,7 @@ class Extraction:
         if self.filters_ignored:
             return
         try:
-            parts = differing_parts(self.reader, self.held, self.coverage, self._pending, self._gone)
+            parts = differing_parts(self.reader, self.held, self.coverage, self._gone)
         except FiltersIgnoredError:
             self._filters_are_ignored()
         except NoTotalError:
@@ -375,7 +368,7 @@ class Extraction:
         """Customers without a creation time belong to no window, whichever window shows them."""
         if ids := arrow.undated(table):
             self._undated |= ids
-            self._pending.loose |= dict.fromkeys(ids - self.held.known(ids))
+            self.held.loose |= dict.fromkeys(ids - self.held.known(ids))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Record a window that was read, and note who is held but no longer shown."""
@@ -387,12 +380,12 @@ class Extraction:
             self._older.note(result.oldest)
         if result.proven:
             self._gone |= held - result.ids - self._undated
-            self._left |= self._pending.loose_in(result.window) - result.ids
-        new = len(result.ids) - len(result.ids & (held | self._pending.loose.keys()))
+            self._left |= self.held.loose_in(result.window) - result.ids
+        new = len(result.ids) - len(result.ids & (held | self.held.loose.keys()))
         whole = self.filters_ignored or self.coverage.begins
         window = result.window if whole else self._older.proven_part(result)
         self._left = (self._left - result.ids) | result.left
-        self._pending.settle(window, new)
+        self.held.settle(window, new)
         self.tally.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
@@ -403,7 +396,7 @@ class Extraction:
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
             # A part of a proven window was mended; some of it may be loaded already.
-            rows = self.held.count([around.window], self._gone)[0] + self._pending.inside(around.window)
+            rows = self.held.count([around.window], self._gone)[0] + self.held.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
         self.coverage.cut_free(window, lambda part: self.held.count([part])[0])
@@ -415,7 +408,7 @@ class Extraction:
             whole = [Reading(ALWAYS, (None, None), self.tally.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
-        if self._pending.touches(item.window for item in self.coverage.oldest_first(self._started)):
+        if self.held.touches(item.window for item in self.coverage.oldest_first(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
         before, refresh = (
             self.tally.rows_seen,
@@ -437,7 +430,7 @@ class Extraction:
 
     def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        after = None if self._pending.emitted else look.held
+        after = None if self.held.emitted else look.held
         return self._line(ledger.count_entry(look, after, proven=proven))
 
     def _line(self, entry: Entry) -> Entry:
