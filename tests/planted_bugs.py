@@ -51,7 +51,7 @@ BUGS = [
     Bug("no walk by cursor", "a window whose pages lack customers is read by cursor",
         'if reading.passes[-1] == "cursor":', "if True:", (E + "test_extraction.py::test_a_window_whose_pages_lack_customers_is_read_by_cursor",)),
     Bug("customers outside a window are no sign", "filters that do not filter are noticed",
-        "if reading.stray and (reading.strict or far):", "if False:", (E + "test_extraction.py::test_filters_that_do_not_filter_are_noticed_and_remembered",)),
+        "if reading.stray and (reading.by_itself or far):", "if False:", (E + "test_extraction.py::test_filters_that_do_not_filter_are_noticed_and_remembered",)),
     Bug("filters are never tried again", "filters that did not filter are tried again after a week",
         "self._started - filters_ignored_at <= TRY_FILTERS_AGAIN", "True", (E + "test_extraction.py::test_filters_that_did_not_filter_are_tried_again_after_a_week",)),
     Bug("nobody asks who is older", "a list that ends at a number of customers, and counts no more, is never called complete",

@@ -13,7 +13,7 @@ from __future__ import annotations
 import functools
 import re
 import traceback
-from typing import TYPE_CHECKING, ParamSpec, TypeVar
+from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
 
 from paystack_source.errors import PaystackSourceError
 
@@ -26,6 +26,7 @@ E = TypeVar("E", bound=BaseException)
 
 _LONGEST = 300
 _SHORTEST_VALUE = 3
+_END: Any = object()
 _PATTERNS = (
     (re.compile(r"\b[sp]k_(?:test|live)_\w+", re.IGNORECASE), "[key]"),
     (re.compile(r"\b(?:CUS|AUTH)_\w+", re.IGNORECASE), "[code]"),
@@ -80,15 +81,7 @@ def sealed(function: Callable[P, T]) -> Callable[P, T]:
 
 def sealed_iterator(items: Iterator[T]) -> Iterator[T]:
     """The same for an iterator: an error leaves it without the frames that held the rows."""
-    while True:
-        try:
-            item = next(items)
-        except StopIteration:
-            return
-        except BaseException as error:  # noqa: BLE001  # raised again below
-            problem = bare(error)
-            break
+    following = sealed(functools.partial(next, items, _END))
+    while (item := following()) is not _END:
         yield item
         del item
-    del items
-    raise problem

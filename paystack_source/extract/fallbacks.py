@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
-from paystack_source.extract.window_read import Query, Reading
+from paystack_source.extract.window_read import Query
 from paystack_source.extract.windows import BEGIN, END, MARGIN, Proven, Window, cut_at, frozen_end, second
 
 if TYPE_CHECKING:
@@ -185,11 +185,3 @@ def begun(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Win
         come = arrow.cut(reader.parse(reader.ask(Query(*later.asked(), 1))).table, later)
         end = max(frozen_end(at) for at in (now, arrow.edges(come)[1]) if at)
     return window.clip(Window(BEGIN, end))
-
-
-def readings_for(reader: Reader, window: Window, *, filtered: bool) -> Iterator[Reading]:
-    """What to read for a range: windows, or without filters the whole list, cut here."""
-    for reading in reader.split(window) if filtered else [Reading(window, (None, None))]:
-        reading.strict = filtered
-        reading.by_itself = True
-        yield reading

@@ -20,7 +20,7 @@ from paystack_source.extract import arrow
 from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Pages, SideBySide
 from paystack_source.extract.read_ahead import read_ahead
 from paystack_source.extract.window_read import PAGE, NoTotalError, Query, Reading, Result
-from paystack_source.extract.windows import BEGIN, END, MARGIN, WINDOW_ROWS, Window, cut_at
+from paystack_source.extract.windows import MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
@@ -173,7 +173,7 @@ class Reader(Pages):
         oldest, newest = arrow.edges(table)
         reading.stray = reading.stray or _strays(oldest, newest, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
-        if reading.stray and (reading.strict or far):
+        if reading.stray and (reading.by_itself or far):
             raise FiltersIgnoredError
         before = len(reading.walk)
         if reading.walk is not reading.seen:
@@ -267,4 +267,4 @@ def _strays(
 ) -> bool:
     """Whether customers are here that the question ruled out, by more than an edge's worth."""
     from_, to = asked
-    return bool((oldest and oldest < (from_ or BEGIN) - MARGIN) or (newest and newest > (to or END) + MARGIN))
+    return bool((from_ and oldest and oldest < from_ - MARGIN) or (to and newest and newest > to + MARGIN))

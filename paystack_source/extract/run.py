@@ -31,7 +31,6 @@ from paystack_source.extract.fallbacks import (
     begun,
     differing_parts,
     filters_hold,
-    readings_for,
 )
 from paystack_source.extract.ledger import Entry, HeldCustomers, PresentCustomers
 from paystack_source.extract.newest import NewestPage, TopPages
@@ -150,7 +149,8 @@ class Extraction:
         """Ask for the range, or for the whole list if the answers stray all the same."""
         found = []
         try:
-            for event in self._read(readings_for(self.reader, window, filtered=filtered), "range"):
+            readings = self.reader.split(window) if filtered else [Reading(window, (None, None))]
+            for event in self._read(readings, "range"):
                 found += [event] if isinstance(event, Entry) else []
                 yield event
         except FiltersIgnoredError:
@@ -354,6 +354,8 @@ class Extraction:
 
     def _read(self, readings: Iterable[Reading], kind: str) -> Iterator[Event]:
         waiting = deque(readings)
+        for reading in waiting:
+            reading.by_itself = kind == "range"
         windows = [reading.window for reading in waiting]
         self._before = dict(zip(windows, self.held.count(windows), strict=True))
         # Each reading is let go when it is read: it holds the ids of all its customers.

@@ -86,9 +86,9 @@ class Reading:
         self.more_said = False  # the last cursor led to an empty page, which names a next one all the same
         self.named: set[int] = set()  # the totals of all passes
         self.stray = False
-        self.by_itself = False  # no total of the whole list will show what is missed here
+        # A range: no total of the whole list will show what is missed here, and strays are not believed.
+        self.by_itself = False
         self.doubted = False  # its total is not to be believed
-        self.strict = False  # customers outside of what was asked: not to be believed
         self.start_pass("pages")
 
     def start_pass(self, how: str) -> None:
