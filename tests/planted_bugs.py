@@ -147,7 +147,7 @@ BUGS = [
         'IS NOT NULL"] if failures_noted else []', 'IS NOT NULL"] if False else []',
         (P + "test_history_details_refresh.py::test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again",)),
     Bug("who cannot be fetched has no cards any more", "what an earlier run fetched stays",
-        "            for fetched in batch.pairs\n            if fetched.failure is None\n", "            for fetched in batch.pairs\n",
+        "            for fetched in batch\n            if fetched.failure is None\n", "            for fetched in batch\n",
         (P + "test_history_details_refresh.py::test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again",)),
     Bug("failures far apart end the run", "forty failures in a row end the run, and no others",
         "                in_a_row = 0\n", "", (P + "test_history_details_refresh.py::test_where_nobody_can_be_fetched_the_run_says_why",)),

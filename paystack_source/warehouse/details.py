@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import functools
 import itertools
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dlt
@@ -107,11 +106,6 @@ def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> 
     yield from fetch_customers(client, due)
 
 
-@dataclass(frozen=True, slots=True)
-class _Answers:
-    pairs: list[Fetched]
-
-
 def details_resources(
     answers: Callable[[], Iterable[Fetched]], include: Collection[str] = ()
 ) -> tuple[DltResource, DltResource]:
@@ -119,16 +113,16 @@ def details_resources(
     if isinstance(include, str):
         include = (include,)
 
-    def fetched() -> Iterator[_Answers]:
+    def fetched() -> Iterator[list[Fetched]]:
         with retry_is_useless_in_extract():
             apply_destination_hints(DETAILS, AUTHORIZATIONS)
             pairs = iter(answers())
             while batch := list(itertools.islice(pairs, BATCH)):
-                yield _Answers(batch)
+                yield batch
 
-    def details(batch: _Answers) -> pa.Table:
-        rows = [details_row(fetched, include) for fetched in batch.pairs if fetched.failure is None]
-        if failed := [fetched for fetched in batch.pairs if fetched.failure is not None]:
+    def details(batch: list[Fetched]) -> pa.Table:
+        rows = [details_row(fetched, include) for fetched in batch if fetched.failure is None]
+        if failed := [fetched for fetched in batch if fetched.failure is not None]:
             logger.warning(
                 f"The details of {len(failed)} customers could not be fetched: {failed[0].failure}"
             )
@@ -136,10 +130,10 @@ def details_resources(
             rows += [failed_row(fetched, held.get(fetched.due.id)) for fetched in failed]
         return rows_to_load(pa.Table.from_pylist(rows, schema=DETAILS.schema))
 
-    def authorizations(batch: _Answers) -> pa.Table | None:
+    def authorizations(batch: list[Fetched]) -> pa.Table | None:
         rows = [
             row
-            for fetched in batch.pairs
+            for fetched in batch
             if fetched.failure is None
             for row in authorization_rows(fetched, include)
         ]

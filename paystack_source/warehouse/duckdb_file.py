@@ -38,7 +38,7 @@ class DuckDbFile:
     def __init__(self, pipeline: Pipeline) -> None:
         self._pipeline = pipeline
         self._connection = contextlib.ExitStack()
-        self._client: SqlClientBase[Any] | None = None
+        self._client: SqlClientBase[Any]
         self._user_settings: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -84,7 +84,7 @@ class DuckDbFile:
             self._execute(f"SET {name} = '{value}'")
 
     def _execute(self, sql: str) -> Any:  # noqa: ANN401  # rows, if it has any
-        return self._client.execute_sql(sql) if self._client is not None else None
+        return self._client.execute_sql(sql)
 
 
 def _check_file(client: SqlClientBase[Any]) -> None:

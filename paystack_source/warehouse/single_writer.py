@@ -72,7 +72,11 @@ class ActiveRun:
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             path = folder / f"{self.pipeline.pipeline_name}.lock"
             if not _lock_file(self.held, path, f"the working folder {folder}", wait=wait):
-                raise AlreadyRunningError("Another run of this pipeline is under way.", _advice(folder))
+                raise AlreadyRunningError(
+                    "Another run of this pipeline is under way.",
+                    "Wait for it to end; if it fills the same database, it loads what this one would have loaded. If "
+                    f"it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now.",
+                )
             self.folder = True
 
     def lock_dataset(self) -> None:
@@ -155,13 +159,6 @@ def _check_folder(folder: Path, *, duckdb: bool) -> None:
             f"dlt cannot load from a working folder with %, ' or = in its path: {folder}.",
             advice="Set DLT_DATA_DIR to another folder.",
         )
-
-
-def _advice(folder: Path) -> str:
-    return (
-        "Wait for it to end; if it fills the same database, it loads what this one would have loaded. "
-        f"If it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now."
-    )
 
 
 def _until(free: Callable[[], bool], where: str) -> None:
