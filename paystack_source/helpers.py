@@ -36,7 +36,7 @@ from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import where_chosen
-from paystack_source.progress import Progress, Silent
+from paystack_source.progress import Progress, fitting_view
 from paystack_source.settings import dataset_of
 from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
@@ -381,8 +381,8 @@ class FrameConsole(UnattendedConsole):
         self._shows_bar = settings.get("progress", True)
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        here = Progress.here if self._shows_bar and total is not None else Silent
-        return here(title, total=total, unit=unit)
+        view = fitting_view() if self._shows_bar and total is not None else None
+        return Progress(title, total=total, unit=unit, view=view)
 
 
 def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:

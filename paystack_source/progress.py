@@ -1,7 +1,7 @@
 """Progress of a long job, shown where the job runs: a live bar, a notebook cell, or plain lines in a log.
 
-One line of text says it all, made by `line` from a snapshot (pure); three views show that line. Many threads
-may call `advance`, `quota` and `note` at once.
+One line of text says it all, made by `line` from a snapshot (pure); a view shows that line, see `fitting_view`. Many
+threads may call `advance`, `quota` and `note` at once.
 """
 
 from __future__ import annotations
@@ -25,11 +25,9 @@ from paystack_source.values import duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-__all__ = ["Progress", "ProgressState", "Silent", "line", "reader_may_leave"]
-
 _GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 _FULL = {errno.ENOSPC, errno.EDQUOT}
-PLAIN_EVERY_SECONDS = 5.0
+LINE_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
 
 
@@ -95,9 +93,9 @@ class View(Protocol):
 
 
 class Progress:
-    """A context manager; counts what was done and shows it. Thread-safe.
+    """A context manager; counts what was done and shows it in `view`, if there is one. Thread-safe.
 
-    `clock` gives seconds; `view` is chosen by `Progress.here`.
+    `clock` gives seconds.
     """
 
     def __init__(
@@ -114,25 +112,6 @@ class Progress:
         self._clock = clock
         self._lock = threading.Lock()
         self._started = clock()
-
-    @classmethod
-    def here(
-        cls,
-        description: str,
-        *,
-        total: int | None = None,
-        unit: str = "rows",
-        clock: Callable[[], float] = time.monotonic,
-    ) -> Self:
-        """With the view that fits: notebook cell, live bar on a terminal, else plain lines on stderr."""
-        view: View
-        if in_notebook():
-            view = NotebookView(clock)
-        elif sys.stderr.isatty():
-            view = LiveView(sys.stderr)
-        else:
-            view = PlainView(sys.stderr, clock)
-        return cls(description, total=total, unit=unit, view=view, clock=clock)
 
     def __enter__(self) -> Self:
         self._started = self._clock()
@@ -199,17 +178,16 @@ class Progress:
                 self._view.show(self._now, urgent=urgent)
 
 
-class Silent(Progress):
-    """Counts, shows nothing."""
-
-
-class PlainView:
-    """A line at the start, every few seconds, when a wait begins, and at the end: for logs and pipes."""
+class LineView:
+    """A line at the start, every few seconds, when a wait begins, and at the end, each handed to `write`."""
 
     def __init__(
-        self, stream: IO[str], clock: Callable[[], float], every: float = PLAIN_EVERY_SECONDS
+        self,
+        write: Callable[[str], None],
+        clock: Callable[[], float] = time.monotonic,
+        every: float = LINE_EVERY_SECONDS,
     ) -> None:
-        self._stream = stream
+        self._write = write
         self._clock = clock
         self._every = every
         self._shown_at = clock()
@@ -219,28 +197,32 @@ class PlainView:
 
     def show(self, now: ProgressState, *, urgent: bool) -> None:
         if urgent or self._clock() - self._shown_at >= self._every:
+            self._shown_at = self._clock()
             self._write(line(now))
 
     def stop(self, now: ProgressState | None) -> None:
         if now:
             self._write(last_line(now))
 
-    def _write(self, text: str) -> None:
-        self._shown_at = self._clock()
-        with reader_may_leave(self._stream, when_full=lambda _: None):
-            self._stream.write(text + "\n")
 
+class NotebookView(LineView):
+    """One line in the cell, updated in place; needs no widget package."""
 
-class LogView(PlainView):
-    """The same moments, each handed to `log`."""
+    def __init__(self, clock: Callable[[], float]) -> None:
+        super().__init__(self._update, clock, NOTEBOOK_EVERY_SECONDS)
+        self._cell: Any = None
 
-    def __init__(self, log: Callable[[str], None], clock: Callable[[], float]) -> None:
-        super().__init__(sys.stderr, clock)
-        self._log = log
+    def stop(self, now: ProgressState | None) -> None:
+        self._update(last_line(now) if now else "")
 
-    def _write(self, text: str) -> None:
-        self._shown_at = self._clock()
-        self._log(text)
+    def _update(self, text: str) -> None:
+        from IPython.display import display  # noqa: PLC0415  only there in a notebook
+
+        show: Callable[..., Any] = display
+        if self._cell is None:
+            self._cell = show({"text/plain": text}, raw=True, display_id=True)
+        else:
+            self._cell.update({"text/plain": text}, raw=True)
 
 
 class LiveView:
@@ -274,38 +256,21 @@ class LiveView:
             self._rows.stop()
 
 
-class NotebookView:
-    """One line in the cell, updated in place; needs no widget package."""
-
-    def __init__(self, clock: Callable[[], float], every: float = NOTEBOOK_EVERY_SECONDS) -> None:
-        self._clock = clock
-        self._every = every
-        self._shown_at = float("-inf")
-        self._handle: Any = None
-
-    def start(self, now: ProgressState) -> None:
-        from IPython.display import display  # noqa: PLC0415  only there in a notebook
-
-        show: Callable[..., Any] = display
-        self._handle = show(_Words(line(now)), display_id=True)
-
-    def show(self, now: ProgressState, *, urgent: bool) -> None:
-        if urgent or self._clock() - self._shown_at >= self._every:
-            self._shown_at = self._clock()
-            self._handle.update(_Words(line(now)))
-
-    def stop(self, now: ProgressState | None) -> None:
-        self._handle.update(_Words(last_line(now) if now else ""))
+def fitting_view(clock: Callable[[], float] = time.monotonic) -> View:
+    """The view that fits: notebook cell, live bar on a terminal, else lines on standard error, for logs and pipes."""
+    if in_notebook():
+        return NotebookView(clock)
+    return LiveView(sys.stderr) if sys.stderr.isatty() else LineView(to_stream(sys.stderr), clock)
 
 
-class _Words:
-    """Text that a notebook shows without quotes."""
+def to_stream(stream: IO[str]) -> Callable[[str], None]:
+    """Writes lines to a stream whose reader may leave, and whose disk may be full."""
 
-    def __init__(self, text: str) -> None:
-        self._text = text
+    def write(text: str) -> None:
+        with reader_may_leave(stream, when_full=lambda _: None):
+            stream.write(text + "\n")
 
-    def __repr__(self) -> str:
-        return self._text
+    return write
 
 
 def in_notebook() -> bool:

@@ -6,7 +6,7 @@ import logging
 from typing import TYPE_CHECKING, Protocol
 
 from paystack_source.errors import ConfigError
-from paystack_source.progress import Progress, Silent
+from paystack_source.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,7 +45,7 @@ class UnattendedConsole:
         log.warning(text)
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        return Silent(title, total=total, unit=unit)
+        return Progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
         """Raises `ConfigError` for rows that must be confirmed, or agreed to anew, and were not."""

@@ -18,14 +18,13 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.consent import question_of
+from paystack_source.bulk.consent import question_of, sent_lately
 from paystack_source.bulk.describe import COMMAND, UNKNOWN, input_again
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
-from paystack_source.bulk.run.lately import sent_lately
 from paystack_source.bulk.run.recording import catch_up, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
@@ -33,7 +32,7 @@ from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
-from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Phase
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
 from paystack_source.bulk.run.who import os_user, user
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain
@@ -56,14 +55,6 @@ if TYPE_CHECKING:
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."
-_SETTLED: Final = {
-    EventKind.APPLIED,
-    EventKind.PENDING,
-    EventKind.ALREADY,
-    EventKind.LOCKED,
-    EventKind.REJECTED,
-    EventKind.FOUND,
-}
 
 
 class KeyAccount(NamedTuple):
@@ -204,7 +195,7 @@ class BulkService:
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock, any_account=not bound)
             plan = plan if bound else plan.bound_to(scope.account, self.client)
-            run = self.runs.create(plan, _meta(plan), now=utc(self.now()), run_id=run_id)
+            run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
             with run.at_work():
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
@@ -259,7 +250,10 @@ class BulkService:
             run.check_journal()
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
-                if row.row not in pending or (kind := ask(self.client, row)) is None:
+                if (
+                    row.row not in pending
+                    or (kind := ask(lambda key: self.client.fetch(key).data, row)) is None
+                ):
                     continue
                 message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
                 journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
@@ -403,8 +397,8 @@ def _follow(
 ) -> Callable[[Done, RowState | None], None]:
     """Shows each row once it is settled, and how much of the quota is used."""
 
-    def on_done(done: Done, _state: RowState | None) -> None:
-        if done.event is not None and done.event.kind in _SETTLED:
+    def on_done(_done: Done, state: RowState | None) -> None:
+        if state is not None and outcome(state) not in {Outcome.UNSENT, Outcome.UNKNOWN}:
             shown.advance()
         shown.quota(client.quota_use(endpoint))
 
@@ -434,16 +428,3 @@ def _broken_off(error: Exception, advice: str, about: dict[str, str]) -> BrokenO
     # --json names what broke, not that it broke
     details = {"error": failure.error, **about}
     return BrokenOffError(failure.message, advice, exit_code=failure.exit_code, details=details)
-
-
-def _meta(plan: Plan) -> dict[str, Any]:
-    """What the journal says of its plan, which is beside it."""
-    header = plan.header
-    return {
-        "plan_id": header.plan_id,
-        "seal": header.seal,
-        "operation": header.operation,
-        "account": header.account,
-        "key_mode": header.key_mode,
-        "host": header.host,
-    }

@@ -12,8 +12,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.api.client import PaystackClient
-from paystack_source.api.keys import SecretKey
 from paystack_source.bulk.describe import (
     CHANGES,
     HEADINGS,
@@ -41,6 +39,7 @@ from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, reach
+from paystack_source.cli.location import paystack
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.private_files import check_output
@@ -69,25 +68,17 @@ _STDIN = "standard input"
 class TerminalConsole:
     """The `Console` of the command line: a person at a terminal, or switches that answer beforehand."""
 
-    def __init__(self, terminal: Terminal, chosen: dict[str, Any], mode: str = "") -> None:
-        """`mode` is the key's; it may be set later, but before anything is asked."""
+    def __init__(self, terminal: Terminal, chosen: dict[str, Any], mode: str) -> None:
+        """`mode` is the key's."""
         self._terminal = terminal
         self._chosen = chosen
-        self.mode = mode
-        self._shown: Progress | None = None
+        self._mode = mode
 
     def warn(self, text: str) -> None:
         self._terminal.warn(text)
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        self._shown = self._terminal.progress(title, total=total, unit=unit)
-        return self._shown
-
-    def on_wait(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """The client waits: say so where the progress is shown."""
-        if self._shown is not None:
-            why = "the quota" if reason == "quota" else reason.replace("_", " ")
-            self._shown.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
+        return self._terminal.progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:
         """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
@@ -100,7 +91,7 @@ class TerminalConsole:
             if len(approval) < SEAL_SHOWN or not plan.header.seal.startswith(approval):
                 raise UsageError("--approve does not name this plan.", _SEAL)
             return
-        guarded = self.mode == "live" and confirm.needed
+        guarded = self._mode == "live" and confirm.needed
         if self._chosen["yes"] and (guarded or question.anew):
             why = "The canary stopped this run: look at its results first. " if question.anew else ""
             raise UsageError(
@@ -272,37 +263,23 @@ def bulk_command(
     """
     with contextlib.ExitStack() as stack:
         stack.push(lambda _kind, error, _trace: _advise(error, chosen))
-        key = url = server = None
-        if chosen["sandbox"]:
-            from paystack_source.sandbox.demo import open_sandbox, state_path  # noqa: PLC0415  an extra of the package
+        client, sandbox = stack.enter_context(paystack(terminal, chosen, operations=reach(writes)))
+        server = quota = None
+        if sandbox is not None:
+            from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  an extra of the package
 
-            sandbox = stack.enter_context(open_sandbox(account=chosen["account_name"]))
-            key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
-            server = str(state_path(chosen["account_name"]).resolve())
+            server, quota = str(state_path(chosen["account_name"]).resolve()), SANDBOX_QUOTA
             terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
-        console = TerminalConsole(terminal, chosen)
-        client = stack.enter_context(
-            PaystackClient(
-                key,
-                account_name=chosen["account_name"],
-                base_url=url,
-                quota_share=chosen.get("quota_share", 1.0),
-                operations=reach(writes),
-                on_wait=console.on_wait,
-            )
-        )
-        console.mode = client.mode
-        terminal.use(client.key)
         given = chosen.get("recheck")
         service = BulkService(
             client,
             runs_of(chosen),
-            console,
+            TerminalConsole(terminal, chosen, client.mode),
             warehouse_of(chosen),
             rules=_stop_rules(chosen),
             max_age=_max_age(chosen.get("max_age")),
             recheck=recheck if given is None else given,
-            per_minute=SANDBOX_QUOTA if chosen["sandbox"] else None,
+            per_minute=quota,
             server=server,
         )
         yield BulkCommand(terminal, chosen, service)

@@ -7,7 +7,6 @@ See `docs/extraction.md` for what is promised.
 
 from __future__ import annotations
 
-import contextlib
 import gc
 import os
 import uuid
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
 
-from paystack_source.cli.location import location
+from paystack_source.cli.location import location, paystack
 from paystack_source.cli.once import once
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
@@ -27,10 +26,6 @@ from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.progress import Progress
     from paystack_source.warehouse.sync import CopyReport
 
 THIS = called("customers")
@@ -105,8 +100,10 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
     gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
-        paystack(terminal, chosen, progress) as client,
+        paystack(terminal, chosen, sandbox_customers, read_only=True) as (client, sandbox),
     ):
+        if sandbox is not None:
+            chosen["from"] = sandbox.describe()
         reading = {"rows": 0, "total": 0}
 
         def count(total: int) -> None:
@@ -212,42 +209,11 @@ def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]
     return title, facts, result, then
 
 
-@contextlib.contextmanager
-def paystack(terminal: Terminal, chosen: dict[str, Any], progress: Progress) -> Iterator[PaystackClient]:
-    """The client for this run, of the sandbox if that was asked for."""
-    from paystack_source.api.client import PaystackClient  # noqa: PLC0415
-    from paystack_source.api.keys import SecretKey  # noqa: PLC0415
-
-    with contextlib.ExitStack() as stack:
-        key, url = None, None
-        if chosen["sandbox"]:
-            from paystack_source.sandbox.demo import DEMO_CUSTOMERS, open_sandbox  # noqa: PLC0415
-
-            customers = sandbox_customers(DEMO_CUSTOMERS)
-            sandbox = stack.enter_context(open_sandbox(customers, account=chosen["account_name"]))
-            key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
-            chosen["from"] = sandbox.describe()
-
-        def waits(seconds: float, _endpoint: str, reason: str) -> None:
-            progress.note(f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})" if seconds >= 1 else "")
-
-        client = stack.enter_context(
-            PaystackClient(
-                key,
-                account_name=chosen["account_name"],
-                base_url=url,
-                quota_share=chosen["quota_share"],
-                read_only=True,
-                on_wait=waits,
-            )
-        )
-        terminal.use(client.key)
-        yield client
-
-
-def sandbox_customers(default: int) -> int:
+def sandbox_customers() -> int:
     """How many customers a new sandbox has."""
-    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip() or str(default)
+    from paystack_source.sandbox.demo import DEMO_CUSTOMERS  # noqa: PLC0415  # an extra of the package
+
+    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip() or str(DEMO_CUSTOMERS)
     if not (text.isascii() and text.isdigit()):
         raise UsageError(
             "PAYSTACK_SANDBOX_CUSTOMERS is not a whole number.", "Set it to one, or leave it out."

@@ -1,7 +1,8 @@
-"""The options that say whose copy is meant, and where it is: the same for every command."""
+"""Whose customers, and where their copy is: the options that say so, and the way to Paystack that they mean."""
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import re
 from typing import TYPE_CHECKING, Any
@@ -15,7 +16,11 @@ from paystack_source.settings import ALL, DATASET, SANDBOX, dataset_of, section_
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
+
+    from paystack_source.api.client import PaystackClient
+    from paystack_source.cli.terminal import Terminal
+    from paystack_source.sandbox.local import Sandbox
 
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
 
@@ -105,3 +110,34 @@ def _checked_account(_context: click.Context, _option: click.Parameter, value: s
     if value != ALL:
         section_of(value)
     return value
+
+
+@contextlib.contextmanager
+def paystack(
+    terminal: Terminal,
+    chosen: dict[str, Any],
+    customers: Callable[[], int] | None = None,
+    **client: Any,  # noqa: ANN401  # more for `PaystackClient`
+) -> Iterator[tuple[PaystackClient, Sandbox | None]]:
+    """The client for a command, and the sandbox if that was asked for; `customers` says how many a new one has."""
+    from paystack_source.api.client import PaystackClient  # noqa: PLC0415  # --help is quick without
+    from paystack_source.api.keys import SecretKey  # noqa: PLC0415
+
+    with contextlib.ExitStack() as stack:
+        key = url = sandbox = None
+        if chosen["sandbox"]:
+            from paystack_source.sandbox.demo import open_sandbox  # noqa: PLC0415  # an extra of the package
+
+            size = {} if customers is None else {"customers": customers()}
+            sandbox = stack.enter_context(open_sandbox(**size, account=chosen["account_name"]))
+            key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
+        opened = PaystackClient(
+            key,
+            account_name=chosen["account_name"],
+            base_url=url,
+            quota_share=chosen.get("quota_share", 1.0),
+            on_wait=terminal.waits,
+            **client,
+        )
+        terminal.use(opened.key)
+        yield stack.enter_context(opened), sandbox

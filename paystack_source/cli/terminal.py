@@ -42,7 +42,7 @@ from paystack_source.cli.keyboard import keyboard
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode
 from paystack_source.failures import Failure, explain, masked_traceback
-from paystack_source.progress import LogView, Progress, Silent, reader_may_leave
+from paystack_source.progress import LineView, Progress, View, fitting_view, reader_may_leave
 from paystack_source.values import visible
 
 if TYPE_CHECKING:
@@ -75,7 +75,6 @@ class Terminal:
         json_log: bool = False,
         quiet: bool = False,
         context: RunContext | None = None,
-        clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.json_output = json_output
         self.json_log = json_log
@@ -86,23 +85,22 @@ class Terminal:
         """Whether standard input is what the command reads, and so cannot answer a question."""
         self.lost: OSError | None = None
         """Why some of the output is lost: the disk under it is full."""
-        self._clock = clock
+        self._progress: Progress | None = None
 
     def say(self, text: object) -> None:
         """One line of talk."""
-        if self.quiet:
-            return
-        if self.json_log:
-            self._log("info", text)
-        else:
-            self._print(sys.stderr, Text(clean(text)))
+        if not self.quiet:
+            self._talk("info", text)
 
     def warn(self, text: object) -> None:
         """One line that is shown even when quiet."""
+        self._talk("warning", text, ("warning: ", "yellow"))
+
+    def _talk(self, level: str, text: object, mark: tuple[str, str] = ("", "")) -> None:
         if self.json_log:
-            self._log("warning", text)
+            self._log(level, text)
         else:
-            self._print(sys.stderr, Text.assemble(("warning: ", "yellow"), clean(text)))
+            self._print(sys.stderr, Text.assemble(mark, clean(text)))
 
     def use(self, key: SecretKey) -> None:
         """Says where the key of this run came from, and which one it is; `context` keeps it for the result."""
@@ -113,11 +111,11 @@ class Terminal:
     def report(self, error: BaseException) -> tuple[int, dict[str, Any]]:
         """Shows an error; the exit code, and the object for --json."""
         failure = explain(error)
-        self.fail(failure, clean(masked_traceback(error)) if self.traceback else "")
+        self._fail(failure, clean(masked_traceback(error)) if self.traceback else "")
         return failure.exit_code, failure.as_json() | self.context.as_json() | failure.details
 
-    def fail(self, failure: Failure, trace: str = "") -> None:
-        """Shows an error: where it came from if that was asked for, what, then what to do."""
+    def _fail(self, failure: Failure, trace: str) -> None:
+        """Where it came from if that was asked for, what, then what to do."""
         interrupted = failure.exit_code == ExitCode.INTERRUPTED
         if self.json_log:
             more = {"error": failure.error, "advice": failure.advice, "exit_code": int(failure.exit_code)}
@@ -135,12 +133,17 @@ class Terminal:
 
     def progress(self, description: str, *, total: int | None = None, unit: str = "rows") -> Progress:
         """A progress display fit for where this runs: live bar, notebook cell, or plain lines in a log."""
-        if self.quiet:
-            return Silent(description, total=total, unit=unit, clock=self._clock)
-        if self.json_log:
-            view = LogView(lambda text: self._log("info", text), self._clock)
-            return Progress(description, total=total, unit=unit, view=view, clock=self._clock)
-        return Progress.here(description, total=total, unit=unit, clock=self._clock)
+        view: View | None = None
+        if not self.quiet:
+            view = LineView(lambda text: self._log("info", text)) if self.json_log else fitting_view()
+        self._progress = Progress(description, total=total, unit=unit, view=view)
+        return self._progress
+
+    def waits(self, seconds: float, _endpoint: str, reason: str) -> None:
+        """The client waits so long: say so where the progress is shown."""
+        if self._progress is not None:
+            why = "the quota" if reason == "quota" else reason.replace("_", " ")
+            self._progress.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """A table of data, beside the closing one. Where it would break its words, each row is a block of its own."""
@@ -206,7 +209,7 @@ class Terminal:
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """One JSON object on one line of stdout; the last thing a --json run prints."""
-        self._write(sys.stdout, as_text(result, ascii_only=not _is_utf8(sys.stdout)))
+        self._write_json(sys.stdout, result)
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
         """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
@@ -225,8 +228,7 @@ class Terminal:
             return typed.readline().strip()
 
     def _log(self, level: str, message: object, **more: Any) -> None:  # noqa: ANN401  # whatever JSON holds
-        record = self.context.line(level, clean(message).strip(), **more)
-        self._write(sys.stderr, as_text(record, ascii_only=not _is_utf8(sys.stderr)))
+        self._write_json(sys.stderr, self.context.line(level, clean(message).strip(), **more))
 
     @property
     def _logs_data(self) -> bool:
@@ -248,6 +250,10 @@ class Terminal:
         with self._may_be_lost(stream):
             stream.write(text)
 
+    def _write_json(self, stream: IO[str], record: dict[str, Any]) -> None:
+        encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
+        self._write(stream, as_text(record, ascii_only=encoding != "utf8"))
+
     def require_shown(self) -> None:
         """For commands that only show: the answer was all that was asked for, so one that was lost is an error."""
         if self.lost:
@@ -268,7 +274,7 @@ class Terminal:
 
 def _console(stream: IO[str]) -> Console:
     # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
-    width = None if _is_tty(stream) else _WIDTH
+    width = None if not stream.closed and stream.isatty() else _WIDTH
     return Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width)
 
 
@@ -437,14 +443,3 @@ codecs.register_error("paystack_source.spelled", _spelled)
 
 def _plain(cell: object) -> object:
     return cell if cell is None or isinstance(cell, bool | int | float) else clean(cell)
-
-
-def _is_utf8(stream: IO[str]) -> bool:
-    return (getattr(stream, "encoding", None) or "").lower().replace("-", "") == "utf8"
-
-
-def _is_tty(stream: IO[str]) -> bool:
-    try:
-        return stream.isatty()
-    except ValueError:  # closed
-        return False

@@ -29,8 +29,8 @@ def runs(tmp_path):
 
 def test_a_run_is_found_by_its_id_its_beginning_its_folder_and_as_the_latest(runs, plan):
     with runs.lock(plan):
-        older = runs.create(plan, {}, now=NOW)
-        newer = runs.create(plan, {}, now=NOW + timedelta(seconds=1))
+        older = runs.create(plan, now=NOW)
+        newer = runs.create(plan, now=NOW + timedelta(seconds=1))
     assert [run.run_id for run in runs] == [newer.run_id, older.run_id]
     for name in (older.run_id, older.run_id[:15], str(older.folder)):
         assert runs.open(name).run_id == older.run_id
@@ -42,7 +42,7 @@ def test_a_run_is_found_by_its_id_its_beginning_its_folder_and_as_the_latest(run
 
 def test_the_plan_is_copied_into_the_run(runs, plan):
     with runs.lock(plan):
-        run = runs.create(plan, {}, now=NOW)
+        run = runs.create(plan, now=NOW)
     plan.path.unlink()
     assert run.plan().header.seal == plan.header.seal
 
@@ -64,7 +64,7 @@ def test_an_unfinished_folder_is_no_run(runs, plan):
 
 def test_who_looks_whether_a_run_is_busy_is_no_run(runs, plan):
     with runs.lock(plan):
-        run = runs.create(plan, {}, now=NOW)
+        run = runs.create(plan, now=NOW)
         assert not run.is_busy
         with run.at_work():
             assert run.is_busy

@@ -12,8 +12,7 @@ from paystack_source import ConfigError, bulk_set_risk_action
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import confirmation
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.cli.terminal import run
-from paystack_source.progress import Progress
+from paystack_source.cli.terminal import Terminal, run
 from tests.bulk_run.conftest import load_script
 
 
@@ -65,13 +64,13 @@ def test_numbers_that_differ_are_explained(desk):
 
 def test_what_was_not_sent_says_why_and_a_resume_counts_what_is_left(desk, monkeypatch):
     totals = []
-    made = Progress.here.__func__
+    made = Terminal.progress
 
-    def here(cls, title, **how):
+    def progress(self, title, **how):
         totals.append((title, how.get("total")))
-        return made(cls, title, **how)
+        return made(self, title, **how)
 
-    monkeypatch.setattr(Progress, "here", classmethod(here))
+    monkeypatch.setattr(Terminal, "progress", progress)
     path = desk.csv(
         "bad.csv",
         [{"customer_code": f"CUS_nosuchone{n}"} for n in range(8)]

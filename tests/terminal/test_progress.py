@@ -11,12 +11,14 @@ from hypothesis import strategies as st
 
 from paystack_source.cli.terminal import Terminal
 from paystack_source.progress import (
+    LineView,
     NotebookView,
-    PlainView,
     Progress,
     ProgressState,
+    fitting_view,
     in_notebook,
     line,
+    to_stream,
 )
 from paystack_source.values import duration
 
@@ -74,7 +76,9 @@ def test_durations_read_like_speech(seconds, words):
 
 def plain(clock):
     out = io.StringIO()
-    return out, Progress("Reading", total=100, unit="rows", view=PlainView(out, clock, every=5), clock=clock)
+    return out, Progress(
+        "Reading", total=100, unit="rows", view=LineView(to_stream(out), clock, every=5), clock=clock
+    )
 
 
 def test_a_log_gets_a_line_every_few_seconds_not_every_row():
@@ -137,9 +141,9 @@ def test_quiet_counts_but_shows_nothing(capsys):
 def test_a_notebook_gets_one_cell_output_that_is_updated(monkeypatch):
     shown, updates = [], []
 
-    def display(words, display_id):
-        shown.append(repr(words))
-        return types.SimpleNamespace(update=lambda words: updates.append(repr(words)))
+    def display(data, *, raw, display_id):
+        shown.append(data["text/plain"])
+        return types.SimpleNamespace(update=lambda data, raw: updates.append(data["text/plain"]))
 
     class ZMQInteractiveShell:
         pass
@@ -152,12 +156,12 @@ def test_a_notebook_gets_one_cell_output_that_is_updated(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
     assert in_notebook()
     clock = Clock()
-    with Progress.here("Reading", total=50, clock=clock) as progress:
+    with Progress("Reading", total=50, view=fitting_view(clock), clock=clock) as progress:
         assert isinstance(progress._view, NotebookView)
         for _ in range(50):
             clock.now += 0.1
             progress.advance()
-    assert shown == ["Reading: 0 of 50 rows (0 %)"]
+    assert shown == ["Reading …"]
     assert len(updates) < 25
     assert updates[-1] == "Reading: 50 of 50 rows (100 %) · 10/s · took 5 s"
 

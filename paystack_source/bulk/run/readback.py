@@ -1,7 +1,7 @@
 """Reads a customer to learn what became of a row: pure comparisons around one fetch each.
 
-`ReadBack(client, row, secrets, since)` answers for a row whose answer was lost: `FOUND`, `ABSENT`, `LOCKED`, or
-`UNCLEAR` where a read cannot tell. `Settle(client, row)` answers for a row that was accepted: `VERIFIED`, `FAILED`, or
+`ReadBack(fetch, row, secrets, since)` answers for a row whose answer was lost: `FOUND`, `ABSENT`, `LOCKED`, or
+`UNCLEAR` where a read cannot tell. `Settle(fetch, row)` answers for a row that was accepted: `VERIFIED`, `FAILED`, or
 None while the verdict has not come. They never guess.
 """
 
@@ -9,15 +9,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import Any, Protocol
 
 from paystack_source.bulk.run.states import EventKind
 from paystack_source.customer import LOCKED_NAMES
 from paystack_source.errors import NotFound
 from paystack_source.values import is_blank, json_text, read_time
-
-if TYPE_CHECKING:
-    from paystack_source.api.client import PaystackClient
 
 
 class Row(Protocol):
@@ -33,8 +30,9 @@ class Row(Protocol):
     def new(self) -> Mapping[str, Any]: ...
 
 
-ReadBack = Callable[["PaystackClient", "Row", Mapping[str, Any], datetime | None], EventKind]
-Settle = Callable[["PaystackClient", "Row"], EventKind | None]
+Fetch = Callable[[str], Mapping[str, Any] | None]
+ReadBack = Callable[[Fetch, "Row", Mapping[str, Any], datetime | None], EventKind]
+Settle = Callable[[Fetch, "Row"], EventKind | None]
 
 # Our clock and Paystack's need not agree; a customer older than this before the intent was there already.
 _SKEW = timedelta(minutes=2)
@@ -48,14 +46,14 @@ def same(wanted: object, held: object) -> bool:
 
 
 def fields_hold(
-    client: PaystackClient,
+    fetch: Fetch,
     row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001 - one shape for all
     since: datetime | None,  # noqa: ARG001
 ) -> EventKind:
     """For operations that set a state: applied if every field of the row is as wanted."""
     try:
-        held = client.fetch(row.customer_code or row.key).data
+        held = fetch(row.customer_code or row.key)
     except NotFound:
         return EventKind.ABSENT
     if held is None:
@@ -78,7 +76,7 @@ def kept_names(new: Mapping[str, Any], customer: Mapping[str, Any]) -> list[str]
 
 
 def customer_appeared(
-    client: PaystackClient,
+    fetch: Fetch,
     row: Row,
     secrets: Mapping[str, Any],  # noqa: ARG001
     since: datetime | None,
@@ -88,7 +86,7 @@ def customer_appeared(
     A customer that was there before proves nothing about the lost request.
     """
     try:
-        held = client.fetch(row.key).data
+        held = fetch(row.key)
     except NotFound:
         return EventKind.ABSENT
     if held is None or since is None or born_before(held, since) is not False:
@@ -108,7 +106,7 @@ def born_before(customer: Mapping[str, Any], moment: datetime) -> bool | None:
 
 
 def authorization_gone(
-    client: PaystackClient,
+    fetch: Fetch,
     row: Row,
     secrets: Mapping[str, Any],
     since: datetime | None,  # noqa: ARG001
@@ -119,7 +117,7 @@ def authorization_gone(
     if not name or not code:
         return EventKind.UNCLEAR
     try:
-        held = client.fetch(name).data
+        held = fetch(name)
     except NotFound:
         return EventKind.UNCLEAR
     listed = (held or {}).get("authorizations")
@@ -131,10 +129,10 @@ def authorization_gone(
     return EventKind.FOUND if all(a.get("active") is False for a in mine) else EventKind.ABSENT
 
 
-def identity_verdict(client: PaystackClient, row: Row) -> EventKind | None:
+def identity_verdict(fetch: Fetch, row: Row) -> EventKind | None:
     """For identity checks: what the fetched customer says by now (`identified`, `identifications`)."""
     try:
-        held = client.fetch(row.customer_code or row.key).data or {}
+        held = fetch(row.customer_code or row.key) or {}
     except NotFound:
         return None
     if held.get("identified") is True:

@@ -19,7 +19,7 @@ import shutil
 from datetime import UTC, datetime, timedelta
 from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.plan.plan import RUN_JOURNAL, RUN_PLAN, Plan
 from paystack_source.bulk.run.journal import Journal
@@ -40,6 +40,8 @@ MAX_AGE: Final = timedelta(hours=24)
 """How old a plan may be that is applied."""
 MAX_AGE_RESUMED: Final = timedelta(days=7)
 """How old the plan of a run may be that is resumed."""
+_IN_JOURNAL: Final = ("plan_id", "seal", "operation", "account", "key_mode", "host")
+"""What a journal says of its plan, which is beside it."""
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
 
 
@@ -162,7 +164,7 @@ class Runs:
         """`root` is created, readable by its owner only, with the first run."""
         self.root = Path(root) if root is not None else RESULTS_FOLDER
 
-    def create(self, plan: Plan, meta: dict[str, Any], *, now: datetime, run_id: str | None = None) -> Run:
+    def create(self, plan: Plan, *, now: datetime, run_id: str | None = None) -> Run:
         """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
         run_id = run_id or new_run_id(plan, now)
         private_folder(self.root)
@@ -173,6 +175,7 @@ class Runs:
         part.mkdir(mode=0o700)
         made = Run(part)
         plan.save(made.plan_file)
+        meta = {name: getattr(plan.header, name) for name in _IN_JOURNAL}
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
         part.rename(run.folder)
         return run

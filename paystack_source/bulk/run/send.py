@@ -9,7 +9,7 @@ import re
 import time
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 from paystack_source.bulk.run.readback import born_before, kept_names, same
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
@@ -20,7 +20,6 @@ from paystack_source.errors import (
     ClosedError,
     ConfigError,
     NotFound,
-    OutcomeUnknown,
     PaystackError,
     RateLimited,
     Rejected,
@@ -42,6 +41,21 @@ DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
+
+_Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]
+"""What happened to the row, the customer as Paystack answered, and what stops the run."""
+
+_MEANING: Final = (
+    (AccessError, EventKind.NOT_SENT, None),
+    ((RateLimited, Unavailable, ClosedError), EventKind.NOT_SENT, None),  # the last: stopped before it left
+    (AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED),
+    (
+        (Rejected, ConfigError),
+        EventKind.REJECTED,
+        None,
+    ),  # a config error: our client refused it, nothing left
+)
+"""What an error says about a row that was to be sent, and its code. After any other one nobody knows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,22 +104,14 @@ def _names_kept(row: PlanRow) -> str:
     return f"Paystack kept the names, which are locked since the customer passed an identity check{also}"
 
 
-class _Remembering:
-    """Fetches, and remembers the last customer: one who was read back is recorded like one who was answered."""
-
-    def __init__(self, client: PaystackClient) -> None:
-        self._client = client
-        self.customer: dict[str, Any] | None = None
-
-    def fetch(self, key: str) -> Reply:
-        reply = self._client.fetch(key)
-        self.customer = reply.data
-        return reply
-
-
 def _documented(customer: Mapping[str, Any]) -> dict[str, Any] | None:
     """What the journal may keep of an answer."""
     return {key: customer[key] for key in DOCUMENTED if key in customer} or None
+
+
+def _halting(error: Exception) -> Exception | None:
+    """The error if no other row may follow: a refused key or permission, or a bug."""
+    return error if isinstance(error, AccessError) or not isinstance(error, PaystackError) else None
 
 
 class Sender:
@@ -155,9 +161,7 @@ class Sender:
             job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None
         )
 
-    def _send(  # noqa: PLR0911 - one line per way to end
-        self, job: Job
-    ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
+    def _send(self, job: Job) -> _Outcome:
         row = job.row
         try:
             if self._recheck and not job.doubtful and (names := self._drifted(row)):
@@ -167,26 +171,16 @@ class Sender:
                 return JournalEvent(row.row, EventKind.REJECTED, self._now(), None, DRIFTED, said), None, None
             body = {**row.new, **self._secrets(row)}
             reply = self._operation.call(self._client, row.key, body)
-        except AccessError as error:
-            return self._event(job, EventKind.NOT_SENT, error), None, error
-        except (RateLimited, Unavailable, ClosedError) as error:  # the last: it was stopped before it left
-            return self._event(job, EventKind.NOT_SENT, error), None, None
-        except NotFound as error:
-            if self._operation.absent_means_done and job.doubtful:
-                return self._event(job, EventKind.APPLIED, error, ALREADY_GONE), None, None
-            return self._event(job, EventKind.REJECTED, error), None, None
-        except AlreadyValidated as error:
-            return self._event(job, EventKind.ALREADY, error, ALREADY_VALIDATED), None, None
-        except (
-            Rejected,
-            ConfigError,
-        ) as error:  # a config error: our own client refused the row, nothing left
-            return self._event(job, EventKind.REJECTED, error), None, None
-        except OutcomeUnknown as error:
-            return self._event(job, EventKind.UNKNOWN, error), None, None
-        except Exception as error:  # noqa: BLE001 - a bug: the row may have been sent, and no other row may follow
-            return self._event(job, EventKind.UNKNOWN, error), None, error
+        except Exception as error:  # noqa: BLE001 - also a bug: the row may have been sent
+            return self._failed(job, error), None, _halting(error)
         return self._answered(job, reply)
+
+    def _failed(self, job: Job, error: Exception) -> JournalEvent:
+        if isinstance(error, NotFound) and self._operation.absent_means_done and job.doubtful:
+            return self._event(job, EventKind.APPLIED, error, ALREADY_GONE)
+        meant = ((kind, code) for errors, kind, code in _MEANING if isinstance(error, errors))
+        kind, code = next(meant, (EventKind.UNKNOWN, None))
+        return self._event(job, kind, error, code)
 
     def _drifted(self, row: PlanRow) -> list[str]:
         """The fields that hold neither what the plan saw nor what it wants; none where it saw nothing."""
@@ -201,9 +195,7 @@ class Sender:
             and not same(wanted, held.get(name))
         ]
 
-    def _answered(
-        self, job: Job, reply: Reply
-    ) -> tuple[JournalEvent, dict[str, Any] | None, Exception | None]:
+    def _answered(self, job: Job, reply: Reply) -> _Outcome:
         data, new = reply.data or {}, job.row.new
         kind, code, said = EventKind.APPLIED, None, reply.message
         kept = kept_names(new, data) if self._operation.compared else []
@@ -221,20 +213,22 @@ class Sender:
         event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
         return event, _documented(data), None
 
-    def _read_back(self, job: Job) -> tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]:
+    def _read_back(self, job: Job) -> _Outcome:
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
         read_back = self._operation.read_back
         if read_back is None:
             return self._event(job, EventKind.UNCLEAR), None, None
-        reader = _Remembering(self._reader)
+        held: dict[str, Any] | None = None
+
+        def fetch(key: str) -> dict[str, Any] | None:
+            nonlocal held  # who was read back is recorded like who was answered
+            held = self._reader.fetch(key).data
+            return held
+
         try:
-            seen = read_back(reader, job.row, self._secrets(job.row), since)  # type: ignore[arg-type]  # it only fetches
-        except AccessError as error:
-            return None, None, error
-        except PaystackError:
-            return None, None, None
-        except Exception as error:  # noqa: BLE001 - a bug; nothing is claimed about the row
-            return None, None, error
+            seen = read_back(fetch, job.row, self._secrets(job.row), since)
+        except Exception as error:  # noqa: BLE001 - nothing is claimed about the row
+            return None, None, _halting(error)
         code, said = (NAMES_LOCKED, _names_kept(job.row)) if seen is EventKind.LOCKED else (None, None)
-        found = reader.customer if seen in (EventKind.FOUND, EventKind.LOCKED) else None
+        found = held if seen in (EventKind.FOUND, EventKind.LOCKED) else None
         return JournalEvent(job.row.row, seen, self._now(), None, code, said), _documented(found or {}), None
