@@ -36,8 +36,10 @@ from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, reach
 from paystack_source.commands import where_chosen
+from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
+from paystack_source.failures import explain
 from paystack_source.progress import Progress, fitting_view
-from paystack_source.settings import dataset_of
+from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
 
@@ -346,7 +348,10 @@ def apply_frame(
     """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
-    table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
+    try:
+        table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
+    except FileNotFoundError:
+        raise ConfigError(f"There is no file {source}.", "Give a CSV, Parquet or Excel file.") from None
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if dry_run:
             folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
@@ -396,6 +401,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
     """The service of one call, with the caller's client or one of its own."""
     account = settings.get("account_name")
     with contextlib.ExitStack() as stack:
+        stack.push(_in_our_words)
         client = settings.get("client")
         if client is None:
             client = stack.enter_context(
@@ -408,7 +414,8 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
                 )
             )
         given = settings.get("copy")
-        place = WriteBack(settings.get("destination", "duckdb"), settings.get("dataset", dataset_of(account)))
+        dataset = check_dataset(settings.get("dataset", dataset_of(account)))
+        place = WriteBack(settings.get("destination", "duckdb"), dataset)
         yield BulkService(
             client,
             Runs(settings.get("results_folder", results_folder(account))),
@@ -418,6 +425,14 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
             copy=None if given is None or given is False else arrow_copy(given),
             rules=stop_rules(settings.get("canary", 0), settings.get("canary_share", 0.0)),
         )
+
+
+def _in_our_words(_kind: object, error: BaseException | None, _trace: object) -> None:
+    """Raises `ConfigError` for a setting that dlt or a driver refused, such as a destination that dlt does not know."""
+    if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
+        failure = explain(error)
+        if failure.exit_code == ExitCode.USAGE:
+            raise ConfigError(failure.message, failure.advice) from None
 
 
 def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it

@@ -73,6 +73,16 @@ def dataset_of(account: str | None) -> str:
     return f"{DATASET}_{account}" if account else DATASET
 
 
+def check_dataset(name: str) -> str:
+    """The name, if it is one that dlt takes as it is; any other one it would change without a word."""
+    if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", name):
+        raise ConfigError(
+            f"{name!r}: small letters, digits and single underscores make a name",
+            advice="Give the dataset another name.",
+        )
+    return name
+
+
 def section_of(account: str | None) -> str:
     """The section with the settings of an account. Raises :class:`ConfigError` for what can be no account's name."""
     if account is None:

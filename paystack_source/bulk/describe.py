@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import LEFT_OUT
+from paystack_source.bulk.plan.plan import BLANK_ROW, LEFT_OUT
 from paystack_source.bulk.plan.tally import field_changes, tally_of
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
 from paystack_source.bulk.run.send import NAMES_LOCKED
@@ -40,18 +40,20 @@ Facts = list[tuple[str, object]]
 
 def plan_facts(plan: Plan) -> Facts:
     """What a plan is about, as label and value."""
-    header = plan.header
+    header, tally = plan.header, tally_of(plan)
     counts = header.counts
     facts: Facts = [
         ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}{_share(header)}"),
-        (_SKIPPED["create"], f"{counts.noop:,} (left as they are)")
+        (_SKIPPED["create"], f"{counts.noop - tally.blank:,} (left as they are)")
         if header.operation == "create"
-        else ("already as wanted", f"{counts.noop:,} (not sent)"),
+        else ("already as wanted", f"{counts.noop - tally.blank:,} (not sent)"),
     ]
-    facts += transition_facts(tally_of(plan))
+    facts += transition_facts(tally)
+    if tally.blank:
+        facts.append(("blank rows", f"{tally.blank:,} (not sent)"))
     if counts.duplicates:
         facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
     if counts.left_out:
@@ -222,7 +224,7 @@ _LABELS: Final = {
 }
 
 # Of these, a row that is skipped is not as it was wanted: nobody compared it.
-_SKIPPED: Final = {"create": "customers already, or blank", "validate": "validated already, or blank"}
+_SKIPPED: Final = {"create": "customers already", "validate": "validated already"}
 
 # While another process works on the run, a row without an outcome is no failure.
 _UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
@@ -255,6 +257,8 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
         ("rows", f"{header.counts.rows:,}"),
     ]
     facts += [(names[o], _counted(finished, o)) for o in Outcome if _number(finished, o)]
+    if finished.blank:
+        facts.append(("blank rows", f"{finished.blank:,}"))
     if header.counts.left_out:
         facts.append(_left_out(header))
     if finished.stopped:
@@ -273,9 +277,9 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
 
 
 def _number(finished: RunReport, outcome: Outcome) -> int:
-    """How many rows ended so; the rows that the plan left out are counted by themselves."""
-    left_out = finished.plan.header.counts.left_out if outcome is Outcome.SKIPPED_NOOP else 0
-    return finished.counts[outcome] - left_out
+    """How many rows ended so; blank ones, and those that the plan left out, are counted by themselves."""
+    others = finished.plan.header.counts.left_out + finished.blank if outcome is Outcome.SKIPPED_NOOP else 0
+    return finished.counts[outcome] - others
 
 
 def _counted(finished: RunReport, outcome: Outcome) -> str:
@@ -317,8 +321,8 @@ def run_lines(finished: RunReport, undone: str | None) -> list[str]:
     header, names = finished.plan.header, labels(finished)
     by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
     parts = [f"{_number(finished, o):,} {names[o]}" for o in Outcome if _number(finished, o)]
-    left_out = header.counts.left_out
-    counts = ", ".join([*parts, *([f"{left_out:,} left out"] if left_out else [])])
+    others = ((finished.blank, "blank"), (header.counts.left_out, "left out"))
+    counts = ", ".join([*parts, *(f"{number:,} {what}" for number, what in others if number)])
     about = (
         f"{finished.started:%Y-%m-%d %H:%M} UTC, {mode(header)} account {header.account or UNKNOWN}, "
         f"{run_what(finished)}: {counts or 'no rows'}"
@@ -336,6 +340,7 @@ def undone_by(runs: list[RunReport]) -> dict[str, str]:
     return undone
 
 
+_OTHERS: Final = {LEFT_OUT: "left out", BLANK_ROW: "blank"}
 REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 
@@ -345,7 +350,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
     lines: list[tuple[object, ...]] = [
         (
             f"{group.rows:,}",
-            "left out" if group.message == LEFT_OUT else names[group.outcome],
+            _OTHERS.get(group.message, names[group.outcome]),
             group.code,
             "" if finished.running and group.outcome in _UNFINISHED else group.message,
             group.example_line,

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, TypeAlias
 
 import click
+from click.core import ParameterSource
 
 from paystack_source.cli.location import location, paystack
 from paystack_source.cli.once import once
@@ -84,6 +85,9 @@ SUMMED = (
 @options
 def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
     """Copy Paystack's customers, and prove that none is missing."""
+    given = click.get_current_context().get_parameter_source("details_budget")
+    if given is not ParameterSource.DEFAULT and not chosen["details"]:
+        raise UsageError("--details-budget is for --details.", "Add --details, or leave it out.")
     if chosen["account_name"] == ALL:
         return copy_all(terminal, chosen)
     code, summary = copy(terminal, chosen)
@@ -118,6 +122,8 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             progress.quota(client.quota_use("list"))
 
         def fetched(done: int, total: int) -> None:
+            if not total:  # nothing is due
+                return
             if not done:
                 progress.begin("Fetching details", total=total)
             progress.update(done=done)
@@ -247,7 +253,9 @@ def summary(
     if report.details is not None:
         waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
         failed = f"; {report.details.failed:,} could not be fetched" if report.details.failed else ""
-        rows.insert(-3, ("details", f"{report.details.fetched:,} customers fetched{failed}{waiting}"))
+        fetched = f"{report.details.fetched:,} customers fetched{failed}{waiting}"
+        due = report.details.fetched or report.details.failed
+        rows.insert(-3, ("details", fetched if due else "nothing was due"))
     if view:
         rows.append(("all accounts", view))
     if report.rows_missing:

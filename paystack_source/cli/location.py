@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import re
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from paystack_source.cli.once import once
 from paystack_source.cli.terminal import current_terminal
-from paystack_source.errors import UsageError
-from paystack_source.settings import ALL, DATASET, SANDBOX, dataset_of, section_of
+from paystack_source.errors import ConfigError, UsageError
+from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
 from paystack_source.warehouse.locations import DUCKDB, of_sandbox
 
 if TYPE_CHECKING:
@@ -101,9 +100,10 @@ def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: st
 def _checked_dataset(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
-    if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", value):
-        raise click.BadParameter(f"{value!r}: small letters, digits and single underscores make a name")
-    return _not_of_sandbox(context, option, value)
+    try:
+        return _not_of_sandbox(context, option, check_dataset(value))
+    except ConfigError as error:
+        raise click.BadParameter(error.message) from None
 
 
 def _checked_account(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:

@@ -68,7 +68,9 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     with opened(path, chosen) as connection:
         try:
             if sql:
-                if not connection.extract_statements(sql):
+                if (found := len(connection.extract_statements(sql))) > 1:
+                    raise UsageError(f"That is {found} statements; a question is one.", "Ask one by one.")
+                if not found:
                     raise UsageError("DuckDB cannot answer that: it holds no statement.")
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)

@@ -489,11 +489,10 @@ def test_a_customer_that_disappeared_is_noted(tmp_path):
 
 
 def test_a_create_does_not_say_that_known_customers_are_as_wanted(tmp_path):
-    made = plan(
-        tmp_path, "create", frame({"email": "person1@shop.ng", "first_name": "Other"}), copy=copy_of(*COPY)
-    )
-    facts = dict(plan_facts(made))
-    assert facts["customers already, or blank"] == "1 (left as they are)"
+    people = frame({"email": "person1@shop.ng", "first_name": "Other"}, {"email": None, "first_name": None})
+    facts = dict(plan_facts(plan(tmp_path, "create", people, copy=copy_of(*COPY))))
+    assert facts["customers already"] == "1 (left as they are)"
+    assert facts["blank rows"] == "1 (not sent)"
     assert "already as wanted" not in facts
 
 

@@ -691,12 +691,13 @@ def test_a_header_without_rows_is_named(desk, command):
 
 
 def test_who_was_a_customer_already_is_not_called_as_wanted(desk):
-    path = desk.csv("people.csv", [{"email": desk.customers(1)[0]["email"]}, {"email": "new@example.com"}])
-    said = desk.bulk("run", "create", path, "--yes", "--refresh", "live")
-    assert (said.json["skipped_noop"], said.json["applied"]) == (1, 1)
+    people = [{"email": desk.customers(1)[0]["email"]}, {"email": "new@example.com"}, {"email": " "}]
+    said = desk.bulk("run", "create", desk.csv("people.csv", people), "--yes", "--refresh", "live")
+    assert (said.json["skipped_noop"], said.json["applied"]) == (2, 1)
     assert "as wanted" not in said.err
-    assert re.search(r"customers already, or blank +1$", said.err, re.MULTILINE)
-    assert "1 applied, 1 customers already, or blank" in " ".join(desk.bulk("status").err.split())
+    assert re.search(r"customers already +1$", said.err, re.MULTILINE)
+    assert re.search(r"blank rows +1$", said.err, re.MULTILINE)
+    assert "1 applied, 1 customers already, 1 blank" in " ".join(desk.bulk("status").err.split())
 
 
 def test_a_plan_made_without_a_key_is_bound_to_the_first_account_that_it_is_applied_to(

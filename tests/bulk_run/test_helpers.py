@@ -320,6 +320,26 @@ def test_the_other_operations(desk, settings, frame):
     assert code not in desk.api.authorizations(owner)
 
 
+@pytest.mark.parametrize(
+    ("given", "words"),
+    [
+        ({"destination": "nope"}, "no destination of that name"),
+        ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
+    ],
+    ids=["destination", "dataset"],
+)
+def test_a_place_that_cannot_be_is_refused_with_advice(desk, frame, given, words):
+    with pytest.raises(ConfigError, match=words) as refused:
+        bulk_set_risk_action(frame, "deny", progress=False, **given)
+    assert refused.value.advice
+    assert desk.api.write_log() == []
+
+
+def test_a_path_that_is_not_there_is_named(desk, settings):
+    with pytest.raises(ConfigError, match=r"There is no file nobody.csv. Give a CSV"):
+        bulk_set_risk_action("nobody.csv", "deny", **settings)
+
+
 def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
     with pytest.raises(ConfigError, match="no risk action"):
         bulk_set_risk_action(frame, "maybe", **settings)

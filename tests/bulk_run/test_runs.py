@@ -40,6 +40,12 @@ def test_a_run_is_found_by_its_id_its_beginning_its_folder_and_as_the_latest(run
             runs.open(name)
 
 
+def test_the_latest_of_two_runs_of_one_second_is_the_one_that_began_later(runs, plan):
+    for milliseconds in range(50):
+        newest = runs.create(plan, now=NOW + timedelta(milliseconds=milliseconds))
+        assert runs.open("latest").run_id == newest.run_id
+
+
 def test_the_plan_is_copied_into_the_run(runs, plan):
     with runs.lock(plan):
         run = runs.create(plan, now=NOW)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -96,6 +97,16 @@ def test_who_is_read_twice_in_a_run_makes_no_more_than_all_of_it(command, paysta
     assert f"{summary['rows_loaded']} of {summary['rows_loaded']} customers (100 %)" in talk
 
 
+def test_details_of_which_none_are_due_are_called_so(command, paystack, capsys):
+    paystack(customers=3)
+    assert run(command, ["--details", "--details-budget", "3"]) == ExitCode.OK
+    assert "3 customers fetched" in capsys.readouterr().out
+    assert run(command, ["--details"]) == ExitCode.OK
+    shown = capsys.readouterr()
+    assert re.search(r"details +nothing was due$", shown.out, re.MULTILINE)
+    assert "0 of 0" not in shown.err
+
+
 def test_whose_customers_they_are_may_be_unknown(command, paystack, capsys):
     paystack(customers=0)
     assert run(command, ["--json"]) == ExitCode.OK
@@ -183,6 +194,7 @@ def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch,
         (["--refresh-budget", "-1"], "sk_test_sandbox", ExitCode.USAGE, "refresh-budget"),
         (["--no-such-option"], "sk_test_sandbox", ExitCode.USAGE, "no-such-option"),
         (["--destination", "nowhere"], "sk_test_sandbox", ExitCode.USAGE, "destination"),
+        (["--details-budget", "5"], "sk_test_sandbox", ExitCode.USAGE, "Add --details, or leave it out."),
         (["--dataset", ""], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
         (["--dataset", "My Data"], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
     ],

@@ -121,6 +121,14 @@ def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert "DuckDB cannot answer that" in capsys.readouterr().err
 
 
+def test_a_question_is_one_statement(command, copy, capsys):
+    assert run(command, ["select 1; select 2"]) == ExitCode.USAGE
+    said = capsys.readouterr()
+    assert "That is 2 statements; a question is one." in said.err
+    assert said.out == ""
+    assert run(command, ["select 1; -- the answer"]) == ExitCode.OK
+
+
 def test_it_reads_nothing_but_the_copy(command, copy, capsys):
     for sql in (f"from read_text('{SCRIPT}')", "copy customers to 'out.csv'", "attach 'other.duckdb'"):
         assert run(command, [sql]) == ExitCode.USAGE

@@ -19,7 +19,7 @@ import msgspec
 import pyarrow as pa
 
 from paystack_source.bulk.operations import SUSPICIOUS
-from paystack_source.bulk.plan.plan import LEFT_OUT
+from paystack_source.bulk.plan.plan import BLANK_ROW, LEFT_OUT
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import counted, is_blank, json_text
 
@@ -168,7 +168,7 @@ SELECT row, line, {_key(m)} AS key, who AS customer_code, coalesce(email, held_e
   {_json_object(hints) if hints else "NULL"} AS secrets,
   CASE WHEN blank THEN 'noop' WHEN first IS NOT NULL THEN 'duplicate' WHEN done THEN 'noop' ELSE 'send' END AS verdict,
   first AS same_as, coalesce(is_live AND copied AND has_drifted, false) AS drifted,
-  CASE WHEN left_out THEN '{LEFT_OUT}' WHEN blank THEN 'blank row'
+  CASE WHEN left_out THEN '{LEFT_OUT}' WHEN blank THEN '{BLANK_ROW}'
     WHEN first IS NOT NULL THEN 'same as {m.counted_in} ' || first_line
     {_notes(m)} ELSE '' END AS note
 FROM judged

@@ -15,7 +15,7 @@ import msgspec
 import pyarrow.compute as pc
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import Confirmation
+from paystack_source.bulk.plan.plan import BLANK_ROW, Confirmation
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import is_blank
 
@@ -73,13 +73,17 @@ def transition(operation: BulkOperation, change: FieldChange) -> Transition:
 
 @dataclass(slots=True)
 class Tally:
-    """Rows to send, how many of them cannot be undone, what they change, and what each threshold counts."""
+    """Rows to send, how many of them cannot be undone, what they change, and what each threshold counts.
+
+    `blank` rows are not among them.
+    """
 
     operation: BulkOperation
     rows: int = 0
     unknown_old: int = 0
     transitions: Counter[Transition] = field(default_factory=Counter)
     guarded: list[int] = field(default_factory=list)
+    blank: int = 0
 
     @classmethod
     def of(cls, operation: str, rows: Iterable[PlanRow] = ()) -> Tally:
@@ -92,6 +96,7 @@ class Tally:
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Rows of a plan, of which those to send are counted. What many of them do alike is looked at once."""
+        self.blank += pc.sum(pc.equal(batch["note"], BLANK_ROW)).as_py() or 0
         sent = batch.filter(pc.equal(batch["verdict"], "send"))
         decode = msgspec.json.decode
         for (old, new), rows in Counter(

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.plan import BLANK_ROW
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import utc
 from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
@@ -153,6 +154,11 @@ class RunReport:
     def reasons(self) -> list[Reason]:
         """Failures first, then by number of rows."""
         return sorted(self._reasons.values(), key=lambda group: (group.outcome not in FAILED, -group.rows))
+
+    @property
+    def blank(self) -> int:
+        """How many of the rows that were skipped are blank."""
+        return sum(group.rows for group in self._reasons.values() if group.message == BLANK_ROW)
 
     @property
     def complete(self) -> bool:

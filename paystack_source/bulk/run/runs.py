@@ -213,8 +213,10 @@ class Runs:
         if not self.root.is_dir():
             return
         check_private(self.root)
-        folders = [entry for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
-        yield from (Run(entry) for entry in sorted(folders, key=lambda entry: entry.name, reverse=True))
+        found = [Run(entry) for entry in self.root.iterdir() if _RUN_ID.match(entry.name)]
+        yield from sorted(
+            found, key=lambda run: (run.run_id[:15], run.run_id.rpartition("-")[2]), reverse=True
+        )
 
     def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
         """These, and those in other results folders that the user's register knows, on the customers of `scope`."""
@@ -245,8 +247,8 @@ class Runs:
 
 
 def new_run_id(plan: Plan, now: datetime) -> str:
-    """A name for a run of `plan` that begins now."""
-    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{secrets.token_hex(4)}"
+    """A name for a run of `plan` that begins now: its last part begins with the microseconds, for the order of runs."""
+    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{now.microsecond:05x}{secrets.token_hex(2)}"
 
 
 def owner(plan_file: Path) -> Run | None:
