@@ -366,13 +366,7 @@ def apply_frame(
 
 
 def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:
-    return BulkResult(
-        run_id=report.run.run_id,
-        summary=report.as_json(),
-        _report=report,
-        _table=table,
-        _settings=settings,
-    )
+    return BulkResult(report.run.run_id, report.as_json(), report, table, settings)
 
 
 class FrameConsole(UnattendedConsole):

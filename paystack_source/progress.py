@@ -40,14 +40,13 @@ class ProgressState:
     done: int = 0
     total: int | None = None
     elapsed: float = 0.0
-    began_at: int = 0
     quota: tuple[int, int] | None = None
     note: str = ""
 
     @property
     def rate(self) -> float:
-        """Units a second in this run; what an earlier run did does not count."""
-        return (self.done - self.began_at) / self.elapsed if self.elapsed > 0 else 0.0
+        """Units a second."""
+        return self.done / self.elapsed if self.elapsed > 0 else 0.0
 
     @property
     def remaining(self) -> float | None:
@@ -124,7 +123,7 @@ class Progress:
             self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
             if self._view:
                 # If it failed before anything was done, the error message alone is shown.
-                self._view.stop(None if failed and self._now.done == self._now.began_at else self._now)
+                self._view.stop(None if failed and not self._now.done else self._now)
 
     @property
     def now(self) -> ProgressState:
@@ -135,22 +134,11 @@ class Progress:
         """`count` more units are done."""
         self._change(lambda now: replace(now, done=now.done + count))
 
-    def update(
-        self,
-        *,
-        done: int | None = None,
-        total: int | None = None,
-        description: str | None = None,
-        began_at: int | None = None,
-    ) -> None:
-        """Sets what is given. `began_at`: units that an earlier run had done; the rate leaves them out."""
+    def update(self, *, done: int | None = None, total: int | None = None) -> None:
+        """Sets what is given."""
         self._change(
             lambda now: replace(
-                now,
-                done=now.done if done is None else done,
-                total=now.total if total is None else total,
-                description=now.description if description is None else description,
-                began_at=now.began_at if began_at is None else began_at,
+                now, done=now.done if done is None else done, total=now.total if total is None else total
             )
         )
 

@@ -20,27 +20,14 @@ from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
 from paystack_source.cli.location import location
-from paystack_source.cli.once import once
+from paystack_source.cli.once import once, together
 from paystack_source.cli.terminal import examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.values import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from paystack_source.cli.terminal import Terminal
-
-
-def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Several options as one decorator."""
-
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
-        for decorator in reversed(decorators):
-            command = decorator(command)
-        return command
-
-    return decorate
 
 
 yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")

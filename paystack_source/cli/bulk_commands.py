@@ -104,12 +104,8 @@ class TerminalConsole:
             if self._chosen["yes"]:
                 self._terminal.say(question.text)
             agreed = self._terminal.confirm(question.text, yes=self._chosen["yes"])
-        _require(agreed)
-
-
-def _require(agreed: bool) -> None:
-    if not agreed:
-        raise UsageError("Not confirmed; nothing was sent.")
+        if not agreed:
+            raise UsageError("Not confirmed; nothing was sent.")
 
 
 @dataclass
@@ -123,8 +119,7 @@ class BulkCommand:
     @property
     def options(self) -> PlanOptions:
         """The planner's options among the command's."""
-        names = set(PlanOptions.__struct_fields__) & set(self.chosen)
-        given = {name: self.chosen[name] for name in names}
+        given = {name: self.chosen[name] for name in PlanOptions.__struct_fields__ if name in self.chosen}
         return PlanOptions(switches=where_chosen(self.chosen), **given)
 
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:

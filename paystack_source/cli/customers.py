@@ -108,17 +108,14 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
     ):
         if sandbox is not None:
             chosen["from"] = sandbox.describe()
-        reading = {"rows": 0, "total": 0}
 
         def count(total: int) -> None:
-            reading["total"] = max(total, reading["rows"])
-            progress.update(total=reading["total"])
+            progress.update(total=max(total, progress.now.done))
 
         def read(rows: int) -> None:
             progress.advance(rows)
-            reading["rows"] += rows
-            if reading["rows"] > reading["total"] > 0:  # who was just read may be read again for a refresh
-                count(reading["rows"])
+            if progress.now.total:  # who was just read may be read again for a refresh
+                count(progress.now.total)
             progress.quota(client.quota_use("list"))
 
         def fetched(done: int, total: int) -> None:

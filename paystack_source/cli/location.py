@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.cli.once import once
+from paystack_source.cli.once import once, together
 from paystack_source.cli.terminal import current_terminal
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
@@ -34,9 +34,9 @@ def location(
     account.
     """
 
-    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+    def located(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def located(
+        def call(
             *args: object,
             sandbox: bool,
             account_name: str | None,
@@ -52,31 +52,30 @@ def location(
             kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
             return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
 
-        decorated = once(
-            "--dataset",
-            metavar="NAME",
-            check=_checked_dataset,
-            help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
-        )(located)
-        if destination:
-            decorated = once(
-                "--destination",
-                default=DUCKDB[0],
-                show_default=True,
-                check=_not_of_sandbox,
-                help=destination,
-            )(decorated)
-        more = f", or {ALL}" if all_accounts else ""
-        decorated = once(
+        return call
+
+    where_to = once(
+        "--destination", default=DUCKDB[0], show_default=True, check=_not_of_sandbox, help=destination
+    )
+    more = f", or {ALL}" if all_accounts else ""
+    return together(
+        click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP),
+        once(
             "--account",
             "account_name",
             metavar="NAME",
             check=_checked_account,
             help=f"The account with the key in [sources.paystack.accounts.NAME]{more}.",
-        )(decorated)
-        return click.option("--sandbox", is_flag=True, help=_SANDBOX_HELP)(decorated)
-
-    return decorate
+        ),
+        *([where_to] if destination else []),
+        once(
+            "--dataset",
+            metavar="NAME",
+            check=_checked_dataset,
+            help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
+        ),
+        located,
+    )
 
 
 def _require_all(dataset: str | None, *, possible: bool) -> None:

@@ -1,4 +1,7 @@
-"""Options that may be given once: of two values click would take the last one, without a word."""
+"""How options are declared: those that may be given once, and several as one.
+
+Of two values click would take the last one, without a word.
+"""
 
 from __future__ import annotations
 
@@ -26,3 +29,14 @@ def once(
     if "default" in more:
         more["default"] = [more["default"]]
     return click.option(*names, multiple=True, callback=checked, **more)
+
+
+def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options as one decorator."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate

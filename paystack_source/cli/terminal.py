@@ -29,6 +29,7 @@ import signal
 import sys
 import threading
 import time
+from dataclasses import dataclass, field
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -61,6 +62,7 @@ def clean(text: object) -> str:
     return "\n".join(visible(line) for line in str(text).split("\n"))
 
 
+@dataclass
 class Terminal:
     """Where a command talks. `json_output` moves all but the last line to stderr; `quiet` drops the talk.
 
@@ -68,24 +70,16 @@ class Terminal:
     The streams are looked up at each use, so a notebook or a test that redirects them is obeyed.
     """
 
-    def __init__(
-        self,
-        *,
-        json_output: bool = False,
-        json_log: bool = False,
-        quiet: bool = False,
-        context: RunContext | None = None,
-    ) -> None:
-        self.json_output = json_output
-        self.json_log = json_log
-        self.quiet = quiet
-        self.traceback = False
-        self.context = context or RunContext()
-        self.stdin_is_data = False
-        """Whether standard input is what the command reads, and so cannot answer a question."""
-        self.lost: OSError | None = None
-        """Why some of the output is lost: the disk under it is full."""
-        self._progress: Progress | None = None
+    json_output: bool = False
+    json_log: bool = False
+    quiet: bool = False
+    traceback: bool = False
+    context: RunContext = field(default_factory=RunContext)
+    stdin_is_data: bool = False
+    """Whether standard input is what the command reads, and so cannot answer a question."""
+    lost: OSError | None = None
+    """Why some of the output is lost: the disk under it is full."""
+    _progress: Progress | None = None
 
     def say(self, text: object) -> None:
         """One line of talk."""
@@ -329,9 +323,9 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     terminal = Terminal(
         json_output="--json" in args,
         json_log=value_of(args, "--log-format") == "json",
+        traceback="--traceback" in args or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"},
         context=RunContext.of_words(args),
     )
-    terminal.traceback = "--traceback" in args or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"}
     _quiet_libraries()
     try:
         with _signals_interrupt(), warnings_to(terminal.warn):

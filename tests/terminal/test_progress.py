@@ -45,12 +45,6 @@ def test_without_a_total_it_counts():
     )
 
 
-def test_what_an_earlier_run_did_does_not_flatter_the_rate():
-    resumed = ProgressState("Applying", "rows", done=900, began_at=800, total=1000, elapsed=10.0)
-    assert resumed.rate == 10
-    assert resumed.remaining == 10
-
-
 @given(
     st.builds(
         ProgressState,
@@ -59,7 +53,6 @@ def test_what_an_earlier_run_did_does_not_flatter_the_rate():
         done=st.integers(0, 10**9),
         total=st.none() | st.integers(0, 10**9),
         elapsed=st.floats(0, 1e7),
-        began_at=st.integers(0, 10**9),
     )
 )
 def test_any_state_can_be_shown(now):

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import contextlib
 import json
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import InputTable, open_table
@@ -28,9 +28,8 @@ from paystack_source.private_files import private_file
 from paystack_source.values import as_text, is_blank, masked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from pathlib import Path
-    from typing import BinaryIO
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal
@@ -50,11 +49,12 @@ def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
 def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None = None) -> RunReport:
     """Write the result files and the summary of a run as it stands."""
     edited = run.keep_edited_results()
-    with ResultFiles(run, plan) as files:
-        finished = report(run, plan, journal, files.add, ended=ended)
+    columns, cells, missing = _input_of(run, plan)
+    with _result_files(run, plan.header.operation, columns, cells) as add:
+        finished = report(run, plan, journal, add, ended=ended)
     finished.warnings.extend(edited)
-    if files.missing:
-        finished.warnings.append(f"The result files have no input columns. {files.missing}.")
+    if missing:
+        finished.warnings.append(f"The result files have no input columns. {missing}.")
     with private_file(run.summary_file) as file:  # the object that --json prints
         text = json.dumps(finished.as_json(), ensure_ascii=False, indent=2, default=str)
         file.write(text.encode() + b"\n")
@@ -63,51 +63,37 @@ def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None
     return finished
 
 
-class ResultFiles:
-    """Takes the rows of a run in order and writes all its result files, which appear when all rows were taken."""
+@contextlib.contextmanager
+def _result_files(
+    run: Run, operation: str, columns: Sequence[str], cells: _Cells
+) -> Iterator[Callable[[RowResult], None]]:
+    """What takes the rows of a run in order, for its result files. They appear when all rows were taken."""
+    again, columns = may_be_fed_back(operation), [*columns, *OUTCOME_COLUMNS]
+    parts = {
+        **dict.fromkeys(again, run.failed_file),
+        **dict.fromkeys(FAILED - again, run.unknown_file),
+        Outcome.UNSENT: run.unsent_file,
+    }
+    with private_file(run.results_file) as file:
+        with contextlib.ExitStack() as stack:
+            written = {run.results_file: stack.enter_context(csv_writer(file, columns))}
 
-    def __init__(self, run: Run, plan: Plan) -> None:
-        self._run = run
-        names, self._cells, self.missing = _input_of(run, plan)
-        """`missing` says why the input's own columns are missing, if they are."""
-        self._columns = [*names, *OUTCOME_COLUMNS]
-        again = may_be_fed_back(plan.header.operation)
-        self._parts = {
-            **dict.fromkeys(again, run.failed_file),
-            **dict.fromkeys(FAILED - again, run.unknown_file),
-            Outcome.UNSENT: run.unsent_file,
-        }
-        self._stack = contextlib.ExitStack()
-        self._written: dict[Path, Callable[[Sequence[str]], object]] = {}
+            def add(result: RowResult) -> None:
+                line = [*cells(result), *outcome_cells(result)]
+                written[run.results_file](line)
+                path = parts.get(result.outcome)
+                if path is not None:
+                    if path not in written:
+                        part = stack.enter_context(private_file(path))
+                        written[path] = stack.enter_context(csv_writer(part, columns))
+                    written[path](line)
 
-    def __enter__(self) -> Self:
-        self._open(self._run.results_file, self._note_hash)
-        return self
-
-    def add(self, result: RowResult) -> None:
-        line = [*self._cells(result), *outcome_cells(result)]
-        self._written[self._run.results_file](line)
-        path = self._parts.get(result.outcome)
-        if path is not None:
-            if path not in self._written:
-                self._open(path)
-            self._written[path](line)
-
-    def __exit__(self, kind: type[BaseException] | None, *error: object) -> None:
-        self._stack.__exit__(kind, *error)  # type: ignore[arg-type]
-        for path in set(self._parts.values()) - self._written.keys() if kind is None else ():
-            path.unlink(missing_ok=True)
-
-    def _open(self, path: Path, when_written: Callable[[BinaryIO], None] | None = None) -> None:
-        file = self._stack.enter_context(private_file(path))
-        if when_written is not None:
-            self._stack.push(lambda kind, *_: when_written(file) if kind is None else None)
-        self._written[path] = self._stack.enter_context(csv_writer(file, self._columns))
-
-    def _note_hash(self, file: BinaryIO) -> None:
-        digest = FileSnapshot(file, self._run.results_file).sha256
-        with private_file(_hash_file(self._run)) as note:
+            yield add
+        digest = FileSnapshot(file, run.results_file).sha256
+        with private_file(_hash_file(run)) as note:
             note.write(_hash_line(digest))
+    for path in set(parts.values()) - written.keys():
+        path.unlink(missing_ok=True)
 
 
 def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:

@@ -166,11 +166,6 @@ class RunReport:
         return not any(self.counts[o] for o in (*FAILED, Outcome.UNSENT))
 
     @property
-    def left(self) -> int:
-        """How many rows are unsent or in doubt, so that a resume has something to do."""
-        return self.counts[Outcome.UNSENT] + self.counts[Outcome.UNKNOWN]
-
-    @property
     def requests(self) -> int:
         return sum(session.requests for session in self.sessions)
 
