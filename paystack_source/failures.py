@@ -213,10 +213,6 @@ def _unreachable(error: BaseException) -> str | None:
     return "" if store or _is(error, "DestinationConnectionError", denied) else None
 
 
-def _no_memory(error: BaseException) -> str | None:
-    return "" if isinstance(error, MemoryError) or _is(error, "OutOfMemoryException") else None
-
-
 def _sandbox_state(error: BaseException) -> str | None:
     return str(error) if _is(error, "StateUnusableError") else None
 
@@ -297,7 +293,7 @@ FOREIGN: Final = (
         "Check that it runs and its credentials are right; --traceback shows its own words.",
     ),
     Foreign(
-        "OutOfMemory", ExitCode.UNEXPECTED, _no_memory, "Out of memory.",
+        "OutOfMemory", ExitCode.UNEXPECTED, _named("MemoryError", "OutOfMemoryException"), "Out of memory.",
         "Close other programs and run again: finished parts are kept.",
     ),
     Foreign(

@@ -97,15 +97,11 @@ def sent_lately(  # noqa: PLR0913 - which runs, since when, and who hears of tho
 
 
 def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goes_on: bool) -> list[int]:
-    counts = [0] * len(operation.guards)
     with run.journal() as journal:
         if journal.meta.get("operation") != operation.name or not is_on(journal, scope):
-            return counts
+            return [0] * len(operation.guards)
         sent = {row for row, state in journal.states() if state.phase in _SENT and (state.at or 0) >= since}
         if goes_on:
             sent -= {row.row for row in rows_to_go(run.plan(), journal)}
-    for row in run.plan().rows() if sent else ():
-        if row.row in sent:
-            for place, guard in enumerate(operation.guards):
-                counts[place] += guard.counts(row.new)
-    return counts
+    rows = run.plan().rows() if sent else ()
+    return Tally.of(operation.name, (row for row in rows if row.row in sent)).guarded

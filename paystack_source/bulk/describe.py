@@ -11,7 +11,7 @@ import msgspec
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import BLANK_ROW, LEFT_OUT
 from paystack_source.bulk.plan.tally import field_changes, tally_of
-from paystack_source.bulk.run.runs import MAX_AGE_RESUMED
+from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
 from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
@@ -379,7 +379,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
         if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
     )
     if correctable and header.undo_of:  # it puts back what is not put back yet
-        commands.append(again("undo", run.beside(header.undo_of).name, plan, chosen))
+        commands.append(again("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
     elif correctable:
         masked = " and ".join(plan.secret_columns)
         note = f"once corrected, with {masked} typed anew" if masked else "once corrected"

@@ -327,7 +327,7 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
     terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
 
 
-def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> int:
+def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> None:
     """All runs, newest first."""
     found = []
     for one in kept:
@@ -350,7 +350,6 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         terminal.lines(f"No runs in {kept.root.absolute()}.", [])
     if terminal.json_output:
         terminal.emit_json({"runs": [f.as_json() for f in found]})
-    return ExitCode.OK
 
 
 def runs_of(chosen: dict[str, Any]) -> Runs:

@@ -144,7 +144,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle, lock = (_opened(stack, file) for file in files)
             except OSError as error:
-                if any(_is_there(file) for file in files):
+                if any(os.path.lexists(file) for file in files):
                     raise ConfigError(
                         f"{path} says who applied this plan, and it cannot be opened ({error.strerror}).",
                         advice="Look who owns it. Plan again if that run is of no concern.",
@@ -199,14 +199,6 @@ def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
     folders = [(user, False)] if user is not None else []
     folders.append((own, True))
     return folders if beside == own else [*folders, (beside, False)]
-
-
-def _is_there(path: Path) -> bool:
-    try:
-        path.lstat()
-    except OSError:
-        return False
-    return True
 
 
 def _read(path: Path) -> list[AppliedPlan]:

@@ -73,10 +73,6 @@ class Run:
         here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
         return self.run_id if here else quoted(self.folder)
 
-    def beside(self, run_id: str) -> Run:
-        """Another run in the same results folder."""
-        return Run(self.folder.parent / run_id)
-
     def keep_edited_results(self) -> list[str]:
         """Keep result files that somebody edited under another name; says so. Before they are written or deleted."""
         ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
@@ -134,19 +130,16 @@ class Run:
         """Hold the run's lock, so that `is_busy` is true elsewhere. Waits until nobody asks `is_busy`."""
         if not self.plan_file.is_file():
             raise self._damaged("there is no plan in it")
-        handle = open_private(self.lock_file)
-        try:
-            wait_for_lock(handle)
+        with os.fdopen(open_private(self.lock_file), "r+b") as file:
+            wait_for_lock(file.fileno())
             yield
-        finally:
-            os.close(handle)
 
     @property
     def is_busy(self) -> bool:
         """Whether a process is applying or resuming this run now. Asking does not keep a process from it."""
         try:
-            with _opened(self.lock_file) as handle:
-                return not try_lock(handle, shared=True)
+            with self.lock_file.open("rb") as file:
+                return not try_lock(file.fileno(), shared=True)
         except FileNotFoundError:
             return False
 
@@ -242,7 +235,7 @@ class Runs:
                 stack.enter_context(own.at_work())
             elif os.name != "nt":  # Windows would let nobody read a plan that is locked; its register must do
                 with contextlib.suppress(FileNotFoundError):
-                    lock_file(stack.enter_context(_opened(plan.path)))
+                    lock_file(stack.enter_context(plan.path.open("rb")).fileno())
             yield locked
 
 
@@ -255,15 +248,6 @@ def owner(plan_file: Path) -> Run | None:
     """The run whose copy of its plan this file is; None for a plan of its own."""
     run = Run(plan_file.absolute().parent)
     return run if plan_file.name == run.plan_file.name and run.journal_file.is_file() else None
-
-
-@contextlib.contextmanager
-def _opened(path: Path) -> Iterator[int]:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        yield handle
-    finally:
-        os.close(handle)
 
 
 def utc(seconds: float) -> datetime:
