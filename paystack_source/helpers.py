@@ -22,7 +22,7 @@ import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.privacy import sealed
-from paystack_source.bulk.console import UnattendedConsole
+from paystack_source.bulk.consent import UnattendedConsole
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
@@ -224,7 +224,7 @@ class Settings(TypedDict, total=False):
     secret_key: str | SecretKey
     base_url: str
     account_name: str
-    confirm: int
+    confirm: int | None
     leave_out_problems: bool
     copy: Any
     destination: str
@@ -286,9 +286,7 @@ class BulkResult:
 
         `confirm` is the number of rows that are left. A run that its canary stopped goes on only with it.
         """
-        settings = self._settings.copy()
-        if confirm is not None:
-            settings["confirm"] = confirm
+        settings: Settings = self._settings if confirm is None else {**self._settings, "confirm": confirm}
         with _service(settings, self._report.plan.header.operation) as service:
             report = service.resume(self._report.run, source=self._table)
         return _result(report, self._table, self._settings)
@@ -304,10 +302,7 @@ class BulkResult:
         `confirm` is the undo's own number of rows, where one is needed; the run's is not taken for it. Raises
         `ConfigError` if nothing can be taken back.
         """
-        settings = self._settings.copy()
-        settings.pop("confirm", None)
-        if confirm is not None:
-            settings["confirm"] = confirm
+        settings: Settings = {**self._settings, "confirm": confirm}
         with _service(settings, self._report.plan.header.operation) as service:
             made = service.plan_undo(self._report.run, options=_options(settings))
             if dry_run:
@@ -354,8 +349,7 @@ def apply_frame(
         raise ConfigError(f"There is no file {source}.", "Give a CSV, Parquet or Excel file.") from None
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if dry_run:
-            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")))
-            out = folder / "dry.plan"
+            out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")), "dry.plan")
         else:
             out = service.runs.new_plan_file(operation, table.path or Path("frame"))
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it

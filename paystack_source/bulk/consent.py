@@ -1,4 +1,4 @@
-"""What somebody must agree to before rows are sent: counted anew from the plan's rows and the runs' journals.
+"""Who must agree before rows are sent, and to what: counted anew from the plan's rows and the runs' journals.
 
 The thresholds of one run hold for all runs of a day together. Nothing of it is read from the plan's header, where
 whoever edits a plan may claim that nothing needs agreement.
@@ -6,8 +6,9 @@ whoever edits a plan may claim that nothing needs agreement.
 
 from __future__ import annotations
 
+import logging
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, Protocol
 
 from paystack_source.bulk.plan.question import Question, words
 from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
@@ -16,6 +17,7 @@ from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import stopped_by_canary
 from paystack_source.bulk.run.states import Phase
 from paystack_source.errors import ConfigError, JournalError
+from paystack_source.progress import Progress
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,8 +27,49 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.register import Scope
     from paystack_source.bulk.run.runs import Run, Runs
 
+log = logging.getLogger("paystack_source")
 DAY: Final = timedelta(hours=24)
 _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOUBT})
+
+
+class Console(Protocol):
+    """Whoever runs the service: is told, sees progress, and must agree before anything is sent."""
+
+    def warn(self, text: str) -> None:
+        """Tell what the user should know although the work goes on."""
+        ...
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        """A display that is shown while it is entered."""
+        ...
+
+    def agree(self, plan: Plan, question: Question) -> None:
+        """Return if these rows of the plan may be sent. Raises if not; nothing is sent then."""
+        ...
+
+
+class UnattendedConsole:
+    """The `Console` of a program: warnings go to the log, and a guarded plan is refused unless it was approved."""
+
+    def __init__(self, approves: Callable[[Question], bool], advice: str) -> None:
+        """`advice` says how to approve."""
+        self._approves = approves
+        self._advice = advice
+
+    def warn(self, text: str) -> None:
+        log.warning(text)
+
+    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        return Progress(title, total=total, unit=unit)
+
+    def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
+        """Raises `ConfigError` for rows that must be confirmed, or agreed to anew, and were not."""
+        if not (question.confirm.needed or question.anew) or self._approves(question):
+            return
+        what = f"This changes live customers: {'; '.join(question.confirm.limits)}."
+        if question.anew:
+            what = "The canary stopped this run. Look at its results before it goes on."
+        raise ConfigError(what, advice=self._advice)
 
 
 def question_of(

@@ -28,7 +28,7 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.bulk.console import UnattendedConsole
+from paystack_source.bulk.consent import UnattendedConsole
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation

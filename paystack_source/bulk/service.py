@@ -25,6 +25,7 @@ from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
+from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import catch_up, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
@@ -33,7 +34,6 @@ from paystack_source.bulk.run.runner import Runner, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
-from paystack_source.bulk.run.who import os_user, user
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.console import Console
+    from paystack_source.bulk.consent import Console
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions

@@ -19,8 +19,7 @@ from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
-from paystack_source.cli.location import location
-from paystack_source.cli.once import once, together
+from paystack_source.cli.options import location, once, together
 from paystack_source.cli.terminal import examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError

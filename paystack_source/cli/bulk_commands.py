@@ -39,7 +39,7 @@ from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, reach
-from paystack_source.cli.location import paystack
+from paystack_source.cli.options import paystack
 from paystack_source.commands import command, quoted, where, where_chosen
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.private_files import check_output

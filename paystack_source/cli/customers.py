@@ -17,8 +17,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from click.core import ParameterSource
 
-from paystack_source.cli.location import location, paystack
-from paystack_source.cli.once import once
+from paystack_source.cli.options import location, once, paystack
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError

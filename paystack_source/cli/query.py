@@ -16,7 +16,7 @@ import duckdb
 import msgspec
 
 from paystack_source.bulk.input.csv_file import row_writer
-from paystack_source.cli.location import location
+from paystack_source.cli.options import location
 from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError

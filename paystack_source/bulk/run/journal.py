@@ -14,11 +14,14 @@ answered, kept only until they are merged into the warehouse.
 
 from __future__ import annotations
 
+import getpass
 import hashlib
 import itertools
 import json
 import os
 import sqlite3
+import tempfile
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
@@ -35,7 +38,6 @@ from paystack_source.errors import EditedJournalError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 JOURNAL_FORMAT: Final = 2
 _SESSIONS: Final = 0  # the row of the events about sessions
@@ -322,3 +324,24 @@ def _state(values: Sequence[Any]) -> RowState:
 def _columns(state: RowState) -> tuple[Any, ...]:
     said = (state.http_status, state.code, state.message)
     return (state.phase, state.sends, state.lost, state.doubts, state.read, state.since, state.at, *said)
+
+
+def user() -> str:
+    """What the environment calls the user (`LOGNAME` and the like); anybody can set that."""
+    try:
+        return getpass.getuser()
+    except (ImportError, KeyError, OSError):  # a container user without a name
+        return "unknown"
+
+
+def os_user() -> str:
+    """Whom the system says this process belongs to, as name and number: the owner of a file that it makes."""
+    with tempfile.NamedTemporaryFile() as file:
+        path = Path(file.name)
+        number = path.stat().st_uid
+        try:
+            return f"{path.owner()} ({number})"
+        except KeyError:  # a container user without a name
+            return str(number)
+        except (ImportError, NotImplementedError):  # Windows, where files have no such owner
+            return user()

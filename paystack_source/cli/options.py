@@ -1,4 +1,4 @@
-"""Whose customers, and where their copy is: the options that say so, and the way to Paystack that they mean."""
+"""How options are declared; those that say whose customers and where their copy is, and the client that they mean."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.cli.once import once, together
 from paystack_source.cli.terminal import current_terminal
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
@@ -22,6 +21,35 @@ if TYPE_CHECKING:
     from paystack_source.sandbox.local import Sandbox
 
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
+
+
+def once(
+    *names: str,
+    check: Callable[[click.Context, click.Parameter, Any], Any] | None = None,
+    **more: Any,  # noqa: ANN401  # what `click.option` takes
+) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """`click.option(*names, **more)`; two different values are refused, and `check` gets the only one, or `None`."""
+
+    def checked(context: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:  # noqa: ANN401
+        if len(set(values)) > 1:
+            raise click.BadParameter(f"{' and '.join(map(str, values))}: give one of them")
+        value = values[0] if values else None
+        return value if check is None else check(context, option, value)
+
+    if "default" in more:
+        more["default"] = [more["default"]]
+    return click.option(*names, multiple=True, callback=checked, **more)
+
+
+def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """Several options as one decorator."""
+
+    def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
+        for decorator in reversed(decorators):
+            command = decorator(command)
+        return command
+
+    return decorate
 
 
 def location(
