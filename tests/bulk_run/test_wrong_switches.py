@@ -5,7 +5,9 @@ from __future__ import annotations
 import pandas as pd
 import pytest
 
-from paystack_source import ConfigError, bulk_set_risk_action
+from paystack_source import ConfigError, bulk_set_risk_action, commands
+from paystack_source.cli.bulk import main
+from paystack_source.settings import DATASET
 
 DENY = ("--risk-action", "deny")
 
@@ -80,3 +82,13 @@ def test_how_a_csv_is_cut_means_nothing_for_parquet(desk):
     pd.DataFrame({"customer_code": [desk.customers(1)[0]["customer_code"]]}).to_parquet(file)
     assert desk.bulk("plan", "risk-action", file, *DENY, "--encoding", "utf-8").code == 2
     assert desk.bulk("plan", "risk-action", file, *DENY).code == 0
+
+
+@pytest.mark.parametrize(
+    "typed", [["run", "update", "x.csv"], ["apply", "x.plan"], ["resume", "latest"], ["undo", "latest"]]
+)
+def test_a_printed_command_repeats_no_switch_that_is_as_by_default(typed):
+    name, *words = typed
+    chosen = main.commands[name].make_context(name, [*words]).params | {"dataset": DATASET}
+    printed = commands.command(f"bulk {name}", chosen, *words)
+    assert printed == f"python pipelines/bulk.py {' '.join(typed)}"

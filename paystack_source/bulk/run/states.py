@@ -135,10 +135,8 @@ _LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
         {EventKind.INTENT, EventKind.FOUND, EventKind.LOCKED, EventKind.ABSENT, EventKind.UNCLEAR}
     ),
     Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
-    Phase.APPLIED: frozenset(),
-    Phase.ALREADY: frozenset(),
-    Phase.REJECTED: frozenset(),
 }
+"""What may follow in a phase; nothing in the others."""
 
 _SETTLES: Final[dict[EventKind, Phase]] = {
     EventKind.APPLIED: Phase.APPLIED,
@@ -154,7 +152,7 @@ _SETTLES: Final[dict[EventKind, Phase]] = {
 def step(state: RowState, event: JournalEvent) -> RowState:
     """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
     kind = event.kind
-    if kind not in _LEGAL[state.phase]:
+    if kind not in _LEGAL.get(state.phase, ()):
         raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
     change: dict[str, Any]
     if kind is EventKind.INTENT:
@@ -183,17 +181,20 @@ def step(state: RowState, event: JournalEvent) -> RowState:
     )
 
 
+_OUTCOMES: Final = {
+    Phase.PLANNED: Outcome.UNSENT,
+    Phase.SENDING: Outcome.UNKNOWN,
+    Phase.DOUBT: Outcome.UNKNOWN,
+    Phase.APPLIED: Outcome.APPLIED,
+    Phase.PENDING: Outcome.ACCEPTED_PENDING,
+    Phase.ALREADY: Outcome.SKIPPED_NOOP,
+    Phase.REJECTED: Outcome.REJECTED,
+}
+
+
 def outcome(state: RowState) -> Outcome:
     """The word for a row that the plan wanted sent."""
-    return {
-        Phase.PLANNED: Outcome.UNSENT,
-        Phase.SENDING: Outcome.UNKNOWN,
-        Phase.DOUBT: Outcome.UNKNOWN,
-        Phase.APPLIED: Outcome.APPLIED,
-        Phase.PENDING: Outcome.ACCEPTED_PENDING,
-        Phase.ALREADY: Outcome.SKIPPED_NOOP,
-        Phase.REJECTED: Outcome.REJECTED,
-    }[state.phase]
+    return _OUTCOMES[state.phase]
 
 
 def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
