@@ -241,7 +241,7 @@ class Runs:
 
 def new_run_id(plan: Plan, now: datetime) -> str:
     """A name for a run of `plan` that begins now: its last part begins with the microseconds, for the order of runs."""
-    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{now.microsecond:05x}{secrets.token_hex(2)}"
+    return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{now.microsecond:05x}{secrets.token_hex(2)[1:]}"
 
 
 def owner(plan_file: Path) -> Run | None:
