@@ -48,7 +48,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
-    from paystack_source.bulk.plan.question import Question
+    from paystack_source.bulk.consent import Question
     from paystack_source.bulk.run.results import RunReport
 
 _SEE_SETTINGS = "Settings and errors: see `Settings`."

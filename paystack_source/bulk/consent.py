@@ -7,10 +7,11 @@ whoever edits a plan may claim that nothing needs agreement.
 from __future__ import annotations
 
 import logging
+from collections import Counter
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from paystack_source.bulk.plan.question import Question, words
 from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
 from paystack_source.bulk.run.recording import is_on
 from paystack_source.bulk.run.results import rows_to_go
@@ -18,18 +19,34 @@ from paystack_source.bulk.run.runner import stopped_by_canary
 from paystack_source.bulk.run.states import Phase
 from paystack_source.errors import ConfigError, JournalError
 from paystack_source.progress import Progress
+from paystack_source.values import counted
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import Plan
+    from paystack_source.bulk.plan.plan import Confirmation, Plan
     from paystack_source.bulk.run.register import Scope
     from paystack_source.bulk.run.runs import Run, Runs
 
 log = logging.getLogger("paystack_source")
+_HELD_NOW: Final = {"deny": "denied", "allow": "allowed"}
 DAY: Final = timedelta(hours=24)
 _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOUBT})
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """What must be agreed to. It was counted anew from the rows that are to be sent, not read from a plan's header."""
+
+    text: str
+    rows: int
+    confirm: Confirmation
+    planned: int = 0
+    """How many rows the whole plan sends, of which `rows` are left."""
+    resumed: bool = False
+    anew: bool = False
+    """Whether the canary stopped this run, so that an answer that was given beforehand is none."""
 
 
 class Console(Protocol):
@@ -101,7 +118,7 @@ def question_of(
         earlier=sent_before(tally.operation),
     )
     return Question(
-        words(plan, tally, key_mode, run.run_id if run else ""),
+        _words(plan, tally, key_mode, run.run_id if run else ""),
         tally.rows,
         confirm,
         planned=tally_of(plan).rows,
@@ -148,3 +165,51 @@ def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goe
             sent -= {row.row for row in rows_to_go(run.plan(), journal)}
     rows = run.plan().rows() if sent else ()
     return Tally.of(operation.name, (row for row in rows if row.row in sent)).guarded
+
+
+def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
+    """What a person is asked: the action, on which account, and what is dangerous about it.
+
+    `resumed` is the run that goes on with what is left.
+    """
+    header = plan.header
+    operation = tally.operation
+    first = f"Resume {resumed}: " if resumed else f"Undo {header.undo_of}: " if header.undo_of else ""
+    asked = f"{first}{_action(tally)} on the {key_mode.upper()} account?"
+    held: Counter[str] = Counter()
+    for kind, rows in tally.transitions.items():
+        if kind.field == "risk_action" and kind.before != kind.after:
+            held[kind.before] += rows
+    said = [f"{_of(held[value], tally)} {word} now." for value, word in _HELD_NOW.items() if held[value]]
+    if operation.undo_reason:
+        said.append("It cannot be undone.")
+    elif tally.unknown_old == tally.rows:
+        said.append("It cannot be undone: what they hold now is not known.")
+    elif tally.unknown_old:
+        said.append(f"{tally.unknown_old:,} of them cannot be undone: what they hold now is not known.")
+    return " ".join([asked, *said])
+
+
+def _action(tally: Tally) -> str:
+    """What is done, with the numbers."""
+    customers = counted(tally.rows, "customer")
+    name = tally.operation.name
+    if name == "risk-action":
+        actions: Counter[str] = Counter()
+        for kind, rows in tally.transitions.items():
+            actions[kind.after] += rows
+        if len(actions) == 1:
+            return f"Set {customers} to {next(iter(actions))}"
+        parts = ", ".join(f"{rows:,} to {action}" for action, rows in actions.most_common())
+        return f"Set {customers} ({parts})"
+    if name == "validate":
+        return f"Check the identity of {customers}, which overwrites and locks the names of those who pass,"
+    if name == "deactivate-authorization":
+        return f"Deactivate {counted(tally.rows, 'authorization')}"
+    return f"{'Create' if name == 'create' else 'Update'} {customers}"
+
+
+def _of(rows: int, tally: Tally) -> str:
+    if rows == tally.rows:
+        return "All of them are" if rows > 1 else "It is"
+    return f"{rows:,} of them {'is' if rows == 1 else 'are'}"

@@ -47,8 +47,8 @@ from paystack_source.private_files import check_output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
+    from paystack_source.bulk.consent import Question
     from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.plan.question import Question
     from paystack_source.bulk.run.recording import WriteBackTarget
     from paystack_source.bulk.run.results import RunReport
     from paystack_source.cli.terminal import Terminal
