@@ -86,29 +86,27 @@ WITH by_email AS (
   SELECT lower(email) AS lowered, min(code) AS code FROM input
   WHERE {by_email} AND code IS NOT NULL AND email IS NOT NULL GROUP BY ALL HAVING count(DISTINCT code) = 1
 ), named AS (
-  SELECT i.row, i.code, lower(i.email) AS email,
-    CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
+  SELECT i.*, lower(i.email) AS lowered, CASE WHEN m.customers = 1 THEN m.code ELSE x.code END AS email_code,
     coalesce(m.customers, 0) AS customers, d.customer_code AS id_code, lower(d.email) AS id_email,
     lower(g.email) AS code_email, l.code AS linked_code,
-    i.id, g.id AS code_number, CASE WHEN m.customers = 1 THEN m.id ELSE x.id END AS email_number
+    g.id AS code_number, CASE WHEN m.customers = 1 THEN m.id ELSE x.id END AS email_number
   FROM input i
   LEFT JOIN by_email m ON m.lowered = lower(i.email)
   LEFT JOIN exact x ON x.email = i.email
   LEFT JOIN current d ON d.id = i.id
   LEFT JOIN current g ON g.customer_code = i.code
   LEFT JOIN linked l ON l.lowered = lower(i.email)
+  WHERE NOT i.blank
 ), found AS (
-  SELECT row, coalesce(code, email_code, id_code, linked_code) AS code,
+  SELECT * REPLACE (coalesce(code, email_code, id_code, linked_code) AS code),
     customers > 1 AND email_code IS NULL AND code IS NULL AS ambiguous,
     coalesce(code <> email_code, false) OR coalesce(code <> id_code, false)
       OR coalesce(email_code <> id_code, false)
-      OR coalesce(email <> code_email, false) OR coalesce(email <> id_email, false)
+      OR coalesce(lowered <> code_email, false) OR coalesce(lowered <> id_email, false)
       OR coalesce(id <> code_number, false) OR coalesce(id <> email_number, false) AS clash
   FROM named
 )
-SELECT f.row, f.code, f.ambiguous, f.clash, {identity} AS identity
-FROM found f JOIN input i USING (row)
-WHERE NOT i.blank
+SELECT row, code, ambiguous, clash, {identity} AS identity FROM found
 """
 
 _OF_CELLS: Final = """
@@ -195,8 +193,7 @@ class Matching:
         self.create("odd_cells", ODD_CELLS)
         self.con.execute("CREATE TABLE left_out (row BIGINT, line BIGINT)")
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
-            if name not in schema.names:
-                self.con.execute(f"ALTER TABLE input ADD COLUMN {name} {kind}")
+            self.con.execute(f"ALTER TABLE input ADD COLUMN IF NOT EXISTS {name} {kind}")
 
     # -- who is meant ----------------------------------------------------------------------------------------
 
@@ -240,10 +237,10 @@ class Matching:
 
     def _identity(self) -> str:
         if self.operation.name == "create":
-            return "'e:' || lower(i.email)"
+            return "'e:' || lowered"
         if self.operation.name == "deactivate-authorization":
-            return "'a:' || i.s_authorization_code"
-        return "coalesce('c:' || f.code, 'e:' || lower(i.email), 'i:' || i.id)"
+            return "'a:' || s_authorization_code"
+        return "coalesce('c:' || code, 'e:' || lowered, 'i:' || id)"
 
     # -- live ------------------------------------------------------------------------------------------------
 
