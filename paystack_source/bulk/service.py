@@ -292,7 +292,7 @@ class BulkService:
         """Raises `AppliedError` if any note, the run that the plan is in, or the warehouse knows of an apply."""
         before, own = lock.applied(None if any_account else scope), owner(plan.path)
         if own is not None:
-            before = AppliedPlan(run_id=own.run_id, folder=str(own.folder), scope=scope, started=self.now())
+            before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
         if before is not None:
             raise _applied(before)
         if self.warehouse is None:

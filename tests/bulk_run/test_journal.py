@@ -250,3 +250,20 @@ def test_the_system_says_who_it_was_whatever_the_environment_claims(desk, monkey
     with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
         found = connection.execute("select who, os_user, host from paystack.write_back_runs").fetchall()
     assert found == [(session.who, session.os_user, session.host)]
+
+
+def test_a_journal_of_an_earlier_version_goes_on_as_it_is(path):
+    raw(
+        path,
+        "UPDATE meta SET value = '1' WHERE key = 'format'",
+        "CREATE TABLE sessions (number INTEGER PRIMARY KEY, started REAL, ended REAL, who TEXT, host TEXT, "
+        "stopped TEXT, requests INTEGER DEFAULT 0)",
+        "INSERT INTO sessions (started, who, host) VALUES (1, 'a', 'b')",
+    )
+    with Journal(path) as journal:
+        assert journal.sessions()[0].os_user == ""
+        number = journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
+        journal.end_session(number, ended=3.0, requests=4, stopped=None)
+        assert [session.os_user for session in journal.sessions()] == ["", "e (1)"]
+        assert journal.sessions()[1].requests == 4
+        journal.verify()

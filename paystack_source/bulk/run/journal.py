@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
 JOURNAL_FORMAT: Final = 2
+_FORMER: Final = 1
 _SESSIONS: Final = 0  # the row of the events about sessions
 
 _SCHEMA: Final = """
@@ -62,6 +63,11 @@ CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
+# What a journal of format 1 lacks. Its sessions were a table of their own, which is read as it is.
+_OLDER: Final = """
+CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
+"""
+_OLDER_SESSIONS: Final = "SELECT * FROM sessions ORDER BY number"
 _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
 
 
@@ -95,7 +101,7 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found == JOURNAL_FORMAT
+            known = found in (_FORMER, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
@@ -104,6 +110,9 @@ class Journal:
             ) from None
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
+        self._former = found == _FORMER
+        if self._former:
+            self._db.executescript(_OLDER)
         self._chain: bytes = last[0] if last else self._seed()
 
     @classmethod
@@ -256,19 +265,24 @@ class Journal:
 
     def sessions(self) -> list[SessionNote]:
         """Who started and resumed, when, and why it ended, in order."""
-        found: list[SessionNote] = []
-        query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
         try:
-            for kind, at, text in self._db.execute(query):
-                if kind == EventKind.BEGUN:
-                    who, host, os_user = json.loads(text)
-                    found.append(SessionNote(at, None, who, host, None, 0, os_user))
-                else:
-                    number, requests, stopped = json.loads(text)
-                    began = found[number - 1]
-                    found[number - 1] = began._replace(ended=at, requests=requests, stopped=stopped)
+            return self._sessions()
         except (ValueError, TypeError, IndexError):
             raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
+
+    def _sessions(self) -> list[SessionNote]:
+        found = (
+            [SessionNote(*values[1:]) for values in self._db.execute(_OLDER_SESSIONS)] if self._former else []
+        )
+        query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
+        for kind, at, text in self._db.execute(query):
+            if kind == EventKind.BEGUN:
+                who, host, os_user = json.loads(text)
+                found.append(SessionNote(at, None, who, host, None, 0, os_user))
+            else:
+                number, requests, stopped = json.loads(text)
+                began = found[number - 1]
+                found[number - 1] = began._replace(ended=at, requests=requests, stopped=stopped)
         return found
 
     def answer_of(self, row: int) -> dict[str, Any]:

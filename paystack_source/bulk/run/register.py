@@ -57,8 +57,9 @@ class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
 
     run_id: str
     folder: str
-    scope: Scope
-    started: float
+    scope: Scope | None = None
+    """None for a note of an older version."""
+    started: float = 0.0
     ended: float | None = None
     events: int | None = None
     chain: str | None = None
@@ -96,7 +97,7 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
         return
     for path in paths:
         for entry in {entry.run_id: entry for entry in _read(path)}.values():
-            if scope is None or entry.scope.shares_customers_with(scope):
+            if scope is None or (entry.scope is not None and entry.scope.shares_customers_with(scope)):
                 yield entry
 
 
@@ -110,9 +111,9 @@ class PlanLock:
 
     def applied(self, scope: Scope | None) -> AppliedPlan | None:
         """The newest entry about this account; None: about any."""
-        found = (entry for path, _ in self._handles for entry in _read(path))
-        about = (entry for entry in found if scope is None or entry.scope.meets(scope))
-        return max(about, key=lambda entry: entry.started, default=None)
+        found = [entry for path, _ in self._handles for entry in _read(path)]
+        found = [entry for entry in found if not (entry.scope and scope) or entry.scope.meets(scope)]
+        return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
         """Note how far the run is, for those who may find its folder gone, or its journal replaced."""
@@ -206,6 +207,11 @@ def _read(path: Path) -> list[AppliedPlan]:
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(msgspec.DecodeError):
-                entry = msgspec.json.decode(line, type=AppliedPlan)
-                entries.append(msgspec.structs.replace(entry, folder=str(path_of(entry.folder))))
+                if re.fullmatch(rb"[0-9a-z-]+", line):  # what an older version wrote
+                    entries.append(
+                        AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
+                    )
+                elif line:
+                    entry = msgspec.json.decode(line, type=AppliedPlan)
+                    entries.append(msgspec.structs.replace(entry, folder=str(path_of(entry.folder))))
     return entries
