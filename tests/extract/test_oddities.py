@@ -85,7 +85,8 @@ def test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages(sandbox
         sandbox, customers=customers, window_rows=30_000, churn_every=every, churn_arrivals=arrive
     )
     assert run.tally.complete
-    assert run.reader.requests <= customers // 100 + 10
+    pages = customers // 100
+    assert run.reader.requests <= pages * 1.5  # read again as windows they cost twice to four times the pages
     missing = {row["id"] for row in server.customers_truth()} - copy.held.present.keys()
     assert not missing or min(missing) > max(copy.held.present)  # they came after the last look
 
