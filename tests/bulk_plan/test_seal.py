@@ -5,6 +5,7 @@ import re
 import stat
 
 import msgspec
+import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
@@ -12,7 +13,7 @@ from hypothesis import strategies as st
 
 from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.digest import digest_fits, digest_of
-from paystack_source.bulk.plan.plan import PLAN_FORMAT, Plan
+from paystack_source.bulk.plan.plan import PLAN_FORMAT, ROW_SCHEMA, Plan, PlanWriter
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.errors import EditedPlan, StalePlan
 from tests.canary import search
@@ -113,6 +114,19 @@ def test_another_format_is_stale_not_edited(tmp_path, monkeypatch):
     monkeypatch.setattr("paystack_source.bulk.plan.plan.PLAN_FORMAT", PLAN_FORMAT + 1)
     with pytest.raises(StalePlan, match=f"format {PLAN_FORMAT}"):
         Plan.open(made.path)
+
+
+def test_a_run_of_the_former_format_can_still_be_read(tmp_path):
+    row = {"customer_code": "CUS_0001", "first_name": "Ada"}
+    made = plan(tmp_path, "update", frame(row, row))
+    rows = pq.read_table(made.path).to_pylist()
+    for one in rows:
+        one["verdict"] = one["verdict"].replace("duplicate", "folded")
+    with (tmp_path / "old.plan").open("w+b") as file, PlanWriter(file) as writer:
+        writer.write(pa.RecordBatch.from_pylist(rows, schema=ROW_SCHEMA))
+        writer.close(msgspec.structs.replace(made.header, format=1))
+    assert list(Plan.open(tmp_path / "old.plan").rows()) == list(made.rows())
+    assert [one["verdict"] for one in rows] == ["send", "folded"]
 
 
 def test_a_failed_planning_leaves_the_last_plan_alone(tmp_path):

@@ -42,6 +42,7 @@ RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"
 """The journal in a run's folder."""
+_FORMER: Final = 1  # the same, but it called duplicates folded
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
@@ -209,6 +210,7 @@ class Plan:
                 item["new"] = decode(item["new"])
                 item["secrets"] = decode(item["secrets"] or "{}")
                 item["note"] = item["note"] or ""
+                item["verdict"] = item["verdict"].replace("folded", "duplicate")
                 yield PlanRow(**item)
 
     def save(self, path: Path) -> None:
@@ -409,7 +411,7 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
                 raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
             text = pq.ParquetFile(file).metadata.metadata[b"plan"]
             version = msgspec.json.decode(text).get("format")
-            header = msgspec.json.decode(text, type=PlanHeader) if version == PLAN_FORMAT else None
+            header = msgspec.json.decode(text, type=PlanHeader) if version in (_FORMER, PLAN_FORMAT) else None
         except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
             raise EditedPlan(
                 f"{path.name} was changed after it was planned, or is not a plan ({error}).",
