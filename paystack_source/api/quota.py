@@ -310,9 +310,9 @@ class Quota:
     def acquire(self, endpoint: str, check: Check = lambda: None) -> Charge:
         """Block until a request may be sent. Ctrl-C ends the wait, and so does whatever ``check`` raises."""
         lane, turn, told = self._lane(endpoint), threading.Event(), -math.inf
-        with lane.lock:
-            lane.queue.append(turn)
         try:
+            with lane.lock:
+                lane.queue.append(turn)
             while True:
                 check()
                 with lane.lock:
@@ -334,7 +334,8 @@ class Quota:
                     self.waited_seconds += self._clock.now() - now
         finally:
             with lane.lock:
-                lane.queue.remove(turn)
+                if turn in lane.queue:
+                    lane.queue.remove(turn)
                 lane.wake_first()
 
     def settle(self, charge: Charge, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:

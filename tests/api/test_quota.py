@@ -2,6 +2,7 @@
 
 import math
 import threading
+from collections import deque
 from functools import partial
 from random import Random
 
@@ -456,6 +457,20 @@ def test_ctrl_c_ends_a_wait_and_lets_the_next_one_in(interrupt):
     assert not quota._lane("list").queue
     clock.pass_to(60.0)
     assert quota.acquire("list")
+
+
+def test_ctrl_c_while_somebody_joins_the_queue_leaves_nobody_in_it():
+    class Interrupted(deque):
+        def append(self, turn):
+            super().append(turn)
+            raise KeyboardInterrupt
+
+    quota = Quota(lambda: Budget(None), HandClock())
+    lane = quota._lane("list")
+    lane.queue = Interrupted()
+    with pytest.raises(KeyboardInterrupt):
+        quota.acquire("list")
+    assert not lane.queue
 
 
 def test_the_reason_of_a_wait_is_told(clock):
