@@ -161,7 +161,7 @@ def _repair(pipeline: Pipeline, schema: Schema) -> None:
     if customers in schema.tables:
         # Before the doubled ones: a repaired customer is of a load that is noted, and is not found as lost any more.
         for lost in batches(sorted(set(_lost(pipeline, schema))), AT_ONCE):
-            _load(pipeline, schema, customers, lost, history=HISTORY.name in schema.tables)
+            _load(pipeline, schema, customers, lost, keys=["id"], history=HISTORY.name in schema.tables)
         _repair_doubled(pipeline, schema, customers)
 
 
@@ -223,11 +223,17 @@ def _loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
     return {load for load, of in noted if schema in {"", of}}
 
 
-def _load(
-    pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any], *, history: bool = False
+def _load(  # noqa: PLR0913
+    pipeline: Pipeline,
+    schema: Schema,
+    table: str,
+    first: Sequence[Any],
+    *,
+    keys: list[str] | None = None,
+    history: bool = False,
 ) -> None:
     """The newest rows again: what merges them deletes all that there are. `first` begins their keys."""
-    keys = _keys(schema, table)
+    keys = keys or _keys(schema, table)
     hints, resource = _hints_of(schema, table), str(schema.tables[table].get("resource", table))
 
     @dlt.resource(name=resource, table_name=table, primary_key=keys, write_disposition=MERGED, columns=hints)

@@ -158,6 +158,24 @@ def test_what_an_earlier_version_doubled_or_lost_is_mended(kind, door, sandbox, 
     assert_proven(place, tmp_path / "new", len(truth(api)))
 
 
+def test_customers_of_a_lost_load_are_loaded_again_by_their_id_whatever_key_the_user_merges_by(
+    sandbox, warehouse, tmp_path
+):
+    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
+    pipeline = place.pipeline(tmp_path / "here")
+
+    def source():
+        made = paystack_source(api.secret_key, api.url, quota=0)
+        made.customers.apply_hints(primary_key="customer_code")
+        return made
+
+    pipeline.run(source())
+    with pipeline.sql_client() as client:
+        client.execute_sql(f"delete from {client.make_qualified_table_name('_dlt_loads')}")
+    pipeline.run(source())
+    assert_same(held(place, tmp_path / "here"), truth(api))
+
+
 def double(pipeline) -> None:
     if not is_lake(pipeline):
         with pipeline.sql_client() as client:
