@@ -4,6 +4,7 @@ import pandas as pd
 import pytest
 
 from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.plan import planner
 from paystack_source.errors import InputError
 
 from .world import Reader, copy_of, customer, frame, plan, verdicts
@@ -79,6 +80,18 @@ def test_of_rows_that_contradict_each_other_none_is_planned(tmp_path):
     assert verdicts(made) == ["noop", "noop", "send", "noop"]
     assert [row["_line"] for row in left(tmp_path)] == ["1", "2", "4"]
     assert all("for the same customer" in row["_problem"] for row in left(tmp_path))
+
+
+def test_more_rows_are_left_out_than_problems_would_be_told(tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "_KEPT", 3)
+    asked = [
+        {"customer_code": f"CUS_000{n}", "risk_action": how} for n in (1, 2, 3) for how in ("deny", "allow")
+    ]
+    source = frame({"customer_code": "CUS_0004", "risk_action": "deny"}, *asked)
+    made = plan(tmp_path, "risk-action", source, copy=COPY, leave_out_problems=True)
+    assert made.header.counts.left_out == 6
+    assert [row["_line"] for row in left(tmp_path)] == ["2", "3", "4", "5", "6", "7"]
+    assert "6 rows are left out" in made.header.warnings[0]
 
 
 def test_a_row_whose_customer_only_a_left_out_row_named_is_left_out_too(tmp_path):

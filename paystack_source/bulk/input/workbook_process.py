@@ -18,7 +18,9 @@ from __future__ import annotations
 import re
 import sys
 import zipfile
+from functools import cache
 from io import BytesIO
+from string import digits
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 from xml.etree import ElementTree as ET
 
@@ -62,7 +64,7 @@ def main(wanted: str | None) -> None:
     except (python_calamine.CalamineError, zipfile.BadZipFile) as error:
         _refuse(str(error))
     around = _look_around(data, name)
-    failed: dict[int, set[int]] = around.pop("failed", {})
+    failed: dict[int, list[int]] = around.pop("failed", {})
     left = sheet.start[1] if sheet.start else 0
     merged = [row + 1 for (row, _), _ in sheet.merged_cell_ranges or ()]
     _write({"sheet": name, "sheets": len(book.sheet_names), "merged": merged, **around})
@@ -139,20 +141,15 @@ def _part_of(archive: zipfile.ZipFile, sheet: str) -> str | None:
 def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
     hidden: list[int] = []
     columns: list[int] = []
-    failed: dict[int, set[int]] = {}
-    row, column, in_row = 0, -1, set[int]()
+    failed: dict[int, list[int]] = {}
+    row = 0
     for kind, element in _elements(archive, part):
-        if kind == "c":
-            column = _column(element.attrib["r"]) if "r" in element.attrib else column + 1
-            if _has_failed(element):
-                in_row.add(column)
-        elif kind == "row":
+        if kind == "row":
             row = int(element.get("r", row + 1))
-            if in_row:
+            if in_row := list(_failed(element)):
                 failed[row] = in_row
             if _is_hidden(element, "ht"):
                 hidden.append(row)
-            column, in_row = -1, set()
             element.clear()
         elif kind == "col" and _is_hidden(element, "width"):
             first, last = int(element.attrib["min"]), int(element.attrib["max"])
@@ -160,22 +157,29 @@ def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
     return {"hidden": hidden, "columns": columns, "failed": failed, "seen": True}
 
 
-def _has_failed(cell: ET.Element) -> bool:
-    """Whether it holds an error, or a formula without a result; a result that is text may be empty."""
-    parts = {part.tag.rpartition("}")[2]: part.text or "" for part in cell}
-    kind = cell.get("t")
-    empty = "v" not in parts or (kind != "str" and not parts["v"].strip())
-    return kind == "e" or ("f" in parts and empty)
+def _failed(row: ET.Element) -> Iterator[int]:
+    """The columns of cells that hold an error, or a formula without a result; a result that is text may be empty."""
+    column = -1
+    for cell in row:
+        column = _column(cell.attrib["r"].rstrip(digits)) if "r" in cell.attrib else column + 1
+        kind = cell.get("t")
+        if kind == "e":
+            yield column
+        elif any(part.tag.endswith("}f") for part in cell):
+            result = next((part.text or "" for part in cell if part.tag.endswith("}v")), None)
+            if result is None or (kind != "str" and not result.strip()):
+                yield column
 
 
 def _is_hidden(element: ET.Element, size: str) -> bool:
     return element.get("hidden") in {"1", "true"} or element.get(size) in {"0", "0.0"}
 
 
-def _column(reference: str) -> int:
-    """`AB7` is column 27."""
+@cache  # there are many cells, and few columns
+def _column(letters: str) -> int:
+    """`AB` is column 27."""
     number = 0
-    for letter in re.sub("[^A-Z]", "", reference.upper()):
+    for letter in re.sub("[^A-Z]", "", letters.upper()):
         number = number * 26 + ord(letter) - ord("A") + 1
     return number - 1
 

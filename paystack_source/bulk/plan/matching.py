@@ -350,10 +350,11 @@ class Matching:
         self.con.execute(f"CREATE OR REPLACE TABLE problems AS {' UNION ALL BY NAME '.join(parts)}")
         return int(self.one("SELECT count(*) FROM problems")[0])
 
-    def problems(self, limit: int) -> list[Problem]:
-        """Up to `limit` of them in words, by row."""
+    def problems(self, limit: int | None = None) -> list[Problem]:
+        """What they are in words, by row; `limit`: the first of them alone."""
+        some = "" if limit is None else f" LIMIT {limit:d}"
         found = self.con.execute(
-            f"SELECT row, line, name, reason, shown, value FROM problems ORDER BY row, name, reason LIMIT {limit}"
+            f"SELECT row, line, name, reason, shown, value FROM problems ORDER BY row, name, reason{some}"
         )
         return [
             Problem(
@@ -396,7 +397,7 @@ class Matching:
             reason = "merging needs the present metadata; use the copy, --refresh live, or --metadata replace"
             yield "metadata", reason, f"{unknown} AND i.f_metadata <> ''"
 
-    def leave_out(self, limit: int) -> list[Problem]:
+    def leave_out(self) -> list[Problem]:
         """Take the rows with problems out of the plan, and say what is wrong with them.
 
         So are all rows that ask for different things for one customer: none of them is surely meant. These rows
@@ -407,7 +408,7 @@ class Matching:
             f"INSERT INTO problems BY NAME SELECT row, i.line, '' AS name, '{_CONTRADICTS}' AS reason "
             f"FROM who JOIN input i USING (row) WHERE identity IN ({several})"
         )
-        found = self.problems(limit)
+        found = self.problems()
         self.con.execute("INSERT INTO left_out SELECT DISTINCT row, line FROM problems")
         self.con.execute("DELETE FROM input WHERE row IN (SELECT row FROM left_out)")
         self.con.execute("DELETE FROM odd_cells WHERE row IN (SELECT row FROM left_out)")

@@ -228,7 +228,7 @@ class _Planner:
                 break
             if count > _KEPT or not self.options.leave_out_problems:
                 raise InputError(matching.problems(_KEPT), count=count, name=self.table.name)
-            found += matching.leave_out(_KEPT)
+            found += matching.leave_out()
         if not found:
             return
         if not matching.one("SELECT count(*) FROM input WHERE NOT blank")[0]:
