@@ -83,8 +83,12 @@ def test_denials_and_deactivations_are_guarded_more_tightly():
 # -- reading back --------------------------------------------------------------------------------------------
 
 
+def fetched_by(client):
+    return lambda key: client.fetch(key).data
+
+
 def back(name, client, planned, secrets=None, since=NOW):
-    return BULK_OPERATIONS[name].read_back(client, planned, secrets or {}, since)
+    return BULK_OPERATIONS[name].read_back(fetched_by(client), planned, secrets or {}, since)
 
 
 @pytest.mark.parametrize(
@@ -157,8 +161,8 @@ def test_identity_checks_are_never_read_back_but_settled():
         ({"identified": False, "identifications": [{"status": "failed"}]}, EventKind.FAILED),
         ({"identified": False, "identifications": {"status": "FAILED"}}, EventKind.FAILED),
     ):
-        assert operation.settle(Reader(customer(1, **held)), row()) == verdict
-    assert operation.settle(Reader(), row()) is None
+        assert operation.settle(fetched_by(Reader(customer(1, **held))), row()) == verdict
+    assert operation.settle(fetched_by(Reader()), row()) is None
 
 
 def test_reads_other_than_a_missing_customer_go_up():
