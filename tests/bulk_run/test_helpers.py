@@ -340,6 +340,13 @@ def test_a_path_that_is_not_there_is_named(desk, settings):
         bulk_set_risk_action("nobody.csv", "deny", **settings)
 
 
+@pytest.mark.parametrize("text", ["email\nada@shop.ng\n", '[{"email": "ada@shop.ng"}]'], ids=["CSV", "JSON"])
+def test_rows_that_are_given_for_a_path_are_not_quoted(desk, settings, text):
+    with pytest.raises(ConfigError, match="text that holds rows") as refused:
+        bulk_set_risk_action(text, "deny", **settings)
+    assert "ada" not in str(refused.value)
+
+
 def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
     with pytest.raises(ConfigError, match="no risk action"):
         bulk_set_risk_action(frame, "maybe", **settings)

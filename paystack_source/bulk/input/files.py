@@ -92,6 +92,11 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     """
     if isinstance(source, InputTable):
         return source
+    if isinstance(source, str) and (source.startswith(("[{", '{"')) or len(source.splitlines()) > 1):
+        # These are the rows, not their file's name, which an error would quote.
+        raise ConfigError(
+            "A text that holds rows is no table", advice="Save it as a file, and give its path."
+        )
     if isinstance(source, str | os.PathLike):
         source = FileSnapshot.of(Path(source))
     if isinstance(source, FileSnapshot):
