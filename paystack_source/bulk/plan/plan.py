@@ -36,8 +36,9 @@ if TYPE_CHECKING:
 
 PLAN_FORMAT: Final = 2
 LEFT_OUT: Final = "left out: something is wrong with it"
-BLANK_ROW: Final = "blank row"
 """The note of a row with a problem that was left out."""
+BLANK_ROW: Final = "blank row"
+"""The note of a row that holds nothing."""
 RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"
