@@ -6,7 +6,6 @@ While a load is under way, the reader goes on: fetched pages become tables, and 
 from __future__ import annotations
 
 import contextlib
-import itertools
 import threading
 from collections import deque
 from typing import TYPE_CHECKING, TypeVar
@@ -19,7 +18,7 @@ if TYPE_CHECKING:
 Item = TypeVar("Item")
 
 
-def read_ahead(
+def read_ahead(  # noqa: C901  # both ends of one buffer
     items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Item]:
     """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.
@@ -37,13 +36,15 @@ def read_ahead(
         nonlocal held, ended, error
         try:
             with contextlib.closing(items):  # in this thread, which has requests under way
-                for item in itertools.takewhile(lambda _: not left, items):
+                for item in items:
                     with moved:
                         while held >= most and not left:
                             moved.wait()
                         made.append(item)
                         held += size(item)
                         moved.notify()
+                    if left:
+                        break
         except BaseException as raised:  # noqa: BLE001  # handed to whoever takes
             error = raised
         with moved:

@@ -122,3 +122,21 @@ def test_what_ended_by_itself_is_not_stopped():
     with pytest.raises(ValueError):
         next(taking)
     assert not stopped.is_set()
+
+
+def test_whoever_leaves_has_nothing_more_made():
+    made, full = [], threading.Event()
+
+    def items():
+        for number in range(100):
+            made.append(number)
+            if len(made) == 3:
+                full.set()  # one was taken, one waits, and there is no room for this one
+            yield number
+
+    taking = read_ahead(items(), lambda _: 1, 1)
+    assert next(taking) == 0
+    assert full.wait(PATIENCE)
+    taking.close()
+    drained()
+    assert made == [0, 1, 2]
