@@ -75,12 +75,12 @@ def command(
     return typed + _written((*_WHERE, *_MORE.get(name, ())), chosen, planned or {})
 
 
-def where(chosen: Mapping[str, Any]) -> str:
+def location_switches(chosen: Mapping[str, Any]) -> str:
     """The chosen switches that say where, to be put behind a command."""
     return _written(_WHERE, chosen, {})
 
 
-def where_chosen(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
+def location_options(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
     """The chosen switches that say where, as they were typed, without those that are as by default."""
     typed = _typed(chosen)
     return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}

@@ -212,8 +212,8 @@ class Problem:
     row: int | None = None
 
     def __str__(self) -> str:
-        place = f"line {self.line}" if self.line is not None else f"row {self.row}" if self.row else ""
-        where = ", ".join(part for part in (place, self.column) if part)
+        row = f"line {self.line}" if self.line is not None else f"row {self.row}" if self.row else ""
+        where = ", ".join(part for part in (row, self.column) if part)
         said = f"{where}: {self.reason}" if where else self.reason
         return f"{said} ({self.value})" if self.value else said
 

@@ -21,7 +21,7 @@ import pandas as pd
 import pyarrow as pa
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.privacy import sealed
+from paystack_source.api.privacy import strip_errors
 from paystack_source.bulk.consent import UnattendedConsole
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import without_nulls
@@ -34,8 +34,8 @@ from paystack_source.bulk.run.results import may_be_fed_back, row_results
 from paystack_source.bulk.run.runner import stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.bulk.service import BulkService, reach
-from paystack_source.commands import where_chosen
+from paystack_source.bulk.service import BulkService, client_operations
+from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
 from paystack_source.failures import explain
 from paystack_source.progress import Progress, fitting_view
@@ -72,7 +72,7 @@ def bulk_set_risk_action(
     dry_run: Literal[False] = False,
     **settings: Unpack[Settings],
 ) -> BulkResult: ...
-@sealed
+@strip_errors
 def bulk_set_risk_action(
     frame: Frame,
     risk_action: RiskAction | str | None = None,
@@ -115,7 +115,7 @@ def bulk_update(
     dry_run: Literal[False] = False,
     **settings: Unpack[Settings],
 ) -> BulkResult: ...
-@sealed
+@strip_errors
 def bulk_update(
     frame: Frame,
     *,
@@ -143,7 +143,7 @@ def bulk_create(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Sett
 def bulk_create(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
-@sealed
+@strip_errors
 def bulk_create(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -162,7 +162,7 @@ def bulk_validate(frame: Frame, *, dry_run: Literal[True], **settings: Unpack[Se
 def bulk_validate(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
-@sealed
+@strip_errors
 def bulk_validate(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -184,7 +184,7 @@ def bulk_deactivate_authorization(
 def bulk_deactivate_authorization(
     frame: Frame, *, dry_run: Literal[False] = False, **settings: Unpack[Settings]
 ) -> BulkResult: ...
-@sealed
+@strip_errors
 def bulk_deactivate_authorization(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
@@ -280,7 +280,7 @@ class BulkResult:
         """Whether every row was applied, was so already, or was accepted."""
         return self._report.complete
 
-    @sealed
+    @strip_errors
     def resume(self, *, confirm: int | None = None) -> BulkResult:
         """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left.
 
@@ -295,7 +295,7 @@ class BulkResult:
     def undo(self, *, dry_run: Literal[True], confirm: int | None = None) -> pd.DataFrame: ...
     @overload
     def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
-    @sealed
+    @strip_errors
     def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
         """Put back what the run replaced, where that is known.
 
@@ -333,7 +333,7 @@ class BulkResult:
         return f"<b>{HEADINGS[self._report.status]}</b>{table}"
 
     def _facts(self) -> list[tuple[str, str]]:
-        chosen = where_chosen({**self._settings, "no_copy": self._settings.get("copy") is not None})
+        chosen = location_options({**self._settings, "no_copy": self._settings.get("copy") is not None})
         return [(label, visible(value)) for label, value in run_facts(self._report, chosen)]
 
 
@@ -398,18 +398,18 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
                     account_name=account,
                     base_url=settings.get("base_url"),
                     quota_share=settings.get("quota_share", 1.0),
-                    operations=reach(operation),
+                    operations=client_operations(operation),
                 )
             )
         given = settings.get("copy")
         dataset = check_dataset(settings.get("dataset", dataset_of(account)))
-        place = WriteBack(settings.get("destination", "duckdb"), dataset)
+        warehouse = WriteBack(settings.get("destination", "duckdb"), dataset)
         yield BulkService(
             client,
             Runs(settings.get("results_folder", results_folder(account))),
             FrameConsole(settings, client.mode),
-            warehouse=place if given is None else None,
-            records="destination" in settings or (given is None and place.find_copy() is not None),
+            warehouse=warehouse if given is None else None,
+            records="destination" in settings or (given is None and warehouse.find_copy() is not None),
             copy=None if given is None or given is False else arrow_copy(given),
             rules=stop_rules(settings.get("canary", 0), settings.get("canary_share", 0.0)),
         )
@@ -429,7 +429,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
         refresh=settings.get("refresh", "auto"),
         leave_out_problems=settings.get("leave_out_problems", False),
         quota_share=1.0 if "client" in settings else settings.get("quota_share", 1.0),
-        switches=where_chosen({**settings, "no_copy": settings.get("copy") is not None}),
+        switches=location_options({**settings, "no_copy": settings.get("copy") is not None}),
         **planning,
     )
 

@@ -240,7 +240,7 @@ class LiveView:
             self._rows.live.transient = True
         else:
             self._rows.update(self._row, description=last_line(now))
-        with reader_may_leave(self._stream, when_full=lambda _: None):
+        with tolerate_closed_reader(self._stream, when_full=lambda _: None):
             self._rows.stop()
 
 
@@ -255,7 +255,7 @@ def to_stream(stream: IO[str]) -> Callable[[str], None]:
     """Writes lines to a stream whose reader may leave, and whose disk may be full."""
 
     def write(text: str) -> None:
-        with reader_may_leave(stream, when_full=lambda _: None):
+        with tolerate_closed_reader(stream, when_full=lambda _: None):
             stream.write(text + "\n")
 
     return write
@@ -270,7 +270,9 @@ def in_notebook() -> bool:
 
 
 @contextlib.contextmanager
-def reader_may_leave(stream: IO[str], when_full: Callable[[OSError], object] | None = None) -> Iterator[None]:
+def tolerate_closed_reader(
+    stream: IO[str], when_full: Callable[[OSError], object] | None = None
+) -> Iterator[None]:
     """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well.
 
     `when_full` is told that the disk under the stream is full; without it that is an error, because the stream is data.

@@ -38,7 +38,7 @@ from paystack_source.settings import account_of, require_own_dlt_folder
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
 from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
 from paystack_source.warehouse.dlt_quirks import current_section
-from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
+from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:
@@ -125,7 +125,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 
     """
     PLAIN_RUNS.sources_made = True
-    with retry_is_useless():
+    with terminal_errors():
         connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
         given = bounds(start, end)
     copying = functools.partial(

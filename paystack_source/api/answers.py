@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 from urllib3 import HTTPHeaderDict
 
-from paystack_source.api.models import record, starts_with
+from paystack_source.api.models import json_object, starts_with
 from paystack_source.api.privacy import hide, redact
 from paystack_source.errors import (
     AlreadyValidated,
@@ -224,7 +224,7 @@ def _error(
     # Paystack has no code for it; the message is read before names that were sent are taken out of it.
     if kind is Rejected and operation.name == "validate" and _VALIDATED.search(str(envelope.message)):
         kind = AlreadyValidated
-    meta = record(envelope.meta)
+    meta = json_object(envelope.meta)
     # The docs' text says next_step; their sample and every recorded answer say nextStep.
     next_step = None if meta is None else meta.get("nextStep", meta.get("next_step"))
     return kind(

@@ -21,10 +21,10 @@ from paystack_source.api.models import (
     Reply,
     RiskAction,
     every_row,
-    record,
+    json_object,
 )
 from paystack_source.api.operations import OPERATIONS, Policy
-from paystack_source.api.privacy import redact, sealed, sealed_iterator
+from paystack_source.api.privacy import redact, strip_errors, strip_iterator_errors
 from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import RetryPolicy, Stats, Transport, encode
 from paystack_source.api.wire import Wire, check_host
@@ -54,7 +54,7 @@ class PaystackClient:
     client is safe to share between threads: each call blocks until the quota allows it.
     """
 
-    @sealed
+    @strip_errors
     def __init__(  # noqa: PLR0913  # each is a choice of the caller with a good default
         self,
         secret_key: str | SecretKey | None = None,
@@ -151,7 +151,7 @@ class PaystackClient:
     def __repr__(self) -> str:
         return f"PaystackClient({self.key}, {self.base_url})"
 
-    @sealed
+    @strip_errors
     def list(  # noqa: PLR0913  # the parameters of the endpoint
         self,
         *,
@@ -182,7 +182,7 @@ class PaystackClient:
             )
         )
 
-    @sealed
+    @strip_errors
     def iterate(
         self, *, from_: Bound | None = None, to: Bound | None = None, per_page: int | str = 100
     ) -> Iterator[dict[str, Any]]:
@@ -193,13 +193,13 @@ class PaystackClient:
         that can prove it, use the dlt source.
         """
         params = list_params(per_page=per_page, use_cursor=True, from_=from_, to=to)
-        return sealed_iterator(every_row(functools.partial(self._page, params)))
+        return strip_iterator_errors(every_row(functools.partial(self._page, params)))
 
-    @sealed
+    @strip_errors
     def _page(self, params: Mapping[str, str]) -> Page:
         operation = OPERATIONS["list"]
         answer, envelope = self._transport.send(operation, f"{operation.path()}?{urlencode(params)}")
-        meta = record(envelope.meta)
+        meta = json_object(envelope.meta)
         return Page(
             envelope.data,
             PageMeta.parse(meta),
@@ -210,7 +210,7 @@ class PaystackClient:
             get=self._page,
         )
 
-    @sealed
+    @strip_errors
     def fetch(self, email_or_code: str) -> Reply:
         """One customer in full, with authorizations, subscriptions and transactions. Raises NotFound."""
         reply = self._call("fetch", email_or_code)
@@ -220,7 +220,7 @@ class PaystackClient:
             )
         return reply
 
-    @sealed
+    @strip_errors
     def create(
         self,
         email: str,
@@ -240,7 +240,7 @@ class PaystackClient:
         given = {name: value for name, value in fields.items() if value is not None}
         return self._call("create", fields={"email": email, **given})
 
-    @sealed
+    @strip_errors
     def update(
         self,
         code: str,
@@ -261,7 +261,7 @@ class PaystackClient:
             raise ConfigError("update: no field was given", operation="update")
         return self._call("update", code, fields=given)
 
-    @sealed
+    @strip_errors
     def validate(  # noqa: PLR0913  # the fields of the endpoint
         self,
         code: str,
@@ -300,7 +300,7 @@ class PaystackClient:
         extra = {"middle_name": middle_name, "value": value}
         return self._call("validate", code, fields=fields | {k: v for k, v in extra.items() if v is not None})
 
-    @sealed
+    @strip_errors
     def set_risk_action(self, customer: str, risk_action: RiskAction | str | None = None) -> Reply:
         """Allow or deny a customer's payments, or reset that. ``customer`` is a code or an email.
 
@@ -314,7 +314,7 @@ class PaystackClient:
             fields["risk_action"] = member(RiskAction, risk_action, "risk_action")
         return self._call("set_risk_action", fields=fields)
 
-    @sealed
+    @strip_errors
     def deactivate_authorization(self, authorization_code: str) -> Reply:
         """Make a saved card or account unusable. It cannot be undone. Raises NotFound for an unknown code."""
         name = "deactivate_authorization"
@@ -333,5 +333,9 @@ class PaystackClient:
         # It is stored in journals and results, like the message of an error.
         message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""
         return Reply(
-            answer.status, message, record(envelope.data), meta=record(envelope.meta), headers=answer.headers
+            answer.status,
+            message,
+            json_object(envelope.data),
+            meta=json_object(envelope.meta),
+            headers=answer.headers,
         )

@@ -230,7 +230,7 @@ def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:
     return bytes(memoryview(raw)[:1]) == mark
 
 
-def record(data: msgspec.Raw) -> dict[str, Any] | None:
+def json_object(data: msgspec.Raw) -> dict[str, Any] | None:
     """An object of an answer, ``data`` or ``meta``, or None if there is none or it is not an object."""
     if not starts_with(data, b"{"):
         return None

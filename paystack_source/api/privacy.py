@@ -53,7 +53,7 @@ def hide(text: str) -> str:
     return text
 
 
-def bare(error: E) -> E:
+def stripped(error: E) -> E:
     """The error without frames and the errors behind it; an unexpected one notes where it came from."""
     if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
         frames = traceback.extract_tb(error.__traceback__)[1:]
@@ -64,7 +64,7 @@ def bare(error: E) -> E:
     return error.with_traceback(None)
 
 
-def sealed(function: Callable[P, T]) -> Callable[P, T]:
+def strip_errors(function: Callable[P, T]) -> Callable[P, T]:
     """Make errors leave this function without anything that it was given or held."""
 
     @functools.wraps(function)
@@ -72,16 +72,16 @@ def sealed(function: Callable[P, T]) -> Callable[P, T]:
         try:
             return function(*args, **kwargs)
         except BaseException as error:  # noqa: BLE001  # raised again below, also Ctrl-C
-            problem = bare(error)
+            problem = stripped(error)
         del args, kwargs
         raise problem
 
     return outer
 
 
-def sealed_iterator(items: Iterator[T]) -> Iterator[T]:
+def strip_iterator_errors(items: Iterator[T]) -> Iterator[T]:
     """The same for an iterator: an error leaves it without the frames that held the rows."""
-    following = sealed(functools.partial(next, items, _END))
+    following = strip_errors(functools.partial(next, items, _END))
     while (item := following()) is not _END:
         yield item
         del item

@@ -141,7 +141,7 @@ def sent_lately(  # noqa: PLR0913 - which runs, since when, and who hears of tho
     Rows of `resumed` that it sends once more are not among them.
     """
     own = None if resumed is None else resumed.folder.resolve()
-    total = [0] * len(operation.guards)
+    total = [0] * len(operation.thresholds)
     for run in runs.everywhere(scope):
         try:
             counted = _sent(
@@ -159,12 +159,12 @@ def sent_lately(  # noqa: PLR0913 - which runs, since when, and who hears of tho
 def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goes_on: bool) -> list[int]:
     with run.journal() as journal:
         if journal.meta.get("operation") != operation.name or not is_on(journal, scope):
-            return [0] * len(operation.guards)
+            return [0] * len(operation.thresholds)
         sent = {row for row, state in journal.states() if state.phase in _SENT and (state.at or 0) >= since}
         if goes_on:
             sent -= {row.row for row in rows_to_go(run.plan(), journal)}
     rows = run.plan().rows() if sent else ()
-    return Tally.of(operation.name, (row for row in rows if row.row in sent)).guarded
+    return Tally.of(operation.name, (row for row in rows if row.row in sent)).per_threshold
 
 
 def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:

@@ -272,7 +272,7 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
         if path.is_file():
             facts.append((label, path))
     if _undoable(finished):
-        facts.append(("to take it back", again("undo", finished.run.name, finished.plan, chosen)))
+        facts.append(("to take it back", follow_up("undo", finished.run.name, finished.plan, chosen)))
     return facts
 
 
@@ -372,35 +372,35 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     header = plan.header
     commands = []
     if counts[Outcome.UNSENT] or counts[Outcome.UNKNOWN]:
-        commands.append(again("resume", run.name, plan, chosen))
+        commands.append(follow_up("resume", run.name, plan, chosen))
     correctable = sum(
         group.rows
         for group in finished.reasons
         if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
     )
     if correctable and header.undo_of:  # it puts back what is not put back yet
-        commands.append(again("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
+        commands.append(follow_up("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
     elif correctable:
         masked = " and ".join(plan.secret_columns)
         note = f"once corrected, with {masked} typed anew" if masked else "once corrected"
         failed = f"{header.operation} {quoted(run.failed_file)}"
-        commands.append(f"{again('run', failed, plan, chosen)}   # {note}")
+        commands.append(f"{follow_up('run', failed, plan, chosen)}   # {note}")
     if counts[Outcome.ACCEPTED_PENDING]:
-        commands.append(again("status", f"{run.name} --refresh", plan, chosen))
+        commands.append(follow_up("status", f"{run.name} --refresh", plan, chosen))
     return commands
 
 
-def again(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
+def follow_up(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
     """A command to paste that goes on with the plan as it was made. For `chosen` see `commands.command`."""
     options = plan.header.options
     if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
         chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
     planned = {**options, **options.get("switches", {})}
-    more = input_again(plan) if subcommand in {"apply", "resume"} else ""
+    more = input_switch(plan) if subcommand in {"apply", "resume"} else ""
     return command(f"bulk {subcommand}", chosen, what, planned=planned) + more
 
 
-def input_again(plan: Plan) -> str:
+def input_switch(plan: Plan) -> str:
     """The switch that gives secret values again, where they came from a frame or from standard input."""
     lacks = plan.header.input.path is None and plan.secret_columns
     return " --input FILE" if lacks else ""

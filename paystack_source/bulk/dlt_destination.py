@@ -34,7 +34,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.service import BulkService, reach
+from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.errors import ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
@@ -92,7 +92,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     approved: bool,
 ) -> None:
     """One file: start its run, or go on with it."""
-    own = client or PaystackClient(operations=reach(operation))
+    own = client or PaystackClient(operations=client_operations(operation))
     try:
         snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)

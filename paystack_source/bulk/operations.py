@@ -149,7 +149,7 @@ class InputColumn:
 
 
 @dataclass(frozen=True, slots=True)
-class Guard:
+class Threshold:
     """Above `rows` to send, or above `share` of all customers, a live run must be confirmed by hand.
 
     With `when`, only rows that set this field to this value are counted.
@@ -182,7 +182,7 @@ class BulkOperation:
     columns: tuple[InputColumn, ...]
     identifiers: tuple[str, ...]
     repeatable: bool
-    guards: tuple[Guard, ...]
+    thresholds: tuple[Threshold, ...]
     read_back: readback.ReadBack | None = None
     settle: readback.Settle | None = None
     undoable: tuple[str, ...] = ()
@@ -298,9 +298,9 @@ _RISK: Final = BulkOperation(
     repeatable=True,  # it sets a state
     read_back=readback.fields_hold,
     undoable=("risk_action",),
-    guards=(
-        Guard(rows=1_000, share=0.10, what="risk actions"),
-        Guard(rows=100, share=0.01, what="denials", when=("risk_action", "deny")),
+    thresholds=(
+        Threshold(rows=1_000, share=0.10, what="risk actions"),
+        Threshold(rows=100, share=0.01, what="denials", when=("risk_action", "deny")),
     ),
 )
 
@@ -313,7 +313,7 @@ _UPDATE: Final = BulkOperation(
     repeatable=True,
     read_back=readback.fields_hold,
     undoable=("first_name", "last_name", "phone", "metadata"),
-    guards=(Guard(rows=1_000, share=0.10, what="updates"),),
+    thresholds=(Threshold(rows=1_000, share=0.10, what="updates"),),
 )
 
 _CREATE: Final = BulkOperation(
@@ -327,7 +327,7 @@ _CREATE: Final = BulkOperation(
     repeatable=False,
     read_back=readback.customer_appeared,
     undo_reason="Paystack has no way to delete a customer.",
-    guards=(Guard(rows=1_000, share=0.10, what="new customers"),),
+    thresholds=(Threshold(rows=1_000, share=0.10, what="new customers"),),
 )
 
 _VALIDATE: Final = BulkOperation(
@@ -393,7 +393,7 @@ _VALIDATE: Final = BulkOperation(
     undo_reason="If the check succeeds, Paystack overwrites first and last name with those of the BVN and locks them: "
     "only another identity check can change them.",
     accepted_pending=True,
-    guards=(Guard(rows=200, share=0.05, what="identity checks"),),
+    thresholds=(Threshold(rows=200, share=0.05, what="identity checks"),),
 )
 
 _DEACTIVATE: Final = BulkOperation(
@@ -418,7 +418,7 @@ _DEACTIVATE: Final = BulkOperation(
     absent_means_done=True,
     read_back=readback.authorization_gone,
     undo_reason="A deactivated authorization cannot be activated again; the customer has to pay once more.",
-    guards=(Guard(rows=100, share=0.01, what="deactivations"),),
+    thresholds=(Threshold(rows=100, share=0.01, what="deactivations"),),
 )
 
 BULK_OPERATIONS: Final[Mapping[str, BulkOperation]] = MappingProxyType(

@@ -19,7 +19,7 @@ import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.consent import question_of, sent_lately
-from paystack_source.bulk.describe import COMMAND, UNKNOWN, input_again
+from paystack_source.bulk.describe import COMMAND, UNKNOWN, input_switch
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
@@ -384,7 +384,7 @@ class BulkService:
             )
 
 
-def reach(operation: str | None) -> set[str]:
+def client_operations(operation: str | None) -> set[str]:
     """The client's operations that a service needs for one bulk operation, and no more: the reads, and the one write.
 
     To be given to `PaystackClient(operations=…)`.
@@ -420,7 +420,7 @@ def _applied(entry: AppliedPlan) -> AppliedError:
 
 
 def _way_on(run: Run, plan: Plan) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.name}{input_again(plan)}", {"run_id": run.run_id}
+    return f"Go on with: {COMMAND} resume {run.name}{input_switch(plan)}", {"run_id": run.run_id}
 
 
 def _broken_off(error: Exception, advice: str, about: dict[str, str]) -> BrokenOffError:

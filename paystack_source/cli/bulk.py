@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.bulk.describe import COMMAND, again, run_lines
+from paystack_source.bulk.describe import COMMAND, follow_up, run_lines
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.plan.review import write_review
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
 
 yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
-where = together(
+copy_location = together(
     location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
@@ -111,7 +111,7 @@ def main(context: click.Context) -> None:
 @click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
-@together(planning, where, sharing, options)
+@together(planning, copy_location, sharing, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Check FILE and show what would be sent. Sends nothing. `-` reads standard input."""
     with bulk_command(terminal, chosen) as here:
@@ -131,7 +131,7 @@ def _opened(file: Path) -> Plan:
     epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
 )
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
-@together(again_given, applying, where, sharing, options)
+@together(again_given, applying, copy_location, sharing, options)
 def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Send what PLAN says, once."""
     made = _opened(file)
@@ -148,7 +148,7 @@ def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any)
 )
 @click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
-@together(planning, applying, where, sharing, options)
+@together(planning, applying, copy_location, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan FILE, show the plan, ask, and apply it. `-` reads standard input."""
     with bulk_command(terminal, chosen, operation) as here:
@@ -166,7 +166,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page, to look at and to show around; needs no network."""
     made = _opened(file)
-    command = again("apply", quoted(file), made, {})
+    command = follow_up("apply", quoted(file), made, {})
     page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
     return ExitCode.OK
@@ -174,7 +174,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 
 @main.command(epilog=examples(f"{COMMAND} resume latest"))
 @click.argument("name", metavar="RUN")
-@together(again_given, applying, where, sharing, options)
+@together(again_given, applying, copy_location, sharing, options)
 def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
     found = runs_of(chosen).open(name)
@@ -188,7 +188,7 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
 @click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
-@together(yes, where, options)
+@together(yes, copy_location, options)
 def status(
     name: str | None,
     *,
@@ -235,7 +235,7 @@ def status(
 @click.argument("name", metavar="RUN")
 @click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
-@together(applying, where, sharing, options)
+@together(applying, copy_location, sharing, options)
 def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan and apply the way back of RUN: the values that it replaced."""
     found = runs_of(chosen).open(name)

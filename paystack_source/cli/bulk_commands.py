@@ -17,7 +17,7 @@ from paystack_source.bulk.describe import (
     HEADINGS,
     NOTHING_SENT,
     REASONS,
-    again,
+    follow_up,
     next_commands,
     plan_cautions,
     plan_changes,
@@ -33,14 +33,14 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import is_plan
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.plan.review import check_page, write_review
+from paystack_source.bulk.plan.review import check_review, write_review
 from paystack_source.bulk.run.recording import record_runs
 from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
-from paystack_source.bulk.service import BulkService, reach
+from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.cli.options import paystack
-from paystack_source.commands import command, quoted, where, where_chosen
+from paystack_source.commands import command, location_options, location_switches, quoted
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.private_files import check_output
 
@@ -120,7 +120,7 @@ class BulkCommand:
     def options(self) -> PlanOptions:
         """The planner's options among the command's."""
         given = {name: self.chosen[name] for name in PlanOptions.__struct_fields__ if name in self.chosen}
-        return PlanOptions(switches=where_chosen(self.chosen), **given)
+        return PlanOptions(switches=location_options(self.chosen), **given)
 
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
         """A plan of FILE, compared with the copy if there is one."""
@@ -129,7 +129,7 @@ class BulkCommand:
         page = self._page(target)
         if page.absolute() == target.absolute():
             raise UsageError(f"{page} cannot be the plan and its page as well.", "Name the plan NAME.plan.")
-        check_page(page)
+        check_review(page)
         source = self.read(file)
         cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
         table = open_table(source, **cut)
@@ -232,7 +232,7 @@ class BulkCommand:
         self.terminal.say(f"To look at: {page}")
 
     def _apply_command(self, made: Plan) -> str:
-        return again("apply", quoted(made.path), made, self.chosen)
+        return follow_up("apply", quoted(made.path), made, self.chosen)
 
 
 def _is_stdin(file: Path | None) -> bool:
@@ -258,7 +258,9 @@ def bulk_command(
     """
     with contextlib.ExitStack() as stack:
         stack.push(lambda _kind, error, _trace: _advise(error, chosen))
-        client, sandbox = stack.enter_context(paystack(terminal, chosen, operations=reach(writes)))
+        client, sandbox = stack.enter_context(
+            paystack(terminal, chosen, operations=client_operations(writes))
+        )
         server = quota = None
         if sandbox is not None:
             from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  an extra of the package
@@ -298,7 +300,7 @@ def _stop_rules(chosen: dict[str, Any]) -> StopRules:
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
-        stop.advice += where(chosen)  # type: ignore[union-attr]
+        stop.advice += location_switches(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
         stop.advice = f"See what was sent: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
 
@@ -309,7 +311,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
     if problem is None:
         return
     if len(found) == 1:
-        later = again("status", f"{found[0].run.name} --load", found[0].plan, chosen)
+        later = follow_up("status", f"{found[0].run.name} --load", found[0].plan, chosen)
     else:
         later = command("bulk status", chosen, "--load")
     terminal.warn(f"{problem} Later: {later}")

@@ -23,7 +23,7 @@ from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import explain
 from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
-from paystack_source.warehouse.locations import DUCKDB, of_sandbox
+from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
 if TYPE_CHECKING:
     from paystack_source.warehouse.sync import CopyReport
@@ -168,10 +168,11 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
     common, results = terminal.context, {}
     worst: int = ExitCode.OK
     for name in names:
-        own = {**chosen, "account_name": name}
-        place = chosen["destination"], dataset_of(name)
-        own["destination"], own["dataset"] = of_sandbox(*place) if chosen["sandbox"] else place
-        terminal.context = replace(common, account_name=name, dataset=place[1], started_at=datetime.now(UTC))
+        dataset = dataset_of(name)
+        own = {**chosen, "account_name": name, "dataset": dataset}
+        if chosen["sandbox"]:
+            own["destination"], own["dataset"] = sandbox_location(chosen["destination"], dataset)
+        terminal.context = replace(common, account_name=name, dataset=dataset, started_at=datetime.now(UTC))
         try:
             code, (title, facts, result, then) = copy(terminal, own)
             terminal.print_summary(f"{name}: {title}", facts, then)

@@ -11,7 +11,7 @@ import click
 from paystack_source.cli.terminal import current_terminal
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
-from paystack_source.warehouse.locations import DUCKDB, of_sandbox
+from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -73,11 +73,11 @@ def location(
         ) -> object:
             if account_name == ALL:
                 _require_all(dataset, possible=all_accounts)
-            place = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account_name)
+            typed = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account_name)
             context = current_terminal().context
-            context.destination, context.dataset = place
+            context.destination, context.dataset = typed
             context.account_name, context.sandbox = account_name, sandbox
-            kwargs["destination"], kwargs["dataset"] = of_sandbox(*place) if sandbox else place
+            kwargs["destination"], kwargs["dataset"] = sandbox_location(*typed) if sandbox else typed
             return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
 
         return call

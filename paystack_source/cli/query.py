@@ -20,7 +20,7 @@ from paystack_source.cli.options import location
 from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.progress import reader_may_leave
+from paystack_source.progress import tolerate_closed_reader
 from paystack_source.settings import ALL, dataset_of
 from paystack_source.values import quoted_name, visible
 from paystack_source.warehouse.locations import duckdb_file
@@ -156,7 +156,7 @@ def show(
         # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
         write_utf8()
         spelled = visible if sys.stdout.isatty() else str
-        with reader_may_leave(sys.stdout):
+        with tolerate_closed_reader(sys.stdout):
             write = row_writer(sys.stdout, [spelled(name) for name in columns])
             for row in rows:
                 write([spelled(text(cell)) for cell in row])

@@ -43,7 +43,7 @@ from paystack_source.cli.keyboard import keyboard
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode
 from paystack_source.failures import Failure, explain, masked_traceback
-from paystack_source.progress import LineView, Progress, View, fitting_view, reader_may_leave
+from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
 from paystack_source.values import visible
 
 if TYPE_CHECKING:
@@ -263,7 +263,7 @@ class Terminal:
                     "The disk under standard output is full: what this command says there is lost, and it goes on."
                 )
 
-        return reader_may_leave(stream, lost)
+        return tolerate_closed_reader(stream, lost)
 
 
 def _console(stream: IO[str]) -> Console:

@@ -168,7 +168,7 @@ def filters_hold(reader: Reader, shown: pa.Table) -> bool:
     return False
 
 
-def begun(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Window:
+def past_part(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Window:
     """The part of a range that is not in the future: neither by the clock of this machine nor by Paystack's.
 
     Args:

@@ -98,7 +98,7 @@ class PresentCustomers:
         """All customers, and those who were added."""
         return self.total() + len(self.loose) + sum(self.deltas.values())
 
-    def met(self, ids: set[int]) -> set[int]:
+    def held_or_emitted(self, ids: set[int]) -> set[int]:
         """Those of `ids` that are held or were given out."""
         return self.known(ids) | (self.emitted & ids)
 
@@ -229,19 +229,19 @@ def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
     )
 
 
-def count_entry(look: NewestPage, held_after: int | None, *, proven: bool) -> Entry:
+def count_entry(newest: NewestPage, held_after: int | None, *, proven: bool) -> Entry:
     """The line that compares the whole table with the API's total."""
-    found = look.held + look.unknown.num_rows
+    found = newest.held + newest.unknown.num_rows
     return Entry(
         kind="count",
-        api_total=look.total,
+        api_total=newest.total,
         distinct_ids=found,
         rows=found,
-        rows_held_before=look.held,
+        rows_held_before=newest.held,
         rows_held_after=held_after,
         requests=1,
-        proof="total" if look.total is not None else "newest pages",
+        proof="total" if newest.total is not None else "newest pages",
         proven=proven,
-        difference=look.missing or 0,
-        verified_at=look.asked_at,
+        difference=newest.missing or 0,
+        verified_at=newest.asked_at,
     )

@@ -44,14 +44,14 @@ class NewestPage(NamedTuple):
         return [at for at in self.table.column("created_at").to_pylist() if at]
 
     @property
-    def falls(self) -> bool:
+    def newest_first(self) -> bool:
         """Whether it begins with the newest, as far as it tells."""
         return all(newer >= older for newer, older in pairwise(self._times))
 
     def settled_end(self, now: datetime) -> datetime:
         """Where a window ends that nobody comes into any more, as far as the page tells; else with this second."""
         end, newest = frozen_end(now), next(iter(self._times), None)
-        if newest is None or not self.falls:
+        if newest is None or not self.newest_first:
             return end
         since = now - newest
         return min(end, second(newest) + (_SECOND if since > _CLOCKS_DIFFER else -MARGIN - _SECOND))
@@ -62,15 +62,15 @@ class TopPages:
 
     def __init__(self) -> None:
         self._deepest = 0
-        self._look: NewestPage | None = None
+        self._newest: NewestPage | None = None
 
-    def next(self, look: NewestPage, wanted: int) -> range:
+    def next(self, newest: NewestPage, wanted: int) -> range:
         """The pages after the newest one that hold so many new customers; none where they are not to be found so."""
-        before, self._look = self._look, look
-        if before is look or not look.missing or look.missing < 0 or not look.falls:
+        before, self._newest = self._newest, newest
+        if before is newest or not newest.missing or newest.missing < 0 or not newest.newest_first:
             return range(0)
-        others_come = before is not None and before.total != look.total
-        deepest = max(-(-wanted // max(look.table.num_rows, 1)), self._deepest) + others_come
+        others_come = before is not None and before.total != newest.total
+        deepest = max(-(-wanted // max(newest.table.num_rows, 1)), self._deepest) + others_come
         if deepest > TOP_PAGES:
             return range(0)
         self._deepest = deepest

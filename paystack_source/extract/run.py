@@ -28,9 +28,9 @@ from paystack_source.extract.fallbacks import (
     TRY_FILTERS_AGAIN,
     Older,
     around_oldest,
-    begun,
     differing_parts,
     filters_hold,
+    past_part,
 )
 from paystack_source.extract.ledger import Entry, HeldCustomers, PresentCustomers
 from paystack_source.extract.newest import NewestPage, TopPages
@@ -75,7 +75,7 @@ class Extraction:
         self.held = PresentCustomers(held)
         self.refresh_budget = refresh_budget
         self.run_id = run_id or uuid.uuid4().hex[:12]
-        self.tally = Summary()
+        self.summary = Summary()
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
         self.bounds = bounds
@@ -105,45 +105,45 @@ class Extraction:
         self.held.loaded()
 
     def events(self) -> Iterator[Event]:
-        """The whole run. Afterwards `tally.complete` says whether the copy is proven complete."""
+        """The whole run. Afterwards `summary.complete` says whether the copy is proven complete."""
         held = self.held.total()
         if self.bounds is not None:
             yield from self._read_bounds(self.bounds)
         else:
             yield from self._catch_up()
-            if self.tally.complete and self.refresh_budget:
+            if self.summary.complete and self.refresh_budget:
                 before = self.held.in_all()
                 yield from self._refresh()
-                if self._gone or self._left or self.tally.unproven or self.held.in_all() != before:
+                if self._gone or self._left or self.summary.unproven or self.held.in_all() != before:
                     yield Checkpoint()
-                    self.tally.complete = False
+                    self.summary.complete = False
                     yield from self._catch_up()
-        self.tally.complete = self.tally.complete and not self.tally.unproven
-        self.tally.filters_ignored = self.filters_ignored
-        no_total = self.tally.api_total is None and self.bounds is None
+        self.summary.complete = self.summary.complete and not self.summary.unproven
+        self.summary.filters_ignored = self.filters_ignored
+        no_total = self.summary.api_total is None and self.bounds is None
         if no_total or (self.filters_ignored and self._whole_fits):
-            self.tally.refresh_runs = 1  # the whole list is read
+            self.summary.refresh_runs = 1  # the whole list is read
         elif not (self.filters_ignored or self._stuck):
-            self.tally.refresh_runs = runs_to_refresh(
+            self.summary.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
-        self.tally.rows_new = self.held.in_all() + self.tally.rows_missing - held
+        self.summary.rows_new = self.held.in_all() + self.summary.rows_missing - held
 
     def _read_bounds(self, window: Window) -> Iterator[Event]:
         page = self.reader.ask(NEWEST)
         shown = self.reader.parse(page).table
         check_account(self.held, shown, page.meta.total, self.account)
-        self.bounds = window = begun(self.reader, window, shown, self._started)
+        self.bounds = window = past_part(self.reader, window, shown, self._started)
         if window.empty:
-            self.tally.api_total = 0
+            self.summary.api_total = 0
         else:
             filtered = not self.filters_ignored and filters_hold(self.reader, shown)
             yield from self._read_range(window, filtered=filtered)
-        self._older.to_ask, seen = True, self.tally.rows_seen
+        self._older.to_ask, seen = True, self.summary.rows_seen
         if (yield from self._contradicted(window)) or self._gone:
-            difference = self.tally.rows_seen - seen - len(self._gone)
+            difference = self.summary.rows_seen - seen - len(self._gone)
             yield self._line(ledger.unproven_range(window, difference, self._now()))
-        self.tally.complete = True
+        self.summary.complete = True
 
     def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Event]:
         """Ask for the range, or for the whole list if the answers stray all the same."""
@@ -155,64 +155,64 @@ class Extraction:
                 yield event
         except FiltersIgnoredError:
             self._filters_are_ignored()
-            self.tally.unproven.clear()
+            self.summary.unproven.clear()
             yield from self._read_range(window, filtered=False)
         else:
-            self.tally.api_total = sum(entry.rows or 0 for entry in found)
+            self.summary.api_total = sum(entry.rows or 0 for entry in found)
 
     def _catch_up(self) -> Iterator[Event]:
         """Read until the API's total is explained."""
         self._older.to_ask = not self.coverage.begins
-        look = yield from self._look()
+        newest = yield from self._ask_newest()
         first = (self._top, self._gaps, self._top, self._gaps, self._top, self._top)
         present = functools.partial(self._gaps, settled=False)
         then = (self._searched, self._top, present, self._searched)
         total = None
         for step in (*first, *then, self._whole):
-            if self._adds_up(look):
-                yield from self._complete(look)
+            if self._adds_up(newest):
+                yield from self._complete(newest)
                 return
-            if look.total is None:
-                yield from self._whole(look)
+            if newest.total is None:
+                yield from self._whole(newest)
                 return
-            before, total = (self.tally.windows, self.tally.rows_seen), look.total
-            yield from step(look)
-            if self.tally.complete:
+            before, total = (self.summary.windows, self.summary.rows_seen), newest.total
+            yield from step(newest)
+            if self.summary.complete:
                 return
-            if before != (self.tally.windows, self.tally.rows_seen):
-                look = yield from self._look()
-        if self._adds_up(look):
+            if before != (self.summary.windows, self.summary.rows_seen):
+                newest = yield from self._ask_newest()
+        if self._adds_up(newest):
             # The total did not change: the filters hid customers, or one who went and one who came hid each other.
-            if look.total == total and not (self._uncounted or filters_hold(self.reader, look.table)):
+            if newest.total == total and not (self._uncounted or filters_hold(self.reader, newest.table)):
                 self._filters_are_ignored()
-            yield from self._complete(look)
+            yield from self._complete(newest)
         else:
-            yield self._count_entry(look, proven=False)
+            yield self._count_entry(newest, proven=False)
 
     # -- looking --------------------------------------------------------------------------------------------------
 
-    def _look(self) -> Generator[Event, None, NewestPage]:
+    def _ask_newest(self) -> Generator[Event, None, NewestPage]:
         """The newest page and the total of the whole list, which needs no filter to be true."""
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
         total = page.meta.total
         check_account(self.held, table, total, self.account)
-        self.tally.api_total = total
+        self.summary.api_total = total
         self._cost = Cost.seen(table.num_rows, total, on_pages=self.reader.totals_on_pages)
         asked_at = page.asked_at or self._now()
-        look = self._compared(total, table, asked_at)
-        new = look.missing == -len(self._gone) and total not in self._believed
+        newest = self._compared(total, table, asked_at)
+        new = newest.missing == -len(self._gone) and total not in self._believed
         if new and (not total or self.reader.believable(NEWEST, page)):
             self._believed.add(total)
-        if self.held.emitted and (self._left or not self._adds_up(look)):
+        if self.held.emitted and (self._left or not self._adds_up(newest)):
             yield Checkpoint()  # who was given out may be gone: known, once it is loaded
         if left := self.held.known(self._left):
             self._left -= left
             self._gone |= left
-        look = self._compared(total, table, asked_at)
-        if self._adds_up(look) and (yield from self._contradicted(ALWAYS, table)):
-            return (yield from self._look())
-        return look
+        newest = self._compared(total, table, asked_at)
+        if self._adds_up(newest) and (yield from self._contradicted(ALWAYS, table)):
+            return (yield from self._ask_newest())
+        return newest
 
     def _contradicted(self, window: Window, newest: pa.Table | None = None) -> Generator[Event, None, bool]:
         """Whether other questions show customers whom the list, and its total with it, leaves out; takes them.
@@ -230,7 +230,7 @@ class Extraction:
                 found = found or bool(self._gone & ids)
                 self._gone -= ids
                 older = arrow.cut(table, window.clip(Window(BEGIN, hi)))
-                unknown = arrow.unseen(older, self.held.met(ids))
+                unknown = arrow.unseen(older, self.held.held_or_emitted(ids))
                 if unknown.num_rows:
                     found = True
                     self._older.note(arrow.oldest(unknown))
@@ -247,16 +247,16 @@ class Extraction:
         if self._gone & ids - arrow.undated(table):  # their window does not show who is there
             self._filters_are_ignored()
         self._gone -= ids  # `_contradicted` would find them as well, with more requests
-        return arrow.unseen(table, self.held.met(ids))
+        return arrow.unseen(table, self.held.held_or_emitted(ids))
 
-    def _adds_up(self, look: NewestPage) -> bool:
+    def _adds_up(self, newest: NewestPage) -> bool:
         """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
-        return look.missing == -len(self._gone) and look.total in self._believed
+        return newest.missing == -len(self._gone) and newest.total in self._believed
 
-    def _complete(self, look: NewestPage) -> Iterator[Event]:
+    def _complete(self, newest: NewestPage) -> Iterator[Event]:
         """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
-        yield from self._loose(look.unknown)
-        yield from self._mark_gone(look.asked_at)
+        yield from self._loose(newest.unknown)
+        yield from self._mark_gone(newest.asked_at)
         now = self._now()
         gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
         if self.held.touches(gaps):
@@ -265,9 +265,9 @@ class Extraction:
             # Those held before were never counted by themselves: they are the first to be refreshed.
             self.coverage.add(Proven(gap, held + self.held.inside(gap), None if held else now))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
-        self.tally.unproven.clear()
-        self.tally.complete = True
-        yield self._count_entry(look, proven=True)
+        self.summary.unproven.clear()
+        self.summary.complete = True
+        yield self._count_entry(newest, proven=True)
 
     def _loose(self, table: pa.Table) -> Iterator[Event]:
         """Customers that were seen on a page of the whole list rather than in a window."""
@@ -283,7 +283,7 @@ class Extraction:
         """Their window was read whole without them, and the total of the whole list does without them as well."""
         if self._gone:
             marked = arrow.missing_since(self.held.rows(self._gone), since)
-            self.tally.rows_missing += marked.num_rows
+            self.summary.rows_missing += marked.num_rows
             self.held.marked.update(arrow.created(marked))
             self._gone.clear()
             yield from self._rows(marked, "missing")
@@ -291,36 +291,36 @@ class Extraction:
     def _rows(self, table: pa.Table, kind: str) -> Iterator[Event]:
         table = arrow.unseen(table, self.held.emitted)
         if table.num_rows:
-            self.tally.rows_seen += table.num_rows
+            self.summary.rows_seen += table.num_rows
             yield Rows(table, kind)
 
     # -- explaining what is missing -------------------------------------------------------------------------------
 
-    def _top(self, look: NewestPage) -> Iterator[Event]:
+    def _top(self, newest: NewestPage) -> Iterator[Event]:
         """A moderate number of new customers: the next newest pages."""
-        if look.missing is None or (self._older.to_ask and not self.tally.windows):
+        if newest.missing is None or (self._older.to_ask and not self.summary.windows):
             return
-        wanted = look.unknown.num_rows + look.missing + len(self._gone)
-        pages = self._top_pages.next(look, wanted)
+        wanted = newest.unknown.num_rows + newest.missing + len(self._gone)
+        pages = self._top_pages.next(newest, wanted)
         if not pages:
             return
         found = self.reader.ask_all([Query(None, None, number) for number in pages])
         unknown = self._unknown(
-            pa.concat_tables([look.table, self.reader.parse(*found).table], promote_options="default")
+            pa.concat_tables([newest.table, self.reader.parse(*found).table], promote_options="default")
         )
-        settled = all(page.meta.total in (None, look.total) for page in found)
+        settled = all(page.meta.total in (None, newest.total) for page in found)
         if unknown.num_rows == wanted and settled and not self._older.to_ask:
-            yield from self._complete(look._replace(unknown=unknown))
+            yield from self._complete(newest._replace(unknown=unknown))
         else:
             yield from self._loose(unknown)  # others came meanwhile; the next look tells
 
-    def _gaps(self, look: NewestPage, *, settled: bool = True) -> Iterator[Event]:
+    def _gaps(self, newest: NewestPage, *, settled: bool = True) -> Iterator[Event]:
         """Windows that were never proven; whoever is newer than the newest of them is on the newest pages."""
         if not self.filters_ignored:
-            end = look.settled_end(self._now()) if settled else frozen_end(self._now())
+            end = newest.settled_end(self._now()) if settled else frozen_end(self._now())
             yield from self._windowed(self.coverage.gaps(Window(BEGIN, end)), "first read")
 
-    def _searched(self, _look: NewestPage) -> Iterator[Event]:
+    def _searched(self, _newest: NewestPage) -> Iterator[Event]:
         """Parts of proven windows where counts differ: customers came late or are gone, or the warehouse lost some."""
         if self.filters_ignored:
             return
@@ -333,14 +333,14 @@ class Extraction:
         else:
             yield from self._windowed(parts, "repair")
 
-    def _whole(self, look: NewestPage) -> Iterator[Event]:
+    def _whole(self, newest: NewestPage) -> Iterator[Event]:
         """Read the whole list as one window. It needs no filter and no total, and a killed run begins it anew."""
         self._older.begin_anew()
-        yield from self._read([Reading(ALWAYS, (None, None), look.total)], "whole list")
-        if look.total is None:  # there is no total to explain: it was walked until two walks agreed
+        yield from self._read([Reading(ALWAYS, (None, None), newest.total)], "whole list")
+        if newest.total is None:  # there is no total to explain: it was walked until two walks agreed
             if (yield from self._contradicted(ALWAYS)):
-                yield self._count_entry(look, proven=False)
-            self.tally.complete = True
+                yield self._count_entry(newest, proven=False)
+            self.summary.complete = True
 
     # -- reading windows ------------------------------------------------------------------------------------------
 
@@ -388,7 +388,7 @@ class Extraction:
         window = result.window if whole else self._older.proven_part(result)
         self._left = (self._left - result.ids) | result.left
         self.held.settle(window, new)
-        self.tally.windows += 1
+        self.summary.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
         yield self._line(ledger.entry_of(result, kind, self._before[result.window]))
@@ -407,13 +407,13 @@ class Extraction:
     def _refresh(self) -> Iterator[Event]:
         """Read again what was verified longest ago, as far as the budget goes."""
         if self.filters_ignored:
-            whole = [Reading(ALWAYS, (None, None), self.tally.api_total)]
+            whole = [Reading(ALWAYS, (None, None), self.summary.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
         if self.held.touches(item.window for item in self.coverage.oldest_first(self._started)):
             yield Checkpoint()  # where windows are cut goes by what is held
         before, refresh = (
-            self.tally.rows_seen,
+            self.summary.rows_seen,
             Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
         )
         chosen = refresh.choose(self._started)
@@ -423,21 +423,21 @@ class Extraction:
             yield from self._read(readings, "refresh")
         except FiltersIgnoredError:
             self._filters_are_ignored()
-        self.tally.rows_refreshed = self.tally.rows_seen - before
+        self.summary.rows_refreshed = self.summary.rows_seen - before
         self.coverage.compact(readable(self.refresh_budget, self._cost))
 
     @property
     def _whole_fits(self) -> bool:
-        return self._cost.of(self.tally.api_total or self.held.total()) <= self.refresh_budget
+        return self._cost.of(self.summary.api_total or self.held.total()) <= self.refresh_budget
 
-    def _count_entry(self, look: NewestPage, *, proven: bool) -> Entry:
+    def _count_entry(self, newest: NewestPage, *, proven: bool) -> Entry:
         """The line that compares the whole table with the API's total."""
-        after = None if self.held.emitted else look.held
-        return self._line(ledger.count_entry(look, after, proven=proven))
+        after = None if self.held.emitted else newest.held
+        return self._line(ledger.count_entry(newest, after, proven=proven))
 
     def _line(self, entry: Entry) -> Entry:
         """Number a line of the ledger, and remember what is not proven."""
         entry.run_id, entry.entry_id = self.run_id, f"{self.run_id}-{next(self._numbers)}"
         if not entry.proven:
-            self.tally.unproven.append(entry)
+            self.summary.unproven.append(entry)
         return entry

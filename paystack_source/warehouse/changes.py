@@ -42,7 +42,7 @@ class Changes:
         self._latest: datetime | None = None
         self._columns_there = False
 
-    def noted(self, customers: pa.Table) -> pa.Table:
+    def with_change_columns(self, customers: pa.Table) -> pa.Table:
         """The customers, each once, with `_fingerprint` and `_changed_at`."""
         columns = [name for name in customers.column_names if name not in _KNOWN[1:]]
         customers = customers.select(columns)

@@ -38,14 +38,14 @@ from paystack_source.warehouse.dlt_quirks import (
     TABLE_NOTED,
     active_pipeline,
     current_load,
-    dlts_context_is_ours,
+    exclusive_dlt_context,
     is_being_replaced,
     is_limited,
     table_of,
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
-from paystack_source.warehouse.orchestrators import Waits, current_metrics, retry_is_useless_in_extract
+from paystack_source.warehouse.orchestrators import Waits, current_metrics, terminal_errors_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse
 from paystack_source.warehouse.single_writer import current_run
@@ -152,9 +152,9 @@ class Copying:
                     whose(event.table, self.account)
                     rows += event.table.num_rows
                     size += batch.add(event.table)
-                    self._tell(event.table.num_rows, extraction.tally.api_total)
+                    self._tell(event.table.num_rows, extraction.summary.api_total)
                     if batch.full:
-                        yield from map(self._changes.noted, batch.tables())
+                        yield from map(self._changes.with_change_columns, batch.tables())
                         self._remember(state, extraction)  # dlt may stop at any yield
                     if self.limits and size >= self.limits.bytes:
                         break
@@ -172,7 +172,7 @@ class Copying:
             if self.limits is None or not (rows or self._new_entries):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
-        yield from map(self._changes.noted, batch.tables())
+        yield from map(self._changes.with_change_columns, batch.tables())
         self._remember(state, extraction)
         self.rows_loaded += rows
         self._require_complete(extraction)
@@ -187,16 +187,16 @@ class Copying:
     def note_metrics(self) -> None:
         """What is known of the run so far, for dlt's trace of it."""
         if self.extraction is not None:
-            tally = self.extraction.tally
+            summary = self.extraction.summary
             self.metrics |= (
                 self.cost()
                 | self.client.key.provenance
                 | {
-                    "proven": self.done and self.failure is None and tally.complete,
-                    "unproven": [entry.as_difference() for entry in tally.unproven],
-                    "api_total": tally.api_total,
-                    "rows_seen": tally.rows_seen,
-                    "refresh_runs": tally.refresh_runs,
+                    "proven": self.done and self.failure is None and summary.complete,
+                    "unproven": [entry.as_difference() for entry in summary.unproven],
+                    "api_total": summary.api_total,
+                    "rows_seen": summary.rows_seen,
+                    "refresh_runs": summary.refresh_runs,
                 }
             )
 
@@ -208,7 +208,7 @@ class Copying:
 
     def _require_complete(self, extraction: Extraction) -> None:
         """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
-        if not self.done or self.failure or extraction.tally.complete:
+        if not self.done or self.failure or extraction.summary.complete:
             return
         if self.full_refresh:
             raise NotCompleteError("The full refresh could not be proven complete; the copy is as it was.")
@@ -302,10 +302,10 @@ def resources(
     )
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
-        with retry_is_useless_in_extract():
+        with terminal_errors_in_extract():
             pipeline = active_pipeline()
             if pipeline:
-                with dlts_context_is_ours():
+                with exclusive_dlt_context():
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
             with start() as copying, copying.waits.shown():

@@ -27,7 +27,7 @@ from paystack_source.errors import ConfigError
 from paystack_source.warehouse.dlt_quirks import (
     active_pipeline,
     current_load,
-    dlts_context_is_ours,
+    exclusive_dlt_context,
     is_loaded,
     schema_of,
     silence_type_warnings,
@@ -129,7 +129,7 @@ def apply_destination_hints(*tables: Table) -> None:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
             )
-        with dlts_context_is_ours():
+        with exclusive_dlt_context():
             layout = table_layout(pipeline, table, lake_format=hints.get("table_format"))
         resource.apply_hints(
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,

@@ -36,7 +36,7 @@ from paystack_source.warehouse.destinations import (
     source_of,
 )
 from paystack_source.warehouse.dlt_quirks import active_pipeline, is_being_replaced, is_loaded
-from paystack_source.warehouse.orchestrators import retry_is_useless_in_extract
+from paystack_source.warehouse.orchestrators import terminal_errors_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME
 from paystack_source.warehouse.queries import Warehouse, columns_of
 
@@ -114,7 +114,7 @@ def details_resources(
         include = (include,)
 
     def fetched() -> Iterator[list[Fetched]]:
-        with retry_is_useless_in_extract():
+        with terminal_errors_in_extract():
             apply_destination_hints(DETAILS, AUTHORIZATIONS)
             pairs = iter(answers())
             while batch := list(itertools.islice(pairs, BATCH)):

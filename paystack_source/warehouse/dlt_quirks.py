@@ -55,7 +55,7 @@ def active_pipeline() -> Pipeline | None:
 
 
 @contextmanager
-def dlts_context_is_ours() -> Iterator[None]:
+def exclusive_dlt_context() -> Iterator[None]:
     """Let no other thread change dlt's context meanwhile: for whatever asks the destination while dlt extracts.
 
     The threads in which dlt runs resources that are `parallelize`d share one context. Clients put their settings into
@@ -190,7 +190,7 @@ def has_schema(pipeline: Pipeline) -> bool:
 
 def schema_of(pipeline: Pipeline) -> Schema:
     """The pipeline's schema. dlt may read its file anew for it, and meanwhile it has no naming."""
-    with dlts_context_is_ours():
+    with exclusive_dlt_context():
         return pipeline.default_schema
 
 
@@ -227,11 +227,11 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
     if pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
-    place = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
+    location = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
     note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
-    if note.exists() and note.read_text(encoding="utf-8") != place:
+    if note.exists() and note.read_text(encoding="utf-8") != location:
         drop_local_state(pipeline)
-    note.write_text(place, encoding="utf-8")
+    note.write_text(location, encoding="utf-8")
 
 
 def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:

@@ -49,7 +49,7 @@ def is_lake(pipeline: Pipeline) -> bool:
     return destination_is(pipeline, "filesystem")
 
 
-def of_sandbox(destination: str, dataset: str) -> tuple[str, str]:
+def sandbox_location(destination: str, dataset: str) -> tuple[str, str]:
     """The place of the sandbox's copy that belongs to this place of a real one."""
     if destination in DUCKDB:
         return DUCKDB[1], dataset

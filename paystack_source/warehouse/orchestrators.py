@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 
-class RetryIsUselessError(ExtractorException, TerminalException):
+class TerminalSourceError(ExtractorException, TerminalException):
     """Around an error that comes again however often the run is repeated.
 
     dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. What a resource raises is
@@ -26,21 +26,21 @@ class RetryIsUselessError(ExtractorException, TerminalException):
 
 
 @contextmanager
-def retry_is_useless_in_extract() -> Iterator[None]:
+def terminal_errors_in_extract() -> Iterator[None]:
     """In a resource: a refused key or permission, and a wrong setting, end dlt's retries at once."""
     try:
         yield
     except (AccessError, ConfigError) as error:
-        raise RetryIsUselessError(str(error)) from error
+        raise TerminalSourceError(str(error)) from error
 
 
 @contextmanager
-def retry_is_useless() -> Iterator[None]:
+def terminal_errors() -> Iterator[None]:
     """The same in a function that people call: the error stays what it is, and dlt looks at its context as well."""
     try:
         yield
     except (AccessError, ConfigError) as error:
-        error.__context__, error.__suppress_context__ = RetryIsUselessError(str(error)), True
+        error.__context__, error.__suppress_context__ = TerminalSourceError(str(error)), True
         raise
 
 

@@ -18,7 +18,7 @@ from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time
-from paystack_source.warehouse.dlt_quirks import customers_table, dlts_context_is_ours, has_schema
+from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context, has_schema
 from paystack_source.warehouse.lake import LakeReader, QueryResult
 from paystack_source.warehouse.locations import destination_is, is_lake
 
@@ -153,7 +153,7 @@ class Warehouse:
         if self._pipeline is None:
             return None
         try:
-            with dlts_context_is_ours():
+            with exclusive_dlt_context():
                 self._client = self._client or _client_of(self._pipeline)  # to make one takes 30 ms
                 with self._client as client:
                     if destination_is(self._pipeline, "postgres"):
@@ -213,7 +213,7 @@ class SqlNames:
 
 def columns_of(pipeline: Pipeline, table: str) -> Mapping[str, TColumnSchema]:
     """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
-    with dlts_context_is_ours():
+    with exclusive_dlt_context():
         found = [schema.tables[table] for schema in pipeline.schemas.values() if table in schema.tables]
     return found[0]["columns"] if found else {}
 

@@ -41,7 +41,7 @@ from paystack_source.warehouse.dlt_quirks import (
     set_replace_strategy,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
-from paystack_source.warehouse.orchestrators import Waits, retry_is_useless
+from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
     is_ours,
@@ -218,7 +218,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
 
     """
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
-    with retry_is_useless(), _client(client, waits) as paystack:
+    with terminal_errors(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
             window=_window(start, end, full_refresh=full_refresh),
@@ -308,7 +308,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     extraction = copying.extraction
     if extraction is None:
         raise AssertionError("the run never began")
-    tally = extraction.tally
+    summary = extraction.summary
     warehouse = Warehouse(pipeline, copying.table)
     whole = warehouse.total()
     if extraction.bounds is not None:
@@ -320,11 +320,11 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     accounts = warehouse.accounts()
     require_one_account(accounts, copying.account)
     numbers = {number for _, number in accounts if number is not None}
-    unproven = tally.unproven + wrong
-    read = {each.name: getattr(tally, each.name) for each in fields(tally)}
+    unproven = summary.unproven + wrong
+    read = {each.name: getattr(summary, each.name) for each in fields(summary)}
     return replace(
         CopyReport(**read),
-        complete=tally.complete and not unproven and tally.api_total in {None, whole},
+        complete=summary.complete and not unproven and summary.api_total in {None, whole},
         run_id=extraction.run_id,
         window=copying.window,
         account=numbers.pop() if len(numbers) == 1 else None,

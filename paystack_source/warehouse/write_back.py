@@ -230,11 +230,13 @@ def _is_among(
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
     """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
-    tables, noted = [], Changes(held)
+    tables, compared = [], Changes(held)
     for ids in batches(sorted(changes), BATCH):
         rows = held.rows(ids)
         if len(rows.column_names):
-            tables.append(noted.noted(overlay(rows, {number: changes[number] for number in ids})))
+            tables.append(
+                compared.with_change_columns(overlay(rows, {number: changes[number] for number in ids}))
+            )
     return [table for table in tables if table.num_rows]
 
 

@@ -34,10 +34,10 @@ def _section(operation: BulkOperation) -> str:
         "| --- | --- | --- |",
     ]
     lines += [_line(operation, column) for column in operation.columns]
-    guards = "; ".join(
-        f"{guard.rows:,} {guard.what} or {guard.share:.0%} of all customers" for guard in operation.guards
+    thresholds = "; ".join(
+        f"{guard.rows:,} {guard.what} or {guard.share:.0%} of all customers" for guard in operation.thresholds
     )
-    lines += ["", f"A live run above {guards} must be confirmed by hand.", ""]
+    lines += ["", f"A live run above {thresholds} must be confirmed by hand.", ""]
     return "\n".join(lines)
 
 

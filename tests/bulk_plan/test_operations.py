@@ -73,8 +73,8 @@ def test_what_cannot_be_undone_says_why(operation):
 
 
 def test_denials_and_deactivations_are_guarded_more_tightly():
-    loose, deny = BULK_OPERATIONS["risk-action"].guards
-    (gone,) = BULK_OPERATIONS["deactivate-authorization"].guards
+    loose, deny = BULK_OPERATIONS["risk-action"].thresholds
+    (gone,) = BULK_OPERATIONS["deactivate-authorization"].thresholds
     assert deny.when == ("risk_action", "deny")
     assert max(deny.rows, gone.rows) < loose.rows
     assert max(deny.share, gone.share) < loose.share

@@ -196,8 +196,8 @@ def test_a_resume_after_the_canary_stopped_asks_anew(desk):
 
 
 def test_thresholds_are_counted_from_the_rows_and_for_a_day_together(desk, monkeypatch):
-    denials = BULK_OPERATIONS["risk-action"].guards[1]
-    tight = replace(BULK_OPERATIONS["risk-action"], guards=(replace(denials, rows=10, share=1.0),))
+    denials = BULK_OPERATIONS["risk-action"].thresholds[1]
+    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=(replace(denials, rows=10, share=1.0),))
     monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
     files = [
         desk.csv(
@@ -221,8 +221,8 @@ def test_thresholds_are_counted_from_the_rows_and_for_a_day_together(desk, monke
 
 def test_a_row_that_is_sent_once_more_is_counted_once(desk, monkeypatch):
     """What is in doubt was perhaps sent, and is left to be sent: it is one denial all the same."""
-    denials = BULK_OPERATIONS["risk-action"].guards[1]
-    tight = replace(BULK_OPERATIONS["risk-action"], guards=(replace(denials, rows=5, share=1.0),))
+    denials = BULK_OPERATIONS["risk-action"].thresholds[1]
+    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=(replace(denials, rows=5, share=1.0),))
     monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
     desk.api.configure(faults="error@set_risk_action=1.0")
     listed = desk.risk_file(4)
@@ -236,8 +236,8 @@ def test_a_row_that_is_sent_once_more_is_counted_once(desk, monkeypatch):
 def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatch):
     """The same on a live key, which a sandbox cannot have: what the service asks is asked of a live console."""
     rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in desk.customers(60)]
-    guards = (replace(BULK_OPERATIONS["risk-action"].guards[1], rows=40, share=1.0),)
-    tight = replace(BULK_OPERATIONS["risk-action"], guards=guards)
+    thresholds = (replace(BULK_OPERATIONS["risk-action"].thresholds[1], rows=40, share=1.0),)
+    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=thresholds)
     monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
 
     def live(tally, **how):

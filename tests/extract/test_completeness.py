@@ -50,7 +50,7 @@ def test_every_customer_arrives_whatever_the_api_is_like(created, odd, load_ever
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {load_every}")
     copy = Copy(FakeApi(created, odd), load_every=load_every)
     run = copy.run()
-    assert run.tally.complete
+    assert run.summary.complete
     copy.assert_equal()
 
 
@@ -66,7 +66,7 @@ def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(
     copy.run()
     odd.arrive_every = 0
     run = copy.run()
-    assert run.tally.complete
+    assert run.summary.complete
     copy.assert_equal()
 
 
@@ -82,7 +82,7 @@ def test_killed_anywhere_and_run_again_it_is_complete(created, odd, kills, data)
         copy.load_every = data.draw(loads)
         copy.run(stop_after=kill, refresh_budget=budget)
     run = copy.run()
-    assert run.tally.complete
+    assert run.summary.complete
     copy.assert_equal()
 
 
@@ -109,7 +109,7 @@ def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_r
 
     def run(budget):
         api.odd.meta, api.odd.cap = meta, max(api.odd.cap, 5)
-        return copy.run(refresh_budget=budget).tally.complete
+        return copy.run(refresh_budget=budget).summary.complete
 
     api.add(NOON)
     note(f"{[int((NOON - at).total_seconds()) for at in created]} {odd} {history}")
@@ -164,7 +164,7 @@ def test_whatever_happens_while_it_reads_the_numbers_of_a_run_are_those_of_the_c
             return answer(*question)
 
         api._list = changing
-        tally = copy.run(refresh_budget=data.draw(st.sampled_from([0, 6, 1_000]))).tally
+        tally = copy.run(refresh_budget=data.draw(st.sampled_from([0, 6, 1_000]))).summary
         assert tally.complete
         assert tally.api_total == copy.held.total()
         assert tally.rows_new == copy.held.total() - before + tally.rows_missing

@@ -33,7 +33,7 @@ def copied():
     old = [NOON - timedelta(seconds=90_000 + 400 * n) for n in range(10_000)]
     today = [NOON - timedelta(seconds=1 + 8 * n) for n in range(10_000)]
     copy = Copy(FakeApi(sorted(old + today), Odd(cap=100)), window_rows=2_000)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     return copy
 
 
@@ -44,7 +44,7 @@ def test_a_first_load_asks_little_more_than_there_are_pages(copied):
 
 def test_nothing_new_costs_two_requests_however_many_are_held(copied):
     run = copied.run()
-    assert (copied.requests, run.tally.complete, run.tally.rows_seen) == (2, True, 0)
+    assert (copied.requests, run.summary.complete, run.summary.rows_seen) == (2, True, 0)
 
 
 @pytest.mark.parametrize(("new", "pages"), [(1, 2), (60, 2), (100, 2), (101, 2), (250, 3)])
@@ -53,7 +53,7 @@ def test_new_customers_cost_their_pages(copied, new, pages):
     copied.api.add(*(copied.api.clock.now for _ in range(new)))
     run = copied.run()
     assert copied.requests == pages
-    assert (run.tally.complete, run.tally.rows_new) == (True, new)
+    assert (run.summary.complete, run.summary.rows_new) == (True, new)
     copied.assert_equal()
 
 
@@ -62,12 +62,12 @@ def test_new_customers_cost_their_pages(copied, new, pages):
 def test_new_customers_cost_little_where_totals_come_by_cursor_or_the_list_ends_with_them(odd, new):
     copy = Copy(many(6_000, spread=100_000, **odd), window_rows=2_000)
     copy.api.clock.now += timedelta(hours=2)  # this machine's clock is ahead
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.api.add(*(NOON + timedelta(seconds=n) for n in range(new)))
     run = copy.run()
     assert copy.requests <= (12 if new and odd.get("order") else 3)
-    assert (run.tally.complete, run.tally.rows_new) == (True, new)
-    assert run.tally.api_total == 6_000 + new
+    assert (run.summary.complete, run.summary.rows_new) == (True, new)
+    assert run.summary.api_total == 6_000 + new
     copy.assert_equal()
 
 
@@ -76,7 +76,7 @@ def test_without_totals_each_run_reads_the_whole_list_and_finds_whoever_is_late(
     copy = Copy(many(1_000, spread=30_000, meta="cursor_only"))
     copy.run()
     copy.api.add(NOON - timedelta(seconds=late))
-    assert copy.run().tally.rows_new == 1
+    assert copy.run().summary.rows_new == 1
     assert copy.requests <= 3 * 11  # two walks, one of them looks as far again for the end
     copy.assert_equal()
 
@@ -85,7 +85,7 @@ def test_without_totals_each_run_reads_the_whole_list_and_finds_whoever_is_late(
 def test_a_total_that_came_by_cursor_is_believed_though_that_page_was_shorter(seed):
     copy = Copy(FakeApi(ages(1, 1), Odd(cap=3, meta="flips", short=0.5, seed=seed)), load_every=0)
     copy.run(stop_after=0)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
 
 
 @pytest.mark.parametrize("named", [3, 6, 9])  # so many answers name a total, and the others none
@@ -109,7 +109,7 @@ def test_many_customers_of_one_second_are_not_taken_for_the_newest():
     copy.api.odd.meta = "cursor_only"
     copy.api.odd.cap = 25
     copy.api.add(NOON - timedelta(seconds=8_000))
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -123,7 +123,7 @@ def test_newest_pages_that_are_in_no_order_or_do_not_reach_the_held_ones_are_not
     copy.run()
     copy.api.odd = Odd(cap=100, meta="cursor_only", **odd)
     copy.api.add(*(NOON + timedelta(seconds=n % 9) for n in range(150)))
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -132,7 +132,7 @@ def test_more_new_customers_than_the_newest_pages_hold_are_read_as_windows(copie
     copied.api.clock.now += timedelta(hours=1)
     copied.api.add(*(copied.api.clock.now - timedelta(seconds=n) for n in range(new)))
     run = copied.run()
-    assert (run.tally.complete, run.tally.windows > 0) == (True, True)
+    assert (run.summary.complete, run.summary.windows > 0) == (True, True)
     assert copied.requests <= new // 100 * 1.1 + 8
     copied.assert_equal()
 
@@ -142,14 +142,14 @@ def test_late_customers_with_an_old_date_are_found_without_reading_everything(co
     at = NOON - timedelta(days=days)
     copied.api.add(at, at, at + timedelta(seconds=3))
     run = copied.run()
-    assert run.tally.complete
+    assert run.summary.complete
     assert copied.requests <= 20
     copied.assert_equal()
 
 
 def test_late_customers_in_many_places_are_all_found(copied):
     copied.api.add(*(NOON - timedelta(days=2 + 4 * n) for n in range(10)))
-    assert copied.run().tally.complete
+    assert copied.run().summary.complete
     copied.assert_equal()
 
 
@@ -160,12 +160,12 @@ def test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back():
     when = copy.api.when[77]
     copy.api.remove(77)
     run = copy.run()
-    assert (run.tally.complete, run.tally.rows_missing) == (True, 1)
+    assert (run.summary.complete, run.summary.rows_missing) == (True, 1)
     assert copy.held.stored[77]["_missing_since"] is not None
     assert copy.held.stored[77]["email"] == gone["email"]
     copy.assert_equal()
     copy.api.customers[77], copy.api.when[77] = gone, when
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert copy.held.stored[77]["_missing_since"] is None
 
 
@@ -202,9 +202,9 @@ def test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_co
     copy.api._list = vanishing
     run = copy.run()
     if copy.api.requests >= at:
-        assert (run.tally.complete, run.tally.api_total) == (True, 59)
+        assert (run.summary.complete, run.summary.api_total) == (True, 59)
         copy.assert_equal()
-        assert run.tally.rows_missing == (45 in copy.held.stored)
+        assert run.summary.rows_missing == (45 in copy.held.stored)
 
 
 def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
@@ -212,7 +212,7 @@ def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
     copy = Copy(many(200), window_rows=1_000)
     copy.run()
     copy.api.remove(77)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert Coverage.load(copy.state["coverage"]).rows == 199
 
 
@@ -223,7 +223,7 @@ def test_late_customers_whom_a_run_found_count_where_it_cuts_what_to_read_again(
     copy.api.clock.now += timedelta(hours=1)
     copy.api.add(*(NOON - timedelta(days=300, seconds=n) for n in range(400)))
     run = copy.run(refresh_budget=4)
-    assert run.tally.complete
+    assert run.summary.complete
     refreshed = [entry for entry in copy.entries if entry.kind == "refresh"]
     assert 0 < sum(entry.requests for entry in refreshed) <= 4
     assert Coverage.load(copy.state["coverage"]).rows == 1_400
@@ -242,7 +242,7 @@ def test_a_window_that_only_the_total_proved_is_remembered_with_its_customers():
         return answer(*question)
 
     copy.api._list = arriving
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert [(entry.kind, entry.proven) for entry in copy.entries] == [("first read", False), ("count", True)]
     (item,) = Coverage.load(copy.state["coverage"])
     assert (item.rows, item.verified_at) == (65, None)
@@ -255,10 +255,10 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
     copy.api.remove(77)
     copy.api.clock.now += timedelta(hours=1)
     run = copy.run(refresh_budget=50)
-    assert (run.tally.complete, run.tally.rows_missing, run.tally.unproven) == (True, 1, [])
+    assert (run.summary.complete, run.summary.rows_missing, run.summary.unproven) == (True, 1, [])
     assert "refresh" in {entry.kind for entry in copy.entries}
     assert Coverage.load(copy.state["coverage"]).rows == 1_999
-    assert copy.run(refresh_budget=50).tally.complete
+    assert copy.run(refresh_budget=50).summary.complete
     copy.assert_equal()
 
 
@@ -269,7 +269,7 @@ def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkey
     copy.run()
     for number in range(60, 130):
         del copy.held.stored[number]
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert Coverage.load(copy.state["coverage"]).rows == 200
     mended = [entry for entry in copy.entries if entry.kind == "repair"]
     assert mended
@@ -291,9 +291,9 @@ def test_a_whole_list_that_a_later_run_reads_counts_everybody_once():
         return answer(*question)
 
     copy.api._list = changing
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.api.clock.now += timedelta(hours=1)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert "whole list" in {entry.kind for entry in copy.entries}
     assert Coverage.load(copy.state["coverage"]).rows == 6
     assert copy.state["filters_ignored_at"] is None  # the filters hid nobody
@@ -307,7 +307,7 @@ def test_one_who_vanished_and_one_who_came_late_do_not_hide_each_other_for_ever(
     copy.api.add(copy.api.when[400])  # the total is as before
     for _ in range(4):
         copy.api.clock.now += timedelta(hours=1)
-        assert not copy.run(refresh_budget=3).tally.filters_ignored
+        assert not copy.run(refresh_budget=3).summary.filters_ignored
         assert "whole list" not in {entry.kind for entry in copy.entries}
     copy.assert_equal()
     assert copy.held.stored[50]["_missing_since"] is not None
@@ -324,10 +324,10 @@ def test_every_customer_is_read_again_within_the_stated_runs_and_budget(load_eve
     while any(row["risk_action"] != "deny" for row in copy.held.present.values()):
         copy.api.clock.now += timedelta(hours=1)
         run = copy.run(refresh_budget=budget)
-        assert run.tally.complete
+        assert run.summary.complete
         assert copy.requests <= look + budget
         runs += 1
-        assert runs <= run.tally.refresh_runs
+        assert runs <= run.summary.refresh_runs
     copy.assert_equal()
 
 
@@ -339,9 +339,9 @@ def read_again(copy, budget, runs):
     for _ in range(runs):
         copy.api.clock.now += timedelta(hours=1)
         run = copy.run(refresh_budget=budget)
-        assert run.tally.complete
+        assert run.summary.complete
         assert copy.requests <= 2 + budget
-    copy.stated = run.tally.refresh_runs
+    copy.stated = run.summary.refresh_runs
     return sum(row["risk_action"] != "deny" for row in copy.held.present.values())
 
 
@@ -367,7 +367,7 @@ def test_seconds_that_just_fit_the_budget_are_read_again_within_the_stated_runs(
     crowds = [NOON - timedelta(seconds=10_000 * n) for n in range(6, 0, -1) for _ in range(560)]
     copy = Copy(FakeApi(crowds, Odd(cap=100)), window_rows=10_000)
     copy.run()
-    runs = copy.run(refresh_budget=10).tally.refresh_runs
+    runs = copy.run(refresh_budget=10).summary.refresh_runs
     assert runs <= 12
     assert read_again(copy, budget=10, runs=runs) == 0
 
@@ -376,7 +376,7 @@ def test_the_budget_holds_where_pages_are_shorter_than_was_asked_for():
     copy = Copy(many(1_000, over_cap="clamp"), window_rows=400)
     copy.api.odd.cap = 50
     copy.run()
-    runs = copy.run(refresh_budget=6).tally.refresh_runs
+    runs = copy.run(refresh_budget=6).summary.refresh_runs
     assert read_again(copy, budget=6, runs=runs) == 0
 
 
@@ -386,7 +386,7 @@ def test_rows_that_the_warehouse_lost_are_read_again():
     for number in range(900, 905):
         del copy.held.stored[number]
     run = copy.run()
-    assert run.tally.complete
+    assert run.summary.complete
     assert copy.requests <= 12  # of twenty pages
     copy.assert_equal()
 
@@ -395,14 +395,14 @@ def test_rows_that_the_warehouse_lost_are_read_again():
 def test_a_total_that_never_agrees_is_not_called_complete(off):
     copy = Copy(many(450, total_off=off))
     run = copy.run()
-    assert not run.tally.complete
-    assert run.tally.unproven[-1].difference == off
+    assert not run.summary.complete
+    assert run.summary.unproven[-1].difference == off
     assert set(copy.held.present) == set(copy.api.customers)  # what there is is kept all the same
 
 
 def test_a_window_whose_pages_lack_customers_is_read_by_cursor():
     copy = Copy(many(450, drop=0.6))
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert any(entry.proof == "cursor" for entry in copy.entries)
     copy.assert_equal()
 
@@ -410,11 +410,11 @@ def test_a_window_whose_pages_lack_customers_is_read_by_cursor():
 def test_filters_that_do_not_filter_are_noticed_and_remembered():
     copy = Copy(many(700, from_="ignored", to="ignored"), window_rows=100)
     run = copy.run()
-    assert (run.tally.complete, run.tally.filters_ignored, run.tally.refresh_runs) == (True, True, None)
+    assert (run.summary.complete, run.summary.filters_ignored, run.summary.refresh_runs) == (True, True, None)
     assert copy.state["filters_ignored_at"]
     copy.assert_equal()
     copy.api.add(NOON)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert copy.requests == 2
 
 
@@ -434,7 +434,7 @@ def test_an_answer_without_a_total_is_asked_for_again_and_is_no_sign_of_a_filter
     run = copied.run()
     copied.api._meta = meta
     assert left == [0]
-    assert (run.tally.complete, run.tally.filters_ignored) == (True, False)
+    assert (run.summary.complete, run.summary.filters_ignored) == (True, False)
     assert copied.requests <= 20
     copied.assert_equal()
 
@@ -444,26 +444,26 @@ def test_an_answer_without_a_total_is_asked_for_again_and_is_no_sign_of_a_filter
 def test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complete(most, meta):
     copy = Copy(many(1_000, most=most, meta=meta), window_rows=300)
     for _ in range(3):
-        tally = copy.run(refresh_budget=30).tally
+        tally = copy.run(refresh_budget=30).summary
         assert not tally.complete
         assert tally.unproven
     assert len(copy.held.present) > most
     window = Window(NOON - timedelta(seconds=9_000_000), NOON - timedelta(seconds=1_000))
-    assert not Copy(copy.api, window_rows=300).run(bounds=window).tally.complete
+    assert not Copy(copy.api, window_rows=300).run(bounds=window).summary.complete
 
 
 @pytest.mark.parametrize("new", [0, 5, 150])
 def test_nobody_is_marked_as_missing_by_a_list_that_ends_at_a_number_since(new):
     copy = Copy(many(1_000), window_rows=300)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.api.odd.most = 400
     for _ in range(3):
         copy.api.clock.now += timedelta(hours=1)
         copy.api.add(*(copy.api.clock.now for _ in range(new)))
         run = copy.run(refresh_budget=30)
-        assert (run.tally.complete, run.tally.rows_missing) == (False, 0)
+        assert (run.summary.complete, run.summary.rows_missing) == (False, 0)
     copy.api.odd.most = 0
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -471,7 +471,7 @@ def test_nobody_is_marked_as_missing_by_a_list_that_ends_at_a_number_since(new):
 def test_a_killed_run_does_not_forget_to_ask_who_is_older(stop_after):
     copy = Copy(many(1_000, most=400), window_rows=1_000, load_every=1)
     copy.run(stop_after=stop_after)
-    assert not copy.run().tally.complete
+    assert not copy.run().summary.complete
 
 
 def test_counts_that_never_come_are_no_sign_of_a_filter_that_does_not_filter():
@@ -488,7 +488,7 @@ def test_counts_that_never_come_are_no_sign_of_a_filter_that_does_not_filter():
 
     copy.api._list = uncounted
     run = copy.run()
-    assert (run.tally.complete, run.tally.filters_ignored) == (True, False)
+    assert (run.summary.complete, run.summary.filters_ignored) == (True, False)
     copy.assert_equal()
 
 
@@ -497,8 +497,8 @@ def test_a_window_that_does_not_show_who_is_listed_is_not_leant_on():
     copy.run()
     copy.api.clock.now += timedelta(hours=1)
     copy.api.customers[1]["risk_action"] = "deny"
-    assert copy.run(refresh_budget=9).tally.filters_ignored
-    assert copy.run(refresh_budget=9).tally.complete
+    assert copy.run(refresh_budget=9).summary.filters_ignored
+    assert copy.run(refresh_budget=9).summary.complete
     copy.assert_equal()
 
 
@@ -508,7 +508,7 @@ def test_a_customer_who_loses_the_creation_time_is_no_sign_of_a_filter_that_does
     copy.api.undate(3, 400)
     copy.api.clock.now += timedelta(hours=1)
     run = copy.run(refresh_budget=50)
-    assert (run.tally.complete, run.tally.filters_ignored, run.tally.rows_missing) == (True, False, 0)
+    assert (run.summary.complete, run.summary.filters_ignored, run.summary.rows_missing) == (True, False, 0)
     copy.assert_equal()
 
 
@@ -519,7 +519,7 @@ def test_filters_that_did_not_filter_are_tried_again_after_a_week():
     for days in (6, 8):
         copy.api.clock.now = NOON + timedelta(days=days)
         copy.api.add(NOON - timedelta(days=100 + days))
-        assert copy.run().tally.complete
+        assert copy.run().summary.complete
         assert ("whole list" in {entry.kind for entry in copy.entries}) == (days == 6)
     assert copy.state["filters_ignored_at"] is None
     copy.assert_equal()
@@ -527,9 +527,9 @@ def test_filters_that_did_not_filter_are_tried_again_after_a_week():
 
 def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
     copy = Copy(many(700, meta="cursor_only", cursors="none", deepest=3))
-    assert not copy.run().tally.complete
+    assert not copy.run().summary.complete
     copy = Copy(many(700, meta="cursor_only", deepest=3))
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -544,7 +544,7 @@ def test_a_cursor_that_is_refused_half_way_proves_nothing_beside_pages_that_are(
         return answer(page, per_page, use_cursor, cursor, from_, to)
 
     copy.api._list = shallow
-    assert not copy.run().tally.complete
+    assert not copy.run().summary.complete
 
 
 def test_a_window_that_does_not_add_up_is_in_the_ledger_with_its_difference():
@@ -569,14 +569,14 @@ def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(load_e
     copy.api.undate(3, 400, 899)
     for _ in range(3):
         run = copy.run(refresh_budget=50)
-        assert (run.tally.complete, run.tally.unproven, run.tally.rows_missing) == (True, [], 0)
+        assert (run.summary.complete, run.summary.unproven, run.summary.rows_missing) == (True, [], 0)
         assert Coverage.load(copy.state["coverage"]).rows == 897
         assert_entries_hold(copy)
         copy.assert_equal()
         copy.api.clock.now += timedelta(hours=1)
     assert "refresh" in {entry.kind for entry in copy.entries}
     copy.api.add(NOON + timedelta(minutes=5), NOON - timedelta(days=50))
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -595,10 +595,10 @@ def test_the_ledger_says_what_was_asked_and_held():
 def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
     copy = Copy(many(1_000), window_rows=200)
     window = Window(NOON - timedelta(seconds=5_000_000), NOON - timedelta(seconds=2_000_000))
-    assert copy.run(bounds=window).tally.complete
+    assert copy.run(bounds=window).summary.complete
     assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
     assert copy.requests <= 12
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 
@@ -622,7 +622,7 @@ def test_a_range_is_whole_whatever_the_api_makes_of_from_and_to(odd, ends):
     copy = Copy(many(1_000, spread=600_000, **odd), window_rows=100)
     lo, hi = (None if age is None else NOON - timedelta(seconds=age) for age in ends)
     window = Window(lo or BEGIN, hi or END)
-    assert copy.run(bounds=window).tally.complete
+    assert copy.run(bounds=window).summary.complete
     assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
 
 
@@ -632,8 +632,8 @@ def test_a_range_that_does_not_show_who_is_held_in_it_is_not_called_complete():
     copy.api.remove(500)
     window = Window(NOON - timedelta(seconds=9_000_000), NOON - timedelta(seconds=1_000_000))
     run = copy.run(bounds=window)
-    assert not run.tally.complete
-    assert [entry.difference for entry in run.tally.unproven] == [-1]
+    assert not run.summary.complete
+    assert [entry.difference for entry in run.summary.unproven] == [-1]
 
 
 def test_a_range_whose_answers_begin_to_stray_is_cut_from_the_whole_list(monkeypatch):
@@ -642,7 +642,7 @@ def test_a_range_whose_answers_begin_to_stray_is_cut_from_the_whole_list(monkeyp
     window = Window(NOON - timedelta(seconds=300_000), NOON - timedelta(seconds=150_000))
     run = copy.run(bounds=window)
     inside = {n for n, at in copy.api.when.items() if at in window}
-    assert (run.tally.complete, run.tally.api_total, run.filters_ignored) == (True, len(inside), True)
+    assert (run.summary.complete, run.summary.api_total, run.filters_ignored) == (True, len(inside), True)
     assert set(copy.held.present) == inside
 
 
@@ -657,8 +657,8 @@ def test_a_range_that_begins_to_stray_half_way_counts_its_customers_once():
     copy.api._list = straying
     window = Window(NOON - timedelta(seconds=500_000), NOON - timedelta(seconds=100_000))
     run = copy.run(bounds=window)
-    assert run.tally.complete
-    assert sum(entry.rows for entry in copy.entries) > run.tally.api_total == len(copy.held.present)
+    assert run.summary.complete
+    assert sum(entry.rows for entry in copy.entries) > run.summary.api_total == len(copy.held.present)
     assert set(copy.held.present) == {n for n, at in copy.api.when.items() if at in window}
 
 
@@ -666,13 +666,13 @@ def test_a_range_is_asked_for_as_far_as_a_crowded_page_tells():
     api = FakeApi(ages(352_777, 315_841, 262_466, 226_928, 200_688, 97_570, 96_995), Odd(cap=3, shift=90_000))
     copy = Copy(api)
     window = Window(NOON - timedelta(seconds=240_955), NOON - timedelta(seconds=226_465))
-    assert copy.run(bounds=window).tally.complete
+    assert copy.run(bounds=window).summary.complete
     assert set(copy.held.present) == {n for n, at in api.when.items() if at in window} != set()
 
 
 def test_a_range_is_whole_where_the_first_page_shows_nobody_to_try_it_with():
     copy = Copy(FakeApi(ages(14), Odd(cap=100, to="day", drop=1.0)))
-    assert copy.run(bounds=Window(BEGIN, END)).tally.complete
+    assert copy.run(bounds=Window(BEGIN, END)).summary.complete
     copy.assert_equal()
 
 
@@ -700,7 +700,7 @@ def test_another_account_in_the_same_dataset_is_refused_before_anything_is_store
 def test_an_empty_account_is_complete_and_one_that_lost_everybody_is_not_believed():
     copy = Copy(many(1))
     copy.api.remove(1)
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     assert copy.requests == 1
     copy = Copy(many(5))
     copy.run()
@@ -716,7 +716,7 @@ def test_a_second_in_which_thousands_were_imported_is_one_window():
         FakeApi(ages(*range(2_000, 1_000, -1)) + burst + ages(*range(400, 0, -1)), Odd(cap=100)),
         window_rows=200,
     )
-    assert copy.run().tally.complete
+    assert copy.run().summary.complete
     copy.assert_equal()
 
 

@@ -63,7 +63,7 @@ def copied(sandbox, *, customers=1_150, window_rows=300, runs=1, **switches):
 )
 def test_a_first_load_is_complete(sandbox, switches):
     server, copy, run = copied(sandbox, **switches)
-    assert run.tally.complete, run.tally.unproven
+    assert run.summary.complete, run.summary.unproven
     assert set(copy.held.present) == {row["id"] for row in server.customers_truth()}
 
 
@@ -75,7 +75,7 @@ def test_customers_arriving_and_edited_while_someone_reads(sandbox):
     api = Server(server)
     with api.client:
         copy.api = api
-        assert copy.run().tally.complete
+        assert copy.run().summary.complete
     assert set(copy.held.present) == {row["id"] for row in server.customers_truth()}
 
 
@@ -84,7 +84,7 @@ def test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages(sandbox
     server, copy, run = copied(
         sandbox, customers=customers, window_rows=30_000, churn_every=every, churn_arrivals=arrive
     )
-    assert run.tally.complete
+    assert run.summary.complete
     pages = customers // 100
     assert run.reader.requests <= pages * 1.5  # read again as windows they cost twice to four times the pages
     missing = {row["id"] for row in server.customers_truth()} - copy.held.present.keys()
@@ -94,13 +94,13 @@ def test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages(sandbox
 @pytest.mark.parametrize("off", [-2, 1])
 def test_a_total_that_is_wrong_is_not_called_complete(sandbox, off):
     _, copy, run = copied(sandbox, customers=350, total_off=off)
-    assert not run.tally.complete
+    assert not run.summary.complete
     assert len(copy.held.present) == 350
 
 
 def test_nothing_is_lost_when_the_shape_drifts(sandbox):
     server, copy, run = copied(sandbox, new_keys=0.2, type_drift=0.2)
-    assert run.tally.complete
+    assert run.summary.complete
     columns = {"createdAt": "created_at", "updatedAt": "updated_at"}
     new = 0
     for listed in server.customers_truth(as_listed=True):

@@ -115,13 +115,13 @@ def copy_of(customers, **odd):
 @pytest.mark.parametrize("oddity", UNPROVEN)
 def test_a_first_run_is_not_proven(oddity):
     with copy_of(ALL, **UNPROVEN[oddity]) as (_, copy):
-        assert not copy.run().tally.complete
+        assert not copy.run().summary.complete
 
 
 @pytest.mark.parametrize("oddity", UNPROVEN)
 def test_a_range_is_not_proven(oddity):
     with copy_of(ALL, **UNPROVEN[oddity]) as (_, copy):
-        tally = copy.run(bounds=Window(NOON, NOON + timedelta(hours=1))).tally
+        tally = copy.run(bounds=Window(NOON, NOON + timedelta(hours=1))).summary
         assert not tally.complete
 
 
@@ -137,7 +137,7 @@ def test_a_range_holds_what_came_by_a_clock_that_is_ahead_of_ours(begins, ends, 
         if not first_page_tells:  # the list begins with the oldest
             listing.customers.reverse()
         end = END if ends is None else now + timedelta(minutes=ends)
-        assert copy.run(bounds=Window(now + timedelta(minutes=begins), end)).tally.complete
+        assert copy.run(bounds=Window(now + timedelta(minutes=begins), end)).summary.complete
         assert {row["id"] for row in copy.held.present.values()} == {one["id"] for one in ahead}
 
 
@@ -145,11 +145,11 @@ def test_a_range_holds_what_came_by_a_clock_that_is_ahead_of_ours(begins, ends, 
 @pytest.mark.parametrize("oddity", UNPROVEN)
 def test_a_run_after_a_good_one_is_not_proven_and_marks_nobody_as_missing(oddity, budget):
     with copy_of(ALL) as (listing, copy):
-        assert copy.run().tally.complete
+        assert copy.run().summary.complete
         listing.customers = Listing(ALL + 150).customers
         for name, odd in UNPROVEN[oddity].items():
             setattr(listing, name, odd)
-        assert not copy.run(refresh_budget=budget).tally.complete
+        assert not copy.run(refresh_budget=budget).summary.complete
     assert len(copy.held.present) >= ALL
 
 
@@ -157,10 +157,10 @@ def test_a_run_after_a_good_one_is_not_proven_and_marks_nobody_as_missing(oddity
 @pytest.mark.parametrize("customers", [ALL, 100, 40])
 def test_one_old_answer_to_everything_is_not_a_run_without_news(customers, budget):
     with copy_of(customers) as (listing, copy):
-        assert copy.run().tally.complete
+        assert copy.run().summary.complete
         old = listing.answer([("perPage", "100"), ("page", "1")])
         listing.answer = lambda _question: old
-        assert not copy.run(refresh_budget=budget).tally.complete
+        assert not copy.run(refresh_budget=budget).summary.complete
 
 
 @pytest.mark.parametrize(
@@ -175,7 +175,7 @@ def test_one_old_answer_to_everything_is_not_a_run_without_news(customers, budge
 def test_an_odd_list_that_shows_all_is_proven(customers, oddity):
     with copy_of(customers, **PROVEN[oddity]) as (_, copy):
         for _ in range(2):
-            assert copy.run().tally.complete
+            assert copy.run().summary.complete
             assert len(copy.held.present) == customers
 
 

@@ -89,7 +89,7 @@ class Checker:
         self._unusual: dict[tuple[str, str], tuple[int, list[str]]] = {}
         self._objects = msgspec.json.Decoder(dict[str, Any])
         self._batch: Batch  # the one at hand
-        self._places: Sequence[int] = ()  # its rows' lines or numbers
+        self._row_labels: Sequence[int] = ()  # its rows' lines or numbers
         self._skip: Any = None  # rows that are blank or uneven
         self._wrong: set[int] = set()
         self._odd: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `ODD_CELLS`
@@ -133,7 +133,7 @@ class Checker:
         """
         self._batch, self._odd, self._wrong = batch, [], set()
         numbers = range(batch.first_row, batch.first_row + batch.size)
-        self._places = batch.lines or numbers
+        self._row_labels = batch.lines or numbers
         cells = [
             pc.replace_substring_regex(pc.utf8_trim_whitespace(c), NOTHING_VISIBLE, "") for c in batch.columns
         ]
@@ -142,7 +142,7 @@ class Checker:
         for position, reason in batch.uneven.items():
             self._add([position], None, reason)
             self._skip[position] = True
-        staged: dict[str, Any] = {"row": numbers, "line": self._places, "blank": blank}
+        staged: dict[str, Any] = {"row": numbers, "line": self._row_labels, "blank": blank}
         for column in self.operation.columns:
             staged |= zip(self._staged(column), self._column(column, cells), strict=True)
         self._across(cells, staged)
@@ -272,9 +272,11 @@ class Checker:
         """Keep for the warnings how many cells are in the mask `where`, and how a person finds the first of them."""
         positions = np.flatnonzero(where).tolist()
         if positions:
-            place = "row" if self._batch.lines is None else "line"
+            unit = "row" if self._batch.lines is None else "line"
             count, first = self._unusual.get((column, usual), (0, []))
-            first += [f"{place} {self._places[position]}" for position in positions[: _EXAMPLES - len(first)]]
+            first += [
+                f"{unit} {self._row_labels[position]}" for position in positions[: _EXAMPLES - len(first)]
+            ]
             self._unusual[column, usual] = count + len(positions), first
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
@@ -364,7 +366,7 @@ class Checker:
                 shown = masked(shown, secret=column.secret) if hidden else shown[:40]
             raw = self._batch.columns[index][position].as_py() if field and index is not None else ""
             row = self._batch.first_row + position
-            self._odd.append((row, self._places[position], field, name, reason, shown, raw))
+            self._odd.append((row, self._row_labels[position], field, name, reason, shown, raw))
 
 
 def _has_a_key_twice(text: str) -> bool:

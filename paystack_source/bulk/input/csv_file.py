@@ -153,7 +153,7 @@ class CsvFile:
                 texts += record if len(record) == width else self._evened(record)
             if not lines:
                 return
-            cells = [Cells(unguard(pa.array(texts[place::width], pa.string()))) for place in range(width)]
+            cells = [Cells(unguard(pa.array(texts[index::width], pa.string()))) for index in range(width)]
             yield Batch(row, len(lines), cells, lines, uneven)
             row += len(lines)
 

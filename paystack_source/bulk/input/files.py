@@ -160,14 +160,14 @@ def write_left_out(
     for problem in problems:
         said = f"{problem.column}: {problem.reason}" if problem.column else problem.reason
         why.setdefault(problem.row or 0, {})[said] = None
-    kept = [(place, name) for place, name in enumerate(table.columns) if name not in LEFT_OUT_COLUMNS]
+    kept = [(index, name) for index, name in enumerate(table.columns) if name not in LEFT_OUT_COLUMNS]
 
     def rows() -> Iterator[list[str]]:
         for batch in table.batches():
             for position in range(batch.size):
                 row = batch.first_row + position
                 if row in why:
-                    cells = [(name, batch.columns[place][position].as_py()) for place, name in kept]
+                    cells = [(name, batch.columns[index][position].as_py()) for index, name in kept]
                     shown = [masked(cell, secret=True) if name in secret else cell for name, cell in cells]
                     yield [*shown, str(batch.lines[position] if batch.lines else row), "; ".join(why[row])]
 
@@ -302,12 +302,12 @@ def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
                 writer.write_table(frame)
             return pa.ipc.open_stream(sink.getvalue()).read_all()
     frame = frame.copy()
-    for place in range(frame.shape[1]):
-        series = frame.iloc[:, place]
+    for index in range(frame.shape[1]):
+        series = frame.iloc[:, index]
         if series.dtype == object:
             cells = [copy.deepcopy(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
             copied: Any = type(series)(cells, frame.index, dtype=object)
-            frame.isetitem(place, copied)
+            frame.isetitem(index, copied)
     return frame
 
 

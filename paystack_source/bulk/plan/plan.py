@@ -317,9 +317,9 @@ class Plan:
                 advice="Use the other key, or plan again with this one.",
             )
         if header.host is not None and header.host != host:
-            places = {"paystack": "Paystack", "loopback": "a local sandbox"}
+            hosts = {"paystack": "Paystack", "loopback": "a local sandbox"}
             raise WrongAccount(
-                f"The plan was made against {places[header.host]}, not {places[host]}",
+                f"The plan was made against {hosts[header.host]}, not {hosts[host]}",
                 advice="Plan again.",
             )
         if account is not None and header.account is not None:

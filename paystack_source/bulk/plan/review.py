@@ -38,15 +38,15 @@ _OURS: Final = b'<meta name="generator" content="paystack-source review">'
 
 
 def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
-    """Writes the page, readable by its owner only, and returns its path. Raises `ConfigError` as `check_page` does."""
+    """Writes the page for its owner only, and returns its path. Raises `ConfigError` as `check_review` does."""
     path = Path(path)
-    check_page(path)
+    check_review(path)
     with private_file(path) as file:
         file.write(render_review(plan, **how).encode())
     return path
 
 
-def check_page(path: Path) -> None:
+def check_review(path: Path) -> None:
     """Raises `ConfigError` if the page would replace anything but an earlier page."""
     check_output(path, "page", lambda there: _OURS in there.read_bytes()[:2_000])
 

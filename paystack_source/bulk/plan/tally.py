@@ -82,14 +82,14 @@ class Tally:
     rows: int = 0
     unknown_old: int = 0
     transitions: Counter[Transition] = field(default_factory=Counter)
-    guarded: list[int] = field(default_factory=list)
+    per_threshold: list[int] = field(default_factory=list)
     blank: int = 0
 
     @classmethod
     def of(cls, operation: str, rows: Iterable[PlanRow] = ()) -> Tally:
         """Of these rows, which are all to be sent."""
         made = cls(BULK_OPERATIONS[operation])
-        made.guarded = [0] * len(made.operation.guards)
+        made.per_threshold = [0] * len(made.operation.thresholds)
         for row in rows:
             made.add(row.old, row.new)
         return made
@@ -111,9 +111,9 @@ class Tally:
             self.unknown_old += rows
         for change in field_changes(old, new):
             self.transitions[transition(self.operation, change)] += rows
-        for place, guard in enumerate(self.operation.guards):
-            if guard.counts(new):
-                self.guarded[place] += rows
+        for index, threshold in enumerate(self.operation.thresholds):
+            if threshold.counts(new):
+                self.per_threshold[index] += rows
 
     def as_json(self) -> list[dict[str, Any]]:
         """The transitions, most rows first."""
@@ -146,21 +146,21 @@ def confirmation(
     that is cut into small ones needs the same confirmation.
     """
     reasons, limits = [], []
-    for place, guard in enumerate(tally.operation.guards):
-        before = earlier[place] if earlier else 0
-        count = tally.guarded[place] + before
-        if not tally.guarded[place]:
+    for index, threshold in enumerate(tally.operation.thresholds):
+        before = earlier[index] if earlier else 0
+        count = tally.per_threshold[index] + before
+        if not tally.per_threshold[index]:
             continue
-        what = f"{count:,} {guard.what}" + (
+        what = f"{count:,} {threshold.what}" + (
             f" (with {before:,} in runs of the last 24 hours)" if before else ""
         )
-        if count > guard.rows:
-            reasons.append(f"{what} are more than {guard.rows:,}")
-            limits.append(f"more than {guard.rows:,} {guard.what}")
-        if customers and count > _FEW and count / customers > guard.share:
+        if count > threshold.rows:
+            reasons.append(f"{what} are more than {threshold.rows:,}")
+            limits.append(f"more than {threshold.rows:,} {threshold.what}")
+        if customers and count > _FEW and count / customers > threshold.share:
             part = f"{count / customers:.1%} of all {customers:,} customers"
             if count > customers:  # of several runs, which changed the same customers
                 part = f"more than all {customers:,} customers"
-            reasons.append(f"{what} are {part}, more than {guard.share:.0%}")
-            limits.append(f"{guard.what} of more than {guard.share:.0%} of all customers")
+            reasons.append(f"{what} are {part}, more than {threshold.share:.0%}")
+            limits.append(f"{threshold.what} of more than {threshold.share:.0%} of all customers")
     return Confirmation(needed=live and bool(reasons), reasons=reasons, limits=limits, phrase=str(tally.rows))

@@ -161,7 +161,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
         yield PlanLock(handles, problem)
 
 
-def noted(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
+def entries_of(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
     """All entries about this plan, read without a lock."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
     return [entry for folder, _ in _folders(results, plan_file) for entry in _read(folder / name)]

@@ -138,15 +138,15 @@ def _hash_line(digest: str) -> bytes:
 def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
     """A table without the columns that an earlier run added, its secret ones masked; rows come in order."""
     kept = [
-        (place, name in secret) for place, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS
+        (index, name in secret) for index, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS
     ]
     rows = table.rows()
 
     def cells(_result: RowResult) -> list[str]:
         values = next(rows)
-        return [masked(values[place], secret=True) if hide else values[place] for place, hide in kept]
+        return [masked(values[index], secret=True) if hide else values[index] for index, hide in kept]
 
-    return [table.columns[place] for place, _ in kept], cells
+    return [table.columns[index] for index, _ in kept], cells
 
 
 def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:

@@ -23,7 +23,7 @@ from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.plan.plan import RUN_JOURNAL, RUN_PLAN, Plan
 from paystack_source.bulk.run.journal import Journal
-from paystack_source.bulk.run.register import PlanLock, lock_file, lock_plan, noted, registered
+from paystack_source.bulk.run.register import PlanLock, entries_of, lock_file, lock_plan, registered
 from paystack_source.commands import called, quoted
 from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
 from paystack_source.file_lock import try_lock, wait_for_lock
@@ -115,7 +115,7 @@ class Run:
         plan_id = self.plan().header.plan_id
         with self.journal() as journal:
             journal.verify()
-            for entry in noted(plan_id, self.folder.parent, self.plan_file):
+            for entry in entries_of(plan_id, self.folder.parent, self.plan_file):
                 if entry.run_id != self.run_id or not entry.events:
                     continue
                 chain = journal.chain_at(entry.events)
