@@ -170,10 +170,12 @@ def _locked(error: BaseException) -> str | None:
 
 
 def _disk_full(error: BaseException) -> str | None:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ""
-    known = _is(error, "IOException", "OutOfMemoryException", "OperationalError", "DeltaError")
-    said = r"No space left on device|disk is full|Disk quota exceeded"
+    known = _is(
+        error, "IOException", "TransactionException", "OutOfMemoryException", "OperationalError", "DeltaError"
+    )
+    said = r"No space left on device|disk is full|Disk quota exceeded|File too large"
     return "" if known and re.search(said, str(error)) else None
 
 
@@ -232,7 +234,8 @@ def _unusable(error: BaseException) -> str | None:
         )
     if _is(error, "ConfigValueCannotBeCoercedException"):
         return str(getattr(error, "field_name", "") or "dlt does not say which")
-    return None
+    level = isinstance(error, ValueError) and str(error).startswith("Unknown level: ")  # what `logging` says
+    return "runtime.log_level, one of DEBUG, INFO, WARNING, ERROR and CRITICAL" if level else None
 
 
 def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
@@ -252,7 +255,7 @@ FOREIGN: Final = (
         "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
     ),
     Foreign(
-        "DiskFull", ExitCode.UNEXPECTED, _disk_full, "The disk is full.",
+        "DiskFull", ExitCode.UNEXPECTED, _disk_full, "The disk is full, or a limit of file sizes is reached.",
         "Make room (or move the database and DLT_DATA_DIR elsewhere) and run again: finished parts are kept.",
     ),
     Foreign(

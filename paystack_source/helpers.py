@@ -15,7 +15,7 @@ import contextlib
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, overload
+from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -201,7 +201,7 @@ def bulk_deactivate_authorization(
 
 
 class Settings(TypedDict, total=False):
-    """What every helper takes, by keyword.
+    """What every helper takes, by keyword. None is the default of each.
 
     client: a `PaystackClient`; or `secret_key` and `base_url`. Default: what the environment and `.dlt` say.
     account_name: the account with the key in `[sources.paystack.accounts.NAME]`; then the dataset is `paystack_NAME`.
@@ -255,10 +255,7 @@ class BulkResult:
 
     @property
     def results(self) -> pd.DataFrame:
-        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC).
-
-        Secrets are masked.
-        """
+        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC); secrets masked."""
         frame = _as_pandas(self._table)
         hidden = set(self._report.plan.secret_columns.values())
         return self._with_outcomes(
@@ -343,6 +340,7 @@ def apply_frame(
     """Plan; return the plan as a frame, or apply it. Raises `TypeError` for a setting that does not exist."""
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
+    settings = cast("Settings", {name: value for name, value in settings.items() if value is not None})
     try:
         table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
     except FileNotFoundError:

@@ -36,7 +36,8 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
             "Paystack shows no customer at all for this key, and the dataset is not empty",
             advice="Check that the key is of the account whose copy this is, or use another dataset.",
         )
-    here = whose(shown, wanted)
+    require_account(shown, wanted)
+    here = whose(shown)
     if here and ours and not here & ours:
         raise ConfigError(
             f"The dataset holds customers of {_name(ours)}, and this key reads {_name(here)}",
@@ -44,16 +45,22 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
         )
 
 
-def whose(rows: pa.Table, wanted: int | None = None) -> Accounts:
-    """Whose these rows are. Raises `ConfigError` if one of them is of another account than `wanted`."""
+def whose(rows: pa.Table) -> Accounts:
+    """Whose these rows are."""
     found = rows.select(["domain", "integration"]).group_by(["domain", "integration"]).aggregate([])
-    accounts = {(row["domain"], row["integration"]) for row in found.to_pylist()}
-    if wanted is not None and {number for _, number in accounts} - {wanted, None}:
+    return {(row["domain"], row["integration"]) for row in found.to_pylist()}
+
+
+def require_account(rows: pa.Table, wanted: int | None) -> None:
+    """Raise `ConfigError` if an account is wanted, and one of these rows is of another."""
+    if wanted is None:
+        return
+    accounts = whose(rows)
+    if {number for _, number in accounts} - {wanted, None}:
         raise ConfigError(
             f"The key reads customers of {_name(accounts)}, and account={wanted} was asked for",
             advice="Use the key of that account, or correct the number.",
         )
-    return accounts
 
 
 def require_one_account(held: Accounts, wanted: int | None = None) -> None:

@@ -18,7 +18,7 @@ from dlt.common import logger
 from paystack_source.api.checks import MOST_PER_PAGE, count_of
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
-from paystack_source.extract.account import whose
+from paystack_source.extract.account import require_account
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import LEDGER, Entry
 from paystack_source.extract.reader import Reader
@@ -149,7 +149,7 @@ class Copying:
         try:
             for event in events:
                 if isinstance(event, Rows):
-                    whose(event.table, self.account)
+                    require_account(event.table, self.account)
                     rows += event.table.num_rows
                     size += batch.add(event.table)
                     self._tell(event.table.num_rows, extraction.summary.api_total)

@@ -87,6 +87,11 @@ def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, f
     assert desk.api.write_log() == []
 
 
+def test_a_setting_that_is_none_is_not_given(desk, settings, frame):
+    nothing = dict.fromkeys(set(Settings.__annotations__) - settings.keys())
+    assert bulk_set_risk_action(frame, "deny", **settings, **nothing).summary["applied"] == 6
+
+
 @pytest.mark.parametrize(
     "option",
     [{"metadata": "Replace"}, {"only_missing": "no"}, {"refresh": "Live"}],

@@ -1,6 +1,7 @@
 """Every way a run can end badly becomes one message, one advice, one exit code, and leaks nothing."""
 
 import errno
+import logging
 import os
 
 import click
@@ -82,7 +83,10 @@ def test_a_lock_is_named_with_file_and_process_even_inside_dlt():
     "error",
     [
         OSError(errno.ENOSPC, "No space left on device"),
+        OSError(errno.EFBIG, "File too large"),
         named("IOException")("Could not write file: No space left on device"),
+        named("TransactionException")("Failed to commit: Could not write file: No space left on device"),
+        named("TransactionException")("Failed to commit: Could not write file: File too large"),
         named("DeltaError")("Generic LocalFileSystem error: No space left on device (os error 28)"),
     ],
 )
@@ -215,6 +219,14 @@ def test_a_setting_that_cannot_be_read_is_named_without_its_value(tmp_path, monk
     assert (failure.error, failure.exit_code) == ("SettingUnusable", ExitCode.USAGE)
     assert named in failure.message
     assert "hunter2" not in str(failure)
+
+
+def test_a_log_level_that_there_is_not_is_named():
+    with pytest.raises(ValueError, match="Unknown level") as caught:
+        logging.getLogger("nobody").setLevel("LOUD")
+    failure = explain(caught.value)
+    assert (failure.error, failure.exit_code) == ("SettingUnusable", ExitCode.USAGE)
+    assert "runtime.log_level" in failure.message
 
 
 def test_a_file_of_settings_that_is_no_toml_is_named():
