@@ -68,7 +68,12 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     with opened(path, chosen) as connection:
         try:
             if sql:
-                if (found := len(connection.extract_statements(sql))) > 1:
+                # DuckDB makes two of a PIVOT: the first, which has no text, creates the type of the new columns.
+                found = sum(
+                    bool(each.query) or each.type != duckdb.StatementType.CREATE
+                    for each in connection.extract_statements(sql)
+                )
+                if found > 1:
                     raise UsageError(f"That is {found} statements; a question is one.", "Ask one by one.")
                 if not found:
                     raise UsageError("DuckDB cannot answer that: it holds no statement.")

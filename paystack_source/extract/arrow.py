@@ -6,8 +6,8 @@ page with anything else (a new key, a number where text was) takes the slow path
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
 - credentials are left out of it, and numbers of people and accounts masked (`extract.secrets`);
 - text columns take any scalar as text, identifiers take digits written as text;
-- a value that no column can hold (`integration: "n/a"`, a time that is none, the 51st new key) goes into the JSON
-  column `extra`, under its own name.
+- a value that no column can hold (`integration: "n/a"`, a time that is none, a creation time before 1970, the 51st
+  new key) goes into the JSON column `extra`, under its own name.
 """
 
 from __future__ import annotations
@@ -22,14 +22,13 @@ from msgspec.structs import astuple
 
 from paystack_source.customer import CHANGES, COLUMNS, DOCUMENTED
 from paystack_source.extract.secrets import is_credential, snake_case, without_secrets
+from paystack_source.extract.windows import ALWAYS, Window
 from paystack_source.tables import ARROW_TYPES, TIME, arrow_schema
 from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
-
-    from paystack_source.extract.windows import Window
 
 SCHEMA = arrow_schema(COLUMNS)
 """What every batch has at least."""
@@ -130,7 +129,10 @@ def _from_structs(customers: list[Any], seen_at: datetime) -> pa.Table:
             columns.append(pa.array(values, pa.string()).cast(TIME))
         else:
             columns.append(pa.array(values, ARROW_TYPES[kind]))
-    return pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
+    table = pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
+    if not pc.all(_inside(table, ALWAYS)).as_py():
+        raise OverflowError  # a creation time that no window holds
+    return table
 
 
 def _bookkeeping(rows: int, seen_at: datetime) -> list[pa.Array]:
@@ -206,7 +208,8 @@ def _fit(column: str, value: object) -> object:
         case "json":
             return json_text(value)
         case "timestamp":
-            return read_time(value)  # an answer has no times but in text
+            time = read_time(value)  # an answer has no times but in text
+            return None if time and column == "created_at" and time not in ALWAYS else time
         case "bigint":
             return _whole_number(value)
         case _:
@@ -242,11 +245,15 @@ def cut(table: pa.Table, window: Window) -> pa.Table:
 
     One without a creation time belongs to every window: leaving it out of all of them would lose it.
     """
+    return table.filter(_inside(table, window))
+
+
+def _inside(table: pa.Table, window: Window) -> pa.ChunkedArray:
     times = table.column("created_at")
     inside = pc.and_(
         pc.greater_equal(times, pa.scalar(window.lo, TIME)), pc.less(times, pa.scalar(window.hi, TIME))
     )
-    return table.filter(pc.fill_null(inside, fill_value=True))
+    return pc.fill_null(inside, fill_value=True)
 
 
 def oldest(table: pa.Table) -> datetime | None:

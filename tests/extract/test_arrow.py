@@ -57,6 +57,10 @@ def test_metadata_that_was_never_set_is_null():
         ({"integration": "100032"}, {"integration": 100032}),
         ({"integration": "n/a"}, {"integration": None, "extra": '{"integration":"n/a"}'}),
         ({"createdAt": "yesterday"}, {"created_at": None, "extra": '{"createdAt":"yesterday"}'}),
+        *(
+            ({"createdAt": time}, {"created_at": None, "extra": f'{{"createdAt":"{time}"}}'})
+            for time in ("0001-01-01T00:00:00Z", "1900-01-01T00:00:00.000Z", "9999-12-31T23:59:59.000Z")
+        ),
         ({"createdAt": "2026-03-01"}, {"created_at": datetime(2026, 3, 1, tzinfo=UTC)}),
         ({"createdAt": "2026-03-01 12:00:00"}, {"created_at": NOON}),
         ({"createdAt": "2026-03-01T13:00:00.584+01:00"}, {"created_at": NOON.replace(microsecond=584000)}),

@@ -9,6 +9,7 @@ import pytest
 from paystack_source.api.client import PaystackClient
 from paystack_source.extract import arrow
 from tests.extract.fake import Copy
+from tests.extract.listing_server import Listing
 
 
 class Server:
@@ -65,6 +66,20 @@ def test_a_first_load_is_complete(sandbox, switches):
     server, copy, run = copied(sandbox, **switches)
     assert run.summary.complete, run.summary.unproven
     assert set(copy.held.present) == {row["id"] for row in server.customers_truth()}
+
+
+@pytest.mark.parametrize("time", ["0001-01-01T00:00:00Z", "1900-01-01T00:00:00.000Z"])
+@pytest.mark.parametrize("customers", [50, 250])  # shown by the first page, or not
+def test_a_time_before_every_window_loses_nobody(time, customers):
+    with Listing(customers) as server:
+        server.customers[0]["createdAt"] = time
+        server.secret_key = "sk_test_" + "a" * 20
+        api = Server(server)
+        with api.client:
+            copy = Copy(api)
+            for _ in range(2):
+                assert copy.run().tally.complete
+    assert len(copy.held.present) == customers
 
 
 def test_customers_arriving_and_edited_while_someone_reads(sandbox):

@@ -127,6 +127,10 @@ def test_a_question_is_one_statement(command, copy, capsys):
     assert "That is 2 statements; a question is one." in said.err
     assert said.out == ""
     assert run(command, ["select 1; -- the answer"]) == ExitCode.OK
+    pivot = "pivot customers on risk_action using count(*) group by last_name"  # DuckDB makes two statements of it
+    assert run(command, [pivot]) == ExitCode.OK
+    assert "the" in capsys.readouterr().out
+    assert run(command, [f"{pivot}; {pivot}"]) == ExitCode.USAGE
 
 
 def test_it_reads_nothing_but_the_copy(command, copy, capsys):
