@@ -63,6 +63,12 @@ def explain(error: BaseException) -> Failure:
     )
 
 
+def raise_interrupt(error: BaseException) -> None:
+    """Raise the Ctrl-C that `error` comes from, if it does: dlt makes an ordinary exception of one."""
+    if explain(error).exit_code == ExitCode.INTERRUPTED:
+        raise KeyboardInterrupt from error
+
+
 def _chain(error: BaseException) -> Iterator[BaseException]:
     """The error, then what caused it, outermost first, each once; dlt keeps its cause in `.exception`."""
     todo: list[BaseException] = [error]

@@ -35,7 +35,7 @@ from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, o
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
-from paystack_source.failures import explain
+from paystack_source.failures import explain, raise_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -263,7 +263,10 @@ class BulkService:
 
     def _recorded(self, finished: RunReport) -> RunReport:
         if self.warehouse is not None and self.records:
-            record_runs([finished], self.warehouse)
+            try:
+                record_runs([finished], self.warehouse)
+            except KeyboardInterrupt:  # what was sent is told all the same
+                finished.not_loaded = "The warehouse could not be updated: Interrupted."
         return finished
 
     def _scope(self, account: int | None) -> Scope:
@@ -300,6 +303,7 @@ class BulkService:
         try:
             run_id = self.warehouse.applied_by(plan.header.plan_id, scope.key_mode, scope.account)
         except Exception as error:  # noqa: BLE001 - any destination's own errors
+            raise_interrupt(error)
             if lock.problem is None or BULK_OPERATIONS[plan.header.operation].repeatable:
                 return  # the register is enough, or a second time does no harm
             raise ConfigError(

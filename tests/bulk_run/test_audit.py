@@ -109,6 +109,23 @@ def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
     assert ask(copied, "select count(*) from paystack.customers where risk_action = 'deny'") == [(120,)]
 
 
+def test_an_interrupt_while_the_copy_is_told_of_a_run_is_heard(copied, monkeypatch):
+    path = copied.risk_file(5)
+    codes = [customer["customer_code"] for customer in copied.customers(5)]
+
+    def stop(*_args, **_more):
+        raise KeyboardInterrupt  # dlt makes an exception of it, which is caught as any other
+
+    monkeypatch.setattr("dlt.load.load.Load.load_single_package", stop)
+    said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
+    assert (said.code, said.json["applied"]) == (0, 5)  # how it went is told
+    assert "Interrupted. Later: " in said.err
+    again = copied.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes", copy=True)
+    assert (again.code, again.json["status"]) == (130, "interrupted")
+    assert {copied.truth(code)["risk_action"] for code in codes} == {"deny"}
+    assert copied.bulk("status", "--load", copy=True).code == 130
+
+
 def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch):
     path = copied.risk_file(5)
 

@@ -15,7 +15,7 @@ from paystack_source.bulk.run.results import applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
-from paystack_source.failures import explain
+from paystack_source.failures import explain, raise_interrupt
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, json_text, read_time
 
@@ -170,7 +170,7 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
-    """Load these runs. If that cannot be, nothing is lost, and each of them says why."""
+    """Load these runs. If that cannot be, nothing is lost, and each of them says why. Ctrl-C ends it."""
     problem = load(warehouse, [one.run for one in finished])
     for one in finished:
         one.not_loaded = problem
@@ -179,7 +179,7 @@ def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
 def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
     """Load what the warehouse has not got yet of these runs, oldest first.
 
-    Returns None, or in words why it could not be done. Never raises for the warehouse's sake: what Paystack did
+    Returns None, or in words why it could not be done. Raises nothing but a `KeyboardInterrupt`: what Paystack did
     stands, and the journal keeps what is to be loaded.
     """
     problem = None
@@ -224,6 +224,7 @@ def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None
 
 
 def _could_not(error: Exception) -> str:
+    raise_interrupt(error)
     if "different configuration" in str(error):
         return "The warehouse could not be updated: this program has its file open read-only; close it."
     return f"The warehouse could not be updated: {explain(error).message}"
