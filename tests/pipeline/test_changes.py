@@ -61,7 +61,7 @@ def test_only_a_change_moves_the_time_by_every_door(pipeline, sandbox, monkeypat
         older = {column.name for column in CHANGES}
         known = {name: hints for name, hints in copying.CUSTOMER_COLUMNS.items() if name not in older}
         earlier.setattr(copying, "CUSTOMER_COLUMNS", known)
-        earlier.setattr(copying.Changes, "noted", lambda _self, rows: rows)
+        earlier.setattr(copying.Changes, "with_change_columns", lambda _self, rows: rows)
         copy(pipeline, server)
     seen = dict(ask("select id, _last_seen_at from paystack.customers"))
 
