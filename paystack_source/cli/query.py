@@ -7,6 +7,7 @@ output, which `pipelines/bulk.py` takes as its input; with --json it is one obje
 from __future__ import annotations
 
 import sys
+from concurrent.futures import ThreadPoolExecutor, wait
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,6 +16,7 @@ import click
 import duckdb
 import msgspec
 
+from paystack_source.api.clock import MAX_WAIT
 from paystack_source.bulk.input.csv_file import row_writer
 from paystack_source.cli.options import location
 from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
@@ -148,9 +150,22 @@ def overview(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tup
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of one statement."""
-    relation = connection.execute(sql)
-    return [column[0] for column in relation.description or []], relation.fetchall()
+    """Column names and rows of one statement. DuckDB hears no signal while it works, so it works in a thread."""
+
+    def asked() -> tuple[list[str], list[tuple[Any, ...]]]:
+        relation = connection.execute(sql)
+        return [column[0] for column in relation.description or []], relation.fetchall()
+
+    with ThreadPoolExecutor(1) as thread:
+        answered = thread.submit(asked)
+        try:
+            while not wait([answered], MAX_WAIT).done:
+                pass
+        finally:
+            while not answered.done():  # Ctrl-C, maybe before the question has begun
+                connection.interrupt()
+                wait([answered], MAX_WAIT)
+        return answered.result()
 
 
 def show(

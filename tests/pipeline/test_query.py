@@ -1,12 +1,15 @@
 """`pipelines/query.py`: the copy answers, changes nothing, and gives CSV that bulk reads back as it was."""
 
+import contextlib
 import csv
 import importlib.util
 import io
 import json
 import os
+import signal
 import subprocess
 import sys
+import threading
 import time
 from pathlib import Path
 
@@ -17,6 +20,7 @@ from paystack_source.bulk.input.csv_file import CsvFile
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
+from tests.events import PATIENCE
 from tests.processes import python
 
 SCRIPT = Path(__file__).resolve().parents[2] / "pipelines" / "query.py"
@@ -119,6 +123,32 @@ def test_it_cannot_change_the_copy(command, copy, capsys):
 def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert run(command, [sql]) == ExitCode.USAGE
     assert "DuckDB cannot answer that" in capsys.readouterr().err
+
+
+def test_ctrl_c_ends_a_question_that_takes_long(command, copy, monkeypatch):
+    # Whether DuckDB hears a signal itself depends on which of its threads works.
+    asked, interrupted = threading.Event(), threading.Event()
+
+    class Deaf(contextlib.nullcontext):
+        extract_statements = staticmethod(duckdb.extract_statements)
+        interrupt = staticmethod(interrupted.set)
+
+        def __enter__(self):
+            return self
+
+        def execute(self, _sql):
+            asked.set()
+            interrupted.wait(PATIENCE)
+            raise duckdb.Error
+
+    def press():
+        asked.wait(PATIENCE)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr("paystack_source.cli.query.opened", lambda *_: Deaf())
+    threading.Thread(target=press, daemon=True).start()
+    assert run(command, ["select 1"]) == ExitCode.INTERRUPTED
+    assert interrupted.is_set()
 
 
 def test_a_question_is_one_statement(command, copy, capsys):
