@@ -52,13 +52,15 @@ _MORE: Final[Mapping[str, _Switches]] = {
 def called(name: str) -> str:
     """The command `name` (`customers`, `bulk`, `query`) as it is typed here.
 
-    In a checkout people run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder.
+    In a checkout people run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. An
+    installed package has no such file, whatever script uses it.
     """
     program = Path(sys.argv[0] if sys.argv else "")
     if program.parent.name == "pipelines" and program.suffix == ".py":
         return f"python {program.with_name(name)}.py"
     ours = program.name == "__main__.py" and program.parent.name == "paystack_source"
-    if ours or program.name in {CONSOLE, f"{CONSOLE}.exe", "ipykernel_launcher.py"}:
+    installed = not Path(__file__).parents[1].joinpath("pipelines").is_dir()
+    if ours or installed or program.name in {CONSOLE, f"{CONSOLE}.exe", "ipykernel_launcher.py"}:
         return f"{CONSOLE} {name}"
     return f"python pipelines/{name}.py"
 

@@ -103,6 +103,9 @@ def test_an_installed_package_has_its_commands(installed, tmp_path, monkeypatch)
             [installed, "-c", console, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
         )
 
+    script = "from paystack_source.commands import called; print(called('bulk'))"
+    told = subprocess.run([installed, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
+    assert told.stdout == "paystack-source bulk\n"
     assert command("--version").stdout.startswith("paystack-source, version ")
     listed = command().stdout
     names = ("customers", "bulk", "query", "sandbox")
