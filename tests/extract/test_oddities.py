@@ -78,7 +78,7 @@ def test_a_time_before_every_window_loses_nobody(time, customers):
         with api.client:
             copy = Copy(api)
             for _ in range(2):
-                assert copy.run().tally.complete
+                assert copy.run().summary.complete
     assert len(copy.held.present) == customers
 
 
