@@ -109,7 +109,7 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Loads a public name on first use; what is not listed elsewhere is one of the errors."""
+    """Import a public name on first use; a name that is not in `_HOMES` is one of the errors."""
     if name not in __all__:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
     home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")

@@ -78,7 +78,7 @@ def commands(context: click.Context) -> None:
 
 
 def main() -> int:
-    """Run the command line of this process; its exit code."""
+    """Run the command line of this process; returns the exit code."""
     return run(commands)
 
 

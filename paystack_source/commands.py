@@ -1,4 +1,4 @@
-"""The commands that we print, so that they can be pasted: called as this process was, with the switches that matter."""
+"""Writes the commands that we print, to be pasted: with the program of this process and the switches they need."""
 
 from __future__ import annotations
 
@@ -46,14 +46,14 @@ _MORE: Final[Mapping[str, _Switches]] = {
         *_RULES,
     ),
 }
-"""What a command takes beside the switches that say where."""
+"""The switches of a command beside `_WHERE`, which says whose copy is meant and where it is."""
 
 
 def called(name: str) -> str:
-    """The command `name` (`customers`, `bulk`, `query`) as it is typed here.
+    """The command `name` (`customers`, `bulk`, `query`) as the user types it, without arguments.
 
-    In a checkout people run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. An
-    installed package has no such file, whatever script uses it.
+    In a checkout users run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. With an
+    installed package, also in a script, it is the console command.
     """
     program = Path(sys.argv[0] if sys.argv else "")
     if program.parent.name == "pipelines" and program.suffix == ".py":
@@ -70,7 +70,7 @@ def command(
 ) -> str:
     """The command `name` (`query`, `bulk resume`) with these words and the switches it needs.
 
-    `chosen` are the switches of the command at hand. What they do not say is taken from `planned`.
+    `chosen` are the switches of the present command; a switch that is not among them is taken from `planned`.
     """
     program, _, subcommand = name.partition(" ")
     typed = " ".join(filter(None, [called(program), subcommand, *words]))
@@ -78,20 +78,20 @@ def command(
 
 
 def location_switches(chosen: Mapping[str, Any]) -> str:
-    """The chosen switches that say where, to be put behind a command."""
+    """The chosen switches that say whose copy is meant and where it is, as text to append to a command."""
     return _written(_WHERE, chosen, {})
 
 
 def location_options(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
-    """The chosen switches that say where, as they were typed, without those that are as by default."""
+    """The same switches by their Python names, as they were typed, without those that have their default."""
     typed = _typed(chosen)
     return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}
 
 
 def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """With the names that were typed: those of a sandbox's copy end in `SANDBOX` (see `warehouse.locations`).
+    """The switches as they were typed: without the ending of a sandbox's copy, and without the account's dataset.
 
-    The dataset of the account is not typed.
+    `warehouse.locations` adds the ending.
     """
     named = {
         name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
@@ -116,7 +116,7 @@ def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str,
 
 
 def quoted(word: object) -> str:
-    """A path or another word as the shell of this system takes it."""
+    """A path or another word, quoted for the shell of this system."""
     text = str(word)
     if isinstance(word, Path) and text.startswith("-"):  # it is no switch
         text = f"./{text}"

@@ -40,14 +40,14 @@ COLUMNS: Final[tuple[Column, ...]] = (
 """The columns of the table, in its order: Paystack's, then ours."""
 
 CHANGES: Final = (
-    Column("_fingerprint", "text", "Tells one version of a customer from another, whenever it was seen."),
+    Column("_fingerprint", "text", "A hash of the customer: two versions of a customer have different ones."),
     Column(
         "_changed_at",
         "timestamp",
-        "When this copy took in the last change of the customer, in UTC; not moved by merely seeing them again.",
+        "When this copy loaded the last change of the customer, in UTC; reading an unchanged customer keeps it.",
     ),
 )
-"""Columns of the table that are told from the copy as it was before: `warehouse.changes`."""
+"""Columns that `warehouse.changes` computes from the customer as read and from the copy as it was before."""
 
 DOCUMENTED: Final[dict[str, Column]] = {column.key or column.name: column for column in _PAYSTACK}
 """Paystack's columns by their key in an answer."""
@@ -56,7 +56,7 @@ WRITABLE_TEXTS: Final = tuple(column.name for column in COLUMNS if column.writab
 """The text columns that a plan can change."""
 
 LOCKED_NAMES: Final = ("first_name", "last_name")
-"""What a successful identity check overwrites with the names of the BVN, and locks: an update no longer changes it."""
+"""A successful identity check overwrites these with the names of the BVN, and locks them: no update changes them."""
 
 
 CUSTOMERS: Final = Table(

@@ -1,4 +1,4 @@
-"""All errors of the package, named by what the caller should do about them.
+"""All errors of the package. Their classes say what the caller should do.
 
     PaystackSourceError            exit 1  base of everything below: message, advice, exit code, details
     |-- CommandError               exit 1  a command ends, with the exit code that it was given
@@ -31,9 +31,9 @@
         |-- Unavailable            exit 1  no usable answer; a write was certainly not applied
         `-- OutcomeUnknown         exit 3  a write left and its effect is unknown: read it back first
 
-No error holds customer data or the key: texts that come from Paystack pass `paystack_source.api.privacy` first, and
+No error holds customer data or the key: `paystack_source.api.privacy` redacts texts that come from Paystack, and
 the request itself is never kept. `docs/errors.md` has the same tree with examples; a test keeps the two in step.
-What others raise (dlt, DuckDB, the system) is put into words by `paystack_source.failures`.
+`paystack_source.failures` explains the errors of other libraries (dlt, DuckDB, the system).
 """
 
 from __future__ import annotations
@@ -47,13 +47,13 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
 SHOWN: Final = 20
-"""Problems that an `InputError` names; the others are counted."""
+"""How many problems an `InputError` names; the others are only counted."""
 
 _ALIKE: Final = 5
 
 
 class ExitCode(IntEnum):
-    """What a command says to the script that called it (docs/exit-codes.md)."""
+    """The exit codes of the commands (docs/exit-codes.md)."""
 
     OK = 0
     UNEXPECTED = 1
@@ -120,13 +120,13 @@ class AlreadyRunningError(PaystackSourceError):
 
 
 class JournalError(PaystackSourceError):
-    """The journal of a run is not one of ours, is of a newer version, or was edited."""
+    """The journal of a run cannot be read: another program or a newer version wrote it, or it was edited."""
 
     default_advice = "Keep the folder as it is, and use the version that made it."
 
 
 class EditedJournalError(JournalError):
-    """What the journal says is not what was written: it can no longer say what was sent."""
+    """The journal was edited, so it no longer proves what was sent."""
 
     default_advice = (
         "Do not resume or undo this run, and keep its folder. Paystack alone knows what was applied: "
@@ -141,17 +141,17 @@ class BrokenOffError(PaystackSourceError):
 
 
 class StoppedError(PaystackSourceError):
-    """A run ended before all rows were sent. dlt hands its file over again, and the run is resumed."""
+    """A run of the dlt destination ended before all rows were sent. dlt retries the file, which resumes the run."""
 
     default_advice = "Run the pipeline again: it resumes the run."
 
 
 class PaystackError(PaystackSourceError):
-    """The client could not do what it was asked.
+    """A call of the client or of a bulk helper failed.
 
-    ``http_status``, ``type``, ``code`` and ``next_step`` repeat what Paystack answered (``meta.nextStep``), and are
-    None where there was no answer. ``operation`` is the name of the operation, such as ``update``. ``meta`` is the
-    answer's own, with its texts redacted, and ``headers`` are the answer's, without cookies and addresses.
+    ``http_status``, ``type``, ``code`` and ``next_step`` (``meta.nextStep``) are from Paystack's answer, and None if
+    there was none. ``operation`` is the name of the operation, such as ``update``. ``meta`` is the answer's, with its
+    texts redacted; ``headers`` are the answer's, without cookies and addresses.
     """
 
     def __init__(  # noqa: PLR0913  # every part of Paystack's error body, by name
@@ -186,23 +186,23 @@ class PaystackError(PaystackSourceError):
 
 
 class ConfigError(PaystackError):
-    """The key, a setting or an argument cannot be right. Nothing was sent."""
+    """The key, a setting or an argument is wrong. Nothing was sent."""
 
     exit_code = ExitCode.USAGE
     default_advice = "Correct it and run again; nothing was sent."
 
 
 class ClosedError(ConfigError):
-    """The client was closed, or whoever uses it has stopped: this request was certainly not applied."""
+    """The client was closed, or its work was stopped: this request was certainly not applied."""
 
     default_advice = "Make a new client, or close it later."
 
 
 @dataclass(frozen=True, slots=True)
 class Problem:
-    """One thing that is wrong. `line` is the physical line in the file; frames give the `row`, from 1.
+    """One problem of an input. `line` is the physical line in the file, from 1; for frames `row` counts from 1.
 
-    `column` is the input's own name for it, "" if the whole row or file is meant. `value` is masked already.
+    `column` is the column's name in the input, "" if the whole row or file is wrong. `value` is masked.
     """
 
     line: int | None
@@ -221,7 +221,7 @@ class Problem:
 class InputError(ConfigError):
     """The input cannot be planned.
 
-    `problems` has the first of them in the input's order, `count` is their number.
+    `problems` are the first problems in the input's order, `count` is the number of all problems.
     """
 
     default_advice = "Correct the cells named above and plan again."
@@ -248,7 +248,7 @@ class InputError(ConfigError):
 
 
 def _summary(problems: Sequence[Problem], count: int) -> list[str]:
-    """The problems in words. If there are more than `SHOWN`, so many, and of one kind at most `_ALIKE`."""
+    """The problems as lines of text: at most `SHOWN` of them, and then at most `_ALIKE` of one kind."""
     if count <= SHOWN:
         return [str(problem) for problem in problems]
     kinds: Counter[tuple[str, str]] = Counter()
@@ -290,7 +290,7 @@ class BusyError(ConfigError):
 class AppliedError(ConfigError):
     """The plan was applied before; a plan is good for one run.
 
-    `goes_on` says that the advice ends with the command that goes on with that run.
+    `goes_on`: the advice ends with the command that resumes that run.
     """
 
     default_advice = "Resume its run, or plan again."
@@ -342,7 +342,7 @@ class NotFound(Rejected):
 
 
 class AlreadyValidated(Rejected):
-    """An identity check that Paystack made before, with the same credentials and with success. Nothing was changed."""
+    """The same identity check succeeded before, with the same credentials. Nothing was changed."""
 
     default_advice = "There is nothing to do: the customer is validated."
 
@@ -365,9 +365,9 @@ class Unavailable(PaystackError):
 
 
 class OutcomeUnknown(PaystackError):
-    """A write was sent, and no answer tells whether it was applied.
+    """A write was sent, and no answer says whether it was applied.
 
-    Never resend it blindly: fetch the customer and compare first. It carries no request data.
+    Do not send it again before you have fetched the customer and compared. The error holds no request data.
     """
 
     exit_code = ExitCode.ROWS_FAILED

@@ -1,9 +1,9 @@
-"""What an exception means for the person at the terminal: one message, one advice, one exit code. Pure.
+"""Explains an exception to the user: one message, one advice, one exit code. Pure.
 
-`explain(error)` walks the chain of causes (dlt wraps whatever goes wrong in a step) and names the first thing
-it knows: an interruption, an error of this package (`paystack_source.errors`), a usage error from click, then
-what `FOREIGN` lists of dlt, DuckDB, drivers and the system, then any file that the system refused. Of what it
-does not know it says only the type: the text of a stranger's exception may hold a customer's data.
+`explain(error)` walks the chain of causes (dlt wraps every error of a step) and explains the first one that it knows,
+in this order: an interruption, an error of this package (`paystack_source.errors`), a usage error from click, an error
+of dlt, DuckDB, a driver or the system that `FOREIGN` lists, any other `OSError`. Of an unknown exception it shows only
+the type, because its text may hold customer data.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Failure:
-    """An exception in words. `error` is a stable name for scripts; `advice` is what to do next."""
+    """An explained exception. `error` is a stable name for scripts; `advice` is what to do next."""
 
     exit_code: int
     error: str
@@ -44,7 +44,7 @@ class Failure:
 
 
 def explain(error: BaseException) -> Failure:
-    """Says what `error`, or the first known thing in its chain of causes, means for the user."""
+    """Explain `error`, or the first known error in its chain of causes."""
     chain = list(_chain(error))
     interrupted = _interrupted(chain)
     if interrupted is not None:
@@ -86,12 +86,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is(error: BaseException, *names: str) -> bool:
-    """Whether `error` is of a class with one of these names; dlt and DuckDB need not be imported to ask."""
+    """Whether `error` is of a class with one of these names. It needs no import of dlt and DuckDB."""
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
 def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
-    """The innermost that carries advice speaks: it was nearest to the work, click's own `Abort` is farthest."""
+    """An interruption in the chain. Of several, the innermost one with advice is used: it knows the work best."""
     stops = [
         link
         for link in chain
@@ -110,7 +110,7 @@ def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
 
 
 def _ours(error: BaseException) -> Failure | None:
-    """Errors of this package carry everything, also what Paystack said."""
+    """Errors of this package have their message, advice and exit code already."""
     if not isinstance(error, PaystackSourceError):
         return None
     return Failure(error.exit_code, type(error).__name__, error.message, error.advice, error.details)
@@ -137,12 +137,12 @@ _EXTRAS: Final = {
     "matplotlib": "notebook",
     "phonenumbers": "notebook",
 }
-"""Which extra of this package brings what."""
+"""By package, the extra of this project that installs it."""
 
 
 @dataclass(frozen=True)
 class Foreign:
-    """An error that is not ours. `match` gives None for any other error, else what `message` has for `{}`."""
+    """An error of another library. `match` returns None for any other error, else the text for `{}` in `message`."""
 
     error: str
     exit_code: ExitCode
@@ -216,7 +216,7 @@ def _unreachable(error: BaseException) -> str | None:
     denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(
         type(error).__module__.partition(".")[0], "DestinationConnectionError"
     )
-    # What deltalake and pyarrow say of a store: an OSError without a number.
+    # deltalake and pyarrow raise an OSError without a number when a store cannot be reached.
     store = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
     return "" if store or _is(error, "DestinationConnectionError", denied) else None
 
@@ -226,7 +226,7 @@ def _sandbox_state(error: BaseException) -> str | None:
 
 
 def _unusable(error: BaseException) -> str | None:
-    """Which setting of dlt's cannot be read, without its value; None if the error is another one."""
+    """The name of a dlt setting that cannot be read, without its value; None for any other error."""
     if _is(error, "TomlProviderReadException"):
         return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
     if _is(error, "InvalidInMemoryDuckdbCredentials"):
@@ -245,7 +245,7 @@ def _unusable(error: BaseException) -> str | None:
 
 
 def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
-    """The environment names of missing settings, the most exact of each; where dlt looked is in `traces`."""
+    """The environment variable of each missing setting, with the longest path; `traces` lists where dlt looked."""
     for name, looked in traces.items():
         inner = [trace for entry in looked for trace in (getattr(entry, "traces", None),) if trace]
         for trace in inner:
@@ -310,7 +310,7 @@ FOREIGN: Final = (
         "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
     ),
 )  # fmt: skip
-"""What others raise, in the order in which it is looked for."""
+"""Known errors of other libraries, in the order in which they are tried."""
 
 
 def _file(error: BaseException) -> Failure | None:
@@ -326,5 +326,5 @@ def _file(error: BaseException) -> Failure | None:
 
 
 def masked_traceback(error: BaseException) -> str:
-    """The traceback of `error` and its causes, without local values and without whatever looks personal."""
+    """The traceback of `error` and its causes, without local variables and without what looks personal."""
     return hide("".join(traceback.format_exception(error)))

@@ -1,7 +1,7 @@
-"""Locks between processes, on every system. The system lets go of a lock when its process ends, however it ends.
+"""Locks between processes. The system releases a lock when its process ends, also after a kill.
 
-Windows keeps other processes from reading a file that is locked. So the lock of a thing is a file of its own beside
-it: nothing is ever written into it or read from it.
+On Windows other processes cannot read a locked file. So the locked file is an empty one beside the file that it
+protects.
 """
 
 from __future__ import annotations
@@ -18,7 +18,10 @@ _MOMENT: Final = 0.02
 
 
 def try_lock(handle: int, *, shared: bool = False) -> bool:
-    """Lock an open file if that is possible now. Several processes can hold a shared lock, one an exclusive one."""
+    """Lock an open file and return True, or return False if another process has locked it.
+
+    Several processes can hold a shared lock at the same time, only one an exclusive lock.
+    """
     kind = LockFlags.SHARED if shared else LockFlags.EXCLUSIVE
     try:
         portalocker.lock(handle, kind | LockFlags.NON_BLOCKING)
@@ -30,6 +33,6 @@ def try_lock(handle: int, *, shared: bool = False) -> bool:
 
 
 def wait_for_lock(handle: int) -> None:
-    """Lock an open file, as soon as nobody else has it locked."""
+    """Lock an open file; wait while another process has locked it."""
     while not try_lock(handle):
         time.sleep(_MOMENT)

@@ -80,11 +80,11 @@ def bulk_set_risk_action(
     dry_run: bool = False,
     **settings: Unpack[Settings],
 ) -> BulkResult | pd.DataFrame:
-    """Set what Paystack does with these customers' payments.
+    """Set the risk action of customers: whether Paystack takes their payments.
 
-    `frame` has `customer_code`, `email` or `id`, and a column `risk_action`, or `risk_action` is given for
-    all rows: allow (whitelist), deny (blacklist), default. With `dry_run` the plan comes back as a frame
-    and nothing is sent.
+    `frame` has `customer_code`, `email` or `id`, and a column `risk_action`, unless `risk_action` is given for all
+    rows: allow (whitelist), deny (blacklist) or default. With `dry_run` nothing is sent and the plan is returned as a
+    frame.
 
     Settings and errors: see `Settings`.
     """
@@ -127,8 +127,8 @@ def bulk_update(
     """Change names, phones and metadata.
 
     `frame` has `customer_code`, `email` or `id`, and any of `first_name`, `last_name`, `phone`, `metadata`.
-    A blank leaves the field as it is, `<clear>` empties it; `only_missing` fills blanks and never
-    overwrites.
+    A blank cell leaves the field as it is, `<clear>` empties it. With `only_missing` only fields that are blank at
+    Paystack are filled. `metadata` "merge" adds the given keys to the customer's metadata, "replace" replaces it.
 
     Settings and errors: see `Settings`.
     """
@@ -149,7 +149,7 @@ def bulk_create(
 ) -> BulkResult | pd.DataFrame:
     """Create customers. `frame` has `email` and any of `first_name`, `last_name`, `phone`, `metadata`.
 
-    A row whose answer was lost is never sent again: it is applied if the customer turns up, else unknown.
+    A row whose answer was lost is never sent again: it ends as `applied` if a later read finds it, else as `unknown`.
 
     Settings and errors: see `Settings`.
     """
@@ -168,8 +168,8 @@ def bulk_validate(
 ) -> BulkResult | pd.DataFrame:
     """Ask for identity checks. Rows end as `accepted_pending`: the verdict comes later.
 
-    `frame` has `customer_code` or `email`, `first_name`, `last_name`, `country`, `bank_code`,
-    `account_number`, `bvn`, the numbers as text. BVN and account number go to Paystack and rest nowhere.
+    `frame` has `customer_code`, `email` or `id`, and `first_name`, `last_name`, `country`, `bank_code`,
+    `account_number`, `bvn`, the numbers as text. BVN and account number are sent to Paystack and stored nowhere.
 
     Settings and errors: see `Settings`.
     """
@@ -190,34 +190,34 @@ def bulk_deactivate_authorization(
 ) -> BulkResult | pd.DataFrame:
     """Make saved cards and accounts unusable. It cannot be undone.
 
-    `frame` has `authorization_code`, and `customer_code` or `email` if lost answers are to be read back.
+    `frame` has `authorization_code`. With `customer_code` or `email` a lost answer can be read back.
 
     Settings and errors: see `Settings`.
     """
     return apply_frame("deactivate-authorization", frame, {}, settings, dry_run=dry_run)
 
 
-# -- what stands behind them ------------------------------------------------------------------------
+# -- settings and results -----------------------------------------------------------------------------------
 
 
 class Settings(TypedDict, total=False):
-    """What every helper takes, by keyword. None is the default of each.
+    """The settings that every helper takes, by keyword. None means the default.
 
-    client: a `PaystackClient`; or `secret_key` and `base_url`. Default: what the environment and `.dlt` say.
+    client: a `PaystackClient`; or `secret_key` and `base_url`. Default: from the environment and `.dlt`.
     account_name: the account with the key in `[sources.paystack.accounts.NAME]`; then the dataset is `paystack_NAME`.
-    confirm: the number of rows that would be sent, which a live run above the thresholds needs.
-    leave_out_problems: True plans the good rows; the others are written into a file to correct, which a warning names.
+    confirm: the number of rows that would be sent; a live run above the thresholds needs it.
+    leave_out_problems: True plans the good rows and writes the others into a file to correct; a warning names it.
     copy: what to compare with: a frame of customers, or False for nothing. Default: the warehouse copy, if there
-        is one, which then gets the results as well.
+        is one; then the results are loaded into it as well.
     destination, dataset: where that copy is, as dlt calls it. Default: duckdb, paystack.
     refresh: "live" reads every customer from Paystack first, "never" none. Default: "auto", see `PlanOptions`.
     canary, canary_share: send so many rows first, and stop if a larger share of them fails. Default: 0, 0.0.
-    quota_share: how much of the quota the run may take, above 0 to 1. Default: 1.0.
-    progress: False shows no bar.
-    results_folder: where the run is kept. Default: `paystack_results`, with a name `paystack_results_NAME`.
+    quota_share: the part of the quota that the run may use, above 0 to 1. Default: 1.0.
+    progress: False shows no progress bar.
+    results_folder: where the run is kept. Default: `paystack_results`, with `account_name` `paystack_results_NAME`.
 
-    A helper raises `ConfigError` for a bad input or a refused plan, and then nothing was sent. A run that was
-    stopped, even by Paystack, comes back with `summary["stopped"]`.
+    A helper raises `ConfigError` for a bad input or a refused plan; then nothing was sent. If a run stops early, also
+    because Paystack refused the key, the helper returns, and `summary["stopped"]` says why.
     """
 
     client: PaystackClient
@@ -244,18 +244,18 @@ for _helper in (bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, b
 
 @dataclass(slots=True, repr=False)
 class BulkResult:
-    """What became of every row. Shows itself as a table; holds no key."""
+    """The outcome of every row of a run. It is shown as a table, and holds no key."""
 
     run_id: str
     summary: dict[str, Any]
-    """What the command line's `--json` holds: counts by outcome, requests, seconds, files, reasons."""
+    """The object of the command line's `--json`: counts by outcome, requests, seconds, files, reasons."""
     _report: RunReport = field(repr=False)
     _table: InputTable = field(repr=False)
     _settings: Settings = field(repr=False)
 
     @property
     def results(self) -> pd.DataFrame:
-        """The input's own columns and order, and `_status`, `_code`, `_message`, `_time` (UTC); secrets masked."""
+        """The columns and rows of the input, `_status`, `_code`, `_message`, `_time` (UTC). Secrets are masked."""
         frame = _as_pandas(self._table)
         hidden = set(self._report.plan.secret_columns.values())
         return self._with_outcomes(
@@ -264,9 +264,9 @@ class BulkResult:
 
     @property
     def failed(self) -> pd.DataFrame:
-        """The rejected rows as they came in, to be corrected and given to the helper again.
+        """The rejected rows as they were given, to be corrected and given to the helper again.
 
-        With the unknown ones where a repeat is harmless; those of a create or a check are for `resume`.
+        Unknown rows are among them if sending them again is harmless; `resume` is for those of a create or a check.
         """
         found = self._with_outcomes(_as_pandas(self._table))
         again = may_be_fed_back(self._report.plan.header.operation)
@@ -274,14 +274,14 @@ class BulkResult:
 
     @property
     def complete(self) -> bool:
-        """Whether every row was applied, was so already, or was accepted."""
+        """Whether every row was applied, needed no change, or was accepted."""
         return self._report.complete
 
     @strip_errors
     def resume(self, *, confirm: int | None = None) -> BulkResult:
-        """Go on: read back what is in doubt, send what is unsent. Sends nothing if nothing is left.
+        """Continue the run: read back the rows in doubt, and send the rows that are unsent, if there are any.
 
-        `confirm` is the number of rows that are left. A run that its canary stopped goes on only with it.
+        `confirm` is the number of rows that are left. A run that its canary stopped is continued only with it.
         """
         settings: Settings = self._settings if confirm is None else {**self._settings, "confirm": confirm}
         with _service(settings, self._report.plan.header.operation) as service:
@@ -296,8 +296,8 @@ class BulkResult:
     def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
         """Put back what the run replaced, where that is known.
 
-        `confirm` is the undo's own number of rows, where one is needed; the run's is not taken for it. Raises
-        `ConfigError` if nothing can be taken back.
+        `confirm` is the number of rows that the undo sends; the run's own `confirm` does not count. With `dry_run`
+        nothing is sent and the plan is returned as a frame. Raises `ConfigError` if no row can be undone.
         """
         settings: Settings = {**self._settings, "confirm": confirm}
         with _service(settings, self._report.plan.header.operation) as service:
@@ -319,7 +319,7 @@ class BulkResult:
         return f"run {self.run_id}: {counts or 'no rows'}"
 
     def __repr__(self) -> str:
-        """A table, as the command line closes with."""
+        """The closing table of the command line."""
         facts = self._facts()
         width = max(len(label) for label, _ in facts)
         lines = [f"  {label:<{width}}  {value}" for label, value in facts]
@@ -362,7 +362,7 @@ def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkRes
 
 
 class FrameConsole(UnattendedConsole):
-    """The `Console` of the helpers: a bar, and the setting `confirm` approves a live plan."""
+    """The `Console` of the helpers: it shows a progress bar, and the setting `confirm` approves a live plan."""
 
     def __init__(self, settings: Settings, mode: str) -> None:
         super().__init__(
@@ -377,7 +377,7 @@ class FrameConsole(UnattendedConsole):
 
 
 def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
-    if question.anew:  # what was confirmed before the canary died does not count
+    if question.anew:  # an answer from before the canary stopped the run does not count
         return confirmed == str(question.rows)
     return mode != "live" or confirmed in (str(question.rows), str(question.planned))
 
@@ -387,7 +387,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
     """The service of one call, with the caller's client or one of its own."""
     account = settings.get("account_name")
     with contextlib.ExitStack() as stack:
-        stack.push(_in_our_words)
+        stack.push(_as_config_error)
         client = settings.get("client")
         if client is None:
             client = stack.enter_context(
@@ -413,8 +413,8 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
         )
 
 
-def _in_our_words(_kind: object, error: BaseException | None, _trace: object) -> None:
-    """Raises `ConfigError` for a setting that dlt or a driver refused, such as a destination that dlt does not know."""
+def _as_config_error(_kind: object, error: BaseException | None, _trace: object) -> None:
+    """Raise `ConfigError` for a setting that dlt or a driver refused, such as an unknown destination."""
     if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
         failure = explain(error)
         if failure.exit_code == ExitCode.USAGE:
@@ -422,7 +422,7 @@ def _in_our_words(_kind: object, error: BaseException | None, _trace: object) ->
 
 
 def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it
-    """How to plan, and what the command line must be told to go on with a run from here."""
+    """The planner's options, with the switches that a command needs to continue a run from here."""
     return PlanOptions(
         refresh=settings.get("refresh", "auto"),
         leave_out_problems=settings.get("leave_out_problems", False),
@@ -433,7 +433,7 @@ def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN40
 
 
 def _as_pandas(table: InputTable) -> pd.DataFrame:
-    """The input as it was when it was opened."""
+    """The input, as it was when it was opened, as a pandas frame."""
     if isinstance(table.frame, pd.DataFrame):
         return table.frame
     if isinstance(table.frame, pa.Table):

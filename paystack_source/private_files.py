@@ -1,4 +1,4 @@
-"""Files and folders for their owner alone: nobody else reads them, plants them, or leads us elsewhere with a link."""
+"""Files and folders that only their owner may read and write. Symbolic links are not followed."""
 
 from __future__ import annotations
 
@@ -20,7 +20,10 @@ _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
 def open_private(path: Path, *, new: bool = False) -> int:
-    """Open a file of ours, made if there is none. Raises `OSError` for a symbolic link, and if it is not `new`."""
+    """Open a file, or create it for its owner only; returns the handle.
+
+    Raises `OSError` for a symbolic link, and with `new` if the file exists.
+    """
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
@@ -29,7 +32,7 @@ def open_private(path: Path, *, new: bool = False) -> int:
 
 @contextlib.contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """A file that appears complete, or not at all; what was at `path` is replaced, a link there is not followed."""
+    """Write a file that appears complete or not at all. It replaces a file or a link at `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     handle = open_private(part, new=True)
@@ -42,13 +45,16 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def private_folder(path: Path) -> None:
-    """Make the folder if there is none. Raises `ConfigError` if it is not ours alone."""
+    """Create the folder if it does not exist. Raises `ConfigError` as `check_private` does."""
     path.mkdir(mode=0o700, parents=True, exist_ok=True)
     check_private(path)
 
 
 def check_private(path: Path, what: str = "folder", *, owners: Collection[int] = ()) -> None:
-    """Raise `ConfigError` if it belongs to another user than these, or if others may write into it (not on Windows)."""
+    """Raise `ConfigError` if the path belongs to another user, or if other users may write it (not on Windows).
+
+    `owners` are the ids of users who may own it as well.
+    """
     if os.name == "nt" or not path.exists():
         return
     about = path.stat()
@@ -65,7 +71,7 @@ def check_private(path: Path, what: str = "folder", *, owners: Collection[int] =
 
 
 def check_output(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
-    """Raise `ConfigError` if `path` is taken by anything but an earlier `what` of ours, which may be replaced."""
+    """Raise `ConfigError` if something is at `path` that is not an earlier output of this kind (`is_ours`)."""
     if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and is_ours(path)):
         return
     raise ConfigError(
@@ -75,7 +81,7 @@ def check_output(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None
 
 
 def stored_path(path: Path) -> str:
-    """A path as JSON can hold it: one that is no UTF-8 becomes a `file:` URI."""
+    """A path as JSON can hold it: a path that is not valid UTF-8 becomes a `file:` URI."""
     try:
         str(path).encode()
     except UnicodeEncodeError:

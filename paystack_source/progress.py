@@ -1,7 +1,7 @@
-"""Progress of a long job, shown where the job runs: a live bar, a notebook cell, or plain lines in a log.
+"""Shows the progress of a long job: in a live bar, in a notebook cell, or as plain lines in a log.
 
-One line of text says it all, made by `line` from a snapshot (pure); a view shows that line, see `fitting_view`. Many
-threads may call `advance`, `quota` and `note` at once.
+`line` makes one line of text from a snapshot (pure), and a view shows it, see `fitting_view`. Many threads may call
+`advance`, `quota` and `note` at once.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ NOTEBOOK_EVERY_SECONDS = 0.25
 
 @dataclass(frozen=True)
 class ProgressState:
-    """What is known at one moment. `elapsed` in seconds; `quota` is (requests used, allowed) per window."""
+    """A snapshot of a job. `elapsed` is in seconds; `quota` is (requests used, requests allowed) per window."""
 
     description: str
     unit: str
@@ -50,7 +50,7 @@ class ProgressState:
 
     @property
     def remaining(self) -> float | None:
-        """Seconds to go at the rate so far, where that can be said."""
+        """Seconds to go at the rate so far; None if the total or the rate is not known."""
         if self.total is None or self.rate <= 0 or self.done >= self.total:
             return None
         return (self.total - self.done) / self.rate
@@ -76,14 +76,14 @@ def line(now: ProgressState) -> str:
 
 
 def last_line(now: ProgressState) -> str:
-    """What stays when it is over."""
+    """The line that stays on the screen at the end."""
     return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
 
 
 class View(Protocol):
-    """Shows snapshots. `show` may be called often; `urgent` marks what should not wait for the next beat.
+    """Shows snapshots. `show` may be called often; an `urgent` snapshot is shown at once.
 
-    `stop` gets what is to stay, None for nothing.
+    `stop` gets the snapshot that stays on the screen, or None.
     """
 
     def start(self, now: ProgressState) -> None: ...
@@ -92,9 +92,9 @@ class View(Protocol):
 
 
 class Progress:
-    """A context manager; counts what was done and shows it in `view`, if there is one. Thread-safe.
+    """A context manager that counts finished units and shows them in `view`, if there is one. Thread-safe.
 
-    `clock` gives seconds.
+    `clock` returns seconds.
     """
 
     def __init__(
@@ -131,11 +131,11 @@ class Progress:
         return self._now
 
     def advance(self, count: int = 1) -> None:
-        """`count` more units are done."""
+        """Count more units as done."""
         self._change(lambda now: replace(now, done=now.done + count))
 
     def update(self, *, done: int | None = None, total: int | None = None) -> None:
-        """Sets what is given."""
+        """Set the number of finished units, the total, or both."""
         self._change(
             lambda now: replace(
                 now, done=now.done if done is None else done, total=now.total if total is None else total
@@ -143,7 +143,7 @@ class Progress:
         )
 
     def begin(self, description: str, *, total: int) -> None:
-        """The next step of the job, counted and timed anew; the last one is shown as it stands."""
+        """Begin the next step of the job, counted and timed from 0; the last step is shown as it is now."""
         with self._lock:
             if self._view:
                 self._view.show(self._now, urgent=True)
@@ -155,7 +155,7 @@ class Progress:
         self._change(lambda now: replace(now, quota=use))
 
     def note(self, text: str = "") -> None:
-        """What it is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""
+        """Show what the job is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""
         fresh = bool(text) and not self._now.note
         self._change(lambda now: replace(now, note=text), urgent=fresh)
 
@@ -245,14 +245,14 @@ class LiveView:
 
 
 def fitting_view(clock: Callable[[], float] = time.monotonic) -> View:
-    """The view that fits: notebook cell, live bar on a terminal, else lines on standard error, for logs and pipes."""
+    """The view for this process: a notebook cell, a live bar on a terminal, else lines on standard error."""
     if in_notebook():
         return NotebookView(clock)
     return LiveView(sys.stderr) if sys.stderr.isatty() else LineView(to_stream(sys.stderr), clock)
 
 
 def to_stream(stream: IO[str]) -> Callable[[str], None]:
-    """Writes lines to a stream whose reader may leave, and whose disk may be full."""
+    """A function that writes lines to a stream and ignores a closed pipe and a full disk."""
 
     def write(text: str) -> None:
         with tolerate_closed_reader(stream, when_full=lambda _: None):
@@ -273,9 +273,9 @@ def in_notebook() -> bool:
 def tolerate_closed_reader(
     stream: IO[str], when_full: Callable[[OSError], object] | None = None
 ) -> Iterator[None]:
-    """Ignore that nobody reads `stream` any longer (`… | head -1`, a closed terminal): the job itself went well.
+    """Ignore a closed reader of `stream` (`… | head -1`, a closed terminal): the job itself went well.
 
-    `when_full` is told that the disk under the stream is full; without it that is an error, because the stream is data.
+    If the disk under the stream is full, `when_full` is called. Without `when_full` that is an error.
     """
     try:
         yield

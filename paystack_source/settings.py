@@ -2,11 +2,11 @@
 
 Each is looked up in this order: the argument, the environment (``SOURCES__PAYSTACK__...``, for the key also
 ``PAYSTACK_SECRET_KEY``), and dlt's own providers (``.dlt/secrets.toml`` and ``.dlt/config.toml``, section
-``[sources.paystack]``). The environment wins over files: a file that somebody left in the working folder must not
-choose the account. No ``.dlt`` folder is needed, and dlt is imported only if the environment has no value.
+``[sources.paystack]``). The environment wins over files, so that a file in the working folder cannot choose the
+account. No ``.dlt`` folder is needed, and dlt is imported only if the environment has no value.
 
-Several accounts have a section each, ``[sources.paystack.accounts.NAME]``. The key of a section is never that of
-another one. The base URL and the quota are taken from ``[sources.paystack]`` where the section has none of its own.
+With several accounts each has a section, ``[sources.paystack.accounts.NAME]``. The key of an account is taken from its
+own section only. A base URL or a quota that the section lacks is taken from ``[sources.paystack]``.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ BASE_URL = "https://api.paystack.co"
 QUOTA_BY_MODE: dict[str, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
 
 SANDBOX = "_sandbox"
-"""How names of datasets, pipelines and folders end that belong to the copy of a sandbox."""
+"""The ending of the names of datasets, pipelines and folders that belong to the copy of a sandbox."""
 
 KEY_NAME = "SOURCES__PAYSTACK__SECRET_KEY"
 BASE_URL_NAME = "SOURCES__PAYSTACK__BASE_URL"
@@ -38,14 +38,14 @@ QUOTA_NAME = "SOURCES__PAYSTACK__QUOTA"
 PLAIN_KEY_NAME = "PAYSTACK_SECRET_KEY"
 
 SECTION: Final = "sources.paystack"
-"""The section of dlt's configuration with the settings of the one account, and what all accounts have in common."""
+"""The section of dlt's configuration for a single account, and for the settings that all accounts share."""
 
 DATASET: Final = "paystack"
 AN_ARGUMENT: Final = "an argument"
-"""The source of a key that somebody's program gives."""
+"""The source of a key that the caller's program passes."""
 
 ALL: Final = "all"
-"""The word for all accounts: it is no account's name."""
+"""`--account all` means all accounts, so no account can have this name."""
 
 _ACCOUNTS: Final = f"{SECTION}.accounts."
 _NAME: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
@@ -69,12 +69,12 @@ def installed_version() -> str:
 
 
 def dataset_of(account: str | None) -> str:
-    """The dataset of an account's copy, unless another one is named."""
+    """The default dataset of an account's copy."""
     return f"{DATASET}_{account}" if account else DATASET
 
 
 def check_dataset(name: str) -> str:
-    """The name, if it is one that dlt takes as it is; any other one it would change without a word."""
+    """Return the name if dlt takes it unchanged, else raise `ConfigError`: dlt would change it silently."""
     if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", name):
         raise ConfigError(
             f"{name!r}: small letters, digits and single underscores make a name",
@@ -84,7 +84,7 @@ def check_dataset(name: str) -> str:
 
 
 def section_of(account: str | None) -> str:
-    """The section with the settings of an account. Raises :class:`ConfigError` for what can be no account's name."""
+    """The section with the settings of an account. Raises :class:`ConfigError` for a name that no account can have."""
     if account is None:
         return SECTION
     if not _NAME.fullmatch(account) or len(account) > _LONGEST:
@@ -129,10 +129,10 @@ class FoundKey:
 
 
 def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
-    """The key of a section. A pipeline of dlt's may have a section of that name of its own, which is looked at first.
+    """The key of a section. `pipeline`: the section `[PIPELINE.SECTION]` is looked up first, as dlt does.
 
     Raises:
-        ConfigError: There is no key in this section, or the file that it is in can be written by others.
+        ConfigError: There is no key in this section, or other users can write the file that it is in.
 
     """
     sections = [f"{pipeline}.{section}", section] if pipeline else [section]
@@ -166,7 +166,7 @@ def _missing_key(section: str) -> ConfigError:
 
 
 def find_base_url(given: str | None = None, section: str = SECTION) -> str:
-    """The base URL; which ones are allowed is checked where it is used."""
+    """The base URL. `api.wire.check_host` checks whether it is allowed."""
     return given or _look_up("base_url", section) or BASE_URL
 
 
@@ -185,7 +185,7 @@ def find_quota(given: int | str | None = None, section: str = SECTION) -> int | 
 
 
 def _look_up(name: str, section: str) -> str | None:
-    """A setting of this section, or else of the general one. The environment wins over the files of both."""
+    """A setting of this section, or else of `[sources.paystack]`. The environment wins over the files of both."""
     sections = dict.fromkeys((section, SECTION))
     for each in sections:
         if value := _in_environment(_variable(each, name)):
@@ -215,7 +215,10 @@ def _providers() -> Iterable[Any]:
 
 
 def _told_to_dlt(path: str, *, secret: bool = False) -> tuple[str, Path] | None:
-    """What dlt knows under this path, and the file that it is in; a relative path is the name of another provider."""
+    """The value that dlt's providers have under this path, and its file; None if there is none.
+
+    A provider without a file is named by a relative path.
+    """
     import dlt  # noqa: PLC0415  # takes a second, and most callers have the environment set
     from dlt.common.configuration.exceptions import ConfigurationException  # noqa: PLC0415
 
@@ -242,10 +245,10 @@ def _file_of(provider: Any, key: str, sections: list[str]) -> Path:  # noqa: ANN
 
 
 def require_own_dlt_folder() -> None:
-    """Raise :class:`ConfigError` if the folder that dlt falls back to is not ours alone.
+    """Raise :class:`ConfigError` if other users can write the folder of dlt's global settings.
 
-    Without a home that can be written it is one that everybody can make. Its settings would say whose customers are
-    read, and where they are loaded.
+    Without a writable home that folder is `/tmp/dlt`, which any user can make. Its settings choose the account that is
+    read and the destination.
     """
     import dlt  # noqa: PLC0415  # takes a second
 
@@ -259,6 +262,6 @@ def _require_own(file: Path) -> None:
     if not file.is_absolute():  # the name of a provider that reads no file
         return
     with contextlib.suppress(FileNotFoundError):
-        # A container's root works in a folder of the host, whose files are of its owner.
+        # Root in a container works in a folder of the host, and the files belong to the owner of that folder.
         root = os.name != "nt" and os.geteuid() == 0
         check_private(file, "file", owners={file.parent.stat().st_uid} if root else {0})

@@ -3,20 +3,20 @@
     pipeline = dlt.pipeline("paystack_customers", destination="duckdb", dataset_name="paystack")
     pipeline.run(paystack_source())
 
-`customers` keeps one row per customer and the table `ledger`, in which every window that was read and counted has a
-line. What is proven is remembered in the resource's state, which dlt commits together with the rows.
+`customers` has one row per customer, and `ledger` one row for every window that was read and counted. The resource's
+state remembers what is proven; dlt commits it together with the rows.
 
 `pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that were
 interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes the
-ledger. What it cannot do, since dlt makes one load of it:
+ledger. dlt makes one load of it, so there are three differences:
 
 - There are no checkpoints. A run that is interrupted while it reads begins anew.
-- The load is in when it is counted. A count that does not agree is an error in dlt's log and in the ledger, and does
-  not raise; the next run reads what is missing.
-- Details are of customers that were held before the run.
+- The destination is counted after the load. If the count does not agree, dlt's log has an error, the ledger says so,
+  and the next run reads what is missing; nothing is raised.
+- Details are fetched for customers that were held before the run.
 
-With `enable_runtime_trace=false` dlt does not say that a run begins: there is no lock and no count at the end, and a
-dataset that needs repair is refused. It is refused too where the destination is an argument of `pipeline.run`.
+With `enable_runtime_trace=false` dlt does not call us when a run begins: then there is no lock and no count at the end,
+and a dataset that needs repair is refused. It is also refused if the destination is an argument of `pipeline.run`.
 """
 
 from __future__ import annotations
@@ -54,10 +54,11 @@ P = ParamSpec("P")
 
 
 class _KeyHidden(DltSourceFactoryWrapper[Any, DltSource]):
-    """A source of dlt's that gets a given key as a `SecretKey`.
+    """A dlt source whose argument `secret_key` reaches dlt as a `SecretKey`.
 
-    dlt's own frames hold the arguments, and a traceback with local variables shows them. A key that is not given is
-    looked up by us: dlt injects what may be a text, but of several types it asks the first one only.
+    dlt's frames hold the arguments, and a traceback with local variables would show a text. If no key is given, we look
+    it up, not dlt: dlt would inject a text. It injects nothing here, because `SecretKey` is the first type of the
+    argument.
     """
 
     def __call__(self, *args: Any, **kwargs: Any) -> DltSource:  # noqa: ANN401  # as dlt's
@@ -73,7 +74,7 @@ def _hidden(key: object) -> object:
 
 
 def _dlt_source(function: Callable[P, Any]) -> SourceFactory[P, DltSource]:
-    """As `dlt.source`, which makes a factory of its own class only."""
+    """As `dlt.source`, which cannot be given another class of factory."""
     return _KeyHidden().clone(name="paystack", section="paystack").bind(function)
 
 
@@ -97,28 +98,28 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
 
     Args:
         secret_key: `sk_test_…` or `sk_live_…`; default: `sources.paystack.secret_key` or `PAYSTACK_SECRET_KEY`. A clone
-            with a section of its own, such as `paystack.accounts.ng`, takes the key of that section and of no other.
-        base_url: Paystack's, unless a sandbox on this machine is meant; then only with a test key.
+            with another section, such as `paystack.accounts.ng`, takes the key from that section only.
+        base_url: Default: Paystack's. Another one must be on loopback, and needs a test key.
         quota: Requests per 60 s and endpoint; default by the key's mode, 0 for no limit of our own.
         quota_share: The part of the quota to use, above 0 to 1.
         start: Only customers created at or after this time; ISO 8601 or datetime, UTC if it has no zone.
         end: Only customers created before this time.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
-        history: Also `customers_history`, see `paystack_source.warehouse.history`.
-        details: Also `customer_details` and `customer_authorizations`, see `paystack_source.warehouse.details`: of the
-            customers that the destination held before this run, up to the budget named there.
-        include: Fields of the details to keep in clear that are left out or masked otherwise.
+        history: Also fill `customers_history`, see `paystack_source.warehouse.history`.
+        details: Also fill `customer_details` and `customer_authorizations` (see `paystack_source.warehouse.details`),
+            for up to `DETAILS_BUDGET` customers that the destination held before this run.
+        include: Fields of the details to keep in clear; otherwise they are left out or masked.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
             is missing. Otherwise such a run fails and loads nothing.
         allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them:
-            `DLT_INTERVAL_START` and `_END`, or Airflow's data interval. They are asked for when a run begins to
-            read, since a source may be built long before. An interval that is empty is warned of, and everybody
-            is read.
-        account: The number of the integration that every customer held has to be of; another one is an error.
+            `DLT_INTERVAL_START` and `_END`, or Airflow's data interval. They are looked up when a run begins to
+            read, since a source may be built long before. If the interval is empty, a warning is logged and all
+            customers are read.
+        account: The number of the integration that every customer has to belong to; any other one is an error.
 
     Raises:
         ConfigError: No usable key or setting, the dataset holds another account's customers, it needs a repair that
-            this run cannot make, or another Paystack source runs in the same load; dlt wraps what comes while it runs.
+            this run cannot make, or another Paystack source runs in the same load. During a run dlt wraps the error.
         AlreadyRunningError: The dataset's lock was lost while the run held it; dlt wraps it.
         PaystackError: Paystack could not be read; dlt wraps it.
         NotCompleteError: The copy could not be proven complete; dlt wraps it.
@@ -145,10 +146,10 @@ def _connection(
     base_url: str | None,
     **limits: Any,  # noqa: ANN401
 ) -> Callable[..., PaystackClient]:
-    """Checks the settings now. Connections are a run's: the source may be run again, and in another pipeline.
+    """Check the settings now, and return what makes a client: each run opens its own connections.
 
-    A clone with a section of its own gets the key of no other one, as `PaystackClient` would find it: another account's
-    customers would come into its dataset.
+    A clone with another section takes the key from that section only. With another account's key, that account's
+    customers would be loaded into the dataset.
     """
     require_own_dlt_folder()
     section, pipeline = current_section()
@@ -181,7 +182,7 @@ def _copying(
     window: Callable[[], Window | None],
     **settings: Any,  # noqa: ANN401  # of `Copying`
 ) -> Iterator[Copying]:
-    """A run of its own, which closes what it opened however it ends."""
+    """A new run, with a client of its own that is closed at the end."""
     waits = Waits()
     with (
         connect(on_wait=waits) as client,

@@ -1,8 +1,8 @@
-"""How a table and its columns are declared: once, with the words that describe them.
+"""Declares tables and columns once, with their descriptions.
 
-From a declaration come the Arrow schema, the hints for dlt, the comments in the database (`warehouse.comments`) and
-docs/tables.md. Each table is declared where its values are made. Those of bulk runs are declared here, because `bulk`
-makes their values, `warehouse` loads them, and neither knows the other.
+The Arrow schema, the hints for dlt, the comments in the database (`warehouse.comments`) and docs/tables.md derive from
+a declaration. Each table is declared in the module that makes its values. The tables of bulk runs are declared here:
+`bulk` makes their values, `warehouse` loads them, and neither imports the other.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
 
 Kind: TypeAlias = Literal["bigint", "text", "json", "bool", "timestamp"]
-"""The type of a column, in dlt's words. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""
+"""The type of a column, as dlt calls it. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""
 
 Pii: TypeAlias = Literal["none", "identifier", "personal"]
 """`personal` is what a person gave (name, email, phone, metadata); `identifier` stands for one person."""
@@ -30,7 +30,7 @@ ARROW_TYPES: Final[Mapping[Kind, pa.DataType]] = {
     "bool": pa.bool_(),
     "timestamp": TIME,
 }
-"""How dlt's types are held in Arrow; every table of the package is made by this."""
+"""The Arrow type of each of dlt's types, for every table of the package."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -42,20 +42,20 @@ class Column:
     description: str
     pii: Pii = "none"
     nullable: bool = True
-    """Whether it may be null. Only of a key does the database know: a table that is there could not be changed."""
+    """Whether it may be null. In the database only keys are NOT NULL, because an existing table cannot be changed."""
     key: str = ""
-    """The key in Paystack's answers; empty where it is the name, or where the column is not Paystack's."""
+    """The key in Paystack's answers; empty if it equals the name, or if the column is not Paystack's."""
     writable: bool = False
     """Whether an update or a risk action can change it."""
 
 
 LOAD_ID: Final = Column("_dlt_load_id", "text", "dlt's number of the load that wrote this row.")
-"""dlt's own column. It adds it itself if it is so configured, and forbids nulls in it; declared like this,
+"""dlt's own column. dlt adds it only if it is configured to, and forbids nulls in it. Because it is declared here,
 tables can be loaded with and without that setting, and by other pipelines. `rows_to_load` fills it."""
 
 
 class Table(NamedTuple):
-    """One table. `columns` are those that our rows have; dlt's load id comes behind them."""
+    """One table. `columns` are the columns of our rows; dlt's load id follows them."""
 
     name: str
     description: str
@@ -80,7 +80,7 @@ class Table(NamedTuple):
 
 
 def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
-    """These columns in Arrow. Which of them are never null is told to dlt alone."""
+    """The Arrow schema of these columns. All of them are nullable in Arrow."""
     return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
 
 
@@ -100,8 +100,8 @@ WRITE_BACK_ROWS: Final = Table(
             "The line of the input's file that the row begins in; its number in a frame.",
             nullable=False,
         ),
-        Column("customer_code", "text", "Whom the row is about.", "identifier"),
-        Column("customer_id", "bigint", "Whom the row is about, as in customers.", "identifier"),
+        Column("customer_code", "text", "Paystack's code of the row's customer.", "identifier"),
+        Column("customer_id", "bigint", "The row's customer, as in customers.", "identifier"),
         Column("email", "text", "The email address that the row names or the customer has.", "personal"),
         Column(
             "outcome",
@@ -116,13 +116,13 @@ WRITE_BACK_ROWS: Final = Table(
         Column("http_status", "bigint", "The status of Paystack's last answer; null if there was none."),
         Column("sends", "bigint", "How many times a request for the row was sent.", nullable=False),
         Column("sent_at", "timestamp", "When a request for it was first sent, in UTC; null if none was."),
-        Column("finished_at", "timestamp", "When the last thing happened to it, in UTC."),
-        Column("before", "json", "The values that the row was to change, as they were.", "personal"),
-        Column("after", "json", "The values that the row asked for.", "personal", nullable=False),
+        Column("finished_at", "timestamp", "When the row's last event happened, in UTC."),
+        Column("before", "json", "The values before, of the fields that the row changes.", "personal"),
+        Column("after", "json", "The values that the row asks for.", "personal", nullable=False),
         Column(
             "drifted",
             "bool",
-            "Whether Paystack held something else than the copy when it was planned.",
+            "Whether Paystack had another value than the copy when the row was planned.",
             nullable=False,
         ),
         Column("secrets", "json", "Numbers of people and accounts that were sent, masked.", "personal"),
@@ -140,7 +140,7 @@ WRITE_BACK_RUNS: Final = Table(
         ),
         Column("key_mode", "text", "The mode of the key: live or test."),
         Column("account", "bigint", "The Paystack account that was changed; null if Paystack did not say."),
-        Column("who", "text", "Who says to have started the last session.", "personal"),
+        Column("who", "text", "The user of the last session by the environment (LOGNAME).", "personal"),
         Column("os_user", "text", "The user of the operating system in the last session.", "personal"),
         Column("host", "text", "The machine of the last session."),
         Column("input", "text", "The path of the input; null for a frame."),
@@ -154,7 +154,7 @@ WRITE_BACK_RUNS: Final = Table(
         Column(
             "plan_seal",
             "text",
-            "The seal of the plan: it differs if anything in the plan does.",
+            "The seal of the plan: a SHA-256 over the whole plan file.",
             nullable=False,
         ),
         Column("undo_of", "text", "The run that this run takes back; else null."),
@@ -165,10 +165,12 @@ WRITE_BACK_RUNS: Final = Table(
         Column("stopped", "text", "Why the run ended before its last row; else null."),
         Column("sessions", "bigint", "How many times the run was started or resumed.", nullable=False),
         Column("requests", "bigint", "Requests that were sent to Paystack.", nullable=False),
-        Column("events", "bigint", "Events of the run's journal that these tables know of.", nullable=False),
+        Column("events", "bigint", "Events in the run's journal when it was loaded.", nullable=False),
         Column("rows", "bigint", "Rows of the input.", nullable=False),
         Column("applied", "bigint", "Rows that Paystack applied.", nullable=False),
-        Column("skipped_noop", "bigint", "Rows whose customer was as wanted already.", nullable=False),
+        Column(
+            "skipped_noop", "bigint", "Rows that needed no change, or were blank or left out.", nullable=False
+        ),
         Column(
             "accepted_pending",
             "bigint",
@@ -176,7 +178,7 @@ WRITE_BACK_RUNS: Final = Table(
             nullable=False,
         ),
         Column("rejected", "bigint", "Rows that Paystack rejected.", nullable=False),
-        Column("unknown", "bigint", "Rows of which nobody knows whether they were applied.", nullable=False),
-        Column("unsent", "bigint", "Rows that were never sent.", nullable=False),
+        Column("unknown", "bigint", "Rows that may or may not have been applied.", nullable=False),
+        Column("unsent", "bigint", "Rows that were certainly not applied.", nullable=False),
     ),
 )

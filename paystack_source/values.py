@@ -1,6 +1,6 @@
 """Functions of plain values that several parts need: times, blanks, JSON text, masking, names in SQL, batches.
 
-They reach nothing outside the process and know nothing of Paystack, dlt or a destination.
+They do no I/O and know nothing of Paystack, dlt or a destination.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ UNSEEN: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
-"""Characters that steer a terminal, turn the text around them, or look like nothing."""
+"""Control characters, characters that reverse the text around them, and invisible characters."""
 
 
 def in_utc(time: datetime) -> datetime:
@@ -48,7 +48,7 @@ def parse_time(value: str | date) -> datetime:
 
 
 def read_time(value: object) -> datetime | None:
-    """The same of any value; None if it is not a time."""
+    """A date or a time in UTC, as `parse_time` reads it; None if the value is not one."""
     try:
         return parse_time(value) if isinstance(value, str | date) else None
     except ValueError:
@@ -61,7 +61,7 @@ def time_text(time: datetime) -> str:
 
 
 def whole_number(value: object) -> int | None:
-    """A whole number that is not negative, also as text; None of anything else, such as True or 19 digits of text."""
+    """A number or a text of digits as an integer of 0 or more; None for anything else, also True and 19 digits."""
     if isinstance(value, str) and value.isascii() and value.isdigit() and len(value) <= _LONGEST_NUMBER:
         return int(value)
     return value if isinstance(value, int) and not isinstance(value, bool) and value >= 0 else None
@@ -70,7 +70,7 @@ def whole_number(value: object) -> int | None:
 def is_blank(value: object) -> bool:
     """Whether a field holds nothing: null, an empty object, or a text of white space alone.
 
-    It is the same question for what a file asks for and for what Paystack holds.
+    The same rule holds for the cells of an input and for the values at Paystack.
     """
     if isinstance(value, str):
         return value.strip() in {"", "{}"}
@@ -88,16 +88,16 @@ def as_text(value: object) -> str | None:
 
 
 def masked(value: object, *, secret: bool = False) -> str:
-    """A value as it may be shown: enough to find it again in one's own file, too little to use.
+    """A value, masked: its owner can find it again in a file, and nobody else can use it.
 
-    Secrets keep at most their last two characters, everything else its first and last one. Characters that show
-    nothing, or that turn the text around them, are left out.
+    Secrets keep at most their last two characters, all other values their first and last one. Invisible characters
+    are left out.
     """
     text = "" if value is None else "".join(filter(str.isprintable, visible(value)))
     if not text:
         return ""
     if secret:
-        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - a short one would be given away
+        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - two characters are much of a short one
     if "@" in text:
         name, _, domain = text.rpartition("@")
         return f"{name[:1]}…@{domain[:1]}…"
@@ -105,7 +105,7 @@ def masked(value: object, *, secret: bool = False) -> str:
 
 
 def visible(text: object) -> str:
-    """The text on one line, without the characters in `UNSEEN`: nothing from a file or an API may steer a screen."""
+    """The text on one line, without the characters in `UNSEEN`: they could control a terminal."""
     return UNSEEN.sub("", re.sub(r"[\n\t]", " ", str(text)))
 
 
@@ -136,5 +136,5 @@ def duration(seconds: float) -> str:
 
 
 def counted(number: int, what: str, one: str = "", more: str = "") -> str:
-    """A number of things and what they do, in English: `1 row is`, `2 rows are`."""
+    """A number, a noun and a verb in English: `1 row is`, `2 rows are`; `one` and `more` are the verb's two forms."""
     return f"{number:,} {what} {one}".rstrip() if number == 1 else f"{number:,} {what}s {more}".rstrip()

@@ -1,11 +1,11 @@
-"""What an answer, or the lack of one, means for the caller (pure).
+"""Decides what an answer, or a missing one, means for the caller (pure).
 
-The rules, from the docs and from recorded answers (the reasons are in ``docs/errors.md``):
+The rules, from the docs and from recorded answers (the whole table is in ``docs/errors.md``):
 
-- 2xx with ``status: true`` is done. 429 was not applied and may be sent again, also a write.
+- 2xx with ``status: true`` is a success. After a 429 nothing was applied, so also a write may be sent again.
 - Reads are sent again after a lost connection, 408, 5xx, and a body that is not Paystack's.
-- A 5xx can be the caller's fault: a bad cursor answers 500 with ``validation_error``, which no retry cures.
-- A write that left and got no clear answer is unknown, and never sent again from here.
+- A 5xx can be the caller's fault: a bad cursor is answered with 500 and ``validation_error``. It is not sent again.
+- The outcome of a write that was sent and got no clear answer is unknown. It is not sent again here.
 - A page of HTML with 403 comes from a proxy or the CDN in front of Paystack, not from Paystack.
 """
 
@@ -48,7 +48,7 @@ _ALLOW_LIST = "Add this machine's address to the IP allow-list in the Paystack d
 
 
 class Envelope(msgspec.Struct):
-    """The outer object of every Paystack body; its parts may be missing or of another type."""
+    """The outer JSON object of every Paystack body; its parts may be missing or of another type."""
 
     status: Any = None
     message: Any = None
@@ -61,7 +61,7 @@ class Envelope(msgspec.Struct):
 
 @dataclass(frozen=True, slots=True)
 class Answer:
-    """An HTTP answer that arrived whole."""
+    """A complete HTTP answer."""
 
     status: int
     headers: Mapping[str, str]
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No whole answer. ``sent``: some of the request may have left. ``lasting``: trying again cannot help."""
+    """No complete answer. ``sent``: a part of the request may have been sent. ``lasting``: a retry cannot help."""
 
     reason: str
     sent: bool
@@ -87,7 +87,7 @@ class Again(Enum):
 
 
 class _Ruling(NamedTuple):
-    """What became of a request. `what` is said of it instead of Paystack's own message."""
+    """What became of a request. `what` replaces Paystack's own message in the error."""
 
     kind: type[PaystackError]
     again: Again = Again.NO
@@ -127,7 +127,7 @@ _DECODER = msgspec.json.Decoder(Envelope)
 
 
 def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = ()) -> Judgement:
-    """What to do. ``values`` are the texts that were sent; they are taken out of Paystack's message."""
+    """The verdict on a result. ``values`` are the texts that were sent; they are taken out of Paystack's message."""
     if isinstance(result, Fault):
         left = operation.writes and result.sent
         ruling = _Ruling(
@@ -147,7 +147,7 @@ def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = 
 
 
 def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruling:
-    """What an answer means that is no success; without an envelope its body is not Paystack's."""
+    """What an unsuccessful answer means; ``envelope`` is None if its body is not Paystack's."""
     kind = None if envelope is None else envelope.type
     unclear = _Ruling(OutcomeUnknown) if operation.writes else _Ruling(Unavailable, Again.BACKOFF)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
@@ -187,7 +187,7 @@ def decode(body: bytes) -> Envelope | None:
 
 
 def is_utf8(body: bytes) -> bool:
-    """Whether `decode` reads the body as it was sent."""
+    """Whether the body is valid UTF-8, so that `decode` changes nothing in it."""
     try:
         return body.isascii() or bool(body.decode())
     except UnicodeDecodeError:
@@ -209,7 +209,7 @@ def _error(
         return redact(value, values) if isinstance(value, str) and value else None
 
     def told(envelope: Envelope) -> str:
-        """The message, and the list of errors behind it; both may be of any shape."""
+        """Paystack's message and its list of errors; both may be of any JSON type."""
         parts = [
             _sentence(part) for part in (envelope.message, envelope.errors) if part not in (None, "", [], {})
         ]
@@ -238,7 +238,7 @@ def _error(
 
 
 def _redacted(value: object, values: Iterable[str]) -> object:
-    """A value of an answer, in its own shape where that is known to be harmless, and else as redacted text."""
+    """A value of an answer: null and booleans as they are, anything else as redacted text."""
     return value if value is None or isinstance(value, bool) else redact(value, values)
 
 
@@ -251,7 +251,7 @@ def _harmless(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _sentence(value: object) -> str:
-    """A text as it is; of a list or an object of messages each one, with the name that it stands under."""
+    """A text as it is. A list or an object of messages becomes one text, each message with its key in front."""
     if isinstance(value, list):
         return "; ".join(_sentence(item) for item in value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the client is given, checked before anything is sent (no I/O). Everything here raises :class:`ConfigError`."""
+"""Checks the arguments of the client before anything is sent (no I/O). All functions raise :class:`ConfigError`."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ def list_params(  # noqa: PLR0913  # the parameters of the endpoint
     from_: Bound | None = None,
     to: Bound | None = None,
 ) -> dict[str, str]:
-    """The query of a list."""
+    """The query parameters of `GET /customer`."""
     params = {"perPage": _whole("per_page", per_page, MOST_PER_PAGE)}
     if sum((page is not None, next is not None, previous is not None)) > 1 or (
         use_cursor and page is not None
@@ -98,7 +98,7 @@ def _whole(name: str, value: int | str, most: int) -> str:
 
 
 def count_of(name: str, value: object) -> int:
-    """A setting that says how many; True and False are none."""
+    """A setting that is a number of things: 0 or a larger whole number, and neither True nor False."""
     number = None if isinstance(value, str) else whole_number(value)
     if number is None:
         raise ConfigError(f"{name} must be a whole number, 0 or more")
@@ -115,7 +115,7 @@ def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def texts(part: str | None, fields: dict[str, Any] | None) -> Iterator[str]:
-    """The texts of a request that may not come back in an error; words of the API itself are none."""
+    """The texts of a request that must not be repeated in an error: all of them, except the API's own words."""
     if part is not None:
         yield part
     for name, value in (fields or {}).items():
@@ -161,7 +161,7 @@ def check_fields(fields: dict[str, Any], operation: str) -> None:
 
 
 def check_email(email: str) -> None:
-    """Whether it can be an address at all."""
+    """Raise if the text cannot be an email address."""
     name, at, host = email.rpartition("@") if isinstance(email, str) else ("", "", "")
     if (
         not at
@@ -173,7 +173,7 @@ def check_email(email: str) -> None:
 
 
 def member(kind: type[StrEnum], value: str, name: str) -> str:
-    """The value as the API writes it."""
+    """The value of the enumeration as the API writes it."""
     try:
         return str(kind(value))
     except ValueError:

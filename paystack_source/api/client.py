@@ -41,14 +41,14 @@ if TYPE_CHECKING:
 class PaystackClient:
     """Paystack's customer operations.
 
-    ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). ``account_name``: key, base URL and
-    quota are those of the section ``[sources.paystack.accounts.NAME]``, and the key is of no other one. ``quota``
-    is requests per 60 s and endpoint: None for the default of the key's mode (live 600, test 100), which the
-    server's headers correct; a number is a maximum that headers may lower and never raise; 0 for no limit of our
-    own, so that only a 429 is obeyed. ``quota_share`` is the part of what may be used that this client takes,
-    above 0 to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` narrow what this
-    client can reach. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
-    ``on_wait(seconds, endpoint, reason)`` hears of every wait; the reason is quota, rate_limited or backoff.
+    ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). With ``account_name`` the key, the base
+    URL and the quota come from the section ``[sources.paystack.accounts.NAME]``; the key is never taken from another
+    section. ``quota`` is requests per 60 s and endpoint. None is the default of the key's mode (live 600, test 100),
+    which the server's headers correct; a number is a maximum that headers may lower and never raise; 0 is no limit of
+    our own, so that only a 429 is obeyed. ``quota_share`` is the part of the quota that this client may use, above 0
+    to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` restrict the operations of this
+    client. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
+    ``on_wait(seconds, endpoint, reason)`` is called at every wait; the reason is quota, rate_limited or backoff.
 
     Every method raises a :class:`~paystack_source.errors.PaystackError`; see ``docs/errors.md``. The
     client is safe to share between threads: each call blocks until the quota allows it.
@@ -107,15 +107,15 @@ class PaystackClient:
         return self._transport.stats
 
     def quota_use(self, operation: str) -> tuple[int, int] | None:
-        """Requests of this client that count in the endpoint's present 60 s, and how many may (with the share).
+        """How many requests of this client count against the endpoint's quota now, and how many may.
 
-        None without a limit of our own. Operations: list, fetch, create, update, validate, set_risk_action,
-        deactivate_authorization.
+        None if there is no limit of our own. ``operation`` is one of list, fetch, create, update, validate,
+        set_risk_action, deactivate_authorization.
         """
         return self._quota.use(OPERATIONS[operation].endpoint)
 
     def close(self) -> None:
-        """Close the connections, and send nothing more: whoever waits to send, or reads, gets a ``ClosedError``."""
+        """Close the connections and send nothing more. A call that waits to send, or reads, raises ``ClosedError``."""
         self._wire.close()
 
     @property
@@ -124,17 +124,17 @@ class PaystackClient:
         return self._wire.answer_timeout
 
     def break_off_reads(self) -> None:
-        """Break off the reads of those views whose `check` raises by now (see `until`): they end with that error.
+        """Break off the reads of views whose `check` raises now (see `until`): they end with that error.
 
-        A write is never broken off: its answer is waited for.
+        A write is never broken off.
         """
         self._wire.break_off_reads()
 
     def until(self, check: Callable[[], None]) -> Self:
         """A view of this client, with the same connections, quota and counts, that stops once `check` raises.
 
-        ``check`` is called before anything is sent, and twice a second while a call waits to send. What it raises
-        ends the call, and no request leaves any more.
+        ``check`` is called before anything is sent, and twice a second while a call waits to send. The call ends with
+        the error that it raises, and nothing is sent.
         """
         other = copy.copy(self)
         other._transport = self._transport.until(check)  # noqa: SLF001  # of this class
@@ -188,9 +188,8 @@ class PaystackClient:
     ) -> Iterator[dict[str, Any]]:
         """Every customer once, newest first, as dictionaries; pages are fetched as they are needed.
 
-        Pages by cursor, and by number where the answers have no cursor. Repeated rows are dropped by ``id``,
-        which takes about 60 bytes of memory per customer. Whether all came is not proven here: for a copy
-        that can prove it, use the dlt source.
+        It pages by cursor, or by number if the answers have no cursor. Repeated rows are dropped by ``id``, which
+        takes about 60 bytes of memory per customer. It does not prove that all customers came; the dlt source does.
         """
         params = list_params(per_page=per_page, use_cursor=True, from_=from_, to=to)
         return strip_iterator_errors(every_row(functools.partial(self._page, params)))
@@ -232,8 +231,8 @@ class PaystackClient:
     ) -> Reply:
         """Create a customer.
 
-        A known email answers with the existing customer: many rely on it, no document says it. ``metadata``
-        is an object; Paystack refuses a string, against its own spec.
+        For a known email Paystack returns the existing customer; this is not documented. ``metadata`` is a
+        dictionary: Paystack refuses a string, although its specification asks for one.
         """
         check_email(email)
         fields = {"first_name": first_name, "last_name": last_name, "phone": phone, "metadata": metadata}
@@ -250,10 +249,10 @@ class PaystackClient:
         phone: str | UnsetType | None = UNSET,
         metadata: dict[str, Any] | UnsetType | None = UNSET,
     ) -> Reply:
-        """Change a customer. Fields left out stay; None and "" are sent as they are.
+        """Change a customer. Fields that are left out stay as they are; None and "" are sent as they are.
 
-        Whether metadata is replaced or merged, and whether None clears a field, is documented nowhere. An
-        email and a risk action cannot be changed here.
+        Paystack does not document whether it replaces or merges metadata, and whether None clears a field. An update
+        cannot change the email and the risk action.
         """
         fields = {"first_name": first_name, "last_name": last_name, "phone": phone, "metadata": metadata}
         given = {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
@@ -302,10 +301,9 @@ class PaystackClient:
 
     @strip_errors
     def set_risk_action(self, customer: str, risk_action: RiskAction | str | None = None) -> Reply:
-        """Allow or deny a customer's payments, or reset that. ``customer`` is a code or an email.
+        """Allow or deny a customer's payments, or reset it to the default. ``customer`` is a code or an email.
 
-        Without ``risk_action`` none is sent, which Paystack's specification allows. It does not say what happens
-        then.
+        ``risk_action`` may be left out, as in Paystack's specification, which does not say what happens then.
         """
         if not isinstance(customer, str) or not customer.strip():
             raise ConfigError("set_risk_action: customer is blank", operation="set_risk_action")
@@ -330,7 +328,7 @@ class PaystackClient:
         body = None if fields is None else encode(fields, operation)
         values = tuple(texts(part, fields))
         answer, envelope = self._transport.send(operation, target, body, values)
-        # It is stored in journals and results, like the message of an error.
+        # Journals and results store this message, like the message of an error.
         message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""
         return Reply(
             answer.status,

@@ -10,19 +10,19 @@ if TYPE_CHECKING:
 
 
 MAX_WAIT = 0.5
-"""The longest single wait in seconds. Whoever has to wait longer waits again: Python runs the handler of a signal only
-when the main thread moves, and a signal that was handed to another thread does not wake it."""
+"""The longest single wait in seconds. A longer wait is made of several, because Python runs the handler of a signal
+only when the main thread runs, and a signal that another thread received does not wake the main thread."""
 
 
 class Clock:
     """The system's clocks. Subclass it to run the client under simulated time."""
 
     def now(self) -> float:
-        """Seconds on a clock that never jumps; only differences mean anything."""
+        """Seconds of a monotonic clock; only differences between two readings have a meaning."""
         return time.monotonic()
 
     def wall(self) -> float:
-        """Seconds since 1970 in UTC, as this machine believes."""
+        """Seconds since 1970 in UTC, by the clock of this machine."""
         return time.time()
 
     def rest(self, seconds: float, wake: Event) -> None:

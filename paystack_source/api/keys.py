@@ -29,7 +29,7 @@ class SecretKey:
     mode: Mode
     fingerprint: str
     source: str
-    """Where it was found: the name of an environment variable, the path of a file, or `an argument`."""
+    """Where the key was found: the name of an environment variable, the path of a file, or `an argument`."""
 
     def __init__(self, text: str, source: str = settings.AN_ARGUMENT) -> None:
         self.__text = text
@@ -57,7 +57,7 @@ class SecretKey:
 
     @property
     def provenance(self) -> dict[str, str]:
-        """Where it came from, and which one it is, as fields of a run."""
+        """Where the key came from, and its fingerprint, as two fields of a run's JSON."""
         return {"key_source": self.source, "key_fingerprint": self.fingerprint}
 
     def reveal(self) -> str:

@@ -1,4 +1,4 @@
-"""What goes in and comes out: pages, replies, and the two enumerations (no I/O).
+"""The client's values: pages, replies, and the two enumerations (no I/O).
 
 Bodies are decoded late. A page keeps the bytes of its ``data`` array, so that a reader can turn them into
 Arrow without a Python object per customer; :attr:`Page.rows` decodes them for people.
@@ -41,7 +41,7 @@ class IdentificationType(StrEnum):
 
 
 class PageMeta(msgspec.Struct, frozen=True):
-    """A list's ``meta`` with the oddities taken out: "null" and "" are None, numbers in text are numbers.
+    """A list's ``meta``, normalised: "null" and "" become None, and numbers that are texts become numbers.
 
     In page mode ``total``, ``page`` and ``page_count`` are set, in cursor mode ``next`` and ``previous``; the
     docs and the spec disagree on which comes when, so each may be None in either mode.
@@ -70,7 +70,7 @@ class PageMeta(msgspec.Struct, frozen=True):
 
     @property
     def pages(self) -> int | None:
-        """How many pages there are, if the answer tells."""
+        """How many pages there are; None if the answer does not say."""
         if self.page_count is None and self.total is not None and self.per_page:
             return math.ceil(self.total / self.per_page)
         return self.page_count
@@ -108,8 +108,8 @@ class Page:
     def rows(self) -> list[dict[str, Any]]:
         """The customers as dictionaries, decoded anew at each use; times stay text (ISO 8601, UTC).
 
-        A row that is no object, as null, costs no other row: it is left out, and the log says so. Raises
-        :class:`Unavailable` if no row can be read, or if one has a number that nothing can hold.
+        A row that is not an object, such as null, is left out, and a warning is logged. Raises :class:`Unavailable`
+        if no row can be read, or if a row has a number that Python cannot hold.
         """
         try:
             given = _ROWS.decode(self.raw)
@@ -126,7 +126,7 @@ class Page:
 
     @property
     def has_more(self) -> bool:
-        """Whether a page follows, as far as this one tells. The page that follows may be empty."""
+        """Whether a page follows, by the meta of this one. The page that follows may be empty."""
         return self._following() is not None
 
     def next(self) -> Page | None:
@@ -186,7 +186,7 @@ class Page:
 def every_row(first: Callable[[], Page]) -> Iterator[dict[str, Any]]:
     """Walk a list to its end, by cursor or by page number, and give each ``id`` once (rows without one always).
 
-    A cursor that comes again is an end, and so is a page without new rows where nothing counts the pages.
+    The walk ends at a cursor that was seen before, and at a page without new rows if the meta has no page count.
     """
     seen: set[object] = set()
     cursors: set[str] = set()
@@ -231,10 +231,10 @@ def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:
 
 
 def json_object(data: msgspec.Raw) -> dict[str, Any] | None:
-    """An object of an answer, ``data`` or ``meta``, or None if there is none or it is not an object."""
+    """Decode ``data`` or ``meta`` of an answer; None if it is missing or is not a JSON object."""
     if not starts_with(data, b"{"):
         return None
     try:
         return cast("dict[str, Any]", msgspec.json.decode(data))
     except msgspec.DecodeError:
-        return None  # a number that nothing can hold
+        return None  # a number that Python cannot hold

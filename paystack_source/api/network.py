@@ -1,7 +1,4 @@
-"""The way out of this network, as its environment says: the proxy, and the certificates to trust.
-
-The names are those that curl and `requests` read, and they mean the same.
-"""
+"""The proxy and the trusted certificates, from the environment variables that curl and `requests` read as well."""
 
 from __future__ import annotations
 
@@ -33,16 +30,14 @@ class Proxy(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to check when it refuses."""
+        """What to check when the proxy refuses."""
         return f"Check {self.setting}. {_FORM}"
 
 
 def find_proxy(host: str, port: int) -> Proxy | None:
-    """The proxy for a host: HTTPS_PROXY, else ALL_PROXY, unless NO_PROXY names the host; in small letters too.
+    """The proxy for a host: HTTPS_PROXY, else ALL_PROXY; None if there is none or if NO_PROXY names the host.
 
-    Raises:
-        ConfigError: It cannot be read.
-
+    The variables may be written in lower case. Raises `ConfigError` if the value is not a proxy's URL.
     """
     known = urllib.request.getproxies()
     found = next((name for name in _NAMES if known.get(name)), None)
@@ -66,13 +61,9 @@ def find_proxy(host: str, port: int) -> Proxy | None:
 
 
 def tls_context() -> ssl.SSLContext:
-    """The system's certificates, or those that SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE name.
+    """A TLS context with the system's certificates, or those of SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE.
 
-    Certificates are always checked; there is no switch.
-
-    Raises:
-        ConfigError: A setting names what cannot be read as certificates.
-
+    Certificates are always checked. Raises `ConfigError` if a variable names a file that holds no certificates.
     """
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}

@@ -1,4 +1,4 @@
-"""The seven customer operations as one table, and the policy that is made from it.
+"""The table of the seven customer operations, and the policy that says which of them a client may use.
 
 A transport sends nothing that is not in this table, so that ``/transfer`` and ``/charge`` cannot be reached
 even by a mistake, and a client made with ``read_only=True`` cannot reach a write. Paths: PaystackOSS/openapi
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: where it goes, which quota it eats, and whether it changes anything.
+    """One operation: its method and path, the quota that it counts against, and whether it writes.
 
     ``endpoint`` names the quota bucket ("per time window for each endpoint",
     beta.paystack.com/docs/api/rate-limits).
@@ -66,7 +66,7 @@ READS = frozenset(operation.name for operation in _TABLE if not operation.writes
 
 
 class Policy:
-    """What one client may reach; everything else is refused before it is sent."""
+    """The operations that one client may use; any other request is refused before it is sent."""
 
     def __init__(self, *, read_only: bool = False, operations: Collection[str] | None = None) -> None:
         wanted = frozenset(OPERATIONS) if operations is None else frozenset(operations)

@@ -4,8 +4,8 @@ Paystack's messages are for people and may echo what was sent. What we show of t
 values: the values of the request itself, and whatever looks like an email, phone, BVN, account number, code or key.
 
 A traceback that shows local variables (rich, Sentry, IPython's verbose mode) would show what the client's own
-frames hold: an email in a path, a BVN in a body, the Authorization header. The public methods are sealed: an
-error leaves them without the frames below, and the frame that had the arguments has dropped them.
+frames hold: an email in a path, a BVN in a body, the Authorization header. So the public methods have the decorator
+`strip_errors`: their errors have no frames of the client, and the frame that had the arguments has deleted them.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ _PATTERNS = (
 
 
 def redact(text: object, values: Iterable[str] = ()) -> str:
-    """The text on one line of 300 characters at most, without the given values and what looks personal."""
+    """The text on one line of at most 300 characters, without the given values and without what looks personal."""
     shown = "".join(c if c.isprintable() else " " for c in str(text))
     # The longest first, so that "Ada" inside "Adaeze" does not leave "eze" behind.
     for value in sorted({value for value in values if len(value) >= _SHORTEST_VALUE}, key=len, reverse=True):
@@ -54,7 +54,7 @@ def hide(text: str) -> str:
 
 
 def stripped(error: E) -> E:
-    """The error without frames and the errors behind it; an unexpected one notes where it came from."""
+    """The error without its frames, cause and context. An unexpected error gets a note with files and lines."""
     if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
         frames = traceback.extract_tb(error.__traceback__)[1:]
         error.add_note(
@@ -65,7 +65,7 @@ def stripped(error: E) -> E:
 
 
 def strip_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Make errors leave this function without anything that it was given or held."""
+    """Decorator: errors that leave the function carry none of its arguments and local variables."""
 
     @functools.wraps(function)
     def outer(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -80,7 +80,7 @@ def strip_errors(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def strip_iterator_errors(items: Iterator[T]) -> Iterator[T]:
-    """The same for an iterator: an error leaves it without the frames that held the rows."""
+    """The items of an iterator, whose errors carry no frames that held its rows."""
     following = strip_errors(functools.partial(next, items, _END))
     while (item := following()) is not _END:
         yield item

@@ -1,15 +1,13 @@
 """The quota of one endpoint as a budget that is known before sending (pure core), and a blocking wrapper.
 
-Paystack counts requests per endpoint in fixed windows of 60 s (live 600, test 100) and nobody outside knows
-where a window starts. A request that was sent at ``s`` and answered at ``r`` was counted somewhere between,
-so it cannot count against anything that is sent at ``r + 60`` or later: that is the rule without headers, and
-it never causes a 429.
+Paystack counts requests per endpoint in fixed windows of 60 s (live 600, test 100), and does not say when a window
+starts. A request that was sent at ``s`` and answered at ``r`` was counted between these two times. So it does not
+count any more at ``r + 60``. Without headers this rule is used, and it never causes a 429.
 
 With headers (``x-ratelimit-limit``, ``-remaining``, ``-reset``) the server's own window is known: it ends
 between ``s + reset - 1`` and ``r + reset + 1``, since reset is in whole seconds of unknown rounding; each
 answer narrows this. Once the latest possible end has passed, the whole limit is free at once. ``limit -
-remaining`` is what everybody has used, so other users of the same key are counted too. A 429 means full until
-the reset.
+remaining`` is what all users of the key have used. After a 429 nothing is sent until the reset.
 """
 
 from __future__ import annotations
@@ -38,7 +36,7 @@ _ENOUGH_TRUST = 64
 
 @dataclass(frozen=True, slots=True)
 class QuotaHeaders:
-    """What one answer said about the quota.
+    """The quota headers of one answer.
 
     ``ends`` is the earliest and latest end of the window, in seconds from the request's sending and from its
     answer, respectively.
@@ -53,7 +51,7 @@ NO_HEADERS = QuotaHeaders()
 
 
 def read_headers(headers: Mapping[str, str], wall: float, *, refused: bool = False) -> QuotaHeaders:
-    """The three headers, and on a 429 (``refused``) ``Retry-After`` where reset is missing.
+    """Read the three headers; on a 429 (``refused``) ``Retry-After`` stands in for a missing reset.
 
     ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the
     docs say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong
@@ -71,7 +69,7 @@ def read_headers(headers: Mapping[str, str], wall: float, *, refused: bool = Fal
 
 
 def retry_after(headers: Mapping[str, str], wall: float) -> float:
-    """Seconds that ``Retry-After`` asks to wait, 0 if it is not there or cannot be read."""
+    """Seconds to wait by ``Retry-After``; 0 if the header is missing or cannot be read."""
     text = headers.get("retry-after")
     ends = _ends(text, headers, wall)
     return 0.0 if ends is None else float(text) if text and text.isdigit() else ends[1]
@@ -108,7 +106,7 @@ def _date(text: str | None) -> float | None:
 
 @dataclass(slots=True)
 class _Window:
-    """The server's window: its earliest and latest end, our answers in it, and what all have used."""
+    """The server's window: its earliest and latest end, our answers in it, and the requests of all users in it."""
 
     first: float
     last: float
@@ -123,26 +121,27 @@ class Budget:
     limit replaces it. ``cap`` is a maximum that headers never raise. ``share`` is the part of what may be used
     (the limit, or the cap if that is lower) that this client takes.
 
-    What others have used is unknown until an answer tells. So the first request goes alone; without headers,
-    requests at a time double with each answer (slow start). After a 429 that goes for everything beyond the
-    count at which it came, so that another user of the key costs few 429s in a window and not one per thread.
+    The use by others is unknown until an answer has headers. So the first request is sent alone; without headers,
+    the number of requests at a time doubles with each answer (slow start). After a 429, requests beyond the count at
+    which it came start slowly in the same way, so that another user of the key causes few 429s in a window and not
+    one for each thread.
     """
 
     def __init__(
         self, limit: int | None, *, cap: int | None = None, share: float = 1.0, window: float = WINDOW_SECONDS
     ) -> None:
         self.limit = limit
-        """Requests per window that we take for the server's limit now."""
+        """The server's limit in requests per window, as far as it is known now."""
         self.blocked = -math.inf
-        """Until when a 429 closed this endpoint."""
+        """The time until which a 429 closed this endpoint."""
         self._cap = cap
         self._share = share
         self._length = window
         self._in_flight = 0
         self._window: _Window | None = None
-        # What no window accounts for, as a heap: when it stops counting, and when it was answered.
+        # Requests in no known window, as a heap: when each stops counting, and when it was answered.
         self._loose: list[tuple[float, float]] = []
-        self._doubt: int | None = 0  # beyond so many in a window, only _trust at a time
+        self._doubt: int | None = 0  # beyond this count in a window, at most `_trust` are sent at a time
         self._trust = 1
 
     def use(self, now: float) -> tuple[int, int] | None:
@@ -151,7 +150,7 @@ class Budget:
         return None if self.limit is None else (self._answered() + self._in_flight, self._allowed(self.limit))
 
     def wait(self, now: float) -> float:
-        """Seconds until a request may be sent: 0 for at once, infinity if only a pending answer can tell."""
+        """Seconds until a request may be sent: 0 for at once, infinity if a pending answer has to come first."""
         self._expire(now)
         if now < self.blocked:
             return self.blocked - now
@@ -221,7 +220,7 @@ class Budget:
         self._end_by(late, sent)
 
     def _learn(self) -> None:
-        """An answer without headers: if it lies beyond the doubt, trust a little more."""
+        """An answer without headers: beyond `_doubt`, one more request may be sent at a time."""
         if self._doubt is not None and self._answered() >= self._doubt:
             self._trust += 1
             if self._trust >= _ENOUGH_TRUST:
@@ -252,14 +251,14 @@ class Budget:
             self._end_by(seen.last, sent)
 
     def _end_by(self, end: float, sent: float) -> None:
-        """What was answered before ``sent`` cannot outlive the window in which that one was counted."""
+        """Requests that were answered before ``sent`` stop counting at ``end``, the end of a later request's window."""
         self._loose = [(min(own, end) if at <= sent else own, at) for own, at in self._loose]
         heapq.heapify(self._loose)
 
 
 @dataclass(slots=True)
 class Charge:
-    """A place in the budget, taken before a request is sent."""
+    """One request that is counted in the budget before it is sent."""
 
     endpoint: str
     sent: float
@@ -267,7 +266,7 @@ class Charge:
 
 @dataclass(slots=True)
 class _Lane:
-    """One endpoint: its budget, and who waits for it, first come first served."""
+    """One endpoint: its budget, and the threads that wait for it, first come first served."""
 
     budget: Budget
     lock: threading.Lock = field(default_factory=threading.Lock)
@@ -280,7 +279,7 @@ class _Lane:
 
 OnWait = Callable[[float, str, str], None]
 Check = Callable[[], None]
-"""Whether to go on; raises if not."""
+"""Raises if the work was stopped."""
 
 
 class Quota:
@@ -299,7 +298,7 @@ class Quota:
         self._lanes: dict[str, _Lane] = {}
         self._lock = threading.Lock()
         self.waited_seconds = 0.0
-        """Seconds in which somebody was first in line and waiting, over all endpoints."""
+        """Seconds in which the first thread in line waited, summed over all endpoints."""
 
     def use(self, endpoint: str) -> tuple[int, int] | None:
         """How many of our requests to it count now, and how many may; None without a limit of our own."""

@@ -1,7 +1,7 @@
-"""Sends one request and brings back the envelope: connections, host pin, budget, retries.
+"""Sends a request, with retries, and returns the envelope of the answer.
 
-This module does the I/O; what an answer means is decided in :mod:`.answers`, what may be sent in
-:mod:`.operations`, and when in :mod:`.quota`.
+:mod:`.wire` does the I/O, :mod:`.answers` decides what an answer means, :mod:`.operations` which requests are allowed,
+and :mod:`.quota` when they are sent.
 """
 
 from __future__ import annotations
@@ -34,11 +34,11 @@ log = logging.getLogger("paystack_source")
 class RetryPolicy:
     """How often and how long a request is sent again.
 
-    ``attempts`` bounds how often it is sent where faults come, ``rate_limited_attempts`` where 429s come; each of
-    those may wait a whole 60 s window for the quota. ``timeout`` is the time in seconds that faults and the waits
-    after them may take in all. A wait is random, from 0 to ``wait_initial`` seconds at first; its bound doubles each
-    time, up to ``wait_max``. Where an answer has ``Retry-After``, it is at least that long, or the request ends where
-    that is more than is left of ``timeout``.
+    ``attempts`` is how often it is sent after faults, ``rate_limited_attempts`` how often after 429s; each of the
+    latter may wait a whole 60 s window for the quota. ``timeout`` is the time in seconds that faults and the waits
+    after them may take in all. A wait is random, from 0 to ``wait_initial`` seconds at first; its upper bound doubles
+    each time, up to ``wait_max``. If an answer has ``Retry-After``, the wait is at least that long. If that is more
+    than is left of ``timeout``, the request ends.
     """
 
     attempts: int = 6
@@ -58,7 +58,7 @@ class RetryPolicy:
 
 @dataclass(slots=True)
 class Stats:
-    """What a client did so far, over all threads.
+    """Counts of a client since it was made, over all threads.
 
     ``waited_seconds`` is time in which requests were held back for the quota (counted once, however many
     threads wait) or after a fault.
@@ -103,7 +103,7 @@ class Transport:
         return replace(self._stats, waited_seconds=self._stats.waited_seconds + self._quota.waited_seconds)
 
     def until(self, check: Check) -> Transport:
-        """The same transport, which asks `check` as well before it sends, and while it waits to send."""
+        """The same transport, which also calls `check` before it sends and while it waits to send."""
         other = copy.copy(self)
         other._checks = (*self._checks, check)  # noqa: SLF001  # of this class
         return other
@@ -147,13 +147,13 @@ class Transport:
             if verdict.again is Again.BACKOFF:
                 pause = max(asked, self._retry.pause(failures, self._random))
                 trouble += self._back_off(operation, pause, "backoff")
-            elif refusals > 1:  # what the last refusal said of the window's end was wrong
+            elif refusals > 1:  # the last 429 named a wrong end of the window
                 self._back_off(operation, self._retry.longest(refusals), "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error
 
     def _asked_to_wait(self, result: Answer | Fault) -> float:
-        """Seconds that ``Retry-After`` asks for; those of a 429 are the quota's."""
+        """Seconds to wait by ``Retry-After``; 0 after a 429, because the quota waits then."""
         if not isinstance(result, Answer) or result.status == HTTPStatus.TOO_MANY_REQUESTS:
             return 0.0
         return retry_after(result.headers, self._clock.wall())
@@ -172,7 +172,7 @@ class Transport:
     def _exchange(
         self, operation: Operation, target: str, body: bytes | None, charge: Charge
     ) -> tuple[Answer | Fault, float]:
-        """Send once, at the expense of this charge; with the seconds that it took."""
+        """Send once and settle this charge; returns the result and the seconds that it took."""
         with self._lock:
             self._stats.requests += 1
         began = self._clock.now()

@@ -1,12 +1,12 @@
-"""The wire: one host, and one exchange at a time on each of its connections.
+"""HTTP connections to one host, with one request at a time on each of them.
 
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - Redirects are not followed.
-- A request is sent on a connection that is there, so what fails before has certainly not left. That decides whether a
-  write that failed was certainly not applied, whatever the exception is called. urllib3's own `urlopen` does not say
-  it, so its connections are kept, opened and used here.
-- A connection that idled for some seconds is opened anew, since a server that closes it at the same moment would leave
-  a write with an unknown outcome.
+- A connection is opened before a request is sent on it. So a write that fails before that point was certainly not
+  applied, whatever the exception is. urllib3's own `urlopen` does not tell the two apart, so this module keeps and
+  opens the connections itself.
+- A connection that idled for some seconds is opened anew: if the server closed it while a write is sent, the outcome of
+  the write would be unknown.
 """
 
 from __future__ import annotations
@@ -100,7 +100,7 @@ def _loopback(host: str) -> bool:
 
 
 class _Raw(io.RawIOBase):
-    """What comes on a connection, until a moment: each wait ends then, also one of many short ones."""
+    """The bytes of a connection, up to a deadline. A server that sends them one by one cannot move the deadline."""
 
     def __init__(self, inner: Any, sock: socket.socket, until: float) -> None:  # noqa: ANN401  # private to `socket`
         self._inner, self._sock, self._until = inner, sock, until
@@ -122,7 +122,7 @@ class _Raw(io.RawIOBase):
 
 
 class _Response(HTTPResponse):
-    """An answer that must be whole by a moment: its status line, its head, its body and what follows it."""
+    """An answer with one deadline for all its parts: status line, headers, body and trailers."""
 
     def __init__(self, sock: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
@@ -141,8 +141,8 @@ class Wire:
         self._most = max_in_flight
         self._closed = False
         self._idle: list[_Idle] = []  # the one that was used last is the last
-        self._busy: dict[HTTPConnection, Check | None] = {}  # with what ends it, if it is a read
-        self._room = threading.Condition()  # a connection is free, or there will be none any more
+        self._busy: dict[HTTPConnection, Check | None] = {}  # for a read, with the check that may end it
+        self._room = threading.Condition()  # notified when a connection is free, and when this is closed
         self._tunnel: dict[str, Any] = {}
         self.proxy: Proxy | None = None
         """The proxy through which requests go, if there is one."""
@@ -172,7 +172,7 @@ class Wire:
     def exchange(
         self, method: str, target: str, body: bytes | None, key: SecretKey, check: Check
     ) -> Answer | Fault:
-        """Send once, unless `check` raises. What goes wrong on the way is a :class:`Fault`, not an exception."""
+        """Send once, unless `check` raises. A network error is returned as a :class:`Fault`, not raised."""
         headers = {**self._headers, "Authorization": f"Bearer {key.reveal()}"}
         if body is not None:
             headers["Content-Type"] = "application/json"
@@ -202,7 +202,7 @@ class Wire:
         return Answer(response.status, response.headers, content)
 
     def take(self, check: Check, *, reads: bool = False) -> HTTPConnection:
-        """A connection, once one is free; it may have to be opened. `check` may end the wait, and later a read."""
+        """Wait for a free connection; it may have to be opened. `check` may end the wait, and later a read."""
         with self._room:
             check()
             while len(self._busy) >= self._most:
@@ -222,7 +222,7 @@ class Wire:
         connection.connect()
 
     def give_back(self, connection: HTTPConnection, *, broken: bool) -> None:
-        """Nothing more is to come on this connection, or nothing that anybody wants."""
+        """Return a connection to the pool, or close it if it is broken."""
         with self._room:
             del self._busy[connection]
             if broken or self._closed:
@@ -232,7 +232,7 @@ class Wire:
             self._room.notify()
 
     def break_off_reads(self) -> None:
-        """Shut the sockets of reads whose `check` raises by now: whoever waits for an answer on them wakes up."""
+        """Shut the sockets of reads whose `check` raises now, so that the threads that wait for them wake up."""
         with self._room:
             for connection, check in self._busy.items():
                 try:
@@ -245,7 +245,7 @@ class Wire:
     def close(self) -> None:
         """Close all connections and break off the reads on them; a write that is under way ends by itself.
 
-        Whoever waits for a connection is told.
+        A thread that waits for a connection gets a :class:`ClosedError`.
         """
         with self._room:
             self._closed = True
@@ -280,7 +280,7 @@ def _close(idle: list[_Idle]) -> None:
 
 
 def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
-    """The whole body, decompressed; None if it is absurdly large."""
+    """The whole body, decompressed; None if it has 64 MiB or more."""
     parts: list[bytes] = []
     size = 0
     while part := response.read1(_LARGEST_BODY, decode_content=True):
@@ -295,7 +295,7 @@ _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault:
-    """A fault in words of our own: the exception's text has the path, and so an email, in it."""
+    """A fault with a message of our own: the exception's text has the path in it, which may hold an email."""
     untrusted = isinstance(error, ssl.SSLError | SSLError)
     if proxy is not None and not sent and not untrusted:
         refused = _REFUSED_TUNNEL.search(str(error))  # http.client has no other way to tell the status
@@ -329,7 +329,7 @@ def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault
 
 
 def _without_path(record: logging.LogRecord) -> bool:
-    """Take the path, and so an email, out of urllib3's lines on headers that it cannot read."""
+    """Take the path, which may hold an email, out of what urllib3 logs about headers that it cannot read."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             part.partition("/customer")[0] + "/customer…"

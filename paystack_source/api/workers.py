@@ -1,6 +1,6 @@
 """Threads that perform tasks side by side: the only pool of the package.
 
-A task is a request as a rule, and the client keeps the quota. Simulations put a deterministic pool in its place.
+A task is usually a request, and the client keeps the quota. Simulations use a deterministic pool instead.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FetchedCustomer = tuple[str, Any]
 """A customer's code or email, and what Paystack holds: an object, `None`, or a tolerated error."""
 
 FETCH_WIDTH = 32
-"""Single customers that are fetched at once."""
+"""How many single customers are fetched at the same time."""
 
 
 class ThreadWorkers(Generic[Task, Result]):
@@ -38,7 +38,7 @@ class ThreadWorkers(Generic[Task, Result]):
     def __init__(
         self, perform: Callable[[Task], Result], while_waiting: Callable[[], None] | None = None
     ) -> None:
-        """`while_waiting` is called by `wait` again and again, twice a second, while nothing gets done."""
+        """`while_waiting` is called by `wait` twice a second, while no task is done."""
         self._perform = perform
         self._while_waiting = while_waiting or (lambda: None)
         self._tasks: queue.SimpleQueue[Task | None] = queue.SimpleQueue()
@@ -65,11 +65,11 @@ class ThreadWorkers(Generic[Task, Result]):
             thread.start()
 
     def wait(self) -> list[Result]:
-        """Everything that is done; waits for at least one. Only called while something is busy.
+        """All results that are ready; waits for at least one. Call it only while `busy` is not 0.
 
         Raises:
-            Exception: What a task ended with, once all that was done before it was given back.
-            ClosedError: The pool was closed, maybe while this waited.
+            Exception: The error of a task, once the results before it were returned.
+            ClosedError: The pool was closed, perhaps while this waited.
 
         """
         found: list[Result] = []
@@ -96,7 +96,7 @@ class ThreadWorkers(Generic[Task, Result]):
             raise ClosedError("The work was stopped")
 
     def close(self) -> None:
-        """Begin no more tasks. Those under way end by themselves, and nobody gets what became of them."""
+        """Begin no more tasks. Those under way end by themselves, and their results are dropped."""
         self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
@@ -115,10 +115,10 @@ def fetch_all(
     width: int = FETCH_WIDTH,
     tolerate: tuple[type[PaystackError], ...] = (),
 ) -> Generator[FetchedCustomer]:
-    """Fetch customers side by side, in the order in which answers come; `None` for whom Paystack does not know.
+    """Fetch customers by code or email, side by side, in the order in which answers come.
 
-    Raises what the client raises, except `NotFound`, and except what is tolerated: that is given as the answer.
-    Whoever stops taking ends all requests that wait to be sent.
+    The answer is `None` for a customer that Paystack does not know, and the error itself if its class is in `tolerate`.
+    Raises any other error of the client. Closing the generator ends all requests that wait to be sent.
     """
 
     def fetch(key: str) -> FetchedCustomer:

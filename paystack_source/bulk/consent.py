@@ -1,7 +1,7 @@
-"""Who must agree before rows are sent, and to what: counted anew from the plan's rows and the runs' journals.
+"""The question before rows are sent, and the `Console` that asks it.
 
-The thresholds of one run hold for all runs of a day together. Nothing of it is read from the plan's header, where
-whoever edits a plan may claim that nothing needs agreement.
+What the question says is counted from the plan's rows and the runs' journals, not read from the plan's header, which
+could be edited. The thresholds hold for all runs of 24 hours together.
 """
 
 from __future__ import annotations
@@ -37,39 +37,39 @@ _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOU
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """What must be agreed to. It was counted anew from the rows that are to be sent, not read from a plan's header."""
+    """The question to a person before `rows` rows are sent."""
 
     text: str
     rows: int
     confirm: Confirmation
     planned: int = 0
-    """How many rows the whole plan sends, of which `rows` are left."""
+    """How many rows the whole plan sends; `rows` of them are left."""
     resumed: bool = False
     anew: bool = False
-    """Whether the canary stopped this run, so that an answer that was given beforehand is none."""
+    """Whether the canary stopped this run, so that an answer from before does not count."""
 
 
 class Console(Protocol):
-    """Whoever runs the service: is told, sees progress, and must agree before anything is sent."""
+    """Shows warnings and progress to the user of the service, and asks before anything is sent."""
 
     def warn(self, text: str) -> None:
-        """Tell what the user should know although the work goes on."""
+        """Show a warning; the work goes on."""
         ...
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A display that is shown while it is entered."""
+        """A progress display, to be used as a context manager."""
         ...
 
     def agree(self, plan: Plan, question: Question) -> None:
-        """Return if these rows of the plan may be sent. Raises if not; nothing is sent then."""
+        """Return if these rows of the plan may be sent, else raise; then nothing is sent."""
         ...
 
 
 class UnattendedConsole:
-    """The `Console` of a program: warnings go to the log, and a guarded plan is refused unless it was approved."""
+    """The `Console` of a program: it logs warnings, and refuses a plan above the thresholds that was not approved."""
 
     def __init__(self, approves: Callable[[Question], bool], advice: str) -> None:
-        """`advice` says how to approve."""
+        """`approves` decides on a question; `advice` says how to approve."""
         self._approves = approves
         self._advice = advice
 
@@ -80,7 +80,7 @@ class UnattendedConsole:
         return Progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
-        """Raises `ConfigError` for rows that must be confirmed, or agreed to anew, and were not."""
+        """Raise `ConfigError` if the rows must be confirmed, or the canary stopped the run, and nobody approved."""
         if not (question.confirm.needed or question.anew) or self._approves(question):
             return
         what = f"This changes live customers: {'; '.join(question.confirm.limits)}."
@@ -97,9 +97,9 @@ def question_of(
     customers: int | None,
     sent_before: Callable[[BulkOperation], list[int]],
 ) -> Question | None:
-    """The question about a plan, or about what is left of its run; None if there is nothing to send.
+    """The question about a plan, or about the rows that are left of its run; None if there is nothing to send.
 
-    `customers` is how many the account has; `sent_before` counts, by guard, what was sent in the last 24 hours.
+    `customers` is the account's number of customers; `sent_before` counts the rows of the last 24 hours by threshold.
     """
     operation, stopped = plan.header.operation, None
     if run is None:
@@ -136,9 +136,9 @@ def sent_lately(  # noqa: PLR0913 - which runs, since when, and who hears of tho
     *,
     resumed: Run | None = None,
 ) -> list[int]:
-    """By guard of the operation, the rows that runs on these customers sent since a day ago, or may have sent.
+    """By threshold of the operation, the rows that runs on this account sent, or may have sent, in the last 24 hours.
 
-    Rows of `resumed` that it sends once more are not among them.
+    Rows that the run `resumed` is going to send again are not counted. `now` is in seconds since 1970.
     """
     own = None if resumed is None else resumed.folder.resolve()
     total = [0] * len(operation.thresholds)
@@ -168,9 +168,9 @@ def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goe
 
 
 def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
-    """What a person is asked: the action, on which account, and what is dangerous about it.
+    """The text of the question: the action, the account, and what is dangerous about it.
 
-    `resumed` is the run that goes on with what is left.
+    `resumed` is the id of a run that is continued, or "".
     """
     header = plan.header
     operation = tally.operation
@@ -191,7 +191,7 @@ def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
 
 
 def _action(tally: Tally) -> str:
-    """What is done, with the numbers."""
+    """The action and its number of customers, as the beginning of the question."""
     customers = counted(tally.rows, "customer")
     name = tally.operation.name
     if name == "risk-action":

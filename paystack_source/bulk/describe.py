@@ -1,4 +1,4 @@
-"""Describes plans and runs: the facts that the command line shows, the commands to paste, and what `--json` holds."""
+"""Describes plans and runs: the facts that the command line shows, the commands to paste, and the JSON objects."""
 
 from __future__ import annotations
 
@@ -33,13 +33,13 @@ _SHOWN: Final = 40
 _OF_CUSTOMERS: Final = frozenset({"risk-action", "update", "validate"})
 
 NOTHING_SENT: Final = "Nothing has been sent yet."
-"""Said of a plan that was only made."""
+"""Shown for a plan that was made and not applied."""
 
 Facts = list[tuple[str, object]]
 
 
 def plan_facts(plan: Plan) -> Facts:
-    """What a plan is about, as label and value."""
+    """The facts of a plan, as labels and values."""
     header, tally = plan.header, tally_of(plan)
     counts = header.counts
     facts: Facts = [
@@ -80,7 +80,7 @@ def plan_facts(plan: Plan) -> Facts:
 
 
 def transition_facts(tally: Tally) -> Facts:
-    """How many rows change a choice from what to what, those that are denied or allowed now first."""
+    """How many rows change a choice (a risk action) from which value to which; denied and allowed customers first."""
     if not tally.operation.compared:
         return []
     choices = [item for item in danger_first(tally) if tally.operation.by_column[item[0].field].choices]
@@ -88,12 +88,12 @@ def transition_facts(tally: Tally) -> Facts:
 
 
 def is_dangerous(kind: Transition) -> bool:
-    """Whether it takes back what somebody decided before: most of all, who is denied is so no more."""
+    """Whether it changes a customer who is denied or allowed now: somebody decided that before."""
     return kind.before in {"deny", "allow"} and kind.before != kind.after
 
 
 def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
-    """What the rows to send do, and how many do it: who is denied now, who is allowed now, then by number."""
+    """The kinds of change and their rows: of customers who are denied now, then allowed now, then by number of rows."""
     order = {"deny": 0, "allow": 1}
     return sorted(
         tally.transitions.items(),
@@ -106,14 +106,14 @@ def _left_out(header: PlanHeader) -> tuple[str, object]:
 
 
 def _share(header: PlanHeader) -> str:
-    """How much of the account that is."""
+    """The rows to send as a share of all customers of the account, as text."""
     if not header.customers or not header.counts.to_send or header.operation not in _OF_CUSTOMERS:
         return ""
     return f" ({header.counts.to_send / header.customers:.1%} of all {header.customers:,} customers)"
 
 
 def plan_cautions(plan: Plan) -> list[str]:
-    """What to know before agreeing to a plan, the most dangerous first."""
+    """The warnings of a plan, the most dangerous first."""
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
     said = list(header.guard.reasons)
@@ -141,7 +141,7 @@ CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes, a line per field: the value now and the value after. They are the user's own customers."""
+    """The first changes as rows of `CHANGES`, one per field, with values in clear."""
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(plan.rows(sent=True), most):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
@@ -165,9 +165,9 @@ def _shown(value: object) -> str:
 
 
 def plan_frame(plan: Plan) -> pd.DataFrame:
-    """A plan as a frame, one line per input row: what is done with it, and old and new of every field.
+    """A plan as a pandas frame, one row per input row: its verdict, and `old_COLUMN` and `new_COLUMN` of every field.
 
-    `attrs` holds what `plan_json` says. Old values that nobody knows are missing.
+    `attrs` has the result of `plan_json`. Unknown old values are missing values.
     """
     import pandas as pd  # noqa: PLC0415 - only notebooks need it
 
@@ -195,7 +195,7 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
 
 
 def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
-    """What `plan --json` ends with; `page` is where it can be looked at."""
+    """The object of `plan --json`; `page` is the review page."""
     header = plan.header
     return {
         "plan_file": str(plan.path),
@@ -223,7 +223,7 @@ _LABELS: Final = {
     Outcome.UNSENT: "not sent",
 }
 
-# Of these, a row that is skipped is not as it was wanted: nobody compared it.
+# Rows of these operations are not compared with Paystack, so a skipped one is not "already as wanted".
 _SKIPPED: Final = {"create": "customers already", "validate": "validated already"}
 
 # While another process works on the run, a row without an outcome is no failure.
@@ -241,14 +241,14 @@ HEADINGS: Final = {
 
 
 def labels(finished: RunReport) -> dict[Outcome, str]:
-    """What each outcome is called."""
+    """The label of each outcome."""
     known = _RUNNING_LABELS if finished.running else _LABELS
     skipped = _SKIPPED.get(finished.plan.header.operation)
     return known | {Outcome.SKIPPED_NOOP: skipped} if skipped else known
 
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
-    """How a run stands, as label and value, and the command that undoes it. For `chosen` see `commands.command`."""
+    """The facts of a run, as labels and values, and the command that undoes it. For `chosen` see `commands.command`."""
     header, names = finished.plan.header, labels(finished)
     facts: Facts = [
         ("run", finished.run.run_id),
@@ -277,20 +277,20 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
 
 
 def _number(finished: RunReport, outcome: Outcome) -> int:
-    """How many rows ended so; blank ones, and those that the plan left out, are counted by themselves."""
+    """The rows with this outcome, without blank rows and rows that the plan left out, which have facts of their own."""
     others = finished.plan.header.counts.left_out + finished.blank if outcome is Outcome.SKIPPED_NOOP else 0
     return finished.counts[outcome] - others
 
 
 def _counted(finished: RunReport, outcome: Outcome) -> str:
-    """How many rows, and why that may be more than were sent."""
+    """The rows with this outcome, and how many of them repeat another row and were not sent themselves."""
     duplicates = finished.duplicates[outcome]
     more = f" ({duplicates:,} of them repeat another row, which was sent once)" if duplicates else ""
     return f"{_number(finished, outcome):,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
 
 
 def _undoable(finished: RunReport) -> bool:
-    """Whether an undo of this run would have rows to send. An undo itself is not undone."""
+    """Whether to offer an undo: it would have rows to send, and the run is not an undo itself."""
     header = finished.plan.header
     known = header.counts.to_send > header.counts.unknown_old
     undoable = BULK_OPERATIONS[header.operation].undoable and known and not header.undo_of
@@ -309,7 +309,7 @@ _DATE_TIME: Final = 15  # of a run's id
 
 
 def run_what(finished: RunReport) -> str:
-    """What a run does, in a few words."""
+    """The action of a run in a few words."""
     header = finished.plan.header
     action = header.options.get("risk_action")
     what = f"set to {action}" if action else _WHAT[header.operation]
@@ -317,7 +317,7 @@ def run_what(finished: RunReport) -> str:
 
 
 def run_lines(finished: RunReport, undone: str | None) -> list[str]:
-    """A run in a line or two of a narrow terminal; `undone` is the run that undid it."""
+    """A run in two or three lines for a narrow terminal; `undone` is the id of the run that undid it."""
     header, names = finished.plan.header, labels(finished)
     by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
     parts = [f"{_number(finished, o):,} {names[o]}" for o in Outcome if _number(finished, o)]
@@ -332,7 +332,7 @@ def run_lines(finished: RunReport, undone: str | None) -> list[str]:
 
 
 def undone_by(runs: list[RunReport]) -> dict[str, str]:
-    """By run, the newest undo of it that changed something. `runs` begin with the newest."""
+    """By run id, the newest undo of it that changed something. `runs` begin with the newest."""
     undone: dict[str, str] = {}
     for run in runs:
         if run.plan.header.undo_of and run.counts[Outcome.APPLIED]:
@@ -345,7 +345,7 @@ REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 
 def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
-    """Rows grouped by why, with one example line each."""
+    """Rows grouped by outcome and reason, with one example line each, as rows of `REASONS`."""
     names = labels(finished)
     lines: list[tuple[object, ...]] = [
         (
@@ -362,7 +362,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
 
 
 def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
-    """The commands to type next, most urgent first. None after a success: people type what they are offered.
+    """The commands to type next, most urgent first; none after a success, because users type what they see.
 
     For `chosen` see `commands.command`.
     """
@@ -378,7 +378,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
         for group in finished.reasons
         if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
     )
-    if correctable and header.undo_of:  # it puts back what is not put back yet
+    if correctable and header.undo_of:  # another undo of the same run sends only what is not undone yet
         commands.append(follow_up("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
     elif correctable:
         masked = " and ".join(plan.secret_columns)
@@ -391,7 +391,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
 
 
 def follow_up(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
-    """A command to paste that goes on with the plan as it was made. For `chosen` see `commands.command`."""
+    """A command to paste, with the switches that the plan was made with. For `chosen` see `commands.command`."""
     options = plan.header.options
     if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
         chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
@@ -401,6 +401,6 @@ def follow_up(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any])
 
 
 def input_switch(plan: Plan) -> str:
-    """The switch that gives secret values again, where they came from a frame or from standard input."""
+    """The switch `--input FILE` if the plan needs secret values that came from a frame or from standard input."""
     lacks = plan.header.input.path is None and plan.secret_columns
     return " --input FILE" if lacks else ""

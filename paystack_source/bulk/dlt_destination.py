@@ -1,15 +1,14 @@
-"""A dlt destination that hands rows to the journaled runner, to write back from a dlt pipeline.
+"""A dlt destination that changes customers by journaled bulk runs, for rows that come out of a dlt pipeline.
 
     from paystack_source.bulk.dlt_destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
     pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
 
-dlt hands over one file after the other, and again if something was raised. Each file is one run, named
-after dlt's load and the file's content: a file that comes again resumes its run, so what was sent is not
-sent twice, and what is in doubt is read back. A rejected row is never raised (dlt would send its whole file
-five times and block everything behind it); it stands in the run's results. What is raised is a run that was
-stopped, which dlt may try again.
+dlt passes one file after the other, and the same file again after an error. Each file is one run, named after dlt's
+load and the file's content. A file that comes again resumes its run: rows that were sent are not sent twice, and rows
+in doubt are read back. A rejected row raises nothing, because dlt would retry its whole file five times and block all
+files behind it; the run's results have it. A run that was stopped raises `StoppedError`, and dlt may retry it.
 
 The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
 docs/decisions/write-back-destination.md.
@@ -60,16 +59,16 @@ def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
 ) -> Destination[Any, Any]:
     """A dlt destination for one of the bulk operations.
 
-    `client` None looks the key up as everywhere. With a live key, a file above the operation's thresholds
-    is refused unless `approved`. Rows need the columns that the operation takes; dlt's own columns are left
-    out.
+    `client` None makes one with the key from the settings. With a live key, a file above the operation's thresholds is
+    refused unless `approved`. Rows need the columns of the operation (docs/bulk-input.md); dlt's own columns are left
+    out. `only_missing`, `metadata` and `risk_action` are those of the helpers.
     """
     name = find_operation(operation).name
     planning = {"only_missing": only_missing, "metadata": metadata, "risk_action": risk_action}
 
     @dlt.destination(
         name="paystack_customers",
-        batch_size=0,  # the path of a whole file: one run each
+        batch_size=0,  # `items` is the path of a whole file
         loader_file_format="parquet",
         naming_convention="direct",
         skip_dlt_columns_and_tables=True,
@@ -91,7 +90,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
     *,
     approved: bool,
 ) -> None:
-    """One file: start its run, or go on with it."""
+    """Start or resume the run of one file."""
     own = client or PaystackClient(operations=client_operations(operation))
     try:
         snapshot = FileSnapshot.of(path)
@@ -122,7 +121,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
 
 
 def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
-    """The same for the same file of the same load, however often dlt hands it over."""
+    """The run's id: the same for the same file of the same load, however often dlt passes it."""
     load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())
     with snapshot.open() as file:
@@ -136,7 +135,7 @@ def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
 
 
 def _judge(report: RunReport) -> None:
-    """Rejected rows are told, a stopped run is raised."""
+    """Raise `StoppedError` for a stopped run; log a warning if not every row was applied."""
     if report.stopped:
         words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
         raise StoppedError(f"run {report.run.run_id} was stopped: {words}")

@@ -1,8 +1,8 @@
 """The bulk operations in one declarative table, from which checks, plan, command line, docs and tests derive.
 
-Where the facts come from: Paystack's API reference and OpenAPI description (paths, required fields, 202 for
-identity), recorded answers (a metadata *object* is required, an unknown authorization is a 404). What is not
-documented is said beside the field that depends on it. How a row is read back is in `readback.py`.
+The facts are from Paystack's API reference and OpenAPI description (paths, required fields, 202 for identity checks)
+and from recorded answers (metadata has to be an object, an unknown authorization is a 404). A fact that is not
+documented has a comment. `readback.py` says how a row is read back.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
     from paystack_source.api.models import Reply
 
 CLEAR: Final = "<clear>"
-"""What a cell holds to empty a field; a blank cell leaves the field as it is."""
+"""The cell that empties a field; a blank cell leaves the field as it is."""
 
 CellKind = Literal[
     "code", "email", "id", "auth_code", "name", "phone", "json", "enum", "country", "digits", "text"
@@ -31,16 +31,16 @@ CellKind = Literal[
 
 
 Rule = tuple[str, str]
-"""A regular expression, and what is said of a cell."""
+"""A regular expression (RE2), and the message for a cell that matches it, or does not."""
 
 _UNSEEN: Final = (
     r"\x{ad}\x{34f}\x{61c}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}"
     r"\x{2060}-\x{206f}\x{2800}\x{3164}\x{feff}\x{ffa0}\x{fff0}-\x{fffb}\x{e0000}-\x{e0fff}"
 )
-"""Characters that no name needs; the joiners (200c, 200d) and the variants (fe00 to fe0f) are needed by some."""
+"""Invisible characters that no name needs; some names need the joiners (200c, 200d) and variants (fe00 to fe0f)."""
 _JOINING: Final = r"\x{200c}\x{200d}\x{fe00}-\x{fe0f}"
 NOTHING_VISIBLE: Final = rf"^[\s\pZ{_JOINING}{_UNSEEN}]+$"
-"""A cell that looks blank is blank."""
+"""A cell that matches is blank."""
 
 _LOCAL: Final = r'[^\s\pZ\pC@<>()\[\],;:\\".]+'
 _LABEL: Final = r"[\pL\pN]([\pL\pN\pM-]*[\pL\pN\pM])?"
@@ -56,7 +56,7 @@ SHAPES: Final[dict[str, Rule]] = {
     "digits": (r"^[0-9]+$", "holds something else than digits"),
     "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
 }
-"""What a cell of a kind must look like."""
+"""By kind of cell, the pattern that it must match."""
 
 _NUMBERS: Final[tuple[Rule, ...]] = (
     (
@@ -106,7 +106,7 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
     "text": _HIDDEN,
     "email": _NO_EMAIL,
 }
-"""What a cell of a kind, or of a column, looks like when it was damaged on its way here."""
+"""By kind of cell or by column, the patterns of cells that another program damaged."""
 
 _WORD: Final = (
     r"(null|none|nan|nil|nat|undefined|#?n/a|n\.a\.|-|<na>|<null>|"
@@ -123,16 +123,16 @@ SUSPICIOUS: Final[tuple[Rule, ...]] = (
     (r'^["“”].*["“”]$', "quotes around the value"),
     (r"^[^\pL]+$", "no letter"),
 )
-"""What is sent as it is, but with a warning. The last is said of names only."""
+"""Patterns of cells that are sent with a warning. The last pattern is for names only."""
 
 
 @dataclass(frozen=True, slots=True)
 class InputColumn:
-    """One input column: how it may be called, what may stand in it, and how careful to be with it.
+    """One input column: its names, its valid values, and how they are protected.
 
-    `secret` values go to Paystack and rest nowhere; `personal` ones are masked wherever a page is shown to
-    others. `length` is the least and the greatest number of characters, or of digits for `phone`. Of `digits` it is
-    only the usual one: any number is sent, because Paystack judges it (a BVN for tests has 12 digits).
+    `secret` values are sent to Paystack and stored nowhere; `personal` ones are masked in the review page. `length` is
+    the smallest and the largest number of characters, or of digits for `phone`. For the kind `digits` it is the usual
+    number: another number is sent with a warning, because Paystack decides (a BVN for tests has 12 digits).
     """
 
     name: str
@@ -152,7 +152,7 @@ class InputColumn:
 class Threshold:
     """Above `rows` to send, or above `share` of all customers, a live run must be confirmed by hand.
 
-    With `when`, only rows that set this field to this value are counted.
+    With `when` (field, value), only rows that set this field to this value are counted.
     """
 
     rows: int
@@ -161,19 +161,18 @@ class Threshold:
     when: tuple[str, str] | None = None
 
     def counts(self, new: Mapping[str, Any]) -> bool:
-        """Whether a row that sets these values is counted."""
+        """Whether a row with these new values is counted."""
         return self.when is None or new.get(self.when[0]) == self.when[1]
 
 
 @dataclass(frozen=True)
 class BulkOperation:
-    """All that is particular to one operation.
+    """One operation.
 
-    `endpoint` is the operation's name in `api/operations.py`, the client's method and its quota bucket.
-    `identifier_required`: the request names the customer. `repeatable`: sending the same row twice does no
-    harm. `absent_means_done`: a 404 for a row sent *again* says that the wanted state holds. `read_back`
-    tells whether a row whose answer was lost was applied; `settle` tells the verdict of a row that was only
-    accepted.
+    `endpoint` is its name in `api/operations.py`, the client's method and the quota bucket. `identifier_required`: the
+    request names the customer. `repeatable`: sending the same row twice does no harm. `absent_means_done`: a 404 for a
+    row that is sent *again* means that it was applied before. `read_back` finds out whether a row whose answer was
+    lost was applied; `settle` finds out the verdict of a row that was only accepted.
     """
 
     name: str
@@ -196,7 +195,7 @@ class BulkOperation:
         return {column.name: column for column in self.columns}
 
     def call(self, client: PaystackClient, key: str, body: Mapping[str, Any]) -> Reply:
-        """Sends one row; `body` is the row's new values plus its secret fields."""
+        """Send one row; `body` has the row's new values and its secret fields."""
         method = getattr(client, self.endpoint)
         reply: Reply = method(key, **body) if self.identifier_required else method(**body)
         return reply
@@ -209,17 +208,17 @@ class BulkOperation:
 
     @property
     def compared(self) -> bool:
-        """Whether it sets fields, so that a row is compared with what the customer has, and can be undone."""
+        """Whether it sets fields. Then a row is compared with the customer's present values, and can be undone."""
         return bool(self.undoable)
 
     @property
     def fields(self) -> tuple[InputColumn, ...]:
-        """The columns that are sent, without those that only say which customer is meant."""
+        """The columns that are sent, without the identifiers of the customer."""
         return tuple(c for c in self.columns if c.name not in self.identifiers)
 
     @property
     def secret_fields(self) -> tuple[str, ...]:
-        """Names of the columns that rest nowhere in clear."""
+        """The names of the columns whose values are stored nowhere in clear."""
         return tuple(c.name for c in self.columns if c.secret)
 
 
@@ -268,7 +267,7 @@ _METADATA: Final = InputColumn(
 )
 
 IDENTIFIERS: Final = ("customer_code", "email", "id")
-"""The columns that can say which customer is meant, the surest first."""
+"""The columns that can identify a customer, the most reliable first."""
 
 _NAMED: Final = (_CODE, _EMAIL, _ID)
 _PROFILE: Final = (_FIRST, _LAST, _PHONE, _METADATA)

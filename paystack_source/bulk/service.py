@@ -1,7 +1,7 @@
-"""Bulk changes from end to end: plan, ask, apply, resume, take back, load into the warehouse.
+"""Bulk changes from end to end: plan, ask, apply, resume, undo, load into the warehouse.
 
-The command line, the Python helpers and the dlt destination each make a `BulkService` and hand in what differs
-between them: the client, the console that shows and asks, and the warehouse if there is one. It draws nothing.
+The command line, the Python helpers and the dlt destination each make a `BulkService` and pass what differs between
+them: the client, the console that shows and asks, and the warehouse if there is one.
 """
 
 from __future__ import annotations
@@ -58,38 +58,38 @@ _AGAIN: Final = "Plan again if it is to be sent once more."
 
 
 class KeyAccount(NamedTuple):
-    """The account that a key reads from, as far as a customer of it says."""
+    """The account of a key, by the values of one of its customers."""
 
     empty: bool = True
-    """Whether it has no customers, so that no copy can be a copy of it."""
+    """Whether the account has no customers, so that no copy can belong to it."""
     integration: int | None = None
     domain: str | None = None
     customers: int | None = None
-    """How many it has."""
+    """The number of its customers."""
 
 
 @dataclass
 class BulkService:
-    """One caller's way to change customers. `account` is asked for once, so make one for each command or call."""
+    """Plans and runs bulk changes for one caller. `account` is requested once, so make one for each command or call."""
 
     client: PaystackClient
     runs: Runs
     console: Console
     warehouse: WriteBackTarget | None = None
-    """Where the copy is and where runs are recorded; None for neither."""
+    """The dataset with the copy, into which runs are loaded; None for no copy and no load."""
     records: bool = True
     """Whether runs are loaded into the warehouse."""
     copy: CustomerCopy | None = None
-    """What to compare with in place of the warehouse's copy."""
+    """The customers to compare with, instead of the warehouse's copy."""
     rules: StopRules | None = None
     max_age: timedelta | None = None
-    """How old an applied plan may be; None for `MAX_AGE`, or `MAX_AGE_RESUMED` where a run is resumed."""
+    """How old a plan may be; None for `MAX_AGE`, or `MAX_AGE_RESUMED` when a run is resumed."""
     recheck: bool | None = None
-    """Whether each customer is read before they are changed; None: if the plan is older than `RECHECK_AFTER`."""
+    """Whether each customer is read just before the change; None: if the plan is older than `RECHECK_AFTER`."""
     per_minute: float | None = None
     """The quota in requests a minute, without the share; None for the client's."""
     server: str | None = None
-    """Names a sandbox whose address is another one each time."""
+    """The identity of a sandbox, whose URL changes at each start; None for the client's base URL."""
     now: Callable[[], float] = time.time
     _told_of: Runner | None = None
 
@@ -119,7 +119,10 @@ class BulkService:
         options: PlanOptions,
         plan_id: str | None = None,
     ) -> Plan:
-        """A plan of what is in the table, compared with the copy and with Paystack. Sends no write."""
+        """Plan the rows of the table, compared with the copy and with Paystack. Sends no write.
+
+        `out` is the plan's file. Raises what `make_plan` raises.
+        """
         options, copy = self._compared(operation, options)
         with self.console.progress("Comparing", unit="customers read") as shown:
             return make_plan(
@@ -142,9 +145,9 @@ class BulkService:
         return make_undo(run, lambda table: self.plan(operation, table, out=target, options=how))
 
     def _compared(self, operation: str, options: PlanOptions) -> tuple[PlanOptions, CustomerCopy | None]:
-        """The options with account and quota, and what to compare with.
+        """The options with account and quota, and the customers to compare with.
 
-        A copy that does not know of earlier runs is not believed: customers are read live.
+        If the copy lacks earlier runs that cannot be loaded now, the customers are read live instead.
         """
         quota = self.per_minute
         if quota is None:
@@ -179,9 +182,9 @@ class BulkService:
         source: Any = None,  # noqa: ANN401 - any frame
         run_id: str | None = None,
     ) -> RunReport:
-        """Ask, start a run of the plan, and record it. `source` is the frame, for runs from Python.
+        """Ask, run the plan, and load the run into the warehouse. `source` is the frame, for runs from Python.
 
-        Raises `PlanError`, `BusyError`, `AppliedError`, or what the console raises; then nothing was sent.
+        Raises `PlanError`, `BusyError`, `AppliedError`, or an error of the console; then nothing was sent.
         """
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
         bound = plan.header.host is not None
@@ -201,10 +204,10 @@ class BulkService:
         return self._recorded(finished)
 
     def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
-        """Go on with a run: read back what is in doubt, send what is unsent.
+        """Continue a run: read back the rows in doubt, and send the unsent rows, if there are any.
 
-        Sends nothing if nothing is left. Raises `AppliedError` if the plan was applied by another run since, or if
-        this folder is a copy of the run's.
+        Raises `AppliedError` if another run applied the plan since, or if this folder is a copy of the run's folder.
+        Raises the errors of `apply` as well.
         """
         plan = run.plan()
         with run.journal() as journal:
@@ -216,12 +219,12 @@ class BulkService:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            run.check_journal()  # also against the register, and again: the question may have waited
+            run.check_journal()  # again, because time passed during the question, and also against the register
             finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
     def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> int:
-        """Ask whether the rows of the plan, or what is left of the run, may be sent; how many they are."""
+        """Ask whether the rows of the plan, or the rows that are left of the run, may be sent; returns their number."""
         asked = question_of(
             plan,
             run,
@@ -237,7 +240,7 @@ class BulkService:
         return asked.rows
 
     def settle(self, run: Run) -> int:
-        """Ask Paystack for the verdicts of rows that were only accepted; returns how many came. Sends no write.
+        """Ask Paystack for the verdicts of rows that are `accepted_pending`; returns how many came. Sends no write.
 
         Raises `BusyError` while the run is under way.
         """
@@ -270,11 +273,11 @@ class BulkService:
         return finished
 
     def _scope(self, account: int | None) -> Scope:
-        """Whose customers this client changes."""
+        """The account whose customers this client changes."""
         return Scope(account, self.client.mode, host_of(self.client), self.server or self.client.base_url)
 
     def _check(self, plan: Plan, max_age: timedelta) -> Scope:
-        """Whether this is the plan's account, mode and host. Raises `PlanError` if not, or if it is too old."""
+        """The account to apply the plan to. Raises `PlanError` if the plan is for another one, or too old."""
         account = self.account
         if account.domain is not None and account.domain != self.client.mode:
             raise ConfigError(
@@ -292,7 +295,7 @@ class BulkService:
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
     def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock, *, any_account: bool) -> None:
-        """Raises `AppliedError` if any note, the run that the plan is in, or the warehouse knows of an apply."""
+        """Raise `AppliedError` if the plan is in a run's folder, or if the register or the warehouse has an apply."""
         before, own = lock.applied(None if any_account else scope), owner(plan.path)
         if own is not None:
             before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
@@ -305,7 +308,7 @@ class BulkService:
         except Exception as error:  # noqa: BLE001 - any destination's own errors
             raise_interrupt(error)
             if lock.problem is None or BULK_OPERATIONS[plan.header.operation].repeatable:
-                return  # the register is enough, or a second time does no harm
+                return  # the register knows enough, or a second apply does no harm
             raise ConfigError(
                 f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
                 f"asked either: {explain(error).message}",
@@ -326,7 +329,7 @@ class BulkService:
         scope: Scope,
         left: int,
     ) -> RunReport:
-        """One session of the run, while its plan is locked; how it stands."""
+        """Run one session while the plan is locked; returns the report."""
         operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
@@ -353,7 +356,7 @@ class BulkService:
                 self.console.warn(said)
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
-            # The register has it before anything is sent.
+            # The register has the run before anything is sent.
             lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
             number = journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
             try:
@@ -362,22 +365,24 @@ class BulkService:
                 requests = self.client.stats.requests - before
                 journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
                 finished = conclude(run, plan, journal, ended=ended)
-            except KeyboardInterrupt as stop:  # a second one: what was under way is in doubt, noted as such
+            except KeyboardInterrupt as stop:  # the second one: rows that were under way are in doubt
                 stop.advice, stop.details = _way_on(run, plan)  # type: ignore[attr-defined]
                 raise
             except Exception as error:
                 raise _broken_off(error, *_way_on(run, plan)) from error
             finally:
-                runner.stop()  # also the workers, if something broke
+                runner.stop()  # the workers stop as well
                 workers.close()
-                with contextlib.suppress(Exception):  # a full disk: tell what ended the session, not this
+                with contextlib.suppress(
+                    Exception
+                ):  # a full disk: the error that ended the session is raised
                     lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
         return finished
 
     def _say_if_stopping(self, runner: Runner, busy: int) -> None:
-        """After Ctrl-C nobody waits for a read, and a person is told once how long a change may take."""
+        """After Ctrl-C: break off reads, and tell the user once how long the changes under way may take."""
         if runner.interrupted:
             self.client.break_off_reads()
         if runner.interrupted and runner is not self._told_of:
@@ -389,17 +394,14 @@ class BulkService:
 
 
 def client_operations(operation: str | None) -> set[str]:
-    """The client's operations that a service needs for one bulk operation, and no more: the reads, and the one write.
-
-    To be given to `PaystackClient(operations=…)`.
-    """
+    """The argument `operations` of a `PaystackClient` for one bulk operation: the reads, and its one write."""
     return {"list", "fetch"} | ({BULK_OPERATIONS[operation].endpoint} if operation else set())
 
 
 def _follow(
     shown: Progress, client: PaystackClient, endpoint: str
 ) -> Callable[[Done, RowState | None], None]:
-    """Shows each row once it is settled, and how much of the quota is used."""
+    """The runner's `on_done`: shows each settled row, and how much of the quota is used."""
 
     def on_done(_done: Done, state: RowState | None) -> None:
         if state is not None and outcome(state) not in {Outcome.UNSENT, Outcome.UNKNOWN}:
@@ -410,7 +412,7 @@ def _follow(
 
 
 def _applied(entry: AppliedPlan) -> AppliedError:
-    """Says where the run is, and how to go on with it if something of it is left."""
+    """The error for a plan that was applied: it names the run, and the command to resume it if rows are left."""
     where = f"This plan was applied before, as run {entry.run_id} in {entry.folder}."
     if not entry.is_there:
         gone = f"{where} That folder is gone, so the run cannot be resumed."

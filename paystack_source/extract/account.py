@@ -1,4 +1,4 @@
-"""Refuses to mix accounts, or live and test data, in one dataset, and to take an empty account for the one held."""
+"""Refuses a dataset with customers of two accounts or modes, and an empty answer where customers are held."""
 
 from __future__ import annotations
 
@@ -16,17 +16,17 @@ Accounts = set[tuple[str | None, int | None]]
 
 
 def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wanted: int | None) -> None:
-    """Compare whose customers are held with whose the API shows, and counts.
+    """Compare the accounts of the held customers with the accounts of customers that the API shows.
 
     Args:
-        held: What the warehouse holds.
+        held: The customers in the warehouse.
         shown: Customers that the API shows.
-        total: How many there are, as it says.
-        wanted: The integration that everybody has to be of, if that was said.
+        total: The API's total; None if it gives none.
+        wanted: The integration that all customers have to belong to; None for any.
 
     Raises:
-        ConfigError: They are others, the dataset holds customers of two accounts, or nobody is shown where some
-            are held.
+        ConfigError: The accounts differ, the dataset holds customers of two accounts, or the API shows nobody although
+            customers are held.
 
     """
     ours = held.accounts()
@@ -46,7 +46,7 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
 
 
 def whose(rows: pa.Table) -> Accounts:
-    """Whose these rows are."""
+    """The accounts of these rows."""
     found = rows.select(["domain", "integration"]).group_by(["domain", "integration"]).aggregate([])
     return {(row["domain"], row["integration"]) for row in found.to_pylist()}
 
@@ -64,7 +64,7 @@ def require_account(rows: pa.Table, wanted: int | None) -> None:
 
 
 def require_one_account(held: Accounts, wanted: int | None = None) -> None:
-    """Raise `ConfigError` if rows of the dataset are of several accounts or modes, or of another one than `wanted`."""
+    """Raise `ConfigError` if the dataset has rows of several accounts or modes, or of another account than `wanted`."""
     known = {each for each in held if None not in each}
     if len(known) > 1:
         raise ConfigError(

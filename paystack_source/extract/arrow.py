@@ -1,13 +1,13 @@
-"""Pages of customers as Arrow tables: fast for the documented shape, and nothing dropped when the shape drifts.
+"""Turns pages of customers into Arrow tables: fast for the documented keys, and without a loss for any other page.
 
 The documented keys (`paystack_source.customer`) are decoded in C into structs and become columns of fixed types. A
-page with anything else (a new key, a number where text was) takes the slow path below, which keeps every value:
+page with anything else (a new key, a number instead of a text) takes the slow path below, which keeps every value:
 
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
 - credentials are left out of it, and numbers of people and accounts masked (`extract.secrets`);
 - text columns take any scalar as text, identifiers take digits written as text;
-- a value that no column can hold (`integration: "n/a"`, a time that is none, a creation time before 1970, the 51st
-  new key) goes into the JSON column `extra`, under its own name.
+- a value that no column can hold (`integration: "n/a"`, an invalid time, a creation time before 1970, the 51st new key)
+  goes into the JSON column `extra`, under its own name.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from datetime import datetime
 
 SCHEMA = arrow_schema(COLUMNS)
-"""What every batch has at least."""
+"""The columns that every batch has; it may have more."""
 
 EXTRA = "extra"
 MAX_NEW_COLUMNS = 50
@@ -39,7 +39,7 @@ MAX_NAME = 60
 
 _COLUMN_OF = {key: column.name for key, column in DOCUMENTED.items()}
 _COLUMN_OF |= {column.name: column.name for column in DOCUMENTED.values()}
-_TOLD_BY_THE_COPY = {column.name for column in CHANGES}
+_CHANGE_COLUMNS = {column.name for column in CHANGES}
 _KIND_OF = {column.name: column.kind for column in DOCUMENTED.values()}
 _NULL = msgspec.Raw(b"null")
 _MAX_ID = 2**63 - 1
@@ -70,7 +70,7 @@ _decode_any = msgspec.json.Decoder().decode
 
 
 class Parsed(NamedTuple):
-    """Customers of some pages, how many entries had no usable id (those cannot be stored), and each page's length."""
+    """The customers of some pages, the number of entries without a usable id (not in the table), and page lengths."""
 
     table: pa.Table
     unreadable: int
@@ -82,7 +82,7 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
 
     Args:
         pages: The `data` array of each page, as JSON text. About ten at a time is fastest.
-        seen_at: What `_last_seen_at` becomes.
+        seen_at: The value of `_last_seen_at`.
 
     Returns:
         A table with `SCHEMA` in front and, after drift, more text columns behind it.
@@ -201,14 +201,14 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
 
 
 def _fit(column: str, value: object) -> object:
-    """The value as the column's type, `None` if it cannot be."""
+    """The value converted to the column's type; `None` if that is not possible."""
     if value is None:
         return None
     match _KIND_OF[column]:
         case "json":
             return json_text(value)
         case "timestamp":
-            time = read_time(value)  # an answer has no times but in text
+            time = read_time(value)  # in JSON a time is always a text
             return None if time and column == "created_at" and time not in ALWAYS else time
         case "bigint":
             return _whole_number(value)
@@ -227,7 +227,7 @@ def _whole_number(value: object) -> int | None:
 
 
 def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
-    """The column of an undocumented key; `None` if it can have none of its own."""
+    """The column of an undocumented key; `None` if the value has to go into `extra`."""
     if key in new_columns:
         return new_columns[key]
     name = snake_case(key)
@@ -243,7 +243,7 @@ def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
 def cut(table: pa.Table, window: Window) -> pa.Table:
     """The customers of `table` that were created inside `window`.
 
-    One without a creation time belongs to every window: leaving it out of all of them would lose it.
+    A customer without a creation time is kept in every window: it would be lost if all windows left it out.
     """
     return table.filter(_inside(table, window))
 
@@ -274,7 +274,7 @@ def undated(table: pa.Table) -> set[int]:
 
 
 def unseen(table: pa.Table, seen: set[int]) -> pa.Table:
-    """The customers whose id is not in `seen`, each once; `seen` then holds them as well."""
+    """The customers whose id is not in `seen`, each once. Adds their ids to `seen`."""
     ids = table.column("id").to_pylist()
     before = len(seen)
     if seen.isdisjoint(ids):
@@ -290,13 +290,13 @@ def unseen(table: pa.Table, seen: set[int]) -> pa.Table:
 
 
 def created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
-    """Who these customers are, and when they were created."""
+    """Pairs of the customer's id and creation time."""
     return zip(table.column("id").to_pylist(), table.column("created_at").to_pylist(), strict=True)
 
 
 def missing_since(table: pa.Table, since: datetime) -> pa.Table:
-    """Customers as they are held, marked as no longer shown by the API since then."""
-    new = [name for name in table.column_names if name not in {*SCHEMA.names, *_TOLD_BY_THE_COPY}]
+    """Held customers with `_missing_since` set, because the API no longer shows them."""
+    new = [name for name in table.column_names if name not in {*SCHEMA.names, *_CHANGE_COLUMNS}]
     schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in new)])
     at = schema.get_field_index("_missing_since")
     return (

@@ -1,7 +1,7 @@
-"""What only the single fetch of a customer shows, as rows of two tables: one request per customer.
+"""Fetches single customers and makes the rows of two tables from the answers: one request per customer.
 
-An `authorization_code` can be charged with the account's key, so it is a credential: it and the card's
-`signature` are left out, and BVNs and account numbers are masked, unless asked for by name (`extract.secrets`).
+An `authorization_code` can be charged with the account's key, so it is a credential. It and the card's `signature` are
+left out, and BVNs and account numbers are masked, unless `include` names them (`extract.secrets`).
 The answer's `transactions` and `subscriptions` are not kept: they belong to other endpoints, and a subscription
 holds an authorization code.
 """
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from paystack_source.tables import Pii
 
 HIDDEN = ("authorization_code", "signature")
-"""Columns that are empty unless `include` names them: `extract.secrets` leaves these keys out."""
+"""Columns that are null unless `include` names them: `extract.secrets` leaves these keys out."""
 
 _CREDENTIAL: Final = "A credential."
 _JSON: Final = {
@@ -35,7 +35,7 @@ _JSON: Final = {
     "dedicated_account": "The bank account that the customer pays into",
     "dedicated_accounts": "The bank accounts that the customer pays into",
 }
-# other endpoints' matters, the second table, and what the list says as well
+# Keys that belong to other endpoints, to the second table, or to the list's row.
 _SKIPPED = {"transactions", "subscriptions", "authorizations", "created_at", "updated_at", *DOCUMENTED}
 _CARD: Final[dict[str, tuple[str, Pii]]] = {
     "bin": ("The first digits of the card: they name the bank.", "personal"),
@@ -84,13 +84,13 @@ DETAILS: Final = Table(
         Column("failure", "text", "Why the last fetch failed; null if it did not."),
     ),
 )
-"""`row_…` is what the list said when the details were fetched: when that changes, they are fetched again.
+"""`row_…` are values of the customer's row when the details were fetched: when these change, they are fetched again.
 
-`failed_at` and `failure` are of the last try, if it failed; the other columns are then what an earlier one gave.
+`failed_at` and `failure` belong to the last fetch if it failed; the other columns then have an earlier fetch's values.
 """
 
 FAILURES_IN_A_ROW = 40
-"""So many customers who cannot be fetched, one after the other, are no matter of these customers: the run ends."""
+"""After so many failed fetches in a row the run ends: then the customers are not the cause."""
 
 AUTHORIZATIONS: Final = Table(
     "customer_authorizations",
@@ -124,11 +124,12 @@ class Due(NamedTuple):
 
 
 class Fetched(NamedTuple):
-    """A customer and Paystack's answer; `{}` if it does not know them. `asked_at` is before the request was sent."""
+    """A customer and Paystack's answer; `{}` if Paystack does not know the customer, or if the fetch failed."""
 
     due: Due
     answer: dict[str, Any]
     asked_at: datetime
+    """A time before the request was sent, in UTC."""
     failure: str | None = None
     """Why there is no answer."""
 
@@ -136,10 +137,10 @@ class Fetched(NamedTuple):
 def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
     """Fetch these customers side by side, within the client's quota; in the order in which answers come.
 
-    One who cannot be fetched keeps nobody else from being fetched: the failure is given in the place of the answer.
+    A failed fetch does not end the others: its result has the failure instead of an answer.
 
     Raises:
-        PaystackError: Nobody can be fetched any more: the key was refused, or as many failed as are no matter of them.
+        PaystackError: The key was refused, or `FAILURES_IN_A_ROW` fetches failed one after the other.
 
     """
     by_code = {one.code: one for one in due}
@@ -147,7 +148,7 @@ def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]
     in_a_row = 0
 
     def codes() -> Iterator[str]:
-        for code in by_code:  # each is taken just before it is asked for
+        for code in by_code:  # each code is taken just before its request
             asked[code] = datetime.now(UTC)
             yield code
 
@@ -164,7 +165,7 @@ def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]
 
 
 def failed_row(fetched: Fetched, held: dict[str, Any] | None) -> dict[str, Any]:
-    """The row of a customer who could not be fetched: what is held of them, and the failure."""
+    """The row of a customer whose fetch failed: the row that is held, if there is one, with the failure."""
     known = held or {"id": fetched.due.id, "customer_code": fetched.due.code}
     return {**known, "failed_at": fetched.asked_at, "failure": fetched.failure}
 
@@ -193,7 +194,7 @@ def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
 
 
 def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[dict[str, Any]]:
-    """A row each; those that were held and are no longer there are marked, never deleted."""
+    """A row for each authorization. Held ones that Paystack no longer shows get `removed_at` and are not deleted."""
     due, answer, asked_at, _ = fetched
     found = _authorizations(answer)
     for position, authorization in enumerate(found, start=1):

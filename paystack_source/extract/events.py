@@ -1,4 +1,4 @@
-"""The events of a run of copying, and its summary."""
+"""The events that a run of the extraction yields, and its summary."""
 
 from __future__ import annotations
 
@@ -12,14 +12,14 @@ if TYPE_CHECKING:
 
 
 class Rows(NamedTuple):
-    """Customers to store, each once between two loads. `kind` says why they were read."""
+    """Customers to store, each once between two loads. `kind` is the reason for reading them, as in the ledger."""
 
     table: pa.Table
     kind: str
 
 
 class Checkpoint(NamedTuple):
-    """What was given so far has to be loaded before it can be compared, where it can be."""
+    """All rows so far should be loaded now: the next comparison needs them in the warehouse."""
 
 
 Event = Rows | Entry | Checkpoint
@@ -27,7 +27,7 @@ Event = Rows | Entry | Checkpoint
 
 @dataclass(slots=True)
 class Summary:
-    """What the run came to."""
+    """The numbers of a run."""
 
     rows_seen: int = 0
     rows_new: int = 0

@@ -1,12 +1,10 @@
-"""What a run does where the usual way does not do.
+"""The steps of a run where the usual way is not enough.
 
-It finds where counts differ, asks for those whom a list leaves out, and reads a range that nothing else counts.
-
-Counts of proven windows are compared with the API's by halving, with few questions; the counting is handed in.
-
-No total of the whole list shows what a range missed. An API may read times in another zone, or take the day of them
-only. So customers whose time is known are asked for first; where the answer does not show them, the whole list is read
-and cut here.
+- `differing_parts` finds windows whose count differs from the API's, by halving, with few requests.
+- `Older` asks for customers whom the list leaves out.
+- `filters_hold` and `past_part` prepare a range. No total of the whole list shows what a range missed, and an API may
+  read times in another zone, or only their day. So a customer whose time is known is asked for first. If the answer
+  does not show that customer, the whole list is read and cut here.
 """
 
 from __future__ import annotations
@@ -32,24 +30,24 @@ if TYPE_CHECKING:
     from paystack_source.extract.windows import Coverage
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
-"""Filters that did not filter are tried again after this time, since reading the whole list each time is expensive."""
+"""If the API ignored filters, they are tried again after this time: reading the whole list each time is expensive."""
 
 NARROW_ROWS = 300
-"""A window that does not add up is searched down to parts of this size."""
+"""A window whose count differs is searched down to parts of this many customers."""
 
-_FEW = 4  # parts: reading them all takes a page or two more than the search would
+_FEW = 4  # so few parts are read without a search, which would save a page or two
 _HALF = timedelta(milliseconds=500)
 
 
 def between_seconds(lo: datetime, hi: datetime) -> tuple[datetime | None, datetime]:
-    """What to ask for a count: listed times have whole seconds, so nobody is on an edge half a second off one."""
+    """The bounds of a count, half a second before these times: nobody is on them, as times are listed in seconds."""
     return (None if lo <= BEGIN else lo - _HALF), hi - _HALF
 
 
 def differing_parts(
     reader: Reader, held: PresentCustomers, coverage: Coverage, gone: Collection[int]
 ) -> list[Window]:
-    """The parts of proven windows where the API counts otherwise than the warehouse, which is counted anew.
+    """The parts of proven windows in which the API's count differs from the warehouse's, which is counted anew.
 
     Raises what `Reader.count` raises.
     """
@@ -57,7 +55,7 @@ def differing_parts(
     def count(lo: datetime, hi: datetime) -> int:
         return reader.count(*between_seconds(lo, hi))
 
-    # Windows that were read in this run, and are not loaded, are not counted in the warehouse.
+    # Windows that were read in this run and are not loaded yet cannot be counted in the warehouse.
     items = [item for item in coverage if not any(part.overlaps(item.window) for part in held.deltas)]
     for item, rows in zip(items, held.count([item.window for item in items], gone), strict=True):
         coverage.add(Proven(item.window, rows + len(held.loose_in(item.window)), item.verified_at))
@@ -74,9 +72,9 @@ def differing_parts(
 
 
 class Older:
-    """Asks for customers who are older than the oldest: a list may end at a number, and count no more.
+    """Asks for customers older than the oldest one that was read: a list and its total may end at a fixed number.
 
-    `to_ask`: this run reads everybody, from the beginning of time, and has not asked yet.
+    `to_ask`: this run reads all customers from the beginning of time, and has not asked yet.
     """
 
     def __init__(self, held: PresentCustomers) -> None:
@@ -85,15 +83,15 @@ class Older:
         self.to_ask = False
 
     def begin_anew(self) -> None:
-        """Everybody is read once more."""
+        """All customers are read once more."""
         self._oldest, self.to_ask = None, True
 
     def note(self, oldest: datetime | None) -> None:
-        """The oldest creation time of some who were read."""
+        """Take in the oldest creation time of customers that were read."""
         self._oldest = min((at for at in (self._oldest, oldest) if at), default=None)
 
     def questions(self, window: Window, newest: pa.Table | None) -> list[tuple[datetime | None, datetime]]:
-        """The question for them in this window, if it is to be asked. `newest`: a page that may show the oldest."""
+        """The bounds to ask for, `from` and `to`, if it is to ask. `newest`: a page that may have the oldest one."""
         oldest = self._oldest
         if oldest is None and newest is not None:
             times = (self._held.oldest(), arrow.oldest(newest))
@@ -101,7 +99,7 @@ class Older:
         return [between_seconds(window.lo, second(oldest))] if oldest and self.to_ask else []
 
     def proven_part(self, result: Result) -> Window:
-        """The window that a result proves. What is before its oldest customer is not, while that is to be asked for."""
+        """The window that a result proves: without the time before its oldest customer while `to_ask` is true."""
         window = result.window
         if self.to_ask and BEGIN in window and result.oldest:
             return Window(second(result.oldest), window.hi)
@@ -109,7 +107,7 @@ class Older:
 
 
 def around_oldest(held: PresentCustomers, gone: Collection[int]) -> list[tuple[datetime | None, datetime]]:
-    """The question for the oldest of those who seem to be gone."""
+    """The bounds, `from` and `to`, around the oldest customer of those who seem to be gone."""
     oldest = arrow.oldest(held.rows(gone)) if gone else None
     return [] if oldest is None else [(oldest - MARGIN, oldest + MARGIN)]
 
@@ -125,8 +123,8 @@ def differing(
     Args:
         windows: Ordered, not overlapping.
         held: Customers held in each.
-        count: What the API counts between two moments: one request.
-        counted: What it counts from the first window to the last, where that is known.
+        count: Counts the API's customers between two times, with one request.
+        counted: The API's count from the first window to the last, if it is known.
 
     Yields:
         The windows that differ. Differences that cancel each other out between two questions are not seen.
@@ -146,18 +144,18 @@ def differing(
 
 
 def filters_hold(reader: Reader, shown: pa.Table) -> bool:
-    """Whether a question shows customers of one time, and nobody of a time that it rules out.
+    """Whether the API filters by time: it shows the customers of one time, and nobody outside of the bounds.
 
     Args:
-        reader: Asks; a request or two.
-        shown: Customers of the list, as it shows them without a filter.
+        reader: Sends one or two requests.
+        shown: Customers that the list shows without a filter.
 
     """
     dated = shown.filter(shown.column("created_at").is_valid())
     if not dated.num_rows:
         return False
     times = dated.column("created_at")
-    # Of more customers than a page holds, a filtered list begins with the one that the whole list begins with.
+    # Several customers of one time may not fit on a page; a filtered page begins like the list without a filter.
     for wanted in (dated.filter(pc.equal(times, pc.min(times))), dated.slice(0, 1)):
         at = wanted.column("created_at")[0].as_py()
         found = reader.parse(reader.ask(Query(at - MARGIN, at + MARGIN, 1))).table
@@ -169,13 +167,13 @@ def filters_hold(reader: Reader, shown: pa.Table) -> bool:
 
 
 def past_part(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Window:
-    """The part of a range that is not in the future: neither by the clock of this machine nor by Paystack's.
+    """The part of a range that is in the past, by the clock of this machine or by Paystack's.
 
     Args:
-        reader: Asks, if all of it is in the future so far, or if the list does not begin with the newest; one request.
+        reader: Sends one request if the whole range seems to be in the future, or if the list is not newest first.
         window: The range.
         shown: Customers of the list's first page: their times are past for Paystack.
-        now: When the run began.
+        now: When the run began, in UTC.
 
     """
     end = max(frozen_end(at) for at in (now, arrow.edges(shown)[1]) if at)

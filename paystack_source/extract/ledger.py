@@ -148,7 +148,7 @@ class Entry:
     distinct_ids: Annotated[int | None, "How many customers Paystack gave for what was asked."] = 0
     rows: Annotated[int | None, "How many of them lie in the window."] = 0
     rows_held_before: Annotated[
-        int | None, "How many customers of the window were held before; null if nobody asked."
+        int | None, "How many customers of the window were held before; null if they were not counted."
     ] = None
     rows_held_after: Annotated[
         int | None, "How many are held since it was loaded; null if the run was killed before it counted."
@@ -156,7 +156,7 @@ class Entry:
     requests: Annotated[int, "Requests that it cost."] = 0
     proof: Annotated[str, "How it was read, and what proves it."]
     proven: Annotated[bool, "Whether the window is proven complete."]
-    difference: Annotated[int, "How many customers are missing for the proof; 0 if none are."]
+    difference: Annotated[int, "How many customers the proof lacks; 0 if it lacks none."]
     verified_at: Annotated[datetime, "When Paystack was asked, in UTC."]
 
     def as_row(self) -> dict[str, Any]:

@@ -1,6 +1,6 @@
-"""The newest pages of the list: whoever came after the newest window ended is looked for there.
+"""The newest pages of the list, which have the customers who came after the newest window ended.
 
-Only a window that ended before it was asked is frozen. The newest customer who is shown tells a time that is past for
+Only a window that ended before the request has a fixed content. The creation time of the newest customer is past by
 Paystack's clock, whatever the clock of this machine says. So the newest window ends just before that customer.
 """
 
@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOP_PAGES = 20
-"""New customers on this many of the newest pages are looked for there; more are read as a window."""
+"""New customers on up to this many of the newest pages are taken from there; more of them are read as a window."""
 
 _SECOND = timedelta(seconds=1)
 _CLOCKS_DIFFER = timedelta(minutes=1)
@@ -26,17 +26,17 @@ _CLOCKS_DIFFER = timedelta(minutes=1)
 
 
 class NewestPage(NamedTuple):
-    """The newest page and the total that came with it, beside what is held."""
+    """The newest page and the total that came with it, compared with the held customers."""
 
     total: int | None
-    table: pa.Table  # the newest page
-    unknown: pa.Table  # those of it that are not held
-    held: int
+    table: pa.Table  # the customers of the newest page
+    unknown: pa.Table  # those of them that are not held
+    held: int  # customers that are held
     asked_at: datetime
 
     @property
     def missing(self) -> int | None:
-        """How many customers the API has that are neither held nor on this page."""
+        """How many customers the API counts that are neither held nor on this page."""
         return None if self.total is None else self.total - self.held - self.unknown.num_rows
 
     @property
@@ -45,11 +45,11 @@ class NewestPage(NamedTuple):
 
     @property
     def newest_first(self) -> bool:
-        """Whether it begins with the newest, as far as it tells."""
+        """Whether the customers of the page are in order, the newest first."""
         return all(newer >= older for newer, older in pairwise(self._times))
 
     def settled_end(self, now: datetime) -> datetime:
-        """Where a window ends that nobody comes into any more, as far as the page tells; else with this second."""
+        """The end of a window that gets no more customers, by the newest customer; else the end of this second."""
         end, newest = frozen_end(now), next(iter(self._times), None)
         if newest is None or not self.newest_first:
             return end
@@ -58,14 +58,14 @@ class NewestPage(NamedTuple):
 
 
 class TopPages:
-    """Which of the newest pages to read: as many as hold the new customers, and more where others come meanwhile."""
+    """Chooses how many of the newest pages to read: enough for the new customers, and one more if others arrive."""
 
     def __init__(self) -> None:
         self._deepest = 0
         self._newest: NewestPage | None = None
 
     def next(self, newest: NewestPage, wanted: int) -> range:
-        """The pages after the newest one that hold so many new customers; none where they are not to be found so."""
+        """The numbers of the pages after the first that have `wanted` new customers; none if this cannot find them."""
         before, self._newest = self._newest, newest
         if before is newest or not newest.missing or newest.missing < 0 or not newest.newest_first:
             return range(0)

@@ -1,7 +1,7 @@
-"""Asks for pages of the list: one, several side by side, or by cursor; and tells how far answers are to be believed.
+"""Requests pages of the list: one, several side by side, or by cursor; and checks whether a total can be believed.
 
-How many are asked for at once is told by the time that answers take. The quota is not kept here: the client blocks
-until a request fits.
+The time that answers take decides how many requests are sent at once. The client keeps the quota: it blocks until a
+request fits.
 """
 
 from __future__ import annotations
@@ -31,21 +31,21 @@ For = TypeVar("For")
 _DOCUMENTED_PAGE = 50
 
 IN_FLIGHT = 48
-"""Requests at once, where answers are waited for."""
+"""Requests at once to a server that answers slowly."""
 
 NEAR_WIDTH = 2
-"""Requests at once to a server that is near: more threads than that wait for each other."""
+"""Requests at once to a server that answers quickly: more threads would only wait for each other."""
 
 FAR = 0.1
-"""Seconds; an answer that takes longer is waited for."""
+"""Seconds; a server whose answers take longer is slow."""
 
 READY_BYTES = 20_000_000
-"""Answers that may be under way or wait to be used, in bytes."""
+"""Bytes of answers that may be under way or wait to be used."""
 
 ASK_AGAIN = 2
-ASK_LONG = 12  # times, once it is known that there are totals at all
+ASK_LONG = 12  # requests for a total, once an answer of this run had one
 REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
-"""Stands for a page past the first that was refused: it is past the end, as a rule, or too deep."""
+"""Stands for a later page that the API refused, usually because it is past the end of the list, or too deep."""
 
 
 class Pages:
@@ -62,7 +62,7 @@ class Pages:
         self.per_page = PAGE
         self.requests = 0
         self.totals_on_pages = False
-        self.answers_differ = False  # one question showed other customers than another
+        self.answers_differ = False  # two questions of this run were answered with different customers
         self._closed = False
         self._in_flight = in_flight
         self._waits = [0.0, 0.0]  # seconds that the last two answers took
@@ -75,14 +75,15 @@ class Pages:
             raise ClosedError("Reading was stopped")
 
     def close(self) -> None:
-        """Ask nothing more: whatever would have to raises a `ClosedError`."""
+        """Send no more requests: any further one raises a `ClosedError`."""
         self._closed = True
 
     @property
     def width(self) -> int:
-        """Requests at once: few where the server is near, and as many as may be where answers are waited for.
+        """Requests at once: few for a quick server, as many as allowed for a slow one.
 
-        Two slow answers in a row tell, as one may be held up by this machine. Waiting for the quota is waiting too.
+        The server is slow if the last two answers were slow, because this machine may delay one. Waiting for the quota
+        counts as well.
         """
         return self._in_flight if min(self._waits) > FAR else min(self._in_flight, NEAR_WIDTH)
 
@@ -92,17 +93,17 @@ class Pages:
         return min(2 * self.width, max(READY_BYTES // self._large, 1))
 
     def ask(self, query: Query) -> Page:
-        """One page, at once."""
+        """Request one page in this thread."""
         self.requests += 1
         page = self.page(query, self.client)
         self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
         return page
 
     def ask_total(self, query: Query) -> Page:
-        """One page, asked again a few times if it has no total: either meta may come at any time.
+        """Request one page, again a few times if it has no total: an answer may have the meta of either mode.
 
-        Of the whole list the first page by cursor may have it instead. With filters it is not to be trusted: a cursor
-        need not keep to them.
+        For the whole list, the total of the first page by cursor is taken as well. With filters it is not, because
+        paging by cursor may ignore them.
         """
         page = self.ask(query)
         asked = 1
@@ -116,11 +117,11 @@ class Pages:
         return page
 
     def believable(self, query: Query, first: Page | None = None) -> bool:
-        """Whether the total of a question may be believed, which comes with its first page.
+        """Whether the total on the first page of a question can be believed.
 
-        A total that is not more than the customers it comes with may be the length of the page. And a server that
-        gives one answer to every question, as a cache does that leaves the question out of its key, gives any total.
-        So another question has to get another answer: a request or two, unless this run saw such answers already.
+        A total that is not larger than its page may be the length of the page. And a cache that ignores the query gives
+        the same answer, with the same total, to every question. So a second question must get another answer. This
+        takes one or two requests, unless this run has seen different answers before.
         """
         first = first or self.ask_total(query)
         ids, shown = self._shown(first)
@@ -132,7 +133,7 @@ class Pages:
         others = self._shown(self.ask(query._replace(page=2)))[0]
         if not others or others - ids:
             return more == bool(others)
-        # Pages are not heard by their numbers; perhaps by their length.
+        # The server ignores the number of the page; it may still honour its length.
         one = self.ask_total(query._replace(per_page=1))
         length = self._shown(one)[1]
         return 0 < length < min(shown, length + 1 if one.meta.total is None else one.meta.total)
@@ -143,9 +144,9 @@ class Pages:
         return set(table.column("id").to_pylist()), lengths[0]
 
     def parse(self, *pages: Page) -> arrow.Parsed:
-        """The pages as one table. `_last_seen_at` is the time before the first of them was asked for.
+        """The pages as one table. `_last_seen_at` is the time before the first of them was requested.
 
-        A page may be old when it arrives: a change that was made meanwhile is newer than what the page shows.
+        A change that is made while a page is under way is newer than the page, although the page arrives later.
         """
         asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
         return arrow.parse([page.raw for page in pages], asked)
@@ -161,14 +162,14 @@ class Pages:
             if query.page == 1 and not query.per_page:
                 if per_page != PAGE or isinstance(error, NotFound):
                     raise
-                self.per_page = _DOCUMENTED_PAGE  # refused where others clamp
+                self.per_page = _DOCUMENTED_PAGE  # the API refuses a larger page
                 return self.page(query, client)
         self._waits = [self._waits[1], time.monotonic() - began]
         self._large = max(memoryview(page.raw).nbytes, 1)
         return page if page is REFUSED else dataclasses.replace(page, asked_at=asked_at)
 
     def ask_all(self, queries: list[Query]) -> list[Page]:
-        """Pages side by side, in any order; only between readings."""
+        """Request pages side by side; returns them in any order. Not while windows are read."""
         self.requests += len(queries)
         found: list[Page] = []
         with contextlib.closing(SideBySide[None](self)) as requests:
@@ -178,7 +179,7 @@ class Pages:
         return found
 
     def by_cursor(self, asked: tuple[datetime | None, datetime | None], cursor: str | None) -> Page | None:
-        """The page at a cursor, or the first one; nothing if there are no cursors here, or not this one."""
+        """The page at a cursor, or the first page; None if the API refuses the cursor, or any cursor."""
         self.requests += 1
         (from_, to), asked_at = asked, self.now()
         try:
@@ -189,7 +190,7 @@ class Pages:
 
 
 class SideBySide(Generic[For]):
-    """Pages that are asked for side by side, for one piece of work: no answer comes to another."""
+    """Requests pages side by side for one piece of work, which gets its own answers only."""
 
     def __init__(self, pages: Pages) -> None:
         self._pages = pages
@@ -201,7 +202,7 @@ class SideBySide(Generic[For]):
 
     @property
     def pending(self) -> int:
-        """Pages that were asked for and not taken."""
+        """How many pages were requested and not taken."""
         return len(self._backlog) + self._workers.busy
 
     def submit(self, queries: Iterable[Query], wanted_by: For) -> None:
@@ -209,7 +210,7 @@ class SideBySide(Generic[For]):
         self._start()
 
     def take(self) -> list[tuple[Query, For, Page]]:
-        """The pages that are there, with what asked for them; waits for at least one."""
+        """The pages that arrived, each with its query and with `wanted_by` of `submit`; waits for at least one."""
         self._start()
         answers = self._workers.wait()
         self._start()

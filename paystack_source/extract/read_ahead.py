@@ -1,6 +1,6 @@
-"""Lets a generator work in a thread of its own, a bounded way ahead of whoever takes what it gives.
+"""Runs a generator in a thread of its own, a bounded number of bytes ahead of its consumer.
 
-While a load is under way, the reader goes on: fetched pages become tables, and the next load finds them ready.
+So the reader goes on while a load is under way, and the next load finds its tables ready.
 """
 
 from __future__ import annotations
@@ -21,11 +21,11 @@ Item = TypeVar("Item")
 def read_ahead(  # noqa: C901  # both ends of one buffer
     items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Item]:
-    """What `items` gives, made in another thread while no more than `most`, by `size`, wait to be taken.
+    """The items of a generator that runs in another thread while the waiting items have less than `most` by `size`.
 
-    Errors come out where they would have, after all that was made before them. Whoever stops taking ends the work
-    at its next item, and `stop` is called, to end what the next item would take; the thread is a daemon, so nobody
-    waits for it.
+    An error of the generator is raised after the items before it. If the consumer closes this iterator, the generator
+    ends at its next item, and `stop` is called to shorten that. The thread is a daemon, so the process does not wait
+    for it.
     """
     made: deque[Item] = deque()
     moved = threading.Condition()

@@ -1,13 +1,13 @@
 """Reads windows of creation time and proves each one by counting.
 
-A window is asked with a margin on both sides, so the server's own idea of an edge cannot cost a customer. Its pages
-are read side by side, the customers deduplicated by id and cut back to the window. It is proven when the distinct ids
-of what was *asked* are as many as the API says the question has. If they are not, it is read again by cursor, then by
-pages once more; ids are kept between the passes, and count together while the total stays the same. An API that gives
-no total is walked twice by independent ways that must agree.
+A window is requested with a margin on both sides, so it does not matter whether the API's bounds are inclusive. Its
+pages are read side by side, and the customers are deduplicated by id and cut to the window. The window is proven if the
+number of distinct ids, margins included, equals the API's total for the same bounds. If it does not, the window is read
+again by cursor, then by pages once more; the ids of all passes count together while the total stays the same. If the
+API gives no total, the window is read by independent ways until two of them agree.
 
-Neither the order of customers nor the length of a page is trusted. A short page is not the end; only enough ids, or
-an empty page, is.
+Neither the order of customers nor the length of a page is trusted. A short page is not the end of the list; it ends
+with as many ids as the total, or with an empty page.
 """
 
 from __future__ import annotations
@@ -33,17 +33,17 @@ if TYPE_CHECKING:
 
 PAGES_A_BITE = 10
 AHEAD_PAGES = 300
-"""The next window is begun while fewer pages than this are under way."""
+"""The next window is begun if fewer pages than this are under way."""
 
 AHEAD_BYTES = 30_000_000
-"""Customers that may be read before they are taken, most of a load: reading need not wait while one is under way."""
+"""Bytes of customers that may be read ahead: most of a load, so that reading goes on while a load is under way."""
 
 PASSES = 3
 PASSES_WITHOUT_TOTAL = 4
 
 
 class FiltersIgnoredError(Exception):
-    """The API answers questions about a window with customers of other times: windows cannot be counted."""
+    """The API ignores the time filter, so windows cannot be counted."""
 
 
 class Reader(Pages):
@@ -65,8 +65,8 @@ class Reader(Pages):
     def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
 
-        Page p of the question gives the creation time at that rank: one request finds each cut. The cuts need only
-        be roughly right, as each window is counted by itself afterwards.
+        Page p of the whole window has the creation time at that rank, so one request finds each cut. The cuts may be
+        inexact, because each window is counted by itself afterwards.
         """
         asked = window.asked()
         first = self.ask(Query(*asked, 1))
@@ -87,11 +87,11 @@ class Reader(Pages):
             yield Reading(part, part.asked(), expected=expected)
 
     def count(self, from_: datetime | None, to: datetime | None) -> int:
-        """How many customers the API counts between two moments.
+        """The API's total of customers created between two times.
 
         Raises:
-            FiltersIgnoredError: It answers with customers of other times.
-            NoTotalError: It answers without a total.
+            FiltersIgnoredError: The answer has customers of other times.
+            NoTotalError: The answer has no total.
 
         """
         page = self.ask_total(Query(from_, to, 1))
@@ -106,15 +106,15 @@ class Reader(Pages):
     def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
         """Read windows, the pages of each side by side, and those of the next window behind them.
 
-        The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of what was taken. Whoever does not take
-        all closes the reader.
+        The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of the caller. If the caller stops before the
+        end, the reader is closed.
 
         Yields:
-            Tables of customers, each customer once per window; after the last of a window, its `Result`.
+            Tables of customers, each customer once per window; after the last table of a window, its `Result`.
 
         Raises:
-            FiltersIgnoredError: The API does not keep to the times it is asked for.
-            PaystackError: A request failed for good.
+            FiltersIgnoredError: The API ignores the time filter.
+            PaystackError: A request failed after its retries.
 
         """
         return read_ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
@@ -159,10 +159,10 @@ class Reader(Pages):
         reading.raw.append((number, page))
         reading.asked_up_to = max(reading.asked_up_to, number)
         if page.meta.total is not None:
-            reading.name(page.meta.total)
+            reading.add_total(page.meta.total)
 
     def _digest(self, reading: Reading) -> Iterator[pa.Table]:
-        """The new customers of the pages at hand, cut to the window."""
+        """The new customers of the pages that arrived, cut to the window."""
         if not reading.raw:
             return
         raw, reading.raw = reading.raw, []
@@ -191,7 +191,7 @@ class Reader(Pages):
     # -- proving ------------------------------------------------------------------------------------------------
 
     def _end_of_pass(self, reading: Reading, requests: SideBySide[Reading]) -> Iterator[pa.Table | Result]:
-        """Finish a window that adds up; start another pass over one that does not."""
+        """Finish a window that is proven, or that has no passes left; else start another pass over it."""
         while True:
             if reading.knows_totals and reading.total is None:  # a cursor's pages have none
                 self._note(reading, 1, self.ask_total(Query(*reading.asked, 1)))
@@ -214,7 +214,7 @@ class Reader(Pages):
             yield from self._follow_cursor(reading)
 
     def _follow_cursor(self, reading: Reading) -> Iterator[pa.Table]:
-        """One pass along the cursor: to its end, to one that comes back, or until nothing new comes."""
+        """One pass by cursor: to the last page, to a cursor that was used before, or until no new customer comes."""
         cursor: str | None = None
         reading.cut_short = True
         used: set[str] = set()
@@ -265,6 +265,6 @@ def _size(found: pa.Table | Result) -> int:
 def _strays(
     oldest: datetime | None, newest: datetime | None, asked: tuple[datetime | None, datetime | None]
 ) -> bool:
-    """Whether customers are here that the question ruled out, by more than an edge's worth."""
+    """Whether customers were created outside of the requested bounds by more than `MARGIN`."""
     from_, to = asked
     return bool((from_ and oldest and oldest < from_ - MARGIN) or (to and newest and newest > to + MARGIN))

@@ -1,4 +1,4 @@
-"""What to read again: the windows that were verified longest ago, as far as the budget goes."""
+"""Chooses the windows to read again: those that were verified longest ago, as far as the budget goes."""
 
 from __future__ import annotations
 
@@ -23,50 +23,50 @@ if TYPE_CHECKING:
 
     from paystack_source.extract.ledger import HeldCustomers
 
-_WITHOUT_TOTALS = 3  # times the pages: each of two walks is made, one of them looks as far again for an end
+_WITHOUT_TOTALS = 3  # requests per page: two walks, and one of them reads as far again to find the end
 _SECOND = timedelta(seconds=1)
-_CLEAR = 3 * MARGIN  # of a crowded second, so that no margin reaches into it
+_CLEAR = 3 * MARGIN  # the distance from a crowded second, so that no margin reaches into it
 
 
 class Cost(NamedTuple):
-    """What reading costs in requests: the API's pages may be shorter than was asked for."""
+    """The price of reading in requests. The API's pages may be shorter than requested."""
 
     length: int = PAGE
     walks: int = 1
 
     @classmethod
     def seen(cls, shown: int, total: int | None, *, on_pages: bool) -> Cost:
-        """As the first page of the list shows it; with the total on pages, or else by cursor only, or never."""
+        """By the first page of the list, which has `shown` customers. `on_pages`: numbered pages have a total."""
         short = shown and (total is None or total > shown)
         return cls(shown if short else PAGE, 1 if on_pages else _WITHOUT_TOTALS)
 
     def of(self, rows: int) -> int:
-        """Requests for so many customers; one more may have come."""
+        """Requests for so many customers; one more page, in case that a customer was added."""
         return (rows // self.length + 1) * self.walks
 
     def rows(self, requests: int) -> int:
-        """Customers that so many requests are sure to read."""
+        """The number of customers that so many requests certainly read."""
         return (requests // self.walks - 1) * self.length
 
 
 class Part(NamedTuple):
-    """A part of a window that is cut off to fit a budget, and its price; and what lies behind it."""
+    """A part of a window that is cut off to fit a budget, its price in requests, and the rest of the window."""
 
     item: Proven
     price: int
     behind: Proven | None
     fills: bool
-    """Whether it uses what is left of the budget; else it is a second too crowded for that, or stands before one."""
+    """Whether it uses all that is left of the budget. If not, it is a crowded second, or ends before one."""
 
 
 class Refresh:
     """Chooses what is read again with a budget of requests.
 
     Args:
-        coverage: What is proven; a window that is cut is two in it afterwards.
-        held: Where to cut, and how many the margins of a window hold.
+        coverage: The proven windows. If a window is cut, it is replaced by two.
+        held: The held customers: they say where to cut, and how many customers the margins of a window have.
         budget: Requests.
-        cost: What customers cost.
+        cost: The price of reading.
 
     """
 
@@ -76,7 +76,7 @@ class Refresh:
         self._budget = budget
         self._cost = cost
         self.stuck = False
-        """Whether the whole budget is too small for customers of a single second."""
+        """Whether the whole budget is too small for the customers of a single second."""
 
     def choose(self, before: datetime) -> list[Proven]:
         """The windows that were verified longest ago, and not since `before`; the last is cut to what is left."""
@@ -125,13 +125,13 @@ class Refresh:
         return self._prices([item])[0]
 
     def _cut(self, item: Proven, left: int) -> Part | None:
-        """Cut off what so many requests can read, or a second that is too crowded for them; nothing if neither is."""
+        """Cut off what `left` requests can read, or a second that is too crowded for them; None if there is neither."""
         rows = self._cost.rows(left)
         times = self._held.cuts(item.window, rows)[:1] if rows > 0 else []
         if not times:
             return None
         at = second(times[0])
-        # Behind the last customer who fits; else clear of a crowd there, or else with that crowd.
+        # Cut after the last customer that fits. If its second is too crowded: before that second, else after it.
         for edge in (at + _SECOND, at - _CLEAR, at + _SECOND + _CLEAR):
             crowd = edge > at + _SECOND
             if crowd and edge >= item.window.hi:
@@ -147,12 +147,12 @@ class Refresh:
 
 
 def readable(budget: int, cost: Cost) -> int:
-    """Customers that one run can read again; a run that reads none again leaves others a moderate window."""
+    """How many customers one run can read again; without a budget a moderate number, for windows of other runs."""
     return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
 
 
 def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> int | None:
-    """Within how many runs every customer is read again, at this budget; `None` if never."""
+    """The number of runs within which every customer is read again with this budget; `None` if never."""
     if cost.rows(budget) <= 0:
         return None
     crowd = 0
@@ -160,7 +160,7 @@ def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: 
         crowd = held.most_at_once()
         if cost.of(crowd) > budget:
             return None
-    # A window that is cut to fit costs a page more, hence the one less a run.
+    # A window that is cut costs one page more, so each run has one page less.
     runs = -(-sum(cost.of(item.rows) for item in coverage) // (budget - cost.walks)) + 1
-    # A crowded second that does not fit into what is left comes first in the next run: two runs read one budget.
+    # A crowded second that does not fit any more is the next run's first window, so two runs may read one budget.
     return 2 * runs if cost.of(crowd) > cost.of(0) else runs

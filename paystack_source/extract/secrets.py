@@ -1,8 +1,8 @@
-"""Which values of an answer are not kept as they are, by the class of their key.
+"""Leaves out or masks values of an answer, by the words in their keys.
 
-Credentials are left out: whoever has an authorization code and the key of the account can charge the card. Numbers
-that stand for a person or an account of theirs (BVN, account, card and wallet numbers) keep their last two digits.
-Amounts are never touched. Paystack names such keys in many ways, so the class of a key is told by its words.
+Credentials are left out: the card can be charged with an authorization code and the key of the account. Numbers that
+identify a person or an account (BVN, account, card and wallet numbers) keep their last two digits. Amounts are never
+changed. Paystack names such keys in many ways, so the words of a key decide, not the whole key.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ _IDENTITY_TYPES = {
 
 
 def is_credential(key: str) -> bool:
-    """Whether what this key names is left out."""
+    """Whether the value under this key is a credential, which is left out."""
     return bool(_CREDENTIAL.search(snake_case(key)))
 
 

@@ -1,6 +1,6 @@
-"""A window while its pages come in, and what came of it (no I/O).
+"""The state of a window while it is read, and the result (no I/O).
 
-A reading knows which pages to ask for next, which ids it saw in which pass, and whether the API counts as many.
+A `Reading` knows which pages to request next, which ids each pass saw, and whether they are as many as the API's total.
 """
 
 from __future__ import annotations
@@ -14,21 +14,21 @@ if TYPE_CHECKING:
     from paystack_source.extract.windows import Window
 
 PAGE = 100
-_ROUND = 32  # pages asked for at once where no total says how many there are
+_ROUND = 32  # the most pages requested at once while no total is known
 
 
 class NoTotalError(Exception):
-    """The API does not say how many customers a question has, however often it is asked."""
+    """The API gives no total, although it was asked several times."""
 
 
 class Query(NamedTuple):
-    """One page of one question."""
+    """A request for one page of the list."""
 
     from_: datetime | None
     to: datetime | None
     page: int
     per_page: int | None = None
-    """Customers to a page, where it is not as many as there may be."""
+    """Customers per page; None for as many as the API allows."""
 
 
 NEWEST = Query(None, None, 1)
@@ -36,35 +36,35 @@ NEWEST = Query(None, None, 1)
 
 
 class Result(NamedTuple):
-    """What reading one window came to."""
+    """The result of reading one window."""
 
     window: Window
     asked: tuple[datetime | None, datetime | None]
     proven: bool
     total: int | None
-    """What the API said the question has; `None` if it never says."""
+    """The API's total for `asked`; `None` if it never gave one."""
     distinct: int
-    """Distinct customers that the question gave."""
+    """The number of distinct customers that were shown for `asked`."""
     ids: set[int]
-    """Those that lie in the window."""
+    """The customers in the window."""
     left: set[int]
-    """Those of the window that were shown at first, and no longer when it was proven."""
+    """Customers in the window that an earlier pass showed, and the proving pass did not."""
     requests: int
     how: str
     read_at: datetime
-    """When the last page was there."""
+    """When the last page arrived."""
     oldest: datetime | None = None
     """The oldest creation time in the window."""
     unreadable: int = 0
 
     @property
     def difference(self) -> int:
-        """How many customers the API says there are beyond those it showed."""
+        """By how much the API's total exceeds the customers that it showed."""
         return 0 if self.total is None else self.total - self.distinct
 
 
 class Reading:
-    """A window while its pages come in."""
+    """A window while it is read."""
 
     def __init__(
         self, window: Window, asked: tuple[datetime | None, datetime | None], expected: int | None = None
@@ -75,20 +75,19 @@ class Reading:
         self.requests = 0
         self.unreadable = 0
         self.seen: set[int] = set()  # distinct ids of all passes
-        self.inside: set[int] = set()  # those of them that lie in the window
-        self.oldest: datetime | None = None  # of those
-        self.raw: list[tuple[int, Page]] = []  # in, not digested
+        self.inside: set[int] = set()  # those of them in the window
+        self.oldest: datetime | None = None  # the oldest creation time of these
+        self.raw: list[tuple[int, Page]] = []  # pages that arrived and are not parsed yet
         self.outstanding = 0
         self.passes: list[str] = []
         self.finished: list[tuple[int, bool]] = []  # each pass: its distinct ids; whether it was cut short
         self.longest = 0  # customers on the longest page of all passes
-        self.repeats = False  # a page by number showed only customers of the pages before it
-        self.more_said = False  # the last cursor led to an empty page, which names a next one all the same
-        self.named: set[int] = set()  # the totals of all passes
-        self.stray = False
-        # A range: no total of the whole list will show what is missed here, and strays are not believed.
-        self.by_itself = False
-        self.doubted = False  # its total is not to be believed
+        self.repeats = False  # a numbered page showed only customers of the pages before it
+        self.more_said = False  # the last cursor led to an empty page that names a next cursor
+        self.all_totals: set[int] = set()  # the totals of all passes
+        self.stray = False  # a customer outside of the bounds was shown
+        self.by_itself = False  # a range: no total of the whole list will show what is missed here
+        self.doubted = False  # its total cannot be believed
         self.start_pass("pages")
 
     def start_pass(self, how: str) -> None:
@@ -98,8 +97,8 @@ class Reading:
         self.totals: list[int] = []
         self.lengths: dict[int, int] = {}
         self.asked_up_to = 0
-        self.cut_short = False  # by a page that was refused (past the end, or too deep), or a cursor
-        self.fresh = 0  # ids that were new to this pass since pages were last asked for
+        self.cut_short = False  # a page was refused (past the end, or too deep), or a cursor did not end
+        self.fresh = 0  # ids that are new to this pass since pages were last requested
 
     @property
     def total(self) -> int | None:
@@ -108,8 +107,8 @@ class Reading:
 
     @property
     def knows_totals(self) -> bool:
-        """Whether the API named a total in any pass."""
-        return bool(self.named)
+        """Whether the API gave a total in any pass."""
+        return bool(self.all_totals)
 
     @property
     def one_page(self) -> bool:
@@ -118,27 +117,27 @@ class Reading:
 
     @property
     def proven_by(self) -> set[int] | None:
-        """The ids that are as many as the API says they are; it must have said the same all through the pass."""
+        """The ids that equal the API's total in number; None if the total changed in this pass, or if none do."""
         if self.total is None or len(set(self.totals)) > 1:
             return None
         return self._counted
 
     @property
     def _counted(self) -> set[int] | None:
-        """As many ids as the newest total; those of all passes only if all had the same one: one may be gone since."""
-        among = (self.walk, self.seen) if len(self.named) == 1 else (self.walk,)
+        """The ids of this pass, or of all passes if they had one total, that equal the newest total in number."""
+        among = (self.walk, self.seen) if len(self.all_totals) == 1 else (self.walk,)
         return next((ids for ids in among if len(ids) == self.total), None)
 
-    def name(self, total: int) -> None:
-        """The API names a total."""
+    def add_total(self, total: int) -> None:
+        """Take in a total of the API."""
         self.totals.append(total)
-        self.named.add(total)
+        self.all_totals.add(total)
 
     def agreed_by(self) -> set[int] | None:
-        """Without totals: all ids, if two passes saw every one of them, and one of them came to an end.
+        """Without totals: all ids, if two passes saw every one of them, and one of them reached the end of the list.
 
-        Two passes that are one and the same page prove nothing: a server that does not hear the question gives it to
-        every question. So does an end where a cursor says that there is more.
+        Two passes that saw the same single page prove nothing: a server that ignores the query gives that page to every
+        request. An end at which a cursor names a next page proves nothing either.
         """
         whole = [cut_short for size, cut_short in self.finished if size == len(self.seen)]
         if self.more_said or (self.repeats and len(self.seen) <= self.longest):
@@ -146,13 +145,13 @@ class Reading:
         return self.seen if len(whole) > 1 and not all(whole) else None
 
     def finish_pass(self) -> None:
-        """All pages of this pass are in."""
+        """Finish a pass: all its pages arrived."""
         if self.passes[-1] == "pages" and not self.fresh and self.lengths.get(self.asked_up_to):
             self.repeats = self.cut_short = True  # customers, but nobody new: that is not where a list ends
         self.finished.append((len(self.walk), self.cut_short))
 
     def next_pages(self) -> range:
-        """The pages to ask for now that all that were asked are in; none at the end."""
+        """The pages to request once all requested pages arrived; none at the end of the pass."""
         start = self.asked_up_to + 1
         total = self.total
         if not self.lengths:

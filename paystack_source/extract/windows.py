@@ -1,8 +1,8 @@
-"""Which stretches of creation time are proven, which are not, and what to read next. Pure: no clock, no I/O.
+"""Windows of creation time: which are proven, which are not, and what to read next. Pure: no clock, no I/O.
 
-Customers are filtered by creation time only, so all work is stated as half-open windows `[lo, hi)` of it, in UTC.
-`Coverage` is the memory between runs: the windows whose customers were counted against the API, how many there were
-and when. A first load, an increment, a backfill and a refresh differ only in which windows they ask for.
+The API filters by creation time only, so all work is done on half-open windows `[lo, hi)` of it, in UTC. `Coverage` is
+the memory between runs: the windows that were counted against the API, with the number of customers and the time of the
+proof. A first load, an increment, a backfill and a refresh differ only in the windows that they read.
 """
 
 from __future__ import annotations
@@ -25,18 +25,18 @@ END = datetime(9999, 1, 1, tzinfo=UTC)
 """Stands for "no upper bound"."""
 
 MARGIN = timedelta(seconds=1)
-"""How far a question reaches past its window on both sides: neither edge of `from`/`to` is documented."""
+"""How far the requested bounds exceed a window on both sides: whether the API includes them is not documented."""
 
 WINDOW_ROWS = 30_000
-"""Customers in a window: one request in 300 finds the cuts, and a window read twice costs half a minute of quota."""
+"""Customers in a window: the cuts cost one request in 300, and reading a window again costs half a minute of quota."""
 
 SMALL_ROWS = 3_000
-"""Neighbours that are smaller than this together become one window, whatever their age."""
+"""Two adjoining windows with no more customers than this become one window, whatever their age."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
 class Window:
-    """A stretch of creation time, `lo` included, `hi` not; both aware and in UTC."""
+    """An interval of creation time, `lo` included, `hi` not; both are aware and in UTC."""
 
     lo: datetime
     hi: datetime
@@ -59,7 +59,7 @@ class Window:
         return self.lo <= other.lo and other.hi <= self.hi
 
     def clip(self, other: Window) -> Window:
-        """What both windows share; may be empty."""
+        """The intersection of both windows; may be empty."""
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
     def asked(self) -> tuple[datetime | None, datetime | None]:
@@ -75,7 +75,7 @@ ALWAYS = Window(BEGIN, END)
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A window that was counted: so many customers, verified then (`None`: by the total only, never read whole)."""
+    """A proven window, its customers, and the time of the proof; `None` if only a total proved it, without a read."""
 
     window: Window
     rows: int
@@ -83,7 +83,7 @@ class Proven:
 
     @property
     def age_key(self) -> datetime:
-        """Sorts the longest unverified first."""
+        """The sort key that puts the longest unverified window first."""
         return self.verified_at or BEGIN
 
 
@@ -106,7 +106,7 @@ class Coverage:
         return bool(self._items) and BEGIN in self._items[0].window
 
     def add(self, item: Proven) -> None:
-        """Record a window; what it overlaps is no longer proven outside of it."""
+        """Add a window. Windows that it overlaps are removed."""
         kept = [other for other in self._items if not other.window.overlaps(item.window)]
         self._items = sorted([*kept, item], key=lambda other: other.window)
 
@@ -119,7 +119,7 @@ class Coverage:
         return older, newer
 
     def cut_free(self, window: Window, count: Callable[[Window], int]) -> None:
-        """Cut what reaches over an edge of `window` in two there; `count` says how many customers a part has."""
+        """Split windows at the edges of `window`; `count` returns the number of customers in a part."""
         for edge in (window.lo, window.hi):
             for item in self.inside(window):
                 if edge in item.window and edge != item.window.lo:
@@ -142,7 +142,7 @@ class Coverage:
         return gaps
 
     def oldest_first(self, before: datetime) -> list[Proven]:
-        """The windows that were not verified since, the longest unverified first."""
+        """The windows that were last verified before this time, the longest unverified first."""
         old = [item for item in self._items if item.age_key < before]
         return sorted(old, key=lambda item: (item.age_key, item.window))
 
@@ -150,10 +150,10 @@ class Coverage:
         return [item for item in self._items if item.window.overlaps(within)]
 
     def compact(self, most: int = SMALL_ROWS) -> None:
-        """Join neighbours so that hourly runs do not leave a window each. The older date of the two is kept.
+        """Join adjoining windows, so that hourly runs do not leave a window each. The older time of the two is kept.
 
-        `most` is how many customers one run can read again: in a larger window, the part that was just read would
-        take the date of the part that was not, and be read once more instead of it, for ever.
+        `most` is the number of customers that one run can read again. In a larger window, the part that a run reads
+        would get the time of the part that it does not read, and the next run would read the same part again.
         """
         joined: list[Proven] = []
         for item in self._items:
@@ -166,7 +166,7 @@ class Coverage:
         self._items = joined
 
     def dump(self) -> list[list[Any]]:
-        """A form that JSON can hold."""
+        """The windows as JSON values, for dlt's state."""
         return [
             [
                 time_text(i.window.lo),
@@ -179,7 +179,7 @@ class Coverage:
 
     @classmethod
     def load(cls, dumped: Sequence[Sequence[Any]]) -> Coverage:
-        """What `dump` gave; overlapping or backward entries (a damaged state) are left out, so read again."""
+        """The coverage from the result of `dump`. Overlapping and empty windows are left out, and so are read again."""
         coverage = cls()
         for lo, hi, rows, verified in dumped:
             window = Window(parse_time(lo), parse_time(hi))
@@ -202,15 +202,15 @@ def _may_join(left: Proven, right: Proven, most: int) -> bool:
 def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
     """Cut `window` just after each second in `times`.
 
-    Edges are whole seconds because `search.between_seconds` counts up to half a second beside an edge: an edge inside
-    a second would put its customers into another window than the one they are counted in.
+    Edges are whole seconds because `fallbacks.between_seconds` counts half a second before an edge: at an edge inside
+    a second, customers would be counted in another window than their own.
 
     Args:
         window: What to cut.
-        times: Creation times at the cuts, in any order; those that cut nothing off are ignored.
+        times: Creation times at the cuts, in any order; times at or outside of the edges are ignored.
 
     Returns:
-        Adjoining windows from oldest to newest that together are `window`.
+        Adjoining windows, oldest first, that together are `window`.
 
     """
     cuts = sorted({second(time) + timedelta(seconds=1) for time in times})
@@ -233,12 +233,12 @@ def second(value: datetime) -> datetime:
 
 
 def frozen_end(now: datetime) -> datetime:
-    """The end of the current second: rows that come later are the next run's."""
+    """The end of the current second: later customers belong to the next run."""
     return second(now.astimezone(UTC)) + timedelta(seconds=1)
 
 
 def bounds(start: str | date | None, end: str | date | None) -> Window | None:
-    """The window a user asked for with `--from` and `--to`, `None` if neither was given.
+    """The window of `--from` and `--to`, `None` if neither was given. A time without a zone is UTC.
 
     Raises:
         ConfigError: Not a time, or the end is not after the start.

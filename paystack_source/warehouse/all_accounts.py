@@ -1,8 +1,8 @@
 """The view `paystack_all.all_customers`: the customers of every account, each with the name of its account.
 
-Each run of `customers --account NAME` notes in `paystack_all.accounts` which dataset holds that account, and makes the
-view anew over all datasets that are noted and there. So the machines that fill one database need not know each other's
-accounts. DuckDB and PostgreSQL have it; files have no views.
+Each run of `customers --account NAME` writes into `paystack_all.accounts` which dataset holds that account, and makes
+the view again over all datasets in that table that exist. So the machines that fill one database need not know each
+other's accounts. DuckDB and PostgreSQL have the view; files have none.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ _MIXED: Final = "text"
 
 
 def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
-    """Note the account, and make the view anew; its name, or None where the destination has no such view."""
+    """Register the account and make the view again; returns its name, or None if the destination has no such view."""
     postgres = destination_is(pipeline, "postgres")
     if not destination_is(pipeline, "postgres", "duckdb"):
         return None
@@ -54,7 +54,7 @@ class _View:
         self._view = f"{quoted_name(schema)}.{VIEW}"
 
     def refresh(self, account_name: str, dataset: str, *, drop: bool = False) -> None:
-        """Whoever asks the view keeps it from being replaced: it stays as it is unless something is new."""
+        """Replace the view, but only if its definition changed: a query of the view blocks the replacement."""
         with self._client.begin_transaction():
             if self._postgres:  # several accounts are copied at once
                 self._run(
@@ -73,7 +73,7 @@ class _View:
             self._run(f"COMMENT ON VIEW {self._view} IS {quoted_text(about)}")
 
     def _note(self, account_name: str, dataset: str) -> dict[str, str]:
-        """Which dataset holds which account."""
+        """Register the dataset of this account; returns the dataset of every registered account."""
         self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(self._schema)}")
         self._run(
             f"CREATE TABLE IF NOT EXISTS {self._accounts} (account_name text PRIMARY KEY, dataset text NOT NULL)"
@@ -90,7 +90,7 @@ class _View:
         return {**noted, account_name: dataset}
 
     def _columns(self, noted: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        """By dataset, the columns of its customers and their types; datasets that are gone are not in it."""
+        """By dataset, the columns and types of its table `customers`; without datasets that no longer exist."""
         names = ", ".join(map(quoted_text, noted.values()))
         found: dict[str, dict[str, str]] = {}
         for dataset, column, kind in self._run(
@@ -103,7 +103,7 @@ class _View:
         return found
 
     def _comment(self) -> str | None:
-        """What the view says of itself; None if there is none."""
+        """The comment of the view; None if there is no view or no comment."""
         if self._postgres:
             lines = self._run(f"SELECT obj_description(to_regclass({quoted_text(self._view)}), 'pg_class')")
         else:
@@ -118,7 +118,7 @@ class _View:
 
 
 def _union(noted: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -> str:
-    """The question behind the view. Datasets may differ in columns and types: JSON is one, or the other, by driver."""
+    """The SELECT of the view. Datasets may differ in columns and types: the driver decides how JSON is stored."""
     kinds: dict[str, set[str]] = {}
     for each in columns.values():
         for name, kind in each.items():

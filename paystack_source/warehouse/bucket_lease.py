@@ -1,18 +1,18 @@
 """A lock in a bucket: an object that its owner renews, and that expires when nobody does.
 
-Each owner creates an object of its own, `NAME.1`, `NAME.2`, and so on; the highest number holds the lock. Who finds
-the highest one expired or released creates the next one. "Create if it is not there" is the one thing that a store
-does atomically everywhere, so of two who wait only one can have it. An owner never deletes its own object, so numbers
-only grow: it releases the lock by emptying it, and the next owner deletes it.
+Each owner creates an object of its own, `NAME.1`, `NAME.2`, and so on; the highest number holds the lock. A waiting run
+that finds the highest object expired or released creates the next one. "Create if it does not exist" is atomic in every
+store, so only one of two waiting runs gets the lock. Numbers only grow: an owner releases the lock by emptying its
+object, and the next owner deletes it.
 
-    waiting      the highest object is somebody's, and changes: wait
-    taking over  it is empty, or has not changed for `LEASE_SECONDS`: create the next one, then look again.
-                 If the old one changed meanwhile, or there is a higher one, give way
-    holding      write the own object anew every quarter of `LEASE_SECONDS`, then look again.
+    waiting      the highest object belongs to another run, and changes: wait
+    taking over  it is empty, or has not changed for `LEASE_SECONDS`: create the next one, then read again.
+                 If the old one changed meanwhile, or there is a higher one, delete the own one and wait
+    holding      write the own object again every quarter of `LEASE_SECONDS`, then list again.
                  If there is a higher one, the lock is lost
 
-Whoever takes over looks at the old object after creating the new one, and an owner looks for a newer object after
-writing its own. So of an owner who comes back and one who takes over, at most one goes on.
+A new owner reads the old object after creating its own, and an owner lists the objects after writing its own. So if a
+paused owner comes back while another run takes over, at most one of them goes on.
 """
 
 from __future__ import annotations
@@ -25,15 +25,17 @@ from datetime import UTC, datetime, timedelta
 from typing import Any, NamedTuple, Self
 
 LEASE_SECONDS = 60.0
-"""How long an object stands for a writer that does not renew it any more."""
+"""How long an object holds the lock after it was last renewed."""
 
 REFUSALS = 5
-"""So often a bucket may refuse to create an object that is not there; then it is not because of another writer."""
+"""After so many refusals to create an object that does not exist, the cause is not another writer: raise the error."""
 
 CLOCKS_DIFFER = timedelta(minutes=20)
-"""More than clocks differ: S3 refuses requests whose time is 15 minutes off."""
+"""More than the clocks of two writers can differ: S3 refuses requests whose time is 15 minutes off."""
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # one that goes on while the machine sleeps
+_CLOCK = getattr(
+    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
+)  # the first also counts while the machine sleeps
 
 
 class _Object(NamedTuple):
@@ -43,7 +45,7 @@ class _Object(NamedTuple):
 
 
 class BucketLease:
-    """The lock `path` in a bucket; `take` until it is held, then `with`."""
+    """The lock `path` in a bucket: call `take` until it returns True, then use it as a context manager."""
 
     def __init__(self, files: Any, path: str) -> None:  # noqa: ANN401  # fsspec has no types
         self._files = files
@@ -59,7 +61,7 @@ class BucketLease:
         self._renewing = threading.Thread(target=self._keep, daemon=True)
 
     def take(self) -> bool:
-        """Take the lock if it is free; whether it is ours now."""
+        """Take the lock if it is free; returns whether this run holds it now."""
         asked, numbers = _now(), self._numbers()
         held = self._read(max(numbers)) if numbers else None
         if numbers and (held is None or (held.content and not self._has_expired(held))):
@@ -67,7 +69,7 @@ class BucketLease:
         self._number = max(numbers, default=0) + 1
         try:
             self._files.pipe_file(self._path(self._number), self._content(), mode="create")
-        except OSError:  # for "it is there already" each store has its own
+        except OSError:  # each store has its own error for an object that exists
             self._refusals += 1
             if self._refusals > REFUSALS and self._numbers() == numbers:
                 raise
@@ -94,7 +96,7 @@ class BucketLease:
                 self._files.pipe_file(self._path(self._number), b"")
 
     def still_held(self) -> bool:
-        """Whether nobody else may take it for expired yet."""
+        """Whether the lock has not expired yet, so that no other run can have taken it."""
         return _now() < self._held_until
 
     def _keep(self) -> None:
@@ -103,7 +105,7 @@ class BucketLease:
                 self.renew()
 
     def renew(self) -> None:
-        """Hold it for `LEASE_SECONDS` more, unless it is lost."""
+        """Hold the lock for `LEASE_SECONDS` more, unless it is lost."""
         asked = _now()
         self._files.pipe_file(self._path(self._number), self._content())
         self._held_until = asked + LEASE_SECONDS if self._is_highest() else 0.0
@@ -113,7 +115,7 @@ class BucketLease:
         return f"{self._owner} {self._writes}".encode()
 
     def _has_expired(self, held: _Object) -> bool:
-        """Clocks differ, so what counts is that nobody renews it while we look; except for a very old one."""
+        """Whether the object did not change for `LEASE_SECONDS` by our own clock, or is older than `CLOCKS_DIFFER`."""
         if self._seen != held[:2]:
             self._seen, self._seen_since = held[:2], _now()
         unchanged = _now() - self._seen_since > LEASE_SECONDS

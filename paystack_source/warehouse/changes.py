@@ -1,9 +1,9 @@
-"""What changed: `_fingerprint` and `_changed_at` of each customer, for jobs that take only what is new to them.
+"""Computes `_fingerprint` and `_changed_at` of each customer, for jobs that take only what changed since they last ran.
 
-The fingerprint is of all that Paystack says of a customer but `updated_at`, and of whether Paystack still lists them.
-`_changed_at` moves when the fingerprint does. It is the time at which this copy took the change in, and it is later
-than every one that the copy holds: who keeps the latest time that was seen, and asks for what is later, misses nothing,
-be it of a load that took long or of a machine whose clock is behind.
+The fingerprint is a hash of all of a customer's values at Paystack except `updated_at`, and of whether Paystack still
+lists the customer. `_changed_at` changes with the fingerprint. It is the time at which this copy loaded the change, and
+later than every `_changed_at` in the copy. So a job that remembers the latest value it saw, and asks for later ones,
+misses nothing, also after a long load and on a machine whose clock is behind.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from paystack_source.warehouse.queries import SqlNames, Warehouse
 
 FEW = 1_000
-"""Up to so many customers are looked up by id, more by the stretch of creation time that they lie in."""
+"""Up to so many customers are looked up by id, more of them by their interval of creation time."""
 
 _JSON = {column.name for column in customer.COLUMNS if column.kind == "json"}
 _KNOWN = ("id", "_fingerprint", "_changed_at")
@@ -35,7 +35,7 @@ _NOBODY = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string()), ("_chang
 
 
 class Changes:
-    """Compares customers with those that the copy holds; one for a run."""
+    """Compares customers with those in the copy; one for each run."""
 
     def __init__(self, copy: Warehouse) -> None:
         self._copy = copy
@@ -43,7 +43,7 @@ class Changes:
         self._columns_there = False
 
     def with_change_columns(self, customers: pa.Table) -> pa.Table:
-        """The customers, each once, with `_fingerprint` and `_changed_at`."""
+        """Return the customers, which come once each, with the columns `_fingerprint` and `_changed_at`."""
         columns = [name for name in customers.column_names if name not in _KNOWN[1:]]
         customers = customers.select(columns)
         if not customers.num_rows:
@@ -59,7 +59,7 @@ class Changes:
         return customers.append_column("_fingerprint", fingerprints).append_column("_changed_at", changed_at)
 
     def _now(self) -> datetime:
-        """Now, and later than any change that the copy holds."""
+        """The present time, or a later one if the copy has a later `_changed_at`."""
         now = datetime.now(UTC)
         if self._latest is None and self._has_columns:
             latest = self._copy.ask(lambda sql: f"SELECT MAX({sql.col('_changed_at')}) FROM {sql.table}")
@@ -71,14 +71,14 @@ class Changes:
 
     @property
     def _has_columns(self) -> bool:
-        """Whether the copy has these columns; one of an earlier version gets them by the first load."""
+        """Whether the copy has these columns; a copy of an earlier version gets them with the next load."""
         if not self._columns_there:
             empty = self._copy.arrow(lambda sql: f"SELECT * FROM {sql.table} WHERE 1 = 0")
             self._columns_there = empty is not None and set(_KNOWN) <= set(empty.column_names)
         return self._columns_there
 
     def _held(self, customers: pa.Table) -> pa.Table:
-        """Fingerprints, and times of change, at least of these customers if they are held."""
+        """`id`, `_fingerprint` and `_changed_at` of held customers: of these customers and perhaps of more."""
         where = at_least(customers)
         columns = _KNOWN if self._has_columns else ()
         held = self._copy.arrow(
@@ -92,7 +92,7 @@ class Changes:
             return _before_there_were_changes(held)
         held = held.cast(_NOBODY.schema)
         noted = held.filter(pc.is_valid(held.column("_fingerprint")))
-        # Whom an earlier version copied, and nobody has loaded again since.
+        # Customers that an earlier version copied, and that were not loaded again since.
         older = held.filter(pc.is_null(held.column("_fingerprint"))).column("id").to_pylist()
         if not older:
             return noted
@@ -100,7 +100,7 @@ class Changes:
 
 
 def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:
-    """A condition that holds for these customers, and for few others."""
+    """An SQL condition that is true for these customers, and for few others."""
     if customers.num_rows <= FEW:
         ids = customers.column("id").to_pylist()
         return lambda sql: sql.among(ids)
@@ -112,13 +112,13 @@ def at_least(customers: pa.Table) -> Callable[[SqlNames], str]:
 
 
 def _before_there_were_changes(held: pa.Table) -> pa.Table:
-    """The same of customers whom an earlier version copied: they have not changed since they were seen."""
+    """The same columns of customers that an earlier version copied; their `_changed_at` is `_last_seen_at`."""
     seen = held.column("_last_seen_at")
     return pa.table([held.column("id"), fingerprints_of(held), seen], schema=_NOBODY.schema)
 
 
 def fingerprints_of(customers: pa.Table) -> pa.ChunkedArray:
-    """What tells one version of a customer from another, in the order of the rows."""
+    """The fingerprint of each row: an MD5 of its values, the same for the same version on every destination."""
     names = sorted(
         name for name in customers.column_names if not name.startswith("_") and name != "updated_at"
     )
@@ -136,7 +136,7 @@ def fingerprints_of(customers: pa.Table) -> pa.ChunkedArray:
 
 
 def _spelled_alike(table: pa.Table) -> pa.Table:
-    """The customers with JSON in one spelling: PostgreSQL gives it back with other spaces and another order."""
+    """The customers with normalised JSON: PostgreSQL returns it with other spaces and another order of keys."""
     for name in _JSON & set(table.column_names):
         texts = pc.dictionary_encode(table.column(name).combine_chunks())  # most accounts repeat a few
         spelled = pa.array(map(_plain_json, texts.dictionary.to_pylist()), pa.string()).take(texts.indices)

@@ -1,7 +1,7 @@
-"""What tables and columns hold, said in the database: the descriptions of dlt's schema as comments.
+"""Writes the descriptions of dlt's schema into DuckDB and PostgreSQL, as comments of tables and columns.
 
-They are compared by one question at the end of each run, and written only where they differ. DuckDB and PostgreSQL have
-them from here. BigQuery, Databricks and Snowflake get them from dlt itself. Files have no comments.
+One query at the end of each run compares them, and those that differ are written. dlt itself writes them in BigQuery,
+Databricks and Snowflake. Files have no comments.
 """
 
 from __future__ import annotations
@@ -35,12 +35,12 @@ CROSS JOIN LATERAL (SELECT NULL AS attname, 0 AS attnum UNION ALL
                     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
 WHERE n.nspname = {dataset} AND c.relkind IN ('r', 'p')
 """
-_PATIENCE = "SET LOCAL lock_timeout = '2s'"
-"""A table that is being vacuumed cannot be commented on meanwhile."""
+_LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
+"""PostgreSQL cannot comment on a table while it is being vacuumed."""
 
 
 def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
-    """Write what these schemas say of their tables. Whatever keeps it from being written is no error of the run."""
+    """Write the descriptions of these schemas' tables. A failure is logged as a warning, and does not fail the run."""
     postgres = destination_is(pipeline, "postgres")
     if not destination_is(pipeline, "postgres", "duckdb"):
         return
@@ -55,7 +55,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
             ]
             if new:
                 with client.begin_transaction():
-                    client.execute_many([_PATIENCE, *new] if postgres else new)
+                    client.execute_many([_LOCK_TIMEOUT, *new] if postgres else new)
     except Exception as error:  # noqa: BLE001  # the rows are loaded, and they are what counts
         logger.warning(
             f"The descriptions of tables and columns could not be written into {pipeline.dataset_name}: "
@@ -64,7 +64,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
 
 
 def _comments(client: SqlClientBase[Any], question: str) -> dict[tuple[str, str | None], str]:
-    """By table and column what the database says, empty where it says nothing; None is the table itself."""
+    """The comments in the database by table and column, "" where there is none; column None is the table itself."""
     rows = client.execute_sql(question.format(dataset=quoted_text(client.dataset_name)))
     return {(table, column): text or "" for table, column, text in rows or ()}
 

@@ -1,6 +1,6 @@
-"""A run of copying customers as dlt loads: the tables `customers` and `ledger`, in one load or in several.
+"""A run that copies customers, as one or several dlt loads of the tables `customers` and `ledger`.
 
-What is proven is remembered in the resource's state, which dlt commits together with the rows.
+The resource's state remembers what is proven; dlt commits it together with the rows.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ from paystack_source.warehouse.destinations import (
     table_resource,
 )
 from paystack_source.warehouse.dlt_quirks import (
-    TABLE_NOTED,
+    TABLE_STATE_KEY,
     active_pipeline,
     current_load,
     exclusive_dlt_context,
@@ -63,10 +63,10 @@ REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
 
 BATCH_ROWS = 30_000
-"""Customers handed to dlt at once: each time costs it 30 ms."""
+"""Customers in a table that dlt gets: each table costs dlt 30 ms."""
 
 BATCH_BYTES = 16_000_000
-"""Or so many bytes of them, where they are large."""
+"""The most bytes in such a table, for large customers."""
 
 CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS.hints
 """The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
@@ -74,11 +74,10 @@ CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS.hints
 
 @dataclass(slots=True)
 class Limits:
-    """Where a load ends: at the first proven window after so many rows, or after so many rows and seconds.
+    """When a load ends: at the end of a window, after enough rows, or after fewer rows and `seconds`.
 
-    One of so many bytes ends at once, inside a window if need be: a merge has to fit into memory.
-    Each load may be as large as all before it together, so a kill at any moment costs about half of what the run has
-    read, if there was little, and never more than one full load or about `seconds`.
+    A load of `bytes` ends at once, also inside a window, because a merge has to fit into memory. A load may have as
+    many rows as all loads before it, at least `first_rows` and at most `rows`. So a kill costs at most one load.
     """
 
     rows: int = 100_000
@@ -88,17 +87,17 @@ class Limits:
     bytes: int = LOAD_BYTES
 
     def reached(self, rows: int, seconds: float, loaded: int) -> bool:
-        """Whether to load these rows, read in so many seconds; `loaded` were loaded before them."""
+        """Whether to load now: `rows` were read in `seconds` since the last load, `loaded` rows were loaded before."""
         enough = min(self.rows, max(self.first_rows, loaded))
         return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
 
 
 @dataclass(eq=False, repr=False)
 class Copying:
-    """One run of copying customers, taken in one load or in several.
+    """One run that copies customers, in one load or in several.
 
-    `resources()` gives the resources for the next load; after it, ask for them again until `done`. The reader works
-    on in the background while a load is under way.
+    `resources` makes the resources of one load; make them again until `done`. The reader goes on in the background
+    while a load is under way.
     """
 
     client: PaystackClient
@@ -133,13 +132,13 @@ class Copying:
         self._events: Generator[Event] | None = None
 
     def close(self) -> None:
-        """Stop reading and let the reader's threads go; the client is its owner's to close."""
+        """Stop reading and end the reader's threads. The owner of the client closes it."""
         self._reader.close()
         if self._events is not None:
             self._events.close()
 
     def tables(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
-        """The customers that the next load stores, as they changed; `new_entries` has the lines of the ledger."""
+        """The customers of the next load, with their change columns; `new_entries` has the lines of the ledger."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
         self.table = table_of(CUSTOMERS.name)
@@ -180,12 +179,12 @@ class Copying:
             yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
 
     def cost(self) -> dict[str, Any]:
-        """What this run cost: what its client did meanwhile."""
+        """Requests, retries, 429s and seconds waited in this run, by the counts of its client."""
         now, before = asdict(self.client.stats), asdict(self._cost_before)
         return {name: now[name] - before[name] for name in now}
 
     def note_metrics(self) -> None:
-        """What is known of the run so far, for dlt's trace of it."""
+        """Write the numbers of the run so far into `metrics`, for dlt's trace."""
         if self.extraction is not None:
             summary = self.extraction.summary
             self.metrics |= (
@@ -207,7 +206,7 @@ class Copying:
             self.on_total(total)
 
     def _require_complete(self, extraction: Extraction) -> None:
-        """An error ends the extraction: dlt drops what it wrote, and the tables stay as they were."""
+        """Raise at the end of an unproven run that must not be loaded: dlt drops its rows, and the tables stay."""
         if not self.done or self.failure or extraction.summary.complete:
             return
         if self.full_refresh:
@@ -216,7 +215,7 @@ class Copying:
             raise NotCompleteError("The copy could not be proven complete; nothing of this load is kept.")
 
     def new_entries(self) -> list[Entry]:
-        """The ledger's lines since the last time."""
+        """The lines of the ledger since the last call."""
         entries, self._new_entries = self._new_entries, []
         self.entries += entries
         return entries
@@ -226,7 +225,7 @@ class Copying:
             self.extraction.loaded()
             return self.extraction, self._events
         everything = self.full_refresh or is_being_replaced("customers")
-        renamed = state.get(TABLE_NOTED, CUSTOMERS.name) != self.table
+        renamed = state.get(TABLE_STATE_KEY, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         held = Warehouse(active_pipeline(), self.table)
         self._changes = Changes(held)
@@ -246,16 +245,16 @@ class Copying:
         return self.extraction, self._events
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
-        state.pop(TABLE_NOTED, None)
+        state.pop(TABLE_STATE_KEY, None)
         if self.table != CUSTOMERS.name:
-            state[TABLE_NOTED] = self.table
+            state[TABLE_STATE_KEY] = self.table
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
         state["filters_ignored_at"] = time_text(noticed) if noticed else None
 
 
 class _Batch:
-    """Tables that dlt gets as one; or page by page, where `add_limit` counts them."""
+    """Collects tables and joins them into one for dlt; with `add_limit`, which counts tables, into one per page."""
 
     def __init__(self, *, one_page_each: bool) -> None:
         self._one_page_each = one_page_each
@@ -263,7 +262,7 @@ class _Batch:
         self._rows = self._bytes = 0
 
     def add(self, table: pa.Table) -> int:
-        """Take a table along; its size in bytes."""
+        """Add a table; returns its size in bytes."""
         size: int = table.get_total_buffer_size()
         self._tables.append(table)
         self._rows += table.num_rows
@@ -291,7 +290,7 @@ def _lines(entries: list[Entry]) -> pa.Table | None:
 def resources(
     start: Callable[[], AbstractContextManager[Copying]], *, full_refresh: bool = False, history: bool = False
 ) -> tuple[DltResource, ...]:
-    """The resources over a run of copying; `start` gives it each time that dlt begins to extract."""
+    """The dlt resources of a run; `start` returns the run each time that dlt begins to extract."""
     copying: Copying | None = None
 
     @dlt.resource(
@@ -329,14 +328,14 @@ def resources(
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
 
 
-_LOADS: deque[str] = deque(maxlen=100)  # those that customers were begun for
+_LOADS: deque[str] = deque(maxlen=100)  # loads in which the resource `customers` has begun
 
 
 def _require_only_one(copying: Copying) -> None:
-    """Refuse a second source in one load, or in one run: dlt loads sources of other names one by one.
+    """Refuse a second Paystack source in one load, or in one run: dlt loads sources with different names one by one.
 
-    Both would read the same memory of what is proven, and overwrite it, or be of two accounts. Where dlt does not tell
-    of runs, the load still says it.
+    Both would use the same state and overwrite it, or belong to two accounts. The load is compared as well, because
+    dlt may not tell of runs (`enable_runtime_trace=false`).
     """
     pipeline, load = active_pipeline(), current_load()
     run = current_run(pipeline) if pipeline else None
@@ -357,5 +356,5 @@ def checkpoint(copying: Copying, *, history: bool = False) -> DltSource:
 
 
 def ledger_lines(entries: list[Entry], schema_name: str) -> DltSource:
-    """Lines of the ledger alone, to complete them once everything is loaded."""
+    """A source of ledger lines alone, to complete them once everything is loaded."""
     return source_of(schema_name, table_resource(LEDGER, [_lines(entries)]))

@@ -1,12 +1,8 @@
-"""What differs between destinations: how a copy is kept there, and how it is read back.
+"""How each destination keeps a table: merged by key, or with every version of a row.
 
-Everything else asks here and stays the same for all of them. Two things differ.
-
-*Keeping.* A database merges: one row per customer. So do Delta tables. Plain Parquet files cannot be merged,
-and Iceberg tables only at a price that grows with the table (docs/decisions/iceberg-or-delta.md); there every
-load adds rows, and of the rows of one customer the newest counts.
-
-*Reading.* A database is asked in SQL, and so are files (`paystack_source.warehouse.queries`).
+A database merges rows, so there is one row per customer; so do Delta tables. Plain Parquet files cannot be merged, and
+Iceberg tables only at a cost that grows with the table (docs/decisions/iceberg-or-delta.md). There every load adds
+rows, and the newest row of a customer counts.
 """
 
 from __future__ import annotations
@@ -51,27 +47,27 @@ if TYPE_CHECKING:
     from paystack_source.tables import Table
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
-"""What a table with a primary key declares; `apply_destination_hints` makes of it what the destination can do."""
+"""The write disposition of a table with a primary key; `apply_destination_hints` adapts it to the destination."""
 
 FileFormat: TypeAlias = Literal["parquet"]
 
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """How one destination keeps one table that has a primary key. Made by `table_layout`."""
+    """How one destination keeps a table with a primary key. Made by `table_layout`."""
 
     write_disposition: TWriteDispositionConfig
-    """For dlt: merge by the best strategy that the destination has, or append where it has none."""
+    """dlt's: merge by the best strategy of the destination, or append if it has none."""
     table_format: TTableFormat | None
-    """For dlt: `delta`, `iceberg`, or `None` where the question does not arise."""
+    """dlt's: `delta`, `iceberg`, or `None` for plain files and databases."""
     file_format: FileFormat | None
-    """For dlt: `parquet` where the destination takes it, else `None` and dlt chooses."""
+    """dlt's: `parquet` if the destination takes it, else `None`, and dlt chooses."""
     every_version: bool
-    """Whether a key can have several rows, of which the newest counts."""
+    """Whether a key can have several rows; then the newest one counts."""
 
 
 def merged(table: Table) -> dict[str, Any]:
-    """What a resource declares that fills this table; `apply_destination_hints` does the rest."""
+    """The arguments of `dlt.resource` for this table; `apply_destination_hints` adapts them to the destination."""
     return {
         "name": table.name,
         "primary_key": table.key,
@@ -81,7 +77,7 @@ def merged(table: Table) -> dict[str, Any]:
 
 
 def source_of(name: str, *resources: DltResource) -> DltSource:
-    """A source of these resources. The name says which memory of earlier runs is its own."""
+    """A source of these resources. dlt keeps the state of earlier runs under its name."""
 
     @dlt.source(name=name, section="paystack")
     def source() -> Any:  # noqa: ANN401  # dlt wants resources
@@ -91,7 +87,7 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
 
 
 def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:
-    """A resource that fills this table with rows that are there."""
+    """A resource that loads these rows into this table."""
 
     @dlt.resource(**merged(table))
     def filled() -> Iterator[pa.Table | None]:
@@ -102,10 +98,10 @@ def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource
 
 
 def apply_destination_hints(*tables: Table) -> None:
-    """Fit the resources of these tables to the destination that they run into: one of them calls it as it begins.
+    """Adapt the resources of these tables to the destination of the active pipeline.
 
-    Who asks for another write disposition than `MERGED`, or for a table format, by `apply_hints` or
-    `pipeline.run`, gets that.
+    One of the resources calls it when it begins. A write disposition or a table format that the user sets by
+    `apply_hints` or `pipeline.run` is kept.
     """
     silence_type_warnings(*(table.name for table in tables))
     pipeline = active_pipeline()
@@ -140,11 +136,11 @@ def apply_destination_hints(*tables: Table) -> None:
 
 
 def rows_to_load(rows: pa.Table) -> pa.Table:
-    """The rows as they are loaded: with the id of their load, and as the destination can hold them.
+    """The rows with the column `_dlt_load_id`, and with values that the destination can store.
 
-    dlt adds the load id only if it is so configured; here every row has it. PostgreSQL has no U+0000 in its
-    texts: one such name would fail the whole load, and every later one. It becomes U+FFFD, which stands for such.
-    Anything that is no table is returned as it is, and so is everything outside of a load.
+    dlt adds the load id only if it is configured to; here every row has it. A text of PostgreSQL cannot have U+0000:
+    one such name would fail this load and every later one. It becomes U+FFFD, the replacement character. Anything that
+    is no table is returned as it is, and so is any table outside of a load.
     """
     load_id = current_load()
     if not isinstance(rows, pa.Table) or load_id is None:
@@ -170,13 +166,13 @@ def table_layout(
     """How `table` is kept in the pipeline's destination.
 
     Args:
-        pipeline: With its destination set; a table that it already knows stays in the format it was begun in.
+        pipeline: With its destination set. An existing table keeps its format.
         table: A table with a primary key.
-        lake_format: `parquet`, `delta` or `iceberg`, for files only; else it is looked up as `table_format`
-            under `[destination.NAME]` or `[sources.paystack]` in dlt's configuration.
+        lake_format: `parquet`, `delta` or `iceberg`, for files only. None: `table_format` under `[destination.NAME]` or
+            `[sources.paystack]` in dlt's configuration.
 
     Raises:
-        ConfigError: A format that there is not, or one that contradicts the table that is there.
+        ConfigError: The format is unknown, contradicts the existing table, or needs a package that is not installed.
 
     """
     if is_lake(pipeline):
@@ -186,7 +182,7 @@ def table_layout(
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
     if parquet and destination_is(pipeline, "postgres"):
         parquet = _copies_parquet(pipeline, table)
-    # An upsert would keep what comes twice; delete-insert keeps one of each (docs/decisions/merge-strategy.md).
+    # Of a key that is staged twice an upsert keeps both rows, delete-insert one (docs/decisions/merge-strategy.md).
     strategy: Literal["upsert", "delete-insert"] = (
         "delete-insert" if "delete-insert" in strategies else "upsert"
     )
@@ -200,10 +196,10 @@ def table_layout(
 
 @contextmanager
 def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Meanwhile dlt asks once what the pipeline's destination can do.
+    """Within this context dlt computes the capabilities of the pipeline's destination once.
 
-    It asks ten times a load, and looks up all settings of the destination each time. A destination may be that of
-    several pipelines in several threads: whoever ends first takes this off, and the others ask as before.
+    dlt does it ten times a load, and looks up all settings of the destination each time. Pipelines in several threads
+    may share a destination: the first one that ends removes this, and the others go on without it.
     """
     destination = pipeline.destination
     ask = type(destination).capabilities
@@ -225,7 +221,7 @@ def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
 
 
 def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
-    """How dlt replaces a whole table: by a swap, except for plain files, which it can only delete and write anew."""
+    """How dlt replaces a whole table: by a swap; plain files it can only delete and write again."""
     plain = is_lake(pipeline) and table_layout(pipeline, table).table_format is None
     return "truncate-and-insert" if plain else "insert-from-staging"
 
@@ -238,7 +234,7 @@ _LAKE_FORMATS = {
     ),
     "iceberg": ("pyiceberg", TableLayout("append", "iceberg", "parquet", every_version=True)),
 }
-"""By the format of files, the package that it needs, and how tables are kept."""
+"""By file format, the package that it needs, and the layout of its tables."""
 
 
 def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> TableLayout:
@@ -272,7 +268,7 @@ def _asked_format(pipeline: dlt.Pipeline, asked: str | None) -> str | None:
 
 
 def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
-    """The format of a table that is there, as the schema tells it or else the files; `None` for a new one."""
+    """The format of an existing table, by dlt's schema or else by its files; `None` for a new table."""
     if is_loaded(pipeline, table):
         return schema_of(pipeline).tables[table].get("table_format") or "parquet"
     with pipeline.destination_client() as opened:
@@ -286,10 +282,10 @@ def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
 
 
 def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
-    """Whether PostgreSQL can take Parquet: the ADBC driver is there, and the table suits it.
+    """Whether PostgreSQL can load Parquet: the ADBC driver is installed, and the table has no `jsonb` column.
 
-    Without the driver dlt loads CSV and makes JSON columns `jsonb`, which the driver cannot write to; so a
-    table that was begun without it goes on without it.
+    Without the driver dlt loads CSV and makes JSON columns `jsonb`, which the driver cannot write. So a table that was
+    made without the driver is loaded without it.
     """
     if not all(importlib.util.find_spec(name) for name in ("adbc_driver_manager", "adbc_driver_postgresql")):
         return False
@@ -304,10 +300,10 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
 
 
 def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequence[str] = ()) -> pa.Table:
-    """A whole table as Arrow, one row per customer where it is one of customers; all of it comes into memory.
+    """Read a whole table into memory as Arrow, with one row for each primary key on every destination.
 
-    On a new machine call `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is
-    no such table.
+    `columns` are the columns to read; none named: all. JSON is text. On a new machine call
+    `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is no such table.
     """
     found = Warehouse(pipeline, table).arrow(
         lambda sql: f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table}", as_stored=True

@@ -1,11 +1,11 @@
-"""`--details`: the tables that only single fetches can fill, kept beside the copy and inside a stated budget.
+"""`--details`: two tables that are filled by single fetches of customers, within a budget of requests.
 
     customer_details         identification and totals, one row per customer
     customer_authorizations  saved cards and accounts, one row each
 
-A fetch is one request, so only customers that are new or changed since their last fetch are asked for, newest
-first; who is left waits for the next run. Which those are is read from the warehouse, so a run that was cut
-off is simply continued.
+A fetch is one request, so only customers that are new or changed since their last fetch are fetched, newest first; the
+others wait for the next run. The warehouse is asked which customers are due, so an interrupted run is continued by the
+next one.
 """
 
 from __future__ import annotations
@@ -54,12 +54,12 @@ BATCH = 500
 
 
 class DetailsReport(NamedTuple):
-    """What a run came to: customers fetched, that wait for the next run, and that could not be fetched."""
+    """How many customers a run fetched, how many wait for the next run, and how many could not be fetched."""
 
     fetched: int
     waiting: int
     failed: int = 0
-    """They are tried again by later runs, after those who wait."""
+    """Later runs try them again, after those that wait."""
 
 
 def fetch_details(
@@ -73,14 +73,14 @@ def fetch_details(
     """Fetch and load the details of customers that are new or changed.
 
     Args:
-        pipeline: The copy; its `customers` are loaded.
-        client: Where from; the quota is kept by it.
-        budget: Requests at most.
-        include: Keys to keep in clear that `paystack_source.extract.secrets` leaves out or masks.
-        on_details: Told how many were fetched, and how many will be; first with 0.
+        pipeline: The copy, with its table `customers` loaded.
+        client: The client, which keeps the quota.
+        budget: The most requests.
+        include: Keys to keep in clear; otherwise `paystack_source.extract.secrets` leaves them out or masks them.
+        on_details: Called with the number of customers fetched so far, first 0, and the number to fetch.
 
     Raises:
-        PaystackError: A fetch failed for good; what was fetched before is loaded.
+        PaystackError: The key was refused, or too many fetches failed in a row; the answers before that are loaded.
 
     """
     due, waiting = _due(pipeline, budget)
@@ -92,7 +92,7 @@ def fetch_details(
             for answer in fetch_customers(client, due[start : start + BATCH]):
                 answers.append(answer)
                 tell(start + len(answers), len(due))
-        finally:  # also of what was stopped: each answer cost a request
+        finally:  # answers before an interruption are loaded too: each of them cost a request
             if answers:
                 fetched = details_resources(functools.partial(iter, answers), include)
                 pipeline.run(source_of(SCHEMA_NAME, *fetched))
@@ -154,7 +154,7 @@ def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
     return {row["id"]: row for row in Warehouse(pipeline, DETAILS.name).rows(ids).to_pylist()}
 
 
-# -- who is due ---------------------------------------------------------------------------------------------
+# -- customers that are due ---------------------------------------------------------------------------------
 
 
 def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:

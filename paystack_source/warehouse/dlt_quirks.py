@@ -1,7 +1,7 @@
-"""What dlt does not offer in the open: its private names, its files, its switches. Nothing of this is elsewhere.
+"""All uses of dlt's private names, files and switches are in this module.
 
-All of it was read and tried with dlt 1.31.0. With another version look here first: each function says what dlt does
-and why we cannot leave it alone.
+They were tried with dlt 1.31.0. After an update of dlt look here first: each function says what dlt does and why we
+have to change it.
 """
 
 from __future__ import annotations
@@ -38,16 +38,16 @@ if TYPE_CHECKING:
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
 
-TABLE_NOTED = "table"
-"""Where the state of the resource has the other name."""
+TABLE_STATE_KEY = "table"
+"""The key in the resource's state that has the name of its table, if a hint renamed it."""
 
-# -- what is under way ------------------------------------------------------------------------------------------------
+# -- the active pipeline, load and resource ---------------------------------------------------------------------------
 
 
 def active_pipeline() -> Pipeline | None:
-    """The pipeline that is running, if it has a destination.
+    """The active pipeline, if it has a destination.
 
-    `dlt.current.pipeline()` makes one up if there is none, and takes 20 ms.
+    `dlt.current.pipeline()` would make one if there is none, which takes 20 ms.
     """
     context = Container()[PipelineContext]
     pipeline = cast("Pipeline", context.pipeline()) if context.is_active() else None
@@ -56,10 +56,10 @@ def active_pipeline() -> Pipeline | None:
 
 @contextmanager
 def exclusive_dlt_context() -> Iterator[None]:
-    """Let no other thread change dlt's context meanwhile: for whatever asks the destination while dlt extracts.
+    """Let no other thread change dlt's context. Needed for every query of the destination while dlt extracts.
 
-    The threads in which dlt runs resources that are `parallelize`d share one context. Clients put their settings into
-    it, and take them out; dlt locks each of these steps, but not what lies between.
+    The threads in which dlt runs `parallelize`d resources share one context. A client puts its settings into it and
+    takes them out later; dlt locks each of these two steps, but not the time between them.
     """
     _, lock = Container()._thread_context(ConfigSectionContext)  # noqa: SLF001
     with lock:
@@ -67,13 +67,13 @@ def exclusive_dlt_context() -> Iterator[None]:
 
 
 def current_section() -> tuple[str, str | None]:
-    """The section that the source which is being made reads: `clone` gives it another one. And the active pipeline."""
+    """The configuration section of the source that is being made, which `clone` can change, and the pipeline's name."""
     context = Container()[ConfigSectionContext]
     return ".".join(context.sections[:2]), context.pipeline_name
 
 
 def current_load() -> str | None:
-    """The id of the load that is being extracted; nothing outside of one: dlt raises there."""
+    """The id of the load that is being extracted; None outside of one."""
     try:
         return str(dlt.current.load_package_state()["load_id"])
     except CurrentLoadPackageStateNotAvailable:
@@ -81,7 +81,7 @@ def current_load() -> str | None:
 
 
 def current_resource(name: str) -> DltResource | None:
-    """A resource of the source that is being extracted, with the hints that people gave it."""
+    """A resource of the source that is being extracted, with the user's hints; None outside of an extraction."""
     try:
         return dlt.current.source().resources.get(name)
     except CurrentSourceNotAvailable:
@@ -89,7 +89,7 @@ def current_resource(name: str) -> DltResource | None:
 
 
 def table_of(name: str) -> str:
-    """The table that this resource goes into in the load that is being extracted: a hint may have renamed it."""
+    """The table of this resource in the load that is being extracted: a hint may have renamed it."""
     resource = current_resource(name)
     if resource is None:
         return name
@@ -102,16 +102,16 @@ def table_of(name: str) -> str:
 
 
 def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
-    """The table of the resource `customers`: of the load that is being extracted, or else of the last one."""
+    """The table of the resource `customers` in the load that is being extracted, or else in the last load."""
     if schema_name is None and current_resource(CUSTOMERS.name) is not None:
         return table_of(CUSTOMERS.name)
     sources = pipeline.state.get("sources", {})
     resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
-    return str(resources.get(CUSTOMERS.name, {}).get(TABLE_NOTED, CUSTOMERS.name))
+    return str(resources.get(CUSTOMERS.name, {}).get(TABLE_STATE_KEY, CUSTOMERS.name))
 
 
 def is_limited(name: str) -> bool:
-    """Whether somebody who calls `add_limit` wants a few items of this resource only."""
+    """Whether the user limited this resource by `add_limit`."""
     resource = current_resource(name)
     return resource is not None and resource.limit is not None
 
@@ -119,9 +119,9 @@ def is_limited(name: str) -> bool:
 def is_being_replaced(table: str) -> bool:
     """Whether the load that is being extracted empties this table before it writes.
 
-    The write disposition `replace` does that, and `pipeline.run(..., refresh=...)`. dlt keeps a note of the latter in
-    the state of the package. The table is full until the load, so whoever asks the destination what it holds would
-    extract only what is new, and the rest would be gone.
+    The write disposition `replace` does that, and so does `pipeline.run(..., refresh=...)`, which dlt records in the
+    state of the load package. Until the load the table still has its rows. An extraction that asks the destination
+    would therefore read only new customers, and all others would be lost.
     """
     try:
         state = dlt.current.load_package_state()["state"]
@@ -153,17 +153,17 @@ _TYPE_WARNINGS = _TypeWarnings()
 def silence_type_warnings(*tables: str) -> None:
     """Keep dlt from warning, at each load, that the hints of these tables differ from their Arrow types.
 
-    They have to differ: Arrow has no JSON type that dlt takes, so JSON comes as text, and dlt forbids nulls in its
-    own column `_dlt_load_id`. dlt has no switch for this warning.
+    They have to differ: Arrow has no JSON type that dlt takes, so JSON is text there, and dlt forbids nulls in its own
+    column `_dlt_load_id`. dlt has no switch for this warning.
     """
     _TYPE_WARNINGS.tables.update(tables)
     logging.getLogger("dlt").addFilter(_TYPE_WARNINGS)  # adding it twice has no effect
 
 
 def delete_loaded_files(pipeline: Pipeline) -> None:
-    """Let no customer stay in dlt's folder or in the staging dataset once a load is done, nor those of older loads.
+    """Make dlt delete the customers in its folder and in the staging dataset after a load, and delete older ones now.
 
-    dlt keeps both unless it is configured otherwise. A setting of the user, for all pipelines or for this one, wins.
+    By default dlt keeps both. A setting of the user, for all pipelines or for this one, wins.
     """
     name, keeps = pipeline.pipeline_name, "load.delete_completed_jobs"
     for setting in (keeps, "load.truncate_staging_dataset"):
@@ -171,7 +171,7 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
             dlt.config[f"{name}.{setting}"] = True
     for_this_one = dlt.config.get(f"{name}.{keeps}", bool)
     if dlt.config.get(keeps, bool) if for_this_one is None else for_this_one:
-        # dlt itself never looks at older packages again, nor at the failed jobs of one that was given up.
+        # dlt does not delete older packages later, nor the failed jobs of an aborted package.
         for package in {
             job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
         }:
@@ -179,7 +179,7 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
 
 
 def set_replace_strategy(strategy: TLoaderReplaceStrategy) -> None:
-    """How dlt replaces a table: it is a setting of the destination, and no hint of a resource."""
+    """Set how dlt replaces a table: it is a setting of the destination, not a hint of a resource."""
     dlt.config["destination.replace_strategy"] = strategy
 
 
@@ -189,21 +189,21 @@ def has_schema(pipeline: Pipeline) -> bool:
 
 
 def schema_of(pipeline: Pipeline) -> Schema:
-    """The pipeline's schema. dlt may read its file anew for it, and meanwhile it has no naming."""
+    """The pipeline's default schema. dlt may read it from its file, and then it is incomplete for a moment."""
     with exclusive_dlt_context():
         return pipeline.default_schema
 
 
 def is_loaded(pipeline: Pipeline, table: str) -> bool:
-    """Whether rows of this table were ever loaded: dlt notes it in the schema, under a name of its normalizer."""
+    """Whether rows of this table were ever loaded: dlt's normalizer records it in the schema."""
     known = schema_of(pipeline).tables if has_schema(pipeline) else {}
     return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 
 def drop_local_state(pipeline: Pipeline) -> None:
-    """Drop what dlt keeps of this pipeline on this machine: its state and packages that are not loaded.
+    """Drop dlt's local files of this pipeline: its state and its pending load packages.
 
-    With `:pipeline:` the DuckDB file is in the folder that dlt deletes. It is moved out and in again.
+    With the DuckDB file `:pipeline:` the database is in the folder that dlt deletes. It is moved out and in again.
     """
     file = f"{pipeline.pipeline_name}.duckdb"
     inside, aside = Path(pipeline.working_dir), Path(pipeline.pipelines_dir)
@@ -218,11 +218,11 @@ def drop_local_state(pipeline: Pipeline) -> None:
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:
-    """Drop dlt's local state of this pipeline if it is of another folder or destination.
+    """Drop dlt's local state of this pipeline if it belongs to another folder, destination or dataset.
 
-    dlt keeps one state per pipeline name and working folder, whatever the destination is. What was proven in one
-    place would be believed of the other. dlt restores the state from the destination, where it is kept with the rows.
-    Call it where no other run of the pipeline can be under way.
+    dlt keeps one state per pipeline name and working folder, whatever the destination is. So what was proven of one
+    dataset would be believed of another one. dlt restores the state from the destination, where it is kept with the
+    rows. Call it only while no other run of the pipeline can be under way.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
     if pipeline.get_local_state_val("initial_cwd") != folder:
@@ -235,9 +235,9 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
 
 
 def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
-    """The schema that the destination stores under this name.
+    """The schema that the destination stores under this name; None if there is none.
 
-    `sync_destination` finds it only where a state is stored, and dlt stores the state last: a first load that was
+    `sync_destination` finds it only if a state is stored, and dlt stores the state last: a first load that was
     interrupted leaves a schema, perhaps rows, and no state.
     """
     with pipeline.destination_client() as client:
@@ -246,14 +246,14 @@ def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
 
 
 def add_schema(pipeline: Pipeline, schema: Schema) -> None:
-    """Make a schema known to a pipeline that has none. dlt does it in private only."""
+    """Add a schema to a pipeline that has none. dlt has only a private method for it."""
     pipeline._inject_schema(schema)  # noqa: SLF001
 
 
 def repair_schema(pipeline: Pipeline) -> None:
-    """Learn what the destination knows of the pipeline, and make anew what somebody dropped there since.
+    """Restore the pipeline's schema from the destination, and create dropped tables and columns there again.
 
-    dlt never looks again whether a table or column that it made is there; each load would fail.
+    dlt does not check whether a table or column that it created still exists; without this each load would fail.
     """
     if not has_schema(pipeline):
         pipeline.sync_destination()
@@ -272,20 +272,20 @@ def repair_schema(pipeline: Pipeline) -> None:
 
 # -- loads that were interrupted --------------------------------------------------------------------------------------
 #
-# dlt would go on where it stopped. It empties its staging tables only when it begins a load, so a job that was killed
-# after its rows were there, and before dlt had noted it, would bring them a second time. From the beginning all jobs
-# come to the same as if nothing had happened: merged and replaced tables because their staging tables are emptied,
-# appended tables (dlt's own state is one) because the rows of this load are deleted first. What can be neither stays
-# as dlt left it.
+# dlt would continue an interrupted load. But it empties its staging tables only at the beginning of a load. So a job
+# that was killed after it wrote its rows, and before dlt recorded that, would write them twice. Therefore the load is
+# run again from its beginning. That is safe for merged and replaced tables, because their staging tables are emptied,
+# and for appended tables (dlt's own state is one), because the rows of this load are deleted first. Other tables stay
+# as dlt left them.
 
 _MADE_BY_JOBS = {".sql", ".reference"}
-"""Jobs that dlt makes once others are done."""
+"""Suffixes of jobs that dlt makes after other jobs are done."""
 
 _LOAD_ID = "_dlt_load_id"
 
 
 def packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
-    """The loads that wait, oldest first: load id, folder and schema."""
+    """The pending load packages, oldest first: load id, folder and schema."""
     for load in pipeline.list_normalized_load_packages():
         package = Path(pipeline.get_load_package_info(load).package_path)
         text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
@@ -293,7 +293,7 @@ def packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:
-    """Put what was begun to be loaded back to where its load begins; for destinations that are databases."""
+    """Reset load packages that were interrupted, so that they begin again; for destinations that are databases."""
     for load, package, schema in packages(pipeline):
         if is_ours(schema) and _was_begun(package):
             with pipeline.destination_client(schema.name) as client:
@@ -309,7 +309,7 @@ def _restart(package: Path, schema: Schema, load: str, client: SqlClientBase[Any
     _delete(client, [*((table, _LOAD_ID) for table in deletable), (schema.loads_table_name, "load_id")], load)
     done = package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME
     if done.exists():
-        done.replace(package / PackageStorage.SCHEMA_UPDATES_FILE_NAME)  # what dlt begins a load by
+        done.replace(package / PackageStorage.SCHEMA_UPDATES_FILE_NAME)  # dlt begins a load with this file
     for job, root in roots.items():
         if root in appended - deletable:
             continue
@@ -361,11 +361,11 @@ def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load:
 
 
 class RunFollower:
-    """Base of what dlt is given to tell of its runs: of each outermost call, be it `run`, or `extract` or `load` alone.
+    """Base of an object that dlt calls at the beginning and at the end of each `run`, `extract` or `load`.
 
-    dlt tells it through `TRACKING_MODULES`, a list without documentation, and not with `enable_runtime_trace=false`. It
-    logs an `Exception` that is raised here, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost
-    call only. An interrupted call ends like one that did nothing; only one that went well has a `LoadInfo`.
+    dlt calls the members of `TRACKING_MODULES`, an undocumented list, unless `enable_runtime_trace=false`. It logs an
+    `Exception` that they raise, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost call only.
+    An interrupted call ends like one that did nothing; only a successful one has a `LoadInfo`.
     """
 
     def __init__(self) -> None:
@@ -378,10 +378,10 @@ class RunFollower:
         """A load begins."""
 
     def on_loaded(self, pipeline: Pipeline) -> None:
-        """The call was `run`, and it loaded what it was given."""
+        """The call was `run`, and it loaded its data."""
 
     def on_end(self, pipeline: Pipeline) -> None:
-        """The call is over, however it ended."""
+        """The call ended, with or without an error."""
 
     def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         self.on_start(pipeline, step)
@@ -391,7 +391,7 @@ class RunFollower:
             self.on_load(pipeline)
 
     def on_end_trace_step(self, *_: object) -> None:
-        """Dlt calls it."""
+        """Required by dlt."""
 
     def on_end_trace(self, run: trace.PipelineTrace, pipeline: Pipeline, _send_state: object) -> None:
         steps = list(run.steps)
@@ -400,16 +400,15 @@ class RunFollower:
             if went_well and isinstance(steps[-1].step_info, LoadInfo) and not pipeline.has_pending_data:
                 self.on_loaded(pipeline)
         finally:
-            run.steps[:] = steps  # without loads of ours: `last_trace` is to show what the user ran
+            run.steps[:] = steps  # without our own loads: `last_trace` shows only what the user ran
             self.on_end(pipeline)
 
 
 class CheckedCollector:
-    """A pipeline's collector, which shows progress, with a check at each step that it is told of.
+    """A pipeline's collector, which shows progress, with a check that is called at each step.
 
-    dlt calls it when a stage begins, after each item and after each job of a load, and does not catch what it raises.
-    It is the only place from which a load that is under way can be stopped before its next job, or before it is noted
-    as complete.
+    dlt calls a collector when a stage begins, after each item and after each job of a load, and does not catch what it
+    raises. Only so can a load be stopped before its next job, or before dlt records it as complete.
     """
 
     def __init__(self, collector: Any, check: Callable[[], None]) -> None:  # noqa: ANN401  # dlt's, or the user's
@@ -436,5 +435,5 @@ class CheckedCollector:
 
     @staticmethod
     def unchecked(collector: Any) -> Any:  # noqa: ANN401
-        """What shows the progress, for other threads: a check asks the destination, which is for one."""
+        """The collector without the check, for other threads: the check queries the destination in one thread only."""
         return collector._collector if isinstance(collector, CheckedCollector) else collector  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The DuckDB file of a run: an open connection keeps other processes out, and says how much memory DuckDB may use."""
+"""The DuckDB file of a run: an open connection locks the file, and limits the memory that DuckDB may use."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ LOAD_BYTES: Final = 100_000_000
 """A load ends at so many bytes: DuckDB merges in memory, and never needed more than six times the load (measured)."""
 
 MEMORY_LIMIT: Final = 750_000_000
-"""Bytes that DuckDB may hold: six times a load, and what it needs for itself.
+"""The most bytes that DuckDB may use: six times a load, and a rest for itself.
 
-A full refresh is one load of any size. It fits as long as a customer has less than 25 kB on average: a merge has
-about 25,000 rows in its hands at once (measured).
+A full refresh is one load of any size. It fits if a customer has less than 25 kB on average: a merge works on about
+25,000 rows at a time (measured).
 """
 
 MAGIC: Final = b"DUCK"
@@ -30,9 +30,9 @@ MAGIC: Final = b"DUCK"
 
 
 class DuckDbFile:
-    """A context manager around a run: the file is open meanwhile.
+    """A context manager that keeps the file open during a run.
 
-    DuckDB lets one process write into a file. Without this, another process could come between two loads.
+    Only one process can write a DuckDB file. Without this, another process could take the file between two loads.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -46,16 +46,18 @@ class DuckDbFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):  # a database that broke; what broke it is what is to be told
+        with contextlib.suppress(
+            Exception
+        ):  # the database may be broken; the error that broke it is raised instead
             self._set(self._user_settings)
         self._connection.close()
 
     def limit_memory(self) -> None:
         """Use one thread and `MEMORY_LIMIT` until the run ends.
 
-        DuckDB alone would take four fifths of the machine as a cache. Each thread needs memory of its own, and the
-        reader uses the other cores. The settings are the whole process's: another connection to this file has them
-        as well, so at the end they become again what they were.
+        By default DuckDB uses up to four fifths of the machine's memory as a cache. Each thread needs its own memory,
+        and the reader uses the other cores. The settings hold for the whole process, also for other connections to
+        this file, so they are restored at the end.
         """
         limits = {"threads": 1, "memory_limit": f"{MEMORY_LIMIT}B"}
         self._user_settings = self._user_settings or {
@@ -64,9 +66,9 @@ class DuckDbFile:
         self._set(limits)
 
     def release_memory(self) -> None:
-        """Between two loads: DuckDB gives its memory back only when the last connection is closed."""
-        # Closing would do the same work, but hold Python's lock meanwhile, so that nobody reads. Where it cannot be
-        # done now, the file's log keeps the rows.
+        """Close and open the file between two loads: DuckDB frees memory only when its last connection is closed."""
+        # Closing makes a checkpoint too, but holds Python's lock, so that the reader waits. If the checkpoint fails,
+        # the rows stay in the file's log.
         with contextlib.suppress(DatabaseException):
             self._execute("CHECKPOINT")
         self._connection.close()
@@ -88,9 +90,9 @@ class DuckDbFile:
 
 
 def _check_file(client: SqlClientBase[Any]) -> None:
-    """Raise an error if DuckDB would take the file for something else than a database, or could not write it.
+    """Raise an error if the file is not a DuckDB database, or if DuckDB could not write it.
 
-    A CSV or a Parquet file it opens as a view in memory: all that is loaded then is gone with the run, which succeeds.
+    DuckDB opens a CSV or Parquet file as a view in memory: the run would succeed, and its rows would be lost.
     """
     path = Path(str(getattr(client.credentials, "database", "")))
     if "?" in str(path):  # DuckDB would put its log elsewhere

@@ -1,12 +1,12 @@
-"""`--history`: every version of a customer that was seen, fed by the pages that are read anyway.
+"""`--history`: every version of a customer that a run saw, from the pages that it reads anyway.
 
-`customers_history` has the columns of `customers` and, in UTC, `_valid_from` (this version was first seen then)
-and `_valid_to` (another version was seen then; null for the newest). A version is another one when anything but
-`updated_at` differs, or when the customer is no longer shown. Paystack tells no times of its own for edits: the
-rolling re-read finds them, so `_valid_from` is at most one refresh cycle late.
+`customers_history` has the columns of `customers` and, in UTC, `_valid_from` (when this version was first seen) and
+`_valid_to` (when another version was seen; null for the newest). A new version begins when a value other than
+`updated_at` differs, or when the customer is no longer listed. Paystack gives no reliable time of an edit: the rolling
+re-read finds edits, so `_valid_from` is at most one refresh cycle late.
 
-dlt's `scd2` is not used: it exists for databases only, and it compares what a destination may have respelled
-(JSON, times). Here the fingerprint of a version is stored with it, and any destination that can be queried will do.
+dlt's `scd2` is not used: it exists for databases only, and it compares values that a destination may store in another
+spelling (JSON, times). Here the fingerprint is stored with each version, so any destination that can be queried works.
 """
 
 from __future__ import annotations
@@ -40,7 +40,7 @@ HISTORY = Table(
     (
         *(
             column for column in customer.CUSTOMERS.columns if column.name != "_changed_at"
-        ),  # it is `_valid_from` here
+        ),  # `_valid_from` has this time
         Column("_valid_from", "timestamp", "When this version was first seen, in UTC.", nullable=False),
         Column("_valid_to", "timestamp", "When another version was seen, in UTC; null for the newest."),
     ),
@@ -51,7 +51,7 @@ _BEHIND = "history_behind"
 
 
 def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
-    """The table over what `customers` yields; `columns` are the hints of that table."""
+    """The resource that makes versions of the rows of `customers`; `columns` are the hints of that table."""
 
     def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
         if not isinstance(table, pa.Table) or not table.num_rows:
@@ -64,9 +64,9 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
 
 
 def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[str, Any]) -> None:
-    """Give everyone the version that the copy holds, where loads without a history left it behind.
+    """Add the versions that the copy has and the history lacks, because loads were made without a history.
 
-    That is everyone who was copied before there was a history, and who came or changed while nobody asked for one.
+    These are customers that were copied before the history was begun, or that came or changed in runs without it.
     `schema_name` is the source's name, which `clone` changes; `columns` are the hints of the copy.
     """
     customers = Warehouse(pipeline, customers_table(pipeline, schema_name))
@@ -94,7 +94,7 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
 
 
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
-    """The history, and the copy where it holds versions that the history lacks."""
+    """The history, and the copy if it has versions that the history lacks."""
     history = Warehouse(pipeline, HISTORY.name)
     behind = (
         _is_behind(pipeline, dlt.current.source_schema().name)
@@ -105,7 +105,7 @@ def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
 
 
 def note_history(*, with_it: bool) -> None:
-    """Remember, together with the rows of this load, whether the history has them: without it, it stays behind."""
+    """Record in the state of this load whether its rows are in the history; if not, the history is behind the copy."""
     state = dlt.current.resource_state("customers")
     if with_it:
         state.pop(_BEHIND, None)
@@ -125,12 +125,12 @@ def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:
-    """The versions to store: what is new in `table`, and the held versions that end with it.
+    """The versions to store: the new ones in `table`, and held versions that end with them.
 
     Args:
         table: Customers as they were just read, each once.
-        history: The versions held.
-        copy: Customers whose version the history may lack: theirs is stored first.
+        history: The held versions.
+        copy: The copy, if the history may lack versions of it: these are stored first.
 
     """
     seen = _as_versions(table)
@@ -156,7 +156,7 @@ def _fingerprints(versions: pa.Table) -> dict[int, str]:
 
 
 def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
-    """The versions, of which the open ones end where another one begins."""
+    """The versions; an open one gets as its end the time at which the next one begins."""
     ids = versions.column("id").to_pylist()
     open_ = pc.is_null(versions.column("_valid_to"))
     ends = pa.array([begin.get(number) for number in ids], TIME)
@@ -170,7 +170,7 @@ def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
 def _open_versions(
     history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ()
 ) -> pa.Table:
-    """These columns, all if none are named, of the newest versions that are held."""
+    """The newest held versions that fulfil a condition, with these columns; with all if none are named."""
     if is_being_replaced(HISTORY.name):
         return _NONE
     found = history.arrow(
@@ -192,7 +192,7 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
                 f"SELECT * FROM {sql.table} WHERE {sql.inside(window)}"
                 + (
                     f" OR {sql.col('created_at')} IS NULL" if window.lo == BEGIN else ""
-                )  # of no window: with the first
+                )  # a customer without a time is in no window: take it with the first
             )
         )
         if held is not None and held.num_rows:
@@ -202,7 +202,7 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
 
 
 def _as_versions(table: pa.Table) -> pa.Table:
-    """The customers as versions that begin when they were seen. In the copy some may lack a fingerprint."""
+    """The customers as versions that begin when they were seen. In an older copy the fingerprint may be null."""
     fresh = "_fingerprint" in table.column_names and not table.column("_fingerprint").null_count
     fingerprints = table.column("_fingerprint") if fresh else fingerprints_of(table)
     begin = pc.coalesce(table.column("_missing_since"), table.column("_last_seen_at"))

@@ -1,10 +1,10 @@
 """Reads a copy that is kept in files: Parquet, Delta or Iceberg tables, in a folder or a bucket.
 
-Files are opened as Arrow with the help of their format's library, and DuckDB, in memory, answers questions
-about them. dlt has a reader of its own for files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
+The library of each format opens the files as Arrow, and a DuckDB in memory queries them. dlt has its own reader for
+files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
 
-Where nothing can be merged every load adds rows (see `paystack_source.warehouse.destinations`). Who reads here does not
-see that: of the rows with one primary key there is only the newest.
+In Parquet and Iceberg tables every load adds rows (see `paystack_source.warehouse.destinations`). This reader returns
+only the newest row of each primary key.
 """
 
 from __future__ import annotations
@@ -37,20 +37,20 @@ _AGE = {
     "updated_at": "updated_at desc nulls last",
     "rows_held_after": "rows_held_after desc nulls last",  # a line of the ledger is completed after the load
 }
-"""By column, how rows of one key are ordered, the newest first: latest look at Paystack, then latest load."""
+"""By column, the SQL order of the rows of one key, newest first: by the last read from Paystack, then by the load."""
 
 
 def newest_per_key(keys: Sequence[str], columns: Collection[str]) -> str:
-    """The end of a question to DuckDB about a table with these columns: of each key only the newest row."""
+    """The QUALIFY clause for DuckDB that keeps only the newest row of each key of a table with these columns."""
     order = ", ".join(age for column, age in _AGE.items() if column in columns) or "1"
     key = ", ".join(map(quoted_name, keys))
     return f" QUALIFY ROW_NUMBER() OVER (PARTITION BY {key} ORDER BY {order}) = 1"
 
 
 class LakeReader:
-    """A dlt SQL client in small, over files. In a `with` it reads what is there when a table is named.
+    """The methods of a dlt SQL client that `queries` needs, over files. In a `with` a table is opened when it is named.
 
-    One serves many questions: dlt takes 25 ms to find the settings of a destination.
+    Use one reader for many queries: dlt takes 25 ms to find the settings of a destination.
     """
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
@@ -72,13 +72,13 @@ class LakeReader:
         return quoted_name(name)
 
     def make_qualified_table_name(self, table: str) -> str:
-        """A view of the table. Raises `DestinationUndefinedEntity` if there is no such table."""
+        """Make a view of the table and return its name. Raises `DestinationUndefinedEntity` if there is no table."""
         client = self._files
         merged = client.is_open_table("delta", table)
         if merged:
             rows = client.load_open_table("delta", table).to_pyarrow_dataset()
         elif client.is_open_table("iceberg", table):
-            # A client keeps such a table as it was when it opened it.
+            # A client caches such a table as it was when it opened it.
             with self._pipeline.destination_client() as fresh:
                 rows = _iceberg(cast("FilesystemClient", fresh), table)
         else:
@@ -94,9 +94,9 @@ class LakeReader:
         return name
 
     def _texts(self, schema: pa.Schema) -> list[str]:
-        """Texts, spelled so that DuckDB compares them itself: Delta's merge writes Arrow's `string_view`.
+        """SQL expressions that make DuckDB compare texts itself: Delta's merge writes Arrow's `string_view`.
 
-        pyarrow 26 has no comparison of it with a `string`, so a question for one customer code would fail.
+        pyarrow 26 cannot compare it with a `string`, so a query for one customer code would fail.
         """
         names = [
             self.escape_column_name(field.name) for field in schema if str(field.type).endswith("string")
@@ -105,12 +105,12 @@ class LakeReader:
 
     @contextmanager
     def execute_query(self, sql: str) -> Iterator[QueryResult]:
-        """Ask about the tables that were named before."""
+        """Query the tables that were named before."""
         yield QueryResult(self._memory.execute(sql))
 
 
 class QueryResult:
-    """What came out, in rows or as Arrow."""
+    """The result of a query, as rows or as Arrow."""
 
     def __init__(self, result: duckdb.DuckDBPyConnection) -> None:
         self._result = result
@@ -131,7 +131,7 @@ def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
     files = client.list_table_files(table) if known else []
     if not known or not files:
         raise DestinationUndefinedEntity(table)
-    # Files written before a column came up lack it: the schema is said, not guessed from the first file.
+    # Files that were written before a column existed lack it: so the schema is dlt's, not that of the first file.
     return _files(client, files, columns_to_arrow(known["columns"], client.capabilities, "UTC"))
 
 
@@ -140,7 +140,7 @@ def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:
     parts = list(scan.plan_files())
     if not parts or any(part.delete_files for part in parts):
         return scan.to_arrow()
-    # The files alone are read no more than a question needs; the library would read all of them into memory.
+    # As plain files they are read only as far as a query needs; the library would read all of them into memory.
     return _files(client, [part.file.file_path for part in parts], scan.projection().as_arrow())
 
 

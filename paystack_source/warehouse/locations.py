@@ -1,11 +1,11 @@
-"""Where a copy is: the same answer for every command that is started in the same folder.
+"""Where a copy is: the same for every command that is started in the same folder.
 
-dlt remembers the folder in which a pipeline first ran and goes on keeping a DuckDB file there, and it keeps
-its memory of one pipeline name in one working folder for all of them. Two projects on one machine would share
-a file and a memory of what is proven. So the file is always named in full, and a memory of another place is
-dropped: dlt restores it from the destination, where it is kept with the rows.
+dlt remembers the folder in which a pipeline first ran, and keeps using a DuckDB file there. It keeps one state for a
+pipeline name in one working folder. So two projects on one machine would share a file and the memory of what is
+proven. Therefore the DuckDB file is always given with its full path, and the state of another location is dropped
+(`dlt_quirks.drop_foreign_state`); dlt restores it from the destination, where it is kept with the rows.
 
-The copy of a sandbox never shares a place with a real one, so neither has to be removed for the other:
+The copy of a sandbox shares none of these with a real one, so neither has to be removed for the other:
 
     what                        real                        with --sandbox
     --------------------------  --------------------------  ----------------------------
@@ -50,14 +50,14 @@ def is_lake(pipeline: Pipeline) -> bool:
 
 
 def sandbox_location(destination: str, dataset: str) -> tuple[str, str]:
-    """The place of the sandbox's copy that belongs to this place of a real one."""
+    """The destination and dataset of the sandbox's copy that belong to these of a real copy."""
     if destination in DUCKDB:
         return DUCKDB[1], dataset
     return destination, dataset + SANDBOX
 
 
 def pipeline_name(name: str, destination: str, dataset: str) -> str:
-    """What dlt calls the pipeline `name` there: its working folder keeps loads and state of one place only."""
+    """Dlt's name of the pipeline `name` for this dataset: its working folder has the loads and state of one dataset."""
     own = dataset.removesuffix(SANDBOX)
     # `_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`
     ending = "" if own == DATASET else f"_{own.removeprefix(f'{DATASET}_')}"
@@ -66,13 +66,13 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:
-    """The DuckDB file of a destination in `DUCKDB`, in full.
+    """The full path of the DuckDB file of a destination in `DUCKDB`.
 
-    For the real copy dlt itself is asked, as the pipeline `paystack_customers` asks it: each way to name a file to dlt
-    holds here as well, for every command.
+    For the real copy dlt resolves it as for the pipeline `paystack_customers`. So each way to set the file in dlt works
+    for every command.
 
     Raises:
-        ConfigError: dlt is told to keep the real copy in the sandbox's file, or the folder's name is no UTF-8.
+        ConfigError: dlt's settings name the sandbox's file for the real copy, or the folder's name is not UTF-8.
 
     """
     try:

@@ -1,4 +1,4 @@
-"""What an orchestrator is told of a run through dlt: whether a retry can help, why it waits, and its facts."""
+"""What an orchestrator learns about a run through dlt: whether a retry can help, its waits, and its metrics."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class TerminalSourceError(ExtractorException, TerminalException):
-    """Around an error that comes again however often the run is repeated.
+    """Wraps an error that a retry cannot help.
 
-    dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. What a resource raises is
-    put into an error of dlt's first, which hides it, unless it is one of dlt's own.
+    dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. dlt wraps an error of a
+    resource once more, which hides it, unless it is one of dlt's own classes.
     """
 
 
 @contextmanager
 def terminal_errors_in_extract() -> Iterator[None]:
-    """In a resource: a refused key or permission, and a wrong setting, end dlt's retries at once."""
+    """Around a resource: after a refused key or permission, and after a wrong setting, dlt does not retry."""
     try:
         yield
     except (AccessError, ConfigError) as error:
@@ -36,7 +36,7 @@ def terminal_errors_in_extract() -> Iterator[None]:
 
 @contextmanager
 def terminal_errors() -> Iterator[None]:
-    """The same in a function that people call: the error stays what it is, and dlt looks at its context as well."""
+    """The same around a function that users call: the error keeps its class, and dlt finds the other in its context."""
     try:
         yield
     except (AccessError, ConfigError) as error:
@@ -48,13 +48,13 @@ _WAITS = "Waits for Paystack"
 
 
 class Waits:
-    """Hears of each wait of a client, and tells dlt's log and the progress of the pipeline that extracts."""
+    """The `on_wait` of a client: writes each wait into dlt's log and into the progress of the active pipeline."""
 
     def __init__(self) -> None:
         self._collector: Any = None
 
     def __call__(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """From any thread. Whatever the collector does with it, that is no error of the run."""
+        """Called in any thread. An error of the collector does not fail the run."""
         if seconds < 1:
             return
         text = f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})"
@@ -65,7 +65,7 @@ class Waits:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """While a resource is extracted. A collector makes its counters in one thread only, so it is made here."""
+        """Use it while a resource is extracted. The counter is made here: a collector makes it in one thread only."""
         pipeline = active_pipeline()
         if pipeline is not None:
             with suppress(Exception):  # a pipeline that is active and does not run shows nothing
@@ -79,7 +79,7 @@ class Waits:
 
 
 def current_metrics() -> dict[str, Any]:
-    """The facts of the resource that is being extracted, which dlt's trace keeps; nobody does outside of one."""
+    """The metrics of the resource that is being extracted, which dlt keeps in its trace, else {}."""
     try:
         return dlt.current.resource_metrics()
     except CurrentSourceNotAvailable:

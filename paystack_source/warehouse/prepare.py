@@ -1,11 +1,11 @@
-"""What happens before a run reads anything, at every door: the command, `copy_customers`, and any plain `pipeline.run`.
+"""Prepares a dataset before a run reads: for the command, `copy_customers`, and any plain `pipeline.run`.
 
-Loads that were interrupted are finished, and what interrupted or racing loads left wrong in the dataset is repaired.
-The locks are held meanwhile (`paystack_source.warehouse.single_writer`).
+It finishes interrupted loads, and repairs a dataset that interrupted or concurrent loads damaged. The locks are held
+meanwhile (`paystack_source.warehouse.single_writer`).
 
-*Doubled.* A key that a table holds twice: of its rows the newest stays.
-*Lost loads.* Customers of a load that dlt never noted as done, because the machine that began it is gone: neither the
-history nor the ledger knows of them. They are loaded again, and so are known to both.
+*Doubled keys.* A table has two rows of one key: the newest row stays.
+*Lost loads.* dlt never recorded a load as done, because the machine that began it is gone. Its customers are neither in
+the history nor in the ledger. They are loaded again.
 """
 
 from __future__ import annotations
@@ -57,24 +57,22 @@ if TYPE_CHECKING:
     from paystack_source.warehouse.queries import SqlNames
 
 SCHEMA_NAME = "paystack"
-"""What dlt calls the schema of a source that was not cloned under another name."""
+"""dlt's name of the schema of a source that was not cloned under another name."""
 
 MERGED_BESIDE = (LEDGER.name, HISTORY.name, DETAILS.name, AUTHORIZATIONS.name)
 AT_ONCE = 50_000
-"""Keys that are repaired by one load."""
+"""How many keys one load repairs."""
 _FEW = 1_000
 
 
 def prepare(pipeline: Pipeline) -> None:
-    """Finish what was interrupted, and repair what is wrong; call it while the locks are held."""
+    """Finish interrupted loads, and repair the dataset; call it while the locks are held."""
     delete_loaded_files(pipeline)
-    if _others_loaded_since(pipeline):
-        drop_local_state(
-            pipeline
-        )  # its rows are older than those loaded since; dlt restores its state from the destination
+    if _others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
+        drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
-    if pipeline.has_pending_data:  # `run` would wipe it if it was the first one
+    if pipeline.has_pending_data:  # a first `run` would delete it
         pipeline.normalize()
         restart_interrupted_loads(pipeline, is_ours)
         pipeline.load()
@@ -85,30 +83,29 @@ def prepare(pipeline: Pipeline) -> None:
 
 
 def restore_schema(pipeline: Pipeline) -> None:
-    """On a machine that is new to the dataset: learn what is in it, be it of a load that was never completed."""
+    """On a new machine: get the schema from the destination, also one of a first load that was never completed."""
     if not pipeline.schemas:
         pipeline.sync_destination()
     if not pipeline.schemas:
         stored = stored_schema(pipeline, SCHEMA_NAME)
-        # With a load that was completed there is a state, and a pipeline that does not find it is somebody else's.
+        # A completed load stored a state as well. A pipeline that does not find that state is another user's.
         if stored is not None and not _loads_noted(pipeline, stored.loads_table_name, SCHEMA_NAME):
             add_schema(pipeline, stored)
 
 
 def complete_histories(pipeline: Pipeline, *, begin: bool = False) -> None:
-    """Give each history the versions that it lacks, and, with `begin`, a history to a copy that has none."""
+    """Add the versions that each history lacks; with `begin` also make a history for a copy that has none."""
     for schema in our_schemas(pipeline):
         if begin or HISTORY.name in schema.tables:
             complete_history(pipeline, schema.name, _hints_of(schema, customers_table(pipeline, schema.name)))
 
 
 def require_prepared(pipeline: Pipeline) -> None:
-    """When a source begins to extract: raise what went wrong when the run was prepared.
+    """Called when a source begins to extract: raise the error of the run's preparation, if it failed.
 
-    dlt does not tell that a run begins with `enable_runtime_trace=false`, and it does not know the destination yet
-    where that is an argument of `pipeline.run`. Nothing was prepared then, and nothing can be loaded now, inside of a
-    load. So a dataset that needs repair is refused: rows that are there twice would count as customers who are not
-    there.
+    With `enable_runtime_trace=false` dlt does not tell that a run begins, and if the destination is an argument of
+    `pipeline.run`, dlt does not know it yet. Then nothing was prepared, and a repair cannot be loaded inside of a load.
+    So a dataset that needs repair is refused: a doubled row would be counted as another customer.
     """
     run = current_run(pipeline)
     if run is None:
@@ -128,7 +125,7 @@ def require_prepared(pipeline: Pipeline) -> None:
 
 
 def is_ours(schema: Schema) -> bool:
-    """Whether loads of this schema write customers, however it is called: `clone` gives a source other names."""
+    """Whether loads of this schema write customers. Its name does not tell: `clone` gives a source another one."""
     return any(
         "_last_seen_at" in table["columns"]
         for name, table in schema.tables.items()
@@ -137,12 +134,12 @@ def is_ours(schema: Schema) -> bool:
 
 
 def our_schemas(pipeline: Pipeline) -> list[Schema]:
-    """The schemas that hold a copy of ours."""
+    """The schemas of the pipeline that have a copy of customers."""
     return [schema for schema in pipeline.schemas.values() if is_ours(schema) and "ledger" in schema.tables]
 
 
 def _others_loaded_since(pipeline: Pipeline) -> bool:
-    """Whether another machine has loaded since a load of ours was interrupted here."""
+    """Whether another machine has loaded since a load was interrupted on this one."""
     waiting = [(load, schema) for load, _, schema in packages(pipeline)]
     if not waiting or not all(is_ours(schema) for _, schema in waiting):
         return False
@@ -154,12 +151,11 @@ def _others_loaded_since(pipeline: Pipeline) -> bool:
 
 
 def _repair(pipeline: Pipeline, schema: Schema) -> None:
-    """Repair what is wrong."""
     for table in MERGED_BESIDE:
         _repair_doubled(pipeline, schema, table)
     customers = customers_table(pipeline, schema.name)
     if customers in schema.tables:
-        # Before the doubled ones: a repaired customer is of a load that is noted, and is not found as lost any more.
+        # Before the doubled ones: the repair of a doubled customer would hide that its load was lost.
         for lost in batches(sorted(set(_lost(pipeline, schema))), AT_ONCE):
             _load(pipeline, schema, customers, lost, keys=["id"], history=HISTORY.name in schema.tables)
         _repair_doubled(pipeline, schema, customers)
@@ -181,9 +177,9 @@ def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
 
 
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
-    """The keys that this table holds twice."""
+    """The keys of which this table has two rows or more."""
     keys = _keys(schema, table)
-    # Asked of the destination: the schema says what the last run asked for, and one that appended has doubled.
+    # By the destination, not by the schema: the schema has the write disposition of the last run, perhaps `append`.
     if not keys or table_layout(pipeline, table).every_version:
         return []  # every version is kept, and the newest counts
 
@@ -195,7 +191,7 @@ def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, 
 
 
 def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
-    """Customers whose load dlt never noted as done."""
+    """The ids of customers whose load dlt never recorded as done."""
     customers = Warehouse(pipeline, customers_table(pipeline, schema.name))
     loads = customers.ask(lambda sql: f"SELECT DISTINCT {sql.col('_dlt_load_id')} FROM {sql.table}")
     open_ = {load for (load,) in loads if load} - _loads_noted(pipeline, schema.loads_table_name)
@@ -209,7 +205,7 @@ def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
 
 
 def _loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
-    """The loads that dlt noted as done, of one schema or of all."""
+    """The ids of loads that dlt recorded as done, of one schema or of all."""
     if is_lake(pipeline):
         with pipeline.destination_client() as opened:
             client = cast("FilesystemClient", opened)
@@ -232,7 +228,7 @@ def _load(  # noqa: PLR0913
     keys: list[str] | None = None,
     history: bool = False,
 ) -> None:
-    """The newest rows again: what merges them deletes all that there are. `first` begins their keys."""
+    """Load the newest row of each key again: the merge deletes the others. `first` are the keys' first values."""
     keys = keys or _keys(schema, table)
     hints, resource = _hints_of(schema, table), str(schema.tables[table].get("resource", table))
 
@@ -251,7 +247,7 @@ def _keys(schema: Schema, table: str) -> list[str]:
 
 
 def _hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means its own type
-    """The columns of a table that is there, as a resource declares them."""
+    """The columns of an existing table, as a resource declares them."""
     return {
         name: {key: value for key, value in column.items() if key in {"data_type", "description", "nullable"}}
         for name, column in schema.tables[table]["columns"].items()
@@ -265,7 +261,7 @@ def _literal(value: object) -> str:
 def _newest(
     pipeline: Pipeline, table: str, keys: list[str], first: Sequence[Any], *, as_stored: bool = False
 ) -> pa.Table:
-    """One row of each key that begins with one of these values."""
+    """The newest row of each key that begins with one of these values."""
     values = ", ".join(map(_literal, first))
     found = Warehouse(pipeline, table).arrow(
         lambda sql: f"SELECT * FROM {sql.table} WHERE {sql.col(keys[0])} IN ({values})", as_stored=as_stored
@@ -279,7 +275,7 @@ def _newest(
 
 
 def _overwrite(pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any]) -> None:
-    """Delta's merge would update both rows; one commit puts the newest in the place of all."""
+    """Replace the rows of these keys by the newest ones, in one commit: Delta's merge would update both rows."""
     from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
 
     with pipeline.destination_client() as opened:

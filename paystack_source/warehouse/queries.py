@@ -1,7 +1,7 @@
-"""What the dataset holds, asked in SQL through dlt: the answering side of `extract.ledger.HeldCustomers`.
+"""Queries the dataset in SQL through dlt: the implementation of `extract.ledger.HeldCustomers`.
 
-Times are written the way each destination wants them, names are qualified and quoted by dlt, so that the same few
-questions work on every destination that dlt can query. Files are asked in SQL too (`paystack_source.warehouse.lake`).
+dlt qualifies and quotes names, and writes times as each destination needs them, so the same queries work on every
+destination that dlt can query. Files are queried in SQL too (`paystack_source.warehouse.lake`).
 """
 
 from __future__ import annotations
@@ -33,13 +33,13 @@ if TYPE_CHECKING:
     from paystack_source.extract.windows import Window
 
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()
-_BATCH = 1000  # ids or windows in one question
+_BATCH = 1000  # ids in one query
 
 
 class Warehouse:
-    """One table of a pipeline's dataset, the customers if none is named. What does not exist yet holds nobody.
+    """One table of a pipeline's dataset; the table of the customers if none is named.
 
-    Without a pipeline nobody is held.
+    A table that does not exist is empty, and so is a warehouse without a pipeline.
     """
 
     def __init__(self, pipeline: Pipeline | None, table: str | None = None) -> None:
@@ -47,7 +47,7 @@ class Warehouse:
         self._table = customers_table(pipeline) if pipeline and table is None else table or ""
         self._client: Any = None
 
-    # -- the questions of a run -----------------------------------------------------------------------------------
+    # -- `HeldCustomers` ------------------------------------------------------------------------------------------
 
     def total(self) -> int:
         return self._number(lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {sql.present}")
@@ -125,13 +125,13 @@ class Warehouse:
         }
 
     def exists(self) -> bool:
-        """Whether the table is there, be it empty."""
+        """Whether the table exists; it may be empty."""
         return bool(self.ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}"))
 
-    # -- any other question ---------------------------------------------------------------------------------------
+    # -- any other query ------------------------------------------------------------------------------------------
 
     def ask(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
-        """The rows of any question about this table; none if it is not there."""
+        """The rows of a query of this table; none if the table does not exist."""
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
 
     def _number(self, question: Callable[[SqlNames], str]) -> int:
@@ -139,9 +139,9 @@ class Warehouse:
         return int(rows[0][0] or 0) if rows else 0
 
     def arrow(self, question: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
-        """The answer to any question about this table as Arrow; `None` if the table is not there.
+        """The result of a query of this table as Arrow; `None` if the table does not exist.
 
-        It is in our types, and without dlt's columns, unless it is wanted as it is stored.
+        It has our types and not dlt's columns, unless it is wanted `as_stored`.
         """
         found = self._ask(question, lambda cursor: _as_arrow(cursor, self._columns()))
         return found if found is None or as_stored else in_our_types(found)
@@ -166,7 +166,7 @@ class Warehouse:
 
 
 class EmptiedWarehouse(Warehouse):
-    """What a load that replaces the table will find: nobody. It still knows whose customers were held."""
+    """An empty table, for a load that replaces it. It still knows the accounts of the customers before."""
 
     def __init__(self, before: Warehouse) -> None:
         super().__init__(None)
@@ -177,7 +177,7 @@ class EmptiedWarehouse(Warehouse):
 
 
 class SqlNames:
-    """Names and times as one destination writes them."""
+    """Names, times and conditions in the SQL of one destination."""
 
     def __init__(self, client: SqlClientBase[Any] | LakeReader, table: str) -> None:
         self._client = client
@@ -193,11 +193,11 @@ class SqlNames:
         return self._client.escape_column_name(column)
 
     def among(self, ids: Iterable[int]) -> str:
-        """Whether the row is of one of these customers."""
+        """The condition that the row is one of these customers."""
         return f"{self.col('id')} IN ({', '.join(str(int(number)) for number in ids) or 'NULL'})"
 
     def inside(self, window: Window) -> str:
-        """Whether the row was created in the window."""
+        """The condition that the customer was created in the window."""
         parts = ["1 = 1"]
         if window.lo > BEGIN:
             parts.append(f"{self.col('created_at')} >= {self._time(window.lo)}")
@@ -212,14 +212,14 @@ class SqlNames:
 
 
 def columns_of(pipeline: Pipeline, table: str) -> Mapping[str, TColumnSchema]:
-    """The columns of a table as dlt knows them, none if it does not; dlt reads its files for it."""
+    """The columns of a table in dlt's schemas; none if it has no such table."""
     with exclusive_dlt_context():
         found = [schema.tables[table] for schema in pipeline.schemas.values() if table in schema.tables]
     return found[0]["columns"] if found else {}
 
 
 def in_our_types(table: pa.Table) -> pa.Table:
-    """Without dlt's columns, and times in UTC and microseconds, whatever the destination made of them."""
+    """The table without dlt's columns, with times in UTC and microseconds, on every destination."""
     table = table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
     fields = [
         pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
@@ -229,9 +229,9 @@ def in_our_types(table: pa.Table) -> pa.Table:
 
 
 def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
-    """What is asked through, opened by a `with` for each question.
+    """A client for queries, to be opened by a `with` for each query.
 
-    A table that is not there raises `DestinationUndefinedEntity`, when it is named or when it is asked.
+    A table that does not exist raises `DestinationUndefinedEntity`, when it is named or when it is queried.
     """
     if not is_lake(pipeline):
         return pipeline.sql_client()
@@ -241,7 +241,7 @@ def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
 
 
 def _as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSchema]) -> pa.Table:
-    """What a question came out with, in the types of these columns; JSON stays text."""
+    """The result of a query as Arrow, in the types of these columns; JSON stays text."""
     if isinstance(cursor, QueryResult):
         return cursor.arrow()
     read_as = cursor.columns_schema = {}
@@ -253,7 +253,7 @@ def _as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSc
 
 
 def _leave_json_alone(connection: Any) -> None:  # noqa: ANN401  # of psycopg2
-    """The driver would decode JSON, and it would come out spelled otherwise; it is wanted as it is."""
+    """Make the driver return JSON as text: decoded and encoded again it would be spelled differently."""
     from psycopg2 import extras  # noqa: PLC0415  # there only with PostgreSQL
 
     for leave in (extras.register_default_json, extras.register_default_jsonb):

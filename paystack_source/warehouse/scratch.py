@@ -1,4 +1,4 @@
-"""A DuckDB in memory for questions about Arrow tables. Nothing is kept in it."""
+"""A DuckDB in memory for queries over Arrow tables. Nothing is kept in it."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ _lock = threading.Lock()
 
 @contextmanager
 def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of one's own, in UTC: what is registered, and temporary views, end with it.
+    """A connection of its own, in UTC. Its registered tables and temporary views end with it.
 
-    All are of one database: to begin one takes 25 ms.
+    All connections share one database, because opening a database takes 25 ms.
     """
     with _lock:
         connection = _database(os.getpid()).cursor()
@@ -31,5 +31,5 @@ def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @functools.cache
 def _database(_process: int) -> duckdb.DuckDBPyConnection:
-    """One for each process: the threads of a database do not live on in a forked one."""
+    """One database for each process: its threads do not exist in a forked process."""
     return duckdb.connect()

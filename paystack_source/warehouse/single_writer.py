@@ -1,16 +1,16 @@
-"""One writer per dataset and per working folder: everybody else waits until it is done.
+"""One writer per dataset and per working folder: other runs wait until it is done.
 
-A file lock guards dlt's working folder, which is for one process. A lock in the destination guards the dataset,
-whose staging tables all machines share:
+A file lock protects dlt's working folder, which only one process may use. A lock in the destination protects the
+dataset, whose staging tables all machines share:
 
     PostgreSQL         an advisory lock of a transaction that stays open
     a local folder     a file lock beside the dataset
     a bucket           an object that its owner renews (`paystack_source.warehouse.bucket_lease`)
-    DuckDB             its file takes one process: a connection stays open
-    other databases    none; what two machines double there is found and repaired by the next run
+    DuckDB             a connection that stays open: only one process can write the file
+    other databases    none; the next run finds and repairs what two machines doubled there
 
-All of them but the lease end with the process, however it ends. A run whose lock is lost stops before the next job of
-its load.
+All locks but the one in a bucket end with the process, also after a kill. A run that lost its lock stops before the
+next job of its load.
 """
 
 from __future__ import annotations
@@ -42,36 +42,33 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
 ASK_AGAIN = 0.5
-"""Seconds between two looks whether a lock is free."""
+"""Seconds between two attempts to take a lock."""
 
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run under way in this process: how deep its calls are nested, and what it holds."""
+    """A run under way in this process: how deep its calls are nested, and the locks that it holds."""
 
     pipeline: Pipeline
     depth: int = 0
     folder: bool = False
     dataset: bool = False
     duckdb: DuckDbFile | None = None
-    held: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    locks: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     still_held: Callable[[], bool] = lambda: True
     prepared: bool = False
     error: Exception | None = None
-    """Why it could not be prepared."""
+    """The error of its preparation."""
     copied: Any = None
-    """What a plain `pipeline.run` copied, to be counted at its end."""
+    """The `Copying` of a plain `pipeline.run`, for the count at its end."""
 
     def lock_folder(self, *, wait: bool = True) -> None:
-        """Hold the working folder until the run ends.
-
-        Raises `AlreadyRunningError` if another run holds it and this one is not to wait.
-        """
+        """Lock the working folder until the run ends. Without `wait`, raises `AlreadyRunningError` if it is locked."""
         if not self.folder:
             folder = Path(self.pipeline.pipelines_dir)
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             path = folder / f"{self.pipeline.pipeline_name}.lock"
-            if not _lock_file(self.held, path, f"the working folder {folder}", wait=wait):
+            if not _lock_file(self.locks, path, f"the working folder {folder}", wait=wait):
                 raise AlreadyRunningError(
                     "Another run of this pipeline is under way.",
                     "Wait for it to end; if it fills the same database, it loads what this one would have loaded. If "
@@ -80,20 +77,20 @@ class ActiveRun:
             self.folder = True
 
     def lock_dataset(self) -> None:
-        """Hold the dataset until the run ends."""
+        """Lock the dataset until the run ends; waits while another run holds it."""
         if self.dataset:
             return
         if destination_is(self.pipeline, "duckdb"):
-            self.duckdb = self.held.enter_context(DuckDbFile(self.pipeline))
+            self.duckdb = self.locks.enter_context(DuckDbFile(self.pipeline))
         elif destination_is(self.pipeline, "postgres"):
-            self.still_held = _lock_schema(self.held, self.pipeline)
+            self.still_held = _lock_schema(self.locks, self.pipeline)
         elif is_lake(self.pipeline):
-            self.still_held = _lock_files(self.held, self.pipeline)
-        self.held.enter_context(_checked(self.pipeline, self.require_dataset))
+            self.still_held = _lock_files(self.locks, self.pipeline)
+        self.locks.enter_context(_checked(self.pipeline, self.require_dataset))
         self.dataset = True
 
     def require_dataset(self) -> None:
-        """Raise `AlreadyRunningError` if somebody else may write into the dataset by now."""
+        """Raise `AlreadyRunningError` if the lock was lost, so that another run may write into the dataset."""
         if not self.still_held():
             raise AlreadyRunningError(
                 f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",
@@ -105,31 +102,31 @@ _RUNS: dict[int, ActiveRun] = {}
 
 
 def begin_run(pipeline: Pipeline) -> ActiveRun:
-    """A run of this pipeline begins, perhaps inside of another one of it."""
+    """Begin a run of this pipeline; it may be nested in another run of the same pipeline."""
     run = _RUNS.setdefault(id(pipeline), ActiveRun(pipeline))
     run.depth += 1
     return run
 
 
 def end_run(pipeline: Pipeline) -> None:
-    """The run ends: with the outermost one goes what it holds."""
+    """End a run; the outermost one releases its locks."""
     run = _RUNS[id(pipeline)]
     run.depth -= 1
     if not run.depth:
         del _RUNS[id(pipeline)]
-        run.held.close()
+        run.locks.close()
 
 
 def current_run(pipeline: Pipeline) -> ActiveRun | None:
-    """The run that is under way."""
+    """The run of this pipeline that is under way in this process."""
     return _RUNS.get(id(pipeline))
 
 
 @contextlib.contextmanager
 def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRun]:
-    """A run that holds folder and dataset.
+    """A run that holds the locks of folder and dataset.
 
-    Raises `AlreadyRunningError` if another run holds the folder and this one is not to wait.
+    Without `wait`, raises `AlreadyRunningError` if another run has locked the folder.
     """
     run = begin_run(pipeline)
     try:
@@ -142,7 +139,7 @@ def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRu
 
 @contextlib.contextmanager
 def _checked(pipeline: Pipeline, check: Callable[[], None]) -> Iterator[None]:
-    """Have the stages of the pipeline call `check` as they go on."""
+    """Make dlt call `check` at each step of the pipeline."""
     collector = pipeline.collector
     pipeline.collector = cast("Any", CheckedCollector(collector, check))
     try:
@@ -152,7 +149,7 @@ def _checked(pipeline: Pipeline, check: Callable[[], None]) -> Iterator[None]:
 
 
 def _check_folder(folder: Path, *, duckdb: bool) -> None:
-    """Raise `ConfigError` for a folder that dlt's loads do not get out of: it takes parts of the name for its own."""
+    """Raise `ConfigError` for a folder from which dlt cannot load: it misreads some characters in the path."""
     path = str(folder.absolute())
     if "%" in path or (duckdb and ("'" in path or re.search(r"[^/\\]=", path))):
         raise ConfigError(
@@ -182,7 +179,7 @@ def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: boo
 def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
     client: SqlClientBase[Any] = pipeline.sql_client()
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
-    # Of a transaction rather than of a session: poolers hand sessions on, and with them their locks.
+    # The lock belongs to a transaction, not to a session: a pooler hands sessions to other clients, with their locks.
     stack.enter_context(_transaction(client))
     client.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
     name = f"paystack-source {pipeline.dataset_name}"
@@ -202,7 +199,7 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
 
 @contextlib.contextmanager
 def _transaction(client: SqlClientBase[Any]) -> Iterator[None]:
-    """A transaction that nothing was written in: however it ends, that is no error of the run."""
+    """A transaction that writes nothing, so an error at its end is ignored."""
     with contextlib.suppress(Exception), client.begin_transaction():
         yield
 
@@ -211,7 +208,7 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[],
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
     where = f"the dataset {pipeline.dataset_name}"
-    # Beside the dataset's folder: dlt wants to make that one itself.
+    # Beside the dataset's folder, because dlt has to create that folder itself.
     if client.config.is_local_filesystem:
         dataset = Path(client.dataset_path)
         _lock_file(stack, dataset.with_name(f".{dataset.name}.paystack-source.lock"), where)

@@ -1,12 +1,12 @@
-"""The engine: a run from its locks to the proven end. Every door uses it.
+"""The engine: a whole run, from its locks to its report. The command, `copy_customers` and `pipeline.run` use it.
 
     lock       folder and dataset (`single_writer`)
     prepare    interrupted loads, repair, the history's baseline (`prepare`)
     load       read and store (`copying`)
     close      count what the warehouse holds, complete the ledger, report
 
-`copy_customers` does it load by load, each of them a checkpoint: a run that is killed continues where the last load
-ended, since rows and the memory of what is proven are committed together. `PlainRuns` does it around dlt's own
+`copy_customers` does it load by load, and each load is a checkpoint: after a kill the next run continues where the last
+load ended, because dlt commits the rows together with the state of what is proven. `PlainRuns` does it around dlt's own
 `pipeline.run`, in one load.
 """
 
@@ -65,13 +65,14 @@ PIPELINE = "paystack_customers"
 
 @dataclass(slots=True)
 class CopyReport(Summary):
-    """What a run came to: what was read, what the warehouse holds now, and what it cost."""
+    """The result of a run: what it read, what the warehouse holds now, and what it cost."""
 
     run_id: str = ""
-    """How the ledger names the run."""
+    """The run's id in the ledger."""
     started_at: datetime | None = None
+    """In UTC."""
     window: Window | None = None
-    """The range that was asked for; None for all customers."""
+    """The range of the run; None for all customers."""
     key_mode: str | None = None
     key_source: str | None = None
     """Where the key was found: the name of an environment variable, the path of a file, or `an argument`."""
@@ -89,7 +90,7 @@ class CopyReport(Summary):
 
     @property
     def whom(self) -> str:
-        """Which customers the run was about, after "every customer" or a number of them."""
+        """The range as text after "every customer" or a number of customers: "" for all customers."""
         start, end = edges(self.window or ALWAYS)
         if start and end:
             return f" created from {_short(start)} to {_short(end)}"
@@ -99,7 +100,7 @@ class CopyReport(Summary):
 
     @property
     def counts(self) -> str:
-        """What either side counts."""
+        """The counts of both sides, as text."""
         theirs = "names no total" if self.api_total is None else f"counts {self.api_total:,}"
         return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {theirs}"
 
@@ -110,7 +111,7 @@ class CopyReport(Summary):
             raise NotCompleteError(message, details=self.as_json())
 
     def as_json(self) -> dict[str, Any]:
-        """The object that `--json` ends with."""
+        """The object of `--json`."""
         start, end = edges(self.window or ALWAYS)
         numbers = {column.name: getattr(self, column.name) for column in fields(self)}
         for name in ("complete", "window", "details"):
@@ -129,7 +130,7 @@ class CopyReport(Summary):
 
 
 def _short(when: datetime) -> str:
-    """The day, and the time of day if it is not its beginning."""
+    """The date, and the time of day unless it is midnight."""
     return (
         f"{when:%Y-%m-%d}"
         if when == when.replace(hour=0, minute=0, second=0)
@@ -138,13 +139,13 @@ def _short(when: datetime) -> str:
 
 
 def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
-    """The pipeline as dlt's configuration describes its destination.
+    """Make the pipeline of a dataset, with a destination from dlt's configuration.
 
-    DuckDB's files are those of `paystack_source.warehouse.locations`.
+    The DuckDB files are those of `paystack_source.warehouse.locations`.
 
     Raises:
-        ConfigError: dlt's folder is another user's, or DuckDB cannot tell the file from the dataset.
-        AlreadyRunningError: Another first run makes dlt's working folder in this very moment.
+        ConfigError: Other users can write dlt's folder, or the DuckDB file and the dataset have the same name.
+        AlreadyRunningError: Another first run creates dlt's working folder at the same moment.
 
     """
     require_own_dlt_folder()
@@ -191,30 +192,30 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         pipeline = dlt.pipeline("paystack_customers", destination="postgres", dataset_name="paystack")
         print(copy_customers(pipeline).as_json())
 
-    The tables are those of `paystack_source()`. Each load is a checkpoint. The command `customers` does just this.
+    The tables are those of `paystack_source()`. Each load is a checkpoint. The command `customers` calls this function.
 
     Args:
-        pipeline: Where to: a dlt pipeline with a destination and a dataset.
-        client: Where from. Without one, key and settings are found as by `paystack_source()`.
-        start, end: Only customers created from then on, and before then; ISO 8601 or datetime, UTC if it has no zone.
+        pipeline: A dlt pipeline with a destination and a dataset.
+        client: The client; None makes one with the key and settings that `paystack_source()` would find.
+        start, end: Only customers created from `start` on, and before `end`; ISO 8601 or datetime, UTC without a zone.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
-        details: Fetch new or changed customers one by one for `customer_details`: up to a number; True: up to 600.
-        include: Fields of the details to keep in clear that are left out or masked otherwise.
-        allow_incomplete: Return the report also of a copy that could not be proven complete.
-        account: The number of the integration that every customer held has to be of.
-        limits: Where a load ends.
-        on_rows, on_total: Are told how many customers were just read, and how many there are.
-        on_details: Is told of how many the details were fetched, and of how many they will be; first with 0.
-        run_id: Names the run in the ledger and the report; without one it is made up.
+        details: The most customers to fetch one by one for `customer_details`; True: 600.
+        include: Fields of the details to keep in clear; otherwise they are left out or masked.
+        allow_incomplete: Return the report also if the copy could not be proven complete.
+        account: The number of the integration that every customer has to belong to.
+        limits: When a load ends.
+        on_rows, on_total: Called with the number of customers that were just read, and with Paystack's total.
+        on_details: Called with the number of customers fetched so far, first 0, and the number to fetch.
+        run_id: The run's id in the ledger and the report; by default a random one.
 
     Raises:
         ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
         PaystackError: Paystack could not be read; what was read before is loaded.
         NotCompleteError: Loaded but not proven complete; a full refresh changes nothing then. `details`: the report.
-        AlreadyRunningError: Another run has the working folder, or took the dataset's lock meanwhile.
-        PipelineStepFailed: dlt's, around what was raised while it read or loaded.
+        AlreadyRunningError: Another run uses the working folder, or took the dataset's lock meanwhile.
+        PipelineStepFailed: dlt's own error, around an error while it read or loaded.
 
     """
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
@@ -249,7 +250,7 @@ def _window(start: datetime | str | None, end: datetime | str | None, *, full_re
 
 
 def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManager[PaystackClient]:
-    """The client of a run, which is closed after it unless it was given. The settings have to be ours first."""
+    """The client of a run; one that is made here is closed after the run."""
     require_own_dlt_folder()
     return PaystackClient(read_only=True, on_wait=waits) if given is None else contextlib.nullcontext(given)
 
@@ -291,7 +292,7 @@ def _run(
 
 
 def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
-    """Load after load, until everything is read. Raises what ended the reading, after the rows before it are loaded."""
+    """Load until everything is read. An error of the reader is raised after the rows before it are loaded."""
     if copying.full_refresh:
         # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
         set_replace_strategy(replace_strategy(pipeline))
@@ -304,7 +305,7 @@ def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool
 
 
 def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
-    """Count what the warehouse holds now, complete the ledger with it, and say whether all adds up."""
+    """Count the customers in the warehouse, complete the ledger with the counts, and report whether all agree."""
     extraction = copying.extraction
     if extraction is None:
         raise AssertionError("the run never began")
@@ -336,9 +337,9 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
 
 
 def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> list[Entry]:
-    """Fill in what the warehouse holds of each window after loading; those of which it lacks some are not proven.
+    """Fill in `rows_held_after` of each window; returns the windows of which the warehouse lacks customers.
 
-    It may hold more: of those who came since the window was read.
+    It may hold more: customers that came after the window was read.
     """
     last: dict[Window, Entry] = {}
     for entry in entries:
@@ -356,15 +357,15 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
 
 
 class PlainRuns(RunFollower):
-    """The same for a plain `pipeline.run(paystack_source())`: dlt tells when it begins and ends.
+    """The engine for a plain `pipeline.run(paystack_source())`: dlt calls it when a run begins and ends.
 
-    One load, so no checkpoints. dlt only logs an error that is raised here: one of the preparation is kept, and raised
-    when `customers` begins to extract (`require_prepared`); a count that does not agree is logged, and stands in the
-    ledger, and the next run reads again what is missing.
+    dlt only logs an error that is raised here. So an error of the preparation is kept, and raised when `customers`
+    begins to extract (`require_prepared`). A count that does not agree is logged and written into the ledger, and the
+    next run reads what is missing.
     """
 
     sources_made = False
-    """Whether a source of ours was made in this process."""
+    """Whether a Paystack source was made in this process."""
 
     def on_start(self, pipeline: Pipeline, step: str) -> None:
         run = begin_run(pipeline)
@@ -376,7 +377,7 @@ class PlainRuns(RunFollower):
             run.error = error
             raise
         except BaseException:
-            end_run(pipeline)  # dlt passes an interrupt on, and does not tell of the end
+            end_run(pipeline)  # after an interrupt dlt does not call `on_end`
             raise
 
     @staticmethod
@@ -384,7 +385,7 @@ class PlainRuns(RunFollower):
         run.lock_folder()
         if step == "run":
             pipeline.activate()
-        # What a new pipeline is for is not known yet: it may be ours, and it learns what is there under the lock.
+        # A new pipeline may load a Paystack source: then it must read the destination's schema under the lock.
         may_be_ours = not pipeline.schemas or bool(our_schemas(pipeline))
         if step in {"run", "load"} and may_be_ours:
             run.lock_dataset()

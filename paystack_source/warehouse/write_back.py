@@ -1,17 +1,17 @@
-"""The copy as bulk changes use it: whether there is one, what it holds, and the tables of bulk runs beside it.
+"""The copy for bulk changes: finds it, says which runs it holds, and loads runs into it.
 
-What a copy holds is asked of the copy itself, never remembered elsewhere: it holds a run if its `write_back_runs` has
-the run with as many `events` as the run's journal, and if it shows no customer as they were before the run. A copy that
-was deleted, renamed, restored, overwritten, or is one of several therefore never counts for more than it has.
+Only the copy itself says which runs it holds. It holds a run if its `write_back_runs` has the run with as many `events`
+as the run's journal, and if no customer in it is older than the run. So nothing false is believed of a copy that was
+deleted, renamed, restored or overwritten, or that is one of several.
 
-A pipeline of its own, `paystack_writeback`, loads into the dataset of the copy, so its state and its pending work never
-mix with the extract's. Every table is merged by key, so loading twice is harmless. The line of a run in
-`write_back_runs` is loaded last, in a load of its own, so a load that broke off claims nothing.
+Another pipeline than the extract's, `paystack_writeback`, loads into the dataset of the copy, so their states and
+pending loads never mix. Every table is merged by key, so loading twice is harmless. The row of a run in
+`write_back_runs` is loaded last, in a load of its own, so a run counts as held only if all of it was loaded.
 
-A dataset holds one account's customers. A run of another account or key mode is not loaded beside them.
+A dataset holds one account's customers. A run of another account or key mode is not loaded into it.
 
 Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are laid over
-the row that the copy holds.
+the row in the copy.
 """
 
 from __future__ import annotations
@@ -55,13 +55,13 @@ BATCH: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class WriteBack:
-    """The copy in one dataset of one destination, be it there or not. It knows no plan and no journal."""
+    """The copy in one dataset of one destination, which may not exist yet. It knows no plan and no journal."""
 
     destination: str = "duckdb"
     dataset: str = "paystack"
 
     def find_copy(self) -> Path | pa.Table | None:
-        """The customers that the copy holds: its DuckDB file where that can be joined in place, else a table.
+        """The customers of the copy: the path of its DuckDB file, or a table if the file cannot be attached.
 
         None if there is no copy yet.
         """
@@ -76,7 +76,7 @@ class WriteBack:
             "customer_details",
             lambda named: f"SELECT customer_code FROM {named('customer_details')} WHERE identified",
         )
-        # Who passed an identity check: only single fetches tell it.
+        # Only single fetches show who passed an identity check.
         codes = pa.array([code for (code,) in identified], pa.string())
         return found.append_column(
             "identified", pc.is_in(found["customer_code"].cast(pa.string()), value_set=codes)
@@ -93,7 +93,7 @@ class WriteBack:
             return connection.table(customers).to_arrow_table() if in_use else path
 
     def read_since(self) -> datetime | None:
-        """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+        """The oldest `_last_seen_at` of the copy: each customer was read then or later; None if a row has none."""
         lines = self._ask(
             "customers",
             lambda named: (
@@ -106,7 +106,7 @@ class WriteBack:
         return in_utc(lines[0][0])
 
     def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
-        """The run that applied this plan to this account, as far as the warehouse knows."""
+        """The run that applied this plan to this account, if the warehouse has it."""
         mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
         where = f"plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
         lines = self._ask(
@@ -115,7 +115,7 @@ class WriteBack:
         return str(lines[0][0]) if lines else None
 
     def runs_held(self) -> dict[str, int]:
-        """By run, how many events of its journal the copy holds; without runs that it held and that are overwritten."""
+        """By run, how many events of its journal the copy holds; without runs whose changes were overwritten."""
         lines = self._ask(
             "write_back_runs", lambda named: f"SELECT run_id, events FROM {named('write_back_runs')}"
         )
@@ -123,9 +123,9 @@ class WriteBack:
         return {str(run): int(events) for run, events in lines if events is not None and run not in lost}
 
     def _overwritten(self) -> set[str]:
-        """The runs that changed a customer whom the copy shows as they were before.
+        """The runs that changed a customer of which the copy has an older version.
 
-        A page that was asked for before a run, and loaded after the run was, puts the old values back.
+        If a page was requested before a run and loaded after it, it puts the old values back.
         """
         lines = self._ask(
             "write_back_rows",
@@ -140,10 +140,10 @@ class WriteBack:
         return {str(line[0]) for line in lines}
 
     def _ask(self, table: str, question: Callable[[Callable[[str], str]], str]) -> list[tuple[Any, ...]]:
-        """Ask in SQL about this table, and others; `question` is given what qualifies their names.
+        """Query this table, and others; `question` gets a function that qualifies their names.
 
-        Nothing if one of them is not there, or is of an older version. DuckDB's file is asked directly: it takes
-        another process, or connection, that reads it too, and a pipeline takes its time to begin.
+        Returns nothing if one of them does not exist, or lacks a column. A DuckDB file is queried directly: that works
+        beside other readers of the file, and is quicker than a pipeline.
         """
         if self.destination not in DUCKDB:
             if table.startswith("write_back"):
@@ -170,7 +170,7 @@ class WriteBack:
         return pipeline
 
     def _extract_pipeline(self) -> Pipeline:
-        """The extract's pipeline, to read the copy with: it knows the types of the columns."""
+        """The extract's pipeline, to read the copy: it has the types of the columns."""
         pipeline = open_pipeline(self.destination, self.dataset)
         pipeline.sync_destination()
         return pipeline
@@ -178,9 +178,9 @@ class WriteBack:
     def load(
         self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Load one run: its `rows`, the columns that it set by customer id, and last its own line.
+        """Load one run: its `rows`, the columns that it set by customer id, and last its row in `write_back_runs`.
 
-        Raises `ConfigError` if the dataset holds the customers of another account or key mode; then nothing is loaded.
+        Raises `ConfigError` if the dataset holds customers of another account or key mode; then nothing is loaded.
         """
         key_mode, account = (run[name][0].as_py() for name in ("key_mode", "account"))
         pipeline = self._writeback_pipeline()
@@ -208,7 +208,7 @@ class WriteBack:
 
 @contextlib.contextmanager
 def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
-    """The file for reading, and whether this very process has it open for writing, e.g. a notebook."""
+    """A connection to read the file, and whether this process has it open for writing, e.g. a notebook."""
     try:
         connection, in_use = duckdb.connect(str(path), read_only=True), False
     except duckdb.ConnectionException:
@@ -220,7 +220,7 @@ def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
 def _is_among(
     accounts: set[tuple[str | None, int | None]], key_mode: str | None, account: int | None
 ) -> bool:
-    """Whether this may be one of the accounts; what either side does not know is not compared."""
+    """Whether this may be one of the accounts; an unknown value on either side is not compared."""
     return any(
         (None in (domain, key_mode) or domain == key_mode)
         and (None in (number, account) or number == account)
@@ -229,14 +229,13 @@ def _is_among(
 
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
-    """The customers that a run changed, as whole rows: what the copy holds with the changes laid over it."""
+    """The customers that a run changed, as whole rows: the rows of the copy with the changes laid over them."""
     tables, compared = [], Changes(held)
     for ids in batches(sorted(changes), BATCH):
         rows = held.rows(ids)
         if len(rows.column_names):
-            tables.append(
-                compared.with_change_columns(overlay(rows, {number: changes[number] for number in ids}))
-            )
+            changed = overlay(rows, {number: changes[number] for number in ids})
+            tables.append(compared.with_change_columns(changed))
     return [table for table in tables if table.num_rows]
 
 
@@ -264,7 +263,7 @@ def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Tabl
 
 
 def _fitted(value: object, kind: pa.DataType, before: object) -> object:
-    """A value of an answer as the column takes it; `before` if it cannot be. The extract tolerates the same."""
+    """A value of an answer in the column's type; `before` if it has another type, which the extract tolerates too."""
     if value is None:
         return None
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

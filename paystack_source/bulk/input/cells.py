@@ -1,7 +1,6 @@
-"""Any cell as text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`.
+"""Turns any cell into text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`.
 
-A number that has more digits than its type can hold was damaged before it came here; it is reported, never
-repaired.
+A number that has more digits than its type can hold lost digits before; it is reported, not repaired.
 """
 
 # ruff: noqa: ANN401  # a cell may be anything
@@ -28,30 +27,30 @@ LOST_DIGITS: Final = (
 NOT_TEXT: Final = "holds bytes or another value that is not text"
 NO_JSON: Final = "holds NaN, infinity or bytes, which JSON has not; leave the key out, or give None"
 
-# What Arrow raises for a value that Python has no value for.
+# The errors of Arrow for a value that Python cannot represent.
 _NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowException)
 
-# Whole numbers up to here are exact in a float of so many bits; spreadsheets keep 15 digits.
+# By the bits of a float, the limit up to which whole numbers are exact; spreadsheets keep 15 digits.
 _EXACT: Final = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 SPREADSHEET_EXACT: Final = 1e15
 
 
 @dataclass(slots=True)
 class Cells:
-    """Some cells of one column as text without nulls (blank is "")."""
+    """Cells of one column as text without nulls (blank is "")."""
 
     text: pa.Array
-    bad: dict[int, str] = field(default_factory=dict)  # position -> why the cell cannot be trusted
-    numbers: bool = False  # some were numbers, so zeros in front may be lost
+    bad: dict[int, str] = field(default_factory=dict)  # position -> the problem of the cell
+    numbers: bool = False  # some cells were numbers, so zeros in front may be lost
     others: list[int] = field(default_factory=list)  # positions of dates, times, booleans, lists and objects
 
 
 @dataclass(slots=True)
 class Batch:
-    """Some consecutive rows of an input, its columns in order.
+    """Consecutive rows of an input, by column.
 
-    `lines` is where each row starts in the file (None for frames and Parquet). `uneven` are the positions of rows that
-    have too few or too many cells, and what is said of them.
+    `lines` is the line of the file on which each row starts (None for frames and Parquet). `uneven` has the positions
+    of rows with too few or too many cells, and their messages.
     """
 
     first_row: int
@@ -69,16 +68,18 @@ class Batch:
 def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     """The cells of an Arrow column."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(array, pa.ChunkedArray):  # more than one chunk was left over: too large for one
+    if isinstance(array, pa.ChunkedArray):  # too large for one chunk
         array = pa.concat_arrays(array.chunks)
     if isinstance(array, pa.ExtensionArray):
         cells = column_cells(array.storage)
-        if not _is_text(array.storage.type):  # a month of pandas is stored as a number that means nothing
+        if not _is_text(
+            array.storage.type
+        ):  # a period of pandas is stored as a number without a meaning here
             cells.bad = dict.fromkeys(np.flatnonzero(array.is_valid()).tolist(), NOT_TEXT)
         return cells
     kind = array.type
     if pa.types.is_dictionary(kind):
-        views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow takes nothing from views
+        views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow has no `take` for views
         names = array.dictionary.cast(pa.string()) if views else array.dictionary
         return column_cells(names.take(array.indices))
     if pa.types.is_floating(kind):
@@ -91,7 +92,9 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         found = array.to_pylist()
     except _NOT_IN_PYTHON:
         found = [_python_value(scalar) for scalar in array]
-    if pa.types.is_nested(kind):  # a struct has all the fields of its column: a null one was never there
+    if pa.types.is_nested(
+        kind
+    ):  # a struct has the fields of all its column's values: a null field was not in this one
         found = [without_nulls(value) for value in found]
     return cells_of(found)
 
@@ -110,7 +113,7 @@ def _is_utf8(array: pa.Array) -> bool:
 
 
 def _python_value(scalar: pa.Scalar) -> Any:
-    """The value in Python; bytes for what Python has no value for, e.g. a date after the year 9999."""
+    """The value in Python; bytes for a value that Python cannot represent, e.g. a date after the year 9999."""
     try:
         return scalar.as_py()
     except _NOT_IN_PYTHON:
@@ -118,14 +121,14 @@ def _python_value(scalar: pa.Scalar) -> Any:
 
 
 def without_nulls(value: Any) -> Any:
-    """The objects in `value` without the names that hold nothing."""
+    """The value without null fields, at any depth."""
     if isinstance(value, dict):
         return {name: without_nulls(item) for name, item in value.items() if item is not None}
     return [without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
-    """The cells of Python values of any mixture of types; whole numbers of `exact` and more have lost digits."""
+    """The cells of Python values of any types; a whole float of `exact` or more may have lost digits."""
     cells, texts = Cells(pa.nulls(0)), []
     for position, value in enumerate(values):
         text, reason = _cell_text(value, exact)
@@ -141,7 +144,7 @@ def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
 
 
 def _cell_text(value: Any, exact: float) -> tuple[str, str]:
-    """One cell's text, and why it cannot be trusted ("" if it can). Missing values of every kind are ""."""
+    """One cell's text, and its problem ("" if it has none). The text of a missing value of any kind is ""."""
     if value is None or isinstance(value, str):
         return _utf8(value or "")
     for kinds, convert in _BY_TYPE:
@@ -153,7 +156,7 @@ def _cell_text(value: Any, exact: float) -> tuple[str, str]:
 
 
 def _utf8(text: str) -> tuple[str, str]:
-    """`text` if UTF-8 can hold it: half of a surrogate pair cannot be sent nor stored."""
+    """`text`, or a problem if UTF-8 cannot encode it: a lone surrogate can be neither sent nor stored."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -187,7 +190,7 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
 
 
 def _fits_json(value: Any) -> bool:
-    """Whether JSON has such values: it has neither NaN, which would be written as null, nor bytes."""
+    """Whether JSON can hold the value: it has no bytes, and NaN would be written as null."""
     if isinstance(value, float | np.floating):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -198,7 +201,7 @@ def _fits_json(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """NumPy's values inside an object as Python's."""
+    """A NumPy value inside of an object, as a Python value."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError

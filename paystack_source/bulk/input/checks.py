@@ -1,8 +1,8 @@
 """Checks every cell of an input, a batch of columns at a time. Pure, no request.
 
-Every bad cell is noted with its line, column and reason; nothing stops at the first. What Paystack holds is never
-wrong, however odd: where it may be that, the cell is only doubted, and `plan.matching` decides. Secret cells leave here
-as a hash under a key that lives as long as the planning (so that duplicates are seen) and a masked hint.
+It finds every bad cell, with line, column and reason. A value that Paystack has already is never wrong, however odd. So
+a bad cell that may have such a value is only a doubt, and `plan.matching` decides. A secret cell becomes a masked hint
+and a keyed hash, which finds duplicates; the key exists only while the plan is made.
 """
 
 # ruff: noqa: ANN401  # masks are NumPy arrays, cells Arrow arrays; neither has useful types
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.header import ColumnMapping
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
-"""What a cell looks like that names a customer by this identifier."""
+"""By identifier, the pattern of its cells in a column that mixes identifiers."""
 _CALLED: Final = {
     "customer_code": "a customer code (CUS_…)",
     "email": "an email address",
@@ -47,17 +47,18 @@ _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 ODD_CELLS: Final = pa.schema(
     [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
 )
-"""What is wrong with cells, or with a whole row (no `name`). With a `field`: right if Paystack holds just that `text`.
+"""The problems of cells, or of a whole row (then `name` is "").
 
-Without a reason, only the spaces around the value are odd. `shown` is what may be shown of the value.
+With a `field` it is a doubt: the cell is valid if Paystack has exactly this `text` in that field. Without a `reason`
+only the spaces around the value are odd. `shown` is the masked value.
 """
 _EXAMPLES: Final = 5
 
 
 class Checker:
-    """Checks batch after batch; `warnings` says what was found so far, though nothing is wrong.
+    """Checks batch after batch; `warnings` are remarks on valid cells so far.
 
-    `as_held`: names and phones are what Paystack held before (an undo), so they are taken as they are.
+    `as_held`: names and phones are values that Paystack had before (an undo), so they are not checked.
     """
 
     def __init__(  # noqa: PLR0913  # what is checked, against what
@@ -82,21 +83,21 @@ class Checker:
             {} if mapping.mixed is None else dict.fromkeys(operation.identifiers, mapping.mixed)
         )
         self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
-        """The identifiers that customers are named by."""
+        """The identifiers that the input uses."""
         self._numeric: set[str] = set()
-        # By column and what is usual: how many numbers have another number of digits, and where the first are. They
-        # are sent: the only bank details that Paystack takes with a test key have a BVN of 12 digits, real ones 11.
+        # By column and usual length: how many numbers have another length, and the lines of the first ones. They are
+        # sent: the only bank details that Paystack takes with a test key have a BVN of 12 digits, real ones 11.
         self._unusual: dict[tuple[str, str], tuple[int, list[str]]] = {}
         self._objects = msgspec.json.Decoder(dict[str, Any])
-        self._batch: Batch  # the one at hand
-        self._row_labels: Sequence[int] = ()  # its rows' lines or numbers
-        self._skip: Any = None  # rows that are blank or uneven
+        self._batch: Batch  # the batch that is being checked
+        self._row_labels: Sequence[int] = ()  # the line or number of each of its rows
+        self._skip: Any = None  # the mask of rows that are blank or uneven
         self._wrong: set[int] = set()
         self._odd: list[tuple[int, int, str, str, str, str, str]] = []  # rows of `ODD_CELLS`
 
     @property
     def warnings(self) -> list[str]:
-        """What the plan should say about the input, though nothing is wrong."""
+        """The plan's warnings about valid cells."""
         said = [
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
@@ -118,7 +119,7 @@ class Checker:
         return pa.schema(fields)
 
     def _staged(self, column: InputColumn) -> tuple[str, ...]:
-        """What a column is called from here on."""
+        """The names of a column in the result of `check`."""
         if column.secret:
             return f"s_{column.name}", f"h_{column.name}"
         if column.name in self.operation.identifiers:
@@ -126,7 +127,7 @@ class Checker:
         return (f"f_{column.name}",)
 
     def check(self, batch: Batch) -> tuple[pa.RecordBatch, pa.Table]:
-        """The sound rows of the batch as the planner wants them, and its `ODD_CELLS`.
+        """Check a batch; returns its rows without certain problems, and its `ODD_CELLS`.
 
         The rows have row, line, blank, identifiers, fields and secrets. Fields are `f_…` (null = leave, "" = clear); a
         secret is a hash (`s_…`) and a hint (`h_…`).
@@ -148,7 +149,7 @@ class Checker:
         self._across(cells, staged)
         self.rows += batch.size
         rows = pa.RecordBatch.from_pydict(staged, schema=self.schema)
-        if self._wrong:  # what is wrong with them is said; comparing them would only say it again
+        if self._wrong:  # a comparison would report these rows a second time
             sound = np.full(batch.size, fill_value=True)
             sound[list(self._wrong)] = False
             rows = rows.filter(pa.array(sound))
@@ -157,13 +158,13 @@ class Checker:
         return rows, pa.table(odd, schema=ODD_CELLS)
 
     def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
-        """Checks one column; returns what becomes of it."""
+        """Check one column; returns its columns of the result."""
         index = self._columns.get(column.name)
         text = self._text(column, index, cells)
         blank = pc.equal(text, "")
         rest = ~self._skip
         if index is not None:
-            rest[list(self._batch.cells[index].bad)] = False  # what is wrong with these was said
+            rest[list(self._batch.cells[index].bad)] = False  # these are reported already
         if index is not None and (wanted := self._given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
             said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
@@ -187,13 +188,13 @@ class Checker:
         return self._hidden(value) if column.secret else (value,)
 
     def _text(self, column: InputColumn, index: int | None, cells: list[pa.Array]) -> pa.Array:
-        """The column's cells. What the types of the cells say is noted here; text has lost it."""
+        """The column's cells as text. Problems of the cells' types are reported here, because text has no type."""
         if index is None:
             return pa.array(np.full(self._batch.size, ""), pa.string())
         if index == self.mapping.mixed:
             text = self._of_identifier(column.name, cells[index])
         else:
-            # What Paystack held may begin or end with a space; an undo puts that back too.
+            # A value at Paystack may begin or end with a space; an undo restores that too.
             exact = self._as_held and column.kind in ("phone", "name")
             text = self._batch.columns[index] if exact else cells[index]
         if column.name in self.mapping.columns:
@@ -201,9 +202,9 @@ class Checker:
         return text
 
     def _of_identifier(self, name: str, cells: pa.Array) -> pa.Array:
-        """The cells of the mixed column that look like this identifier, the others blank.
+        """The cells of the mixed column that look like this identifier; the others are blank.
 
-        A cell that looks like no other is taken for what the column's name says.
+        A cell that looks like no identifier belongs to the one in the column's name.
         """
         own = name in self.mapping.columns
         others = [other for other in LOOKS_LIKE if other not in self.mapping.columns]
@@ -215,7 +216,7 @@ class Checker:
         return text
 
     def _types(self, column: InputColumn, cells: Cells, text: pa.Array) -> None:
-        """Notes what the types of the cells say; text has lost it."""
+        """Report problems of the cells' types, which their text no longer shows."""
         for position, reason in cells.bad.items():
             self._add([position], column, reason, text)
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
@@ -229,7 +230,7 @@ class Checker:
             self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
 
     def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
-        """Notes what is wrong with the cells of `rest`, one reason each; returns the cells as they will be sent."""
+        """Report bad cells of `rest`, one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
             return self._json(column, text, rest)
@@ -269,7 +270,7 @@ class Checker:
             self._bad(column, other, rest, f"must have {wanted}", text)
 
     def _note_length(self, column: str, usual: str, where: Any) -> None:
-        """Keep for the warnings how many cells are in the mask `where`, and how a person finds the first of them."""
+        """Keep for the warnings how many cells are in the mask `where`, and the lines of the first of them."""
         positions = np.flatnonzero(where).tolist()
         if positions:
             unit = "row" if self._batch.lines is None else "line"
@@ -280,7 +281,7 @@ class Checker:
             self._unusual[column, usual] = count + len(positions), first
 
     def _json(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
-        """Metadata must be a JSON object: Paystack refuses text and lists. Written anew with its keys in order."""
+        """Metadata as JSON objects with sorted keys. Other JSON is reported: Paystack refuses text and lists."""
         values = text.to_pylist()
         for position in np.flatnonzero(rest).tolist():
             try:
@@ -317,13 +318,13 @@ class Checker:
             self._note_length("account_number", "10 digits of Nigeria", odd)
 
     def _may_be_held(self, column: InputColumn) -> bool:
-        """Whether Paystack may hold what the cell says, so that the cell changes nothing."""
+        """Whether Paystack may have the cell's value already, so that the cell would change nothing."""
         if column.name in self.operation.identifiers:
             return self.operation.name != "create" and column.kind == "email"
         return self.operation.compared and column.name in self.mapping.columns
 
     def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
-        """A doubted field is left as it is; one with spaces around it is left if Paystack holds them."""
+        """Leave a doubtful field as it is. A value with spaces around it is a doubt too: Paystack may have them."""
         doubted = [row for row, _, name, *_ in self._odd if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
         spaced = _mask(pc.not_equal(self._batch.columns[self._columns[column.name]], trimmed))
@@ -340,7 +341,7 @@ class Checker:
         *,
         certain: bool = False,
     ) -> Any:
-        """Notes `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
+        """Report `reason` for cells of `rest` in `mask`, as a doubt unless `certain`; returns the other cells."""
         bad = _mask(mask) & rest
         self._add(np.flatnonzero(bad).tolist(), column, reason, text, doubt=not certain)
         return rest & ~bad
@@ -370,7 +371,7 @@ class Checker:
 
 
 def _has_a_key_twice(text: str) -> bool:
-    """Whether an object in this JSON does; readers would take one of the two values, each its own."""
+    """Whether an object in this JSON has a key twice: programs differ in which of the two values they take."""
     found = []
 
     def look(pairs: list[tuple[str, Any]]) -> None:

@@ -1,9 +1,9 @@
-"""CSV in and out: everything is text, physical lines are known, no spreadsheet runs what is written.
+"""Reads and writes CSV: every cell is text, physical lines are known, and no cell is a formula for a spreadsheet.
 
-The guard puts an apostrophe before a cell that a spreadsheet would take for a formula; reading takes one off
-again. `+2348012345678` is written as `'+2348012345678` and read as it was; so is a cell that already was
-`'+234…`. Where lists are separated by semicolons, a spreadsheet cuts our cells at semicolons, tabs and ends of lines,
-also inside quotes; what follows one is guarded in the same way.
+The guard is an apostrophe before a cell that a spreadsheet would take for a formula; reading removes one again. So
+`+2348012345678` is written as `'+2348012345678` and read as before, and so is a cell `'+234…`. A spreadsheet with
+semicolons as list separators cuts our cells at semicolons, tabs and ends of lines, also inside quotes; the part after
+each of these is guarded in the same way.
 """
 
 from __future__ import annotations
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.input.snapshot import FileSnapshot
 
-# What Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
+# Characters that Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"
 _NEEDS_GUARD: Final = re.compile(f"'*[{_STARTS}]")
 _GUARDED: Final = f"^'+[{_STARTS}]"
@@ -38,7 +38,7 @@ _GUARDED_INSIDE: Final = f"{_CUT}'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
 _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
-# A line before the header, as Excel reads it, and as spreadsheets save it again: quoted, or filled up with cells.
+# The line `sep=;` before the header, as Excel reads it; spreadsheets save it quoted, or with empty cells behind it.
 _DECLARED: Final = re.compile(r'"?sep=(.)"?\1*\s*', re.IGNORECASE)
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -52,7 +52,7 @@ MAX_CELL: Final = 1_000_000
 
 
 def guard_formula(text: str) -> str:
-    """The cell as it is written: with an apostrophe in front if a spreadsheet might run it."""
+    """The cell with an apostrophe in front if a spreadsheet might take it for a formula."""
     inside = _NEEDS_INNER_GUARD.sub(r"\1'", text)
     return "'" + inside if _NEEDS_GUARD.match(text) else inside
 
@@ -71,7 +71,7 @@ def unguard(column: pa.Array) -> pa.Array:
 
 
 def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
-    """The file's encoding, and what to warn about: a byte order mark, else strict UTF-8, else Windows-1252."""
+    """The file's encoding (by its byte order mark, else UTF-8, else Windows-1252), and a warning or ""."""
     name = snapshot.path.name
     with snapshot.open() as file:
         head = file.read(1024)
@@ -97,17 +97,20 @@ def _can_read(snapshot: FileSnapshot, encoding: str) -> bool:
 
 
 class CsvFile:
-    """One CSV: its header at once, its rows in batches. `warning` is what to say about its encoding."""
+    """One CSV file: its header as `columns`, its rows in batches. `warning` is about its encoding, or ""."""
 
     def __init__(
         self, snapshot: FileSnapshot, encoding: str | None = None, delimiter: str | None = None
     ) -> None:
-        """What is not given is found. Raises `ConfigError` if it is given and is none, and `InputError`."""
+        """Read the header. An encoding or a delimiter that is None is found.
+
+        Raises `ConfigError` for an invalid encoding or delimiter, and `InputError` for an unreadable file.
+        """
         self._snapshot = snapshot
         self.name = snapshot.path.name
         self.encoding, self.warning = _find_encoding(snapshot) if encoding is None else (encoding, "")
         try:
-            "".encode(self.encoding)  # knows hex and zip as well, but refuses them: they are not for text
+            "".encode(self.encoding)  # refuses codecs that are not for text, such as hex and zip
         except (LookupError, ValueError):
             raise ConfigError(
                 f"There is no text encoding {encoding!r}",
@@ -129,7 +132,7 @@ class CsvFile:
         self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
     def lines(self) -> int:
-        """About how many lines there are: no more rows than these can follow."""
+        """An upper limit of the number of rows: the number of ends of lines."""
         ends = [0, 0]
         with self._snapshot.open() as file:
             while data := file.read(_CHUNK):
@@ -137,12 +140,12 @@ class CsvFile:
         return max(ends)
 
     def batches(self) -> Iterator[Batch]:
-        """The data rows. Raises `InputError` where quotes are broken: nothing after them can be trusted."""
+        """The rows after the header. Raises `InputError` at broken quotes, since later cells would be wrong."""
         width = len(self.columns)
         records = itertools.islice(self._records(), 1, None)
         row = 1
         while True:
-            # No list of a row is kept: Python would look at all of them again and again for cycles.
+            # No list of a row is kept: Python's cyclic collector would visit all of them again and again.
             lines: list[int] = []
             texts: list[str] = []
             uneven: dict[int, str] = {}
@@ -158,7 +161,7 @@ class CsvFile:
             row += len(lines)
 
     def _evened(self, record: list[str]) -> list[str]:
-        """The cells of an uneven row under the header's columns, so that nothing of it is lost."""
+        """The cells of an uneven row, joined or filled up to the number of columns."""
         last = len(self.columns) - 1
         if len(record) > last:
             return [*record[:last], self.delimiter.join(record[last:])]
@@ -182,7 +185,7 @@ class CsvFile:
         return max(cells, key=lambda candidate: cells[candidate])
 
     def _records(self) -> Iterator[tuple[int, list[str]]]:
-        """Every record that is not an empty line, with the physical line on which it starts (from 1)."""
+        """All records that are not empty lines, each with the physical line on which it starts (from 1)."""
         csv.field_size_limit(MAX_CELL)
         width = 0
         with self._open() as file:
@@ -192,7 +195,7 @@ class CsvFile:
             start = 1
             try:
                 for record in reader:
-                    # A line of nothing but spaces, or of the mark with which DOS ended a file, is no row.
+                    # A line of spaces alone is no row, nor is DOS's end-of-file character.
                     if len(record) > 1 or (record and (width in {0, 1} or record[0].strip(" \t\x1a"))):
                         width = width or len(record)
                         yield self._before + start, record
@@ -209,7 +212,7 @@ class CsvFile:
 
 
 def row_writer(text: TextIO, columns: Sequence[str]) -> Callable[[Sequence[str]], object]:
-    """Writes the header; returns what writes a row. Both are guarded. `text` must be opened with `newline=""`."""
+    """Write the header, and return a function that writes a row. Cells are guarded. Open `text` with `newline=""`."""
     # The header is quoted so that a separator inside a name is not taken for the file's separator.
     csv.writer(text, quoting=csv.QUOTE_ALL).writerow([guard_formula(name) for name in columns])
     writer = csv.writer(text)
@@ -218,7 +221,7 @@ def row_writer(text: TextIO, columns: Sequence[str]) -> Callable[[Sequence[str]]
 
 @contextlib.contextmanager
 def csv_writer(file: BinaryIO, columns: Sequence[str]) -> Iterator[Callable[[Sequence[str]], object]]:
-    """`row_writer` for a file, which stays open. A mark at its beginning tells Excel that it is UTF-8."""
+    """`row_writer` for a file, which is not closed. A byte order mark tells Excel that it is UTF-8."""
     text = io.TextIOWrapper(file, encoding="utf-8-sig", newline="")
     try:
         yield row_writer(text, columns)

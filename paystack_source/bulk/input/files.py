@@ -1,8 +1,8 @@
-"""Reads any input as text columns in row order, and writes result files that can be fed straight back in.
+"""Opens any input as a table of text columns, and writes CSV files that are inputs again.
 
-Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, anything
-that speaks the Arrow C stream interface. Nothing is guessed: see `cells` for values and `csv_file` for CSV.
-A file is read once, into a snapshot, and a frame is copied: later changes do not reach the table.
+Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, and anything with
+the Arrow C stream interface. `cells` says how values become text, `csv_file` how CSV is read. A file is read once, into
+a snapshot, and a frame is copied, so later changes do not reach the table.
 """
 
 # ruff: noqa: ANN401  # a frame may be of any library
@@ -81,13 +81,12 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     keep: bool = True,
     expected: Sequence[str] = (),
 ) -> InputTable:
-    """Opens a path, a snapshot or a frame.
+    """Open a path, a snapshot or a frame. An `InputTable` is returned as it is.
 
-    `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not
-    copied, because it is read only once. `expected`: the columns of an empty list, or of a frame
-    that has neither columns nor rows.
+    `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not copied,
+    because it is read only once. `expected`: the columns of an empty list, or of a frame without columns and rows.
 
-    Raises `InputError` if the content cannot be a table, `ConfigError` if the source is of no known kind, and
+    Raises `InputError` if the content is not a table, `ConfigError` if the source is of no known kind, and
     `FileNotFoundError`.
     """
     if isinstance(source, InputTable):
@@ -121,7 +120,7 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Writes text rows as CSV into a `private_file`; `open_table` reads back exactly what was written."""
+    """Write rows of text as CSV into a `private_file`; `open_table` reads the same cells back."""
     with private_file(path) as file, csv_writer(file, columns) as write:
         for row in rows:
             write(row)
@@ -131,7 +130,7 @@ _PROBLEM_COLUMNS: Final = ("line", "row", "column", "reason", "value")
 
 
 def write_problems(error: InputError, path: Path) -> None:
-    """What is wrong with an input, as CSV; the values in it are masked. Raises `ConfigError` as `check_output` does."""
+    """Write the problems of an input as CSV, with masked values. Raises `ConfigError` as `check_output` does."""
     check_output(path, "list of problems", lists_problems)
     rows = ([p.line, p.row, p.column, p.reason, p.value] for p in error.problems)
     write_table(path, _PROBLEM_COLUMNS, ([str("" if cell is None else cell) for cell in row] for row in rows))
@@ -151,10 +150,10 @@ LEFT_OUT_COLUMNS: Final = ("_line", "_problem")
 def write_left_out(
     table: InputTable, problems: Sequence[Problem], plan_file: Path, secret: Collection[str]
 ) -> Path:
-    """Writes the rows of the input that have problems beside the plan, into a file that was not there before.
+    """Write the rows of the input that have problems into a new file beside the plan; returns its path.
 
-    It has the input's own columns, and what is wrong with each row. It can be corrected and planned as it is: columns
-    whose names begin with `_` are never read. The columns in `secret` are masked: their values rest nowhere.
+    It has the input's own columns, the line, and the problems of each row. It can be corrected and planned as it is:
+    columns whose names begin with `_` are never read. The columns in `secret` are masked.
     """
     why: dict[int, dict[str, None]] = {}
     for problem in problems:
@@ -178,7 +177,7 @@ def write_left_out(
 
 
 def _kind(snapshot: FileSnapshot) -> Format:
-    """By the first bytes, then by the suffix."""
+    """The format of a file, by its first bytes. Raises `ConfigError` if its suffix contradicts them."""
     path = snapshot.path
     with snapshot.open() as file:
         head = file.read(8)
@@ -196,7 +195,7 @@ def _kind(snapshot: FileSnapshot) -> Format:
 
 
 def _check_size(name: str, rows: int, columns: int) -> None:
-    """Refuses what nobody means to send before it takes the time and the memory that it would need."""
+    """Raise `InputError` for an input that is too large to be planned."""
     said = ""
     if columns > MOST_COLUMNS:
         said = f"has {columns:,} columns; at most {MOST_COLUMNS:,} can be read"
@@ -257,7 +256,7 @@ def _of_file(
 
 
 def _frame(source: Any) -> pd.DataFrame | pa.Table:
-    """The frame as pandas or Arrow. Raises `ConfigError` if it is no table."""
+    """The source as a pandas or Arrow frame. Raises `ConfigError` if it is not a table."""
     if isinstance(source, pa.Table) or _is_pandas(source):
         return source
     if isinstance(source, list) and all(isinstance(row, dict) for row in source):
@@ -280,7 +279,7 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
 
 
 def _read_stream(stream: pa.RecordBatchReader) -> pa.Table:
-    """All of it, a batch at a time: a stream does not say how long it is."""
+    """All batches of a stream, whose size is checked as it is read."""
     batches, rows = [], 0
     for batch in stream:
         rows += batch.num_rows
@@ -295,8 +294,8 @@ def _is_pandas(source: Any) -> bool:
 
 
 def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
-    """A copy of the frame that nobody else can change."""
-    if isinstance(frame, pa.Table):  # it may share its memory with a frame of NumPy arrays
+    """A deep copy of the frame."""
+    if isinstance(frame, pa.Table):  # it may share memory with NumPy arrays
         with pa.BufferOutputStream() as sink:
             with pa.ipc.new_stream(sink, frame.schema) as writer:
                 writer.write_table(frame)
@@ -340,7 +339,7 @@ def _series_cells(series: pd.Series) -> Cells:
 
 
 def _frame_hash(columns: list[str], batches: Iterator[Batch]) -> str:
-    """SHA-256 over names and cells; how the rows are cut into batches does not matter."""
+    """SHA-256 over names and cells, independent of how the rows are cut into batches."""
     lengths = [hashlib.sha256() for _ in columns]
     contents = [hashlib.sha256() for _ in columns]
     for batch in batches:

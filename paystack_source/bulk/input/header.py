@@ -1,4 +1,4 @@
-"""Finds out from the header which column of an input is which."""
+"""Maps the columns of an input, by its header, to the columns of an operation."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.operations import BulkOperation
 
-# What no column is called; it is not shown, because it may be a customer's.
+# Names that are data, not names of columns; they are not shown, because they may be a customer's.
 _DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
 _SHOWN_NAMES: Final = 12
 _SHOWN_LENGTH: Final = 40
@@ -22,19 +22,19 @@ _SHOWN_LENGTH: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """Which input column feeds which column of the operation (by position), and which feed none."""
+    """For each column of the operation the index of the input's column, and the input's columns that are ignored."""
 
     columns: dict[str, int]
     ignored: list[str]
     warnings: list[str]
     mixed: int | None = None
-    """The only column that says which customer is meant; then each of its cells is what it looks like."""
+    """The index of the identifier column if there is only one: its cells may mix codes, emails and ids."""
 
 
 def map_columns(
     operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
 ) -> ColumnMapping:
-    """Finds the operation's columns among the input's; case, spaces, `_` and `-` do not matter.
+    """Find the operation's columns among the input's; case, spaces, `_`, `-` and `.` do not matter.
 
     The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
     option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
@@ -73,7 +73,7 @@ def map_columns(
 
 
 def _compared(name: str) -> str:
-    """The name as it is compared; "" if it begins with `_`: we or dlt added that column, it is no customer's."""
+    """The name as it is compared; "" if it begins with `_`, because we or dlt added such a column."""
     name = name.strip("\ufeff\u200b ")
     return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
 
@@ -112,7 +112,7 @@ def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -
 
 
 def _advice(names: list[str], missing: list[str]) -> str:
-    """What to do about a header: the columns that are there, and the option that stands in for one."""
+    """The advice for a bad header: the columns that were found, and the option that replaces a missing one."""
     shown = [name.strip()[:_SHOWN_LENGTH] for name in names if not _DATA.search(name)][:_SHOWN_NAMES]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""

@@ -1,8 +1,7 @@
-"""The bytes of a file as they were at one moment: what is hashed, parsed, shown and sent is read from here.
+"""A copy of a file's bytes at one moment: hashing, parsing, showing and sending all read this copy.
 
-A path is opened once and copied. Whoever saves over the file later changes nothing. The copy has no name on
-any disk: a small one is held in memory, a larger one in a temporary file that only this process can reach and
-that ends with it.
+The path is opened once, so a later change of the file has no effect. The copy has no name: a small one is in memory, a
+larger one in a temporary file that only this process can open and that ends with it.
 """
 
 from __future__ import annotations
@@ -28,7 +27,7 @@ class FileSnapshot:
     """`open()` reads the bytes from their beginning, as often as one likes; `sha256` is their hash."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
-        """Copies `file` from its beginning to its end; `path` is what it is called."""
+        """Copy `file` from its beginning to its end; `path` is its name."""
         self.path = path
         digest = hashlib.sha256()
         if file.seekable():  # a pipe has only one beginning
@@ -49,14 +48,12 @@ class FileSnapshot:
 
     @classmethod
     def of(cls, path: str | Path) -> FileSnapshot:
-        """The bytes that are at `path` now.
+        """Copy the file at `path`.
 
-        Raises `FileNotFoundError`, or `ConfigError` for what is no file and for a file that was written to
-        while it was copied.
+        Raises `FileNotFoundError`, or `ConfigError` if it is no ordinary file or was written to while it was copied.
         """
         path = Path(path)
-        # A pipe that nobody writes to would keep the opening waiting; Windows has none among its files, and changes
-        # line ends unless told not to.
+        # Without O_NONBLOCK, opening a pipe waits for a writer. Without O_BINARY, Windows changes the ends of lines.
         handle = os.open(path, os.O_RDONLY | getattr(os, "O_NONBLOCK", 0) | getattr(os, "O_BINARY", 0))
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
@@ -73,7 +70,7 @@ class FileSnapshot:
         return taken
 
     def open(self) -> BinaryIO:
-        """A reader of its own position."""
+        """A new reader, at the beginning."""
         return cast("BinaryIO", pa.BufferReader(self._bytes))
 
     def save(self, path: Path) -> None:

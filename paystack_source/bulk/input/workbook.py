@@ -1,6 +1,6 @@
-"""Excel and its kin: the cells of one sheet with their types, and what lies around them.
+"""Reads one sheet of an Excel or similar workbook: its cells with their types, and warnings about hidden cells.
 
-Reading is done by another process (`workbook_process`), because a workbook of a few kilobytes may unfold to any size.
+Another process reads it (`workbook_process`), because a workbook of a few kilobytes may need any amount of memory.
 """
 
 # ruff: noqa: ANN401  # a cell may be anything
@@ -38,13 +38,10 @@ _MOMENTS: Final = {
 
 
 class Workbook:
-    """One sheet: its `columns` and `batches`; `warnings` are what a person should know about its rows."""
+    """One sheet: its `columns` and `batches`; `warnings` are about hidden rows, other sheets and merged cells."""
 
     def __init__(self, snapshot: FileSnapshot, wanted: str | None) -> None:
-        """Reads the sheet `wanted`, or the first visible one.
-
-        Raises `InputError` if it cannot be read, or is larger than a workbook may be.
-        """
+        """Read the sheet `wanted`, or the first visible one. Raises `InputError` if it is unreadable or too large."""
         lines = _read(snapshot, wanted)
         about: dict[str, Any] = next(lines)
         self.sheet: str = about["sheet"]
@@ -92,7 +89,7 @@ def _first(what: str, numbers: list[int]) -> str:
 
 
 def _cells(values: list[Any]) -> Cells:
-    """The cells of one column; a failed formula is blank, and cannot be trusted."""
+    """The cells of one column; a failed formula is a blank cell with a problem."""
     found = cells_of(
         [_value(*cell) if isinstance(cell, list) else cell for cell in values], SPREADSHEET_EXACT
     )
@@ -101,12 +98,12 @@ def _cells(values: list[Any]) -> Cells:
 
 
 def _value(kind: str, text: str) -> Any:
-    """A date or a time; a duration and whatever else there may be is no text."""
+    """A date or a time; bytes, which are not text, for a duration and any other type."""
     return _MOMENTS[kind](text) if kind in _MOMENTS else b""
 
 
 def _read(snapshot: FileSnapshot, wanted: str | None) -> Iterator[Any]:
-    """The lines of the other process (see there)."""
+    """Run the other process and decode its lines, which `workbook_process` describes."""
     command = [sys.executable, "-P", workbook_process.__file__, *([wanted] if wanted else [])]
     with snapshot.open() as file:
         data = file.read()

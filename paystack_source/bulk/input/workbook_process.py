@@ -1,7 +1,7 @@
 """The process that reads a workbook: bytes on standard input, lines of JSON on standard output.
 
-It is started by `workbook` as a plain script, and it may take `MEMORY` and `SECONDS` and no more: a file of a few
-kilobytes can unfold to any size, and the library ends its process where memory does not suffice. The lines are:
+`workbook` starts it as a plain script, with the limits `MEMORY` and `SECONDS`: a file of a few kilobytes can need any
+amount of memory, and the library ends its process if there is not enough. The lines are:
 
     {"sheet": its name, "sheets": how many, "hidden": [rows], "columns": [hidden columns], "merged": [rows],
      "seen": whether hidden rows and failed formulas can be seen in this kind of file}
@@ -33,9 +33,9 @@ if TYPE_CHECKING:
 MEMORY: Final = 640 << 20
 SECONDS: Final = 15
 UNFOLDED: Final = 300 << 20
-"""How many bytes an archive may say that it holds."""
+"""The most bytes that the parts of an archive may have, by its directory."""
 UNREADABLE: Final = 3
-"""Exit code: the file is no workbook that can be read; standard error says why. Any other but 0: it is too large."""
+"""The exit code for an unreadable workbook; standard error has the reason. Any other code but 0: it is too large."""
 TOO_LARGE: Final = 4
 
 
@@ -46,7 +46,7 @@ def main(wanted: str | None) -> None:
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
-        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # it would hold what the file holds
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would have the file's content
     data = BytesIO(sys.stdin.buffer.read())
     try:
         if zipfile.is_zipfile(data):
@@ -93,7 +93,7 @@ def _first_visible(book: python_calamine.CalamineWorkbook) -> str:
 
 
 def _plain(cell: Any) -> Any:
-    """The cell as JSON can hold it without losing its type."""
+    """The cell as a JSON value that keeps its type."""
     return cell if isinstance(cell, str | int | float) else [type(cell).__name__, str(cell)]
 
 
@@ -102,7 +102,7 @@ def _write(line: Any) -> None:
 
 
 def _look_around(data: BytesIO, sheet: str) -> dict[str, Any]:
-    """What the library does not say: hidden rows and columns, and cells whose formula has failed."""
+    """What the library does not report: hidden rows and columns, and cells with a failed formula."""
     try:
         with zipfile.ZipFile(data) as archive:
             part = _part_of(archive, sheet)
@@ -158,7 +158,7 @@ def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
 
 
 def _failed(row: ET.Element) -> Iterator[int]:
-    """The columns of cells that hold an error, or a formula without a result; a result that is text may be empty."""
+    """The columns of cells with an error, or with a formula without a result; a result of type text may be empty."""
     column = -1
     for cell in row:
         column = _column(cell.attrib["r"].rstrip(digits)) if "r" in cell.attrib else column + 1

@@ -1,11 +1,11 @@
-"""What the rows of an input change: the old and new value of each field, and the verdict of each row, in DuckDB.
+"""Computes in DuckDB the old and new value of each field, and the verdict of each row.
 
-Reads the tables of `matching`, which says whom each row means, and makes one more:
+It reads the tables of `matching`, which finds the customer of each row, and makes one more:
 
     merged    row -> metadata before and after
 
 Whether Paystack replaces or merges `metadata` on update is not documented. The whole merged object is right in both
-cases, so a plan holds that, before and after.
+cases, so a plan has the whole object before and after.
 """
 
 # ruff: noqa: S608  # the names are those of the table of operations; values are never in the text of a query
@@ -42,7 +42,7 @@ _MERGED: Final = pa.schema(
 )
 _METADATA: Final = """
 SELECT i.row, i.line, i.f_metadata, c.metadata, b.metadata, c.is_live AND b.customer_code IS NOT NULL
-FROM input i LEFT JOIN who w USING (row)
+FROM input i LEFT JOIN matched w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 WHERE i.f_metadata IS NOT NULL
@@ -58,7 +58,7 @@ class NotAnObjectError(ValueError):
 
 
 def merge_metadata(m: Matching) -> None:
-    """Works out the whole object that an update leaves; null where nothing can be merged into what there is."""
+    """Compute the whole metadata after the update; null if the present metadata is no object to merge into."""
     m.create("merged", _MERGED)
     if "metadata" not in m.fields:
         return
@@ -117,15 +117,15 @@ def _decoded(text: str | None) -> object:
 
 # -- the plan's rows -----------------------------------------------------------------------------------------
 
-# Of each field what the row asks for (`w_…`), whether it stays as the customer has it (`s_…`), and the customer's value
-# (`c_…`).
+# Of each field the value that the row asks for (`w_…`), whether the customer has it already (`s_…`), and the customer's
+# value (`c_…`).
 _COMPARED: Final = """
 CREATE VIEW compared AS
-SELECT i.*, w.code AS who, c.customer_code IS NOT NULL AS known, c.email AS held_email, c.id AS held_id,
+SELECT i.*, w.code AS matched_code, c.customer_code IS NOT NULL AS known, c.email AS held_email, c.id AS held_id,
   c.is_live, b.customer_code IS NOT NULL AS copied, b._missing_since, {locked} AS identified, m.before, m.after,
   d.first, d.first_line, l.row IS NOT NULL AS left_out, {drifted} AS has_drifted{fields}
 FROM input i
-LEFT JOIN who w USING (row)
+LEFT JOIN matched w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 LEFT JOIN merged m ON m.row = i.row
@@ -135,7 +135,7 @@ LEFT JOIN left_out l ON l.row = i.row
 
 
 def compare(m: Matching) -> None:
-    """Makes the view `compared`: each row, the customer that it means, and what it would change."""
+    """Make the view `compared`: each row, its customer, and what it would change."""
     compared = m.operation.compared
     fields, drifted = "", []
     for name in m.fields:
@@ -163,7 +163,7 @@ def plan_rows(m: Matching) -> Iterator[pa.RecordBatch]:
     old = _fields(m, "c_", "before") if m.operation.compared else "NULL"
     found = m.con.execute(f"""
 WITH judged AS (SELECT *, {_done(m)} AS done FROM compared)
-SELECT row, line, {_key(m)} AS key, who AS customer_code, coalesce(email, held_email) AS email,
+SELECT row, line, {_key(m)} AS key, matched_code AS customer_code, coalesce(email, held_email) AS email,
   coalesce(id, held_id) AS customer_id, CASE WHEN known THEN {old} END AS old, {_fields(m, "f_", "after")} AS new,
   {_json_object(hints) if hints else "NULL"} AS secrets,
   CASE WHEN blank THEN 'noop' WHEN first IS NOT NULL THEN 'duplicate' WHEN done THEN 'noop' ELSE 'send' END AS verdict,
@@ -184,9 +184,10 @@ def cleared(m: Matching) -> int:
 
 
 def odd_texts(m: Matching) -> Iterator[str]:
-    """What a person should look at of the texts that are sent, each cell for the first of the rules.
+    """Warnings about suspicious texts that would be sent, by the first rule of `SUSPICIOUS` that a cell matches.
 
-    What is not sent is never odd: the customer has it already, a repeated row, a field that is not missing.
+    Texts that are not sent are ignored: values that the customer has already, repeated rows, fields that are not
+    missing.
     """
     parts, patterns = [], []
     new = " AND NOT known" if m.operation.name == "create" else ""
@@ -217,8 +218,8 @@ def odd_texts(m: Matching) -> Iterator[str]:
 
 def _key(m: Matching) -> str:
     if m.operation.name == "deactivate-authorization":
-        return "''"  # the code is a secret
-    return "coalesce(email, '')" if m.operation.name == "create" else "coalesce(who, email, '')"
+        return "''"  # the authorization code is a secret
+    return "coalesce(email, '')" if m.operation.name == "create" else "coalesce(matched_code, email, '')"
 
 
 def _json_object(pairs: list[tuple[str, str, str]]) -> str:
@@ -249,7 +250,7 @@ def _nothing(m: Matching) -> str:
 
 
 def _done(m: Matching) -> str:
-    """Whether a row need not be sent."""
+    """The SQL condition that a row need not be sent."""
     if m.operation.name == "create":
         return "known"
     if not m.operation.compared:

@@ -1,6 +1,6 @@
-"""The warehouse copy of the customers: a DuckDB file joined in place, or anything Arrow.
+"""Makes the view `held` of the customers to compare with, from a DuckDB file or from a frame.
 
-Either becomes the view `held` with the columns of `customer.COLUMNS`. A column that the copy lacks is null there.
+The view has the columns of `customer.COLUMNS`. A column that the copy lacks is null.
 """
 
 # ruff: noqa: S608  # names and texts are quoted
@@ -28,15 +28,15 @@ if TYPE_CHECKING:
 
 _TYPES: Final = {"bigint": "BIGINT", "timestamp": "TIMESTAMPTZ"}
 _HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in COLUMNS} | {
-    "identified": "BOOLEAN"  # only single fetches show it; see `customer_details`
+    "identified": "BOOLEAN"  # from `customer_details`, because only single fetches show it
 }
 
 CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
-"""Makes the view `held` in a DuckDB, with the customers of this key mode only, and says what the copy is."""
+"""A function that makes the view `held` in a DuckDB, of this key mode's customers only, and describes the copy."""
 
 
 def no_copy(con: DuckDBPyConnection) -> None:
-    """The view `held` where there is nothing to compare with."""
+    """Make an empty view `held`, if there is no copy."""
     columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in _HELD.items())
     con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
 
@@ -75,7 +75,7 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
 def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
     """The copy as a pandas, Arrow, polars or DuckDB frame with Paystack's column names.
 
-    `as_of` says how old it is (UTC) where it has no `_last_seen_at`.
+    `as_of` is its age as a time in UTC, if it has no `_last_seen_at`.
     """
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:

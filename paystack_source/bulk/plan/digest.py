@@ -1,4 +1,4 @@
-"""What a plan keeps of the hash of its input, so that the input can be told when it is read again."""
+"""The digest of an input in its plan: it shows whether the input is the same when it is read again."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ _SALT_BYTES: Final = 16
 
 
 def digest_of(sha256: str, *, hides: bool) -> str:
-    """What the plan keeps of an input with this hash: `sha256:…`, or `scrypt:salt:…` if its rows hold secrets.
+    """The digest for an input's SHA-256: `sha256:…`, or with `hides`, for rows that hold secrets, `scrypt:salt:…`.
 
-    A plan of identity checks must not help anyone to guess a BVN. If all the rest of a small file is known,
-    its plain hash lets a graphics card try all eleven-digit numbers in seconds.
+    If all other cells of a small file are known, its plain hash lets a graphics card find an eleven-digit BVN in
+    seconds.
     """
     if not hides:
         return f"sha256:{sha256}"
@@ -24,7 +24,7 @@ def digest_of(sha256: str, *, hides: bool) -> str:
 
 
 def digest_fits(digest: str, sha256: str) -> bool:
-    """Whether an input with this hash is the one that `digest` was made from."""
+    """Whether `digest` was made from an input with this SHA-256."""
     kind, _, rest = digest.partition(":")
     if kind == "sha256":
         return hmac.compare_digest(rest, sha256)

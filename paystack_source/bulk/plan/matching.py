@@ -1,16 +1,16 @@
-"""Whom the rows of an input mean: they are compared with the copy and with live customers, in DuckDB.
+"""Finds the customer of each row of an input, in the copy and among live customers, in DuckDB.
 
 Tables, in the order in which they are made:
 
     input       the checked rows (see `checks.Checker.check`)
-    odd_cells   cells that are wrong, or right only if Paystack holds just that
+    odd_cells   cells that are wrong, or valid only if Paystack has exactly that value
     base        the copy's customers that the rows may mean
-    live        customers that were read from Paystack, one row for each key that was asked for
-    current     live where there is one, else base
-    who         row -> the customer's code, and an identity that duplicates share
+    live        customers that were read from Paystack, one row for each requested key
+    current     the live customer if there is one, else the one in base
+    matched     row -> the customer's code, and an identity that duplicates share
     duplicates  row -> the first row for the same customer, and whether the two ask for the same
-    problems    what is wrong, with rows of the input and between them and the customers
-    left_out    rows of the input that are not planned, because something is wrong with them
+    problems    the problems of rows of the input, by themselves, among each other, and with the customers
+    left_out    rows of the input that are not planned, because they have problems
 """
 
 # ruff: noqa: S608  # every name and condition is made here; values are bound or come from tables
@@ -43,18 +43,18 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
-_WHO: Final = ("customer_code", "email", "id")
+_IDENTIFIERS: Final = ("customer_code", "email", "id")
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
-_OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # what only the copy can know
+_OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # columns that a live customer does not have
 _LIVE: Final = pa.schema(
     [
-        *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_WHO, *_FIELDS)),
+        *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_IDENTIFIERS, *_FIELDS)),
         ("identified", pa.bool_()),
     ]
 )
 
-# What `values.is_blank` says of a text (RE2's \s lacks some of what Python strips), whether two texts mean the same,
-# and JSON however it is spaced and quoted.
+# `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips), `alike` whether two texts
+# mean the same, `plain` is JSON without spaces and quotes.
 _MACROS: Final = r"""
 CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
 CREATE MACRO blank(x) AS x IS NULL
@@ -73,9 +73,9 @@ SELECT {columns}, false AS is_live FROM base
 ANTI JOIN live USING (customer_code)
 """
 
-# A clash is a row whose code, email and id belong to different customers, as far as anyone knows.
+# A clash is a row whose code, email and id belong to different customers, as far as the customers are known.
 _MEANT: Final = """
-CREATE OR REPLACE TABLE who AS
+CREATE OR REPLACE TABLE matched AS
 WITH by_email AS (
   SELECT lower(email) AS lowered, min(customer_code) AS code, min(id) AS id, count(*) AS customers
   FROM current WHERE {by_email} AND email IS NOT NULL GROUP BY ALL
@@ -110,22 +110,22 @@ SELECT row, code, ambiguous, clash, {identity} AS identity FROM found
 """
 
 _OF_CELLS: Final = """
-FROM odd_cells d LEFT JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code
+FROM odd_cells d LEFT JOIN matched w USING (row) LEFT JOIN current c ON c.customer_code = w.code
 WHERE d.reason <> '' AND {wrong}
 """
 
 _OF_ROWS: Final = """
 SELECT row, line, {column} AS name, {reason} AS reason, coalesce(i.code, i.email, i.id::VARCHAR, '') AS value
-FROM input i JOIN who w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
+FROM input i JOIN matched w USING (row) LEFT JOIN current c ON c.customer_code = w.code WHERE {condition}
 """
 
 _DUPLICATES: Final = """
 CREATE OR REPLACE TABLE duplicates AS
 WITH several AS (
-  SELECT identity FROM who WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
+  SELECT identity FROM matched WHERE identity IS NOT NULL GROUP BY ALL HAVING count(*) > 1
 ), named AS (
-  SELECT row, i.line, identity, struct_pack({wants}) AS wants, who.code, lower(i.email) AS email
-  FROM who JOIN several USING (identity) JOIN input i USING (row)
+  SELECT row, i.line, identity, struct_pack({wants}) AS wants, matched.code, lower(i.email) AS email
+  FROM matched JOIN several USING (identity) JOIN input i USING (row)
 ), paired AS (
   SELECT row, line, wants, min(row) OVER same AS first, arg_min(line, row) OVER same AS first_line,
     arg_min(wants, row) OVER same AS first_wants,
@@ -144,7 +144,7 @@ _NO_OBJECT: Final = (
 
 
 def open_database(folder: Path) -> DuckDBPyConnection:
-    """A DuckDB in memory that spills to `folder` and stays inside a bound."""
+    """A DuckDB in memory with a memory limit, which spills to `folder`."""
     con = duckdb.connect(
         ":memory:",
         config={
@@ -162,9 +162,9 @@ def open_database(folder: Path) -> DuckDBPyConnection:
 def read_live(
     client: PaystackClient, keys: Sequence[str], *, on_progress: Callable[[int], None] | None = None
 ) -> Iterator[FetchedCustomer]:
-    """Read customers by code or email side by side, in any order; None for whom Paystack does not have.
+    """Read customers by code or email side by side, in any order; None for a customer that Paystack does not know.
 
-    Raises what the client raises, except `NotFound`.
+    Raises the errors of the client, except `NotFound`.
     """
     with contextlib.closing(workers.fetch_all(client, keys)) as found:
         for number, one in enumerate(found, 1):
@@ -175,30 +175,30 @@ def read_live(
 
 @dataclass(slots=True)
 class Matching:
-    """The rows of one input, and the customers that they mean. The methods are called in the order of this class."""
+    """The rows of one input and their customers. Call the methods in the order of this class."""
 
     con: DuckDBPyConnection
     operation: BulkOperation
-    fields: list[str]  # columns that the input (or an option) gives and that are compared or sent
+    fields: list[str]  # columns of the input (or of an option) that are compared or sent
     secrets: list[str]
-    has: set[str]  # identifier columns of the input: code, email, id
+    has: set[str]  # the identifiers of the input: code, email, id
     metadata: Literal["merge", "replace"] = "merge"
     only_missing: bool = False
-    copied: bool = False  # there is a copy
-    counted_in: Literal["line", "row"] = "line"  # what a person finds a row by
+    copied: bool = False  # whether there is a copy
+    counted_in: Literal["line", "row"] = "line"  # how messages name a row
 
     def open_input(self, schema: pa.Schema) -> None:
-        """Makes the table `input` for batches of this schema."""
+        """Make the table `input` for batches of this schema."""
         self.create("input", schema)
         self.create("odd_cells", ODD_CELLS)
         self.con.execute("CREATE TABLE left_out (row BIGINT, line BIGINT)")
         for name, kind in (("code", "VARCHAR"), ("email", "VARCHAR"), ("id", "BIGINT")):
             self.con.execute(f"ALTER TABLE input ADD COLUMN IF NOT EXISTS {name} {kind}")
 
-    # -- who is meant ----------------------------------------------------------------------------------------
+    # -- the customer of each row ----------------------------------------------------------------------------
 
     def look_up(self) -> None:
-        """Takes from the copy the customers that the rows may mean, and finds out who they are."""
+        """Take from the copy the customers that the rows may mean, and match the rows with them."""
         wanted = [
             f"{held} IN (SELECT {given} FROM input)"
             for name, held, given in (
@@ -213,7 +213,7 @@ class Matching:
             f"CREATE TABLE base AS SELECT {columns} FROM held WHERE {' OR '.join(wanted) or 'false'}"
         )
         if self.one("SELECT count(customer_code) - count(DISTINCT customer_code) FROM base")[0]:
-            # A copy that is no table of ours may hold a customer twice.
+            # A frame that the user gives may have a customer twice.
             self.con.execute(
                 "CREATE OR REPLACE TABLE base AS SELECT * FROM base "
                 "QUALIFY row_number() OVER (PARTITION BY customer_code ORDER BY _last_seen_at DESC NULLS LAST) = 1"
@@ -222,13 +222,13 @@ class Matching:
         self._identify()
 
     def _needed(self) -> list[str]:
-        """The columns that this plan looks at, so that the rest of the copy is never read."""
+        """The columns of a customer that this plan needs; the others are never read from the copy."""
         identified = ["identified"] if self.may_be_locked else []
-        return [*_WHO, *(name for name in _FIELDS if name in self.fields), *identified]
+        return [*_IDENTIFIERS, *(name for name in _FIELDS if name in self.fields), *identified]
 
     @property
     def may_be_locked(self) -> list[str]:
-        """The fields that Paystack does not change any more once a customer passed an identity check."""
+        """The fields that Paystack no longer changes once a customer passed an identity check."""
         return [name for name in self.fields if name in LOCKED_NAMES] if self.operation.compared else []
 
     def _identify(self) -> None:
@@ -252,11 +252,11 @@ class Matching:
         as_of: datetime | None = None,
         most: int | None = None,
     ) -> list[str]:
-        """What to ask Paystack for, each customer once; `most` of them, if there are more.
+        """The codes or emails of the customers to read from Paystack, each once, at most `most`.
 
-        "needed": customers without whose present state the plan cannot be made; "stale": also those that the
-        copy lacks or saw last before `stale_before` (if no row says when: `as_of`); "all": every
-        customer that a row means; "doubted": those who may hold an odd value.
+        "needed": customers whose present values the plan needs; "stale": also those that the copy lacks or saw last
+        before `stale_before` (if no row says when: `as_of`); "all": the customers of all rows; "doubted": "needed", and
+        customers that may have an odd value of the input.
         """
         conditions = {
             "all": "true",
@@ -266,7 +266,7 @@ class Matching:
             "doubted": "i.row IN (SELECT row FROM odd_cells WHERE reason <> '')",
         }
         query = (
-            "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN who w USING (row) "
+            "SELECT DISTINCT coalesce(w.code, i.email) AS key FROM input i JOIN matched w USING (row) "
             "LEFT JOIN base b ON b.customer_code = w.code "
             f"WHERE NOT i.blank AND key IS NOT NULL AND ({conditions[which]} OR {self._needs_live()}) ORDER BY 1"
             + ("" if most is None else f" LIMIT {most:d}")
@@ -285,7 +285,7 @@ class Matching:
         return " OR ".join(need)
 
     def add_live(self, found: Iterator[FetchedCustomer]) -> int:
-        """Takes what Paystack answered and finds out again who is meant. Returns how many answers there were."""
+        """Add customers that were read from Paystack, and match the rows again; returns the number of answers."""
         count = 0
         while part := list(islice(found, _BATCH)):
             self.append("live", pa.Table.from_pylist([_live_row(*item) for item in part], schema=_LIVE))
@@ -293,10 +293,10 @@ class Matching:
         self._identify()
         return count
 
-    # -- odd cells: those with a field are right if Paystack holds just that ---------------------------------
+    # -- odd cells: one with a field is valid if Paystack has exactly that value -----------------------------
 
     def _held(self) -> str:
-        """Whether the customer `c` holds just what the odd cell `d` says."""
+        """The SQL condition that the customer `c` has exactly the value of the odd cell `d`."""
         known = [name for name in self._needed() if name not in ("id", "identified")]
         whens = " ".join(
             f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
@@ -309,28 +309,28 @@ class Matching:
         return f"coalesce(CASE d.field {whens} ELSE false END, false)"
 
     def _wrong_cells(self) -> str:
-        """The odd cells that are wrong as far as is known; of a row that is not in `who`, those that are surely so."""
+        """FROM and WHERE for odd cells that are wrong by now; of a row that is not matched, those without a field."""
         return _OF_CELLS.format(wrong=f"(d.field = '' OR w.row IS NOT NULL AND NOT {self._held()})")
 
     def wrong_cells(self, *, certainly: bool = False) -> int:
-        """How many cells are wrong, as far as is known by now; `certainly`: whatever the customers hold."""
+        """How many cells are wrong by now; `certainly`: without those that a customer's value could make valid."""
         certain = " AND d.field = ''" if certainly else ""
         return int(self.one(f"SELECT count(*) {self._wrong_cells()}{certain}")[0])
 
     def drop_what_is_held(self) -> None:
-        """Drop the odd cells whose value the customer has already: they change nothing."""
+        """Leave fields alone whose odd value the customer has already: they change nothing."""
         if not self.one("SELECT count(*) FROM odd_cells WHERE field <> ''")[0]:
             return
         for field in self.fields:
             self.con.execute(
-                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN who w USING (row) "
-                f"JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
+                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN matched w USING "
+                f"(row) JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
             )
 
     # -- problems --------------------------------------------------------------------------------------------
 
     def find_problems(self) -> int:
-        """Find out what is wrong with rows, between rows, and between rows and customers. Returns how much it is."""
+        """Find the problems of rows, between rows, and between rows and customers. Returns their number."""
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
         self.con.execute(_DUPLICATES.format(wants=wants))
@@ -351,7 +351,7 @@ class Matching:
         return int(self.one("SELECT count(*) FROM problems")[0])
 
     def problems(self, limit: int | None = None) -> list[Problem]:
-        """What they are in words, by row; `limit`: the first of them alone."""
+        """The problems by row; at most `limit`."""
         some = "" if limit is None else f" LIMIT {limit:d}"
         found = self.con.execute(
             f"SELECT row, line, name, reason, shown, value FROM problems ORDER BY row, name, reason{some}"
@@ -368,7 +368,7 @@ class Matching:
         ]
 
     def _rules(self) -> Iterator[tuple[str, str, str]]:
-        """Column, reason, and the condition under which it is wrong."""
+        """Column, reason and SQL condition of each problem of a row."""
         if "id" in self.has:
             where = "is in the copy" if self.copied else "can be looked up, there is no copy"
             reason = f"no customer with this id {where}; give customer_code or email"
@@ -398,15 +398,15 @@ class Matching:
             yield "metadata", reason, f"{unknown} AND i.f_metadata <> ''"
 
     def leave_out(self) -> list[Problem]:
-        """Take the rows with problems out of the plan, and say what is wrong with them.
+        """Take the rows with problems out of the plan; returns the problems.
 
-        So are all rows that ask for different things for one customer: none of them is surely meant. These rows
-        become blank: the others keep their place.
+        All rows that ask for different things for one customer are taken out too, because it is not known which of them
+        is meant. The rows become blank, so that the others keep their numbers.
         """
-        several = "SELECT identity FROM who JOIN duplicates USING (row) WHERE differs"
+        several = "SELECT identity FROM matched JOIN duplicates USING (row) WHERE differs"
         self.con.execute(
             f"INSERT INTO problems BY NAME SELECT row, i.line, '' AS name, '{_CONTRADICTS}' AS reason "
-            f"FROM who JOIN input i USING (row) WHERE identity IN ({several})"
+            f"FROM matched JOIN input i USING (row) WHERE identity IN ({several})"
         )
         found = self.problems()
         self.con.execute("INSERT INTO left_out SELECT DISTINCT row, line FROM problems")
@@ -416,22 +416,22 @@ class Matching:
         self._identify()
         return found
 
-    # -- what `changes` needs as well ------------------------------------------------------------------------
+    # -- also used by `changes` ------------------------------------------------------------------------------
 
     def create(self, table: str, schema: pa.Schema) -> None:
-        """Makes an empty table."""
+        """Make an empty table."""
         self.con.register("part", schema.empty_table())
         self.con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM part")
         self.con.unregister("part")
 
     def append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
-        """Adds rows to a table."""
+        """Add rows to a table."""
         self.con.register("part", rows)
         self.con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM part")
         self.con.unregister("part")
 
     def one(self, query: str) -> tuple[Any, ...]:
-        """The first row of an answer."""
+        """The first row of a query's result."""
         row: tuple[Any, ...] = self.con.execute(query).fetchone() or ()
         return row
 
@@ -439,7 +439,7 @@ class Matching:
 def _live_row(asked: str, customer: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"asked": asked}
     if customer is not None:
-        row |= {name: as_text(customer.get(name)) for name in (*_WHO, *_FIELDS)}
+        row |= {name: as_text(customer.get(name)) for name in (*_IDENTIFIERS, *_FIELDS)}
         number, held = customer.get("id"), customer.get("metadata")
         row["id"] = number if isinstance(number, int) else None
         row["identified"] = customer.get("identified") is True

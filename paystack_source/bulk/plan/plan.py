@@ -1,9 +1,9 @@
-"""A plan: what is sent, to whom, and what was there before. One Parquet file (`.plan`), sealed over every byte.
+"""A plan: the rows to send, their customers, and the values before. One Parquet file (`.plan`), sealed over every byte.
 
 The header is JSON in the file's metadata. The seal is the SHA-256 of the whole file with the seal's own 64 characters
-read as zeros. It shows every later change, by accident or by hand. It is no signature: whoever may write the file can
-compute a new seal. No secret field (BVN, account number, authorization code) is in the file; those are read again from
-the input. `planner.make_plan` makes a plan.
+read as zeros. It shows every later change, by accident or by hand. It is no signature: anyone who can write the file
+can compute a new seal. No secret value (BVN, account number, authorization code) is in the file; these are read again
+from the input. `planner.make_plan` makes a plan.
 """
 
 from __future__ import annotations
@@ -38,12 +38,12 @@ PLAN_FORMAT: Final = 2
 LEFT_OUT: Final = "left out: something is wrong with it"
 """The note of a row with a problem that was left out."""
 BLANK_ROW: Final = "blank row"
-"""The note of a row that holds nothing."""
+"""The note of a row whose cells are all blank."""
 RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"
 """The journal in a run's folder."""
-_FORMER: Final = 1  # the same, but it called duplicates folded
+_FORMER: Final = 1  # the same format, with "folded" for "duplicate"
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
 _CHUNK: Final = 1 << 20
@@ -53,7 +53,7 @@ _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
 
 class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """Which input was planned. `digest` is what `digest_of` makes of its hash."""
+    """The input that was planned. `digest` is the result of `digest_of`."""
 
     path: str | None
     digest: str
@@ -68,7 +68,7 @@ class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The copy that the plan was compared with; `as_of` is when it was last brought up to date (UTC)."""
+    """The copy that the plan was compared with; `as_of` is the time of its last update, in UTC."""
 
     destination: str
     as_of: datetime | None
@@ -78,9 +78,9 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Every input row is exactly one of to_send, noop, duplicates and left_out.
+    """Numbers of rows. Each input row is exactly one of `to_send`, `noop`, `duplicates` and `left_out`.
 
-    `drifted` and `unknown_old` are among them.
+    `drifted` and `unknown_old` count some of these rows again.
     """
 
     rows: int = 0
@@ -99,12 +99,12 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     needed: bool = False
     reasons: list[str] = []
     limits: list[str] = []
-    """The reasons without the numbers of this plan: a refusal says no more, so that it gives no answer away."""
+    """The reasons without the numbers of this plan: a refusal shows these, because the number is the answer."""
     phrase: str = ""
 
 
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
-    """What a plan is about. All times are UTC."""
+    """The header of a plan. All times are in UTC."""
 
     format: int = PLAN_FORMAT
     tool_version: str
@@ -119,7 +119,7 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     input: InputInfo
     copy: CopyInfo | None
     refreshed: int = 0  # customers read from Paystack while planning
-    customers: int | None = None  # how many the account has
+    customers: int | None = None  # the account's number of customers
     counts: Counts
     minutes: float
     per_minute: float
@@ -130,9 +130,9 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
-    """One input row. `row` counts data rows from 1, `line` is where it starts in the file (or the row).
+    """One input row. `row` counts data rows from 1; `line` is the line of the file on which it starts, else the row.
 
-    `old` is None where nobody knows it; otherwise it has the fields of `new`. `secrets` are masked hints by field: the
+    `old` is None if it is unknown; otherwise it has the fields of `new`. `secrets` are masked hints by field; the
     values come from `Plan.secrets`. A duplicate asks for the same as row `same_as`, and has that row's outcome.
     """
 
@@ -171,14 +171,14 @@ ROW_SCHEMA: Final = pa.schema(
 
 
 class Plan:
-    """A sealed plan. `header` says what it is about; `rows()` streams its rows in input order.
+    """A sealed plan: its `header`, and its rows, which `rows()` streams in input order.
 
-    Both come from a snapshot of the file: what was checked and shown is what is sent, whatever becomes of the
-    file at `path`.
+    Both come from a snapshot of the file, so the rows that were checked and shown are sent, even if the file at `path`
+    changes.
     """
 
     def __init__(self, snapshot: FileSnapshot, table: InputTable | None = None) -> None:
-        """`table` is the input, if it is at hand. Raises `EditedPlan` or `StalePlan`."""
+        """`table` is the input, if it is open already. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
         self.header = _read_header(snapshot)
         self._snapshot = snapshot
@@ -195,13 +195,13 @@ class Plan:
 
     @property
     def secret_columns(self) -> dict[str, str]:
-        """By secret field, the input's column."""
+        """The input's column of each secret field."""
         mapping = self.header.input.mapping
         secret = BULK_OPERATIONS[self.header.operation].secret_fields
         return {name: mapping[name] for name in secret if name in mapping}
 
     def rows(self, *, sent: bool | None = None) -> Iterator[PlanRow]:
-        """The rows in input order, a batch in memory at a time; `sent`: those to send alone, or all others."""
+        """The rows in input order, a batch in memory at a time; `sent` True: only those to send; False: the others."""
         decode = msgspec.json.decode
         for batch in self.batches():
             to_send = pc.equal(batch["verdict"], "send")
@@ -219,7 +219,7 @@ class Plan:
         self._snapshot.save(path)
 
     def bound_to(self, account: int | None, client: PaystackClient) -> Plan:
-        """The same plan of this account alone: for one that was made without a key."""
+        """The same plan, for this account only; used for a plan that was made without a key."""
         header = msgspec.structs.replace(
             self.header,
             account=account,
@@ -239,10 +239,9 @@ class Plan:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 
     def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
-        """The input that was planned: `source`, or if that is None the planned file.
+        """The input that was planned: `source`, or if that is None the file that was planned.
 
-        It is read once: later calls return what the first one read. Raises `InputChanged` if it is not at hand
-        or not what was planned.
+        It is read once; later calls return the same table. Raises `InputChanged` if it is missing or was changed.
         """
         about = self.header.input
         if self._table is not None:
@@ -272,9 +271,9 @@ class Plan:
         return table
 
     def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
-        """Reads the secret fields of the `input` into memory; returns a function from a row to its values.
+        """Read the secret fields of the `input` into memory; returns a function from a row to its secret values.
 
-        Without secret fields the input is only for the result files, so it may be missing.
+        Without secret fields the input is needed for the result files only, so it may be missing.
         """
         about = self.header.input
         names = self.secret_columns
@@ -299,10 +298,10 @@ class Plan:
         key_fingerprint: str | None,
         host: str,
     ) -> None:
-        """Raises `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
+        """Raise `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
 
-        `now` must have a time zone. What is None on either side is not compared; of account and key
-        fingerprint one suffices, because a key may have been replaced since.
+        `now` must have a time zone. A value that is None on either side is not compared. The key's fingerprint is
+        compared only if the account is unknown, because a key may have been replaced since.
         """
         header = self.header
         age = now - header.created_at
@@ -340,12 +339,12 @@ class Plan:
 
 
 class PlanWriter:
-    """Writes rows as they come, then the header and the seal, into an open file."""
+    """Writes rows, then the header and the seal, into an open file."""
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # No Arrow schema: it would hold a second copy of the metadata, which the seal could not be written
-        # into. No statistics: they would repeat customers' data in the footer.
+        # No Arrow schema: it would repeat the metadata, and with it the place of the seal. No statistics: they would
+        # repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
             file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
         )
@@ -355,7 +354,7 @@ class PlanWriter:
         self._writer.write_table(pa.Table.from_batches([rows]).cast(ROW_SCHEMA), row_group_size=65_536)
 
     def close(self, header: PlanHeader) -> None:
-        """Writes the header, and seals."""
+        """Write the header and the seal."""
         text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
         self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
         self._writer.close()
@@ -373,10 +372,7 @@ class PlanWriter:
 
 
 def _digest(file: BinaryIO) -> tuple[str, int]:
-    """The seal that fits the file, and where it stands.
-
-    Raises `ValueError` if there is no one place for it.
-    """
+    """Compute the seal of the file; returns it and its offset. Raises `ValueError` if the file has not one seal."""
     size = file.seek(0, os.SEEK_END)
     file.seek(max(size - 8, 0))
     footer = min(int.from_bytes(file.read(4), "little") + 8, size)
@@ -427,7 +423,7 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether the file is a plan, which another one may replace; the one that a run applies is none of those."""
+    """Whether the file is a plan that may be replaced by another one; the plan in a run's folder may not."""
     if path.name == RUN_PLAN and path.with_name(RUN_JOURNAL).exists():
         return False
     try:
@@ -437,5 +433,5 @@ def is_plan(path: Path) -> bool:
 
 
 def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
-    """`loopback` for a sandbox."""
+    """Whether the client sends to Paystack or to a sandbox on loopback."""
     return "paystack" if client.base_url.startswith("https://api.paystack.co") else "loopback"

@@ -1,4 +1,4 @@
-"""Makes plans: checks an input, finds out whom it means, compares, counts, and says what must be confirmed.
+"""Makes plans: checks an input, finds the customers of its rows, compares, counts, and says what must be confirmed.
 
 plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
 plan.header.counts        # rows, to_send, noop, duplicates, drifted
@@ -56,19 +56,18 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.copy import CustomerCopy
 
 _HASH_KEY_BYTES: Final = 32
-_FRESH: Final = timedelta(hours=24)  # a copy that saw a customer since then is believed
-_KEPT: Final = 100_000  # so many problems are told in words; beyond that they are only counted
+_FRESH: Final = timedelta(hours=24)  # the copy is believed about a customer that it read within this time
+_KEPT: Final = 100_000  # the most problems that are listed; further ones are only counted
 
 
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
-    """How to plan.
+    """The options of a plan.
 
-    `refresh`: "live" reads every touched customer from Paystack, "never" none. "auto" reads them if there is a
-    copy to compare with and a minute of quota suffices; else those whose copy is old or missing, within the same
-    limit. `key_mode` and `account` are taken from the client and the copy where they are not given.
-    `leave_out_problems`: rows with problems are not planned; they are written into a file that can be corrected and
-    planned. `switches` are those of the command line that say where: a later command about this plan needs them as
-    well.
+    `refresh`: "live" reads the customer of every row from Paystack, "never" none. "auto" reads all of them if there is
+    a copy to compare with and a minute of quota suffices; else those that the copy lacks or read long ago, within the
+    same limit. `key_mode` and `account`: None takes them from the client and the copy. `leave_out_problems`: rows with
+    problems are not planned, but written into a file that can be corrected and planned. `quota` is requests a minute.
+    `switches` are the command line's switches that say whose copy is meant and where it is, for later commands.
     """
 
     risk_action: str | None = None
@@ -100,12 +99,12 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     plan_id: str | None = None,
     customers: int | None = None,
 ) -> Plan:
-    """Checks the input, compares it with what is known, and writes a sealed plan to `out`.
+    """Check the input, compare it with the copy and with Paystack, and write a sealed plan to `out`.
 
-    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. Raises `InputError`
-    with every bad cell. Sends no write; reads from Paystack only as `options.refresh` allows and only with a
-    `client`; `on_fetch` hears how many customers were read. `now` is when (UTC). A plan of this `plan_id` is
-    applied once; None: a new one. `customers` is how many the account has; None: as many as the copy.
+    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. It sends no write, and reads
+    from Paystack only with a `client` and as `options.refresh` allows; `on_fetch` gets the number of customers read.
+    `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with one id are applied once. `customers` is
+    the account's number of customers; None: the copy's. Raises `InputError` with every bad cell, and `ConfigError`.
     """
     chosen = _checked(options or PlanOptions(), found := find_operation(operation))
     path = Path(out)
@@ -114,7 +113,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
     planner.customers = customers
-    # DuckDB spills here when a plan is large; the folder is private and goes away with the planning.
+    # DuckDB spills into this folder when a plan is large; it is private and is deleted afterwards.
     with (
         tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
         closing(open_database(Path(folder))) as con,
@@ -148,7 +147,7 @@ class _Planner:
         self.mode: Mode | None = options.key_mode if client is None else client.mode
         self.account = options.account
         self.about: CopyInfo | None = None
-        self.customers: int | None = None  # how many the account has, if that is known
+        self.customers: int | None = None  # the account's number of customers, if it is known
         self.refreshed = 0
         self.tally = Tally.of(operation.name)
         self.locked = 0  # rows that change a name which Paystack has locked
@@ -164,9 +163,9 @@ class _Planner:
         on_fetch: Callable[[int], None] | None,
         out: Path,
     ) -> None:
-        """Writes the plan, and beside `out` the rows that are left out.
+        """Write the plan, and beside `out` the rows that are left out.
 
-        Raises `InputError` with everything that is wrong, and then writes nothing.
+        Raises `InputError` with all problems, and then writes nothing.
         """
         if copy is None:
             no_copy(con)
@@ -202,7 +201,7 @@ class _Planner:
         )
 
     def _check(self, matching: Matching) -> Checker:
-        """Checks every cell, batch by batch, on the way into the database."""
+        """Check every cell, batch by batch, and put the rows into the database."""
         key = secrets.token_bytes(_HASH_KEY_BYTES)
         as_held = self.options.undo_of is not None
         checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
@@ -216,12 +215,12 @@ class _Planner:
         return checker
 
     def _leave_out(self, matching: Matching, out: Path) -> None:
-        """Leaves out the rows with problems and writes them into a file beside `out`.
+        """Leave out the rows with problems, and write them into a file beside `out`.
 
-        Raises `InputError` if the options do not want it, or if no row would be left.
+        Raises `InputError` if `leave_out_problems` is not set, or if no row would be left.
         """
         found: list[Problem] = []
-        while True:  # what was left out may have told who another row means
+        while True:  # a row that is left out may have identified the customer of another row
             merge_metadata(matching)
             count = matching.find_problems()
             if not count:
@@ -241,12 +240,12 @@ class _Planner:
         )
 
     def _secret_columns(self) -> set[str]:
-        """The input's names of the columns whose values rest nowhere."""
+        """The input's names of the secret columns."""
         mapped = self.mapping.columns
         return {self.table.columns[mapped[name]] for name in self.operation.secret_fields if name in mapped}
 
     def _refresh(self, matching: Matching, on_fetch: Callable[[int], None] | None) -> None:
-        """Reads customers from Paystack, as far as the options want it and allow it."""
+        """Read customers from Paystack, as `options.refresh` allows."""
         how = self.options.refresh
         if how == "live" and self.client is None:
             raise ConfigError(
@@ -255,23 +254,23 @@ class _Planner:
         if how == "never" or self.client is None or self.operation.name == "deactivate-authorization":
             return
         keys = matching.to_read("all") if how == "live" else self._keys(matching)
-        # What is wrong is said at once, but nobody waits an hour to hear of a typing error.
+        # All problems are reported together, but a typing error must not be reported an hour later.
         in_haste = len(keys) > self._most() and not self.options.leave_out_problems
         if in_haste and matching.wrong_cells(certainly=self.about is None):
             return
         odd = set(matching.to_read("doubted"))
-        # Odd values first: if one of them is wrong, the rest need not be read.
+        # Customers with doubtful cells first: if such a cell is wrong, the others need not be read.
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
             if part and not (in_haste and part[0] not in odd and matching.wrong_cells()):
                 found = read_live(self.client, part, on_progress=on_fetch)
                 self.refreshed += matching.add_live(self._of_one_account(found))
 
     def _most(self) -> int:
-        """How many customers are read without being asked to: a minute of quota."""
+        """How many customers are read by default at most: a minute of quota."""
         return int(self._per_minute()) or QUOTA_BY_MODE[self.mode or "live"]
 
     def _keys(self, matching: Matching) -> list[str]:
-        """The customers that are read by default: all of them in a minute of quota, else the old ones, else none."""
+        """The customers that are read by default: all if a minute of quota suffices, else the stale ones, else none."""
         most = self._most()
         keys: list[str] = []
         if self.about is not None and self.operation.compared:
@@ -289,7 +288,7 @@ class _Planner:
         return keys if len(keys) <= most else []
 
     def _of_one_account(self, found: Iterator[FetchedCustomer]) -> Iterator[FetchedCustomer]:
-        """Passes the customers on, and checks that all belong to one account."""
+        """The same customers; raises `WrongAccount` if one belongs to another account."""
         for key, customer in found:
             account = (customer or {}).get("integration")
             if isinstance(account, int):
@@ -305,7 +304,7 @@ class _Planner:
         self.account = account if self.account is None else self.account
 
     def _write(self, matching: Matching, writer: PlanWriter) -> Counts:
-        """Streams the rows into the plan, and counts them."""
+        """Write the rows into the plan, and count them."""
         verdicts: Counter[str] = Counter()
         drifted = 0
         for batch in plan_rows(matching):
@@ -326,7 +325,7 @@ class _Planner:
             requests=self.tally.rows,
         )
 
-    # -- what the header says --------------------------------------------------------------------------------
+    # -- the header ------------------------------------------------------------------------------------------
 
     def _header(self, counts: Counts) -> PlanHeader:
         client, about = self.client, self.about
@@ -352,7 +351,7 @@ class _Planner:
             counts=counts,
             minutes=round(self._minutes(counts.requests), 2),
             per_minute=self._per_minute(),
-            # What will be asked when the plan is applied; an unknown mode is taken for live.
+            # As it will be asked when the plan is applied; an unknown mode counts as live.
             guard=confirmation(self.tally, customers=customers, live=self.mode != "test"),
             warnings=list(dict.fromkeys(map(visible, self.warnings))),
             undo_of=self.options.undo_of,
@@ -382,7 +381,7 @@ class _Planner:
         return requests / speed if speed else 0.0
 
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
-        """What a person should know before applying, though nothing is wrong."""
+        """Warnings about the plan that are no problems."""
         compared, about = self.operation.compared, self.about
         if self.locked:
             yield (
@@ -418,7 +417,7 @@ def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array
 
 
 def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
-    """The options, which from Python may be anything. Raises `ConfigError` for what they cannot be."""
+    """Validate the options; raises `ConfigError`."""
     try:
         options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
     except msgspec.ValidationError as error:
@@ -444,7 +443,7 @@ def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
 
 
 def _not_default(options: PlanOptions) -> dict[str, Any]:
-    """The options that are not as they are by default."""
+    """The options that differ from their defaults."""
     values: dict[str, Any] = msgspec.to_builtins(options)
     defaults: dict[str, Any] = msgspec.to_builtins(PlanOptions())
     return {name: value for name, value in values.items() if value != defaults[name]}

@@ -1,8 +1,8 @@
-"""A plan as one HTML file that anyone can open: no network, no external part, personal data masked.
+"""Writes a plan as one HTML file for a browser: without network and external parts, with personal data masked.
 
-It states what the terminal states (`describe`), what is dangerous first. Values are masked here, not in the browser:
-what is not shown is not in the file. The page's script and style are allowed by their hashes only, and the script
-writes text, never markup.
+It shows the facts that the terminal shows (`describe`), dangerous changes first. Values are masked here, not in the
+browser, so a value that is not shown is not in the file. The page's script and style are allowed by their hashes only,
+and the script writes text, never markup.
 """
 
 from __future__ import annotations
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.tally import Tally
 
 MOST_ROWS: Final = 5_000
-"""How many rows the page holds at most; it says how many more are in the plan."""
+"""The most rows of the page; it says how many more the plan has."""
 
 _LONGEST: Final = 200
 _OURS: Final = b'<meta name="generator" content="paystack-source review">'
@@ -47,7 +47,7 @@ def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN
 
 
 def check_review(path: Path) -> None:
-    """Raises `ConfigError` if the page would replace anything but an earlier page."""
+    """Raise `ConfigError` if the page would replace a file that is not an earlier page."""
     check_output(path, "page", lambda there: _OURS in there.read_bytes()[:2_000])
 
 
@@ -56,8 +56,8 @@ def render_review(
 ) -> str:
     """The page as text.
 
-    `show_personal` puts names, emails and phones in; secret fields are never there. `command` is what applies
-    the plan, if it is not the usual one. `rows` is how many rows the page holds at most, those to send first.
+    `show_personal` shows names, emails and phones in clear; secret values are never in the page. `command` applies the
+    plan, if it is not the usual one. `rows` is the most rows of the page; rows to send come first.
     """
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
@@ -89,7 +89,7 @@ def render_review(
         "version": html.escape(header.tool_version),
         "data": msgspec.json.encode(data).decode().replace("<", "\\u003c").replace("\u2028", "\\u2028"),
     }
-    # In one pass, so that nothing inside a value is taken for a place.
+    # In one pass, so that `{{name}}` inside of a value is not replaced.
     return re.sub(r"\{\{(\w+)\}\}", lambda match: parts[match[1]], page)
 
 
@@ -97,7 +97,7 @@ def render_review(
 
 
 def _gather(plan: Plan, most: int, *, show_personal: bool) -> list[list[Any]]:
-    """The rows to show in input order; those to send come before others."""
+    """The rows to show, in input order; rows to send are chosen before others."""
     sent = list(islice(plan.rows(sent=True), most))
     others = islice(plan.rows(sent=False), most - len(sent))
     operation = BULK_OPERATIONS[plan.header.operation]
@@ -124,7 +124,7 @@ def _name(who: str) -> str:
 
 
 def _text(value: object, *, personal: bool) -> str:
-    """A value as text; "" says that there is nothing."""
+    """A value as text; "" if it is blank."""
     if is_blank(value):
         return ""
     if isinstance(value, dict):
@@ -140,12 +140,12 @@ def _clean(text: str) -> str:
 
 
 def _spelled(text: str) -> str:
-    """Characters that cannot be seen are spelled out."""
+    """The text with invisible characters spelled out."""
     return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def _inside(page: str, tag: str) -> str:
-    """What stands between the tags, as the browser hashes it."""
+    """The text between the tags, as the browser hashes it."""
     match = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     return match[1] if match else ""
 

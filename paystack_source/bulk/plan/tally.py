@@ -1,7 +1,6 @@
-"""What the rows of a plan would do, and above which numbers a live run must be confirmed by hand.
+"""Counts what the rows of a plan change, and decides whether a live run must be confirmed by hand.
 
-Counted from the rows themselves: they are what is sent. A plan's header says the same, but whoever edits a plan can
-write what they like there.
+The rows themselves are counted, because they are sent. A plan's header has the same numbers, but it could be edited.
 """
 
 from __future__ import annotations
@@ -27,11 +26,11 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
 
-_FEW: Final = 10  # so few rows are no large share of anything
+_FEW: Final = 10  # up to so many rows no share of the customers counts
 
 
 class FieldChange(NamedTuple):
-    """What a row does to one field. `known`: whether anybody knows the old value."""
+    """The change of one field by a row. `known`: whether the old value is known."""
 
     name: str
     known: bool
@@ -44,13 +43,13 @@ class FieldChange(NamedTuple):
 
 
 def field_changes(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[FieldChange]:
-    """The fields that a row sets, without the secret ones. `old` and `new` are the row's."""
+    """The changes of a row with these `old` and `new` values, without secret fields."""
     old = old or {}
     return [FieldChange(name, name in old, old.get(name), value) for name, value in new.items()]
 
 
 class Transition(NamedTuple):
-    """A kind of change: for choices the values before and after, for all other fields what happens to them."""
+    """A kind of change: for choices the values before and after, for other fields `set`, `changed` and so on."""
 
     field: str
     before: str
@@ -58,7 +57,7 @@ class Transition(NamedTuple):
 
 
 def transition(operation: BulkOperation, change: FieldChange) -> Transition:
-    """Which kind of change this is."""
+    """The kind of a change."""
     name, known, old, new = change
     if operation.by_column[name].choices:
         return Transition(name, str(old or "none") if known else "unknown", str(new))
@@ -73,9 +72,9 @@ def transition(operation: BulkOperation, change: FieldChange) -> Transition:
 
 @dataclass(slots=True)
 class Tally:
-    """Rows to send, how many of them cannot be undone, what they change, and what each threshold counts.
+    """The rows to send, how many of them cannot be undone, what they change, and how many each threshold counts.
 
-    `blank` rows are not among them.
+    `blank` counts blank rows, which are not sent.
     """
 
     operation: BulkOperation
@@ -87,7 +86,7 @@ class Tally:
 
     @classmethod
     def of(cls, operation: str, rows: Iterable[PlanRow] = ()) -> Tally:
-        """Of these rows, which are all to be sent."""
+        """The tally of these rows, which are all to be sent."""
         made = cls(BULK_OPERATIONS[operation])
         made.per_threshold = [0] * len(made.operation.thresholds)
         for row in rows:
@@ -95,7 +94,7 @@ class Tally:
         return made
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
-        """Rows of a plan, of which those to send are counted. What many of them do alike is looked at once."""
+        """Count a batch of a plan: its rows to send and its blank rows. Equal changes are decoded once."""
         self.blank += pc.sum(pc.equal(batch["note"], BLANK_ROW)).as_py() or 0
         sent = batch.filter(pc.equal(batch["verdict"], "send"))
         decode = msgspec.json.decode
@@ -105,7 +104,7 @@ class Tally:
             self.add(None if old is None else decode(old), decode(new), rows)
 
     def add(self, old: Mapping[str, Any] | None, new: Mapping[str, Any], rows: int = 1) -> None:
-        """More rows to send, which change these values."""
+        """Count `rows` more rows to send, with these values."""
         self.rows += rows
         if old is None and self.operation.compared:
             self.unknown_old += rows
@@ -127,7 +126,7 @@ _COUNTED: Final[WeakKeyDictionary[Plan, Tally]] = WeakKeyDictionary()
 
 
 def tally_of(plan: Plan, counted: Tally | None = None) -> Tally:
-    """The tally of a whole plan, whose rows are read once for it; `counted` while they were written."""
+    """The tally of a whole plan; its rows are read once. `counted`: the tally that was made while they were written."""
     if counted is not None:
         _COUNTED[plan] = counted
     if plan not in _COUNTED:
@@ -142,8 +141,8 @@ def confirmation(
 ) -> Confirmation:
     """Whether these rows must be confirmed, and why.
 
-    `customers` is how many the account has. `earlier` has what each guard counts of the runs of the last day: a file
-    that is cut into small ones needs the same confirmation.
+    `customers` is the account's number of customers. `earlier` has, by threshold, the rows of other runs in the last 24
+    hours: several small files need the same confirmation as one large file.
     """
     reasons, limits = [], []
     for index, threshold in enumerate(tally.operation.thresholds):

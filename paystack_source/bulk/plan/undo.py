@@ -1,8 +1,8 @@
 """Undoes a run: makes an input of the values that the run replaced, and plans it like any other input.
 
-So an undo is compared with what Paystack holds now, shown, confirmed and applied in the usual way. The input has the
-rows that were applied, if the run's plan knew the old values and if Paystack still holds what the run wrote. A value
-that somebody changed since the run is left alone. Rows that are left out are listed with the reason.
+So an undo is compared with Paystack's present values, shown, confirmed and applied in the usual way. The input has the
+rows that were applied, if the run's plan has their old values and if Paystack still has the values that the run wrote.
+A value that somebody changed since the run is left alone. Rows that are left out are listed with the reason.
 """
 
 from __future__ import annotations
@@ -45,8 +45,7 @@ class Undo:
 def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
     """Plan the undo of a run. `plan_table` plans a table and reads its customers from Paystack.
 
-    Raises `ConfigError` if the operation cannot be undone at all, if no row of this run can, or if it is under
-    way.
+    Raises `ConfigError` if the operation cannot be undone, or no row of the run; `BusyError` if the run is under way.
     """
     plan = run.plan()
     if run.is_busy:
@@ -73,7 +72,9 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
         made = plan_table(table)
         left_out = len(changed)
         rows = _undoable(run, plan, operation, changed.copy(), [])
-        for result, now in zip(rows, made.rows(), strict=False):  # of as many rows, unless the run went on
+        for result, now in zip(
+            rows, made.rows(), strict=False
+        ):  # equally many, unless the run continued meanwhile
             if now.verdict == "send" and (names := _changed_since(result, now)):
                 changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
         if _events(run) != before:
@@ -89,7 +90,7 @@ def _busy(run: Run) -> BusyError:
 
 
 def _events(run: Run) -> int:
-    """How far the run is: another process may go on with it at any time."""
+    """The number of events in the run's journal: it grows if another process continues the run."""
     with run.journal() as journal:
         return journal.last_seq
 
@@ -97,7 +98,7 @@ def _events(run: Run) -> int:
 def _undoable(
     run: Run, plan: Plan, operation: BulkOperation, changed: dict[int, str], reasons: list[list[str]]
 ) -> Iterator[RowResult]:
-    """The rows that can be taken back; of the others, the reason is added to `reasons`."""
+    """The rows that can be undone; for the others a line is added to `reasons`."""
     with run.journal() as journal:
         for result in map(applied_part, row_results(plan, journal)):
             reason = why_not(result, operation)
@@ -110,7 +111,7 @@ def _undoable(
 
 
 def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - one line per reason
-    """Why a row cannot be taken back: None if it can, "" if there is nothing to take back."""
+    """Why a row cannot be undone: None if it can be, "" if there is nothing to undo."""
     row = result.row
     if row.verdict == "duplicate" or result.outcome in (
         Outcome.SKIPPED_NOOP,
@@ -141,7 +142,7 @@ def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
 
 
 def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[InputTable, int]:
-    """Writes an input, and reads it back from the same open file: the table, and its number of rows."""
+    """Write an input, and open it from the same open file; returns the table and its number of rows."""
     with private_file(path) as file:
         number = 0
         with csv_writer(file, columns) as write:
@@ -152,6 +153,6 @@ def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) ->
 
 
 def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:
-    """The row with the values that it replaced, as far as they are known."""
+    """The cells of a row with the values that it replaced, as far as they are known."""
     old = row.old or {}
     return input_cells(row, columns, {name: old[name] for name in row.new if name in old})

@@ -1,15 +1,13 @@
-"""What a run did, on disk before it is believed: an append-only SQLite file, one per run.
+"""The journal of a run: an append-only SQLite file, one per run.
 
-`events` only ever grows (triggers refuse anything else) and each line carries the hash of the one before
-it, so that a later edit shows. `state` is the fold of the events per row (`states.step`), kept in the same
-transaction so that a resume of a million rows needs no replay. One `append` is one transaction and one
-fsync, however many rows it holds: the runner hands over what has gathered while requests were under way, so
-the journal never sets the pace.
+Rows are only added to `events` (triggers refuse anything else), and each event has the hash of the one before it, so
+that a later edit shows. `state` is the fold of the events per row (`states.step`), written in the same transaction, so
+that a resume of a million rows needs no replay. One `append` is one transaction and one fsync for any number of rows:
+the runner collects events while requests are under way, so the journal does not limit the speed.
 
-Events hold row numbers, times, Paystack's status, code and (redacted) message: no personal data, no keys,
-no secrets. Who worked on the run is among them, as events of row 0, which no plan has. The exceptions are
-`customers`, with the code and id that Paystack answered for a row, and `returned`: customers as Paystack
-answered, kept only until they are merged into the warehouse.
+Events have row numbers, times, Paystack's status, code and redacted message: no personal data, keys or secrets. The
+sessions of the run are events of row 0, which no plan has. Two more tables hold customers: `customers` the code and id
+that Paystack returned for a row, and `returned` the whole customer, until the warehouse has it.
 """
 
 from __future__ import annotations
@@ -63,7 +61,7 @@ CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
-# What a journal of format 1 lacks. Its sessions were a table of their own, which is read as it is.
+# The table that a journal of format 1 lacks. Its sessions are in another table, which is read as it is.
 _OLDER: Final = """
 CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 """
@@ -72,7 +70,7 @@ _STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_statu
 
 
 class SessionNote(NamedTuple):
-    """One process that worked on the run; without `ended` it was killed or is at work. Seconds since 1970."""
+    """One process that worked on the run. Times are seconds since 1970; no `ended`: it was killed, or still works."""
 
     started: float
     ended: float | None
@@ -81,17 +79,14 @@ class SessionNote(NamedTuple):
     stopped: str | None
     requests: int
     os_user: str = ""
-    """Whom the system says the process belongs to; `who` is what the environment says, which anybody can set."""
+    """The owner of the process by the system; `who` is by the environment, which anybody can set."""
 
 
 class Journal:
-    """One run's journal. Not thread-safe by design: one thread, the runner's, owns it."""
+    """One run's journal. It is not thread-safe: only the runner's thread uses it."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Open an existing journal.
-
-        `durable=False` skips fsync, for simulations, which only pretend to kill the process.
-        """
+        """Open an existing journal. `durable=False` skips fsync, for simulations. Raises `JournalError`."""
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
         self.path = path
@@ -117,10 +112,7 @@ class Journal:
 
     @classmethod
     def create(cls, path: Path, meta: Mapping[str, Any], *, durable: bool = True) -> Self:
-        """A new journal, readable by its owner only.
-
-        `meta` says what is applied, by which plan; it never changes.
-        """
+        """Create a journal, readable by its owner only. `meta` describes the run and its plan, and never changes."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with sqlite3.connect(path) as database:
             database.executescript(_SCHEMA)
@@ -142,7 +134,7 @@ class Journal:
 
     @property
     def meta(self) -> dict[str, Any]:
-        """What was written at the start: run, plan, operation, account, key mode, input, options."""
+        """The metadata from `create`: run, plan, operation, account, key mode, host."""
         return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta")}
 
     def state(self, row: int) -> RowState:
@@ -156,9 +148,9 @@ class Journal:
             yield row, _state(rest)
 
     def verify(self) -> None:
-        """Recompute hash chain and states. Raises `EditedJournalError` at the first line that does not fit.
+        """Recompute hash chain and states. Raises `EditedJournalError` at the first event that does not fit.
 
-        It reads the journal as it is at one moment, also while another process goes on with it.
+        It reads one snapshot of the journal, also while another process writes it.
         """
         self._db.execute("BEGIN")
         try:
@@ -199,7 +191,7 @@ class Journal:
             raise _damaged(seq) from None
 
     def chain_at(self, seq: int) -> str | None:
-        """The hash of an event and of all before it; None if the journal does not have it."""
+        """The hash of an event and all events before it; None if the journal does not have the event."""
         found = self._db.execute("SELECT chain FROM events WHERE seq = ?", (seq,)).fetchone()
         return None if found is None else bytes(found[0]).hex()
 
@@ -208,9 +200,9 @@ class Journal:
     def append(
         self, events: Sequence[JournalEvent], returned: Iterable[tuple[int, Mapping[str, Any]]] = ()
     ) -> dict[int, RowState]:
-        """Write events in one transaction: all of them are on disk when this returns, or none (an exception).
+        """Write events in one transaction: all of them are on disk when this returns, or none if it raises.
 
-        Returns the new states of the rows concerned.
+        `returned` are customers as Paystack answered, by row. Returns the new states of the events' rows.
         """
         customers = list(returned)
         kept = [(row, json.dumps(customer)) for row, customer in customers]
@@ -244,27 +236,24 @@ class Journal:
         return states
 
     def reopen(self, now: float) -> int:
-        """Turn intents that have no outcome into doubts; returns how many.
-
-        For a journal that nobody else is writing.
-        """
+        """Turn intents without an outcome into doubts; returns how many. Not while another process writes here."""
         rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
     def begin_session(self, started: float, *, who: str, host: str, os_user: str = "") -> int:
-        """Note that somebody starts or resumes; returns the session's number."""
+        """Record the beginning of a session; returns its number, from 1. `started` is in seconds since 1970."""
         text = json.dumps([who, host, os_user])
         self.append([JournalEvent(_SESSIONS, EventKind.BEGUN, started, message=text)])
         return len(self.sessions())
 
     def end_session(self, number: int, *, ended: float, requests: int, stopped: str | None) -> None:
-        """Note how it ended. A session without an end was killed."""
+        """Record the end of a session. A session without an end was killed."""
         text = json.dumps([number, requests, stopped])
         self.append([JournalEvent(_SESSIONS, EventKind.ENDED, ended, message=text)])
 
     def sessions(self) -> list[SessionNote]:
-        """Who started and resumed, when, and why it ended, in order."""
+        """The sessions of the run, in order."""
         try:
             return self._sessions()
         except (ValueError, TypeError, IndexError):
@@ -286,13 +275,13 @@ class Journal:
         return found
 
     def answer_of(self, row: int) -> dict[str, Any]:
-        """The customer as Paystack answered for a row; empty if it did not, or if a warehouse has it by now."""
+        """The customer that Paystack returned for a row; empty if there was none, or if the warehouse has it by now."""
         found = self._db.execute("SELECT customer FROM returned WHERE row = ?", (row,)).fetchone()
         answer: dict[str, Any] = json.loads(found[0]) if found else {}
         return answer
 
     def customer_of(self, row: int) -> tuple[str | None, int | None]:
-        """Code and id of the customer as Paystack answered; they stay when `returned` is forgotten."""
+        """Code and id of the customer that Paystack returned for a row; they are kept when `returned` is erased."""
         query = "SELECT customer_code, customer_id FROM customers WHERE row = ?"
         code, number = self._db.execute(query, (row,)).fetchone() or (None, None)
         return code, number if isinstance(number, int) else None
@@ -303,7 +292,7 @@ class Journal:
         return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
     def forget_returned(self, seq: int) -> None:
-        """Erase the customers as Paystack answered: a warehouse has them. Kept if more came after event `seq`."""
+        """Erase `returned`, because the warehouse has it up to event `seq`; not if there are later events."""
         if seq >= self.last_seq:
             self._db.execute("DELETE FROM returned")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -313,7 +302,7 @@ class Journal:
         return self._db  # as a context manager: commit, or roll back on any exception
 
     def _seed(self) -> bytes:
-        """The chain starts from what the run is, so that its events fit no other run."""
+        """The start of the hash chain: a hash of `meta`, so that the events fit no other run."""
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 
@@ -341,7 +330,7 @@ def _columns(state: RowState) -> tuple[Any, ...]:
 
 
 def user() -> str:
-    """What the environment calls the user (`LOGNAME` and the like); anybody can set that."""
+    """The user's name by the environment (`LOGNAME` and others), which anybody can set."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container user without a name
@@ -349,7 +338,7 @@ def user() -> str:
 
 
 def os_user() -> str:
-    """Whom the system says this process belongs to, as name and number: the owner of a file that it makes."""
+    """The owner of this process by the system, as name and number: the owner of a file that it creates."""
     with tempfile.NamedTemporaryFile() as file:
         path = Path(file.name)
         number = path.stat().st_uid

@@ -1,8 +1,8 @@
-"""Reads a customer to learn what became of a row: pure comparisons around one fetch each.
+"""Reads a customer to find out the outcome of a row, with one fetch each.
 
-`ReadBack(fetch, row, secrets, since)` answers for a row whose answer was lost: `FOUND`, `ABSENT`, `LOCKED`, or
-`UNCLEAR` where a read cannot tell. `Settle(fetch, row)` answers for a row that was accepted: `VERIFIED`, `FAILED`, or
-None while the verdict has not come. They never guess.
+`ReadBack(fetch, row, secrets, since)` is for a row whose answer was lost: it returns `FOUND`, `ABSENT`, `LOCKED`, or
+`UNCLEAR` if a read cannot decide. `Settle(fetch, row)` is for a row that was accepted: it returns `VERIFIED`, `FAILED`,
+or None while there is no verdict.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from paystack_source.values import is_blank, json_text, read_time
 
 
 class Row(Protocol):
-    """What a read needs of a plan's row."""
+    """The values of a plan's row that a read-back needs."""
 
     @property
     def key(self) -> str: ...
@@ -34,12 +34,12 @@ Fetch = Callable[[str], Mapping[str, Any] | None]
 ReadBack = Callable[[Fetch, "Row", Mapping[str, Any], datetime | None], EventKind]
 Settle = Callable[[Fetch, "Row"], EventKind | None]
 
-# Our clock and Paystack's need not agree; a customer older than this before the intent was there already.
+# How much our clock and Paystack's may differ. A customer created earlier than this before the intent existed before.
 _SKEW = timedelta(minutes=2)
 
 
 def same(wanted: object, held: object) -> bool:
-    """Whether Paystack holds what was asked for. Blanks are alike; objects compare without key order."""
+    """Whether two values are the same for Paystack: all blank values are, and objects with their keys in any order."""
     return json_text(wanted, ordered=True) == json_text(held, ordered=True) or (
         is_blank(wanted) and is_blank(held)
     )
@@ -51,7 +51,7 @@ def fields_hold(
     secrets: Mapping[str, Any],  # noqa: ARG001 - one shape for all
     since: datetime | None,  # noqa: ARG001
 ) -> EventKind:
-    """For operations that set a state: applied if every field of the row is as wanted."""
+    """For operations that set fields: `FOUND` if every field has the row's value."""
     try:
         held = fetch(row.customer_code or row.key)
     except NotFound:
@@ -81,9 +81,9 @@ def customer_appeared(
     secrets: Mapping[str, Any],  # noqa: ARG001
     since: datetime | None,
 ) -> EventKind:
-    """For create: not applied if there is no such customer, applied if it appeared after the request left.
+    """For create: `ABSENT` if there is no such customer, `FOUND` if it was created after the request was sent.
 
-    A customer that was there before proves nothing about the lost request.
+    A customer that existed before proves nothing about the lost request: `UNCLEAR`.
     """
     try:
         held = fetch(row.key)
@@ -100,7 +100,7 @@ def customer_appeared(
 
 
 def born_before(customer: Mapping[str, Any], moment: datetime) -> bool | None:
-    """Whether the customer was there before, give or take what clocks differ; None if they do not say."""
+    """Whether the customer was created before this time, by more than clocks may differ; None if it is not known."""
     born = read_time(customer.get("createdAt") or customer.get("created_at"))
     return None if born is None else born < moment - _SKEW
 
@@ -111,7 +111,7 @@ def authorization_gone(
     secrets: Mapping[str, Any],
     since: datetime | None,  # noqa: ARG001
 ) -> EventKind:
-    """For deactivations: looks for the code at the customer, if the input names one."""
+    """For deactivations: look for the code among the customer's authorizations, if the input names the customer."""
     name = row.customer_code or row.email
     code = secrets.get("authorization_code")
     if not name or not code:
@@ -124,13 +124,13 @@ def authorization_gone(
     if not isinstance(listed, list):
         return EventKind.UNCLEAR
     mine = [a for a in listed if isinstance(a, dict) and a.get("authorization_code") == code]
-    if not mine:  # gone, or never this customer's: a repeat tells, and is harmless
+    if not mine:  # deactivated, or another customer's: sending it again finds out, and is harmless
         return EventKind.UNCLEAR
     return EventKind.FOUND if all(a.get("active") is False for a in mine) else EventKind.ABSENT
 
 
 def identity_verdict(fetch: Fetch, row: Row) -> EventKind | None:
-    """For identity checks: what the fetched customer says by now (`identified`, `identifications`)."""
+    """For identity checks: the verdict in the fetched customer's `identified` and `identifications`."""
     try:
         held = fetch(row.customer_code or row.key) or {}
     except NotFound:

@@ -1,7 +1,7 @@
-"""Tells the warehouse what runs did: a line per run, a line per row, the columns that customers got.
+"""Loads runs into the warehouse: a row per run, a row per input row, and the columns that customers got.
 
-The journal on disk is the truth. A warehouse that is locked or away loses nothing: `load` says so, and the next plan,
-or `status --load`, loads again. What the warehouse holds is asked of the warehouse itself.
+The journal on disk has everything. If the warehouse is locked or cannot be reached, `load` returns the reason, and the
+next plan, or `status --load`, loads the run. The warehouse itself says which runs it holds.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _BATCH: Final = 10_000
 
 
 class WriteBackTarget(Protocol):
-    """What bulk needs of a warehouse; `paystack_source.warehouse.write_back.WriteBack` has it."""
+    """The methods of a warehouse that bulk needs; `paystack_source.warehouse.write_back.WriteBack` implements them."""
 
     @property
     def destination(self) -> str: ...
@@ -51,32 +51,32 @@ class WriteBackTarget(Protocol):
         ...
 
     def read_since(self) -> datetime | None:
-        """The time since which every customer of the copy was read from Paystack; None if it does not say."""
+        """The oldest `_last_seen_at` of the copy; None if a customer has none."""
         ...
 
     def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
-        """The run that applied this plan, as far as the warehouse knows."""
+        """The id of the run that applied this plan, if the warehouse has it."""
         ...
 
     def load(
         self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
     ) -> None:
-        """Load one run: its line, its rows, and the columns that it set, by customer id.
+        """Load one run: its row in `write_back_runs`, its rows, and the columns that it set, by customer id.
 
-        Raises if the dataset holds the customers of another account.
+        Raises if the dataset holds customers of another account.
         """
         ...
 
 
 class _Rows:
-    """What the warehouse is told of the rows of one run."""
+    """The rows of one run for the warehouse."""
 
     def __init__(self, run: Run, operation: str, journal: Journal) -> None:
         self.tables: list[pa.Table] = []
         self.customers: dict[int, dict[str, Any]] = {}
-        """By customer id, the columns that the run is known to have set: what was sent, then what was answered."""
+        """By customer id, the columns that the run set: the values that were sent, then those of Paystack's answer."""
         self.account: int | None = None
-        """Whose customers Paystack answered with: a plan of an account without customers cannot name it."""
+        """The account in Paystack's answers: the plan does not have it if the account had no customers."""
         self._run = {"run_id": run.run_id, "operation": operation}
         self._journal = journal
         self._part: list[dict[str, Any]] = []
@@ -101,7 +101,7 @@ class _Rows:
             self._part = []
 
     def _whom(self, row: PlanRow) -> dict[str, object]:
-        """Whom the row is about: as the plan knew them, else as Paystack answered, also for the row that it repeats."""
+        """Code and id of the row's customer: from the plan, else from Paystack's answer to it or to its duplicate."""
         code, number = row.customer_code, row.customer_id
         if code is None or number is None:
             answered, found = self._journal.customer_of(row.same_as or row.row)
@@ -110,7 +110,7 @@ class _Rows:
 
 
 def _values(result: RowResult) -> dict[str, object]:
-    """Columns of `write_back_rows` that the result of a row gives; the others are the run's and the customer's."""
+    """The columns of `write_back_rows` from a row's result; the others are from the run and the customer."""
     row, state = result.row, result.state
     return {
         "row": row.row,
@@ -131,7 +131,7 @@ def _values(result: RowResult) -> dict[str, object]:
 
 
 def _line(finished: RunReport, events: int, account: int | None) -> pa.Table:
-    """The line of a run in `write_back_runs`."""
+    """The row of a run in `write_back_runs`."""
     header, sessions = finished.plan.header, finished.sessions
     last = sessions[-1] if sessions else None
     line = {
@@ -162,7 +162,7 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
     for key, column in (("createdAt", "created_at"), ("updatedAt", "updated_at")):
         if key in found:
             time = read_time(found.pop(key))
-            # A create's time has milliseconds that lists do not have.
+            # The answer to a create has milliseconds, which the list does not show.
             found[column] = None if time is None else time.replace(microsecond=0)
     if "metadata" in found:
         found["metadata"] = as_text(found["metadata"])
@@ -170,17 +170,17 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
-    """Load these runs. If that cannot be, nothing is lost, and each of them says why. Ctrl-C ends it."""
+    """Load these runs. If it fails, each report gets the reason as `not_loaded`. Ctrl-C is raised."""
     problem = load(warehouse, [one.run for one in finished])
     for one in finished:
         one.not_loaded = problem
 
 
 def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
-    """Load what the warehouse has not got yet of these runs, oldest first.
+    """Load those of these runs that the warehouse does not hold yet, oldest first.
 
-    Returns None, or in words why it could not be done. Raises nothing but a `KeyboardInterrupt`: what Paystack did
-    stands, and the journal keeps what is to be loaded.
+    Returns None, or the reason as text if it failed. Only `KeyboardInterrupt` is raised, not an error of the warehouse:
+    the rows are applied at Paystack, and the journals keep what is to be loaded.
     """
     problem = None
     try:
@@ -205,10 +205,10 @@ def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
 
 
 def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None:
-    """Load what the copy does not know of the runs on this account; None, or in words why it is not to be believed.
+    """Load the runs on this account that the copy lacks; returns None, or the reason why the copy is not up to date.
 
-    To be called before the copy is believed: a row that a run changed which the copy lacks would look as it was
-    before. Runs of other results folders count too, as far as this user's register knows of them.
+    Call it before a plan is compared with the copy: without a run, the copy has the values from before it. Runs in
+    other results folders count too, if this user's register has them.
     """
     try:
         found = []
@@ -231,7 +231,7 @@ def _could_not(error: Exception) -> str:
 
 
 def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str]) -> str | None:
-    """In words, which of these runs, whose folders are gone, the copy has neither loaded nor read the effect of."""
+    """The message for the first run whose folder is gone, and whose changes the copy has neither loaded nor read."""
     if not gone:
         return None
     try:
@@ -255,7 +255,7 @@ def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str])
 
 
 def is_on(journal: Journal, scope: Scope) -> bool:
-    """Whether the journal is of a run on the customers of this account."""
+    """Whether the journal's run changed customers of this account."""
     about = journal.meta
     host = about.get("host") or scope.host
     return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))

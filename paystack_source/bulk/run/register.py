@@ -1,13 +1,13 @@
-"""The register of applied plans: which run applied a plan, and where. It makes "once" hold in every folder.
+"""The register of applied plans: which run applied a plan, and where. So a plan is applied once, in whatever folder.
 
 Each plan has one small file, named after its id, in up to three folders:
 
     XDG_STATE_HOME/paystack-source/plans/   this user's register; default ~/.local/state/paystack-source/plans/
-    paystack_results/.plans/                the results folder that is worked in
-    .plans/ beside the plan                 so that another user of the same plan knows
+    paystack_results/.plans/                the results folder of the run
+    .plans/ beside the plan                 for another user who applies the same plan file
 
-Whoever applies the plan or resumes its run locks all of them (by an empty file beside each, `ID.lock`), and writes an
-entry into each before anything is sent. An entry names an account, a key mode and a host: a plan that was
+A process that applies the plan or resumes its run locks all of them (by an empty file beside each, `ID.lock`), and
+writes an entry into each before anything is sent. An entry has an account, a key mode and a host: a plan that was
 applied in the sandbox can still be applied to the real account. The files hold no personal data.
 """
 
@@ -34,16 +34,16 @@ NOTES: Final = ".plans"
 
 
 class Scope(msgspec.Struct, frozen=True):
-    """Whose customers a plan was applied to. An account without customers does not say which one it is: None."""
+    """The account that a plan was applied to. `account` is None if the account had no customers to show its number."""
 
     account: int | None
     key_mode: str
     host: str
     server: str = ""
-    """The base URL, or the file that holds the state of a sandbox: all sandboxes have the same account."""
+    """The base URL, or the state file of a sandbox: all sandboxes may have the same account number."""
 
     def meets(self, other: Scope) -> bool:
-        """Whether both may be the same account. Servers are not compared: a sandbox has another port each time."""
+        """Whether both may be the same account. Servers are not compared: a sandbox has a new port at each start."""
         same = (self.key_mode, self.host) == (other.key_mode, other.host)
         return same and (None in (self.account, other.account) or self.account == other.account)
 
@@ -53,34 +53,34 @@ class Scope(msgspec.Struct, frozen=True):
 
 
 class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry: a run that applied a plan. `ended` (seconds since 1970) and `events` are those of its last session."""
+    """An entry: a run that applied a plan. `ended` and `events` belong to its last session; times are since 1970."""
 
     run_id: str
     folder: str
     scope: Scope | None = None
-    """None for a note of an older version."""
+    """None for an entry of an older version."""
     started: float = 0.0
     ended: float | None = None
     events: int | None = None
     chain: str | None = None
-    """The hash of the last of these events: a journal that lacks it is another one, or an older one."""
+    """The hash of the last of these events: a journal without it is another one, or an older one."""
 
     @property
     def is_there(self) -> bool:
-        """Whether the run's folder still is where it was."""
+        """Whether the run's folder still exists at this path."""
         return (Path(self.folder) / "journal.sqlite").is_file()
 
     def is_of(self, folder: Path) -> bool:
-        """Whether it is about the run in this folder. The folder may have been moved since, but not copied."""
+        """Whether it is the entry of the run in this folder. The folder may have been moved since, but not copied."""
         return self.run_id == folder.name and (
             not self.is_there or Path(self.folder).resolve() == folder.resolve()
         )
 
 
 def register() -> Path | None:
-    """The folder of the user's register; None if there is no home to put it in."""
+    """The folder of the user's register; None if the user has no home folder."""
     named = Path(os.environ.get(STATE_NAME, ""))
-    if not named.is_absolute():  # as the XDG specification wants it
+    if not named.is_absolute():  # the XDG specification says to ignore it
         try:
             named = Path.home() / ".local" / "state"
         except RuntimeError:
@@ -89,7 +89,7 @@ def register() -> Path | None:
 
 
 def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
-    """The newest entry of each run in the user's register; with a scope, of those on its customers."""
+    """The newest entry of each run in the user's register; with `scope` only runs on that account."""
     folder = register()
     try:
         paths = sorted(path for path in folder.iterdir() if not path.suffix) if folder is not None else []
@@ -102,21 +102,21 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
 
 
 class PlanLock:
-    """The entries about one plan, while this process has locked its files. Made by `lock_plan`."""
+    """The entries of one plan, while this process has locked its files. Made by `lock_plan`."""
 
     def __init__(self, handles: Sequence[tuple[Path, int]], problem: str | None) -> None:
         self._handles = handles
         self.problem = problem
-        """Why the user's register does not know of this plan; None if it does."""
+        """Why the user's register cannot be used for this plan; None if it can."""
 
     def applied(self, scope: Scope | None) -> AppliedPlan | None:
-        """The newest entry about this account; None: about any."""
+        """The newest entry for this account, or for any if `scope` is None; None if there is none."""
         found = [entry for path, _ in self._handles for entry in _read(path)]
         found = [entry for entry in found if not (entry.scope and scope) or entry.scope.meets(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
-        """Note how far the run is, for those who may find its folder gone, or its journal replaced."""
+        """Record a session's end and the journal's length, in case the folder is deleted or the journal replaced."""
         entries = [entry for path, _ in self._handles for entry in _read(path) if entry.run_id == run_id]
         if entries:
             self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events, chain=chain))
@@ -124,7 +124,7 @@ class PlanLock:
     def add(self, entry: AppliedPlan) -> None:
         """Write the entry into every file; it is on disk when this returns."""
         entry = msgspec.structs.replace(entry, folder=stored_path(Path(entry.folder)))
-        line = b"\n" + msgspec.json.encode(entry) + b"\n"  # apart from one that a kill cut off
+        line = b"\n" + msgspec.json.encode(entry) + b"\n"  # a kill may have cut off the line before
         for _, handle in self._handles:
             os.lseek(handle, 0, os.SEEK_END)
             os.write(handle, line)
@@ -133,7 +133,7 @@ class PlanLock:
 
 @contextlib.contextmanager
 def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock]:
-    """Nobody else applies this plan or resumes its run meanwhile. Raises `BusyError` at once if somebody does."""
+    """Lock the files of a plan, so that no other process applies it or resumes its run. Raises `BusyError`."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
     problem, handles = None, list[tuple[Path, int]]()
     with contextlib.ExitStack() as stack:
@@ -162,7 +162,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
 
 
 def entries_of(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
-    """All entries about this plan, read without a lock."""
+    """All entries of this plan, read without a lock."""
     name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
     return [entry for folder, _ in _folders(results, plan_file) for entry in _read(folder / name)]
 
@@ -190,7 +190,7 @@ def _no_register(why: str) -> str:
 
 
 def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
-    """Where entries about this plan are, and whether it is an error if none can be written there; each once."""
+    """The folders for entries of this plan, each once, and whether it is an error if one cannot be written."""
     near = plan_file.resolve().parent
     known = [folder / NOTES for folder in (near, near.parent) if (folder / NOTES).is_dir()]
     user, own = register(), results.resolve() / NOTES
@@ -202,12 +202,12 @@ def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
 
 
 def _read(path: Path) -> list[AppliedPlan]:
-    """The entries in a file. One that was cut off is none: nothing was sent before it was whole."""
+    """The entries in a file. A line that was cut off does not count: nothing was sent before it was complete."""
     entries = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():
             with contextlib.suppress(msgspec.DecodeError):
-                if re.fullmatch(rb"[0-9a-z-]+", line):  # what an older version wrote
+                if re.fullmatch(rb"[0-9a-z-]+", line):  # an entry of an older version
                     entries.append(
                         AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
                     )

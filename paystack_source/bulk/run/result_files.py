@@ -1,14 +1,14 @@
 """The result files of a run: the input's own columns, untouched and in order, plus four.
 
     _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
-    _code     Paystack's code, or ours where Paystack had no say
-    _message  why, in words
-    _time     when it was known (UTC)
+    _code     Paystack's code, or one of ours
+    _message  the reason
+    _time     when the outcome was known (UTC)
 
-`results.csv` has every row; `failed.csv` the rejected ones, and the unknown ones where a repeat is harmless;
-`unsent.csv` those that were not sent. Unknown rows that may not be sent twice are in `unknown.csv`. All can be
-given to `bulk.py` again as they are: a column whose name begins with `_` is never read. Secret columns (BVN,
-account number, authorization code) are masked: they rest nowhere in clear.
+`results.csv` has every row; `failed.csv` the rejected rows, and unknown ones if sending them again is harmless;
+`unsent.csv` those that were not sent. Unknown rows that must not be sent twice are in `unknown.csv`. All files are
+inputs of `bulk.py`: a column whose name begins with `_` is never read. Secret columns (BVN, account number,
+authorization code) are masked.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
 
 
 def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None = None) -> RunReport:
-    """Write the result files and the summary of a run as it stands."""
+    """Write the result files and the summary of a run; returns its report. Raises the error of a bug that ended it."""
     edited = run.keep_edited_results()
     columns, cells, missing = _input_of(run, plan)
     with _result_files(run, plan.header.operation, columns, cells) as add:
@@ -67,7 +67,7 @@ def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None
 def _result_files(
     run: Run, operation: str, columns: Sequence[str], cells: _Cells
 ) -> Iterator[Callable[[RowResult], None]]:
-    """What takes the rows of a run in order, for its result files. They appear when all rows were taken."""
+    """Gives a function that writes a row into the result files, in order. The files appear when this context ends."""
     again, columns = may_be_fed_back(operation), [*columns, *OUTCOME_COLUMNS]
     parts = {
         **dict.fromkeys(again, run.failed_file),
@@ -97,10 +97,10 @@ def _result_files(
 
 
 def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
-    """The input's columns as they are written out, and why they are missing if they are.
+    """The input's columns, a function for the cells of a row, and why the input is missing, or "".
 
-    Those of the input if it is still what was planned; else those of earlier results, if nobody edited them; else
-    those that the plan holds.
+    They are those of the input if it was not changed; else those of earlier results, if nobody edited them; else those
+    of the plan.
     """
     try:
         return *_chosen(plan.input(), set(plan.secret_columns.values())), ""
@@ -118,7 +118,7 @@ def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
 
 
 def _earlier(run: Run) -> InputTable | None:
-    """What an earlier session wrote into `results.csv`, if it is as it was."""
+    """The `results.csv` of an earlier session, if nobody edited it."""
     try:
         found, kept = FileSnapshot.of(run.results_file), _hash_file(run).read_bytes()
     except (OSError, ConfigError):
@@ -131,12 +131,12 @@ def _hash_file(run: Run) -> Path:
 
 
 def _hash_line(digest: str) -> bytes:
-    """As `sha256sum` writes it."""
+    """The line of `sha256sum` for this digest."""
     return f"{digest}  results.csv\n".encode()
 
 
 def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
-    """A table without the columns that an earlier run added, its secret ones masked; rows come in order."""
+    """A table's columns without `OUTCOME_COLUMNS`, and its cells, secret ones masked, row after row."""
     kept = [
         (index, name in secret) for index, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS
     ]
@@ -150,7 +150,7 @@ def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
 
 
 def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """A row of an input that sets `values` for the customer of `row`, who is named once, in the surest way."""
+    """The cells of an input row that sets `values` for the customer of `row`, named by the first known identifier."""
     number = None if row.customer_id is None else str(row.customer_id)
     named = {"customer_code": row.customer_code, "email": row.email, "id": number}
     surest = next((name for name in names if named.get(name)), None)

@@ -1,6 +1,6 @@
-"""What became of every row of a run, and how the run stands.
+"""The outcome of every row of a run, and the report of the run.
 
-`report` reads plan and journal row by row, counts, and hands each `RowResult` to who asks for it: to the result files
+`report` reads plan and journal row by row, counts, and passes each `RowResult` on: to the result files
 (`result_files`) when a session ends, to the tables for the warehouse (`recording`) when a run is loaded.
 """
 
@@ -33,19 +33,19 @@ FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
 
 
 def may_be_fed_back(operation: str) -> frozenset[Outcome]:
-    """The failed rows that may be corrected and sent again: an unknown create or check may have had its effect."""
+    """The outcomes whose rows may be sent again: not unknown creates and identity checks, which may have succeeded."""
     return FAILED if BULK_OPERATIONS[operation].repeatable else frozenset({Outcome.REJECTED})
 
 
 @dataclass(frozen=True, slots=True)
 class RowResult:
-    """One input row and what became of it."""
+    """One input row and its outcome."""
 
     row: PlanRow
     outcome: Outcome
     state: RowState
     unsent: str = ""
-    """Why no row was sent any more when the run's last session ended."""
+    """Why the run's last session ended before it sent all rows."""
 
     @property
     def code(self) -> str:
@@ -73,7 +73,7 @@ class RowResult:
 
 
 def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
-    """Every row of the plan in input order, streaming. A duplicate has the outcome of the row that it repeats."""
+    """The results of all rows of the plan in input order, as a stream. A duplicate has its first row's outcome."""
     unsent = _why_unsent(journal.sessions())
     states = iter(journal.states())
     number, state = next(states, (0, PLANNED))
@@ -101,7 +101,7 @@ def _why_unsent(sessions: list[SessionNote]) -> str:
 
 
 def applied_part(result: RowResult) -> RowResult:
-    """The row with what it set, where Paystack kept the names and set the rest; any other row as it is."""
+    """The part of a row that was applied, if Paystack kept the names and set the rest; any other row as it is."""
     names = applied_fields(result.row) if result.code == NAMES_LOCKED else []
     if not names:
         return result
@@ -127,7 +127,7 @@ class Reason:
 
 @dataclass(slots=True)
 class RunReport:
-    """How a run stands: rows by outcome and by reason, and its sessions."""
+    """The state of a run: its rows by outcome and by reason, and its sessions."""
 
     run: Run
     plan: Plan
@@ -137,10 +137,10 @@ class RunReport:
     running: bool = False  # by another process, at this moment
     counts: Counter[Outcome] = field(default_factory=Counter)
     duplicates: Counter[Outcome] = field(default_factory=Counter)
-    """Of `counts`, the rows that repeat another one and were not sent themselves."""
+    """Those of `counts` that repeat another row and were not sent themselves."""
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
-    """Why the warehouse does not have it, if it should."""
+    """Why the load into the warehouse failed."""
     _reasons: dict[tuple[Outcome, str, str], Reason] = field(default_factory=dict)
 
     def add(self, result: RowResult) -> None:
@@ -152,17 +152,17 @@ class RunReport:
 
     @property
     def reasons(self) -> list[Reason]:
-        """Failures first, then by number of rows."""
+        """The reasons, failures first, then by number of rows."""
         return sorted(self._reasons.values(), key=lambda group: (group.outcome not in FAILED, -group.rows))
 
     @property
     def blank(self) -> int:
-        """How many of the rows that were skipped are blank."""
+        """How many of the skipped rows are blank."""
         return sum(group.rows for group in self._reasons.values() if group.message == BLANK_ROW)
 
     @property
     def complete(self) -> bool:
-        """Whether every row was applied, was so already, or was accepted."""
+        """Whether every row was applied, needed no change, or was accepted."""
         return not any(self.counts[o] for o in (*FAILED, Outcome.UNSENT))
 
     @property
@@ -193,13 +193,13 @@ class RunReport:
         if self.complete and not self.stopped:
             return "complete"
         if not (self.sessions and self.sessions[-1].ended):
-            return "killed"  # a session began that nobody ended
+            return "killed"  # the last session has no end
         if self.stopped:
             return "interrupted" if self.stopped == INTERRUPTED else "stopped"
         return "incomplete"
 
     def as_json(self) -> dict[str, Any]:
-        """What `--json` ends with. No personal data: counts, codes, redacted messages, line numbers, file names."""
+        """The object of `--json`, without personal data: counts, codes, redacted messages, line numbers, file names."""
         header, run = self.plan.header, self.run
         return {
             "run_id": run.run_id,
@@ -239,7 +239,7 @@ def report(
     *,
     ended: SessionEnd | None = None,
 ) -> RunReport:
-    """How a run stands, from one pass over its rows; `each` gets every row, in input order."""
+    """Make the report of a run in one pass over its rows; `each` is called with every row, in input order."""
     sessions = journal.sessions()
     if ended is None:
         ended = SessionEnd(sessions[-1].stopped if sessions else None)
@@ -252,7 +252,7 @@ def report(
 
 
 def rows_to_go(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
-    """The rows that a resume reads back or sends; a row that repeats another one is not sent."""
+    """The rows that a resume reads back or sends, without duplicates of other rows."""
     for result in row_results(plan, journal):
         if result.outcome in (Outcome.UNSENT, Outcome.UNKNOWN) and result.row.verdict == "send":
             yield result.row

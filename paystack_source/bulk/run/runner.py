@@ -1,9 +1,9 @@
-"""Applies a plan: intent to the journal, request, outcome to the journal; reads back what is in doubt.
+"""Applies a plan: intent into the journal, request, outcome into the journal; reads back the rows in doubt.
 
-One thread, this one, owns the journal, the plan and all decisions: what is next, how many requests are under way, and
-when the run stops by itself (`Circuit`). It keeps a few more rows journaled than there are requests under way, so that
+One thread uses the journal and the plan, and makes all decisions: which row is next, how many requests are under way,
+and when the run stops by itself (`Circuit`). It journals a few more rows than there are requests under way, so that
 workers never wait for the disk and one fsync covers many rows. Workers only send and read (`Sender`). The workers, the
-clock and the plan's rows are parameters, so a simulation can run the very same loop on one thread and kill it anywhere.
+clock and the plan's rows are parameters, so a simulation runs the same loop on one thread and stops it at any step.
 """
 
 from __future__ import annotations
@@ -31,15 +31,15 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.journal import Journal
     from paystack_source.bulk.run.send import Done
 
-TRIES_PER_SESSION: Final = 3  # sends of one row, and read-backs of one row, before a session lets it be
+TRIES_PER_SESSION: Final = 3  # the most sends, and the most read-backs, of one row in a session
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
 _CANARY: Final = "the canary allows"
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
 MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
-# What one request costs one core here (client, journal, bookkeeping); more in flight than latency divided
-# by this only queues inside the process.
+# CPU time of one request (client, journal, bookkeeping): more requests in flight than latency divided by this would
+# only queue inside the process.
 REQUEST_CPU_SECONDS: Final = 0.0015
 _STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 """Ctrl-C, a scheduler, a terminal that was closed; Ctrl-Break of Windows."""
@@ -58,7 +58,7 @@ class StopRules:
 
 
 def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> StopRules:
-    """The rules with a canary of so many rows, as given. Raises `ConfigError` for one that could not stop."""
+    """The stop rules with a canary of so many rows and share. Raises `ConfigError` for invalid values."""
     rows = count_of("The rows of the canary", canary)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ConfigError(
@@ -75,7 +75,7 @@ def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> 
 
 @dataclass(slots=True)
 class Circuit:
-    """Says when a run must stop by itself. It sees the answers to sends in the order in which they arrive."""
+    """Decides when a run stops by itself. `see` gets the answers to sends in the order in which they arrive."""
 
     rules: StopRules
     _equal: int = 0
@@ -85,7 +85,7 @@ class Circuit:
     _canary: list[bool] = field(default_factory=list)
 
     def see(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
-        """One more answer; the reason to stop, or None."""
+        """Take in one more answer; returns the reason to stop, or None."""
         return (
             self._rejections(kind, code, message)
             or self._unknowns(kind)
@@ -139,15 +139,14 @@ class Circuit:
 
 
 def stopped_by_canary(reason: str | None) -> bool:
-    """Whether the first rows of a run were so bad that somebody must look before it goes on."""
+    """Whether the canary stopped the run, so that a person must look before it is resumed."""
     return reason is not None and _CANARY in reason
 
 
 def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
     """How many requests to keep under way at this latency (seconds; None: not known yet).
 
-    Rows that must not be sent twice are kept few: whatever is under way when a process is killed stays
-    unknown.
+    There are fewer for rows that must not be sent twice, because rows under way at a kill stay unknown.
     """
     most = MAX_IN_FLIGHT if repeatable else MAX_UNREPEATABLE
     if latency is None:
@@ -157,10 +156,7 @@ def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """Why a session ended.
-
-    `reason` None: nothing is left to do. `error`: what Paystack, or the program, refused.
-    """
+    """Why a session ended. `reason` None: nothing is left to do. `error`: the error that stopped it."""
 
     reason: str | None = None
     error: Exception | None = None
@@ -180,7 +176,7 @@ class Runner:
         now: Callable[[], float] = time.time,
         on_done: Callable[[Done, RowState | None], None] | None = None,
     ) -> None:
-        """`rows` are those the plan wants sent; `on_done` hears of every answer, for the progress display."""
+        """`rows` are the plan's rows to send; `on_done` is called with every answer, for the progress display."""
         self._operation = operation
         self._journal = journal
         self._workers = workers
@@ -189,23 +185,21 @@ class Runner:
         self._now = now
         self._on_done = on_done
         self._fresh: Iterator[PlanRow] = iter(rows)
-        self._again: deque[PlanRow] = (
-            deque()
-        )  # in doubt, or not sent: looked at once the fresh ones are through
+        self._again: deque[PlanRow] = deque()  # in doubt, or not sent: they come after the fresh rows
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: SessionEnd | None = None
         self._silent = False
 
     def stop(self, reason: str = INTERRUPTED) -> None:
-        """Start nothing more; what is under way is finished. Safe from a signal handler or another thread."""
+        """Start no more requests; those under way are finished. Any thread and signal handlers may call it."""
         self._silent = self._silent or reason == INTERRUPTED
         if self._ended is None:
             self._ended = SessionEnd(reason)
 
     @property
     def interrupted(self) -> bool:
-        """Whether a person, or a scheduler, stopped it."""
+        """Whether a person or a scheduler stopped it."""
         return self._silent
 
     def check(self, action: Action) -> None:
@@ -214,7 +208,7 @@ class Runner:
             raise ClosedError("The run was stopped")
 
     def run(self) -> SessionEnd:
-        """Work until nothing is left to do or something stops the run. All outcomes are in the journal then."""
+        """Work until nothing is left to do or the run is stopped. Then all outcomes are in the journal."""
         self._journal.reopen(self._now())
         finished: list[Done] = []
         while True:
@@ -247,7 +241,7 @@ class Runner:
                 self.stop(reason)
 
     def _choose(self) -> Iterator[Job]:
-        """The jobs to start now: fresh rows while there are any, then those that need another look."""
+        """The jobs to start now: fresh rows while there are any, then rows in doubt or not sent."""
         room = self._width + (_AHEAD if self._operation.repeatable else 0) - self._workers.busy
         holding = self._circuit.holding
         if holding is not None:
@@ -263,7 +257,7 @@ class Runner:
             tries = (row.row, action)
             if action is Action.NOTHING or self._tries[tries] >= TRIES_PER_SESSION or not self._may(action):
                 continue
-            if state.sends:  # only rows that come back are counted: a million fresh ones need no memory
+            if state.sends:  # fresh rows are not counted: a million of them would need memory
                 self._tries[tries] += 1
             return Job(row, action, doubtful=state.lost > 0, since=state.since)
         return None
@@ -280,13 +274,13 @@ class Runner:
         return next_action(state, repeatable=self._operation.repeatable, readable=readable)
 
     def _may(self, action: Action) -> bool:
-        """After a stop nothing is sent; doubts are read back unless a person or Paystack wants silence."""
+        """After a stop nothing is sent; rows in doubt are read back, unless it was interrupted or Paystack refused."""
         if self._ended is None:
             return True
         return action is Action.READ_BACK and not self._silent and self._ended.error is None
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
-        """Outcomes of what is done, intents of what is next, in one transaction; queues what needs more."""
+        """Journal outcomes of finished jobs and intents of new ones in one transaction; queue rows that need more."""
         now = self._now()
         events = [done.event for done in finished if done.event is not None]
         events += [
@@ -303,16 +297,13 @@ class Runner:
 
 
 def _reason(error: Exception) -> str:
-    """Why a run was halted; of a stranger's exception only the type, its text may hold personal data."""
+    """Why a run was halted. Of an unexpected exception only the type: its text may hold personal data."""
     return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
 
 
 @contextlib.contextmanager
 def stopping(runner: Runner) -> Iterator[None]:
-    """First Ctrl-C (or SIGTERM, SIGHUP): finish what is under way and stop.
-
-    Second: stop at once; the journal knows the rest.
-    """
+    """On the first Ctrl-C (or SIGTERM, SIGHUP) stop the runner after the requests under way; on the second at once."""
 
     def first(_number: int, _frame: object) -> None:
         runner.stop(INTERRUPTED)

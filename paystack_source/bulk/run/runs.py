@@ -1,11 +1,11 @@
-"""Where runs live: a private folder each under `paystack_results/`.
+"""The folders of runs: a private folder for each run in `paystack_results/`.
 
 paystack_results/                       paystack_results_NAME/ for a named account
   20261123-121530-risk-action-3f9a/
     plan.plan        the sealed plan, as it was applied
-    journal.sqlite   what happened
+    journal.sqlite   the events of the run
     run.lock         empty; locked by the process that applies or resumes the run
-    results.csv, failed.csv, unsent.csv, summary.json
+    results.csv, failed.csv, unknown.csv, unsent.csv, summary.json, results.sha256
   .plans/            one small file per plan: which run applied it (see `register.py`)
 """
 
@@ -37,16 +37,16 @@ if TYPE_CHECKING:
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 MAX_AGE: Final = timedelta(hours=24)
-"""How old a plan may be that is applied."""
+"""The greatest age of a plan when it is applied."""
 MAX_AGE_RESUMED: Final = timedelta(days=7)
-"""How old the plan of a run may be that is resumed."""
+"""The greatest age of a plan when its run is resumed."""
 _IN_JOURNAL: Final = ("plan_id", "seal", "operation", "account", "key_mode", "host")
-"""What a journal says of its plan, which is beside it."""
+"""The fields of the plan's header that are in the journal's metadata."""
 _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
 
 
 def results_folder(account: str | None = None, *, sandbox: bool = False) -> Path:
-    """Where the runs of an account are: `latest` and `undo` are never about another one."""
+    """The results folder of an account. Each account has its own, so that `latest` is never another account's run."""
     own = f"_{account}" if account else ""
     return RESULTS_FOLDER.with_name(f"{RESULTS_FOLDER.name}{own}{SANDBOX if sandbox else ''}")
 
@@ -69,12 +69,12 @@ class Run:
 
     @property
     def name(self) -> str:
-        """How a command names it in this working folder: by its id, or by its folder if that is elsewhere."""
+        """The run's name in a command in this working folder: its id, or its path if it is in another folder."""
         here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
         return self.run_id if here else quoted(self.folder)
 
     def keep_edited_results(self) -> list[str]:
-        """Keep result files that somebody edited under another name; says so. Before they are written or deleted."""
+        """Rename result files that somebody edited, before they are written or deleted; returns the warnings."""
         ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
         said = []
         for path in self._parts:
@@ -85,14 +85,14 @@ class Run:
         return said
 
     def discard_results(self) -> list[str]:
-        """Delete the last session's result files. This session writes them again when it ends, `summary.json` last."""
+        """Delete the last session's result files, which this session writes again at its end; returns the warnings."""
         said = self.keep_edited_results()
         for path in (self.summary_file, *self._parts):
             path.unlink(missing_ok=True)
         return said
 
     def plan(self) -> Plan:
-        """The plan that this run applies; its seal is checked again. Raises `ConfigError` if others could change it."""
+        """Open the plan of this run and check its seal. Raises `ConfigError` if other users could change it."""
         check_private(self.folder)
         try:
             return Plan.open(self.plan_file)
@@ -100,7 +100,7 @@ class Run:
             raise self._damaged("there is no plan in it") from None
 
     def journal(self) -> Journal:
-        """Its journal, open. Raises `NoSuchRunError` if there is none that can be read, else as `plan` does."""
+        """Open the journal. Raises `NoSuchRunError` if it cannot be read, and `ConfigError` as `plan` does."""
         check_private(self.folder)
         try:
             return Journal(self.journal_file)
@@ -108,9 +108,9 @@ class Run:
             raise self._damaged(str(error)) from None
 
     def check_journal(self) -> None:
-        """Raises `EditedJournalError` if somebody edited the journal, or put an older one in its place.
+        """Raise `EditedJournalError` if somebody edited the journal, or replaced it by an older one.
 
-        The register and the results folder know how far the run was when its last session ended.
+        The register and the results folder have the journal's length and hash at the end of the last session.
         """
         plan_id = self.plan().header.plan_id
         with self.journal() as journal:
@@ -127,7 +127,7 @@ class Run:
 
     @contextlib.contextmanager
     def at_work(self) -> Iterator[None]:
-        """Hold the run's lock, so that `is_busy` is true elsewhere. Waits until nobody asks `is_busy`."""
+        """Hold the run's lock, so that `is_busy` is true in other processes. Waits for processes that ask `is_busy`."""
         if not self.plan_file.is_file():
             raise self._damaged("there is no plan in it")
         with os.fdopen(open_private(self.lock_file), "r+b") as file:
@@ -136,7 +136,7 @@ class Run:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a process is applying or resuming this run now. Asking does not keep a process from it."""
+        """Whether a process is applying or resuming this run now. Asking does not block such a process."""
         try:
             with self.lock_file.open("rb") as file:
                 return not try_lock(file.fileno(), shared=True)
@@ -158,11 +158,11 @@ class Runs:
         self.root = Path(root) if root is not None else RESULTS_FOLDER
 
     def create(self, plan: Plan, *, now: datetime, run_id: str | None = None) -> Run:
-        """A new run of `plan`: folder, copy of the plan, empty journal. It sends nothing before the register has it."""
+        """Create a run of `plan`: its folder, a copy of the plan, an empty journal."""
         run_id = run_id or new_run_id(plan, now)
         private_folder(self.root)
         run = Run(self.root / run_id)
-        # Built aside and moved into place, so that a folder with a run's name is always a whole run.
+        # Made under another name and renamed, so that a folder with a run's name is always complete.
         part = self.root / f".{run_id}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
@@ -174,11 +174,14 @@ class Runs:
         return run
 
     def open(self, name: str) -> Run:
-        """The run of this id, unique beginning of an id, folder, or `latest`. Raises `NoSuchRunError`."""
+        """The run with this id, with this unique beginning of an id, in this folder, or `latest`.
+
+        Raises `NoSuchRunError`.
+        """
         folder = Path(name)
         if (folder / RUN_JOURNAL).is_file():
             return Run(folder)
-        if not name.strip():  # every run begins so
+        if not name.strip():  # the beginning of every id
             raise NoSuchRunError(
                 "The name of the run is blank.", advice="Give its id, the beginning of it, or latest."
             )
@@ -193,7 +196,7 @@ class Runs:
         )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
-        """Where a plan goes when nobody says where: `plans/` among the results, named after the input."""
+        """The default path of a new plan: in `plans/` of the results folder, named after the input."""
         folder = self.root / "plans"
         for path in (self.root, folder):
             private_folder(path)
@@ -202,7 +205,7 @@ class Runs:
         return folder / f"{stem}-{operation}-{now:%Y%m%d-%H%M%S}-{secrets.token_hex(2)}.plan"
 
     def __iter__(self) -> Iterator[Run]:
-        """Newest first. Raises `ConfigError` if others could have planted one."""
+        """The runs, newest first. Raises `ConfigError` if other users may write the results folder."""
         if not self.root.is_dir():
             return
         check_private(self.root)
@@ -212,7 +215,7 @@ class Runs:
         )
 
     def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
-        """These, and those in other results folders that the user's register knows, on the customers of `scope`."""
+        """The runs in this folder, and those in other folders that the user's register has for `scope`."""
         here = list(self)
         yield from here
         known = {run.folder.resolve() for run in here}
@@ -224,9 +227,9 @@ class Runs:
 
     @contextlib.contextmanager
     def lock(self, plan: Plan) -> Iterator[PlanLock]:
-        """Nobody else applies or resumes this plan meanwhile: neither this file nor a copy of it.
+        """Lock the plan, so that no other process applies or resumes it, from this file or from a copy of it.
 
-        Raises `BusyError` at once if somebody does. The file may be gone by now: its content was read before.
+        Raises `BusyError` if another process has locked it. The plan's file may be deleted by now: it was read before.
         """
         private_folder(self.root)
         own = owner(plan.path)
@@ -240,12 +243,12 @@ class Runs:
 
 
 def new_run_id(plan: Plan, now: datetime) -> str:
-    """A name for a run of `plan` that begins now: its last part begins with the microseconds, for the order of runs."""
+    """The id of a run of `plan` that begins now. Its last part begins with the microseconds, so that ids sort."""
     return f"{now:%Y%m%d-%H%M%S}-{plan.header.operation}-{now.microsecond:05x}{secrets.token_hex(2)[1:]}"
 
 
 def owner(plan_file: Path) -> Run | None:
-    """The run whose copy of its plan this file is; None for a plan of its own."""
+    """The run in whose folder this plan file is; None for a plan outside of a run's folder."""
     run = Run(plan_file.absolute().parent)
     return run if plan_file.name == run.plan_file.name and run.journal_file.is_file() else None
 

@@ -1,6 +1,6 @@
-"""Sends one row, or reads one back, and says what happened as an event. Errors become events too.
+"""Sends one row, or reads one back, and returns the result as a journal event. Errors become events too.
 
-It keeps no state and knows no journal, so any thread may call it.
+It keeps no state and does not use the journal, so any thread may call it.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
 
 _Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]
-"""What happened to the row, the customer as Paystack answered, and what stops the run."""
+"""The event of the row, the customer that Paystack returned, and the error that stops the run."""
 
 _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
@@ -55,14 +55,14 @@ _MEANING: Final = (
         None,
     ),  # a config error: our client refused it, nothing left
 )
-"""What an error says about a row that was to be sent, and its code. After any other one nobody knows."""
+"""By class of error, the event of the row that was sent, and its code. After any other error it is `UNKNOWN`."""
 
 
 @dataclass(frozen=True, slots=True)
 class Job:
-    """One thing to do.
+    """One row to send or to read back.
 
-    `doubtful`: an earlier send of this row may have had its effect. `since`: when the first left.
+    `doubtful`: an earlier send of this row may have been applied. `since`: when the first one was sent, since 1970.
     """
 
     row: PlanRow
@@ -73,9 +73,9 @@ class Job:
 
 @dataclass(frozen=True, slots=True)
 class Done:
-    """What became of it.
+    """The result of a job.
 
-    No event: a read-back failed, which says nothing about the row. `halt`: stop the run.
+    `event` is None if a read-back failed, which says nothing about the row. `halt`: the error that stops the run.
     """
 
     job: Job
@@ -86,7 +86,7 @@ class Done:
 
 
 def _other(wanted: object, answered: object) -> bool:
-    """Whether an answer shows another text than was sent, and not just another spelling of it."""
+    """Whether an answer has another text than was sent, not only another case or punctuation."""
     if wanted is None or not isinstance(answered, str | None):
         return False
     asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
@@ -94,7 +94,7 @@ def _other(wanted: object, answered: object) -> bool:
 
 
 def applied_fields(row: PlanRow) -> list[str]:
-    """Of a row whose names Paystack kept: the fields that it set all the same."""
+    """The fields that a row set although Paystack kept the names."""
     return [name for name in row.new if name not in LOCKED_NAMES]
 
 
@@ -105,12 +105,12 @@ def _names_kept(row: PlanRow) -> str:
 
 
 def _documented(customer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """What the journal may keep of an answer."""
+    """The documented columns of an answer, which the journal may keep."""
     return {key: customer[key] for key in DOCUMENTED if key in customer} or None
 
 
 def _halting(error: Exception) -> Exception | None:
-    """The error if no other row may follow: a refused key or permission, or a bug."""
+    """The error if it stops the run: a refused key or permission, or a bug; else None."""
     return error if isinstance(error, AccessError) or not isinstance(error, PaystackError) else None
 
 
@@ -128,10 +128,10 @@ class Sender:
         now: Callable[[], float] = time.time,
         timer: Callable[[], float] = time.perf_counter,
     ) -> None:
-        """`secrets` gives a row's secret fields, in clear, for the one moment they are needed.
+        """`secrets` returns a row's secret values in clear, just before they are sent.
 
-        `reader` reads back, if that may go on when sending may not.
-        `recheck`: read each customer first, and leave alone who was changed since the plan.
+        `reader` is the client for read-backs, which may go on when sending may not. `recheck`: read each customer
+        before sending, and do not send the row if the customer was changed since the plan.
         """
         self._recheck = recheck
         self._operation = operation
@@ -142,7 +142,7 @@ class Sender:
         self._timer = timer
 
     def __call__(self, job: Job) -> Done:
-        """Every `Exception` becomes a value; what is meant to kill the process passes."""
+        """Perform a job. An `Exception` becomes a part of the result; other exceptions are raised."""
         started = self._timer()
         work = self._send if job.action is Action.SEND else self._read_back
         event, customer, halt = work(job)
@@ -152,7 +152,7 @@ class Sender:
         self, job: Job, kind: EventKind, error: Exception | None = None, code: str | None = None
     ) -> JournalEvent:
         if isinstance(error, ClosedError):
-            error = None  # why the run was stopped, its session says
+            error = None  # the session has the reason why the run was stopped
         if isinstance(error, PaystackError):
             return JournalEvent(
                 job.row.row, kind, self._now(), error.http_status, code or error.code, error.message
@@ -183,7 +183,7 @@ class Sender:
         return self._event(job, kind, error, code)
 
     def _drifted(self, row: PlanRow) -> list[str]:
-        """The fields that hold neither what the plan saw nor what it wants; none where it saw nothing."""
+        """The fields whose present value is neither the plan's old value nor its new one; none without old values."""
         if not row.old:
             return []
         held = self._client.fetch(row.customer_code or row.key).data or {}
@@ -221,7 +221,7 @@ class Sender:
         held: dict[str, Any] | None = None
 
         def fetch(key: str) -> dict[str, Any] | None:
-            nonlocal held  # who was read back is recorded like who was answered
+            nonlocal held  # a customer that was read back is recorded like one in an answer
             held = self._reader.fetch(key).data
             return held
 

@@ -1,4 +1,4 @@
-"""What is known about one row of a run, as a pure function of the events in its journal.
+"""The state of one row of a run, as a pure function of the events in its journal.
 
     planned --intent--> sending --applied--------> applied
        ^                   |------pending--------> pending --verified--> applied
@@ -13,9 +13,8 @@
                                                      |-----unclear-----> doubt
                                                      +-----intent------> sending, again
 
-Two rules keep a claim honest. A send whose answer was lost leaves a *doubt* that only a read-back can
-clear; and as long as there is a doubt, a later rejection proves nothing about the earlier send, so it is
-not a rejection of the row. Nothing here knows SQLite, HTTP or the clock.
+Two rules keep outcomes true. A send whose answer was lost leaves a *doubt*, which only a read-back can clear. And as
+long as there is a doubt, a later rejection proves nothing about the earlier send, so the row is not rejected.
 """
 
 from __future__ import annotations
@@ -26,7 +25,7 @@ from typing import Any, Final
 
 
 class Outcome(StrEnum):
-    """The words a person sees; every row of a run has exactly one."""
+    """The outcomes that a user sees; every row of a run has exactly one."""
 
     APPLIED = "applied"
     SKIPPED_NOOP = "skipped_noop"
@@ -37,14 +36,14 @@ class Outcome(StrEnum):
 
 
 class EventKind(StrEnum):
-    """What can happen to a row."""
+    """The kinds of events of a row."""
 
     INTENT = "intent"  # about to be sent; on disk before the request leaves
     APPLIED = "applied"  # Paystack answered success
     PENDING = "pending"  # Paystack answered 202: the verdict comes later
     ALREADY = "already"  # Paystack answered that it was so before: nothing was changed
     LOCKED = "locked"  # Paystack answered success, but keeps the names that an identity check has locked
-    REJECTED = "rejected"  # Paystack looked at it and said no
+    REJECTED = "rejected"  # Paystack refused it
     NOT_SENT = "not_sent"  # certainly not applied, and nothing was wrong with the row
     UNKNOWN = "unknown"  # the request left, the answer did not come
     LOST = "lost"  # an intent without an outcome, found when a journal is opened again
@@ -53,15 +52,15 @@ class EventKind(StrEnum):
     UNCLEAR = "unclear"  # read back: a read cannot tell
     VERIFIED = "verified"  # the verdict of a pending row: yes
     FAILED = "failed"  # the verdict of a pending row: no
-    BEGUN = "begun"  # somebody starts or resumes the run; of no row
-    ENDED = "ended"  # that session ended; of no row
+    BEGUN = "begun"  # a session of the run began; belongs to no row
+    ENDED = "ended"  # that session ended; belongs to no row
 
 
 SESSION_EVENTS: Final = frozenset({EventKind.BEGUN, EventKind.ENDED})
 
 
 class Phase(StrEnum):
-    """Where a row stands between two events."""
+    """The phase of a row between two events."""
 
     PLANNED = "planned"
     SENDING = "sending"
@@ -73,7 +72,7 @@ class Phase(StrEnum):
 
 
 class Action(StrEnum):
-    """What a runner may do next with a row."""
+    """What the runner may do next with a row."""
 
     SEND = "send"
     READ_BACK = "read_back"
@@ -86,9 +85,9 @@ class IllegalEventError(RuntimeError):
 
 @dataclass(frozen=True, slots=True)
 class JournalEvent:
-    """One line of the journal.
+    """One event of the journal.
 
-    `at` is seconds since 1970 in UTC; `message` is Paystack's, redacted by the client.
+    `at` is seconds since 1970; `message` is Paystack's, redacted by the client.
     """
 
     row: int
@@ -101,14 +100,14 @@ class JournalEvent:
 
 @dataclass(frozen=True, slots=True)
 class RowState:
-    """All that the runner, the results and the audit need to know about a row."""
+    """The state of a row for the runner, the results and the warehouse."""
 
     phase: Phase = Phase.PLANNED
     sends: int = 0
     lost: int = 0  # sends whose answer never came
-    doubts: int = 0  # of those, sends that no read-back has cleared since
-    read: EventKind | None = None  # what the last read-back since the last send said
-    since: float | None = None  # when the first send left
+    doubts: int = 0  # those of them that no read-back has cleared since
+    read: EventKind | None = None  # the result of the last read-back since the last send
+    since: float | None = None  # when the row was first sent, in seconds since 1970
     at: float | None = None  # when the last event happened
     http_status: int | None = None
     code: str | None = None
@@ -136,7 +135,7 @@ _LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
     ),
     Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
 }
-"""What may follow in a phase; nothing in the others."""
+"""The events that may follow in a phase; none in the others."""
 
 _SETTLES: Final[dict[EventKind, Phase]] = {
     EventKind.APPLIED: Phase.APPLIED,
@@ -170,8 +169,8 @@ def step(state: RowState, event: JournalEvent) -> RowState:
         change = {"doubts": 0, "read": kind}
     elif kind is EventKind.UNCLEAR:
         change = {"read": kind}
-    # Rejected or not sent: words about this send only, so an earlier doubt stays one. A lost request may even
-    # arrive after a read-back found nothing, so a row that was ever lost is never called unsent again.
+    # Rejected and not sent are about this send only, so an earlier doubt stays. A lost request may even arrive after a
+    # read-back found nothing, so a row that was ever lost is never unsent again.
     elif kind is EventKind.REJECTED:
         change = {"phase": Phase.DOUBT if state.doubts else Phase.REJECTED}
     else:
@@ -193,20 +192,19 @@ _OUTCOMES: Final = {
 
 
 def outcome(state: RowState) -> Outcome:
-    """The word for a row that the plan wanted sent."""
+    """The outcome of a row that the plan wants to send."""
     return _OUTCOMES[state.phase]
 
 
 def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
-    """What may be done with a row now: nothing claimed wrongly, nothing unrepeatable sent twice.
+    """What to do with a row now, so that no unrepeatable row is sent twice.
 
-    `repeatable`: sending the same row again is harmless. `readable`: a read can tell whether a send had its
-    effect.
+    `repeatable`: sending the same row again is harmless. `readable`: a read can show whether a send was applied.
     """
     if state.phase is Phase.PLANNED:
         return Action.SEND
     if state.phase is not Phase.DOUBT:
         return Action.NOTHING
     if readable and (state.read is None or not repeatable):
-        return Action.READ_BACK  # what cannot be sent again is looked for again: a read may lag behind
+        return Action.READ_BACK  # an unrepeatable row is read back again, because a read may lag behind
     return Action.SEND if repeatable else Action.NOTHING
