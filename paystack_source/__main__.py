@@ -28,7 +28,7 @@ COMMANDS = {
         "paystack_source.cli.bulk",
         "Change customers from a CSV or Excel file: plan, apply, resume, undo.",
     ),
-    "query": ("paystack_source.cli.query", "Ask the DuckDB copy a question in SQL, or see what is there."),
+    "query": ("paystack_source.cli.query", "Query the DuckDB copy in SQL, or show its tables."),
     "sandbox": ("paystack_source.sandbox.__main__", "Run a local Paystack with invented customers."),
     "completion": (
         "paystack_source.cli.completion",

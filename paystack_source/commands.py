@@ -121,9 +121,7 @@ def quoted(word: object) -> str:
     if isinstance(word, Path) and text.startswith("-"):  # it is no switch
         text = f"./{text}"
     if os.name != "nt":
-        if any(
-            "\ud800" <= character <= "\udfff" for character in text
-        ):  # a name that is no UTF-8, byte by byte
+        if any("\ud800" <= character <= "\udfff" for character in text):  # a name that is not valid UTF-8
             return "$'" + "".join(_in_quotes(byte) for byte in os.fsencode(text)) + "'"
         return shlex.quote(text)
     # As cmd.exe and PowerShell both read it.

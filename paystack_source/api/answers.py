@@ -162,9 +162,7 @@ def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruli
     elif status < HTTPStatus.BAD_REQUEST:
         what = "got a redirect, which is never followed"
         ruling = unclear._replace(again=Again.NO, what=what, advice=_NO_REDIRECT)
-    elif (
-        envelope is None and status != HTTPStatus.UNAUTHORIZED
-    ):  # a proxy or the CDN spoke, and passed nothing on
+    elif envelope is None and status != HTTPStatus.UNAUTHORIZED:  # a proxy or the CDN answered
         passed_on = _Ruling(Rejected) if operation.writes else unclear
         ruling = _NOT_PAYSTACK.get(status) or passed_on._replace(
             what="refused with a body that is not Paystack's"

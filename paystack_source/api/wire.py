@@ -186,9 +186,7 @@ class Wire:
             connection.timeout = self.answer_timeout
             check()
             sent = True
-            with contextlib.suppress(
-                BrokenPipeError, ConnectionResetError
-            ):  # an answer may be there all the same
+            with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an answer may have come
                 connection.request(method, target, body=body, headers=headers, preload_content=False)
             response = connection.getresponse()
             content = _read(response)

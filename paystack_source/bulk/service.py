@@ -373,9 +373,7 @@ class BulkService:
             finally:
                 runner.stop()  # the workers stop as well
                 workers.close()
-                with contextlib.suppress(
-                    Exception
-                ):  # a full disk: the error that ended the session is raised
+                with contextlib.suppress(Exception):  # the error that ended the session is raised
                     lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)

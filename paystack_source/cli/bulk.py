@@ -1,8 +1,8 @@
-"""CSV or Parquet -> Paystack: plan a bulk change, look at it, apply it, resume it, take it back.
+"""The command `bulk`: plan a bulk change of customers from a file, review it, apply it, resume it, undo it.
 
     python pipelines/bulk.py run risk-action customers.csv --risk-action allow --sandbox
 
-See `docs/howto/officer-csv.md` for the way through, and `docs/bulk.md` for what is promised.
+See `docs/howto/officer-csv.md` for the steps, and `docs/bulk.md` for the promises.
 """
 
 from __future__ import annotations
@@ -35,10 +35,10 @@ copy_location = together(
     click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
 )
 planning = together(
-    once("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="For every row."),
+    once("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="The action of every row."),
     click.option(
         "--leave-out-problems", is_flag=True,
-        help="Plan the good rows; write the others into a file, to be corrected and planned.",
+        help="Plan the good rows; write the others into a file that can be corrected and planned.",
     ),
     click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
     once(
@@ -47,39 +47,42 @@ planning = together(
     ),
     once(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
-        help="Which of the touched customers to read from Paystack while planning: live: all; never: none; "
-        "auto: those whose present values the copy lacks, if they fit in a minute of quota.",
+        help="Which customers of the input to read from Paystack while planning: live: all; never: none; "
+        "auto: those whose present values the copy lacks, if a minute of quota is enough.",
     ),
     click.option("--sheet", help="Excel: which sheet."),
-    click.option("--encoding", help="CSV: if it is not what was found."),
-    click.option("--delimiter", help="CSV: if it is not what was found."),
+    click.option("--encoding", help="CSV: the encoding, if the one that was found is wrong."),
+    click.option("--delimiter", help="CSV: the delimiter, if the one that was found is wrong."),
     click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page."),
 )  # fmt: skip
 sharing = click.option(
     "--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    help="How much of the quota this run may take.",
+    help="Part of the key's quota that this run may use.",
 )  # fmt: skip
 again_given = click.option(
     "--input", "source", metavar="FILE", type=click.Path(path_type=Path),
-    help="The planned input, if it is not where it was; -: standard input.",
+    help="The planned input, if it was moved; -: standard input.",
 )  # fmt: skip
 applying = together(
     yes,
     click.option("--approve", metavar="HASH", help="The plan's seal, or its first 12 characters."),
-    click.option("--canary", type=click.IntRange(0), default=0, help="Send so many rows first, and look."),
-    click.option("--canary-max", type=click.FloatRange(0, 100), default=0.0, help="Stop if more % fail."),
+    click.option("--canary", type=click.IntRange(0), default=0, help="How many rows to send first, as a trial."),
+    click.option(
+        "--canary-max", type=click.FloatRange(0, 100), default=0.0, show_default=True,
+        help="Stop if a larger part of these rows fails, in %.",
+    ),
     click.option(
         "--max-equal-rejections", type=click.IntRange(0), default=20, show_default=True,
-        help="Stop after so many equal rejections in a row; 0: never.",
+        help="Stop after this number of equal rejections in a row; 0: never.",
     ),
     click.option(
         "--recheck/--no-recheck", default=None,
-        help="Read each customer before changing it, and leave alone who was changed since the plan; "
-        "default: apply does, the others once the plan is 5 minutes old.",
+        help="Read each customer before the change, and skip those changed since the plan; "
+        "default: apply does, the others if the plan is older than 5 minutes.",
     ),
     click.option(
         "--max-age", type=click.FloatRange(0), default=None, metavar="HOURS",
-        help="How old the plan may be; default: 24, for resume 168 (7 days).",
+        help="The greatest age of the plan; default: 24, for resume 168 (7 days).",
     ),
 )  # fmt: skip
 
@@ -133,7 +136,7 @@ def _opened(file: Path) -> Plan:
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
 @together(again_given, applying, copy_location, sharing, options)
 def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Send what PLAN says, once."""
+    """Apply PLAN, once: send its rows."""
     made = _opened(file)
     with bulk_command(terminal, chosen, made.header.operation, recheck=True) as here:
         return here.apply(made, source)
@@ -164,7 +167,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @click.option("--show-personal", is_flag=True, help="Names, emails and phones in clear.")
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
-    """Write PLAN as one HTML page, to look at and to show around; needs no network."""
+    """Write PLAN as one HTML page to review and to share; it needs no network."""
     made = _opened(file)
     command = follow_up("apply", quoted(file), made, {})
     page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
@@ -176,7 +179,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 @click.argument("name", metavar="RUN")
 @together(again_given, applying, copy_location, sharing, options)
 def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Go on with RUN (an id, its beginning, or `latest`): read back what is in doubt, send what is unsent."""
+    """Continue RUN (an id, its beginning, or `latest`): read back the rows in doubt, and send the unsent rows."""
     found = runs_of(chosen).open(name)
     terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
@@ -186,7 +189,7 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
 @click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
-@click.option("--load", is_flag=True, help="Load what the copy lacks of the runs, from their journals.")
+@click.option("--load", is_flag=True, help="Load the runs that the copy lacks, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
 @together(yes, copy_location, options)
 def status(
@@ -220,7 +223,7 @@ def status(
             found.check_journal()
             terminal.say("The journal's hash chain holds.")
         running = found.is_busy
-        # A session that was killed left no summary, and results of an earlier one at most.
+        # A session that was killed left no summary; there may be results of an earlier session.
         write = refresh or not (running or found.summary_file.is_file())
         finished = conclude(found, made, journal) if write else report(found, made, journal)
     finished.running = running
@@ -237,7 +240,7 @@ def status(
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
 @together(applying, copy_location, sharing, options)
 def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Plan and apply the way back of RUN: the values that it replaced."""
+    """Put back the values that RUN replaced: plan it, ask, and apply it."""
     found = runs_of(chosen).open(name)
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
         with found.journal() as journal:

@@ -1,7 +1,4 @@
-"""What the commands of `bulk` have in common: the service for what was chosen on the line, and how things are shown.
-
-Between the command line, which parses, and `paystack_source.bulk`, which works and draws nothing.
-"""
+"""What the subcommands of `bulk` share: they make a `BulkService` from the options, and show plans and runs."""
 
 from __future__ import annotations
 
@@ -66,10 +63,10 @@ _STDIN = "standard input"
 
 
 class TerminalConsole:
-    """The `Console` of the command line: a person at a terminal, or switches that answer beforehand."""
+    """The `Console` of the command line: a person answers, or `--yes` and `--approve` do."""
 
     def __init__(self, terminal: Terminal, chosen: dict[str, Any], mode: str) -> None:
-        """`mode` is the key's."""
+        """`chosen` are the options of the command, `mode` is the key's."""
         self._terminal = terminal
         self._chosen = chosen
         self._mode = mode
@@ -81,7 +78,7 @@ class TerminalConsole:
         return self._terminal.progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:
-        """Nothing is sent before somebody agreed; the more it can hurt, the less a bare yes is enough."""
+        """Ask, and raise `UsageError` without an agreement. On a live key above the thresholds a yes is not enough."""
         approval, confirm = self._chosen["approve"], question.confirm
         shown = [] if question.resumed else plan.header.guard.reasons
         for reason in confirm.reasons:
@@ -110,7 +107,7 @@ class TerminalConsole:
 
 @dataclass
 class BulkCommand:
-    """One command: where it talks, what was chosen on its line, and its service."""
+    """One command: its terminal, its options, and its service."""
 
     terminal: Terminal
     chosen: dict[str, Any]
@@ -118,12 +115,12 @@ class BulkCommand:
 
     @property
     def options(self) -> PlanOptions:
-        """The planner's options among the command's."""
+        """The options of the planner."""
         given = {name: self.chosen[name] for name in PlanOptions.__struct_fields__ if name in self.chosen}
         return PlanOptions(switches=location_options(self.chosen), **given)
 
     def plan(self, operation: str, file: Path, out: Path | None = None) -> Plan:
-        """A plan of FILE, compared with the copy if there is one."""
+        """Plan FILE, compared with the copy if there is one."""
         target = out or self.service.runs.new_plan_file(operation, Path(_STDIN if _is_stdin(file) else file))
         check_output(target, "plan", is_plan)
         page = self._page(target)
@@ -133,7 +130,7 @@ class BulkCommand:
         source = self.read(file)
         cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
         table = open_table(source, **cut)
-        for option, value in cut.items():  # perhaps it is not the file that was meant
+        for option, value in cut.items():  # perhaps another file was meant
             if value is not None and option not in _CUT_BY.get(table.format, ()):
                 raise UsageError(
                     f"--{option} has no meaning for {table.name}, which is {table.format}.", "Leave it out."
@@ -149,7 +146,7 @@ class BulkCommand:
         if isinstance(source, FileSnapshot) and table.path is not None:
             source.save(table.path)
         if lists_problems(listed):
-            listed.unlink()  # they are solved
+            listed.unlink()  # the problems are solved
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
@@ -159,7 +156,7 @@ class BulkCommand:
         return made
 
     def _advise(self, error: InputError, listed: Path) -> None:
-        """What to do about problems in an input; a list of them if there are many."""
+        """Add to the advice about problems in an input; if there are many, write them into a file."""
         if not self.chosen["leave_out_problems"] and any(problem.row for problem in error.problems):
             error.advice = f"{error.advice} Or plan the other rows: add --leave-out-problems."
         if error.count > SHOWN:
@@ -179,29 +176,29 @@ class BulkCommand:
         return file
 
     def _kept(self, operation: str) -> Path | None:
-        """Where standard input is kept for later commands; None if its rows hold secrets, which rest nowhere."""
+        """Where standard input is kept for later commands; None if its rows hold secrets, which are stored nowhere."""
         if BULK_OPERATIONS[operation].secret_fields:
             return None
         return self.service.runs.new_plan_file(operation, Path(_STDIN)).with_suffix(".input")
 
     def apply(self, made: Plan, source: Path | None = None) -> int:
-        """Show, ask, apply, show."""
+        """Show the plan, ask, apply it, and show the result."""
         given = self.read(source)
         self.show_plan(made)
         for label, value in plan_facts(made):
-            if label != "seal":  # whoever may approve has it from the plan
+            if label != "seal":  # it approves the plan: `plan` and the review page show it
                 self.terminal.say(f"  {label}: {value}")
         self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
         return self.close(self.service.apply(made, source=given, run_id=self.terminal.context.run_id))
 
     def close(self, finished: RunReport) -> int:
-        """Show how it went."""
+        """Show the result of a run; returns the exit code."""
         warn_not_loaded([finished], self.terminal, self.chosen)
         show_run(finished, self.terminal, self.chosen)
         return finished.exit_code
 
     def show_plan(self, made: Plan) -> None:
-        """What is dangerous, then the first changes. The numbers follow."""
+        """Show the warnings, the most dangerous first, then the first changes."""
         for caution in plan_cautions(made):
             self.terminal.warn(caution)
         changes = plan_changes(made, MOST_CHANGES)
@@ -212,7 +209,7 @@ class BulkCommand:
             )
 
     def finish_plan(self, made: Plan) -> int:
-        """A plan was all that was asked for; it comes with its page."""
+        """Finish the command `plan`: write the review page, and show the facts of the plan."""
         page = self._page(made.path)
         if not self.chosen.get("review"):
             self._write_review(made, page)
@@ -224,7 +221,7 @@ class BulkCommand:
         return ExitCode.OK
 
     def _page(self, plan_file: Path) -> Path:
-        """Where the page of a plan goes."""
+        """The path of a plan's review page."""
         return self.chosen.get("review") or plan_file.with_suffix(".html")
 
     def _write_review(self, made: Plan, page: Path) -> None:
@@ -240,7 +237,7 @@ def _is_stdin(file: Path | None) -> bool:
 
 
 def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
-    """The dataset that was chosen; None with --no-copy."""
+    """The chosen dataset; None with --no-copy."""
     if chosen["no_copy"]:
         return None
     from paystack_source.warehouse.write_back import WriteBack  # noqa: PLC0415  dlt takes a second; --help is quick
@@ -252,7 +249,7 @@ def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
 def bulk_command(
     terminal: Terminal, chosen: dict[str, Any], writes: str | None = None, *, recheck: bool | None = None
 ) -> Iterator[BulkCommand]:
-    """The service for this command: of Paystack or a sandbox, and for the reads and `writes` only.
+    """The command with its service, of Paystack or a sandbox. Its client can only read, and send `writes`.
 
     `recheck` is the default of that switch.
     """
@@ -298,7 +295,7 @@ def _stop_rules(chosen: dict[str, Any]) -> StopRules:
 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
-    """What to do after a run broke off: the same command again would make a new plan and a new run of it."""
+    """Complete the advice after an interruption: the same command again would make a new plan and a new run."""
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += location_switches(chosen)  # type: ignore[union-attr]
     elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
@@ -306,7 +303,7 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
 
 
 def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """If the warehouse could not be told: why, and what tells it later."""
+    """If a run could not be loaded into the warehouse, show the reason, and the command that loads it later."""
     problem = next((one.not_loaded for one in found if one.not_loaded), None)
     if problem is None:
         return
@@ -318,7 +315,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
 
 
 def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """The warnings, the reasons, the closing table, the next commands."""
+    """Show a run: its warnings, the reasons, the closing table, the next commands."""
     for warning in finished.warnings:
         terminal.warn(warning)
     if finished.reasons:
@@ -330,7 +327,7 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
 
 
 def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> None:
-    """All runs, newest first."""
+    """Show all runs, newest first."""
     found = []
     for one in kept:
         try:
@@ -355,12 +352,12 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
 
 
 def runs_of(chosen: dict[str, Any]) -> Runs:
-    """The runs that this command looks at: those of an account, and of the sandbox, have a folder of their own."""
+    """The runs of the chosen account, or of the sandbox: each has its own results folder."""
     return Runs(results_folder(chosen["account_name"], sandbox=chosen["sandbox"]))
 
 
 def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """Tell the warehouse of these runs; if it cannot be told, say so."""
+    """Load these runs into the warehouse, or warn with the reason."""
     warehouse = warehouse_of(chosen)
     if warehouse is not None and found:
         record_runs(found, warehouse)

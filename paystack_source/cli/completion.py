@@ -1,4 +1,4 @@
-"""`paystack-source completion SHELL`: what a shell needs to complete the commands, written by click."""
+"""`paystack-source completion SHELL`: prints click's script that completes the commands in a shell."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ SHELLS = {
     "zsh": f'eval "$({CONSOLE} completion zsh)"',
     "fish": f"{CONSOLE} completion fish | source",
 }
-"""The line for the start-up file of each shell."""
+"""By shell, the line for its start-up file."""
 
 
 @click.command(epilog=examples(*SHELLS.values()))

@@ -1,8 +1,8 @@
-"""Paystack -> DuckDB or a warehouse: a complete copy of the customers, kept complete and proven at each run.
+"""The command `customers`: keeps a complete copy of Paystack's customers, and proves at each run that it is complete.
 
     python pipelines/customers.py --sandbox
 
-See `docs/extraction.md` for what is promised.
+See `docs/extraction.md` for the promises.
 """
 
 from __future__ import annotations
@@ -39,13 +39,13 @@ WORSE = (
     ExitCode.USAGE,
     ExitCode.REFUSED,
 )
-"""From done to what needs a person at once: `--account all` ends with the worst code of its accounts."""
+"""Exit codes from best to worst: `--account all` ends with the worst code of its accounts."""
 
 SUMMED = (
     "rows_seen", "rows_new", "rows_refreshed", "rows_loaded", "api_total", "warehouse_total",
     "requests", "retries", "rate_limited", "seconds",
 )  # fmt: skip
-"""What `--account all` adds up."""
+"""The numbers that `--account all` adds up."""
 
 
 @click.command(
@@ -100,7 +100,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
     from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
 
     terminal.context.run_id = uuid.uuid4().hex[:12]
-    gc.freeze()  # what dlt brought along stays: looking through it again and again took a twentieth of a run
+    gc.freeze()  # dlt's objects stay: collecting among them took a twentieth of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
         paystack(terminal, chosen, sandbox_customers, read_only=True) as (client, sandbox),
@@ -113,7 +113,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
 
         def read(rows: int) -> None:
             progress.advance(rows)
-            if progress.now.total:  # who was just read may be read again for a refresh
+            if progress.now.total:  # a refresh may read more customers than the total
                 count(progress.now.total)
             progress.quota(client.quota_use("list"))
 
@@ -147,7 +147,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
 
 
 def with_all_accounts(terminal: Terminal, pipeline: Any, account: str) -> str | None:  # noqa: ANN401  # dlt's
-    """The view over all accounts, made anew. The copy is complete without it."""
+    """Make the view over all accounts again; a failure is only a warning, because the copy is complete without it."""
     from paystack_source.warehouse.all_accounts import VIEW, refresh_all_customers  # noqa: PLC0415
 
     try:
@@ -188,7 +188,7 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
 
 
 def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]) -> ClosingReport:
-    """What all accounts come to."""
+    """The closing report of `--account all`."""
     sums = {name: round(sum(result.get(name) or 0 for result in results.values()), 2) for name in SUMMED}
     failed = [name for name, result in results.items() if result["status"] != "complete"]
     done = len(results) - len(failed)
@@ -268,12 +268,12 @@ def summary(
 
 
 def counts(total: int | None) -> str:
-    """What Paystack says of how many there are."""
+    """Paystack's total as text."""
     return "names no total" if total is None else f"counts {total:,}"
 
 
 def proof(report: CopyReport) -> str:
-    """What the run proved, and how."""
+    """What the run proved, and how, as text."""
     windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
     if report.api_total is None:
         return f"{windows}, by reading in ways that agree: Paystack names no total to count against"
@@ -281,7 +281,7 @@ def proof(report: CopyReport) -> str:
 
 
 def horizon(report: CopyReport) -> str:
-    """Within how many runs every customer is read again; a range leaves the others alone."""
+    """Within how many runs every customer is read again, as text; "" for a range."""
     if report.window is not None:
         return ""
     if report.refresh_runs:

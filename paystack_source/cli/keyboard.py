@@ -1,4 +1,4 @@
-"""Reads what a person types: an answer, on standard input or, if that holds data, at the terminal itself."""
+"""Reads a person's answer: from standard input, or from the terminal itself if standard input is data."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ _TERMINAL: Final = Path("CONIN$" if os.name == "nt" else "/dev/tty")
 
 @contextlib.contextmanager
 def keyboard(*, stdin_is_data: bool) -> Iterator[IO[str]]:
-    """Where a person types. Raises `UsageError` if there is nobody to ask."""
+    """The stream on which a person types. Raises `UsageError` if there is no terminal."""
     if not stdin_is_data and sys.stdin and sys.stdin.isatty():
         yield sys.stdin
         return
     try:
         if not stdin_is_data:
-            raise OSError  # noqa: TRY301  # whoever redirects standard input answers beforehand
+            raise OSError  # noqa: TRY301  # with standard input redirected, --yes has to answer
         terminal = _TERMINAL.open(encoding="utf-8")
     except OSError:
         what = "is the list, and there is no terminal" if stdin_is_data else "is not a terminal"

@@ -1,4 +1,4 @@
-"""Talk as JSON lines, for machines that collect logs: `--log-format json`."""
+"""`--log-format json`: messages as lines of JSON, for programs that collect logs."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ FORMATS: Final = ("text", "json")
 
 @dataclass
 class RunContext:
-    """What every line and every error is about. None: not known, or not yet."""
+    """The fields of every log line and error object. None: not known, or not known yet."""
 
     started_at: datetime = field(default_factory=lambda: datetime.now(UTC))
     run_id: str | None = None
@@ -31,11 +31,11 @@ class RunContext:
     sandbox: bool = False
     account_name: str | None = None
     key: dict[str, str] = field(default_factory=dict)
-    """Where the key came from, and which one it is: see `SecretKey.provenance`."""
+    """See `SecretKey.provenance`."""
 
     @classmethod
     def of_words(cls, words: Sequence[str]) -> RunContext:
-        """What the command line says, before click has read it, or if click refuses it."""
+        """The context from the words of the command line, before click has parsed it, or if click refuses it."""
         account = value_of(words, "--account")
         return cls(
             destination=value_of(words, "--destination") or DUCKDB[0],
@@ -45,7 +45,7 @@ class RunContext:
         )
 
     def as_json(self) -> dict[str, Any]:
-        """What the object of a `--json` run says beside the result."""
+        """The fields of the run in the object of `--json`."""
         return {
             "started_at": self.started_at.isoformat(timespec="seconds"),
             "run_id": self.run_id,
@@ -55,7 +55,7 @@ class RunContext:
         }
 
     def whose(self) -> dict[str, Any]:
-        """Under which name the account was asked for, if under one, and with which key, once that was found."""
+        """The account's name if one was given, and where the key came from once it is known."""
         return ({"account_name": self.account_name} if self.account_name else {}) | self.key
 
     def line(self, level: str, message: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # whatever JSON holds
@@ -75,7 +75,7 @@ class RunContext:
 
 @contextlib.contextmanager
 def warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
-    """What the package logs as a warning is shown by `warn`, and not printed as it is."""
+    """Pass the package's logged warnings to `warn`."""
 
     class Shown(logging.Handler):
         def emit(self, record: logging.LogRecord) -> None:
@@ -91,7 +91,7 @@ def warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
 
 
 def value_of(words: Sequence[str], switch: str) -> str | None:
-    """What stands behind a switch among the words of a command line; None if it is not there."""
+    """The value of a switch among the words of a command line; None if the switch is not there."""
     for word, following in zip(words, [*words[1:], None], strict=False):
         if word == switch:
             return following
@@ -109,9 +109,9 @@ def _finite(value: object) -> object:
 
 
 def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
-    """One JSON object on one line, without a character that steers a screen."""
+    """A record as one line of JSON, without control and invisible characters."""
     try:
         text = json.dumps(record, default=str, ensure_ascii=ascii_only, allow_nan=False)
-    except ValueError:  # JSON has no word for infinity and for what is no number
+    except ValueError:  # JSON has no infinity and no NaN
         text = json.dumps(_finite(record), default=str, ensure_ascii=ascii_only)
     return UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"

@@ -1,4 +1,4 @@
-"""How options are declared; those that say whose customers and where their copy is, and the client that they mean."""
+"""Helpers to declare options, the options for account and location of a copy, and the client for them."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def once(
     check: Callable[[click.Context, click.Parameter, Any], Any] | None = None,
     **more: Any,  # noqa: ANN401  # what `click.option` takes
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`click.option(*names, **more)`; two different values are refused, and `check` gets the only one, or `None`."""
+    """`click.option(*names, **more)` that refuses two different values; `check` gets the value, or `None`."""
 
     def checked(context: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:  # noqa: ANN401
         if len(set(values)) > 1:
@@ -42,7 +42,7 @@ def once(
 
 
 def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Several options as one decorator."""
+    """Join several options into one decorator."""
 
     def decorate(command: Callable[..., Any]) -> Callable[..., Any]:
         for decorator in reversed(decorators):
@@ -55,11 +55,10 @@ def together(*decorators: Callable[..., Any]) -> Callable[[Callable[..., Any]], 
 def location(
     *, dataset: str, destination: str = "", all_accounts: bool = False
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """Whose copy, and where: `--sandbox`, `--account`, `--dataset` and, if it has a help, `--destination`.
+    """The options `--sandbox`, `--account`, `--dataset` and, if it has a help text, `--destination`.
 
-    With `--sandbox` the command gets the place of the sandbox's copy (see `warehouse.locations`). Datasets are taken as
-    dlt writes them: other names it would change without a word. `all_accounts`: whether the command takes `all` for an
-    account.
+    With `--sandbox` the command gets destination and dataset of the sandbox's copy (see `warehouse.locations`). A
+    dataset's name that dlt would change is refused. `all_accounts`: the command accepts `--account all`.
     """
 
     def located(command: Callable[..., Any]) -> Callable[..., Any]:
@@ -118,7 +117,7 @@ def _require_all(dataset: str | None, *, possible: bool) -> None:
 
 def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: str) -> str:
     if not value:
-        raise click.BadParameter("a blank name is none")
+        raise click.BadParameter("the name is blank")
     if value.endswith(SANDBOX):
         raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
     return value
@@ -146,7 +145,7 @@ def paystack(
     customers: Callable[[], int] | None = None,
     **client: Any,  # noqa: ANN401  # more for `PaystackClient`
 ) -> Iterator[tuple[PaystackClient, Sandbox | None]]:
-    """The client for a command, and the sandbox if that was asked for; `customers` says how many a new one has."""
+    """The client of a command, and its sandbox with `--sandbox`; `customers` returns the size of a new sandbox."""
     from paystack_source.api.client import PaystackClient  # noqa: PLC0415  # --help is quick without
     from paystack_source.api.keys import SecretKey  # noqa: PLC0415
 

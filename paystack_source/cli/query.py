@@ -1,7 +1,7 @@
-"""Asks the DuckDB copy a question: `python pipelines/query.py "select count(*) from customers"`.
+"""The command `query`: queries the DuckDB copy in SQL: `python pipelines/query.py "select count(*) from customers"`.
 
-Without a question it shows what is there. Opens the file read-only. With --csv the answer is CSV on standard
-output, which `pipelines/bulk.py` takes as its input; with --json it is one object on the last line.
+Without SQL it shows the tables. It opens the file read-only. With --csv the result is CSV on standard output, which
+`pipelines/bulk.py` takes as its input; with --json it is one object on the last line.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ OF_ALL = "select account_name, count(*) as customers from all_customers group by
     )
 )
 @click.argument("sql", required=False)
-@location(dataset="Dataset of the copy: its tables need no more than their names.", all_accounts=True)
+@location(dataset="Dataset of the copy; SQL can name its tables without it.", all_accounts=True)
 @click.option("--database", type=click.Path(path_type=Path), help="Another DuckDB file than the copy's.")
 @click.option("--csv", "as_csv", is_flag=True, help="All rows as CSV on standard output.")
 @options
 def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool, **chosen: Any) -> int:  # noqa: ANN401  # of `location`
-    """Ask the DuckDB copy a question in SQL, or see what is there."""
+    """Query the DuckDB copy in SQL, or show its tables."""
     if database and chosen["sandbox"]:
         raise UsageError("--sandbox asks the sandbox's own file.", "Leave --database or --sandbox out.")
     path = database or duckdb_file(chosen["destination"])
@@ -101,7 +101,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
 
 
 def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
-    """The file, for reading; looked at first, as DuckDB would fetch an extension for what it takes for another kind."""
+    """Open the file for reading. Its first bytes are checked: for other kinds of files DuckDB fetches extensions."""
     start = b""
     if path.is_file():
         with path.open("rb") as file:
@@ -119,7 +119,7 @@ def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
 
 
 def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: dict[str, Any]) -> str:
-    """What to do about a question that cannot be answered."""
+    """The advice for SQL that cannot be run."""
     if "Table with name" not in str(error):
         return ""
     if "all_customers" in str(error):
@@ -134,14 +134,14 @@ def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: d
 
 
 def make_one(chosen: dict[str, Any]) -> str:
-    """How to make the copy that is asked for."""
+    """The advice how to make the copy."""
     return f"Make a copy: {command('customers', chosen)}" + (
         "" if chosen["sandbox"] else " (try it with --sandbox)."
     )
 
 
 def overview(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """The tables, their rows, counted, since DuckDB's own estimate includes deleted ones, and how many columns."""
+    """The tables with their rows and columns. Rows are counted, because DuckDB's estimate includes deleted ones."""
     rows = []
     for table, columns in connection.execute(TABLES).fetchall():
         ((count,),) = connection.execute(f"select count(*) from {quoted_name(table)}").fetchall()  # noqa: S608  # quoted
@@ -187,12 +187,12 @@ def show(
 
 
 def text(cell: object) -> str:
-    """A cell as CSV holds it: nothing for NULL, JSON for a struct, a list or a map."""
+    """A cell as text in CSV: "" for NULL, JSON for a struct, a list or a map."""
     if isinstance(cell, dict | list | tuple):
         return msgspec.json.encode(cell, enc_hook=str).decode()
     return "" if cell is None else str(cell)
 
 
 def on_screen(cell: object) -> str:
-    """A cell for people: a moment to the second."""
+    """A cell on the screen: a time to the second, anything else as in CSV."""
     return f"{cell:%Y-%m-%d %H:%M:%S}" if isinstance(cell, datetime) else text(cell)

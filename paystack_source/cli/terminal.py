@@ -1,9 +1,9 @@
-"""What both pipelines show: talk, progress, closing table, questions, exit codes. The one module that draws.
+"""Output of all commands: messages, progress, tables, questions, exit codes. Only this module uses Rich for tables.
 
     stdout   data: the closing table, or with --json one JSON object as the last line
-    stderr   talk: progress, notes, questions, errors
+    stderr   messages: progress, notes, questions, errors
 
-A pipeline is a click command that gets a `Terminal` from `options` and is started by `run`:
+A command is a click command that gets a `Terminal` from `options` and is started by `run`:
 
     @click.command()
     @options
@@ -64,10 +64,10 @@ def clean(text: object) -> str:
 
 @dataclass
 class Terminal:
-    """Where a command talks. `json_output` moves all but the last line to stderr; `quiet` drops the talk.
+    """The output of a command. `json_output` moves all but the last line to stderr; `quiet` drops messages.
 
-    With `json_log` each line of talk is a JSON object, which says what `context` knows of the run.
-    The streams are looked up at each use, so a notebook or a test that redirects them is obeyed.
+    With `json_log` each message is a JSON object with the fields of `context`. The streams are looked up at each use,
+    so a notebook or a test can redirect them.
     """
 
     json_output: bool = False
@@ -76,18 +76,18 @@ class Terminal:
     traceback: bool = False
     context: RunContext = field(default_factory=RunContext)
     stdin_is_data: bool = False
-    """Whether standard input is what the command reads, and so cannot answer a question."""
+    """Whether the command reads its data from standard input, so that no answer can come from there."""
     lost: OSError | None = None
-    """Why some of the output is lost: the disk under it is full."""
+    """The error of a full disk that lost some of the output."""
     _progress: Progress | None = None
 
     def say(self, text: object) -> None:
-        """One line of talk."""
+        """Show a message."""
         if not self.quiet:
             self._talk("info", text)
 
     def warn(self, text: object) -> None:
-        """One line that is shown even when quiet."""
+        """Show a warning, also when quiet."""
         self._talk("warning", text, ("warning: ", "yellow"))
 
     def _talk(self, level: str, text: object, mark: tuple[str, str] = ("", "")) -> None:
@@ -97,19 +97,19 @@ class Terminal:
             self._print(sys.stderr, Text.assemble(mark, clean(text)))
 
     def use(self, key: SecretKey) -> None:
-        """Says where the key of this run came from, and which one it is; `context` keeps it for the result."""
+        """Show where the key of this run came from, and its fingerprint; `context` keeps both for the result."""
         self.context.key = key.provenance
         if not self.context.sandbox:
             self.say(f"Key: {key} with the fingerprint {key.fingerprint}, from {key.source}")
 
     def report(self, error: BaseException) -> tuple[int, dict[str, Any]]:
-        """Shows an error; the exit code, and the object for --json."""
+        """Show an error; returns the exit code and the object for --json."""
         failure = explain(error)
         self._fail(failure, clean(masked_traceback(error)) if self.traceback else "")
         return failure.exit_code, failure.as_json() | self.context.as_json() | failure.details
 
     def _fail(self, failure: Failure, trace: str) -> None:
-        """Where it came from if that was asked for, what, then what to do."""
+        """Show the traceback if it is wanted, then the message, then the advice."""
         interrupted = failure.exit_code == ExitCode.INTERRUPTED
         if self.json_log:
             more = {"error": failure.error, "advice": failure.advice, "exit_code": int(failure.exit_code)}
@@ -126,7 +126,7 @@ class Terminal:
             self._print(sys.stderr, Text(f"  {clean(failure.advice)}"))
 
     def progress(self, description: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A progress display fit for where this runs: live bar, notebook cell, or plain lines in a log."""
+        """A progress display: a live bar, a notebook cell, or plain lines in a log."""
         view: View | None = None
         if not self.quiet:
             view = LineView(lambda text: self._log("info", text)) if self.json_log else fitting_view()
@@ -134,13 +134,13 @@ class Terminal:
         return self._progress
 
     def waits(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """The client waits so long: say so where the progress is shown."""
+        """The `on_wait` of the client: show the wait in the progress display."""
         if self._progress is not None:
             why = "the quota" if reason == "quota" else reason.replace("_", " ")
             self._progress.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
-        """A table of data, beside the closing one. Where it would break its words, each row is a block of its own."""
+        """Show a table of data. If it is too wide for the terminal, each row is shown as a block."""
         rows = list(rows)
         if self._logs_data:
             cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
@@ -165,7 +165,7 @@ class Terminal:
         self._print(self._data_stream, shown)
 
     def lines(self, title: str, lines: Iterable[str]) -> None:
-        """Lines of data under a title, as they are: no table that a narrow terminal would break."""
+        """Show lines of data under a title."""
         self._print(self._data_stream, Text(f"\n{visible(title)}", style="bold"))
         for line in lines:
             self._print(self._data_stream, Text(visible(line)))
@@ -173,7 +173,7 @@ class Terminal:
     def print_summary(
         self, title: str, rows: Iterable[tuple[str, object]], next_commands: Iterable[str] = ()
     ) -> None:
-        """The closing table: label and value, then commands to paste, each unwrapped on its own line."""
+        """Show labels and values, then commands to paste, each unwrapped on its own line."""
         pairs = [(visible(label), "" if value is None else visible(value)) for label, value in rows]
         if self._logs_data:
             then = {"next": list(next_commands)} if next_commands else {}
@@ -196,21 +196,21 @@ class Terminal:
         result: dict[str, Any],
         next_commands: Iterable[str] = (),
     ) -> None:
-        """The closing table for people and, with --json, `result` for scripts."""
+        """Show the closing table and, with --json, print `result`."""
         self.print_summary(title, rows, next_commands)
         if self.json_output:
             self.emit_json(self.context.whose() | result)
 
     def emit_json(self, result: dict[str, Any]) -> None:
-        """One JSON object on one line of stdout; the last thing a --json run prints."""
+        """Print one JSON object as the last line of stdout."""
         self._write_json(sys.stdout, result)
 
     def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Asks yes or no; `yes` (the --yes switch) answers. With nobody to ask it refuses with advice."""
+        """Ask yes or no, unless `yes` (the switch --yes) answers. Raises `UsageError` if there is no terminal."""
         return yes or self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
 
     def confirm_typed(self, question: str, phrase: str) -> bool:
-        """Asks for `phrase` to be typed, for what must not be waved through with a bare y."""
+        """Ask the user to type `phrase`; a y is not enough."""
         return self._ask(f"{question} Type {phrase} to go on: ") == phrase
 
     def _ask(self, question: str) -> str:
@@ -226,7 +226,7 @@ class Terminal:
 
     @property
     def _logs_data(self) -> bool:
-        """Whether tables go into the log: with --json standard output is for the last line alone."""
+        """Whether tables are log lines: with --json standard output has only the last line."""
         return self.json_output and self.json_log
 
     @property
@@ -236,7 +236,7 @@ class Terminal:
     def _print(self, stream: IO[str], what: Text | Table) -> None:
         console = _console(stream)
         with self._may_be_lost(stream):
-            with console.capture() as drawn:  # Rich would exit by itself when the reader has left
+            with console.capture() as drawn:  # Rich would end the process if the reader has left
                 console.print(what, soft_wrap=isinstance(what, Text))
             stream.write(drawn.get())
 
@@ -249,12 +249,12 @@ class Terminal:
         self._write(stream, as_text(record, ascii_only=encoding != "utf8"))
 
     def require_shown(self) -> None:
-        """For commands that only show: the answer was all that was asked for, so one that was lost is an error."""
+        """Raise if output was lost: for commands that only show something."""
         if self.lost:
             raise self.lost
 
     def _may_be_lost(self, stream: IO[str]) -> contextlib.AbstractContextManager[None]:
-        """A reader who left and a full disk change no outcome; what a full disk loses is said once."""
+        """Ignore a closed reader and a full disk; warn once about a full disk."""
 
         def lost(error: OSError) -> None:
             self.lost = self.lost or error
@@ -267,7 +267,7 @@ class Terminal:
 
 
 def _console(stream: IO[str]) -> Console:
-    # force_jupyter=False: plain text reads as in a terminal, and lands in the right stream.
+    # force_jupyter=False: plain text as in a terminal, written to this stream.
     width = None if not stream.closed and stream.isatty() else _WIDTH
     return Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width)
 
@@ -278,7 +278,7 @@ def examples(*lines: str) -> str:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The switches all commands share; the command gets them as one argument, `terminal`."""
+    """The options that all commands share; the command gets them as the argument `terminal`."""
 
     @click.option("--json", "json_output", is_flag=True, help="End with one JSON object on standard output.")
     @click.option(
@@ -309,12 +309,12 @@ def options(command: Callable[..., Any]) -> Callable[..., Any]:
 
 
 def current_terminal() -> Terminal:
-    """The terminal of the command under way: `run` hands it over."""
+    """The terminal of the present command, from `run`."""
     return click.get_current_context().ensure_object(Terminal)
 
 
 def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
-    """Runs a command, returns its exit code; what goes wrong ends as one message, with --json as one object.
+    """Run a command and return its exit code. An error ends as one message, with --json also as one object.
 
     `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
     """
@@ -346,9 +346,9 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
 
 
 def _quiet_libraries() -> None:
-    """Log and telemetry of dlt are off unless the user asked: what matters is said here, once.
+    """Switch off dlt's log, telemetry and signal handling, unless the user set them.
 
-    Signals are ours as well: dlt keeps a Ctrl-C back while it loads, and forgets it if the load then ends.
+    dlt's handler delays a Ctrl-C while it loads, and forgets it if the load then ends.
     """
     os.environ.setdefault("RUNTIME__INTERCEPT_SIGNALS", "false")
     os.environ.setdefault("RUNTIME__DLTHUB_TELEMETRY", "false")
@@ -356,17 +356,17 @@ def _quiet_libraries() -> None:
 
 
 def write_utf8() -> None:
-    """From here on standard output is UTF-8, whatever the system prefers: for data that `bulk` reads again."""
+    """Make standard output UTF-8, whatever the system's encoding: for data that `bulk` reads again."""
     if isinstance(sys.stdout, io.TextIOWrapper) and not sys.stdout.isatty():
         sys.stdout.reconfigure(encoding="utf-8")
 
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """A scheduler's SIGTERM, or a closed terminal, ends a run as Ctrl-C does: finished in order, 130, resumable.
+    """Make SIGTERM and a closed terminal end a run as Ctrl-C does, with exit code 130.
 
-    Python throws an interrupt away that it raised where nothing can be raised (in a `__del__`, or a callback of the
-    garbage collector or of an import): it comes again a moment later.
+    Python drops a `KeyboardInterrupt` in a `__del__`, or in a callback of the garbage collector or of an import: then
+    the signal is sent again a moment later.
     """
 
     def interrupt(_number: int, _frame: object) -> None:
@@ -407,9 +407,9 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """Make streams that can be written to: a closed one leads nowhere, and no character is too much for the others.
+    """Replace closed standard streams by the null device, and make the others spell characters that they cannot write.
 
-    The descriptor of a closed stream would otherwise be given to the next file that is opened.
+    Otherwise the next file that is opened would get the descriptor of a closed stream.
     """
     for number, name, mode in ((0, "stdin", "r"), (1, "stdout", "w"), (2, "stderr", "w")):
         try:
@@ -424,7 +424,7 @@ def _open_streams() -> None:
 
 
 def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
-    """What is written for characters that a stream has not got: our own in ASCII, others as their numbers."""
+    """The text for characters that a stream cannot write: our own in ASCII, others as their numbers."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
     missing = error.object[error.start : error.end]

@@ -55,9 +55,8 @@ _DECODED_AS: Mapping[str, tuple[Any, object]] = {
 _Customer: Any = msgspec.defstruct(
     "_Customer",
     [
-        ("id", int)
-        if key == "id"
-        else (key, *_DECODED_AS[column.kind])  # without an id it takes the slow path
+        # A customer without an id takes the slow path.
+        ("id", int) if key == "id" else (key, *_DECODED_AS[column.kind])
         for key, column in DOCUMENTED.items()
     ],
     gc=False,

@@ -1,6 +1,6 @@
-"""The lines of the ledger: what was asked, what the API said, what the warehouse holds. One for each window and run.
+"""The lines of the ledger, one for each window of a run, and the customers in the warehouse as a run sees them.
 
-`HeldCustomers` names the questions to the warehouse. `warehouse.queries` answers them in SQL.
+`HeldCustomers` lists the queries of the warehouse; `warehouse.queries` implements them in SQL.
 """
 
 from __future__ import annotations
@@ -25,19 +25,19 @@ if TYPE_CHECKING:
 
 
 class HeldCustomers(Protocol):
-    """What the warehouse holds. Customers that are marked as missing do not count."""
+    """The customers in the warehouse. Those that are marked as missing do not count, except in `rows`."""
 
     def total(self) -> int:
-        """All customers."""
+        """The number of all customers."""
 
     def count(self, windows: Sequence[Window]) -> list[int]:
-        """Customers in each of these windows."""
+        """The number of customers in each of these windows."""
 
     def known(self, ids: Collection[int]) -> set[int]:
         """Those of `ids` that are held."""
 
     def ids(self, window: Window) -> set[int]:
-        """Everyone in the window."""
+        """The ids of the customers in the window."""
 
     def rows(self, ids: Collection[int]) -> pa.Table:
         """The customers with these ids, in the columns of the table."""
@@ -46,17 +46,17 @@ class HeldCustomers(Protocol):
         """The creation times of every `rows`-th customer of the window, oldest first."""
 
     def most_at_once(self) -> int:
-        """How many customers share one creation time at most."""
+        """The largest number of customers with the same creation time."""
 
     def oldest(self) -> datetime | None:
         """The oldest creation time of all customers."""
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
-        """Whose customers these are: domain (test or live) and integration."""
+        """The accounts of the customers: domain (test or live) and integration."""
 
 
 class PresentCustomers:
-    """What the warehouse holds, without those who were marked as missing; and what is given out and not loaded yet."""
+    """The customers in the warehouse without those that this run marked as missing, and those not loaded yet."""
 
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
@@ -65,11 +65,11 @@ class PresentCustomers:
         self.loaded()
 
     def loaded(self) -> None:
-        """The warehouse holds everything that was given out."""
-        self.marked: dict[int, datetime | None] = {}  # as missing; and when created
+        """Called when the warehouse has all rows that were emitted."""
+        self.marked: dict[int, datetime | None] = {}  # customers marked as missing, and their creation times
         self.emitted: set[int] = set()
-        self.loose: dict[int, datetime | None] = {}  # new, of no window; and when created
-        self.deltas: dict[Window, int] = {}  # how many of a window are new
+        self.loose: dict[int, datetime | None] = {}  # new customers of no window, and their creation times
+        self.deltas: dict[Window, int] = {}  # by window, the number of its new customers
 
     # -- held -----------------------------------------------------------------------------------------------------
 
@@ -77,7 +77,7 @@ class PresentCustomers:
         return self._held.total() - len(self.marked)
 
     def count(self, windows: Sequence[Window], but: Collection[int] = ()) -> list[int]:
-        """Customers in each of these windows, but for some."""
+        """The number of customers in each of these windows, without those in `but`."""
         hidden = list(self.marked.values())
         if but:
             hidden += self._held.rows(but).column("created_at").to_pylist()
@@ -92,31 +92,31 @@ class PresentCustomers:
     def ids(self, window: Window) -> set[int]:
         return self._held.ids(window) - self.marked.keys()
 
-    # -- held, or given out -----------------------------------------------------------------------------------------
+    # -- held, or emitted -------------------------------------------------------------------------------------------
 
     def in_all(self) -> int:
-        """All customers, and those who were added."""
+        """The number of held customers and of those that this run added."""
         return self.total() + len(self.loose) + sum(self.deltas.values())
 
     def held_or_emitted(self, ids: set[int]) -> set[int]:
-        """Those of `ids` that are held or were given out."""
+        """Those of `ids` that are held or were emitted."""
         return self.known(ids) | (self.emitted & ids)
 
     def inside(self, window: Window) -> int:
-        """How many of those added lie in the window; windows that only overlap it do not count."""
+        """How many customers this run added in the window; windows that only overlap it do not count."""
         read = sum(delta for part, delta in self.deltas.items() if window.contains(part))
         return read + len(self.loose_in(window))
 
     def loose_in(self, window: Window) -> set[int]:
-        """Those of no window who were created in this one."""
+        """The ids in `loose` of customers that were created in the window."""
         return {number for number, at in self.loose.items() if at and at in window}
 
     def touches(self, windows: Iterable[Window]) -> bool:
-        """Whether any of those added by reading windows may lie in these."""
+        """Whether reading windows may have added customers in these windows."""
         return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
 
     def settle(self, window: Window, delta: int) -> None:
-        """A window was read, and so many of it are new."""
+        """Record that a window was read, and how many of its customers are new."""
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
         self.deltas[window] = delta
 
@@ -125,7 +125,7 @@ class PresentCustomers:
 class Entry:
     """One line of the ledger. Times are in UTC, `None` where a window has no edge.
 
-    `distinct_ids` were given for what was asked, which is a little more than the window; `rows` lie in the window.
+    `distinct_ids` counts the customers in the requested bounds, which exceed the window; `rows` those in the window.
     """
 
     entry_id: Annotated[str, "The run, and the number of the line in it."] = ""
@@ -163,7 +163,7 @@ class Entry:
         return asdict(self)
 
     def as_difference(self) -> dict[str, Any]:
-        """What a report says of a window that was not proven."""
+        """The object of an unproven window in a report."""
         return {
             "from": self.window_from,
             "to": self.window_to,
@@ -190,7 +190,7 @@ LEDGER: Final = Table(
 
 
 def edges(window: Window) -> tuple[datetime | None, datetime | None]:
-    """A window's ends as a person reads them."""
+    """The ends of a window, None where it is open."""
     return (None if window.lo <= BEGIN else window.lo, None if window.hi >= END else window.hi)
 
 
@@ -216,7 +216,7 @@ def entry_of(result: Result, kind: str, held_before: int) -> Entry:
 
 
 def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
-    """The line of a range that has more customers than it showed, or that did not show some who are held."""
+    """The line of a range that did not show held customers, or that has more customers than it showed."""
     start, end = edges(window)
     return Entry(
         kind="range",
@@ -230,7 +230,7 @@ def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
 
 
 def count_entry(newest: NewestPage, held_after: int | None, *, proven: bool) -> Entry:
-    """The line that compares the whole table with the API's total."""
+    """The line that compares the number of customers in the table with the API's total."""
     found = newest.held + newest.unknown.num_rows
     return Entry(
         kind="count",

@@ -1,11 +1,11 @@
-"""One run of copying customers, as a stream of events. It knows neither dlt nor where the rows go.
+"""One run of the extraction, as a stream of events. It does not know dlt or the destination.
 
-    look      one request: the newest page and how many customers there are
-    explain   while that does not equal what is held: newest pages, unproven windows, parts of windows found by
-              counting halves, at last the whole list
-    refresh   the windows that were verified longest ago are read again, as far as the budget goes
+    look      one request: the newest page, and Paystack's total
+    explain   while the total is not the number of held customers: read the newest pages, then unproven windows, then
+              parts of windows that differ, found by counting halves, and at last the whole list
+    refresh   read the windows again that were verified longest ago, as far as the budget goes
 
-The caller may stop between any two events, load what came so far, and go on: it decides where a checkpoint ends.
+The caller may stop between any two events, load the rows so far, and go on. So it decides where a checkpoint is.
 """
 
 from __future__ import annotations
@@ -44,17 +44,17 @@ if TYPE_CHECKING:
 
 
 class Extraction:
-    """Copies what is not proven yet.
+    """Reads the customers that are not proven yet.
 
     Args:
-        reader, held: Reads windows; what the warehouse holds.
-        coverage: What earlier runs proved; changed in place as windows are proven.
-        bounds: Read just this window, whatever was proven before.
+        reader, held: Reads windows; the customers in the warehouse.
+        coverage: The windows that earlier runs proved; changed in place.
+        bounds: Read only this window, even if it was proven before.
         refresh_budget: Requests for reading old windows again, on top of what new customers cost.
-        account: The integration that everybody has to be of.
+        account: The integration that all customers have to belong to.
         filters_ignored_at: When an earlier run found that the API does not filter by time; believed for a week.
         now: The clock, in UTC.
-        run_id: Names the run in the ledger.
+        run_id: The run's id in the ledger.
 
     """
 
@@ -83,13 +83,13 @@ class Extraction:
         self.filters_ignored_at = filters_ignored_at if believed else None
         self._stuck = False  # the budget is too small for the customers of one second
         self._numbers, self._cost = itertools.count(1), Cost()
-        self._uncounted = False  # a search ended early because the API gave no total
+        self._uncounted = False  # a search ended early, because the API gave no total
         self._older = Older(self.held)
-        self._before: dict[Window, int] = {}  # held when a window was begun
-        self._gone: set[int] = set()  # held, and not shown by a window that was read whole
-        self._left: set[int] = set()  # shown by a window at first, and no longer when it was proven
-        self._undated: set[int] = set()  # without a creation time
-        self._believed: set[int | None] = set()  # totals of the whole list
+        self._before: dict[Window, int] = {}  # customers held when the window was begun
+        self._gone: set[int] = set()  # held customers that their proven window did not show
+        self._left: set[int] = set()  # shown at first by a window, and not by its proving pass
+        self._undated: set[int] = set()  # customers without a creation time
+        self._believed: set[int | None] = set()  # totals of the whole list that are believed
         self.account, self._top_pages = account, TopPages()
 
     @property
@@ -101,7 +101,7 @@ class Extraction:
         self.filters_ignored_at = self.filters_ignored_at or self._now()
 
     def loaded(self) -> None:
-        """The caller loaded everything given so far: `held` shows it from now on."""
+        """Called when all rows so far are loaded: `held` has them from now on."""
         self.held.loaded()
 
     def events(self) -> Iterator[Event]:
@@ -146,7 +146,7 @@ class Extraction:
         self.summary.complete = True
 
     def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Event]:
-        """Ask for the range, or for the whole list if the answers stray all the same."""
+        """Read the range by the filter, or read the whole list if the answers show other times."""
         found = []
         try:
             readings = self.reader.split(window) if filtered else [Reading(window, (None, None))]
@@ -161,7 +161,7 @@ class Extraction:
             self.summary.api_total = sum(entry.rows or 0 for entry in found)
 
     def _catch_up(self) -> Iterator[Event]:
-        """Read until the API's total is explained."""
+        """Read until the API's total equals the held and read customers."""
         self._older.to_ask = not self.coverage.begins
         newest = yield from self._ask_newest()
         first = (self._top, self._gaps, self._top, self._gaps, self._top, self._top)
@@ -182,7 +182,7 @@ class Extraction:
             if before != (self.summary.windows, self.summary.rows_seen):
                 newest = yield from self._ask_newest()
         if self._adds_up(newest):
-            # The total did not change: the filters hid customers, or one who went and one who came hid each other.
+            # The total did not change: the filters hid customers, or as many customers went as came.
             if newest.total == total and not (self._uncounted or filters_hold(self.reader, newest.table)):
                 self._filters_are_ignored()
             yield from self._complete(newest)
@@ -192,7 +192,7 @@ class Extraction:
     # -- looking --------------------------------------------------------------------------------------------------
 
     def _ask_newest(self) -> Generator[Event, None, NewestPage]:
-        """The newest page and the total of the whole list, which needs no filter to be true."""
+        """Request the newest page with the total of the whole list, for which no filter is needed."""
         page = self.reader.ask_total(NEWEST)
         table = self.reader.parse(page).table
         total = page.meta.total
@@ -205,7 +205,7 @@ class Extraction:
         if new and (not total or self.reader.believable(NEWEST, page)):
             self._believed.add(total)
         if self.held.emitted and (self._left or not self._adds_up(newest)):
-            yield Checkpoint()  # who was given out may be gone: known, once it is loaded
+            yield Checkpoint()  # customers that were read may be gone since: they can be compared once they are loaded
         if left := self.held.known(self._left):
             self._left -= left
             self._gone |= left
@@ -215,10 +215,10 @@ class Extraction:
         return newest
 
     def _contradicted(self, window: Window, newest: pa.Table | None = None) -> Generator[Event, None, bool]:
-        """Whether other questions show customers whom the list, and its total with it, leaves out; takes them.
+        """Read customers that the list and its total leave out, if other requests show them; returns whether they did.
 
-        A list may end at a number of customers, and count no more. After everybody was read, it is asked for
-        those who are older than the oldest; before customers are marked as gone, for the oldest of these.
+        A list and its total may end at a fixed number of customers. After all customers were read, this asks for older
+        ones; before customers are marked as missing, it asks for the oldest of them.
         """
         if self.filters_ignored:
             return False
@@ -242,19 +242,19 @@ class Extraction:
         return NewestPage(total, table, self._unknown(table), self.held.in_all(), asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
-        """The customers of a page of the whole list that are not held, each once; and nobody on it is gone."""
+        """The customers of a page of the whole list that are not held, each once. None of its customers is gone."""
         ids = set(table.column("id").to_pylist())
         if self._gone & ids - arrow.undated(table):  # their window does not show who is there
             self._filters_are_ignored()
-        self._gone -= ids  # `_contradicted` would find them as well, with more requests
+        self._gone -= ids  # `_contradicted` would find this too, with more requests
         return arrow.unseen(table, self.held.held_or_emitted(ids))
 
     def _adds_up(self, newest: NewestPage) -> bool:
-        """Whether the total is what is held, plus the page's unknown, less those whose window no longer shows them."""
+        """Whether the believed total equals the held and the page's unknown customers, without those that are gone."""
         return newest.missing == -len(self._gone) and newest.total in self._believed
 
     def _complete(self, newest: NewestPage) -> Iterator[Event]:
-        """With the newest page's unknown customers all are here: take them, and note that nothing is unproven."""
+        """Take the newest page's unknown customers, which completes the copy, and mark all windows as proven."""
         yield from self._loose(newest.unknown)
         yield from self._mark_gone(newest.asked_at)
         now = self._now()
@@ -262,7 +262,7 @@ class Extraction:
         if self.held.touches(gaps):
             yield Checkpoint()
         for gap, held in zip(gaps, self.held.count(gaps), strict=True):
-            # Those held before were never counted by themselves: they are the first to be refreshed.
+            # Customers held before in a gap were never counted by themselves: they are refreshed first.
             self.coverage.add(Proven(gap, held + self.held.inside(gap), None if held else now))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
         self.summary.unproven.clear()
@@ -270,7 +270,7 @@ class Extraction:
         yield self._count_entry(newest, proven=True)
 
     def _loose(self, table: pa.Table) -> Iterator[Event]:
-        """Customers that were seen on a page of the whole list rather than in a window."""
+        """Take customers that a page of the whole list showed, not a window."""
         if table.num_rows:
             came = dict(arrow.created(table))
             self.held.loose.update(came)
@@ -280,7 +280,7 @@ class Extraction:
             yield from self._rows(table, "new")
 
     def _mark_gone(self, since: datetime) -> Iterator[Event]:
-        """Their window was read whole without them, and the total of the whole list does without them as well."""
+        """Mark the customers that their window does not show, and that the total of the whole list does not count."""
         if self._gone:
             marked = arrow.missing_since(self.held.rows(self._gone), since)
             self.summary.rows_missing += marked.num_rows
@@ -297,7 +297,7 @@ class Extraction:
     # -- explaining what is missing -------------------------------------------------------------------------------
 
     def _top(self, newest: NewestPage) -> Iterator[Event]:
-        """A moderate number of new customers: the next newest pages."""
+        """If there are not too many new customers: read the next newest pages."""
         if newest.missing is None or (self._older.to_ask and not self.summary.windows):
             return
         wanted = newest.unknown.num_rows + newest.missing + len(self._gone)
@@ -312,16 +312,16 @@ class Extraction:
         if unknown.num_rows == wanted and settled and not self._older.to_ask:
             yield from self._complete(newest._replace(unknown=unknown))
         else:
-            yield from self._loose(unknown)  # others came meanwhile; the next look tells
+            yield from self._loose(unknown)  # more came meanwhile; the next look shows them
 
     def _gaps(self, newest: NewestPage, *, settled: bool = True) -> Iterator[Event]:
-        """Windows that were never proven; whoever is newer than the newest of them is on the newest pages."""
+        """Read the windows that were never proven. Newer customers are on the newest pages."""
         if not self.filters_ignored:
             end = newest.settled_end(self._now()) if settled else frozen_end(self._now())
             yield from self._windowed(self.coverage.gaps(Window(BEGIN, end)), "first read")
 
     def _searched(self, _newest: NewestPage) -> Iterator[Event]:
-        """Parts of proven windows where counts differ: customers came late or are gone, or the warehouse lost some."""
+        """Read parts of proven windows whose counts differ: customers came late, are gone, or were lost here."""
         if self.filters_ignored:
             return
         try:
@@ -334,10 +334,10 @@ class Extraction:
             yield from self._windowed(parts, "repair")
 
     def _whole(self, newest: NewestPage) -> Iterator[Event]:
-        """Read the whole list as one window. It needs no filter and no total, and a killed run begins it anew."""
+        """Read the whole list as one window. It needs no filter and no total; after a kill it begins again."""
         self._older.begin_anew()
         yield from self._read([Reading(ALWAYS, (None, None), newest.total)], "whole list")
-        if newest.total is None:  # there is no total to explain: it was walked until two walks agreed
+        if newest.total is None:  # two walks agreed, which proves it without a total
             if (yield from self._contradicted(ALWAYS)):
                 yield self._count_entry(newest, proven=False)
             self.summary.complete = True
@@ -358,7 +358,7 @@ class Extraction:
             reading.by_itself = kind == "range"
         windows = [reading.window for reading in waiting]
         self._before = dict(zip(windows, self.held.count(windows), strict=True))
-        # Each reading is let go when it is read: it holds the ids of all its customers.
+        # Each reading is released when it is read, because it holds the ids of all its customers.
         for found in self.reader.read(waiting.popleft() for _ in windows):
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
@@ -367,13 +367,13 @@ class Extraction:
                 yield from self._rows(found, kind)
 
     def _note_undated(self, table: pa.Table) -> None:
-        """Customers without a creation time belong to no window, whichever window shows them."""
+        """Remember customers without a creation time: they belong to no window."""
         if ids := arrow.undated(table):
             self._undated |= ids
             self.held.loose |= dict.fromkeys(ids - self.held.known(ids))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
-        """Record a window that was read, and note who is held but no longer shown."""
+        """Record a window that was read, and the held customers that it no longer shows."""
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
         held = self.held.ids(result.window)
@@ -397,7 +397,7 @@ class Extraction:
         window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
-            # A part of a proven window was mended; some of it may be loaded already.
+            # A part of a proven window was repaired; some of it may be loaded already.
             rows = self.held.count([around.window], self._gone)[0] + self.held.inside(around.window)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
@@ -405,13 +405,13 @@ class Extraction:
         self.coverage.add(Proven(window, len(result.ids - self._undated), result.read_at))
 
     def _refresh(self) -> Iterator[Event]:
-        """Read again what was verified longest ago, as far as the budget goes."""
+        """Read the windows again that were verified longest ago, as far as the budget goes."""
         if self.filters_ignored:
             whole = [Reading(ALWAYS, (None, None), self.summary.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
         if self.held.touches(item.window for item in self.coverage.oldest_first(self._started)):
-            yield Checkpoint()  # where windows are cut goes by what is held
+            yield Checkpoint()  # windows are cut by the customers that are loaded
         before, refresh = (
             self.summary.rows_seen,
             Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
@@ -436,7 +436,7 @@ class Extraction:
         return self._line(ledger.count_entry(newest, after, proven=proven))
 
     def _line(self, entry: Entry) -> Entry:
-        """Number a line of the ledger, and remember what is not proven."""
+        """Number a line of the ledger, and remember it if it is not proven."""
         entry.run_id, entry.entry_id = self.run_id, f"{self.run_id}-{next(self._numbers)}"
         if not entry.proven:
             self.summary.unproven.append(entry)

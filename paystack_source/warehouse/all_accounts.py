@@ -38,9 +38,8 @@ def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
         view = _View(client, schema, postgres=postgres)
         try:
             view.refresh(account_name, pipeline.dataset_name)
-        except (
-            DatabaseException
-        ):  # PostgreSQL replaces no view by one that lacks a column, or has it elsewhere
+        except DatabaseException:
+            # PostgreSQL cannot replace a view by one that lacks a column or has it in another position.
             view.refresh(account_name, pipeline.dataset_name, drop=True)
     return f"{schema}.{VIEW}"
 

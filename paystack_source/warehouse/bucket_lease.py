@@ -33,9 +33,7 @@ REFUSALS = 5
 CLOCKS_DIFFER = timedelta(minutes=20)
 """More than the clocks of two writers can differ: S3 refuses requests whose time is 15 minutes off."""
 
-_CLOCK = getattr(
-    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # the first also counts while the machine sleeps
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts during sleep too
 
 
 class _Object(NamedTuple):

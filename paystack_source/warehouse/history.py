@@ -38,9 +38,8 @@ HISTORY = Table(
     "Every version of a customer that was seen: one row each, with the time from and to which it was seen.",
     ("id", "_valid_from"),
     (
-        *(
-            column for column in customer.CUSTOMERS.columns if column.name != "_changed_at"
-        ),  # `_valid_from` has this time
+        # `_valid_from` has the time of `_changed_at`.
+        *(column for column in customer.CUSTOMERS.columns if column.name != "_changed_at"),
         Column("_valid_from", "timestamp", "When this version was first seen, in UTC.", nullable=False),
         Column("_valid_to", "timestamp", "When another version was seen, in UTC; null for the newest."),
     ),
@@ -187,12 +186,11 @@ _NONE = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_tab
 
 def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Table]:
     for window in cut_at(ALWAYS, customers.cuts(ALWAYS, BASELINE_ROWS)):
+        # A customer without a creation time is in no window: take it with the first.
         held = customers.arrow(
             lambda sql, window=window: (  # type: ignore[misc]
                 f"SELECT * FROM {sql.table} WHERE {sql.inside(window)}"
-                + (
-                    f" OR {sql.col('created_at')} IS NULL" if window.lo == BEGIN else ""
-                )  # a customer without a time is in no window: take it with the first
+                + (f" OR {sql.col('created_at')} IS NULL" if window.lo == BEGIN else "")
             )
         )
         if held is not None and held.num_rows:

@@ -72,9 +72,7 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         array = pa.concat_arrays(array.chunks)
     if isinstance(array, pa.ExtensionArray):
         cells = column_cells(array.storage)
-        if not _is_text(
-            array.storage.type
-        ):  # a period of pandas is stored as a number without a meaning here
+        if not _is_text(array.storage.type):  # pandas stores a period as a number
             cells.bad = dict.fromkeys(np.flatnonzero(array.is_valid()).tolist(), NOT_TEXT)
         return cells
     kind = array.type
@@ -92,9 +90,7 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         found = array.to_pylist()
     except _NOT_IN_PYTHON:
         found = [_python_value(scalar) for scalar in array]
-    if pa.types.is_nested(
-        kind
-    ):  # a struct has the fields of all its column's values: a null field was not in this one
+    if pa.types.is_nested(kind):  # a struct has null for fields that only other rows have
         found = [without_nulls(value) for value in found]
     return cells_of(found)
 

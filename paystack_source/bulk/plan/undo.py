@@ -72,9 +72,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
         made = plan_table(table)
         left_out = len(changed)
         rows = _undoable(run, plan, operation, changed.copy(), [])
-        for result, now in zip(
-            rows, made.rows(), strict=False
-        ):  # equally many, unless the run continued meanwhile
+        for result, now in zip(rows, made.rows(), strict=False):  # equally many, unless the run went on
             if now.verdict == "send" and (names := _changed_since(result, now)):
                 changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
         if _events(run) != before:

@@ -49,11 +49,7 @@ _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
     ((RateLimited, Unavailable, ClosedError), EventKind.NOT_SENT, None),  # the last: stopped before it left
     (AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED),
-    (
-        (Rejected, ConfigError),
-        EventKind.REJECTED,
-        None,
-    ),  # a config error: our client refused it, nothing left
+    ((Rejected, ConfigError), EventKind.REJECTED, None),  # the last: the client refused to send it
 )
 """By class of error, the event of the row that was sent, and its code. After any other error it is `UNKNOWN`."""
 
