@@ -233,7 +233,7 @@ def summary(
         ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
         (
             "customers",
-            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack {counts(report.api_total)}",
+            f"{report.warehouse_total:,}{report.whom} in {table}; Paystack {report.paystacks_count}",
         ),
         ("new", f"{report.rows_new:,}"),
         ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
@@ -265,11 +265,6 @@ def summary(
     query = command("query", chosen, question)
     result = report.as_json() | terminal.context.as_json() | {"sandbox": chosen["sandbox"]}
     return title, rows, result, [query] if chosen["destination"] in DUCKDB else []
-
-
-def counts(total: int | None) -> str:
-    """Paystack's total as text."""
-    return "names no total" if total is None else f"counts {total:,}"
 
 
 def proof(report: CopyReport) -> str:

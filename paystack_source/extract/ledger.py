@@ -6,7 +6,7 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import asdict, dataclass
+from dataclasses import dataclass
 from datetime import datetime
 from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_type_hints
 
@@ -158,9 +158,6 @@ class Entry:
     proven: Annotated[bool, "Whether the window is proven complete."]
     difference: Annotated[int, "How many customers the proof lacks; 0 if it lacks none."]
     verified_at: Annotated[datetime, "When Paystack was asked, in UTC."]
-
-    def as_row(self) -> dict[str, Any]:
-        return asdict(self)
 
     def as_difference(self) -> dict[str, Any]:
         """The object of an unproven window in a report."""

@@ -284,7 +284,7 @@ class _Batch:
 def _lines(entries: list[Entry]) -> pa.Table | None:
     if not entries:
         return None
-    return pa.Table.from_pylist([entry.as_row() for entry in entries], schema=LEDGER.schema)
+    return pa.Table.from_pylist([asdict(entry) for entry in entries], schema=LEDGER.schema)
 
 
 def resources(

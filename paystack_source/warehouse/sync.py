@@ -99,10 +99,14 @@ class CopyReport(Summary):
         return f" created before {_short(end)}" if end else ""
 
     @property
+    def paystacks_count(self) -> str:
+        """Paystack's total as text, after "Paystack"."""
+        return "names no total" if self.api_total is None else f"counts {self.api_total:,}"
+
+    @property
     def counts(self) -> str:
         """The counts of both sides, as text."""
-        theirs = "names no total" if self.api_total is None else f"counts {self.api_total:,}"
-        return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {theirs}"
+        return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {self.paystacks_count}"
 
     def require_complete(self) -> None:
         """Raise `NotCompleteError` unless the copy was proven complete."""
