@@ -52,8 +52,8 @@ _MORE: Final[Mapping[str, _Switches]] = {
 def called(name: str) -> str:
     """The command `name` (`customers`, `bulk`, `query`) as the user types it, without arguments.
 
-    In a checkout users run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. With an
-    installed package, also in a script, it is the console command.
+    In a checkout users run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. With
+    an installed package, also in a script, it is the console command.
     """
     program = Path(sys.argv[0] if sys.argv else "")
     if program.parent.name == "pipelines" and program.suffix == ".py":
