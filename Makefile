@@ -39,7 +39,7 @@ types: $(VENV)/dev.done ## strict type check of the package and the pipelines
 format: $(VENV)/dev.done ## format and apply safe fixes
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
 
-each-python: $(VENV)/dev.done ## install the wheel for each Python that is here, and copy the sandbox there (minutes)
+each-python: $(VENV)/dev.done ## try the wheel with each Python that is here, and with the oldest requirements (minutes)
 	@.ci/each-python
 
 planted-bugs: $(VENV)/dev.done ## plant known bugs, one at a time, and see that the tests notice each (hours)
@@ -58,17 +58,19 @@ pictures: $(VENV)/dev.done ## make the pictures of the README from what the comm
 bench: $(VENV)/dev.done ## all benchmarks, side by side with the peers (long)
 	@$(BIN)/python benchmarks/run.py
 
-LOCKED = dev run notebook $(ORCHESTRATORS)
+LOCKED = dev run notebook oldest $(ORCHESTRATORS)
 COMPILE = $(BIN)/uv pip compile pyproject.toml --universal --python-version 3.11 --generate-hashes --no-header --quiet
 COMPILE_DEV = $(COMPILE) --all-extras --group dev
 COMPILE_RUN = $(COMPILE) --extra sandbox --group build -c requirements/dev.txt
 COMPILE_NOTEBOOK = $(COMPILE) --extra sandbox --extra notebook --group build -c requirements/dev.txt
+COMPILE_OLDEST = $(COMPILE) --extra sandbox --resolution lowest-direct
 COMPILE_ORCHESTRATOR = $(COMPILE) --extra sandbox --group build
 
 lock: $(VENV)/dev.done ## pin the requirements again from pyproject.toml
 	@$(COMPILE_DEV) -o requirements/dev.txt
 	@$(COMPILE_RUN) -o requirements/run.txt
 	@$(COMPILE_NOTEBOOK) -o requirements/notebook.txt
+	@$(COMPILE_OLDEST) -o requirements/oldest.txt
 	@for f in $(ORCHESTRATORS); do $(COMPILE_ORCHESTRATOR) --group $$f -o requirements/$$f.txt; done
 
 lock-check: $(VENV)/dev.done ## fail if the pinned requirements are not what pyproject.toml asks for
@@ -76,6 +78,7 @@ lock-check: $(VENV)/dev.done ## fail if the pinned requirements are not what pyp
 	@$(COMPILE_DEV) -o $(VENV)/dev.check
 	@$(COMPILE_RUN) -o $(VENV)/run.check
 	@$(COMPILE_NOTEBOOK) -o $(VENV)/notebook.check
+	@$(COMPILE_OLDEST) -o $(VENV)/oldest.check
 	@for f in $(ORCHESTRATORS); do $(COMPILE_ORCHESTRATOR) --group $$f -o $(VENV)/$$f.check; done
 	@for f in $(LOCKED); do \
 	  grep -vE '^ *#' $(VENV)/$$f.check > $(VENV)/$$f.new; grep -vE '^ *#' requirements/$$f.txt > $(VENV)/$$f.old; \
