@@ -207,10 +207,13 @@ def test_a_refused_quota_leaves_the_row_unsent(apply):
     assert outcomes == {1: Outcome.APPLIED, 2: Outcome.UNSENT, 3: Outcome.APPLIED}
 
 
-def test_an_answer_with_another_value_is_not_believed(apply, monkeypatch):
+@pytest.mark.parametrize(
+    "answer", [{"risk_action": "default"}, {"risk_action": "deny", "customer_code": "C2"}]
+)
+def test_an_answer_with_another_value_or_about_another_customer_is_not_believed(apply, monkeypatch, answer):
     def other(self, key, risk_action):
         self.sent.append(key)
-        return SimpleNamespace(status=200, message="Customer updated", data={"risk_action": "default"})
+        return SimpleNamespace(status=200, message="Customer updated", data=answer)
 
     monkeypatch.setattr(Scripted, "set_risk_action", other)
     _, outcomes, client = apply(1, held="default")

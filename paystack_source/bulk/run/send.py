@@ -42,6 +42,9 @@ DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
 
+_COMPARED: Final = frozenset({"customer_code", "email", *WRITABLE_TEXTS})
+"""What must be as it was sent in an answer: an answer about another customer says nothing of the row."""
+
 _Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]
 """The event of the row, the customer that Paystack returned, and the error that stops the run."""
 
@@ -192,13 +195,14 @@ class Sender:
         ]
 
     def _answered(self, job: Job, reply: Reply) -> _Outcome:
-        data, new = reply.data or {}, job.row.new
+        row, data, new = job.row, reply.data or {}, job.row.new
+        sent = {"customer_code": row.customer_code, "email": row.email, **new}
         kind, code, said = EventKind.APPLIED, None, reply.message
         kept = kept_names(new, data) if self._operation.compared else []
-        others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
+        others = [name for name in sent if name in _COMPARED and name in data and name not in kept]
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif any(_other(new.get(name), data[name]) for name in others):
+        elif any(_other(sent[name], data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
         elif kept:
             kind, code, said = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
