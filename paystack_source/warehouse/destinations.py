@@ -86,6 +86,15 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
     return source()
 
 
+def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResource]) -> None:
+    """Load what is not the user's own `pipeline.run`: `refresh` of the pipeline would drop the tables once more."""
+    refresh, pipeline.refresh = pipeline.refresh, None
+    try:
+        pipeline.run(data)
+    finally:
+        pipeline.refresh = refresh
+
+
 def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:
     """A resource that loads these rows into this table."""
 

@@ -31,6 +31,7 @@ from paystack_source.extract.details import (
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
+    load,
     merged,
     rows_to_load,
     source_of,
@@ -95,7 +96,7 @@ def fetch_details(
         finally:  # answers before an interruption are loaded too: each of them cost a request
             if answers:
                 fetched = details_resources(functools.partial(iter, answers), include)
-                pipeline.run(source_of(SCHEMA_NAME, *fetched))
+                load(pipeline, source_of(SCHEMA_NAME, *fetched))
         failed += sum(answer.failure is not None for answer in answers)
     return DetailsReport(len(due) - failed, waiting, failed)
 

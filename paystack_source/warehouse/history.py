@@ -21,7 +21,13 @@ from paystack_source import customer
 from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
 from paystack_source.tables import TIME, Column, Table
 from paystack_source.warehouse.changes import at_least, fingerprints_of
-from paystack_source.warehouse.destinations import apply_destination_hints, merged, rows_to_load, source_of
+from paystack_source.warehouse.destinations import (
+    apply_destination_hints,
+    load,
+    merged,
+    rows_to_load,
+    source_of,
+)
 from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.queries import Warehouse, in_our_types
@@ -89,7 +95,7 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
         complete = True
 
     while not complete:
-        pipeline.run(source_of(schema_name, versions_of_the_copy))
+        load(pipeline, source_of(schema_name, versions_of_the_copy))
 
 
 def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:

@@ -25,6 +25,7 @@ from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
     MERGED,
     apply_destination_hints,
+    load,
     rows_to_load,
     source_of,
     table_layout,
@@ -239,7 +240,7 @@ def _load(  # noqa: PLR0913
             yield rows_to_load(_newest(pipeline, table, keys, some))
 
     found = again()
-    pipeline.run(source_of(schema.name, found, *([history_resource(found, hints)] if history else [])))
+    load(pipeline, source_of(schema.name, found, *([history_resource(found, hints)] if history else [])))
 
 
 def _keys(schema: Schema, table: str) -> list[str]:

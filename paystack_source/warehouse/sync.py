@@ -32,7 +32,7 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
-from paystack_source.warehouse.destinations import capabilities_once, replace_strategy
+from paystack_source.warehouse.destinations import capabilities_once, load, replace_strategy
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
@@ -148,7 +148,8 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     The DuckDB files are those of `paystack_source.warehouse.locations`.
 
     Raises:
-        ConfigError: Other users can write dlt's folder, or the DuckDB file and the dataset have the same name.
+        ConfigError: Other users can write dlt's folder, the DuckDB file and the dataset have the same name, or dlt's
+            settings give the dataset another name.
         AlreadyRunningError: Another first run creates dlt's working folder at the same moment.
 
     """
@@ -164,12 +165,18 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
         target = dlt.destinations.duckdb(str(file))
     called = pipeline_name(name, destination, dataset)
     try:
-        return dlt.pipeline(called, destination=target, dataset_name=dataset)
+        pipeline = dlt.pipeline(called, destination=target, dataset_name=dataset)
     except FileExistsError:  # dlt insists on making the working folder itself
         raise AlreadyRunningError(
             "Another run of this pipeline is just beginning.",
             "Run again when it has ended; nothing was read.",
         ) from None
+    if pipeline.dataset_name != dataset:
+        raise ConfigError(
+            f"dlt's settings make {pipeline.dataset_name} of the dataset {dataset}: no other command would find it",
+            advice=f'Remove dataset_name_layout or dev_mode; or set "%s" and false under [pipelines.{called}].',
+        )
+    return pipeline
 
 
 def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; two share a line below
@@ -203,7 +210,8 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         client: The client; None makes one with the key and settings that `paystack_source()` would find.
         start, end: Only customers created from `start` on, and before `end`; ISO 8601 or datetime, UTC without a zone.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
-        full_refresh: Read everything again, and replace the table once the new one is proven complete.
+        full_refresh: Read everything again, and replace the table once the new one is proven complete. So does a
+            pipeline with `refresh`.
         history: Also keep every version of a customer in `customers_history`.
         details: The most customers to fetch one by one for `customer_details`; True: 600.
         include: Fields of the details to keep in clear; otherwise they are left out or masked.
@@ -222,6 +230,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         PipelineStepFailed: dlt's own error, around an error while it read or loaded.
 
     """
+    full_refresh = full_refresh or bool(pipeline.refresh)
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
     with terminal_errors(), _client(client, waits) as paystack:
         copying = Copying(
@@ -303,7 +312,7 @@ def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool
     while not copying.done:
         if run.duckdb:
             run.duckdb.release_memory()
-        pipeline.run(checkpoint(copying, history=history))
+        load(pipeline, checkpoint(copying, history=history))
     if copying.failure is not None:
         raise copying.failure
 
@@ -321,7 +330,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     wrong = []
     if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)
-        pipeline.run(ledger_lines(copying.entries, copying.schema_name))
+        load(pipeline, ledger_lines(copying.entries, copying.schema_name))
     accounts = warehouse.accounts()
     require_one_account(accounts, copying.account)
     numbers = {number for _, number in accounts if number is not None}

@@ -31,7 +31,7 @@ from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.destinations import read_table, table_resource
+from paystack_source.warehouse.destinations import load, read_table, table_resource
 from paystack_source.warehouse.dlt_quirks import (
     delete_loaded_files,
     drop_foreign_state,
@@ -201,8 +201,8 @@ class WriteBack:
             resources = [table_resource(WRITE_BACK_ROWS, rows)]
             if changed:
                 resources.append(table_resource(CUSTOMERS, changed))
-            pipeline.run(resources)
-            pipeline.run(table_resource(WRITE_BACK_RUNS, [run]))
+            load(pipeline, resources)
+            load(pipeline, table_resource(WRITE_BACK_RUNS, [run]))
             write_comments(pipeline, pipeline.schemas.values())
 
 

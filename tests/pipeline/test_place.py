@@ -10,7 +10,7 @@ import dlt
 import duckdb
 import pytest
 
-from paystack_source.errors import AlreadyRunningError
+from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.warehouse.sync import open_pipeline
 from tests.processes import python
 
@@ -100,6 +100,20 @@ def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(machine):
     for script, *args in (("customers.py", "--sandbox"), ("query.py", "--sandbox"), ("query.py",)):
         done = machine(os.fsdecode(b"caf\xe9"), script, *args)
         assert (done.returncode, "The name of this folder is no UTF-8" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(("setting", "value"), [("DATASET_NAME_LAYOUT", "dev_%s"), ("DEV_MODE", "true")])
+def test_a_dataset_that_dlt_calls_otherwise_is_refused_and_the_advice_helps(
+    tmp_path, monkeypatch, setting, value
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv(f"PIPELINES__{setting}", value)
+    with pytest.raises(ConfigError, match="of the dataset paystack:") as error:
+        open_pipeline("duckdb", "paystack")
+    assert "[pipelines.paystack_customers]" in str(error.value)
+    monkeypatch.setenv("PIPELINES__PAYSTACK_CUSTOMERS__DATASET_NAME_LAYOUT", "%s")
+    monkeypatch.setenv("PIPELINES__PAYSTACK_CUSTOMERS__DEV_MODE", "false")
+    assert open_pipeline("duckdb", "paystack").dataset_name == "paystack"
 
 
 def test_a_first_run_that_meets_another_one_says_so(tmp_path, monkeypatch):

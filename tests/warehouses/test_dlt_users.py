@@ -10,7 +10,7 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import paystack_source
+from paystack_source import PaystackClient, copy_customers, paystack_source
 from paystack_source.warehouse.destinations import read_table
 from tests.events import PATIENCE
 from tests.processes import python
@@ -110,6 +110,22 @@ def test_who_has_tables_emptied_before_a_load_gets_everybody_anew(how, few, ware
         assert held_ids(pipeline) == sorted(ids(few))
     for table in ("customers_history", "customer_details"):
         assert read_table(pipeline, table).num_rows in {40, 42}, table
+
+
+@pytest.mark.parametrize("how", ["drop_sources", "drop_data"])
+@pytest.mark.parametrize("door", ["run", "copy_customers"])
+def test_a_pipeline_that_empties_tables_at_each_load_keeps_the_copy(how, door, few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.refresh = how  # as by `dlt.pipeline(..., refresh=how)`
+    for number in range(2):
+        few.add_customers(number)
+        if door == "run":
+            pipeline.run(source(few, history=True))
+        else:
+            with PaystackClient(few.secret_key, base_url=few.url, quota=0) as client:
+                assert copy_customers(pipeline, client, history=True, details=True).complete
+        assert held_ids(pipeline) == sorted(ids(few))
+        assert pipeline.refresh == how
 
 
 def test_without_a_destination_it_can_be_extracted_and_without_a_pipeline_read(api, own_machine):
