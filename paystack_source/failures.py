@@ -287,9 +287,10 @@ FOREIGN: Final = (
         "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
     ),
     Foreign(
-        "WarehouseRefused", ExitCode.UNEXPECTED, _named("InsufficientPrivilege"),
+        "WarehouseRefused", ExitCode.UNEXPECTED, _named("InsufficientPrivilege", "ReadOnlySqlTransaction"),
         "The warehouse does not let this user do what a run needs.",
-        "Let it create the dataset (a schema), the one beside it named _staging, and tables in them.",
+        "Let it create the dataset (a schema), the one beside it named _staging, and tables in them; "
+        "a replica cannot be written to.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",

@@ -97,7 +97,7 @@ class _View:
             f" WHERE table_catalog = current_database() AND table_name = 'customers' AND table_schema IN ({names})"
             " ORDER BY table_schema, ordinal_position"
         ):
-            if not str(column).startswith("_dlt"):
+            if not str(column).startswith("_dlt") and column != "account_name":  # ours has that name
                 found.setdefault(str(dataset), {})[str(column)] = str(kind)
         return found
 

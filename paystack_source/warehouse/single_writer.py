@@ -179,6 +179,15 @@ def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: boo
 def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
     client: SqlClientBase[Any] = pipeline.sql_client()
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
+    ((encoding,),) = client.execute_sql("SHOW server_encoding") or ()
+    if encoding not in {
+        "UTF8",
+        "SQL_ASCII",
+    }:  # dlt loads UTF-8, and PostgreSQL would read it as its own encoding
+        raise ConfigError(
+            f"The database is in {encoding}, in which names would become other characters",
+            advice="Use a database that is in UTF8: create database … encoding 'UTF8' template template0.",
+        )
     # The lock belongs to a transaction, not to a session: a pooler hands sessions to other clients, with their locks.
     stack.enter_context(_transaction(client))
     client.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")

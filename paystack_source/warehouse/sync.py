@@ -108,11 +108,12 @@ class CopyReport(Summary):
         """The counts of both sides, as text."""
         return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {self.paystacks_count}"
 
-    def require_complete(self) -> None:
-        """Raise `NotCompleteError` unless the copy was proven complete."""
+    def require_complete(self) -> CopyReport:
+        """The report itself. Raises `NotCompleteError` unless the copy was proven complete."""
         if not self.complete:
             message = f"The copy could not be proven complete: {self.counts}."
             raise NotCompleteError(message, details=self.as_json())
+        return self
 
     def as_json(self) -> dict[str, Any]:
         """The object of `--json`."""
@@ -206,12 +207,11 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     The tables are those of `paystack_source()`. Each load is a checkpoint. The command `customers` calls this function.
 
     Args:
-        pipeline: A dlt pipeline with a destination and a dataset.
+        pipeline: A dlt pipeline with a destination and a dataset. With `refresh` the run is a full refresh.
         client: The client; None makes one with the key and settings that `paystack_source()` would find.
         start, end: Only customers created from `start` on, and before `end`; ISO 8601 or datetime, UTC without a zone.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
-        full_refresh: Read everything again, and replace the table once the new one is proven complete. So does a
-            pipeline with `refresh`.
+        full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
         details: The most customers to fetch one by one for `customer_details`; True: 600.
         include: Fields of the details to keep in clear; otherwise they are left out or masked.
@@ -247,9 +247,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         )
         fetch = functools.partial(fetch_details, budget=budget, include=include, on_details=on_details)
         report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
-    if not allow_incomplete:
-        report.require_complete()
-    return report
+    return report if allow_incomplete else report.require_complete()
 
 
 def _window(start: datetime | str | None, end: datetime | str | None, *, full_refresh: bool) -> Window | None:

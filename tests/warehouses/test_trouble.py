@@ -26,11 +26,23 @@ def test_postgres_that_lets_nobody_in(wrong, sandbox, postgres, own_machine):
     assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
 
 
-def test_postgres_that_lets_its_user_make_nothing(sandbox, postgres, own_machine):
-    postgres.execute(f"create role looker login password '{PASSWORD}'")
+@pytest.mark.parametrize("rights", ["", "superuser"])
+def test_postgres_that_lets_its_user_make_nothing(rights, sandbox, postgres, own_machine):
+    postgres.execute("drop role if exists looker")
+    postgres.execute(f"create role looker login password '{PASSWORD}' {rights}")
+    if rights:  # as a replica
+        postgres.execute("alter role looker set default_transaction_read_only = on")
     place = dlt.destinations.postgres(f"postgresql://looker:{PASSWORD}@127.0.0.1:{postgres.port}/postgres")
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("WarehouseRefused", 1)
+
+
+def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own_machine):
+    postgres.execute("create database latin encoding 'LATIN1' locale 'C' template template0")
+    place = dlt.destinations.postgres(postgres.url("latin"))
+    failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
+    assert (failure.error, failure.exit_code) == ("ConfigError", 2)
+    assert "LATIN1" in failure.message
 
 
 def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
