@@ -65,7 +65,7 @@ def test_a_budget_that_is_no_number_is_refused_before_anything_is_read(pipeline,
     with PaystackClient(box.secret_key, base_url=box.url) as client:
         for name in ("refresh_budget", "details"):
             with said:
-                copy_customers(pipeline, client, **{name: number})
+                copy_customers(pipeline(), client, **{name: number})
     with said:
         paystack_source(box.secret_key, base_url=box.url, refresh_budget=number)
     assert box.stats.total == 0
