@@ -180,10 +180,8 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
     client: SqlClientBase[Any] = pipeline.sql_client()
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
     ((encoding,),) = client.execute_sql("SHOW server_encoding") or ()
-    if encoding not in {
-        "UTF8",
-        "SQL_ASCII",
-    }:  # dlt loads UTF-8, and PostgreSQL would read it as its own encoding
+    # dlt loads UTF-8, and PostgreSQL reads it as the encoding of the database.
+    if encoding not in {"UTF8", "SQL_ASCII"}:
         raise ConfigError(
             f"The database is in {encoding}, in which names would become other characters",
             advice="Use a database that is in UTF8: create database … encoding 'UTF8' template template0.",
