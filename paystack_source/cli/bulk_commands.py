@@ -188,8 +188,12 @@ class BulkCommand:
         for label, value in plan_facts(made):
             if label != "seal":  # it approves the plan: `plan` and the review page show it
                 self.terminal.say(f"  {label}: {value}")
-        self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
-        return self.close(self.service.apply(made, source=given, run_id=self.terminal.context.run_id))
+        run_id = self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
+        try:
+            return self.close(self.service.apply(made, source=given, run_id=run_id))
+        finally:
+            if not (self.service.runs.root / run_id).is_dir():  # it never began
+                self.terminal.context.run_id = None
 
     def close(self, finished: RunReport) -> int:
         """Show the result of a run; returns the exit code."""

@@ -472,6 +472,15 @@ def interrupted(**carried):
     return interrupt
 
 
+def test_what_has_not_begun_names_no_run(desk, monkeypatch):
+    line = ["run", "risk-action", desk.risk_file(2), "--risk-action", "deny"]
+    refused = desk.bulk(*line)
+    assert (refused.code, refused.json["run_id"]) == (2, None)
+    monkeypatch.setattr("paystack_source.bulk.service.Runs.create", interrupted())
+    stopped = desk.bulk(*line, "--yes")
+    assert (stopped.code, stopped.json["run_id"]) == (130, None)
+
+
 def test_an_interrupted_run_is_gone_on_with_by_its_name(desk, monkeypatch):
     stop = interrupted(advice="Go on with: python pipelines/bulk.py resume RUN", details={"run_id": "RUN"})
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", stop)

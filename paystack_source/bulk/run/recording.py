@@ -14,6 +14,7 @@ from paystack_source.bulk.run.register import Scope, registered
 from paystack_source.bulk.run.results import applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, utc
 from paystack_source.bulk.run.states import Outcome
+from paystack_source.commands import called
 from paystack_source.errors import ConfigError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
@@ -249,7 +250,7 @@ def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str])
         if read is None or read <= ended:
             return (
                 f"The copy lacks the run {entry.run_id}, whose folder {entry.folder} is gone; "
-                "customers.py --full-refresh reads what it did."
+                f"{called('customers')} --full-refresh reads what it did."
             )
     return None
 
