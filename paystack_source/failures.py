@@ -283,24 +283,24 @@ FOREIGN: Final = (
     ),
     Foreign(
         "NoSuchDestination", ExitCode.USAGE, _named("UnknownDestinationModule", "InvalidDestinationReference"),
-        "dlt knows no destination of that name.",
+        "dlt has no destination of that name.",
         "Use duckdb, postgres, filesystem, bigquery, snowflake … or one named in .dlt/config.toml.",
     ),
     Foreign(
         "WarehouseRefused", ExitCode.UNEXPECTED, _named("InsufficientPrivilege", "ReadOnlySqlTransaction"),
-        "The warehouse does not let this user do what a run needs.",
-        "Let it create the dataset (a schema), the one beside it named _staging, and tables in them; "
+        "The warehouse user lacks a permission that a run needs.",
+        "Allow it to create the dataset (a schema), the schema with _staging after its name, and tables in both; "
         "a replica cannot be written to.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",
-        "Check that its folder is there and may be written, and that it is one of DuckDB's; "
+        "Check that its folder exists and is writable, and that the file is a DuckDB database; "
         "DESTINATION__DUCKDB__CREDENTIALS names another.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _unreachable,
-        "The warehouse could not be reached, or lets nobody in.",
-        "Check that it runs and its credentials are right; --traceback shows its own words.",
+        "The warehouse could not be reached, or refused the login.",
+        "Check that it runs and that the credentials are right; --traceback shows its own message.",
     ),
     Foreign(
         "OutOfMemory", ExitCode.UNEXPECTED, _named("MemoryError", "OutOfMemoryException"), "Out of memory.",

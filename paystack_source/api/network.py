@@ -81,7 +81,7 @@ def tls_context() -> ssl.SSLContext:
             context = ssl.create_default_context(cafile=bundle)
     except OSError:  # an SSLError as well
         raise ConfigError(
-            f"REQUESTS_CA_BUNDLE names {bundle}, which holds no certificates that can be read",
+            f"REQUESTS_CA_BUNDLE names {bundle}, which contains no readable certificates",
             advice="Name a PEM file, or unset it.",
         ) from None
     if named:

@@ -231,7 +231,7 @@ _UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
 HEADINGS: Final = {
-    "running": "Running: another process is at it now",
+    "running": "Running: another process works on it now",
     "killed": "Killed: resume it",
     "interrupted": "Interrupted",
     "stopped": "Stopped",
@@ -382,7 +382,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
         commands.append(follow_up("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
     elif correctable:
         masked = " and ".join(plan.secret_columns)
-        note = f"once corrected, with {masked} typed anew" if masked else "once corrected"
+        note = f"once corrected, with {masked} typed again" if masked else "once corrected"
         failed = f"{header.operation} {quoted(run.failed_file)}"
         commands.append(f"{follow_up('run', failed, plan, chosen)}   # {note}")
     if counts[Outcome.ACCEPTED_PENDING]:

@@ -53,7 +53,7 @@ SHAPES: Final[dict[str, Rule]] = {
     ),
     "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
     "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
-    "digits": (r"^[0-9]+$", "holds something else than digits"),
+    "digits": (r"^[0-9]+$", "holds characters other than digits"),
     "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
 }
 """By kind of cell, the pattern that it must match."""
@@ -84,11 +84,11 @@ _DATES: Final[tuple[Rule, ...]] = tuple(
 )
 _HIDDEN: Final[tuple[Rule, ...]] = (
     (r"[\x00-\x1f\x7f-\x{9f}]", "holds a line break or another control character"),
-    (rf"[{_UNSEEN}]", "holds an invisible character; type the value anew"),
-    (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value anew"),
+    (rf"[{_UNSEEN}]", "holds an invisible character; type the value again"),
+    (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value again"),
 )
 _NO_EMAIL: Final[tuple[Rule, ...]] = (
-    (rf"[{_JOINING}{_UNSEEN}]", "holds an invisible character; type the value anew"),
+    (rf"[{_JOINING}{_UNSEEN}]", "holds an invisible character; type the value again"),
     ("^'", "begins with an apostrophe, as spreadsheets mark a text; take it off"),
     ("^[^@]{65,}@", "is longer than 64 characters before the @"),
     (r"@(.*\.)?[^.]{64,}", "has a part of more than 63 characters behind the @"),

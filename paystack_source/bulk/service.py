@@ -418,7 +418,7 @@ def _applied(entry: AppliedPlan) -> AppliedError:
     run = Run(Path(entry.folder))
     with contextlib.suppress(ConfigError, JournalError), run.journal() as journal:
         if next(rows_to_go(run.plan(), journal), None) is None:
-            return AppliedError(where, advice=f"It is through. {_AGAIN}", run_id=entry.run_id)
+            return AppliedError(where, advice=f"That run is complete. {_AGAIN}", run_id=entry.run_id)
     advice = f"Go on with it: {COMMAND} resume {run.name}"
     return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)
 

@@ -267,7 +267,7 @@ def bulk_command(
             from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  an extra of the package
 
             server, quota = str(state_path(chosen["account_name"]).resolve()), SANDBOX_QUOTA
-            terminal.say("Sandbox: a local Paystack; its quota window is short, so nobody sits one out.")
+            terminal.say("Sandbox: a local Paystack with a short quota window.")
         given = chosen.get("recheck")
         service = BulkService(
             client,

@@ -153,7 +153,7 @@ def with_all_accounts(terminal: Terminal, pipeline: Any, account: str) -> str | 
     try:
         return refresh_all_customers(pipeline, account)
     except Exception as error:  # noqa: BLE001  # it is made again by the next run
-        terminal.warn(f"The view {VIEW} could not be made anew: {explain(error).message}")
+        terminal.warn(f"The view {VIEW} could not be renewed: {explain(error).message}")
         return None
 
 
@@ -271,7 +271,7 @@ def proof(report: CopyReport) -> str:
     """What the run proved, and how, as text."""
     windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
     if report.api_total is None:
-        return f"{windows}, by reading in ways that agree: Paystack names no total to count against"
+        return f"{windows}, by several readings that agree: Paystack gives no total to compare with"
     return f"{windows}, {'' if report.windows == 1 else 'each '}counted against Paystack's total"
 
 

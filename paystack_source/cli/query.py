@@ -78,7 +78,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 if found > 1:
                     raise UsageError(f"That is {found} statements; a question is one.", "Ask one by one.")
                 if not found:
-                    raise UsageError("DuckDB cannot answer that: it holds no statement.")
+                    raise UsageError("DuckDB cannot answer that: it contains no statement.")
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:

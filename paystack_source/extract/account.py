@@ -68,7 +68,7 @@ def require_one_account(held: Accounts, wanted: int | None = None) -> None:
     known = {each for each in held if None not in each}
     if len(known) > 1:
         raise ConfigError(
-            f"The dataset holds customers of {_name(known)}: nobody can prove that it is complete",
+            f"The dataset holds customers of {_name(known)}: such a copy cannot be proved complete",
             advice="Copy each account and mode into a dataset of its own: --dataset NAME.",
         )
     if wanted is not None and {number for _, number in held} - {wanted, None}:

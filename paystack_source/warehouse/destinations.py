@@ -251,8 +251,8 @@ def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> T
     format_ = _asked_format(pipeline, asked) or stored or "parquet"
     if stored is not None and format_ != stored:
         raise ConfigError(
-            f"The table {table} is there as {stored}, and {format_} is asked for",
-            advice=f"Set table_format to {stored}, or begin anew with another --dataset.",
+            f"The table {table} exists in the format {stored}, and {format_} was asked for",
+            advice=f"Set table_format to {stored}, or use another --dataset.",
         )
     module, layout = _LAKE_FORMATS[format_]
     if importlib.util.find_spec(module) is None:

@@ -101,7 +101,7 @@ class CopyReport(Summary):
     @property
     def paystacks_count(self) -> str:
         """Paystack's total as text, after "Paystack"."""
-        return "names no total" if self.api_total is None else f"counts {self.api_total:,}"
+        return "gives no total" if self.api_total is None else f"counts {self.api_total:,}"
 
     @property
     def counts(self) -> str:

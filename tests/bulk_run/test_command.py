@@ -583,7 +583,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
     (one,) = [found for found in Runs() if found.run_id != first.json["run_id"]]
     with Runs().lock(one.plan()):
         shown = desk.bulk("status", one.run_id).err
-        assert "Running: another process is at it now" in shown
+        assert "Running: another process works on it now" in shown
         assert "under way" in shown
         assert "killed" not in shown
         assert "Next:" not in shown

@@ -283,7 +283,7 @@ def test_a_run_that_goes_on_while_its_undo_is_planned_is_not_undone(desk, settin
         return made
 
     monkeypatch.setattr(service, "make_plan", meanwhile)
-    with pytest.raises(ConfigError, match="Another process is at run"):
+    with pytest.raises(ConfigError, match="Another process works on run"):
         result.undo()
     assert {desk.truth(code)["risk_action"] for code in frame["customer_code"]} == {"deny"}
 

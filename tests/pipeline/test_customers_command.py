@@ -120,7 +120,7 @@ def test_a_summary_claims_no_total_where_none_is_named(command, paystack, capsys
     assert run(command, ["--json"]) == ExitCode.OK
     summary, talk = said(capsys)
     assert (summary["status"], summary["api_total"], summary["rows_loaded"]) == ("complete", None, 120)
-    assert "Paystack names no total" in talk
+    assert "Paystack gives no total" in talk
     assert "counted against Paystack's total" not in talk
 
 

@@ -81,7 +81,7 @@ def test_the_view_follows_what_the_datasets_are_like(warehouse, postgres, accoun
     postgres.execute(f"create view public.mine as select account_name, loyalty {view}", database)
     altered(("gh", "add column tier text"))
     done, third = copied()
-    assert (third, "warning: The view all_customers could not be made anew" in done.err) == (second, True)
+    assert (third, "warning: The view all_customers could not be renewed" in done.err) == (second, True)
     postgres.execute("drop schema paystack_ke cascade", database)
     altered(("gh", "add column account_name text"))  # a key that Paystack might send
     done, _ = copied()

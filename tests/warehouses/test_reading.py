@@ -89,7 +89,7 @@ def test_a_lake_goes_on_in_the_format_it_was_begun_in(kind, warehouse, own_machi
     stranger = place.pipeline(own_machine / "stranger", "another_pipeline")  # its schema knows nothing of it
     assert (table_layout(stranger).table_format or "parquet") == kind
     other = next(each for each in LAKES if each != kind)
-    with pytest.raises(ConfigError, match=f"is there as {kind}"):
+    with pytest.raises(ConfigError, match=f"exists in the format {kind}"):
         table_layout(pipeline, lake_format=other)
 
 

@@ -81,7 +81,7 @@ def _compared(name: str) -> str:
 def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
     compared = [_compared(name) for name in names]
     problems = [
-        Problem(None, name, "stands in the header more than once")
+        Problem(None, name, "is in the header more than once")
         for name in dict.fromkeys(names)
         if _compared(name) and compared.count(_compared(name)) > 1
     ]

@@ -137,7 +137,7 @@ SELECT row, line, first, first_line, of_others OR wants IS DISTINCT FROM first_w
 FROM paired WHERE row <> first
 """
 
-_CONTRADICTS: Final = "another row asks for something else for the same customer"
+_CONTRADICTS: Final = "another row has other values for the same customer"
 _NO_OBJECT: Final = (
     "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
 )
@@ -334,7 +334,7 @@ class Matching:
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
         self.con.execute(_DUPLICATES.format(wants=wants))
-        said = f"asks for something else for the same customer than {self.counted_in} "
+        said = f"has other values for the same customer than {self.counted_in} "
         if self.operation.name == "deactivate-authorization":
             said = f"names another customer for the same authorization than {self.counted_in} "
         no_object = quoted_text(_NO_OBJECT)
@@ -376,7 +376,7 @@ class Matching:
         if len(self.has) > 1:
             yield "", "names two different customers: code, email and id do not belong together", "w.clash"
         if "email" in self.has:
-            reason = "more than one customer has this email but for case; give customer_code"
+            reason = "more than one customer has this email, in other upper or lower case; give customer_code"
             yield "email", reason, "w.ambiguous"
         if self.operation.name not in ("create", "deactivate-authorization"):
             absent = "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"

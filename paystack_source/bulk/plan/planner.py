@@ -434,9 +434,9 @@ def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
             )
         options = msgspec.structs.replace(options, risk_action=said)
     if options.only_missing and operation.name != "update":
-        raise ConfigError(f"{operation.name} knows no --only-missing", advice="It is for update.")
+        raise ConfigError(f"{operation.name} has no --only-missing", advice="It is for update.")
     if options.metadata != "merge" and operation.name != "update" and options.undo_of is None:
-        raise ConfigError(f"{operation.name} knows no --metadata", advice="It is for update.")
+        raise ConfigError(f"{operation.name} has no --metadata", advice="It is for update.")
     if not 0 < options.quota_share <= 1 or (options.quota is not None and options.quota < 0):
         raise ConfigError("The share of the quota must be above 0 and at most 1, the quota not below 0")
     return options

@@ -83,7 +83,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
 
 def _busy(run: Run) -> BusyError:
     return BusyError(
-        f"Another process is at run {run.run_id} now.", advice="Wait until it ends; then undo it."
+        f"Another process works on run {run.run_id} now.", advice="Wait until it ends; then undo it."
     )
 
 
@@ -122,14 +122,14 @@ def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa:
     if not (row.customer_code or row.email):
         return "the customer's code is not known"
     if row.old is None:
-        return "nobody knows what was there before"
+        return "the values before the run are not known"
     unknown = [name for name in row.new if name not in row.old]
     if unknown:
-        return f"nobody knows what {', '.join(unknown)} held before"
+        return f"the values of {', '.join(unknown)} before the run are not known"
     if "risk_action" in operation.undoable and row.old["risk_action"] not in ("allow", "deny", "default"):
-        return "the risk action before is none that can be set"
+        return "the risk action before the run is one that cannot be set"
     if not isinstance(row.old.get("metadata"), dict | None) and row.old["metadata"] not in ("", "{}"):
-        return "the metadata before was no object, and Paystack takes nothing else"
+        return "the metadata before the run was not an object, and Paystack accepts only objects"
     return None
 
 
