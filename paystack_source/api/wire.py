@@ -22,6 +22,7 @@ import threading
 import time
 import weakref
 from functools import partial
+from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
 from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
@@ -127,6 +128,11 @@ class _Response(HTTPResponse):
     def __init__(self, sock: socket.socket, *args: Any, until: float, **kwargs: Any) -> None:  # noqa: ANN401
         super().__init__(sock, *args, **kwargs)
         self.fp = io.BufferedReader(_Raw(self.fp.detach(), sock, until), 1 << 16)
+
+    def _read_status(self) -> tuple[str, int, str]:
+        """Make `http.client` skip each 1xx, as it skips 100; the answer behind it would be taken for the next one."""
+        version, status, reason = super()._read_status()  # type: ignore[misc]
+        return version, HTTPStatus.CONTINUE if status < HTTPStatus.OK else status, reason
 
 
 class Wire:

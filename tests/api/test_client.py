@@ -244,6 +244,15 @@ class TestIterate:
             assert len(server.requests) == 1
 
 
+@pytest.mark.parametrize("status", [100, 102, 103])
+def test_what_comes_before_an_answer_is_no_answer(connect, status):
+    early = f"HTTP/1.1 {status} Early\r\nLink: </x>\r\n\r\n".encode()
+    with RawServer(early + early + ok({"id": 1}), ok({"id": 2})) as server:
+        client = connect(server)
+        assert [client.update(f"CUS_{n}", phone="").data["id"] for n in (1, 2)] == [1, 2]
+        assert server.connections == 1
+
+
 class TestWhatIsSent:
     def test_only_what_is_given(self, connect):
         with RawServer(ok({"id": 1})) as server:
