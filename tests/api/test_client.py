@@ -16,7 +16,7 @@ from paystack_source.api import checks, client, keys, models, network
 from paystack_source.api.checks import bound
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.models import IdentificationType, PageMeta, RiskAction
-from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected
+from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected, Unavailable
 from paystack_source.values import parse_time
 from tests.api.conftest import KEY
 from tests.api.raw_server import RawServer, ok, reply
@@ -251,6 +251,15 @@ def test_what_comes_before_an_answer_is_no_answer(connect, status):
         client = connect(server)
         assert [client.update(f"CUS_{n}", phone="").data["id"] for n in (1, 2)] == [1, 2]
         assert server.connections == 1
+
+
+def test_the_answer_of_another_customer_is_none(connect):
+    with RawServer(ok({"customer_code": "CUS_a"})) as server:
+        client = connect(server)
+        for key in ("CUS_a", "CUS_A", "a@example.com"):
+            assert client.fetch(key).data["customer_code"] == "CUS_a"
+        with pytest.raises(Unavailable, match="another customer's"):
+            client.fetch("CUS_b")
 
 
 class TestWhatIsSent:
