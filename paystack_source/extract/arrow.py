@@ -12,6 +12,7 @@ page with anything else (a new key, a number instead of a text) takes the slow p
 
 from __future__ import annotations
 
+import math
 import re
 from typing import TYPE_CHECKING, Any, NamedTuple, cast
 
@@ -65,7 +66,10 @@ _Customer: Any = msgspec.defstruct(
 
 
 _decode = msgspec.json.Decoder(list[_Customer]).decode
-_decode_any = msgspec.json.Decoder().decode
+# A number that is too large for a float stays text; or else one customer would keep the whole page from being read.
+_decode_any = msgspec.json.Decoder(
+    float_hook=lambda text: text if math.isinf(float(text)) else float(text)
+).decode
 
 
 class Parsed(NamedTuple):

@@ -40,6 +40,12 @@ def test_metadata_is_valid_json_of_the_same_value_whatever_it_is(metadata):
     assert json.loads(odd["metadata"]) == metadata
 
 
+def test_a_number_that_no_float_holds_costs_no_other_customer():
+    page = json.dumps([customer(1, NOON, metadata={"a": "@"}), customer(2, NOON, new="x")])
+    table = arrow.parse([page.replace('"@"', "1e999").encode()], NOW).table
+    assert table.column("metadata").to_pylist() == ['{"a":"1e999"}', '{"n":2}']
+
+
 def test_metadata_that_was_never_set_is_null():
     assert one(customer(1, NOON, metadata=None))["metadata"] is None
 
