@@ -218,14 +218,16 @@ def drop_local_state(pipeline: Pipeline) -> None:
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:
-    """Drop dlt's local state of this pipeline if it belongs to another folder, destination or dataset.
+    """Drop dlt's local state of this pipeline if it belongs to another folder, destination or dataset, or is damaged.
 
     dlt keeps one state per pipeline name and working folder, whatever the destination is. So what was proven of one
     dataset would be believed of another one. dlt restores the state from the destination, where it is kept with the
-    rows. Call it only while no other run of the pipeline can be under way.
+    rows. `exclusive_run` calls it, while no other run of the pipeline can be under way.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    if pipeline.get_local_state_val("initial_cwd") != folder:
+    # The schema's file is gone if the state was dropped while another run was writing it.
+    damaged = has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas
+    if damaged or pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
     location = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
     note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"

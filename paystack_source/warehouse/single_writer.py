@@ -30,7 +30,7 @@ from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.file_lock import try_lock
 from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
-from paystack_source.warehouse.dlt_quirks import CheckedCollector
+from paystack_source.warehouse.dlt_quirks import CheckedCollector, drop_foreign_state
 from paystack_source.warehouse.duckdb_file import DuckDbFile
 from paystack_source.warehouse.locations import destination_is, is_lake
 
@@ -123,15 +123,19 @@ def current_run(pipeline: Pipeline) -> ActiveRun | None:
 
 
 @contextlib.contextmanager
-def exclusive_run(pipeline: Pipeline, *, wait: bool = True) -> Iterator[ActiveRun]:
-    """A run that holds the locks of folder and dataset.
+def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True) -> Iterator[ActiveRun]:
+    """A run that holds the locks of folder and dataset; without `dataset`, that of the folder alone.
+
+    dlt's state of another dataset is dropped (`drop_foreign_state`).
 
     Without `wait`, raises `AlreadyRunningError` if another run has locked the folder.
     """
     run = begin_run(pipeline)
     try:
         run.lock_folder(wait=wait)
-        run.lock_dataset()
+        drop_foreign_state(pipeline)
+        if dataset:
+            run.lock_dataset()
         yield run
     finally:
         end_run(pipeline)

@@ -36,7 +36,6 @@ from paystack_source.warehouse.destinations import capabilities_once, load, repl
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import (
     RunFollower,
-    drop_foreign_state,
     restart_interrupted_loads,
     set_replace_strategy,
 )
@@ -281,7 +280,6 @@ def _run(
         contextlib.closing(copying),
         exclusive_run(pipeline, wait=False) as run,
     ):
-        drop_foreign_state(pipeline)
         prepare(pipeline)
         if run.duckdb:
             run.duckdb.limit_memory()

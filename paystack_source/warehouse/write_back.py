@@ -34,7 +34,6 @@ from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.destinations import load, read_table, table_resource
 from paystack_source.warehouse.dlt_quirks import (
     delete_loaded_files,
-    drop_foreign_state,
     repair_schema,
 )
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
@@ -148,7 +147,8 @@ class WriteBack:
         if self.destination not in DUCKDB:
             if table.startswith("write_back"):
                 pipeline = self._writeback_pipeline()
-                pipeline.sync_destination()
+                with exclusive_run(pipeline, dataset=False):
+                    pipeline.sync_destination()
                 if "events" not in columns_of(pipeline, WRITE_BACK_RUNS.name):
                     return []
             else:
@@ -165,9 +165,7 @@ class WriteBack:
 
     def _writeback_pipeline(self) -> Pipeline:
         """The write-back's own pipeline, in the dataset of the copy."""
-        pipeline = open_pipeline(self.destination, self.dataset, name=WRITE_BACK_PIPELINE)
-        drop_foreign_state(pipeline)
-        return pipeline
+        return open_pipeline(self.destination, self.dataset, name=WRITE_BACK_PIPELINE)
 
     def _extract_pipeline(self) -> Pipeline:
         """The extract's pipeline, to read the copy: it has the types of the columns."""

@@ -126,6 +126,17 @@ def test_an_interrupt_while_the_copy_is_told_of_a_run_is_heard(copied, monkeypat
     assert copied.bulk("status", "--load", copy=True).code == 130
 
 
+def test_dlts_folder_whose_schema_is_gone_is_made_anew(copied):
+    """As after two loads from different working folders, one of which dropped the state of the other."""
+    path, deny = copied.risk_file(5), ["--risk-action", "deny", "--yes"]
+    assert not copied.bulk("run", "risk-action", path, *deny, copy=True).json["warnings"]
+    folder = Path(os.environ["DLT_DATA_DIR"]) / "pipelines" / write_back.WRITE_BACK_PIPELINE
+    for file in (folder / "schemas").iterdir():
+        file.unlink()
+    assert not copied.bulk("undo", "latest", "--yes", copy=True).json["warnings"]
+    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(10,)]
+
+
 def test_a_load_that_broke_off_leaves_no_rows_in_dlts_folder(copied, monkeypatch):
     path = copied.risk_file(5)
 
