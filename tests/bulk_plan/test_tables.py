@@ -452,6 +452,9 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(5)
     with pytest.raises(ConfigError, match="compressed"):
         open_table(write(tmp_path / "in.csv.gz", b"\x1f\x8b\x08\x00"))
+    for text in ('{"id": 1}\n', '\ufeff[\n  {"id": 1}]'):
+        with pytest.raises(ConfigError, match="is JSON"):
+            open_table(write(tmp_path / "in.csv", text))
     with pytest.raises(ConfigError, match="not what its name says"):
         open_table(write(tmp_path / "in.parquet", "a,b\n"))
     with pytest.raises(FileNotFoundError):

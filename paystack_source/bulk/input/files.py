@@ -14,6 +14,7 @@ import copy
 import hashlib
 import itertools
 import os
+import re
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,6 +188,10 @@ def _kind(snapshot: FileSnapshot) -> Format:
         return "excel"
     if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
         raise ConfigError(f"{path.name} is compressed", advice="Unpack it first.")
+    if re.match(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{", head):
+        raise ConfigError(
+            f"{path.name} is JSON", advice="Save it as CSV, or give its records to a helper in Python."
+        )
     if path.suffix.lower() in (".parquet", ".pq", ".xlsx", ".xls", ".xlsb", ".ods") and head:
         raise ConfigError(
             f"{path.name} is not what its name says", advice="Save it again as CSV, Parquet or Excel."
