@@ -236,5 +236,5 @@ def test_certificates_that_are_not_there_are_a_setting(setting, tmp_path, paysta
 def test_a_bundle_without_certificates_is_a_setting(tmp_path, paystack, monkeypatch):
     (tmp_path / "empty.pem").write_text("")
     monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
-    with pytest.raises(ConfigError, match="no certificates"):
+    with pytest.raises(ConfigError, match="no readable certificates"):
         paystack()
