@@ -102,7 +102,9 @@ class TerminalConsole:
                 self._terminal.say(question.text)
             agreed = self._terminal.confirm(question.text, yes=self._chosen["yes"])
         if not agreed:
-            raise UsageError("Not confirmed; nothing was sent.")
+            raise UsageError(
+                "Not confirmed; nothing was sent.", "The plan is kept: apply it later, or plan again."
+            )
 
 
 @dataclass
