@@ -9,7 +9,7 @@ holds an authorization code.
 from __future__ import annotations
 
 import contextlib
-from datetime import UTC, datetime
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from paystack_source.api import workers
@@ -17,7 +17,7 @@ from paystack_source.customer import DOCUMENTED
 from paystack_source.errors import PaystackError, Rejected, Unavailable
 from paystack_source.extract.secrets import without_secrets
 from paystack_source.tables import Column, Table
-from paystack_source.values import as_text, json_text
+from paystack_source.values import as_text, json_text, read_time
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterator
@@ -73,7 +73,7 @@ DETAILS: Final = Table(
         Column(
             "extra", "json", "Whatever else Paystack gave, without credentials; null if nothing.", "personal"
         ),
-        Column("row_updated_at", "timestamp", "The customer's updated_at when the details were fetched."),
+        Column("row_updated_at", "timestamp", "The customer's updated_at that the details belong to."),
         Column("row_risk_action", "text", "The customer's risk_action when the details were fetched."),
         Column(
             "fetched_at",
@@ -91,6 +91,9 @@ DETAILS: Final = Table(
 
 FAILURES_IN_A_ROW = 40
 """After so many failed fetches in a row the run ends: then the customers are not the cause."""
+
+_WHOLE_SECOND: Final = timedelta(seconds=1)
+"""Some answers have times with milliseconds, some without."""
 
 AUTHORIZATIONS: Final = Table(
     "customer_authorizations",
@@ -117,7 +120,7 @@ class Due(NamedTuple):
     """A customer to fetch, and how many authorizations of theirs are held."""
 
     id: int
-    code: str
+    code: str | None
     updated_at: datetime | None
     risk_action: str | None
     authorizations: int
@@ -143,7 +146,12 @@ def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]
         PaystackError: The key was refused, or `FAILURES_IN_A_ROW` fetches failed one after the other.
 
     """
-    by_code = {one.code: one for one in due}
+    by_code: dict[str, list[Due]] = {}  # no two customers should have one code, but only the id is unique
+    for one in due:
+        if one.code:
+            by_code.setdefault(one.code, []).append(one)
+        else:
+            yield Fetched(one, {}, datetime.now(UTC), "fetch: the customer has no code to ask by")
     asked: dict[str, datetime] = {}
     in_a_row = 0
 
@@ -154,14 +162,23 @@ def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]
 
     with contextlib.closing(workers.fetch_all(client, codes(), tolerate=(Rejected, Unavailable))) as found:
         for code, answer in found:
-            if not isinstance(answer, PaystackError):
-                in_a_row = 0
-                yield Fetched(by_code[code], answer or {}, asked.pop(code))
-                continue
-            in_a_row += 1
-            if in_a_row >= FAILURES_IN_A_ROW:
-                raise answer
-            yield Fetched(by_code[code], {}, asked.pop(code), answer.message)
+            asked_at = asked.pop(code)
+            for one in by_code[code]:
+                failure = _failure(one, answer)
+                in_a_row = in_a_row + 1 if failure else 0
+                if failure and in_a_row >= FAILURES_IN_A_ROW:
+                    raise failure
+                yield Fetched(
+                    one, {} if failure else answer or {}, asked_at, failure.message if failure else None
+                )
+
+
+def _failure(one: Due, answer: Any) -> PaystackError | None:  # noqa: ANN401
+    if isinstance(answer, PaystackError):
+        return answer
+    if answer and str(answer.get("id", one.id)) != str(one.id):
+        return Unavailable("fetch: the answer is another customer's", operation="fetch")
+    return None
 
 
 def failed_row(fetched: Fetched, held: dict[str, Any] | None) -> dict[str, Any]:
@@ -173,6 +190,9 @@ def failed_row(fetched: Fetched, held: dict[str, Any] | None) -> dict[str, Any]:
 def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
     """The customer's row of `customer_details`; what its columns cannot hold is in `extra`."""
     due, answer, asked_at, _ = fetched
+    updated_at, shown = due.updated_at, read_time(answer.get("updatedAt") or answer.get("updated_at"))
+    if updated_at and shown and shown < updated_at - _WHOLE_SECOND:
+        updated_at = shown  # from a cache, or a server that lags behind: the next run fetches it again
     kept = without_secrets({key: value for key, value in answer.items() if key not in _SKIPPED}, include)
     typed = {
         name: kept.pop(name, None)
@@ -187,7 +207,7 @@ def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
         **{name: _json(kept.pop(name, None)) for name in _JSON},
         "authorizations": len(_authorizations(answer)),
         "extra": _json(kept or None),
-        "row_updated_at": due.updated_at,
+        "row_updated_at": updated_at,
         "row_risk_action": due.risk_action,
         "fetched_at": asked_at,
     }

@@ -192,5 +192,5 @@ def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
             f" ORDER BY {failed_last(sql)}c.{sql.col('created_at')} DESC, c.{sql.col('id')} DESC LIMIT {budget:d}"
         )
     )
-    due = [Due(int(r[0]), str(r[1]), r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]
+    due = [Due(int(r[0]), r[1], r[2] and parse_time(r[2]), r[3], int(r[4] or 0)) for r in rows]
     return due, int(total[0][0]) - len(due) if total else 0

@@ -282,6 +282,35 @@ def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(
     assert ask(pipeline, cards.format(poison["id"])) == [(known[1], 0)]
 
 
+def test_details_are_kept_for_whom_and_for_when_the_answer_is(pipeline, server, monkeypatch):
+    copy(pipeline, server)
+    fetched = answers.fetched
+    nameless, double, late, other, *_ = server.customers_truth()
+    change = "update paystack.customers set customer_code = %s where id = %s"
+    asked, old = [], {"updatedAt": "2020-01-01T00:00:00.000Z"}
+    with pipeline.sql_client() as connection:
+        connection.execute_sql(change, None, nameless["id"])
+        connection.execute_sql(change, other["customer_code"], double["id"])
+
+    def answer(*about):
+        data = fetched(*about)
+        asked.append(data["id"])
+        return data | old if data["id"] == late["id"] else data
+
+    monkeypatch.setattr(answers, "fetched", answer)
+    assert fetch_details(pipeline, client(server), budget=1000) == (148, 0, 2)
+    assert len(asked) == 148
+    failed = ask(pipeline, "select id, failure from paystack.customer_details where failed_at is not null")
+    assert dict(failed) == {
+        nameless["id"]: "fetch: the customer has no code to ask by",
+        double["id"]: "fetch: the answer is another customer's",
+    }
+    old.clear()
+    asked.clear()
+    assert fetch_details(pipeline, client(server), budget=1000) == (1, 0, 2)
+    assert sorted(asked) == sorted([late["id"], other["id"]])
+
+
 def test_one_whose_answer_never_comes_is_skipped_recorded_told_and_tried_again(pipeline, sandbox, dlt_log):
     server = sandbox(customers=5)
     fetch = server.paystack._handlers["fetch"]
