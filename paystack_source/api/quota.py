@@ -81,7 +81,7 @@ def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[fl
     try:
         reset = float(text)
     except ValueError:
-        moment = _date(text)
+        moment = http_date(text)
         if moment is None:
             return None
         reset = moment
@@ -90,14 +90,15 @@ def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[fl
     digits = len(text.partition(".")[2]) if "." in text else 0
     early = late = 10.0**-digits
     if reset > _EPOCH_FROM:
-        served = _date(headers.get("date"))
+        served = http_date(headers.get("date"))
         # Date is cut to whole seconds: the server's clock then showed up to one second more.
         reset -= wall if served is None else served
         early += 1.0
     return max(0.0, min(reset - early, _LONGEST_RESET)), max(0.0, min(reset + late, _LONGEST_RESET))
 
 
-def _date(text: str | None) -> float | None:
+def http_date(text: str | None) -> float | None:
+    """A ``Date`` header in seconds since 1970; None if it is missing or cannot be read."""
     try:
         return parsedate_to_datetime(text).timestamp() if text else None
     except (ValueError, OverflowError):

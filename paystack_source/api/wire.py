@@ -152,7 +152,11 @@ class Wire:
         self._tunnel: dict[str, Any] = {}
         self.proxy: Proxy | None = None
         """The proxy through which requests go, if there is one."""
-        self._headers = {"Accept": "application/json", "User-Agent": f"paystack-source/{installed_version()}"}
+        self._headers = {
+            "Accept": "application/json",
+            "Cache-Control": "no-cache",  # a proxy's cache may not answer without asking Paystack
+            "User-Agent": f"paystack-source/{installed_version()}",
+        }
         if parts.scheme == "http":
             self.new_connection: Callable[[], HTTPConnection] = partial(HTTPConnection, host, parts.port)
         else:

@@ -260,6 +260,10 @@ def test_the_answer_of_another_customer_is_none(connect):
             assert client.fetch(key).data["customer_code"] == "CUS_a"
         with pytest.raises(Unavailable, match="another customer's"):
             client.fetch("CUS_b")
+    with RawServer(ok({"customer_code": "CUS_a", "email": "a@x.co"})) as server:
+        assert connect(server).fetch("A@x.co").data["email"] == "a@x.co"
+        with pytest.raises(Unavailable, match="another customer's"):
+            connect(server).fetch("b@x.co")
 
 
 class TestWhatIsSent:

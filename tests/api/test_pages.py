@@ -102,6 +102,7 @@ def test_paystack_is_told_which_version_asks(connect):
         connect(server).list()
     assert installed_version()[0].isdigit()
     assert f"User-Agent: paystack-source/{installed_version()}\r\n" in server.requests[0]
+    assert "Cache-Control: no-cache\r\n" in server.requests[0]
 
 
 @pytest.mark.parametrize("timeout", [5, 2.5, (5, 30), [5, 30.0]])

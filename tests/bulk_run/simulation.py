@@ -92,7 +92,7 @@ class FakePaystack:
         world.maybe_kill()
         if luck < 0.75:
             raise OutcomeUnknown("reset after the effect")
-        return SimpleNamespace(status=data.pop("_http", 200), message="ok", data=data.get("data"))
+        return SimpleNamespace(headers={}, status=data.pop("_http", 200), message="ok", data=data.get("data"))
 
     def _deliver(self) -> None:
         if self.late and self.world.rng.random() < 0.5:
@@ -119,7 +119,9 @@ class FakePaystack:
             for code, (owner, active) in self.authorizations.items()
             if owner == customer["customer_code"]
         ]
-        return SimpleNamespace(status=200, message="ok", data={**customer, "authorizations": listed})
+        return SimpleNamespace(
+            headers={}, status=200, message="ok", data={**customer, "authorizations": listed}
+        )
 
     def set_risk_action(self, key: str, risk_action: str) -> SimpleNamespace:
         def effect() -> dict[str, Any]:

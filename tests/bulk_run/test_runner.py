@@ -6,8 +6,11 @@ import os
 import random
 import signal
 import threading
+from datetime import UTC, datetime
+from email.utils import formatdate
 from types import SimpleNamespace
 
+import msgspec
 import pytest
 
 from paystack_source.api.workers import ThreadWorkers
@@ -56,11 +59,13 @@ class Scripted:
             error = error.pop(0) if error else None
         if error is not None:
             raise error
-        return SimpleNamespace(status=200, message="Customer updated", data={"risk_action": risk_action})
+        return SimpleNamespace(
+            headers={}, status=200, message="Customer updated", data={"risk_action": risk_action}
+        )
 
     def fetch(self, key):
         self.read.append(key)
-        return SimpleNamespace(status=200, message="", data={"risk_action": self.held})
+        return SimpleNamespace(headers={}, status=200, message="", data={"risk_action": self.held})
 
 
 def rows(number):
@@ -213,12 +218,43 @@ def test_a_refused_quota_leaves_the_row_unsent(apply):
 def test_an_answer_with_another_value_or_about_another_customer_is_not_believed(apply, monkeypatch, answer):
     def other(self, key, risk_action):
         self.sent.append(key)
-        return SimpleNamespace(status=200, message="Customer updated", data=answer)
+        return SimpleNamespace(headers={}, status=200, message="Customer updated", data=answer)
 
     monkeypatch.setattr(Scripted, "set_risk_action", other)
     _, outcomes, client = apply(1, held="default")
     assert outcomes[1] is Outcome.UNKNOWN
     assert client.read
+
+
+@pytest.mark.parametrize(("asked", "answered"), [("jo.hn@x.co", "john@x.co"), ("a@x.co", "A@X.co")])
+def test_an_answer_about_another_email_is_neither_believed_nor_kept(asked, answered):
+    data = {"email": answered, "id": 7, "risk_action": "deny"}
+    reply = SimpleNamespace(headers={}, status=200, message="Customer updated", data=data)
+    client = SimpleNamespace(set_risk_action=lambda *_args, **_fields: reply)
+    row = rows(1)[0]
+    row = msgspec.structs.replace(row, key=asked, email=asked, customer_code=None)
+    done = Sender(RISK, client, lambda _row: {})(Job(row, Action.SEND))
+    same = asked == answered.lower()
+    assert done.event.kind is (EventKind.APPLIED if same else EventKind.UNKNOWN)
+    assert bool(done.customer) is same
+
+
+@pytest.mark.parametrize("wrong_by", [-3600, 3600])
+def test_who_was_created_just_now_did_not_exist_whatever_our_clock_says(wrong_by):
+    paystack_now = 1_772_366_400
+    born = datetime.fromtimestamp(paystack_now, UTC).isoformat()
+    reply = SimpleNamespace(
+        headers={"date": formatdate(paystack_now + 1, usegmt=True)},
+        status=200,
+        message="Customer created",
+        data={"email": "a@x.co", "createdAt": born},
+    )
+    client = SimpleNamespace(create=lambda _email, **_fields: reply)
+    row = msgspec.structs.replace(rows(1)[0], key="a@x.co", email="a@x.co", customer_code=None, new={})
+    create = BULK_OPERATIONS["create"]
+    sender = Sender(create, client, lambda _row: {}, now=lambda: paystack_now + wrong_by)
+    event = sender(Job(row, Action.SEND)).event
+    assert (event.kind, event.code) == (EventKind.APPLIED, None)
 
 
 def test_a_bug_in_between_stops_the_run_with_the_row_in_doubt(apply):
@@ -240,7 +276,9 @@ def test_rows_that_must_not_be_sent_twice_are_kept_few(tmp_path):
     Journal.create(tmp_path / "j", {}, durable=False).close()
     world = World(random.Random(1), trouble=0, kills=0)
     client = SimpleNamespace(
-        create=lambda _email, **_fields: SimpleNamespace(status=200, message="Customer created", data={})
+        create=lambda _email, **_fields: SimpleNamespace(
+            headers={}, status=200, message="Customer created", data={}
+        )
     )
     with Journal(tmp_path / "j", durable=False) as journal:
         workers = OneThread(Sender(create, client, lambda _row: {}, timer=world.clock), world)

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
+from paystack_source.api.quota import http_date
 from paystack_source.bulk.run.readback import born_before, kept_names, same
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
 from paystack_source.customer import DOCUMENTED, LOCKED_NAMES, WRITABLE_TEXTS
@@ -41,9 +42,6 @@ DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
-
-_COMPARED: Final = frozenset({"customer_code", "email", *WRITABLE_TEXTS})
-"""What must be as it was sent in an answer: an answer about another customer says nothing of the row."""
 
 _Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]
 """The event of the row, the customer that Paystack returned, and the error that stops the run."""
@@ -90,6 +88,14 @@ def _other(wanted: object, answered: object) -> bool:
         return False
     asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
     return asked != shown
+
+
+def _is_of_another(row: PlanRow, answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is about another customer, by the first of code, id and email that both know."""
+    known = {"customer_code": row.customer_code, "id": row.customer_id, "email": row.email}
+    named = ((str(asked), str(answer[name])) for name, asked in known.items() if asked and answer.get(name))
+    asked, shown = next(named, ("", ""))
+    return asked.casefold() != shown.casefold()
 
 
 def applied_fields(row: PlanRow) -> list[str]:
@@ -195,20 +201,22 @@ class Sender:
         ]
 
     def _answered(self, job: Job, reply: Reply) -> _Outcome:
-        row, data, new = job.row, reply.data or {}, job.row.new
-        sent = {"customer_code": row.customer_code, "email": row.email, **new}
+        data, new = reply.data or {}, job.row.new
         kind, code, said = EventKind.APPLIED, None, reply.message
+        another = _is_of_another(job.row, data)
+        data = {} if another else data
         kept = kept_names(new, data) if self._operation.compared else []
-        others = [name for name in sent if name in _COMPARED and name in data and name not in kept]
+        others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif any(_other(sent[name], data[name]) for name in others):
+        elif another or any(_other(new.get(name), data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
         elif kept:
             kind, code, said = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
-        if self._operation.endpoint == "create" and born_before(
-            data, datetime.fromtimestamp(self._now(), UTC)
-        ):
+        answered = (
+            http_date(reply.headers.get("date")) or self._now()
+        )  # by Paystack's clock: ours may be wrong
+        if self._operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
             code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
         event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
         return event, _documented(data), None
