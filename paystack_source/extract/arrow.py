@@ -6,8 +6,8 @@ page with anything else (a new key, a number instead of a text) takes the slow p
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
 - credentials are left out of it, and numbers of people and accounts masked (`extract.secrets`);
 - text columns take any scalar as text, identifiers take digits written as text;
-- a value that no column can hold (`integration: "n/a"`, an invalid time, a creation time before 1970, the 51st new key)
-  goes into the JSON column `extra`, under its own name.
+- a value that no column can hold (`integration: "n/a"`, an invalid time, a creation time before 1970, the table's 51st
+  new key) goes into the JSON column `extra`, under its own name.
 """
 
 from __future__ import annotations
@@ -80,12 +80,15 @@ class Parsed(NamedTuple):
     lengths: list[int]
 
 
-def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) -> Parsed:
+def parse(
+    pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime, known: set[str] | None = None
+) -> Parsed:
     """Turn pages into one table.
 
     Args:
         pages: The `data` array of each page, as JSON text. About ten at a time is fastest.
         seen_at: The value of `_last_seen_at`.
+        known: The new columns that the table has already; those that these pages add are added to it.
 
     Returns:
         A table with `SCHEMA` in front and, after drift, more text columns behind it.
@@ -117,7 +120,7 @@ def parse(pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime) 
             odd += rows
             unreadable += bad
     if odd:
-        tables.append(_from_dicts(odd, seen_at))
+        tables.append(_from_dicts(odd, seen_at, set() if known is None else known))
     return Parsed(pa.concat_tables(tables, promote_options="default"), unreadable, lengths)
 
 
@@ -158,9 +161,9 @@ def _usable(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], int]:
     return kept, len(rows) - len(kept)
 
 
-def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime) -> pa.Table:
+def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime, known: set[str]) -> pa.Table:
     new_columns: dict[str, str] = {}  # their key -> our column
-    shaped = [_shape(row, new_columns) for row in rows]
+    shaped = [_shape(row, new_columns, known) for row in rows]
     arrays = [
         pa.array([row.get(name) for row in shaped], ARROW_TYPES[kind]) for name, kind in _KIND_OF.items()
     ]
@@ -174,8 +177,8 @@ def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime) -> pa.Table:
     return pa.table(arrays, names=names)
 
 
-def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
-    """One customer of any shape as values by column; adds the new columns it needs to `new_columns`."""
+def _shape(row: dict[str, Any], new_columns: dict[str, str], known: set[str]) -> dict[str, Any]:
+    """One customer of any shape as values by column; adds the new columns it needs to `new_columns` and `known`."""
     out: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in row.items():
@@ -184,7 +187,7 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str]) -> dict[str, Any]:
             if is_credential(key):
                 continue
             value = without_secrets(value, key=key)  # noqa: PLW2901
-            column = _new_column(key, new_columns)
+            column = _new_column(key, new_columns, known)
             if column is None:
                 extra[key] = value
             else:
@@ -229,7 +232,7 @@ def _whole_number(value: object) -> int | None:
     return value if -_MAX_ID <= value <= _MAX_ID else None
 
 
-def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
+def _new_column(key: str, new_columns: dict[str, str], known: set[str]) -> str | None:
     """The column of an undocumented key; `None` if the value has to go into `extra`."""
     if key in new_columns:
         return new_columns[key]
@@ -237,8 +240,9 @@ def _new_column(key: str, new_columns: dict[str, str]) -> str | None:
     taken = name in SCHEMA.names or name == EXTRA or name in new_columns.values() or name.startswith("dlt_")
     if not name or name[0].isdigit() or len(name) > MAX_NAME or taken:
         return None
-    if len(new_columns) >= MAX_NEW_COLUMNS:
+    if name not in known and len(known) >= MAX_NEW_COLUMNS:
         return None
+    known.add(name)
     new_columns[key] = name
     return name
 

@@ -63,6 +63,8 @@ class Pages:
         self.requests = 0
         self.totals_on_pages = False
         self.answers_differ = False  # two questions of this run were answered with different customers
+        self.new_columns: set[str] = set()
+        """Columns of undocumented keys: those that the table has, and those that this run found."""
         self._closed = False
         self._in_flight = in_flight
         self._waits = [0.0, 0.0]  # seconds that the last two answers took
@@ -149,7 +151,7 @@ class Pages:
         A change that is made while a page is under way is newer than the page, although the page arrives later.
         """
         asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
-        return arrow.parse([page.raw for page in pages], asked)
+        return arrow.parse([page.raw for page in pages], asked, self.new_columns)
 
     def page(self, query: Query, client: PaystackClient) -> Page:
         """One page, or `REFUSED`; notes how long it took, and how large it is."""

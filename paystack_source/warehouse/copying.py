@@ -19,6 +19,7 @@ from paystack_source.api.checks import MOST_PER_PAGE, count_of
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import require_account
+from paystack_source.extract.arrow import EXTRA, SCHEMA
 from paystack_source.extract.events import Checkpoint, Rows
 from paystack_source.extract.ledger import LEDGER, Entry
 from paystack_source.extract.reader import Reader
@@ -47,7 +48,7 @@ from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
 from paystack_source.warehouse.orchestrators import Waits, current_metrics, terminal_errors_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
-from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse
+from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse, columns_of
 from paystack_source.warehouse.single_writer import current_run
 
 if TYPE_CHECKING:
@@ -227,7 +228,13 @@ class Copying:
         everything = self.full_refresh or is_being_replaced("customers")
         renamed = state.get(TABLE_STATE_KEY, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
-        held = Warehouse(active_pipeline(), self.table)
+        pipeline = active_pipeline()
+        held = Warehouse(pipeline, self.table)
+        there = columns_of(pipeline, self.table) if pipeline else {}
+        self._reader.new_columns |= {name for name in there if not name.startswith("_")} - {
+            *SCHEMA.names,
+            EXTRA,
+        }
         self._changes = Changes(held)
         if everything:
             held = EmptiedWarehouse(held)

@@ -116,6 +116,22 @@ def test_the_hundredth_new_key_goes_into_one_column_with_the_others():
     assert len(own) + len(rest) == 100
 
 
+def test_a_table_gets_no_more_new_columns_however_many_pages_have_them():
+    known = {"of_an_earlier_run"}
+    row = customer(1, NOON) | {"of_an_earlier_run": 1}
+    tables = [
+        arrow.parse(
+            [json.dumps([row | {f"key_{page}_{n}": n for n in range(30)}]).encode()], NOON, known
+        ).table
+        for page in range(3)
+    ]
+    added = {name for table in tables for name in table.column_names} - {*arrow.SCHEMA.names, "extra"}
+    assert added == known
+    assert len(added) == arrow.MAX_NEW_COLUMNS
+    assert [len(json.loads(table["extra"][0].as_py())) for table in tables[1:]] == [11, 30]
+    assert [table["of_an_earlier_run"][0].as_py() for table in tables] == ["1"] * 3
+
+
 def test_a_missing_key_is_null_and_a_missing_id_is_counted():
     rows = parsed({"id": 3}, {"email": "a@example.com"}, "text", {"id": None}, {"id": True}, {"id": 2**70})
     assert rows.table.column("id").to_pylist() == [3]
