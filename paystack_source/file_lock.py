@@ -9,12 +9,15 @@ from __future__ import annotations
 import errno
 import os
 import time
+from threading import RLock
 from typing import Final
 
 import portalocker
 from portalocker import LockFlags
 
 _MOMENT: Final = 0.02
+DUCKDB_FILES: Final = RLock()
+"""Held while a thread reads a DuckDB file, or opens one to write it: DuckDB refuses to do both in one process."""
 
 
 def try_lock(handle: int, *, shared: bool = False) -> bool:

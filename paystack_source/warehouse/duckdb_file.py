@@ -10,6 +10,7 @@ import duckdb
 from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
 
 from paystack_source.errors import ConfigError
+from paystack_source.file_lock import DUCKDB_FILES
 
 if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
@@ -77,7 +78,8 @@ class DuckDbFile:
     def _connect(self) -> None:
         self._client = self._pipeline.sql_client()
         _check_file(self._client)
-        self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
+        with DUCKDB_FILES:
+            self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
 
     def _set(self, settings: dict[str, Any]) -> None:
         for name, value in settings.items():

@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 
 from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
@@ -60,17 +61,16 @@ class WriteBack:
     dataset: str = "paystack"
 
     def find_copy(self) -> Path | pa.Table | None:
-        """The customers of the copy: the path of its DuckDB file, or a table if the file cannot be attached.
+        """The customers of the copy: the path of its DuckDB file, or a table from another destination.
 
         None if there is no copy yet.
         """
         if self.destination in DUCKDB:
-            found = self._find_in_file(duckdb_file(self.destination))
-        else:
-            pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
-            found = read_table(pipeline, "customers", columns) if Warehouse(pipeline).total() else None
-        if not isinstance(found, pa.Table):
-            return found
+            return self._find_in_file(duckdb_file(self.destination))
+        pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
+        if not Warehouse(pipeline).total():
+            return None
+        found = read_table(pipeline, "customers", columns)
         identified = self._ask(
             "customer_details",
             lambda named: f"SELECT customer_code FROM {named('customer_details')} WHERE identified",
@@ -81,15 +81,12 @@ class WriteBack:
             "identified", pc.is_in(found["customer_code"].cast(pa.string()), value_set=codes)
         )
 
-    def _find_in_file(self, path: Path) -> Path | pa.Table | None:
+    def _find_in_file(self, path: Path) -> Path | None:
         if not path.is_file():
             return None
-        with _opened(path) as (connection, in_use):
+        with _opened(path) as connection:
             held = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'"
-            if not connection.execute(held, [self.dataset]).fetchone():
-                return None
-            customers = f"{quoted_name(self.dataset)}.customers"
-            return connection.table(customers).to_arrow_table() if in_use else path
+            return path if connection.execute(held, [self.dataset]).fetchone() else None
 
     def read_since(self) -> datetime | None:
         """The oldest `_last_seen_at` of the copy: each customer was read then or later; None if a row has none."""
@@ -157,7 +154,7 @@ class WriteBack:
         path, dataset = duckdb_file(self.destination), quoted_name(self.dataset)
         if path.is_file():
             with (
-                _opened(path) as (connection, _),
+                _opened(path) as connection,
                 contextlib.suppress(duckdb.CatalogException, duckdb.BinderException),
             ):
                 return connection.execute(question(lambda name: f"{dataset}.{name}")).fetchall()
@@ -205,14 +202,15 @@ class WriteBack:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[tuple[duckdb.DuckDBPyConnection, bool]]:
-    """A connection to read the file, and whether this process has it open for writing, e.g. a notebook."""
-    try:
-        connection, in_use = duckdb.connect(str(path), read_only=True), False
-    except duckdb.ConnectionException:
-        connection, in_use = duckdb.connect(str(path)), True
-    with connection:
-        yield connection, in_use
+def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+    """A connection to read the file."""
+    with DUCKDB_FILES:
+        try:
+            connection = duckdb.connect(str(path), read_only=True)
+        except duckdb.ConnectionException:  # this process has it open for writing, e.g. a notebook
+            connection = duckdb.connect(str(path))
+        with connection:
+            yield connection
 
 
 def _is_among(

@@ -581,6 +581,25 @@ def test_a_duckdb_file_is_joined_in_place_and_stays_as_it_was(tmp_path):
     assert path.read_bytes() == before
 
 
+def test_the_file_of_a_copy_is_read_while_it_is_written_and_written_while_customers_are_read(tmp_path):
+    path = tmp_path / "copy.duckdb"
+    warehouse(path, customer(1), customer(2, first_name="Obi"))
+
+    class Writer(Reader):
+        def fetch(self, key):
+            duckdb.connect(path).close()
+            return super().fetch(key)
+
+    source = frame({"customer_code": "CUS_0002", "first_name": "Ngozi"})
+    live = {"client": Writer(customer(2)), "refresh": "live"}
+    made = plan(tmp_path, "update", source, copy=duckdb_copy(path), **live)
+    assert made.header.counts.drifted == 1
+    with duckdb.connect(path):
+        made = plan(tmp_path, "update", source, copy=duckdb_copy(path))
+    assert next(made.rows()).old == {"first_name": "Obi"}
+    assert (made.header.copy.destination, made.header.copy.customers) == ("duckdb:copy.duckdb", 2)
+
+
 def test_copies_that_cannot_be(tmp_path):
     with pytest.raises(ConfigError, match="no copy"):
         duckdb_copy(tmp_path / "missing.duckdb")

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import os
+import threading
+import time
+from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -15,7 +18,10 @@ from paystack_source import bulk_set_risk_action
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
+from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.warehouse import write_back
+from paystack_source.warehouse.single_writer import exclusive_run
+from paystack_source.warehouse.sync import open_pipeline
 from paystack_source.warehouse.write_back import WriteBack, overlay
 from tests.bulk_run.conftest import load_script
 from tests.canary import search
@@ -230,6 +236,21 @@ def test_a_notebook_that_has_the_file_open_can_go_on(copied):
         result = bulk_set_risk_action(frame, "allow", progress=False)
         assert result.summary["applied"] == 3
         assert "open read-only" in result.summary["warnings"][0]
+
+
+def test_a_load_waits_for_a_thread_that_reads_the_file(copied):
+    begun = threading.Event()
+
+    def read():
+        with DUCKDB_FILES, duckdb.connect(str(copied.folder / "paystack_customers.duckdb"), read_only=True):
+            begun.set()
+            time.sleep(0.3)
+
+    with ThreadPoolExecutor(1) as thread:
+        reading = thread.submit(read)
+        begun.wait()
+        with exclusive_run(open_pipeline("duckdb", "paystack")):
+            assert reading.done()
 
 
 def test_a_damaged_run_is_named_and_customers_are_read_live(copied):

@@ -7,6 +7,7 @@ The view has the columns of `customer.COLUMNS`. A column that the copy lacks is 
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
@@ -35,10 +36,15 @@ CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
 """A function that makes the view `held` in a DuckDB, of this key mode's customers only, and describes the copy."""
 
 
-def no_copy(con: DuckDBPyConnection) -> None:
+def no_copy(con: DuckDBPyConnection, _mode: str | None) -> None:
     """Make an empty view `held`, if there is no copy."""
     columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in _HELD.items())
     con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
+
+
+def release(con: DuckDBPyConnection) -> None:
+    """Drop the view `held`, and close the copy's file: nobody else can write it while it is open."""
+    con.execute("DROP VIEW held; DETACH DATABASE IF EXISTS copied")
 
 
 def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "customers") -> CustomerCopy:
@@ -52,7 +58,10 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
 
     def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
         name = f"copied.{quoted_name(dataset)}.{quoted_name(table)}"
-        con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
+        try:
+            con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
+        except duckdb.BinderException:  # open for writing in this process, e.g. by another thread
+            _attach_a_copy(con, path, dataset, [table, "customer_details"])
         try:
             columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         except duckdb.CatalogException:
@@ -70,6 +79,17 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
         return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written, details=details)
 
     return attach
+
+
+def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str, tables: Sequence[str]) -> None:
+    """Attach a database in memory with these tables of the file."""
+    con.execute(f"ATTACH ':memory:' AS copied; CREATE SCHEMA IF NOT EXISTS copied.{quoted_name(dataset)}")
+    with duckdb.connect(str(path)) as shared:
+        for name in (f"{quoted_name(dataset)}.{quoted_name(table)}" for table in tables):
+            with contextlib.suppress(duckdb.CatalogException):
+                con.register("part", shared.table(name).to_arrow_table())
+                con.execute(f"CREATE TABLE copied.{name} AS SELECT * FROM part")
+                con.unregister("part")
 
 
 def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401

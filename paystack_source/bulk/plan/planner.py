@@ -24,7 +24,7 @@ from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
-from paystack_source.bulk.plan.copy import no_copy
+from paystack_source.bulk.plan.copy import no_copy, release
 from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.matching import Matching, open_database, read_live
 from paystack_source.bulk.plan.plan import (
@@ -39,6 +39,7 @@ from paystack_source.bulk.plan.plan import (
 )
 from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
+from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.private_files import check_output, private_file, stored_path
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
 from paystack_source.values import counted, visible
@@ -167,14 +168,14 @@ class _Planner:
 
         Raises `InputError` with all problems, and then writes nothing.
         """
-        if copy is None:
-            no_copy(con)
-        else:
-            self.about = copy(con, self.mode)
-            self._belongs_to(self.about.account)
-        matching = self._matching(con)
+        matching = self._matching(con, copied=copy is not None)
         checker = self._check(matching)
-        matching.look_up()
+        with DUCKDB_FILES:
+            self.about = (copy or no_copy)(con, self.mode)
+            if self.about is not None:
+                self._belongs_to(self.about.account)
+            matching.look_up()
+            release(con)
         self._refresh(matching, on_fetch)
         matching.drop_what_is_held()
         self._leave_out(matching, out)
@@ -186,7 +187,7 @@ class _Planner:
 
     # -- steps -----------------------------------------------------------------------------------------------
 
-    def _matching(self, con: DuckDBPyConnection) -> Matching:
+    def _matching(self, con: DuckDBPyConnection, *, copied: bool) -> Matching:
         present = {*self.mapping.columns, *self.given, *(c.name for c in self.operation.columns if c.default)}
         return Matching(
             con,
@@ -196,7 +197,7 @@ class _Planner:
             has={name.removeprefix("customer_") for name in self.operation.identifiers if name in present},
             metadata=self.options.metadata,
             only_missing=self.options.only_missing,
-            copied=self.about is not None,
+            copied=copied,
             counted_in="line" if self.table.format in ("csv", "excel") else "row",
         )
 
