@@ -183,22 +183,28 @@ class Page:
         return f"Page({len(memoryview(self.raw))} bytes, {self.meta!r})"
 
 
+BARREN_PAGES = 10
+"""Pages without new rows, one after the other, at which a walk ends although the answers promise more."""
+
+
 def every_row(first: Callable[[], Page]) -> Iterator[dict[str, Any]]:
     """Walk a list to its end, by cursor or by page number, and give each ``id`` once (rows without one always).
 
-    The walk ends at a cursor that was seen before, and at a page without new rows if the meta has no page count.
+    The walk ends at a cursor that was seen before, and at a page without new rows if the meta has no page count;
+    else after `BARREN_PAGES` of them in a row.
     """
     seen: set[object] = set()
     cursors: set[str] = set()
+    barren = 0
     page: Page | None = first()
     while page is not None:
         rows = [row for row in page.rows if row.get("id") is None or row["id"] not in seen]
         seen.update(row.get("id") for row in rows)
         yield from rows
-        if "page" in page.params:
-            if not rows and page.meta.pages is None:
-                return
-        elif page.meta.next is not None:
+        barren = 0 if rows else barren + 1
+        if barren >= (1 if "page" in page.params and page.meta.pages is None else BARREN_PAGES):
+            return
+        if "page" not in page.params and page.meta.next is not None:
             if page.meta.next in cursors:
                 return
             cursors.add(page.meta.next)

@@ -90,6 +90,7 @@ def _ends(text: str | None, headers: Mapping[str, str], wall: float) -> tuple[fl
     digits = len(text.partition(".")[2]) if "." in text else 0
     early = late = 10.0**-digits
     if reset > _EPOCH_FROM:
+        reset /= 1000.0 if reset > _EPOCH_FROM * 100.0 else 1.0  # milliseconds
         served = http_date(headers.get("date"))
         # Date is cut to whole seconds: the server's clock then showed up to one second more.
         reset -= wall if served is None else served

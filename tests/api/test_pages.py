@@ -55,6 +55,17 @@ def test_a_page_comes_back_from_a_pickle_without_its_client(sandbox, connect):
         again.next()
 
 
+@pytest.mark.parametrize("data", [[{"id": 1}], []])
+@pytest.mark.parametrize("meta", [{"next": "{}"}, {"page": 1, "pageCount": 10**7}])
+def test_a_walk_that_finds_nobody_new_ends(connect, data, meta):
+    answers = [
+        ok(data, meta={k: v.format(n) if k == "next" else v for k, v in meta.items()}) for n in range(40)
+    ]
+    with RawServer(*answers) as server:
+        assert list(connect(server).iterate()) == data
+        assert len(server.requests) <= 13
+
+
 META = {"total": 2, "skipped": 0, "perPage": 50, "page": 1, "pageCount": 1, "new": {"a": None}}
 
 

@@ -276,6 +276,7 @@ class TestHeaders:
 
     def test_a_moment_without_date_is_compared_with_this_clock(self):
         assert read_headers({"x-ratelimit-reset": "1795000030"}, 1_795_000_000.0).ends == (28.0, 31.0)
+        assert read_headers({"x-ratelimit-reset": "1795000030000"}, 1_795_000_000.0).ends == (28.0, 31.0)
 
     def test_retry_after_stands_in_for_reset_on_a_429(self):
         assert read_headers({"retry-after": "5"}, EPOCH, refused=True).ends == (4.0, 6.0)
