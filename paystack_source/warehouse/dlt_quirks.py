@@ -262,13 +262,13 @@ def repair_schema(pipeline: Pipeline) -> None:
     if not has_schema(pipeline):
         return
     wanted = {
-        str(table["name"]): len([column for column in table["columns"].values() if "data_type" in column])
+        str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
         for table in pipeline.default_schema.data_tables(seen_data_only=True)
     }
     with pipeline.destination_client() as client:
         if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
             there = client.get_storage_tables(wanted)
-            if any(len(columns) < wanted[name] for name, columns in there):
+            if any(wanted[name] - columns.keys() for name, columns in there):
                 client.update_stored_schema(force=True)
 
 

@@ -141,10 +141,14 @@ class Warehouse:
     def arrow(self, question: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
         """The result of a query of this table as Arrow; `None` if the table does not exist.
 
-        It has our types and not dlt's columns, unless it is wanted `as_stored`.
+        It has our types, and neither dlt's columns nor those that somebody added to the table, unless it is wanted
+        `as_stored`. Rows that are loaded again would fail with such a column, if the database computes it.
         """
         found = self._ask(question, lambda cursor: _as_arrow(cursor, self._columns()))
-        return found if found is None or as_stored else in_our_types(found)
+        if found is None or as_stored:
+            return found
+        ours = self._columns() or found.column_names
+        return in_our_types(found.select([name for name in found.column_names if name in ours]))
 
     def _columns(self) -> Mapping[str, TColumnSchema]:
         return columns_of(self._pipeline, self._table) if self._pipeline else {}
@@ -215,7 +219,7 @@ def columns_of(pipeline: Pipeline, table: str) -> Mapping[str, TColumnSchema]:
     """The columns of a table in dlt's schemas; none if it has no such table."""
     with exclusive_dlt_context():
         found = [schema.tables[table] for schema in pipeline.schemas.values() if table in schema.tables]
-    return found[0]["columns"] if found else {}
+    return {name: column for table_schema in found for name, column in table_schema["columns"].items()}
 
 
 def in_our_types(table: pa.Table) -> pa.Table:

@@ -156,6 +156,10 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
     report = copy(open_pipeline("duckdb", "paystack"), server, history=True)
     assert (report.complete, report.warehouse_total) == (True, 251)
     assert held(pipeline) == truth(server)
+    with pipeline.sql_client() as client:
+        client.execute_sql("alter table paystack.customers rename phone to telephone")
+    assert copy(pipeline, server, history=True, refresh_budget=60).complete
+    assert held(pipeline) == truth(server)
 
 
 def test_trouble_of_each_kind_loses_and_doubles_nothing(pipeline, sandbox):

@@ -1,5 +1,7 @@
 """A warehouse that cannot be reached or is set up wrongly says so in one line, and not its password."""
 
+import functools
+
 import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
@@ -43,6 +45,24 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("ConfigError", 2)
     assert "LATIN1" in failure.message
+
+
+def test_columns_that_somebody_added_are_not_loaded_again(sandbox, postgres, own_machine):
+    api = sandbox(5)
+    postgres.execute("create database analytics")
+    place = dlt.destinations.postgres(postgres.url("analytics"))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
+    source = functools.partial(paystack_source, api.secret_key, base_url=api.url, quota=0)
+    pipeline.run(source())
+    for sql in (
+        "alter table d.customers add search tsvector generated always as (to_tsvector('simple', email)) stored",
+        "alter table d.customers add seen_for interval default '1 day'",
+        "insert into d.customers (id, _last_seen_at, _dlt_load_id) select id, _last_seen_at, _dlt_load_id from d.customers",
+    ):
+        postgres.execute(sql, "analytics")
+    pipeline.run(source(history=True))
+    assert postgres.execute("select count(*), count(search) from d.customers", "analytics") == [(5, 5)]
+    assert "seen_for" not in pipeline.default_schema.tables["customers_history"]["columns"]
 
 
 def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
