@@ -64,7 +64,7 @@ def explain(error: BaseException) -> Failure:
 
 
 def raise_interrupt(error: BaseException) -> None:
-    """Raise the Ctrl-C that `error` comes from, if it does: dlt makes an ordinary exception of one."""
+    """Raise the Ctrl-C that `error` comes from, if it does: dlt and DuckDB make ordinary exceptions of one."""
     if explain(error).exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt from error
 

@@ -37,7 +37,7 @@ from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
-from paystack_source.failures import explain
+from paystack_source.failures import explain, raise_interrupt
 from paystack_source.progress import Progress, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
@@ -416,6 +416,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
 def _as_config_error(_kind: object, error: BaseException | None, _trace: object) -> None:
     """Raise `ConfigError` for a setting that dlt or a driver refused, such as an unknown destination."""
     if isinstance(error, Exception) and not isinstance(error, PaystackSourceError):
+        raise_interrupt(error)
         failure = explain(error)
         if failure.exit_code == ExitCode.USAGE:
             raise ConfigError(failure.message, failure.advice) from None

@@ -39,6 +39,7 @@ from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.cli.options import paystack
 from paystack_source.commands import command, location_options, location_switches, quoted
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.failures import raise_interrupt
 from paystack_source.private_files import check_output
 
 if TYPE_CHECKING:
@@ -304,8 +305,12 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """Complete the advice after an interruption: the same command again would make a new plan and a new run."""
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += location_switches(chosen)  # type: ignore[union-attr]
-    elif isinstance(stop, KeyboardInterrupt) and not getattr(stop, "advice", ""):
-        stop.advice = f"See what was sent: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
+    elif isinstance(stop, KeyboardInterrupt | RuntimeError) and not getattr(stop, "advice", ""):
+        try:
+            raise_interrupt(stop)
+        except KeyboardInterrupt as interrupt:
+            interrupt.advice = f"See what was sent: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
+            raise
 
 
 def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:

@@ -81,6 +81,18 @@ def test_nothing_to_change_is_no_error(desk, settings, change):
         change([{}], **settings)
 
 
+def test_ctrl_c_while_duckdb_plans_is_ctrl_c(desk, settings, frame, monkeypatch):
+    def compare(_matching):
+        raise RuntimeError("Query interrupted") from KeyboardInterrupt()  # what DuckDB makes of it
+
+    monkeypatch.setattr("paystack_source.bulk.plan.planner.compare", compare)
+    with pytest.raises(KeyboardInterrupt):
+        bulk_set_risk_action(frame, "deny", **settings)
+    said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
+    assert said.code == 130
+    assert "See what was sent: " in said.err
+
+
 def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, frame):
     with pytest.raises(TypeError, match="dryrun"):
         bulk_set_risk_action(frame, "deny", dryrun=True, **settings)
