@@ -5,6 +5,7 @@ pickles, the DuckDB file, plans, journals, results and review pages. The sandbox
 is Paystack, and must receive them.
 """
 
+import contextlib
 import gzip
 import json
 import os
@@ -33,7 +34,7 @@ def as_duckdb(path):
 
 
 def as_sqlite(path):
-    with sqlite3.connect(path) as connection:
+    with contextlib.closing(sqlite3.connect(path)) as connection, connection:
         connection.execute("create table t (a)")
         connection.execute("insert into t values (?)", [MARK])
     connection.close()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import json
 import os
@@ -69,6 +70,8 @@ def test_names_that_are_no_utf_8_change_no_outcome(desk, monkeypatch):
     path = desk.risk_file(3).rename(folder / os.fsdecode(b"caf\xe9.csv"))
     name = os.fsdecode(b"-\xe9.plan")
     out = ("--refresh", "live", "--out", f"./{name}")
+    named_in_full = folder / os.fsdecode(b"\xe9.plan")
+    assert desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--out", named_in_full).code == 0
     made = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", *out)
     assert made.code == 0
     assert r"apply $'./-\xe9.plan'" in made.err
@@ -247,7 +250,8 @@ def test_a_journal_that_was_edited_says_what_to_do(desk):
     run_id = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes").json[
         "run_id"
     ]
-    with sqlite3.connect(Path("paystack_results") / run_id / "journal.sqlite") as journal:
+    journal = sqlite3.connect(Path("paystack_results") / run_id / "journal.sqlite")
+    with contextlib.closing(journal), journal:
         journal.executescript("DROP TRIGGER events_stay; UPDATE events SET message = 'fine'")
     journal.close()
     said = desk.bulk("status", run_id, "--verify")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import pwd
 import shutil
@@ -25,7 +26,7 @@ def path(tmp_path):
 
 
 def raw(path, *statements):
-    with sqlite3.connect(path) as database:
+    with contextlib.closing(sqlite3.connect(path)) as database, database:
         for statement in statements:
             database.execute(statement)
     database.close()
@@ -185,7 +186,7 @@ def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monk
     begin = Journal.begin_session
 
     def copied(self, *args, **how):
-        with sqlite3.connect(older) as target:
+        with contextlib.closing(sqlite3.connect(older)) as target, target:
             self._db.backup(target)
         target.close()
         return begin(self, *args, **how)

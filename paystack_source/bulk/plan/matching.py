@@ -18,6 +18,7 @@ Tables, in the order in which they are made:
 from __future__ import annotations
 
 import contextlib
+import tempfile
 from dataclasses import dataclass
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -29,6 +30,7 @@ from paystack_source.api import workers
 from paystack_source.bulk.input.checks import ODD_CELLS
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
+from paystack_source.private_files import stored_path
 from paystack_source.values import as_text, json_text, masked, quoted_text
 
 if TYPE_CHECKING:
@@ -143,20 +145,17 @@ _NO_OBJECT: Final = (
 )
 
 
-def open_database(folder: Path) -> DuckDBPyConnection:
-    """A DuckDB in memory with a memory limit, which spills to `folder`."""
-    con = duckdb.connect(
-        ":memory:",
-        config={
-            "autoinstall_known_extensions": False,
-            "memory_limit": "400MB",
-            "temp_directory": str(folder),
-            "preserve_insertion_order": "false",
-        },
-    )
-    con.execute("SET TimeZone = 'UTC'")
-    con.execute(_MACROS)
-    return con
+@contextlib.contextmanager
+def planning_database(beside: Path) -> Iterator[DuckDBPyConnection]:
+    """A DuckDB in memory with a memory limit, which spills into a temporary, private folder in `beside`."""
+    beside = beside.absolute()
+    is_utf8 = stored_path(beside) == str(beside)  # else DuckDB cannot write there
+    with tempfile.TemporaryDirectory(prefix=".planning-", dir=beside if is_utf8 else None) as folder:
+        limits = {"memory_limit": "400MB", "temp_directory": folder, "preserve_insertion_order": "false"}
+        with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, **limits}) as con:
+            con.execute("SET TimeZone = 'UTC'")
+            con.execute(_MACROS)
+            yield con
 
 
 def read_live(

@@ -8,9 +8,7 @@ plan.rows()               # old and new values of each row
 from __future__ import annotations
 
 import secrets
-import tempfile
 from collections import Counter
-from contextlib import closing
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -26,7 +24,7 @@ from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy, release
 from paystack_source.bulk.plan.digest import digest_of
-from paystack_source.bulk.plan.matching import Matching, open_database, read_live
+from paystack_source.bulk.plan.matching import Matching, planning_database, read_live
 from paystack_source.bulk.plan.plan import (
     CopyInfo,
     Counts,
@@ -114,10 +112,8 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
     planner.customers = customers
-    # DuckDB spills into this folder when a plan is large; it is private and is deleted afterwards.
     with (
-        tempfile.TemporaryDirectory(prefix=".planning-", dir=path.parent) as folder,
-        closing(open_database(Path(folder))) as con,
+        planning_database(path.parent) as con,
         private_file(path) as file,
         PlanWriter(file) as writer,
     ):
