@@ -214,14 +214,16 @@ class PaystackClient:
         """One customer in full, with authorizations, subscriptions and transactions. Raises NotFound."""
         reply = self._call("fetch", email_or_code)
         wrong = "the answer has no customer in it" if reply.data is None else None
+        advice = None
         name = (
             "email" if "@" in email_or_code else "customer_code" if email_or_code.startswith("CUS_") else ""
         )
         shown = (reply.data or {}).get(name)
         if shown is not None and str(shown).casefold() != email_or_code.strip().casefold():
-            wrong = "the answer is another customer's"  # a cache may give one answer to every question
+            wrong = "the answer is another customer's"
+            advice = "A proxy or cache on the way here mixes up answers."
         if wrong:
-            raise Unavailable(f"fetch: {wrong}", http_status=reply.status, operation="fetch")
+            raise Unavailable(f"fetch: {wrong}", advice=advice, http_status=reply.status, operation="fetch")
         return reply
 
     @strip_errors
