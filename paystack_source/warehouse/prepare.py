@@ -178,17 +178,22 @@ def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
 
 
 def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
-    """The keys of which this table has two rows or more."""
+    """The keys of which this table has two rows or more; of the history also customers with two open versions."""
     keys = _keys(schema, table)
-    # By the destination, not by the schema: the schema has the write disposition of the last run, perhaps `append`.
-    if not keys or table_layout(pipeline, table).every_version:
-        return []  # every version is kept, and the newest counts
+    if not keys:
+        return []
 
-    def question(sql: SqlNames) -> str:
+    def question(sql: SqlNames, keys: list[str] = keys, where: str = "") -> str:
         columns = ", ".join(map(sql.col, keys))
-        return f"SELECT {columns} FROM {sql.table} GROUP BY {columns} HAVING COUNT(*) > 1"
+        return f"SELECT {columns} FROM {sql.table}{where} GROUP BY {columns} HAVING COUNT(*) > 1"
 
-    return Warehouse(pipeline, table).ask(question)
+    held, found = Warehouse(pipeline, table), []
+    # By the destination, not by the schema: the schema has the write disposition of the last run, perhaps `append`.
+    if not table_layout(pipeline, table).every_version:  # else every version is kept, and the newest counts
+        found = held.ask(question)
+    if table == HISTORY.name:  # two loads that did not see each other's versions left both open
+        found += held.ask(lambda sql: question(sql, keys[:1], f" WHERE {sql.col('_valid_to')} IS NULL"))
+    return found
 
 
 def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
@@ -270,9 +275,11 @@ def _newest(
     held = cast("pa.Table", found)  # it has doubled rows
     with scratch_database() as memory:
         memory.register("held", held)
-        return memory.execute(
-            f"SELECT * FROM held{newest_per_key(keys, held.column_names)}"  # names, quoted
-        ).to_arrow_table()
+        newest = f"SELECT * FROM held{newest_per_key(keys, held.column_names)}"  # names, quoted
+        if table == HISTORY.name:
+            ends = "coalesce(_valid_to, lead(_valid_from) OVER (PARTITION BY id ORDER BY _valid_from))"
+            newest = f"SELECT * REPLACE ({ends} AS _valid_to) FROM ({newest})"
+        return memory.execute(newest).to_arrow_table()
 
 
 def _overwrite(pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any]) -> None:

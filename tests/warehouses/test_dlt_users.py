@@ -98,6 +98,21 @@ def test_who_appended_once_gets_one_row_of_each_again(few, warehouse, own_machin
     assert held_ids(pipeline) == sorted(ids(few))
 
 
+@pytest.mark.parametrize("kind", ["duckdb", "delta", "parquet"])
+def test_versions_of_two_extractions_that_did_not_see_each_other_end_where_the_next_begins(
+    kind, few, warehouse, own_machine
+):
+    pipeline = warehouse(kind).pipeline(own_machine)
+    for _ in range(2):
+        pipeline.extract(source(few, history=True))
+    pipeline.normalize()
+    pipeline.load()
+    pipeline.run(source(few, history=True))
+    versions = read_table(pipeline, "customers_history", ["id", "_valid_to"]).to_pylist()
+    assert sorted(row["id"] for row in versions if row["_valid_to"] is None) == sorted(ids(few))
+    assert held_ids(pipeline) == sorted(ids(few))
+
+
 @pytest.mark.parametrize(
     "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
 )
