@@ -305,7 +305,7 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
     """Complete the advice after an interruption: the same command again would make a new plan and a new run."""
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += location_switches(chosen)  # type: ignore[union-attr]
-    elif isinstance(stop, KeyboardInterrupt | RuntimeError) and not getattr(stop, "advice", ""):
+    elif stop is not None and not getattr(stop, "advice", ""):
         try:
             raise_interrupt(stop)
         except KeyboardInterrupt as interrupt:

@@ -21,7 +21,7 @@ from paystack_source.cli.options import location, once, paystack
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
-from paystack_source.failures import explain
+from paystack_source.failures import explain, raise_interrupt
 from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
 from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
@@ -153,6 +153,7 @@ def with_all_accounts(terminal: Terminal, pipeline: Any, account: str) -> str | 
     try:
         return refresh_all_customers(pipeline, account)
     except Exception as error:  # noqa: BLE001  # it is made again by the next run
+        raise_interrupt(error)
         terminal.warn(f"The view {VIEW} could not be renewed: {explain(error).message}")
         return None
 
@@ -176,9 +177,8 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
         try:
             code, (title, facts, result, then) = copy(terminal, own)
             terminal.print_summary(f"{name}: {title}", facts, then)
-        except Exception as error:
-            if explain(error).exit_code == ExitCode.INTERRUPTED:
-                raise
+        except Exception as error:  # noqa: BLE001  # the others are copied all the same
+            raise_interrupt(error)
             code, result = terminal.report(error)
         results[name] = result
         worst = max(worst, code, key=WORSE.index)

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 from dlt.common import logger
 
+from paystack_source.failures import raise_interrupt
 from paystack_source.values import quoted_name, quoted_text
 from paystack_source.warehouse.locations import destination_is
 
@@ -57,6 +58,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
                 with client.begin_transaction():
                     client.execute_many([_LOCK_TIMEOUT, *new] if postgres else new)
     except Exception as error:  # noqa: BLE001  # the rows are loaded, and they are what counts
+        raise_interrupt(error)
         logger.warning(
             f"The descriptions of tables and columns could not be written into {pipeline.dataset_name}: "
             f"{str(error).strip().splitlines()[0]}"

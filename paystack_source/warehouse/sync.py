@@ -29,6 +29,7 @@ from paystack_source.extract.account import require_one_account
 from paystack_source.extract.events import Summary
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
+from paystack_source.failures import raise_interrupt
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
@@ -227,6 +228,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         NotCompleteError: Loaded but not proven complete; a full refresh changes nothing then. `details`: the report.
         AlreadyRunningError: Another run uses the working folder, or took the dataset's lock meanwhile.
         PipelineStepFailed: dlt's own error, around an error while it read or loaded.
+        KeyboardInterrupt: Ctrl-C, also where dlt or DuckDB raised an error of its own for it.
 
     """
     full_refresh = full_refresh or bool(pipeline.refresh)
@@ -245,7 +247,11 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             run_id=run_id,
         )
         fetch = functools.partial(fetch_details, budget=budget, include=include, on_details=on_details)
-        report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
+        try:
+            report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
+        except Exception as error:
+            raise_interrupt(error)
+            raise
     return report if allow_incomplete else report.require_complete()
 
 

@@ -65,6 +65,24 @@ def test_all_accounts_are_copied_each_into_its_dataset_and_seen_in_one_view(acco
     assert "all_customers" in overview.err
 
 
+@pytest.mark.parametrize(
+    "where",
+    [
+        "dlt.load.load.Load.load_single_package",
+        "paystack_source.warehouse.comments._comments",
+        "paystack_source.warehouse.all_accounts.refresh_all_customers",
+    ],
+)
+def test_ctrl_c_in_one_account_begins_no_other(accounts, command, monkeypatch, where):
+    def stop(*_args, **_more):
+        raise RuntimeError("Query interrupted") from KeyboardInterrupt()  # as DuckDB does
+
+    monkeypatch.setattr(where, stop)
+    done = command("customers", "--account", "all")
+    assert (done.code, done.json["status"]) == (ExitCode.INTERRUPTED, "interrupted"), done.err
+    assert [accounts[name].stats.total > 0 for name in sorted(accounts)] == [True, False, False]
+
+
 def test_one_account_that_fails_does_not_hide_the_others(accounts, command, monkeypatch):
     monkeypatch.delenv(variable("gh", "SECRET_KEY"))
     monkeypatch.setenv(

@@ -21,6 +21,7 @@ from paystack_source.warehouse import duckdb_file
 from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
+from tests.extract.listing_server import Listing
 
 FIELDS = (
     "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
@@ -247,6 +248,32 @@ def wordy(sandbox, monkeypatch):
     for number, row in enumerate(list(server.customers_truth())):
         server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 3_000})
     return server
+
+
+def test_a_key_for_each_customer_makes_fifty_columns_in_all(pipeline):
+    """More pages than are parsed at once, and a second run."""
+    with Listing(1_300) as server:
+        server.secret_key = "sk_test_" + "a" * 20
+        for number, row in enumerate(server.customers):
+            row[f"key_{number}"] = "x"
+        latest, server.customers = server.customers[-100:], server.customers[:-100]
+        assert copy(pipeline, server).complete
+        server.customers += latest
+        assert copy(pipeline, server).warehouse_total == 1_300
+    with pipeline.sql_client() as client:
+        columns = client.execute_sql("describe paystack.customers")
+        kept = client.execute_sql("select count(*) from paystack.customers where extra is not null")
+    assert sum(row[0].startswith("key_") for row in columns) == 50
+    assert kept[0][0] == 1_250
+
+
+def test_ctrl_c_is_one_although_dlt_makes_another_error_of_it(pipeline, sandbox, monkeypatch):
+    """Or a loop over accounts that catches errors goes on with the next one."""
+    with monkeypatch.context() as pressed:
+        pressed.setattr("dlt.load.load.Load.load_single_package", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            copy(pipeline, server := sandbox(customers=30))
+    assert copy(pipeline, server).complete
 
 
 def test_long_metadata_fits_into_memory_also_after_a_kill(pipeline, wordy, monkeypatch):
