@@ -29,7 +29,7 @@ from paystack_source.extract.account import require_one_account
 from paystack_source.extract.events import Summary
 from paystack_source.extract.ledger import edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
-from paystack_source.failures import raise_interrupt
+from paystack_source.failures import interrupts_raised
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
@@ -233,7 +233,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     """
     full_refresh = full_refresh or bool(pipeline.refresh)
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
-    with terminal_errors(), _client(client, waits) as paystack:
+    with terminal_errors(), interrupts_raised(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
             window=_window(start, end, full_refresh=full_refresh),
@@ -247,11 +247,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             run_id=run_id,
         )
         fetch = functools.partial(fetch_details, budget=budget, include=include, on_details=on_details)
-        try:
-            report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
-        except Exception as error:
-            raise_interrupt(error)
-            raise
+        report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
     return report if allow_incomplete else report.require_complete()
 
 
