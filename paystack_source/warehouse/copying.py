@@ -42,6 +42,7 @@ from paystack_source.warehouse.dlt_quirks import (
     exclusive_dlt_context,
     is_being_replaced,
     is_limited,
+    is_selected,
     table_of,
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
@@ -314,12 +315,14 @@ def resources(
                 with exclusive_dlt_context():
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
+            _require_selected()
+            keeps_history = history and is_selected(HISTORY.name)
             with start() as copying, copying.waits.shown():
                 _require_only_one(copying)
                 copying.metrics = current_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
-                        if not history and len(table):
+                        if not keeps_history and len(table):
                             note_history(with_it=False)
                         yield table
                 finally:
@@ -333,6 +336,15 @@ def resources(
     found = customers()
     lines = found | dlt.transformer(entries, **merged(LEDGER))
     return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
+
+
+def _require_selected() -> None:
+    """Refuse a load of ledger or history without `customers`: it would call customers proven who are not loaded."""
+    if not is_selected(CUSTOMERS.name):
+        raise ConfigError(
+            "The ledger and the history are about customers whom this run would not load",
+            advice="Select customers as well: with_resources('customers', 'ledger').",
+        )
 
 
 _LOADS: deque[str] = deque(maxlen=100)  # loads in which the resource `customers` has begun

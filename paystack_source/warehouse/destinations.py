@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from dlt.common.schema.typing import (
         TLoaderReplaceStrategy,
         TTableFormat,
+        TTableSchema,
         TWriteDispositionConfig,
     )
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
@@ -117,7 +118,8 @@ def apply_destination_hints(*tables: Table) -> None:
     if pipeline is None:
         return
     resources = dlt.current.source().resources
-    for name, description, _, _ in tables:
+    for table_of_ours in tables:
+        name, description = table_of_ours.name, table_of_ours.description
         resource = resources.get(name)
         if resource is None:
             continue
@@ -129,6 +131,7 @@ def apply_destination_hints(*tables: Table) -> None:
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
+        _check_hints(table_of_ours, hints)
         table = table_of(name)
         if table != name != CUSTOMERS.name:
             raise ConfigError(
@@ -141,6 +144,27 @@ def apply_destination_hints(*tables: Table) -> None:
             table_format=layout.table_format,
             file_format=layout.file_format,
             additional_table_hints={"description": said} if said else None,
+        )
+
+
+def _check_hints(table: Table, hints: TTableSchema) -> None:
+    """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all."""
+    columns, ours = hints["columns"], table.hints
+    keys = {name for name, column in columns.items() if column.get("primary_key") or column.get("merge_key")}
+    lossless = {None, "text"}
+    wrong = [
+        f"data_type of {name}"
+        for name, column in columns.items()
+        if name in ours and column.get("data_type") not in {*lossless, ours[name]["data_type"]}
+    ]
+    if keys != set(table.key):
+        wrong.append("primary_key or merge_key")
+    if hints.get("write_disposition") == "skip" or hints.get("x-merge-strategy") == "insert-only":
+        wrong.append("write_disposition")
+    if wrong:
+        raise ConfigError(
+            f"With the hint {wrong[0]} the table {table.name} could not be kept up to date",
+            advice="Leave this hint out of apply_hints and pipeline.run.",
         )
 
 

@@ -110,6 +110,12 @@ def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
     return str(resources.get(CUSTOMERS.name, {}).get(TABLE_STATE_KEY, CUSTOMERS.name))
 
 
+def is_selected(name: str) -> bool:
+    """Whether the load that is being extracted stores the rows of this resource: `with_resources` may leave it out."""
+    resource = current_resource(name)
+    return resource is None or resource.selected
+
+
 def is_limited(name: str) -> bool:
     """Whether the user limited this resource by `add_limit`."""
     resource = current_resource(name)

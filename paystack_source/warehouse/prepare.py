@@ -14,12 +14,15 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common import logger
+from dlt.common.exceptions import TerminalException
 from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
 from paystack_source.extract.ledger import LEDGER
+from paystack_source.failures import raise_interrupt
 from paystack_source.tables import Table
 from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
@@ -74,13 +77,31 @@ def prepare(pipeline: Pipeline) -> None:
     restore_schema(pipeline)
     repair_schema(pipeline)
     if pipeline.has_pending_data:  # a first `run` would delete it
-        pipeline.normalize()
-        restart_interrupted_loads(pipeline, is_ours)
-        pipeline.load()
+        try:
+            pipeline.normalize()
+            restart_interrupted_loads(pipeline, is_ours)
+            pipeline.load()
+        except PipelineStepFailed as error:
+            _drop_unloadable(pipeline, error)
     for schema in our_schemas(pipeline):
         _repair(pipeline, schema)
     if run := current_run(pipeline):
         run.prepared = True
+
+
+def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
+    """Drop a pending load that can never be loaded, as with a hint that does not fit; its customers are read again.
+
+    Raises the error if a further attempt may succeed, and if the pipeline also has data that is not ours.
+    """
+    raise_interrupt(error)
+    terminal = error.step == "normalize" or isinstance(error.exception, TerminalException)
+    if not terminal or not all(map(is_ours, pipeline.schemas.values())):
+        raise error
+    logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {error.exception}")
+    drop_local_state(pipeline)
+    restore_schema(pipeline)
+    repair_schema(pipeline)
 
 
 def restore_schema(pipeline: Pipeline) -> None:

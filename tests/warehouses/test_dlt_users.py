@@ -258,6 +258,69 @@ def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_
     assert held_ids(pipeline) == sorted(ids(api))
 
 
+@pytest.mark.parametrize(
+    "given",
+    [
+        {"write_disposition": "skip"},
+        {"write_disposition": {"disposition": "merge", "strategy": "insert-only"}},
+        {"primary_key": "customer_code"},
+        {"columns": {"phone": {"data_type": "bigint"}}},
+    ],
+    ids=str,
+)
+def test_hints_with_which_the_copy_would_not_be_kept_are_refused_before_anything_is_read(
+    given, few, warehouse, own_machine
+):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    with pytest.raises(PipelineStepFailed, match="could not be kept up to date"):
+        pipeline.run(source(few), **given)
+    assert few.stats.total == 0
+    assert not pipeline.has_pending_data
+
+
+def test_a_key_by_which_a_load_deletes_others_is_refused(few, warehouse, own_machine):
+    pipeline, hinted = warehouse("duckdb").pipeline(own_machine), source(few)
+    hinted.customers.apply_hints(merge_key="domain")
+    with pytest.raises(PipelineStepFailed, match="hint primary_key or merge_key"):
+        pipeline.run(hinted)
+
+
+@pytest.mark.parametrize("before", [False, True], ids=["first load", "later load"])
+def test_a_load_that_can_never_be_loaded_is_read_again(before, few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    if before:
+        pipeline.run(source(few))
+    with pytest.raises(PipelineStepFailed, match="normalize"):
+        pipeline.run(source(few), columns={"email": {"nullable": False}})  # dlt asks it of the ledger too
+    assert pipeline.has_pending_data
+    pipeline.run(source(few))
+    assert held_ids(pipeline) == sorted(ids(few))
+
+
+@pytest.mark.parametrize("chosen", ["ledger", "customers_history"])
+def test_what_is_about_customers_is_not_loaded_without_them(chosen, few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    with pytest.raises(PipelineStepFailed, match="Select customers as well"):
+        pipeline.run(source(few, history=True).with_resources(chosen))
+    assert few.stats.total == 0
+
+
+def test_a_history_that_was_left_out_once_is_completed(few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(few, history=True))
+    code = next(few.customers_truth())["customer_code"]
+    with PaystackClient(few.secret_key, base_url=few.url, quota=0) as client:
+        for name in ("One", "Two"):
+            client.update(code, first_name=name)
+            chosen = (
+                ["customers", "ledger"] if name == "One" else ["customers", "ledger", "customers_history"]
+            )
+            pipeline.run(source(few, history=True).with_resources(*chosen))
+    versions = read_table(pipeline, "customers_history", ["customer_code", "first_name", "_valid_from"])
+    of_them = sorted(versions.to_pylist(), key=lambda row: row["_valid_from"])
+    assert [row["first_name"] for row in of_them if row["customer_code"] == code][1:] == ["One", "Two"]
+
+
 def test_resources_may_run_in_the_threads_of_dlt(few, warehouse, own_machine):
     pipeline = warehouse("duckdb").pipeline(own_machine)
     for _ in range(3):
