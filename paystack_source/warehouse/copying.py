@@ -173,12 +173,13 @@ class Copying:
             if self.limits is None or not (rows or self._new_entries):
                 raise
             self.failure, self.done = error, True  # what was read is loaded first
-        yield from map(self._changes.with_change_columns, batch.tables())
+        last = list(map(self._changes.with_change_columns, batch.tables()))
+        yield from last[:-1]
         self._remember(state, extraction)
         self.rows_loaded += rows
         self._require_complete(extraction)
-        if self._new_entries:
-            yield []  # carries the last lines of the ledger along; PostgreSQL cannot load an empty table
+        if last or self._new_entries:  # carries the lines of the ledger along
+            yield last[-1] if last else []  # PostgreSQL cannot load an empty table
 
     def cost(self) -> dict[str, Any]:
         """Requests, retries, 429s and seconds waited in this run, by the counts of its client."""
@@ -339,11 +340,13 @@ def resources(
 
 
 def _require_selected() -> None:
-    """Refuse a load of ledger or history without `customers`: it would call customers proven who are not loaded."""
+    """Refuse a run that reads customers for something else: it would call customers proven who are not loaded."""
     if not is_selected(CUSTOMERS.name):
         raise ConfigError(
-            "The ledger and the history are about customers whom this run would not load",
-            advice="Select customers as well: with_resources('customers', 'ledger').",
+            "This run would read customers and not load them into their table",
+            advice="Load the resource customers as well, under its own name: with_resources('customers', 'ledger'). "
+            "A transformer of yours goes beside it: source.resources.add(source.customers | mine). "
+            "Another table: customers.apply_hints(table_name=...).",
         )
 
 

@@ -111,9 +111,12 @@ def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
 
 
 def is_selected(name: str) -> bool:
-    """Whether the load that is being extracted stores the rows of this resource: `with_resources` may leave it out."""
-    resource = current_resource(name)
-    return resource is None or resource.selected
+    """Whether the load that is being extracted stores this resource: it may be left out, or have another name."""
+    try:
+        resource = dlt.current.source().resources.get(name)
+    except CurrentSourceNotAvailable:
+        return True
+    return resource is not None and resource.selected
 
 
 def is_limited(name: str) -> bool:

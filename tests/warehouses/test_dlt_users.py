@@ -300,9 +300,24 @@ def test_a_load_that_can_never_be_loaded_is_read_again(before, few, warehouse, o
 @pytest.mark.parametrize("chosen", ["ledger", "customers_history"])
 def test_what_is_about_customers_is_not_loaded_without_them(chosen, few, warehouse, own_machine):
     pipeline = warehouse("duckdb").pipeline(own_machine)
-    with pytest.raises(PipelineStepFailed, match="Select customers as well"):
+    with pytest.raises(PipelineStepFailed, match="Load the resource customers as well"):
         pipeline.run(source(few, history=True).with_resources(chosen))
     assert few.stats.total == 0
+
+
+def test_a_transformer_goes_beside_customers_and_not_in_their_place(few, warehouse, own_machine):
+    @dlt.transformer(name="emails", primary_key="id", write_disposition="merge")
+    def emails(table):
+        yield table.select(["id", "email"])
+
+    pipeline, both = warehouse("duckdb").pipeline(own_machine), source(few)
+    for alone in (source(few).customers | emails, source(few).customers.with_name("people")):
+        with pytest.raises(PipelineStepFailed, match="goes beside it"):
+            pipeline.run(alone)
+    both.resources.add(both.customers | emails)
+    pipeline.run(both)
+    assert held_ids(pipeline) == sorted(ids(few))
+    assert pipeline.dataset().emails.df().shape[0] == len(ids(few))
 
 
 def test_a_history_that_was_left_out_once_is_completed(few, warehouse, own_machine):
