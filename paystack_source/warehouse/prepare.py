@@ -19,10 +19,10 @@ from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source.customer import CUSTOMERS
-from paystack_source.errors import ConfigError
+from paystack_source.errors import ConfigError, ExitCode
 from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
 from paystack_source.extract.ledger import LEDGER
-from paystack_source.failures import raise_interrupt
+from paystack_source.failures import explain, raise_interrupt
 from paystack_source.tables import Table
 from paystack_source.values import batches, quoted_text
 from paystack_source.warehouse.destinations import (
@@ -95,10 +95,13 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     Raises the error if a further attempt may succeed, and if the pipeline also has data that is not ours.
     """
     raise_interrupt(error)
-    terminal = error.step == "normalize" or isinstance(error.exception, TerminalException)
+    failure = explain(error)
+    terminal = isinstance(error.exception, TerminalException) or (
+        error.step == "normalize" and failure.exit_code == ExitCode.UNEXPECTED
+    )  # a full disk has an explanation, and may be emptied
     if not terminal or not all(map(is_ours, pipeline.schemas.values())):
         raise error
-    logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {error.exception}")
+    logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {failure.message}")
     drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)

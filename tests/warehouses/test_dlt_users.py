@@ -1,13 +1,16 @@
 """What people who know dlt expect of a source, they find: each habit of theirs has a test."""
 
+import errno
 import json
 import os
 import subprocess
 from datetime import datetime, timedelta
 from pathlib import Path
+from unittest import mock
 
 import dlt
 import pytest
+from dlt.normalize import Normalize
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import PaystackClient, copy_customers, paystack_source
@@ -292,6 +295,10 @@ def test_a_load_that_can_never_be_loaded_is_read_again(before, few, warehouse, o
         pipeline.run(source(few))
     with pytest.raises(PipelineStepFailed, match="normalize"):
         pipeline.run(source(few), columns={"email": {"nullable": False}})  # dlt asks it of the ledger too
+    assert pipeline.has_pending_data
+    full = OSError(errno.ENOSPC, "No space left on device")
+    with mock.patch.object(Normalize, "run", side_effect=full), pytest.raises(PipelineStepFailed):
+        pipeline.run(source(few))  # a disk may be emptied
     assert pipeline.has_pending_data
     pipeline.run(source(few))
     assert held_ids(pipeline) == sorted(ids(few))
