@@ -32,6 +32,11 @@ class Failure:
     advice: str = ""
     details: dict[str, Any] = field(default_factory=dict)
 
+    @property
+    def is_known(self) -> bool:
+        """Whether the error is one that we have a message for."""
+        return self.message != _unknown(self.error)
+
     def as_json(self) -> dict[str, Any]:
         """The object that a `--json` run ends with when it failed."""
         return {
@@ -59,9 +64,13 @@ def explain(error: BaseException) -> Failure:
     return Failure(
         ExitCode.UNEXPECTED,
         name,
-        f"unexpected: {name}",
+        _unknown(name),
         "Run again with --traceback to see where; what was already saved is kept.",
     )
+
+
+def _unknown(name: str) -> str:
+    return f"unexpected: {name}"
 
 
 def raise_interrupt(error: BaseException) -> None:

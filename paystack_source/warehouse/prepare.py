@@ -19,7 +19,7 @@ from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source.customer import CUSTOMERS
-from paystack_source.errors import ConfigError, ExitCode
+from paystack_source.errors import ConfigError
 from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
 from paystack_source.extract.ledger import LEDGER
 from paystack_source.failures import explain, raise_interrupt
@@ -97,8 +97,8 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     raise_interrupt(error)
     failure = explain(error)
     terminal = isinstance(error.exception, TerminalException) or (
-        error.step == "normalize" and failure.exit_code == ExitCode.UNEXPECTED
-    )  # a full disk has an explanation, and may be emptied
+        error.step == "normalize" and not failure.is_known  # a full disk is known, and may be emptied
+    )
     if not terminal or not all(map(is_ours, pipeline.schemas.values())):
         raise error
     logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {failure.message}")
