@@ -74,10 +74,18 @@ def dataset_of(account: str | None) -> str:
 
 
 def check_dataset(name: str) -> str:
-    """Return the name if dlt takes it unchanged, else raise `ConfigError`: dlt would change it silently."""
+    """Return the name if dlt takes it unchanged, else raise `ConfigError`: dlt would change it silently.
+
+    A name of the sandbox's datasets is refused as well.
+    """
     if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", name):
         raise ConfigError(
             f"{name!r}: small letters, digits and single underscores make a name",
+            advice="Give the dataset another name.",
+        )
+    if name.endswith(SANDBOX):
+        raise ConfigError(
+            f"{name!r}: names that end in {SANDBOX} are kept for --sandbox",
             advice="Give the dataset another name.",
         )
     return name

@@ -87,14 +87,15 @@ _HIDDEN: Final[tuple[Rule, ...]] = (
     (rf"[{_UNSEEN}]", "holds an invisible character; type the value again"),
     (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value again"),
 )
+_MARKED: Final = ("^'", "begins with an apostrophe, as spreadsheets mark a text; take it off")
 _NO_EMAIL: Final[tuple[Rule, ...]] = (
     (rf"[{_JOINING}{_UNSEEN}]", "holds an invisible character; type the value again"),
-    ("^'", "begins with an apostrophe, as spreadsheets mark a text; take it off"),
+    _MARKED,
     ("^[^@]{65,}@", "is longer than 64 characters before the @"),
     (r"@(.*\.)?[^.]{64,}", "has a part of more than 63 characters behind the @"),
 )
 DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
-    "phone": (*_NUMBERS, *_DATES),
+    "phone": (*_NUMBERS, *_DATES, _MARKED),
     "digits": _NUMBERS,
     "id": _NUMBERS,
     "bank_code": (
@@ -102,7 +103,14 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
         *_HIDDEN,
         (r"\s", "holds a space, as the name of a bank does; write the bank's code, such as 058"),
     ),
-    "name": (*_HIDDEN, *_DATES),
+    "name": (
+        *_HIDDEN,
+        *_DATES,
+        (
+            r"[\pL\pM?]\?|\?[\pL\pM]",
+            "holds a question mark, which Excel writes for letters that its plain CSV cannot hold; save as CSV UTF-8",
+        ),
+    ),
     "text": _HIDDEN,
     "email": _NO_EMAIL,
 }
@@ -115,7 +123,7 @@ _WORD: Final = (
 _OF_UTF8: Final = r"[\x{80}-\x{bf}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # noqa: RUF001 - what Windows-1252 makes of its bytes
 SUSPICIOUS: Final[tuple[Rule, ...]] = (
     (rf"(?i)^{_WORD}(\s+{_WORD})*$|^#(null|ref|value|num|div/0)!$|^#name\?$", "a word like NULL, nan or N/A"),
-    (r"(?i)^(=|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),
+    (r"(?i)^('*=|'+[+@-]|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),
     (
         rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>|_x[0-9a-f]{{4}}_)",
         "characters as another program writes them (JosÃ©, &amp;)",

@@ -123,11 +123,11 @@ def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: st
     return value
 
 
-def _checked_dataset(context: click.Context, option: click.Parameter, value: str | None) -> str | None:
+def _checked_dataset(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
     if value is None:
         return None
     try:
-        return _not_of_sandbox(context, option, check_dataset(value))
+        return check_dataset(value)
     except ConfigError as error:
         raise click.BadParameter(error.message) from None
 

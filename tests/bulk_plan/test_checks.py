@@ -386,6 +386,29 @@ DAMAGED = [
 ]
 
 
+@pytest.mark.parametrize("name", ["Folák??", "K?hìndé", "?gozi", "????"])
+def test_letters_that_a_program_could_not_save_are_refused(tmp_path, name):
+    """Excel's plain CSV is Windows-1252: it has no ọ, ẹ and ṣ, and gets a question mark for each of them."""
+    source = frame({"email": "ada@x.ng", "first_name": name})
+    ((_, column, reason),) = reasons(tmp_path, "create", source)
+    assert (column, "CSV UTF-8" in reason) == ("first_name", True)
+    known = customer(1, first_name=name)
+    asked = frame({"customer_code": "CUS_0001", "first_name": name, "last_name": "Obi"})
+    (row,) = plan(tmp_path, "update", asked, copy=copy_of(known)).rows()
+    assert row.new == {"last_name": "Obi"}
+
+
+def test_a_frame_of_a_result_file_may_have_its_apostrophes_still(tmp_path):
+    """pandas and polars read them as a part of the text, unlike us."""
+    source = frame({"customer_code": "CUS_1", "first_name": "'-Obi", "last_name": "'t Hooft"})
+    (said,) = [text for text in plan(tmp_path, "update", source).header.warnings if "as text" in text]
+    assert said.startswith("1 cell holds a formula")
+    ((_, _, reason),) = reasons(
+        tmp_path / "phone", "update", frame({"customer_code": "CUS_1", "phone": "'+234801"})
+    )
+    assert reason == "begins with an apostrophe, as spreadsheets mark a text; take it off"
+
+
 def test_what_looks_damaged_is_warned_of_by_line(tmp_path):
     path = tmp_path / "in.csv"
     lines = [f"CUS_{n},{value}" for n, (value, _) in enumerate(DAMAGED)]

@@ -94,6 +94,16 @@ def test_more_rows_are_left_out_than_problems_would_be_told(tmp_path, monkeypatc
     assert "6 rows are left out" in made.header.warnings[0]
 
 
+def test_more_problems_than_can_be_left_out_are_refused_with_the_limit(tmp_path, monkeypatch):
+    monkeypatch.setattr(planner, "_KEPT", 1)
+    source = frame(
+        *({"customer_code": code, "risk_action": "deny"} for code in ("no", "neither", "CUS_0001"))
+    )
+    with pytest.raises(InputError) as refused:
+        plan(tmp_path, "risk-action", source, copy=COPY, leave_out_problems=True)
+    assert (refused.value.count, refused.value.advice) == (2, "At most 1 problems can be left out.")
+
+
 def test_a_row_whose_customer_only_a_left_out_row_named_is_left_out_too(tmp_path):
     source = frame(
         {"customer_code": "CUS_0404", "email": "new@x.ng", "phone": "call me"},

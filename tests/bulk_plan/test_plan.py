@@ -15,6 +15,7 @@ from paystack_source.bulk.plan.plan import Plan
 from paystack_source.errors import ConfigError, InputChanged, InputError, StalePlan, WrongAccount
 from paystack_source.values import is_blank
 
+from .workbook import xlsx
 from .world import NOW, Reader, copy_of, customer, frame, plan, verdicts
 
 COPY = (
@@ -242,6 +243,39 @@ def test_odd_values_that_paystack_does_not_hold_are_refused(tmp_path, held, aske
     with pytest.raises(InputError):
         plan(tmp_path, "update", both, client=client, refresh="live", metadata="replace", quota=1)
     assert client.asked == ["CUS_0001"]  # who may hold it, and nobody else
+
+
+def test_a_phone_that_a_spreadsheet_made_a_number_is_not_sent(tmp_path):
+    """A CSV of the copy that a spreadsheet saved again: nothing in it says that 803… was 0803…."""
+    copy = copy_of(*(customer(n) for n in (1, 2)), customer(3, phone="+2348031234567"))
+    rows = [
+        {"customer_code": "CUS_0001", "phone": "8031234567"},
+        {"customer_code": "CUS_0002", "phone": "8031234568"},
+        {"customer_code": "CUS_0003", "phone": "2348031234567"},
+    ]
+    with pytest.raises(InputError) as refused:
+        plan(tmp_path, "update", frame(*rows), copy=copy)
+    assert [(p.row, p.column, p.reason[:13]) for p in refused.value.problems] == [
+        (1, "phone", "lost the zero")
+    ]
+    made = plan(tmp_path, "update", frame(*rows), copy=copy, leave_out_problems=True)
+    assert verdicts(made) == ["noop", "send", "send"]
+    (said,) = [
+        text for text in made.header.warnings if "as text" in text
+    ]  # other programs want it without a plus
+    assert said.startswith("1 cell holds the phone at Paystack without its +")
+    assert said.endswith("First seen in row 3.")
+    assert verdicts(plan(tmp_path, "update", frame(*rows), copy=copy, only_missing=True)) == ["noop"] * 3
+    assert verdicts(plan(tmp_path, "update", frame(rows[0]), copy=copy, undo_of="a run")) == ["send"]
+
+
+def test_a_header_that_does_not_fit_is_refused_with_what_else_is_in_the_workbook(tmp_path):
+    sheets = {"Export Summary": [["Exported from Numbers"]], "Table 1": [["customer_code"], ["CUS_0001"]]}
+    path = xlsx(tmp_path / "in.xlsx", sheets)
+    with pytest.raises(InputError) as refused:
+        plan(tmp_path, "risk-action", path, risk_action="deny")
+    assert "Another sheet is read with --sheet: 'Table 1'." in refused.value.advice
+    assert verdicts(plan(tmp_path, "risk-action", path, risk_action="deny", sheet="Table 1")) == ["send"]
 
 
 def test_odd_texts_are_warned_of_only_where_they_are_sent(tmp_path):

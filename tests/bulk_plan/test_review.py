@@ -187,6 +187,22 @@ def test_light_and_dark(visit, tmp_path):
     assert colours["light"] != colours["dark"]
 
 
+@pytest.mark.parametrize("width", [320, 400])
+def test_a_phone_does_not_scroll_sideways(visit, tmp_path, width):
+    page = visit(mixed(tmp_path), show_personal=True)
+    page.set_viewport_size({"width": width, "height": 800})
+    assert page.evaluate("document.documentElement.scrollWidth") == width
+
+
+def test_paper_is_light_and_says_which_page_it_is(visit, tmp_path):
+    page = visit(mixed(tmp_path), scheme="dark")
+    page.emulate_media(media="print")
+    light = page.evaluate("getComputedStyle(document.body).color")
+    assert light == visit(mixed(tmp_path), scheme="light").evaluate("getComputedStyle(document.body).color")
+    assert page.locator("#page").is_visible()
+    assert not page.locator("#next").is_visible()
+
+
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_text_can_be_read_by_everyone(visit, tmp_path, scheme):
     """Every text has a contrast of at least 4.5 to what is behind it, and every control has a name."""

@@ -21,6 +21,7 @@ import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
+from paystack_source.bulk.input.csv_file import guard_formula
 from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.errors import ConfigError, InputError
 from tests.processes import python
@@ -450,6 +451,9 @@ def test_frame_hash_sees_every_change_and_no_chunking():
 def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="int is no table"):
         open_table(5)
+    with pytest.raises(ConfigError, match="is no table") as refused:
+        open_table(pl.DataFrame({"id": [1]}, schema={"id": pl.Int128}))
+    assert "Int128" in refused.value.advice
     with pytest.raises(ConfigError, match="compressed"):
         open_table(write(tmp_path / "in.csv.gz", b"\x1f\x8b\x08\x00"))
     for text in ('{"id": 1}\n', '\ufeff[\n  {"id": 1}]'):
@@ -511,6 +515,25 @@ def test_excel_reads_the_first_sheet_that_can_be_seen(tmp_path):
         open_table(xlsx(tmp_path / "in.xlsx", sheets, hidden=["Old", "Now"]))
     with pytest.raises(InputError, match="'Old', 'Now'"):
         open_table(path, sheet="Then")
+
+
+def test_an_empty_sheet_is_refused_with_the_names_of_the_others(tmp_path):
+    path = xlsx(tmp_path / "in.xlsx", {"Sheet1": [], "List": [["customer_code"], ["CUS_a"]]})
+    with pytest.raises(InputError, match="'Sheet1' is empty") as refused:
+        open_table(path)
+    assert refused.value.advice == "Another sheet is read with --sheet: 'List'."
+    with pytest.raises(InputError) as refused:
+        open_table(xlsx(tmp_path / "in.xlsx", {"Sheet1": []}))
+    assert "--sheet" not in refused.value.advice
+
+
+def test_a_workbook_keeps_the_apostrophes_of_a_result_file_that_was_opened(tmp_path):
+    """Excel and LibreOffice take them for a part of the text, and save them."""
+    cells = ["+2348031234567", "-Obi", "'=x", "a\n=b", "O'Neil"]
+    rows = [["=name", *"bcde"], cells]
+    path = xlsx(tmp_path / "in.xlsx", {"S": [[guard_formula(cell) for cell in row] for row in rows]})
+    table = open_table(path)
+    assert [table.columns, *map(list, table.rows())] == rows
 
 
 def test_excel_says_what_is_hidden(tmp_path):

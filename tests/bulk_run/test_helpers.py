@@ -342,8 +342,9 @@ def test_the_other_operations(desk, settings, frame):
     [
         ({"destination": "nope"}, "no destination of that name"),
         ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
+        ({"dataset": "paystack_sandbox"}, "kept for --sandbox"),
     ],
-    ids=["destination", "dataset"],
+    ids=["destination", "dataset", "sandbox"],
 )
 def test_a_place_that_cannot_be_is_refused_with_advice(desk, frame, given, words):
     with pytest.raises(ConfigError, match=words) as refused:
@@ -357,7 +358,18 @@ def test_a_path_that_is_not_there_is_named(desk, settings):
         bulk_set_risk_action("nobody.csv", "deny", **settings)
 
 
-@pytest.mark.parametrize("text", ["email\nada@shop.ng\n", '[{"email": "ada@shop.ng"}]'], ids=["CSV", "JSON"])
+@pytest.mark.parametrize(
+    "text",
+    [
+        "email\nada@shop.ng\n",
+        '[{"email": "ada@shop.ng"}]',
+        "ada@shop.ng,Ada",
+        "CUS_ada",
+        "email\0ada",
+        "ada " * 100,
+    ],
+    ids=["CSV", "JSON", "one line", "one code", "NUL", "longer than a name"],
+)
 def test_rows_that_are_given_for_a_path_are_not_quoted(desk, settings, text):
     with pytest.raises(ConfigError, match="text that holds rows") as refused:
         bulk_set_risk_action(text, "deny", **settings)

@@ -92,13 +92,13 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     """
     if isinstance(source, InputTable):
         return source
-    if isinstance(source, str) and (source.startswith(("[{", '{"')) or len(source.splitlines()) > 1):
-        # These are the rows, not their file's name, which an error would quote.
+    if isinstance(source, str) and _holds_rows(source):  # an error would quote them
         raise ConfigError(
-            "A text that holds rows is no table", advice="Save it as a file, and give its path."
+            "No file is called like this, and a text that holds rows is no table",
+            advice="Save it as a file, and give its path.",
         )
     if isinstance(source, str | os.PathLike):
-        source = FileSnapshot.of(Path(source))
+        source = FileSnapshot.of(Path(source).expanduser())
     if isinstance(source, FileSnapshot):
         kind = _kind(source)
         if kind == "parquet":
@@ -125,6 +125,13 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]
     with private_file(path) as file, csv_writer(file, columns) as write:
         for row in rows:
             write(row)
+
+
+def _holds_rows(text: str) -> bool:
+    """Whether a text is the rows of a table, not the name of their file."""
+    if text.startswith(("[{", '{"')) or len(text.splitlines()) > 1:
+        return True
+    return bool(re.search(r"[,;|@\t\0]|\bCUS_|[^/]{256}", text)) and not os.path.lexists(text)
 
 
 _PROBLEM_COLUMNS: Final = ("line", "row", "column", "reason", "value")
@@ -279,7 +286,8 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
         pass
     raise ConfigError(
         f"A {type(source).__name__} is no table",
-        advice='Give a frame with named columns, e.g. frame[["customer_code"]], or a path.',
+        advice='Give a frame with named columns, e.g. frame[["customer_code"]], or a path; cast a type that Arrow '
+        "has not, such as polars' Int128.",
     )
 
 

@@ -17,6 +17,7 @@ import msgspec
 
 from paystack_source.bulk.input import workbook_process
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, cells_of
+from paystack_source.bulk.input.csv_file import unguard
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import counted
 
@@ -47,12 +48,13 @@ class Workbook:
         self.sheet: str = about["sheet"]
         top, header = next(lines, (0, []))
         self._top: int = top
-        self.columns: list[str] = cells_of(header).text.to_pylist()
+        self.columns: list[str] = _cells(header).text.to_pylist()
         while self.columns and not self.columns[-1]:
             self.columns.pop()
         if not self.columns:
-            reason = f"sheet {self.sheet} is empty; it needs a header row"
-            raise InputError([Problem(1, "", reason)], name=snapshot.path.name)
+            reason = f"sheet {self.sheet!r} is empty; it needs a header row"
+            advice = _advice(about["others"]) or None
+            raise InputError([Problem(1, "", reason)], name=snapshot.path.name, advice=advice)
         self.batches: list[Batch] = []
         while part := list(itertools.islice(lines, _ROWS)):
             self.batches.append(self._batch(part))
@@ -66,8 +68,8 @@ class Workbook:
         return Batch(len(self.batches) * _ROWS + 1, len(rows), cells, [number for number, _ in rows])
 
     def _remarks(self, name: str, about: dict[str, Any], *, several: bool) -> Iterator[str]:
-        if several and about["sheets"] > 1:
-            yield f"{name} has {about['sheets']} sheets; only {self.sheet!r} was read."
+        if several and (others := about["others"]):
+            yield f"{name} has {len(others) + 1} sheets; only {self.sheet!r} was read. {_advice(others)}"
         if not about.get("seen"):
             yield f"Hidden rows and failed formulas cannot be seen in {name}; an .xlsx file shows them."
         lines = {line for batch in self.batches for line in batch.lines or ()}
@@ -83,16 +85,25 @@ class Workbook:
             yield f"Some cells are merged ({_first('row', merged)}); only the first of them holds the value."
 
 
+def _advice(others: list[str]) -> str:
+    names = ", ".join(map(repr, others[:_SHOWN])) + (", …" if len(others) > _SHOWN else "")
+    return f"Another sheet is read with --sheet: {names}." if others else ""
+
+
 def _first(what: str, numbers: list[int]) -> str:
     more = ", …" if len(numbers) > _SHOWN else ""
     return f"{what} {', '.join(map(str, numbers[:_SHOWN]))}{more}"
 
 
 def _cells(values: list[Any]) -> Cells:
-    """The cells of one column; a failed formula is a blank cell with a problem."""
+    """The cells of one column; a failed formula is a blank cell with a problem.
+
+    A spreadsheet keeps the apostrophes of a result file that it opened, also when it saves it as a workbook.
+    """
     found = cells_of(
         [_value(*cell) if isinstance(cell, list) else cell for cell in values], SPREADSHEET_EXACT
     )
+    found.text = unguard(found.text)
     found.bad |= {position: FAILED_FORMULA for position, cell in enumerate(values) if cell is None}
     return found
 
@@ -115,7 +126,11 @@ def _read(snapshot: FileSnapshot, wanted: str | None) -> Iterator[Any]:
     except subprocess.TimeoutExpired:
         code, out, why = -1, b"", ""
     if code == workbook_process.UNREADABLE:
-        raise InputError([Problem(None, "", f"is not readable: {why}")], name=snapshot.path.name)
+        raise InputError(
+            [Problem(None, "", f"is not readable: {why}")],
+            name=snapshot.path.name,
+            advice="Name a sheet that it has, or save it again as .xlsx or CSV, without a password.",
+        )
     if code:
         raise InputError(
             [Problem(None, "", "is too large for a workbook, or has a cell far away from the others")],

@@ -3,8 +3,8 @@
 `workbook` starts it as a plain script, with the limits `MEMORY` and `SECONDS`: a file of a few kilobytes can need any
 amount of memory, and the library ends its process if there is not enough. The lines are:
 
-    {"sheet": its name, "sheets": how many, "hidden": [rows], "columns": [hidden columns], "merged": [rows],
-     "seen": whether hidden rows and failed formulas can be seen in this kind of file}
+    {"sheet": its name, "others": [names of the other sheets], "hidden": [rows], "columns": [hidden columns],
+     "merged": [rows], "seen": whether hidden rows and failed formulas can be seen in this kind of file}
     [number of a row, its cells]     for each row that holds something
 
 A formula that failed or was never worked out is null, a date or time [its type, ISO 8601]. Rows count from 1,
@@ -67,7 +67,8 @@ def main(wanted: str | None) -> None:
     failed: dict[int, list[int]] = around.pop("failed", {})
     left = sheet.start[1] if sheet.start else 0
     merged = [row + 1 for (row, _), _ in sheet.merged_cell_ranges or ()]
-    _write({"sheet": name, "sheets": len(book.sheet_names), "merged": merged, **around})
+    others = [other for other in book.sheet_names if other != name]
+    _write({"sheet": name, "others": others, "merged": merged, **around})
     for number, row in enumerate(sheet.iter_rows(), 1):
         cells = [""] * left + [_plain(cell) for cell in row]
         for column in sorted(failed.get(number, ())):

@@ -47,6 +47,7 @@ LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
 WHERE i.f_metadata IS NOT NULL
 """
+_NO_PLUS: Final = "the phone at Paystack without its + or 00 in front, as spreadsheets write it,"
 LOCKED: Final = "names are locked: the customer passed an identity check"
 
 
@@ -201,6 +202,11 @@ def odd_texts(m: Matching) -> Iterator[str]:
                 f"SELECT row, line, CASE {whens} END AS rule FROM compared "
                 f"WHERE w_{field} <> '' AND NOT s_{field} AND NOT left_out AND first IS NULL{new}"
             )
+    if "phone" in m.fields and m.operation.compared:
+        parts.append(
+            f"SELECT row, line, {len(SUSPICIOUS)} AS rule FROM compared WHERE w_phone <> '' AND NOT left_out "
+            "AND first IS NULL AND trim(c_phone) IN ('+' || f_phone, '00' || f_phone)"
+        )
     if not parts:
         return
     found = m.con.execute(
@@ -208,10 +214,11 @@ def odd_texts(m: Matching) -> Iterator[str]:
         " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
         patterns,
     )
+    said = [what for _, what in SUSPICIOUS] + [_NO_PLUS]
     for rule, count, lines in found.fetchall():
         first = ", ".join(f"{m.counted_in} {line}" for line in lines)
         yield (
-            f"{counted(count, 'cell', 'holds', 'hold')} {SUSPICIOUS[rule][1]} and would be sent as text; leave a cell "
+            f"{counted(count, 'cell', 'holds', 'hold')} {said[rule]} and would be sent as text; leave a cell "
             f"blank to leave the field as it is. First seen in {first}."
         )
 

@@ -185,6 +185,7 @@ class Matching:
     only_missing: bool = False
     copied: bool = False  # whether there is a copy
     counted_in: Literal["line", "row"] = "line"  # how messages name a row
+    as_held: bool = False  # an undo: the values are those that Paystack had before
 
     def open_input(self, schema: pa.Schema) -> None:
         """Make the table `input` for batches of this schema."""
@@ -386,6 +387,9 @@ class Matching:
         reason = "an update needs the customer code, which is not known for this email; plan with the copy, "
         unknown = "w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"
         yield "email", reason + "with --refresh live, or give customer_code", unknown
+        if "phone" in self.fields and not (self.only_missing or self.as_held):
+            reason = "lost the zero in front that Paystack has, as in a spreadsheet; store it as text"
+            yield "phone", reason, "trim(c.phone) = '0' || i.f_phone AND i.f_phone <> ''"
         unknown = "w.code IS NOT NULL AND c.customer_code IS NULL"
         if self.only_missing:
             reason = (

@@ -54,7 +54,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.copy import CustomerCopy
 
-_HASH_KEY_BYTES: Final = 32
 _FRESH: Final = timedelta(hours=24)  # the copy is believed about a customer that it read within this time
 _KEPT: Final = 100_000  # the most problems that are listed; further ones are only counted
 
@@ -150,7 +149,11 @@ class _Planner:
         self.locked = 0  # rows that change a name which Paystack has locked
         self.warnings = list(table.warnings)
         self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
-        self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
+        try:
+            self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
+        except InputError as error:  # perhaps another sheet is the right one
+            error.advice = " ".join([error.advice, *table.warnings])
+            raise
 
     def run(
         self,
@@ -195,11 +198,12 @@ class _Planner:
             only_missing=self.options.only_missing,
             copied=copied,
             counted_in="line" if self.table.format in ("csv", "excel") else "row",
+            as_held=self.options.undo_of is not None,
         )
 
     def _check(self, matching: Matching) -> Checker:
         """Check every cell, batch by batch, and put the rows into the database."""
-        key = secrets.token_bytes(_HASH_KEY_BYTES)
+        key = secrets.token_bytes(32)
         as_held = self.options.undo_of is not None
         checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
         matching.open_input(checker.schema)
@@ -216,14 +220,16 @@ class _Planner:
 
         Raises `InputError` if `leave_out_problems` is not set, or if no row would be left.
         """
+        leave_out = self.options.leave_out_problems
         found: list[Problem] = []
         while True:  # a row that is left out may have identified the customer of another row
             merge_metadata(matching)
             count = matching.find_problems()
             if not count:
                 break
-            if count > _KEPT or not self.options.leave_out_problems:
-                raise InputError(matching.problems(_KEPT), count=count, name=self.table.name)
+            if count > _KEPT or not leave_out:
+                many = f"At most {_KEPT:,} problems can be left out." if leave_out else None
+                raise InputError(matching.problems(_KEPT), count=count, name=self.table.name, advice=many)
             found += matching.leave_out()
         if not found:
             return
@@ -326,9 +332,7 @@ class _Planner:
 
     def _header(self, counts: Counts) -> PlanHeader:
         client, about = self.client, self.about
-        customers = self.customers
-        if customers is None and about is not None:
-            customers = about.customers
+        customers = about.customers if self.customers is None and about is not None else self.customers
         if self.mode is None and about is not None and about.domain in ("live", "test"):
             self.mode = "live" if about.domain == "live" else "test"
         return PlanHeader(
