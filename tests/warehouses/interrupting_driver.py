@@ -1,7 +1,7 @@
 """Runs the copy again and again at one door, each time interrupted at another step; told how on standard input.
 
 One process that has imported everything forks a fresh child for each run, so that a run costs no start-up.
-A line is `SIGNAL STEP DATASET MACHINE`, the answer how that run ended. A step is a question to the database, a job
+A line is `SIGNAL STEP DATASET MACHINE`, the answer how that run ended; before it `waits`, if it waits for another run. A step is a question to the database, a job
 of a load, a stage of dlt or the note of a load, each before and after. The name of a table is a step as well: a job
 has loaded its rows, and dlt has not noted it.
 """
@@ -17,6 +17,7 @@ import traceback
 from contextlib import contextmanager
 from functools import wraps
 from typing import TYPE_CHECKING, Any
+from unittest.mock import Mock
 
 import dlt
 from dlt.common.destination.client import RunnableLoadJob
@@ -117,6 +118,7 @@ def run(door: str, destination: str, key: str, url: str, dataset: str, machine: 
 def main() -> None:
     door, destination, key, url = sys.argv[1:]
     single_writer.ASK_AGAIN = 0.02  # whoever waits for another run
+    single_writer.logger = Mock(warning=lambda _text: tell("waits"))  # type: ignore[assignment]
     for line in sys.stdin:
         kind, deadly, dataset, machine = line.split()
         child = os.fork()
@@ -132,8 +134,13 @@ def main() -> None:
             finally:
                 os._exit(code)
         _, status = os.waitpid(child, 0)
-        sys.stdout.write(f"{os.waitstatus_to_exitcode(status)}\n")
-        sys.stdout.flush()
+        tell(str(os.waitstatus_to_exitcode(status)))
+
+
+def tell(line: str) -> None:
+    """Tell the test, which reads standard output."""
+    sys.stdout.write(f"{line}\n")
+    sys.stdout.flush()
 
 
 if __name__ == "__main__":

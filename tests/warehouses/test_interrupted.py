@@ -5,6 +5,7 @@ in turn, and after each a run is to end well; that takes minutes.
 """
 
 import os
+import select
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -22,7 +23,7 @@ from paystack_source import paystack_source
 from paystack_source.warehouse import prepare
 from paystack_source.warehouse.destinations import read_table
 from paystack_source.warehouse.locations import is_lake
-from tests.events import until
+from tests.events import Gate, until
 from tests.processes import python
 from tests.warehouses.test_copy import assert_same, held, truth
 
@@ -58,6 +59,11 @@ class Runs:
     def begin(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> None:
         self._process.stdin.write(f"{int(kind)} {step} paystack {machine}\n")
         self._process.stdin.flush()
+
+    def waits(self) -> bool:
+        """Whether the run says that it waits for another one."""
+        told, _, _ = select.select([self._process.stdout], [], [], 0)
+        return bool(told) and self._process.stdout.readline() == "waits\n"
 
     def ended(self) -> int:
         return int(self._process.stdout.readline())
@@ -123,8 +129,13 @@ def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandb
     api, place = sandbox(customers=300, seed=5), warehouse(kind)
     with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
         for _ in range(2 if kind == "delta" else 1):  # the first load, and one into what is there
+            gate = Gate(api, lambda: True)
             one.begin(tmp_path / "one")
+            gate.wait()
             other.begin(tmp_path / "other")
+            until(lambda: other.waits() or api.stats.in_flight > 1)
+            assert api.stats.in_flight == 1
+            gate.open()
             assert (one.ended(), other.ended()) == (0, 0)
             api.add_customers(30)
         assert one.run(tmp_path / "one") == 0
