@@ -152,8 +152,7 @@ def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
         fields += [(name, "", hint) for name, hint in row.secrets.items()]
         fields = fields or [("", "", "")]  # a create of an email alone
         who = row.customer_code or row.email or row.key or "(not named)"
-        for number, field in enumerate(fields):
-            lines.append((row.line, who, *field, note) if number == 0 else ("", "", *field, ""))
+        lines += [(row.line, who, *field, note) for field in fields]  # each is also shown, or logged, alone
     return lines
 
 

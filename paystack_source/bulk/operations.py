@@ -125,8 +125,8 @@ SUSPICIOUS: Final[tuple[Rule, ...]] = (
     (rf"(?i)^{_WORD}(\s+{_WORD})*$|^#(null|ref|value|num|div/0)!$|^#name\?$", "a word like NULL, nan or N/A"),
     (r"(?i)^('*=|'+[+@-]|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),
     (
-        rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>|_x[0-9a-f]{{4}}_)",
-        "characters as another program writes them (JosÃ©, &amp;)",
+        rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>)|_",
+        "characters as another program writes them (JosÃ©, Jos_, &amp;)",
     ),
     (r'^["“”].*["“”]$', "quotes around the value"),
     (r"^[^\pL]+$", "no letter"),

@@ -375,6 +375,7 @@ DAMAGED = [
     ("Err:502", "an error of a spreadsheet"),
     ('"=CONCATENATE(A2;B2)"', "a formula"),
     ("JosÃ©", "JosÃ©"),
+    ("Folák__", "JosÃ©"),
     ("Chloâ€™s", "JosÃ©"),
     ("O&#39;Brien", "&amp;"),
     (' ""Ada""', "quotes around"),

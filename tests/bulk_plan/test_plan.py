@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.bulk.describe import plan_facts
+from paystack_source.bulk.describe import plan_changes, plan_facts
 from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.copy import arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan
@@ -267,6 +267,13 @@ def test_a_phone_that_a_spreadsheet_made_a_number_is_not_sent(tmp_path):
     assert said.endswith("First seen in row 3.")
     assert verdicts(plan(tmp_path, "update", frame(*rows), copy=copy, only_missing=True)) == ["noop"] * 3
     assert verdicts(plan(tmp_path, "update", frame(rows[0]), copy=copy, undo_of="a run")) == ["send"]
+
+
+def test_each_field_is_shown_with_its_customer(tmp_path):
+    """In a narrow terminal and in logs each of them stands alone."""
+    source = frame({"customer_code": "CUS_0001", "first_name": "Ada", "last_name": "Obi"})
+    lines = plan_changes(plan(tmp_path, "update", source, copy=copy_of(customer(1))), 10)
+    assert [line[:3] for line in lines] == [(1, "CUS_0001", name) for name in ("first_name", "last_name")]
 
 
 def test_a_header_that_does_not_fit_is_refused_with_what_else_is_in_the_workbook(tmp_path):

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 MEMORY: Final = 640 << 20
-SECONDS: Final = 15
+SECONDS: Final = 60
 UNFOLDED: Final = 300 << 20
 """The most bytes that the parts of an archive may have, by its directory."""
 UNREADABLE: Final = 3
