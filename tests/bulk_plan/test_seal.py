@@ -15,7 +15,7 @@ from paystack_source.bulk.input.files import write_table
 from paystack_source.bulk.plan.digest import digest_fits, digest_of
 from paystack_source.bulk.plan.plan import PLAN_FORMAT, ROW_SCHEMA, Plan, PlanWriter
 from paystack_source.bulk.plan.review import write_review
-from paystack_source.errors import EditedPlan, StalePlan
+from paystack_source.errors import ConfigError, EditedPlan, StalePlan
 from tests.canary import search
 
 from .world import copy_of, customer, frame, plan
@@ -107,6 +107,13 @@ def test_other_files_are_no_plans(tmp_path):
         Plan.open(tmp_path / "missing.plan")
     with pytest.raises((EditedPlan, OSError)):
         Plan.open(tmp_path)
+
+
+def test_a_plan_is_no_input(tmp_path):
+    """It is Parquet with customer codes: the rows that it leaves out would be sent as well."""
+    path = small(tmp_path).path
+    with pytest.raises(ConfigError, match="is a plan, not an input"):
+        plan(tmp_path / "of it", "risk-action", path, risk_action="deny")
 
 
 def test_another_format_is_stale_not_edited(tmp_path, monkeypatch):

@@ -235,6 +235,11 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
     except pa.ArrowException as error:
         said = f"is not readable Parquet: {error}"
         raise InputError([Problem(None, "", said)], name=snapshot.path.name) from None
+    if b"plan_seal" in (about.metadata or {}):
+        raise ConfigError(
+            f"{snapshot.path.name} is a plan, not an input",
+            advice="Apply it, or give the file that was planned.",
+        )
 
     def read() -> Iterator[Batch]:
         with pq.ParquetFile(snapshot.open()) as file:
