@@ -6,14 +6,18 @@ protects.
 
 from __future__ import annotations
 
+import contextlib
 import errno
 import os
 import time
 from threading import RLock
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import portalocker
 from portalocker import LockFlags
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 _MOMENT: Final = 0.02
 DUCKDB_FILES: Final = RLock()
@@ -39,3 +43,16 @@ def wait_for_lock(handle: int) -> None:
     """Lock an open file; wait while another process has locked it."""
     while not try_lock(handle):
         time.sleep(_MOMENT)
+
+
+@contextlib.contextmanager
+def unlocked_at_end(handle: int) -> Iterator[int]:
+    """Close an open file at the end, and unlock it: a process that was forked meanwhile would keep the lock."""
+    process = os.getpid()
+    try:
+        yield handle
+    finally:
+        with contextlib.suppress(portalocker.LockException, OSError):  # it was not locked
+            if os.getpid() == process:  # else this is the forked process, and the lock is its parent's
+                portalocker.unlock(handle)
+        os.close(handle)

@@ -22,6 +22,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from paystack_source.api.clock import MAX_WAIT
+from paystack_source.api.forks import forget_after_fork
 from paystack_source.values import whole_number
 
 if TYPE_CHECKING:
@@ -298,9 +299,15 @@ class Quota:
         self._clock = clock
         self._on_wait = on_wait
         self._lanes: dict[str, _Lane] = {}
-        self._lock = threading.Lock()
+        self.forget()
+        forget_after_fork(self)
         self.waited_seconds = 0.0
         """Seconds in which the first thread in line waited, summed over all endpoints."""
+
+    def forget(self) -> None:
+        """Begin anew: the threads in line, and the requests under way, are the parent's in a forked process."""
+        self._lanes.clear()
+        self._lock = threading.Lock()
 
     def use(self, endpoint: str) -> tuple[int, int] | None:
         """How many of our requests to it count now, and how many may; None without a limit of our own."""

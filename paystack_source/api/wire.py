@@ -40,6 +40,7 @@ from urllib3.exceptions import (
 
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.clock import MAX_WAIT
+from paystack_source.api.forks import forget_after_fork
 from paystack_source.api.network import find_proxy, tls_context
 from paystack_source.errors import ClosedError, ConfigError
 from paystack_source.settings import BASE_URL, installed_version
@@ -148,7 +149,8 @@ class Wire:
         self._closed = False
         self._idle: list[_Idle] = []  # the one that was used last is the last
         self._busy: dict[HTTPConnection, Check | None] = {}  # for a read, with the check that may end it
-        self._room = threading.Condition()  # notified when a connection is free, and when this is closed
+        self.forget()
+        forget_after_fork(self)
         self._tunnel: dict[str, Any] = {}
         self.proxy: Proxy | None = None
         """The proxy through which requests go, if there is one."""
@@ -168,6 +170,12 @@ class Wire:
                 self._tunnel["headers"] = self.proxy.headers
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
         weakref.finalize(self, _close, self._idle)
+
+    def forget(self) -> None:
+        """Have no connections, without closing any: they are the parent's, if this is a forked process."""
+        self._idle.clear()
+        self._busy.clear()
+        self._room = threading.Condition()  # notified when a connection is free, and when this is closed
 
     @property
     def answer_timeout(self) -> float:

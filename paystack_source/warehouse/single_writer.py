@@ -16,7 +16,6 @@ next job of its load.
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 import time
 from dataclasses import dataclass, field
@@ -27,7 +26,7 @@ from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError, ConfigError
-from paystack_source.file_lock import try_lock
+from paystack_source.file_lock import try_lock, unlocked_at_end
 from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, drop_foreign_state
@@ -43,6 +42,8 @@ if TYPE_CHECKING:
 
 ASK_AGAIN = 0.5
 """Seconds between two attempts to take a lock."""
+_NO_TIMEOUT = """SELECT set_config(name, '0', true) FROM pg_settings
+WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"""
 
 
 @dataclass(slots=True)
@@ -173,8 +174,7 @@ def _until(free: Callable[[], bool], where: str) -> None:
 
 def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = open_private(path)
-    stack.callback(os.close, handle)
+    handle = stack.enter_context(unlocked_at_end(open_private(path)))
     if wait:
         _until(lambda: try_lock(handle), where)
     return wait or try_lock(handle)
@@ -192,7 +192,7 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
         )
     # The lock belongs to a transaction, not to a session: a pooler hands sessions to other clients, with their locks.
     stack.enter_context(_transaction(client))
-    client.execute_sql("SET LOCAL idle_in_transaction_session_timeout = 0")
+    client.execute_sql(_NO_TIMEOUT)
     name = f"paystack-source {pipeline.dataset_name}"
 
     def free() -> bool:

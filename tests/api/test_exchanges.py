@@ -1,5 +1,7 @@
 """One request on one connection: whoever waits for it is told, and whatever happens, it is given back."""
 
+import os
+import signal
 import threading
 from concurrent.futures import ThreadPoolExecutor
 
@@ -58,6 +60,27 @@ def test_closing_tells_those_who_wait_for_a_connection(sandbox):
     client._wire.give_back(taken, broken=False)
     with pytest.raises(ConfigError, match="This client was closed"):
         client.list()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.parametrize("under_way", [False, True])
+def test_forked_processes_share_no_connection_and_wait_for_no_thread_of_their_parent(sandbox, under_way):
+    server = sandbox(customers=600, latency=0.05)
+    with PaystackClient(server.secret_key, base_url=server.url, quota=100, max_in_flight=1) as client:
+        truth = [[row["id"] for row in client.list(page=page).rows] for page in range(1, 7)]
+        if under_way:  # another thread has the only connection, and is the first in line for the quota
+            taken = client._wire.take(lambda: None)
+            client._quota._lane("list").queue.append(threading.Event())
+        processes = []
+        for page, ids in enumerate(truth, 1):
+            processes.append(os.fork())
+            if not processes[-1]:
+                signal.alarm(60)
+                same = [row["id"] for row in client.list(page=page).rows] == ids
+                os._exit(0 if same else 1)
+        assert [os.waitpid(process, 0)[1] for process in processes] == [0] * len(processes)
+        if under_way:
+            client._wire.give_back(taken, broken=False)
 
 
 def test_an_interrupted_request_gives_its_connection_back_and_may_have_left(sandbox, monkeypatch):

@@ -8,9 +8,11 @@ import random
 import signal
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 
 import pytest
 
+from paystack_source import bulk_set_risk_action, copy_customers
 from tests.bulk_run.conftest import ROOT
 from tests.events import PATIENCE, Gate, until
 
@@ -140,3 +142,30 @@ def test_two_processes_cannot_apply_one_plan(desk):
     out, _ = first.communicate(timeout=PATIENCE)
     assert json.loads(out.splitlines()[-1])["applied"] == 60
     assert desk.api.repeated_writes() == {}
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+@pytest.mark.parametrize("door", ["bulk", "copy"])
+def test_a_process_that_was_forked_in_a_run_keeps_no_lock_after_it(desk, door):
+    frame = [{"customer_code": customer["customer_code"]} for customer in desk.customers(20)]
+
+    def work():
+        if door == "copy":
+            return copy_customers().complete
+        result = bulk_set_risk_action(frame, "deny", copy=False, progress=False)
+        return result.resume().complete  # of the same plan
+
+    gate = Gate(desk.api, lambda: desk.api.stats.total >= (3 if door == "copy" else 5))
+    with ThreadPoolExecutor(1) as pool:
+        first = pool.submit(work)
+        gate.wait()
+        forked = os.fork()
+        if not forked:
+            signal.pause()
+        gate.open()
+        try:
+            assert first.result(PATIENCE)
+            assert pool.submit(work).result(PATIENCE)
+        finally:
+            os.kill(forked, signal.SIGKILL)
+            os.waitpid(forked, 0)

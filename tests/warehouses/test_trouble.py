@@ -47,6 +47,18 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
     assert "LATIN1" in failure.message
 
 
+@pytest.mark.parametrize("limit", ["transaction_timeout", "idle_in_transaction_session_timeout"])
+def test_a_time_limit_of_the_database_takes_no_run_its_lock(limit, sandbox, postgres, own_machine):
+    postgres.execute(f"create database {limit}")
+    postgres.execute(f"alter database {limit} set {limit} = '3s'")
+    place = dlt.destinations.postgres(postgres.url(limit))
+    api = sandbox(3, latency=2.0)
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    assert api.stats.total >= 2  # so the lock was held for more than three seconds
+    assert postgres.execute("select count(*) from d.customers", limit) == [(3,)]
+
+
 def test_columns_that_somebody_added_are_not_loaded_again(sandbox, postgres, own_machine):
     api = sandbox(5)
     postgres.execute("create database analytics")

@@ -23,7 +23,7 @@ import msgspec
 
 from paystack_source.commands import called
 from paystack_source.errors import BusyError, ConfigError
-from paystack_source.file_lock import try_lock
+from paystack_source.file_lock import try_lock, unlocked_at_end
 from paystack_source.private_files import open_private, path_of, stored_path
 
 if TYPE_CHECKING:
@@ -142,7 +142,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
             files = (path, path.with_suffix(".lock"))
             try:
                 folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-                handle, lock = (_opened(stack, file) for file in files)
+                handle, lock = (stack.enter_context(unlocked_at_end(open_private(file))) for file in files)
             except OSError as error:
                 if any(os.path.lexists(file) for file in files):
                     raise ConfigError(
@@ -174,12 +174,6 @@ def lock_file(handle: int) -> None:
             "This plan is being applied by another process.",
             advice=f"Wait until it ends; {called('bulk')} status shows how far it is.",
         )
-
-
-def _opened(stack: contextlib.ExitStack, path: Path) -> int:
-    handle = open_private(path)
-    stack.callback(os.close, handle)
-    return handle
 
 
 def _no_register(why: str) -> str:

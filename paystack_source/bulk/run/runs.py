@@ -26,7 +26,7 @@ from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.register import PlanLock, entries_of, lock_file, lock_plan, registered
 from paystack_source.commands import called, quoted
 from paystack_source.errors import EditedJournalError, JournalError, NoSuchRunError
-from paystack_source.file_lock import try_lock, wait_for_lock
+from paystack_source.file_lock import try_lock, unlocked_at_end, wait_for_lock
 from paystack_source.private_files import check_private, open_private, private_folder
 from paystack_source.settings import SANDBOX
 
@@ -130,16 +130,16 @@ class Run:
         """Hold the run's lock, so that `is_busy` is true in other processes. Waits for processes that ask `is_busy`."""
         if not self.plan_file.is_file():
             raise self._damaged("there is no plan in it")
-        with os.fdopen(open_private(self.lock_file), "r+b") as file:
-            wait_for_lock(file.fileno())
+        with unlocked_at_end(open_private(self.lock_file)) as handle:
+            wait_for_lock(handle)
             yield
 
     @property
     def is_busy(self) -> bool:
         """Whether a process is applying or resuming this run now. Asking does not block such a process."""
         try:
-            with self.lock_file.open("rb") as file:
-                return not try_lock(file.fileno(), shared=True)
+            with unlocked_at_end(os.open(self.lock_file, os.O_RDONLY)) as handle:
+                return not try_lock(handle, shared=True)
         except FileNotFoundError:
             return False
 
@@ -238,7 +238,7 @@ class Runs:
                 stack.enter_context(own.at_work())
             elif os.name != "nt":  # Windows would let nobody read a plan that is locked; its register must do
                 with contextlib.suppress(FileNotFoundError):
-                    lock_file(stack.enter_context(plan.path.open("rb")).fileno())
+                    lock_file(stack.enter_context(unlocked_at_end(os.open(plan.path, os.O_RDONLY))))
             yield locked
 
 
