@@ -155,7 +155,7 @@ def test_a_process_that_was_forked_in_a_run_keeps_no_lock_after_it(desk, door):
         result = bulk_set_risk_action(frame, "deny", copy=False, progress=False)
         return result.resume().complete  # of the same plan
 
-    gate = Gate(desk.api, lambda: desk.api.stats.total >= (3 if door == "copy" else 5))
+    gate = Gate(desk.api, lambda: desk.api.stats.total >= (2 if door == "copy" else 5))
     with ThreadPoolExecutor(1) as pool:
         first = pool.submit(work)
         gate.wait()
