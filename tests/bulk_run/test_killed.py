@@ -10,6 +10,7 @@ import subprocess
 import sys
 from concurrent.futures import ThreadPoolExecutor
 
+import dlt
 import pytest
 
 from paystack_source import bulk_set_risk_action, copy_customers
@@ -151,7 +152,8 @@ def test_a_process_that_was_forked_in_a_run_keeps_no_lock_after_it(desk, door):
 
     def work():
         if door == "copy":
-            return copy_customers().complete
+            pipeline = dlt.pipeline("p", destination=dlt.destinations.duckdb("copy.duckdb"), dataset_name="d")
+            return copy_customers(pipeline).complete
         result = bulk_set_risk_action(frame, "deny", copy=False, progress=False)
         return result.resume().complete  # of the same plan
 
