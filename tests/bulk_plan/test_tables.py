@@ -99,6 +99,9 @@ def test_windows_1252_is_read_with_a_warning(tmp_path):
     table = open_table(write(tmp_path / "in.csv", "first_name\nZoë “x”\n".encode("cp1252")))
     assert list(table.rows()) == [("Zoë “x”",)]
     assert "not UTF-8" in table.warnings[0]
+    mac = write(tmp_path / "mac.csv", "first_name\rJosé\r".encode("mac_roman"))
+    assert "--encoding mac_roman" in open_table(mac).warnings[0]
+    assert list(open_table(mac, encoding="mac_roman").rows()) == [("José",)]
 
 
 def test_bytes_that_windows_1252_lacks_still_load(tmp_path):

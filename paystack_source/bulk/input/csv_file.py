@@ -82,7 +82,10 @@ def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
         raise InputError([Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=name)
     # Windows-1252 leaves some bytes undefined; Latin-1 gives them a (control) meaning instead of failing.
     encoding = next(e for e in ("utf-8", "cp1252", "latin-1") if _can_read(snapshot, e))
-    said = f"{name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8."
+    said = (
+        f"{name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8. "
+        "If Excel on a Mac wrote it: --encoding mac_roman."
+    )
     return encoding, "" if encoding == "utf-8" else said
 
 
@@ -169,7 +172,8 @@ class CsvFile:
 
     def _uneven(self, cells: int) -> str:
         if cells < len(self.columns):
-            return f"has too few cells: {cells} where the header has {len(self.columns)}"
+            hint = "if Excel left blank cells at the end out, save it as a workbook"
+            return f"has too few cells: {cells} where the header has {len(self.columns)}; {hint}"
         quote = f"quote cells with {_NAMES.get(self.delimiter, repr(self.delimiter))} in them"
         return f"has too many cells: {cells} where the header has {len(self.columns)}; {quote}"
 
