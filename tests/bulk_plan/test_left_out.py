@@ -7,6 +7,7 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.plan import planner
 from paystack_source.errors import InputError
 
+from .workbook import FAILED, xlsx
 from .world import Reader, copy_of, customer, frame, plan, verdicts
 
 COPY = copy_of(*(customer(number) for number in range(1, 9)))
@@ -47,7 +48,7 @@ def test_the_good_rows_are_planned_and_the_others_come_back_with_reasons(tmp_pat
         "has too few cells: 2 where the header has 3",
         "has too many cells: 4 where the header has 3",
     ]
-    assert [row["note"] for row in rows] == ["b", "c", "d", "", "e,f"]
+    assert [row["note"] for row in rows] == ["b", "c", "d", "", "e,f\ufffd"]
     assert any("it.left_out.csv" in text and "5 rows" in text for text in made.header.warnings)
 
 
@@ -62,6 +63,22 @@ def test_the_file_can_be_corrected_and_fed_back(tmp_path):
     (tmp_path / "it.plan").unlink()
     (row,) = plan(tmp_path, "risk-action", again, copy=COPY, leave_out_problems=True).rows()
     assert (row.customer_code, row.verdict) == ("CUS_0002", "send")
+
+
+def test_a_cell_without_a_text_of_its_own_is_refused_again(tmp_path):
+    """As text, a failed formula is a blank cell, and a number that lost digits is a phone."""
+    cells = [FAILED, 1234567890123456789, "08031234567"]
+    rows = [["email", "phone"], *([f"person{n}@x.ng", cell] for n, cell in enumerate(cells))]
+    plan(tmp_path, "create", xlsx(tmp_path / "in.xlsx", {"S": rows}), leave_out_problems=True)
+    with pytest.raises(InputError) as refused:
+        plan(tmp_path / "again", "create", tmp_path / "it.left_out.csv")
+    assert [(p.line, p.column) for p in refused.value.problems] == [(2, "phone"), (3, "phone")]
+    path = tmp_path / "uneven.csv"
+    path.write_text("email,first_name\nada@x.ng,Obi,Ada\nobi@x.ng\ngood@x.ng,Ada\n")
+    plan(tmp_path, "create", path, leave_out_problems=True)
+    with pytest.raises(InputError) as refused:
+        plan(tmp_path / "again", "create", tmp_path / "it.left_out_2.csv")
+    assert [p.line for p in refused.value.problems] == [2, 2, 3]
 
 
 def test_no_file_is_written_over(tmp_path):

@@ -161,7 +161,8 @@ def write_left_out(
     """Write the rows of the input that have problems into a new file beside the plan; returns its path.
 
     It has the input's own columns, the line, and the problems of each row. It can be corrected and planned as it is:
-    columns whose names begin with `_` are never read. The columns in `secret` are masked.
+    columns whose names begin with `_` are never read. The columns in `secret` are masked. A cell that was wrong by its
+    type, or in a row of too few or too many cells, ends with U+FFFD, which is refused: its text alone might pass.
     """
     why: dict[int, dict[str, None]] = {}
     for problem in problems:
@@ -174,14 +175,24 @@ def write_left_out(
             for position in range(batch.size):
                 row = batch.first_row + position
                 if row in why:
-                    cells = [(name, batch.columns[index][position].as_py()) for index, name in kept]
-                    shown = [masked(cell, secret=True) if name in secret else cell for name, cell in cells]
+                    texts = [_doubted(batch, index, position) for index, _ in kept]
+                    cells = zip(texts, kept, strict=True)
+                    shown = [
+                        masked(cell, secret=True) if name in secret else cell for cell, (_, name) in cells
+                    ]
                     yield [*shown, str(batch.lines[position] if batch.lines else row), "; ".join(why[row])]
 
     names = (f"{plan_file.stem}.left_out{f'_{n}' if n > 1 else ''}.csv" for n in itertools.count(1))
     path = next(path for name in names if not (path := plan_file.with_name(name)).exists())
     write_table(path, [*(name for _, name in kept), *LEFT_OUT_COLUMNS], rows())
     return path
+
+
+def _doubted(batch: Batch, index: int, position: int) -> str:
+    """The text of a cell, with U+FFFD if it is not what the cell meant."""
+    text: str = batch.columns[index][position].as_py()
+    wrong = position in batch.cells[index].bad or (text and position in batch.uneven)
+    return f"{text}\ufffd" if wrong else text
 
 
 def _kind(snapshot: FileSnapshot) -> Format:

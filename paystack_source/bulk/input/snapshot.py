@@ -58,7 +58,10 @@ class FileSnapshot:
         before = os.fstat(handle)
         if not stat.S_ISREG(before.st_mode):
             os.close(handle)
-            raise ConfigError(f"{path} is no ordinary file", advice="Save it as a file first.")
+            raise ConfigError(
+                f"{path} is no ordinary file",
+                advice="Save it as a file first. A command also reads standard input: -",
+            )
         with os.fdopen(handle, "rb") as file:
             taken = cls(file, path)
             after = os.fstat(file.fileno())
