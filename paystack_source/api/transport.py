@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from paystack_source.api.answers import Again, Answer, Envelope, Fault, is_utf8, judge
-from paystack_source.api.quota import Charge, Check, OnWait, Quota, read_headers, retry_after
+from paystack_source.api.quota import WINDOW_SECONDS, Charge, Check, OnWait, Quota, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -147,8 +147,9 @@ class Transport:
             if verdict.again is Again.BACKOFF:
                 pause = max(asked, self._retry.pause(failures, self._random))
                 trouble += self._back_off(operation, pause, "backoff")
-            elif refusals > 1:  # the last 429 named a wrong end of the window
-                self._back_off(operation, self._retry.longest(refusals), "rate_limited")
+            elif refusals > 1:  # the last 429 named a wrong end of the window: wait a whole one by and by
+                halvings = self._retry.rate_limited_attempts - 1 - refusals
+                self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error
 
