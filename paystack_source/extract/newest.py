@@ -10,6 +10,7 @@ from datetime import timedelta
 from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
+from paystack_source.extract import arrow
 from paystack_source.extract.windows import MARGIN, frozen_end, second
 
 if TYPE_CHECKING:
@@ -21,6 +22,7 @@ TOP_PAGES = 20
 """New customers on up to this many of the newest pages are taken from there; more of them are read as a window."""
 
 _SECOND = timedelta(seconds=1)
+_BEHIND = timedelta(days=1)
 _CLOCKS_DIFFER = timedelta(minutes=1)
 """A customer who is older than this, by the clock of this machine, came before now by Paystack's clock too."""
 
@@ -47,6 +49,14 @@ class NewestPage(NamedTuple):
     def newest_first(self) -> bool:
         """Whether the customers of the page are in order, the newest first."""
         return all(newer >= older for newer, older in pairwise(self._times))
+
+    def is_behind(self, gone: pa.Table) -> bool:
+        """Whether the list is older than the copy, as that of a replica may be: it ends before customers of a day ago.
+
+        Those in `gone` are held, and neither the list nor its total has them.
+        """
+        latest, shown = arrow.edges(gone)[1], arrow.edges(self.table)[1]
+        return bool(latest and latest > self.asked_at - _BEHIND and (shown is None or latest > shown))
 
     def settled_end(self, now: datetime) -> datetime:
         """The end of a window that gets no more customers, by the newest customer; else the end of this second."""

@@ -255,6 +255,9 @@ class Extraction:
 
     def _complete(self, newest: NewestPage) -> Iterator[Event]:
         """Take the newest page's unknown customers, which completes the copy, and mark all windows as proven."""
+        if self._gone and newest.is_behind(self.held.rows(self._gone)):
+            yield self._count_entry(newest, proven=False)
+            return
         yield from self._loose(newest.unknown)
         yield from self._mark_gone(newest.asked_at)
         now = self._now()

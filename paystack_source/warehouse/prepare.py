@@ -45,7 +45,7 @@ from paystack_source.warehouse.dlt_quirks import (
 )
 from paystack_source.warehouse.history import HISTORY, complete_history, history_resource
 from paystack_source.warehouse.lake import newest_per_key
-from paystack_source.warehouse.locations import is_lake
+from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.scratch import scratch_database
 from paystack_source.warehouse.single_writer import current_run
@@ -67,12 +67,14 @@ MERGED_BESIDE = (LEDGER.name, HISTORY.name, DETAILS.name, AUTHORIZATIONS.name)
 AT_ONCE = 50_000
 """How many keys one load repairs."""
 _FEW = 1_000
+_COMPARED = {"bigint": "bigint", "timestamp": "timestamp with time zone"}
+"""The types of PostgreSQL for the types of dlt whose values the copy compares."""
 
 
 def prepare(pipeline: Pipeline) -> None:
     """Finish interrupted loads, and repair the dataset; call it while the locks are held."""
     delete_loaded_files(pipeline)
-    if _others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
+    if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
         drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
@@ -83,10 +85,32 @@ def prepare(pipeline: Pipeline) -> None:
             pipeline.load()
         except PipelineStepFailed as error:
             _drop_unloadable(pipeline, error)
+    _check_types(pipeline)
     for schema in our_schemas(pipeline):
         _repair(pipeline, schema)
     if run := current_run(pipeline):
         run.prepared = True
+
+
+def _check_types(pipeline: Pipeline) -> None:
+    """Refuse a copy in PostgreSQL with a column whose type was changed: ids and times could not be compared."""
+    if not destination_is(pipeline, "postgres"):
+        return
+    columns = Warehouse(pipeline).ask(
+        lambda _sql: (
+            "SELECT table_name, column_name, data_type FROM information_schema.columns"
+            f" WHERE table_schema = {quoted_text(pipeline.dataset_name)}"
+        )
+    )
+    for schema in our_schemas(pipeline):
+        for table, column, kind in columns:
+            known = schema.tables.get(table, {}).get("columns", {}).get(column, {})
+            wanted = _COMPARED.get(str(known.get("data_type")), kind)
+            if kind != wanted and known.get("timezone", True):
+                raise ConfigError(
+                    f"The column {column} of {table} was made {kind}; the copy needs {wanted}",
+                    advice="Change it back, or drop the table: the next run reads it again.",
+                )
 
 
 def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
@@ -163,7 +187,7 @@ def our_schemas(pipeline: Pipeline) -> list[Schema]:
     return [schema for schema in pipeline.schemas.values() if is_ours(schema) and "ledger" in schema.tables]
 
 
-def _others_loaded_since(pipeline: Pipeline) -> bool:
+def others_loaded_since(pipeline: Pipeline) -> bool:
     """Whether another machine has loaded since a load was interrupted on this one."""
     waiting = [(load, schema) for load, _, schema in packages(pipeline)]
     if not waiting or not all(is_ours(schema) for _, schema in waiting):

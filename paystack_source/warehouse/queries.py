@@ -17,7 +17,7 @@ from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import TIME
-from paystack_source.values import batches, parse_time
+from paystack_source.values import batches, parse_time, whole_number
 from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context, has_schema
 from paystack_source.warehouse.lake import LakeReader, QueryResult
 from paystack_source.warehouse.locations import destination_is, is_lake
@@ -118,7 +118,7 @@ class Warehouse:
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
-            (row[0], row[1])
+            (row[0], whole_number(row[1]))  # somebody may have made it text
             for row in self.ask(
                 lambda sql: f"SELECT DISTINCT {sql.col('domain')}, {sql.col('integration')} FROM {sql.table}"
             )

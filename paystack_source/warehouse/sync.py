@@ -45,6 +45,7 @@ from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
     is_ours,
+    others_loaded_since,
     our_schemas,
     prepare,
     restore_schema,
@@ -400,6 +401,11 @@ class PlainRuns(RunFollower):
         may_be_ours = not pipeline.schemas or bool(our_schemas(pipeline))
         if step in {"run", "load"} and may_be_ours:
             run.lock_dataset()
+        if step == "load" and others_loaded_since(pipeline):
+            raise ConfigError(
+                "Another machine has loaded since these customers were read: they would put old values back",
+                advice="Call pipeline.run: it drops this load, and reads again.",
+            )
         if step == "run" and may_be_ours:
             if pipeline.config.restore_from_destination and not pipeline.dev_mode:
                 restore_schema(pipeline)

@@ -169,6 +169,33 @@ def test_a_customer_who_vanishes_is_marked_and_kept_and_unmarked_when_back():
     assert copy.held.stored[77]["_missing_since"] is None
 
 
+def test_a_list_that_is_older_than_the_copy_marks_nobody_and_is_not_called_complete():
+    copy = Copy(many(500))
+    copy.run()
+    copy.api.add(*(copy.api.clock.now - timedelta(minutes=minute) for minute in (3, 2, 1)))
+    copy.run()
+    newer = {n: (copy.api.customers[n], copy.api.when[n]) for n in (501, 502, 503)}
+    for number in newer:  # the answers come from a replica that is some minutes behind
+        copy.api.remove(number)
+    run = copy.run(refresh_budget=50)
+    assert (run.summary.complete, run.summary.rows_missing) == (False, 0)
+    for number, (row, when) in newer.items():
+        copy.api.customers[number], copy.api.when[number] = row, when
+    assert copy.run(refresh_budget=50).summary.complete
+    copy.assert_equal()
+
+
+def test_the_newest_customer_who_is_gone_for_a_day_is_marked():
+    copy = Copy(many(60))
+    copy.api.add(copy.api.clock.now)
+    copy.run()
+    copy.api.remove(61)
+    assert not copy.run().summary.complete
+    copy.api.clock.now += timedelta(days=1)
+    run = copy.run()
+    assert (run.summary.complete, run.summary.rows_missing) == (True, 1)
+
+
 @pytest.mark.parametrize("at", range(1, 11))
 def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
     copy = Copy(many(60, spread=60, meta="total_only"))

@@ -116,6 +116,26 @@ def test_versions_of_two_extractions_that_did_not_see_each_other_end_where_the_n
     assert held_ids(pipeline) == sorted(ids(few))
 
 
+@pytest.mark.parametrize("kind", ["duckdb", "parquet"])
+def test_an_extraction_that_another_machine_overtook_puts_no_old_values_back(kind, few, warehouse, tmp_path):
+    place = warehouse(kind)
+    slow, quick = (place.pipeline(tmp_path / name) for name in ("slow", "quick"))
+    quick.run(source(few))
+    slow.sync_destination()
+    slow.extract(source(few))
+    code = next(few.customers_truth())["customer_code"]
+    with PaystackClient(few.secret_key, base_url=few.url, quota=0) as client:
+        client.update(code, first_name="Newer")
+    quick.run(source(few))
+    slow.normalize()
+    with pytest.raises(PipelineStepFailed, match="Another machine has loaded since"):
+        slow.load()
+    for pipeline in (quick, slow):
+        names = read_table(pipeline, columns=["customer_code", "first_name"]).to_pylist()
+        assert {"customer_code": code, "first_name": "Newer"} in names
+        slow.run(source(few))
+
+
 @pytest.mark.parametrize(
     "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
 )

@@ -77,6 +77,33 @@ def test_columns_that_somebody_added_are_not_loaded_again(sandbox, postgres, own
     assert "seen_for" not in pipeline.default_schema.tables["customers_history"]["columns"]
 
 
+@pytest.mark.parametrize(
+    ("column", "kind"), [("created_at", "timestamp"), ("created_at", "text"), ("id", "text")]
+)
+def test_a_type_that_somebody_changed_is_named(column, kind, sandbox, postgres, own_machine):
+    api, name = sandbox(5), f"changed_{column}_{kind}"
+    postgres.execute(f"create database {name}")
+    place = dlt.destinations.postgres(postgres.url(name))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    with pipeline.sql_client() as sql:
+        sql.execute_sql(f"alter table paystack.customers alter column {column} type {kind}")
+    failure = failure_of(pipeline, api)
+    assert (failure.error, failure.exit_code) == ("ConfigError", 2)
+    assert f"The column {column} of customers was made {kind}" in failure.message
+
+
+def test_the_number_of_the_account_may_be_text(sandbox, own_machine):
+    api = sandbox(5)
+    pipeline = dlt.pipeline("p", destination=dlt.destinations.duckdb("copy.duckdb"), dataset_name="paystack")
+    for count in (5, 6):
+        pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+        with pipeline.sql_client() as sql:
+            assert sql.execute_sql("select count(*) from paystack.customers")[0][0] == count
+            sql.execute_sql("alter table paystack.customers alter column integration type text")
+        api.add_customers(1)
+
+
 def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
     place = dlt.destinations.duckdb(str(own_machine / "nowhere" / "copy.duckdb"))
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
