@@ -150,15 +150,17 @@ def apply_destination_hints(*tables: Table) -> None:
 def _check_hints(table: Table, hints: TTableSchema) -> None:
     """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all."""
     columns, ours = hints["columns"], table.hints
-    keys = {name for name, column in columns.items() if column.get("primary_key") or column.get("merge_key")}
+    keys = {name for name, column in columns.items() if column.get("primary_key")}
     lossless = {None, "text"}
     wrong = [
         f"data_type of {name}"
         for name, column in columns.items()
         if name in ours and column.get("data_type") not in {*lossless, ours[name]["data_type"]}
     ]
-    if keys != set(table.key):
-        wrong.append("primary_key or merge_key")
+    if keys - ours.keys() - set(table.key):
+        wrong.append("primary_key")
+    if any(column.get("merge_key") for column in columns.values()):
+        wrong.append("merge_key")
     if hints.get("write_disposition") == "skip" or hints.get("x-merge-strategy") == "insert-only":
         wrong.append("write_disposition")
     if wrong:

@@ -113,10 +113,9 @@ def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
 def is_selected(name: str) -> bool:
     """Whether the load that is being extracted stores this resource: it may be left out, or have another name."""
     try:
-        resource = dlt.current.source().resources.get(name)
+        return name in dlt.current.source().resources.selected
     except CurrentSourceNotAvailable:
         return True
-    return resource is not None and resource.selected
 
 
 def is_limited(name: str) -> bool:
@@ -137,9 +136,9 @@ def is_being_replaced(table: str) -> bool:
     except CurrentLoadPackageStateNotAvailable:
         return False
     resource = current_resource(table)
-    emptied = (*state.get("dropped_tables", ()), *state.get("truncated_tables", ()))
-    if any(each["name"] == table_of(table) for each in emptied):
-        return True
+    for emptied in (*state.get("dropped_tables", ()), *state.get("truncated_tables", ())):
+        if emptied["name"] == table_of(table):
+            return True
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 
 
@@ -270,9 +269,10 @@ def repair_schema(pipeline: Pipeline) -> None:
         pipeline.sync_destination()
     if not has_schema(pipeline):
         return
+    schema = pipeline.default_schema
     wanted = {
         str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
-        for table in pipeline.default_schema.data_tables(seen_data_only=True)
+        for table in (*schema.data_tables(seen_data_only=True), *schema.dlt_tables())
     }
     with pipeline.destination_client() as client:
         if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():

@@ -163,6 +163,18 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
+@pytest.mark.parametrize("table", ["_dlt_loads", "_dlt_version", "_dlt_pipeline_state"])
+def test_a_table_of_dlts_that_was_dropped_is_made_anew(table, pipeline, sandbox):
+    server = sandbox(customers=250)
+    copy(pipeline, server)
+    with pipeline.sql_client() as client:
+        client.execute_sql(f"drop table paystack.{table}")
+    server.add_customers(1)
+    for made in (pipeline, open_pipeline("duckdb", "paystack")):
+        assert copy(made, server).complete
+    assert held(pipeline) == truth(server)
+
+
 def test_trouble_of_each_kind_loses_and_doubles_nothing(pipeline, sandbox):
     kinds = ("error", "html", "cut", "reset_before", "reset_after", "status_false", "not_json", "empty")
     faults = ",".join(f"{kind}@list#{3 * n + 2}" for n, kind in enumerate(kinds))
