@@ -23,8 +23,11 @@ pipeline is for one run at a time, and several accounts are copied at once.
 from __future__ import annotations
 
 import os
+import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
+
+from dlt.common.pipeline import get_dlt_pipelines_dir
 
 from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
@@ -63,6 +66,13 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
     ending = "" if own == DATASET else f"_{own.removeprefix(f'{DATASET}_')}"
     is_sandbox = destination == DUCKDB[1] or own != dataset
     return f"{name}{ending}{SANDBOX if is_sandbox else ''}"
+
+
+def forget_local_state(name: str) -> None:
+    """Delete dlt's state and schemas of a pipeline: a power cut damaged them, and the destination has them too."""
+    folder = Path(get_dlt_pipelines_dir(), name)
+    (folder / "state.json").unlink(missing_ok=True)
+    shutil.rmtree(folder / "schemas")
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:

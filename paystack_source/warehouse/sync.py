@@ -14,6 +14,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import json
 import time
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -40,7 +41,7 @@ from paystack_source.warehouse.dlt_quirks import (
     restart_interrupted_loads,
     set_replace_strategy,
 )
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_local_state, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
@@ -168,6 +169,9 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     called = pipeline_name(name, destination, dataset)
     try:
         pipeline = dlt.pipeline(called, destination=target, dataset_name=dataset)
+    except json.JSONDecodeError:
+        forget_local_state(called)
+        return open_pipeline(destination, dataset, name=name)
     except FileExistsError:  # dlt insists on making the working folder itself
         raise AlreadyRunningError(
             "Another run of this pipeline is just beginning.",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import functools
 import json
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from unittest.mock import Mock
 
 import duckdb
@@ -160,6 +161,27 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
     with pipeline.sql_client() as client:
         client.execute_sql("alter table paystack.customers rename phone to telephone")
     assert copy(pipeline, server, history=True, refresh_budget=60).complete
+    assert held(pipeline) == truth(server)
+
+
+@pytest.mark.parametrize("file", ["state.json", "schemas/paystack.schema.json"])
+@pytest.mark.parametrize("content", ["", "{"])
+def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(file, content, pipeline, sandbox):
+    server = sandbox(customers=250)
+    copy(pipeline, server)
+    Path(pipeline.working_dir, file).write_text(content)
+    server.add_customers(1)
+    assert copy(open_pipeline("duckdb", "paystack"), server, refresh_budget=0).rows_seen < 250
+    assert held(pipeline) == truth(server)
+
+
+@pytest.mark.parametrize("column", ["domain", "integration"])
+def test_a_column_of_the_account_that_was_dropped_is_filled_again(column, pipeline, sandbox):
+    server = sandbox(customers=250)
+    copy(pipeline, server)
+    with pipeline.sql_client() as client:
+        client.execute_sql(f"alter table paystack.customers drop column {column}")
+    assert copy(pipeline, server, refresh_budget=60).complete
     assert held(pipeline) == truth(server)
 
 
