@@ -26,7 +26,7 @@ from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.errors import ConfigError, InputError
 from tests.processes import python
 
-from .workbook import EMPTY_TEXT, FAILED, NOT_YET, xlsx
+from .workbook import EMPTY_TEXT, FAILED, NOT_YET, ods, xlsx
 
 
 def write(path, data):
@@ -550,6 +550,51 @@ def test_excel_says_what_is_hidden(tmp_path):
     ]
     assert "(row 4, 6)" in open_table(path).warnings[0]
     assert not open_table(xlsx(tmp_path / "in.xlsx", {"S": rows[2:]})).warnings
+
+
+def test_an_opendocument_sheet_says_what_is_hidden_and_which_formulas_failed(tmp_path):
+    def cell(value, more=""):
+        what = f'office:value-type="string" calcext:value-type="string" {more}'
+        return f"<table:table-cell {what}><text:p>{value}</text:p></table:table-cell>"
+
+    def row(*cells, look=""):
+        return f"<table:table-row {look}>{''.join(cells)}</table:table-row>"
+
+    blank = "<table:table-cell/>"
+    failed = (
+        '<table:table-cell table:formula="of:=NA()" office:value-type="string" office:string-value="" '
+        'calcext:value-type="error"><text:p>#N/A</text:p></table:table-cell>'
+    )
+    old = (
+        '<table:table-cell table:formula="of:=1/0" office:value-type="float" office:value="0">'
+        "<text:p>#DIV/0!</text:p></table:table-cell>"
+    )
+    sheet = "".join(
+        (
+            '<table:table-column table:number-columns-repeated="2"/>',
+            '<table:table-column table:visibility="collapse"/><table:table-column/>',
+            row(cell("email"), cell("first_name"), cell("note"), cell("phone")),
+            row(blank, look='table:number-rows-repeated="2"'),
+            row(cell("a@x.ng"), failed, blank, failed, look='table:visibility="filter"'),
+            row(
+                cell("b@x.ng"),
+                '<table:table-cell table:number-columns-repeated="2"/>',
+                old,
+                look='table:visibility="collapse" table:number-rows-repeated="2"',
+            ),
+            row(cell("c@x.ng"), cell("#1")),
+            row(blank, look='table:visibility="collapse" table:number-rows-repeated="1048570"'),
+        )
+    )
+    table = open_table(ods(tmp_path / "in.ods", sheet))
+    (batch,) = table.batches()
+    assert batch.lines == [4, 5, 6, 7]
+    assert [list(cells.bad) for cells in batch.cells] == [[], [0], [], [0, 1, 2]]
+    assert [text.partition(" in the sheet")[0] for text in table.warnings] == [
+        "3 of 4 rows are hidden",
+        "The column 'note' is hidden",
+    ]
+    assert "(row 4, 5, 6)" in table.warnings[0]
 
 
 def test_excel_errors_are_no_blank_cells(tmp_path):

@@ -74,3 +74,25 @@ def _cells(number, row):
         elif value is not None:
             text += f"<c {at}><v>{value!r}</v></c>"
     return text
+
+
+ODF = "urn:oasis:names:tc:opendocument:xmlns"
+SPACES = (
+    f'xmlns:office="{ODF}:office:1.0" xmlns:table="{ODF}:table:1.0" xmlns:text="{ODF}:text:1.0" '
+    'xmlns:calcext="urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0"'
+)
+
+
+def ods(path, sheet):
+    """A sheet as LibreOffice writes it; `sheet` has the elements of its columns and rows."""
+    kind = "application/vnd.oasis.opendocument.spreadsheet"
+    entry = f'<m:file-entry m:full-path="/" m:media-type="{kind}"/>'
+    with zipfile.ZipFile(path, "w") as book:
+        book.writestr("mimetype", kind)
+        book.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{ODF}:manifest:1.0">{entry}</m:manifest>')
+        body = f'<office:spreadsheet><table:table table:name="S">{sheet}</table:table></office:spreadsheet>'
+        book.writestr(
+            "content.xml",
+            f"<office:document-content {SPACES}><office:body>{body}</office:body></office:document-content>",
+        )
+    return path

@@ -37,6 +37,9 @@ UNFOLDED: Final = 300 << 20
 UNREADABLE: Final = 3
 """The exit code for an unreadable workbook; standard error has the reason. Any other code but 0: it is too large."""
 TOO_LARGE: Final = 4
+_ODS: Final = "content.xml"
+_TABLE: Final = "{urn:oasis:names:tc:opendocument:xmlns:table:1.0}"
+_KIND: Final = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcext:1.0}value-type"
 
 
 def main(wanted: str | None) -> None:
@@ -106,6 +109,8 @@ def _look_around(data: BytesIO, sheet: str) -> dict[str, Any]:
     """What the library does not report: hidden rows and columns, and cells with a failed formula."""
     try:
         with zipfile.ZipFile(data) as archive:
+            if _ODS in archive.namelist():
+                return _read_ods(archive, sheet)
             part = _part_of(archive, sheet)
             return {} if part is None else _read_sheet(archive, part)
     except (zipfile.BadZipFile, KeyError, ValueError, ET.ParseError):
@@ -156,6 +161,42 @@ def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
             first, last = int(element.attrib["min"]), int(element.attrib["max"])
             columns.extend(range(first - 1, min(last, 1 << 14)))
     return {"hidden": hidden, "columns": columns, "failed": failed, "seen": True}
+
+
+def _read_ods(archive: zipfile.ZipFile, sheet: str) -> dict[str, Any]:
+    """The same of an OpenDocument sheet, where equal rows, cells and columns are written once, with their number."""
+    hidden: list[int] = []
+    columns: list[int] = []
+    failed: dict[int, list[int]] = {}
+    inside, row, column = False, 1, 0
+    with archive.open(_ODS) as file:
+        for event, element in ET.iterparse(file, ("start", "end")):  # noqa: S314 - as above
+            if element.tag == f"{_TABLE}table":
+                inside = event == "start" and element.get(f"{_TABLE}name") == sheet
+            elif inside and event == "end" and element.tag == f"{_TABLE}table-column":
+                width = int(element.get(f"{_TABLE}number-columns-repeated", 1))
+                if f"{_TABLE}visibility" in element.attrib:
+                    columns.extend(range(column, min(column + width, 1 << 14)))
+                column += width
+            elif inside and event == "end" and element.tag == f"{_TABLE}table-row":
+                after = row + int(element.get(f"{_TABLE}number-rows-repeated", 1))
+                if any(len(cell) or cell.get(_KIND) for cell in element):
+                    shown = element.get(f"{_TABLE}visibility", "visible") == "visible"
+                    hidden += [] if shown else range(row, after)
+                    in_row = list(_failed_ods(element))
+                    failed |= dict.fromkeys(range(row, after), in_row) if in_row else {}
+                row = after
+                element.clear()
+    return {"hidden": hidden, "columns": columns, "failed": failed, "seen": True}
+
+
+def _failed_ods(row: ET.Element) -> Iterator[int]:
+    column = 0
+    for cell in row:
+        is_formula = f"{_TABLE}formula" in cell.attrib
+        if is_formula and (cell.get(_KIND) == "error" or re.match("#[A-Z]|Err:", "".join(cell.itertext()))):
+            yield column
+        column += int(cell.get(f"{_TABLE}number-columns-repeated", 1))
 
 
 def _failed(row: ET.Element) -> Iterator[int]:
