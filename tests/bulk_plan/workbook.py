@@ -89,7 +89,9 @@ def ods(path, sheet):
     entry = f'<m:file-entry m:full-path="/" m:media-type="{kind}"/>'
     with zipfile.ZipFile(path, "w") as book:
         book.writestr("mimetype", kind)
-        book.writestr("META-INF/manifest.xml", f'<m:manifest xmlns:m="{ODF}:manifest:1.0">{entry}</m:manifest>')
+        book.writestr(
+            "META-INF/manifest.xml", f'<m:manifest xmlns:m="{ODF}:manifest:1.0">{entry}</m:manifest>'
+        )
         body = f'<office:spreadsheet><table:table table:name="S">{sheet}</table:table></office:spreadsheet>'
         book.writestr(
             "content.xml",
