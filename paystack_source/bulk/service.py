@@ -7,6 +7,7 @@ them: the client, the console that shows and asks, and the warehouse if there is
 from __future__ import annotations
 
 import contextlib
+import shutil
 import socket
 import time
 from dataclasses import dataclass
@@ -26,7 +27,7 @@ from paystack_source.bulk.plan.plan import host_of
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.journal import os_user, user
-from paystack_source.bulk.run.recording import catch_up, record_runs
+from paystack_source.bulk.run.recording import catch_up, claim, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import rows_to_go
@@ -199,6 +200,7 @@ class BulkService:
             self._refuse_applied(plan, scope, lock, any_account=not bound)
             plan = plan if bound else plan.bound_to(scope.account, self.client)
             run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
+            self._claim(run, plan)
             with run.at_work():
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
@@ -315,10 +317,15 @@ class BulkService:
                 advice="Make one of the two work; nothing was sent.",
             ) from None
         if run_id is not None:
-            where = (
-                f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
-            )
-            raise AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
+            raise _applied_elsewhere(run_id)
+
+    def _claim(self, run: Run, plan: Plan) -> None:
+        """Tell the warehouse of a run whose rows may not be sent twice, for other machines."""
+        if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
+            return
+        if (other := claim(self.warehouse, run)) is not None:
+            shutil.rmtree(run.folder)
+            raise _applied_elsewhere(other)
 
     def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
         self,
@@ -407,6 +414,11 @@ def _follow(
         shown.quota(client.quota_use(endpoint))
 
     return on_done
+
+
+def _applied_elsewhere(run_id: str) -> AppliedError:
+    where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
+    return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
 
 def _applied(entry: AppliedPlan) -> AppliedError:

@@ -103,11 +103,7 @@ class WriteBack:
 
     def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
         """The run that applied this plan to this account, if the warehouse has it."""
-        mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
-        where = f"plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
-        lines = self._ask(
-            "write_back_runs", lambda named: f"SELECT run_id FROM {named('write_back_runs')} WHERE {where}"
-        )
+        lines = self._ask("write_back_runs", _applied_by(plan_id, key_mode, account))
         return str(lines[0][0]) if lines else None
 
     def runs_held(self) -> dict[str, int]:
@@ -171,9 +167,16 @@ class WriteBack:
         return pipeline
 
     def load(
-        self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+        self,
+        run: pa.Table,
+        rows: Iterable[pa.Table],
+        customers: Mapping[int, Mapping[str, Any]],
+        *,
+        first: bool = False,
+    ) -> str | None:
         """Load one run: its `rows`, the columns that it set by customer id, and last its row in `write_back_runs`.
+
+        With `first` nothing is loaded if another run applied the plan; its id is returned, and otherwise None.
 
         Raises `ConfigError` if the dataset holds customers of another account or key mode; then nothing is loaded.
         """
@@ -187,6 +190,12 @@ class WriteBack:
                     f"the dataset {self.dataset} holds the customers of another Paystack account or key mode.",
                     advice="Name another dataset for this account.",
                 )
+            if first:
+                pipeline.sync_destination()
+                asked = _applied_by(run["plan_id"][0].as_py(), key_mode, account)
+                lines = Warehouse(pipeline, WRITE_BACK_RUNS.name).ask(lambda sql: asked(sql.named))
+                if lines:
+                    return str(lines[0][0])
             sure = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
             changed = _changed_customers(held, customers) if sure else []
             if pipeline.has_pending_data:
@@ -199,6 +208,7 @@ class WriteBack:
             load(pipeline, resources)
             load(pipeline, table_resource(WRITE_BACK_RUNS, [run]))
             write_comments(pipeline, pipeline.schemas.values())
+        return None
 
 
 @contextlib.contextmanager
@@ -211,6 +221,13 @@ def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection = duckdb.connect(str(path))
         with connection:
             yield connection
+
+
+def _applied_by(plan_id: str, key_mode: str, account: int | None) -> Callable[[Callable[[str], str]], str]:
+    """The query for the run that applied this plan to this account."""
+    mine = "" if account is None else f" AND (account IS NULL OR account = {account:d})"
+    where = f"plan_id = {quoted_text(plan_id)} AND key_mode = {quoted_text(key_mode)}{mine}"
+    return lambda named: f"SELECT run_id FROM {named('write_back_runs')} WHERE {where}"
 
 
 def _is_among(

@@ -11,6 +11,7 @@ import dlt
 import pytest
 
 from paystack_source.bulk import dlt_destination as destination
+from paystack_source.bulk import service
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run import runs as runs_module
@@ -19,6 +20,7 @@ from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
 from paystack_source.helpers import FrameConsole
+from paystack_source.warehouse.write_back import WriteBack
 
 
 @pytest.fixture
@@ -125,6 +127,25 @@ def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch)
     said = desk.bulk("apply", copied, "--yes", copy=True)
     assert (said.code, writes(desk)) == (2, 3)
     assert "write_back_runs" in said.json["message"]
+
+
+@pytest.mark.parametrize("when", ["after a kill", "at once"])
+def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, folders, monkeypatch):
+    a, b = folders
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
+    people = desk.csv("people.csv", [{"email": f"new{n}@example.com"} for n in range(3)])
+    desk.bulk("plan", "create", people, "--out", a / "new.plan", copy=True)
+    copied = shutil.copy(a / "new.plan", b / "copy.plan")
+    monkeypatch.setattr(service, "record_runs", lambda *_: None)  # as if the process was killed before
+    assert desk.bulk("apply", a / "new.plan", "--yes", copy=True).json["applied"] == 3
+    monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
+    monkeypatch.chdir(b)
+    if when == "at once":  # both asked before either was recorded
+        monkeypatch.setattr(WriteBack, "applied_by", lambda *_: None)
+    said = desk.bulk("apply", copied, "--yes", copy=True)
+    assert (said.code, writes(desk)) == (2, 3)
+    assert "write_back_runs" in said.json["message"]
+    assert not list(Runs(b / "paystack_results"))
 
 
 def test_a_run_that_is_not_through_is_named_with_the_command_that_goes_on_with_it(desk, folders, monkeypatch):

@@ -60,10 +60,16 @@ class WriteBackTarget(Protocol):
         ...
 
     def load(
-        self, run: pa.Table, rows: Iterable[pa.Table], customers: Mapping[int, Mapping[str, Any]]
-    ) -> None:
+        self,
+        run: pa.Table,
+        rows: Iterable[pa.Table],
+        customers: Mapping[int, Mapping[str, Any]],
+        *,
+        first: bool = False,
+    ) -> str | None:
         """Load one run: its row in `write_back_runs`, its rows, and the columns that it set, by customer id.
 
+        With `first` nothing is loaded if another run applied the plan; its id is returned, and otherwise None.
         Raises if the dataset holds customers of another account.
         """
         ...
@@ -168,6 +174,21 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
     if "metadata" in found:
         found["metadata"] = as_text(found["metadata"])
     return found
+
+
+def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
+    """Load a run that has sent nothing yet, so that no other machine applies its plan meanwhile.
+
+    Returns the id of the run that applied the plan, if there is one; then nothing is loaded. A warehouse that fails
+    stops no run: the register has it.
+    """
+    with run.journal() as journal:
+        line = _line(report(run, run.plan(), journal), journal.last_seq, None)
+    try:
+        return warehouse.load(line, [], {}, first=True)
+    except Exception as error:  # noqa: BLE001 - any destination's own errors
+        raise_interrupt(error)
+        return None
 
 
 def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
