@@ -320,8 +320,10 @@ class BulkService:
             raise _applied_elsewhere(run_id)
 
     def _claim(self, run: Run, plan: Plan) -> None:
-        """Tell the warehouse of a run whose rows may not be sent twice, for other machines."""
-        if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
+        """Tell the warehouse of a run whose rows may not be sent twice, unless its account's number is unknown."""
+        if plan.header.account is None or BULK_OPERATIONS[plan.header.operation].repeatable:
+            return
+        if self.warehouse is None or not self.records:
             return
         if (other := claim(self.warehouse, run)) is not None:
             shutil.rmtree(run.folder)
