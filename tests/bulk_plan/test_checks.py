@@ -240,6 +240,7 @@ def test_identity_cells(tmp_path):
             "'account_number' has not the usual 5 to 20 digits in row 2.",
         ),
         ({"account_number": "1234"}, "'account_number' has not the usual 5 to 20 digits in row 2."),
+        ({"bank_code": "58"}, "'bank_code' has not the usual 3 digits of Nigeria in row 2."),
     ],
 )
 def test_how_many_digits_a_number_has_is_for_paystack_to_judge(tmp_path, change, said):

@@ -53,6 +53,11 @@ With a `field` it is a doubt: the cell is valid if Paystack has exactly this `te
 only the spaces around the value are odd. `shown` is the masked value.
 """
 _EXAMPLES: Final = 5
+# Column, the pattern of its unusual numbers (a spreadsheet drops zeros in front), and the usual number of digits.
+_OF_NIGERIA: Final = (
+    ("account_number", "^([0-9]{5,9}|[0-9]{11,20})$", 10),
+    ("bank_code", "^[0-9]{2}$", 3),
+)
 
 
 class Checker:
@@ -311,11 +316,12 @@ class Checker:
             if not any(self.operation.by_column[name].required for name in given):
                 where = set(np.flatnonzero(nobody & ~self._skip).tolist()) - self._wrong
                 self._add(sorted(where), None, f"names no customer: {either(given)} is blank")
-        index = self.mapping.columns.get("account_number")
-        if index is not None and "f_country" in staged:
-            other = pc.match_substring_regex(cells[index], "^([0-9]{5,9}|[0-9]{11,20})$")
-            odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
-            self._note_length("account_number", "10 digits of Nigeria", odd)
+        for name, unusual, usual in _OF_NIGERIA:
+            index = self.mapping.columns.get(name)
+            if index is not None and "f_country" in staged:
+                other = pc.match_substring_regex(cells[index], unusual)
+                odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
+                self._note_length(name, f"{usual} digits of Nigeria", odd)
 
     def _may_be_held(self, column: InputColumn) -> bool:
         """Whether Paystack may have the cell's value already, so that the cell would change nothing."""
