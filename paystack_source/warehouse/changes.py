@@ -18,7 +18,7 @@ import pyarrow.compute as pc
 from paystack_source import customer
 from paystack_source.extract.windows import Window
 from paystack_source.tables import TIME
-from paystack_source.values import in_utc, json_text, quoted_name
+from paystack_source.values import json_text, parse_time, quoted_name
 from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
@@ -63,7 +63,7 @@ class Changes:
         now = datetime.now(UTC)
         if self._latest is None and self._has_columns:
             latest = self._copy.ask(lambda sql: f"SELECT MAX({sql.col('_changed_at')}) FROM {sql.table}")
-            self._latest = in_utc(latest[0][0]) if latest and latest[0][0] else None
+            self._latest = parse_time(latest[0][0]) if latest and latest[0][0] else None
         if self._latest and self._latest >= now:
             now = self._latest + timedelta(microseconds=1)
         self._latest = now

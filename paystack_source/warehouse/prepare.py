@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 from dlt.common import logger
+from dlt.common.destination.client import WithStateSync
 from dlt.common.exceptions import TerminalException
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -135,7 +136,7 @@ def restore_schema(pipeline: Pipeline) -> None:
     """On a new machine: get the schema from the destination, also one of a first load that was never completed."""
     if not pipeline.schemas:
         pipeline.sync_destination()
-    if not pipeline.schemas:
+    if not pipeline.schemas and issubclass(pipeline.destination.client_class, WithStateSync):
         stored = stored_schema(pipeline, SCHEMA_NAME)
         # A completed load stored a state as well. A pipeline that does not find that state is another user's.
         if stored is not None and not _loads_noted(pipeline, stored.loads_table_name, SCHEMA_NAME):
@@ -194,6 +195,14 @@ def others_loaded_since(pipeline: Pipeline) -> bool:
         return False
     oldest, schema = waiting[0]
     return any(load > oldest for load in _loads_noted(pipeline, schema.loads_table_name, schema.name))
+
+
+def overtaken() -> bool:
+    """Called at each step of such a load, as the check of its lock."""
+    raise ConfigError(
+        "Another machine has loaded since these customers were read: they would put old values back",
+        advice="Call pipeline.run: it drops this load, and reads again.",
+    )
 
 
 # -- repair ---------------------------------------------------------------------------------------------------------

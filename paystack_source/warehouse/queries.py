@@ -248,11 +248,12 @@ def _as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSc
     """The result of a query as Arrow, in the types of these columns; JSON stays text."""
     if isinstance(cursor, QueryResult):
         return cursor.arrow()
-    read_as = cursor.columns_schema = {}
-    for name in (each[0] for each in cursor.description):
+    read_as: dict[str, TColumnSchema] = {}
+    for name in cursor.columns_schema:
         read_as[name] = TColumnSchema(name=name, nullable=True)
         if kind := columns.get(name, {}).get("data_type"):
             read_as[name]["data_type"] = "text" if kind == "json" else kind
+    cursor.columns_schema = read_as
     return cursor.arrow()
 
 

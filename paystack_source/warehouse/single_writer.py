@@ -91,9 +91,7 @@ class ActiveRun:
         self.dataset = True
 
     def require_dataset(self) -> None:
-        """Raise the error of the preparation, or `AlreadyRunningError` if another run may write into the dataset."""
-        if self.error is not None:
-            raise self.error
+        """Raise `AlreadyRunningError` if the lock was lost, so that another run may write into the dataset."""
         if not self.still_held():
             raise AlreadyRunningError(
                 f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",

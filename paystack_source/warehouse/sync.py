@@ -48,6 +48,7 @@ from paystack_source.warehouse.prepare import (
     is_ours,
     others_loaded_since,
     our_schemas,
+    overtaken,
     prepare,
     restore_schema,
 )
@@ -406,10 +407,7 @@ class PlainRuns(RunFollower):
         if step in {"run", "load"} and may_be_ours:
             run.lock_dataset()
         if step == "load" and others_loaded_since(pipeline):
-            raise ConfigError(
-                "Another machine has loaded since these customers were read: they would put old values back",
-                advice="Call pipeline.run: it drops this load, and reads again.",
-            )
+            run.still_held = overtaken
         if step == "run" and may_be_ours:
             if pipeline.config.restore_from_destination and not pipeline.dev_mode:
                 restore_schema(pipeline)

@@ -6,9 +6,11 @@ import dlt
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
 from paystack_source.failures import explain, masked_traceback
+from paystack_source.warehouse.destinations import read_table
 
 PASSWORD = "hunter2-of-the-warehouse"
 
@@ -91,6 +93,29 @@ def test_a_type_that_somebody_changed_is_named(column, kind, sandbox, postgres, 
     failure = failure_of(pipeline, api)
     assert (failure.error, failure.exit_code) == ("ConfigError", 2)
     assert f"The column {column} of customers was made {kind}" in failure.message
+
+
+def test_a_database_that_dlt_reaches_through_sqlalchemy_keeps_a_copy(sandbox, own_machine, tmp_path):
+    pytest.importorskip("sqlalchemy")
+    api, place = sandbox(5), dlt.destinations.sqlalchemy(f"sqlite:///{tmp_path}/copy.db")
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    for count in (5, 6):
+        pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0, history=True))
+        for table in ("customers", "customers_history"):
+            assert read_table(pipeline, table).num_rows == count
+        api.add_customers(1)
+
+
+def test_a_function_as_destination_keeps_no_copy_and_is_open_to_other_sources(sandbox, own_machine):
+    api, got = sandbox(5), []
+    source = paystack_source(api.secret_key, base_url=api.url, quota=0)
+    place = dlt.destination(lambda items, table: got.append(table["name"]), name="mine")
+    pipeline = dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine))
+    for _ in range(2):
+        with pytest.raises(PipelineStepFailed, match="SQL Client not available"):
+            pipeline.run(source)
+    pipeline.run([{"a": 1}], table_name="other")
+    assert got == ["other"]
 
 
 def test_the_number_of_the_account_may_be_text(sandbox, own_machine):
