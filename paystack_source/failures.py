@@ -224,6 +224,11 @@ def _missing(error: BaseException) -> str | None:
     return ", ".join(names) or "dlt does not say which"
 
 
+def _timed_out(error: BaseException) -> str | None:
+    codes = {getattr(error, name, None) for name in ("pgcode", "sqlstate")}  # of psycopg2 and of ADBC
+    return "" if codes & {"57014", "55P03"} else None
+
+
 def _duckdb_file(error: BaseException) -> str | None:
     inner = getattr(error, "inner_exc", None)
     if not _is(error, "DestinationConnectionError") or type(inner).__module__ not in {"duckdb", "_duckdb"}:
@@ -311,6 +316,11 @@ FOREIGN: Final = (
         "The warehouse user lacks a permission that a run needs.",
         "Allow it to create the dataset (a schema), the schema with _staging after its name, and tables in both; "
         "a replica cannot be written to.",
+    ),
+    Foreign(
+        "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out, "The database ended a statement at its own time limit.",
+        "Raise statement_timeout or lock_timeout for this user, or wait for whoever locks the tables, and run again: "
+        "finished parts are kept.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",

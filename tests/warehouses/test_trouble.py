@@ -1,8 +1,10 @@
 """A warehouse that cannot be reached or is set up wrongly says so in one line, and not its password."""
 
+import contextlib
 import functools
 
 import dlt
+import psycopg2
 import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
@@ -47,6 +49,22 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("ConfigError", 2)
     assert "LATIN1" in failure.message
+
+
+@pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
+def test_a_statement_that_the_database_ends_is_no_login_that_it_refused(
+    limit, sandbox, postgres, own_machine
+):
+    postgres.execute(f"create database hasty_{limit}")
+    url, api = postgres.url(f"hasty_{limit}"), sandbox(3)
+    place = dlt.destinations.postgres(url)
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    postgres.execute(f"alter database hasty_{limit} set {limit} = '500ms'")
+    with contextlib.closing(psycopg2.connect(url)) as another:
+        another.cursor().execute("lock table d.customers in access exclusive mode")
+        failure = failure_of(pipeline, api)
+    assert (failure.error, failure.exit_code) == ("WarehouseTimeout", 1)
 
 
 @pytest.mark.parametrize("limit", ["transaction_timeout", "idle_in_transaction_session_timeout"])
