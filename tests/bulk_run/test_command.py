@@ -732,7 +732,9 @@ def test_a_plan_made_without_a_key_is_bound_to_the_first_account_that_it_is_appl
     before = len(desk.api.write_log())
     again = desk.bulk("apply", "keyless.plan", "--yes")
     assert (again.code, again.json["error"]) == (2, "AppliedError")
-    assert "another Paystack account" in desk.bulk("resume", said.json["run_id"], "--yes").err
+    refused = desk.bulk("resume", said.json["run_id"], "--yes")
+    assert "another Paystack account" in refused.err
+    assert refused.json["advice"].startswith("Use the key of that account")
     assert len(desk.api.write_log()) == before
 
 

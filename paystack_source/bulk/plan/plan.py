@@ -324,9 +324,10 @@ class Plan:
         if account is not None and header.account is not None:
             if account != header.account:
                 name = header.options.get("switches", {}).get("account_name")
-                named = f"Give its account, --account {name}, or plan" if name else "Plan"
+                named = f"Give its account, --account {name}" if name else "Use the key of that account"
                 raise WrongAccount(
-                    "The plan was made for another Paystack account", advice=f"{named} again with this key."
+                    "The plan was made for another Paystack account",
+                    advice=f"{named}, or plan again with this key.",
                 )
         elif (
             None not in (key_fingerprint, header.key_fingerprint)
