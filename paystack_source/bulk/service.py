@@ -31,7 +31,7 @@ from paystack_source.bulk.run.recording import catch_up, claim, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import rows_to_go
-from paystack_source.bulk.run.runner import Runner, stopping
+from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
@@ -239,6 +239,7 @@ class BulkService:
         if asked is None:
             return 0
         self.console.agree(plan, asked)
+        raise_cancellation()
         return asked.rows
 
     def settle(self, run: Run) -> int:

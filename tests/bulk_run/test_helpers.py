@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import pydoc
 import re
+import signal
 import threading
 from pathlib import Path
 
@@ -91,6 +93,22 @@ def test_ctrl_c_while_duckdb_plans_is_ctrl_c(desk, settings, frame, monkeypatch)
     said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
     assert said.code == 130
     assert "See what was sent: " in said.err
+
+
+def test_ctrl_c_that_asyncio_takes_while_a_helper_plans_sends_nothing(desk, frame, settings, monkeypatch):
+    make_plan = service.make_plan
+
+    def planned(*args, **kwargs):
+        signal.raise_signal(signal.SIGINT)
+        return make_plan(*args, **kwargs)
+
+    async def main():
+        bulk_set_risk_action(frame, "deny", **settings)
+
+    monkeypatch.setattr(service, "make_plan", planned)
+    with pytest.raises(KeyboardInterrupt):
+        asyncio.run(main())
+    assert desk.api.write_log() == []
 
 
 def test_a_misspelt_setting_is_refused_before_anything_is_sent(desk, settings, frame):

@@ -8,6 +8,7 @@ clock and the plan's rows are parameters, so a simulation runs the same loop on 
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import math
 import signal
@@ -323,3 +324,11 @@ def stopping(runner: Runner) -> Iterator[None]:
     finally:
         for number, handler in before.items():
             signal.signal(number, handler)
+
+
+def raise_cancellation() -> None:
+    """Raise the Ctrl-C that `asyncio.run` took before: it cancels its task, which notices that when it awaits."""
+    with contextlib.suppress(RuntimeError):  # no loop runs in this thread
+        task = asyncio.current_task()
+        if task is not None and task.cancelling():
+            raise KeyboardInterrupt
