@@ -148,7 +148,7 @@ class Transport:
                 pause = max(asked, self._retry.pause(failures, self._random))
                 trouble += self._back_off(operation, pause, "backoff")
             elif refusals > 1:  # the last 429 named a wrong end of the window: wait a whole one by and by
-                halvings = self._retry.rate_limited_attempts - 1 - refusals
+                halvings = min(3, self._retry.rate_limited_attempts - 1 - refusals)
                 self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
         assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
         raise verdict.error

@@ -318,17 +318,23 @@ class BulkService:
                 advice="Make one of the two work; nothing was sent.",
             ) from None
         if run_id is not None:
-            raise _applied_elsewhere(run_id)
+            raise self._applied_as(run_id)
+
+    def _applied_as(self, run_id: str) -> AppliedError:
+        """The error for a plan that the warehouse has as this run."""
+        if (here := self.runs.root / run_id).is_dir():
+            return _applied(AppliedPlan(run_id=run_id, folder=str(here)))
+        where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
+        return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
     def _claim(self, run: Run, plan: Plan) -> None:
         """Tell the warehouse of a run whose rows may not be sent twice, unless its account's number is unknown."""
-        if plan.header.account is None or BULK_OPERATIONS[plan.header.operation].repeatable:
+        warehouse = self.warehouse if self.records and plan.header.account is not None else None
+        if warehouse is None or BULK_OPERATIONS[plan.header.operation].repeatable:
             return
-        if self.warehouse is None or not self.records:
-            return
-        if (other := claim(self.warehouse, run)) is not None:
+        if (other := claim(warehouse, run)) is not None:
             shutil.rmtree(run.folder)
-            raise _applied_elsewhere(other)
+            raise self._applied_as(other)
 
     def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
         self,
@@ -417,11 +423,6 @@ def _follow(
         shown.quota(client.quota_use(endpoint))
 
     return on_done
-
-
-def _applied_elsewhere(run_id: str) -> AppliedError:
-    where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
-    return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
 
 def _applied(entry: AppliedPlan) -> AppliedError:

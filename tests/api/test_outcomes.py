@@ -142,6 +142,13 @@ def test_refusals_that_say_to_come_back_at_once_are_waited_out_for_a_whole_windo
     assert sum(clock.rests) > 60
 
 
+def test_somebody_who_allows_many_refusals_waits_after_each(connect, clock):
+    limited = refusal(429, "Rate limit exceeded!").replace(b"\r\n\r\n", b"\r\nretry-after: 0\r\n\r\n", 1)
+    with RawServer(*[limited] * 4, GOOD) as server:
+        assert read(connect(server, retry=RetryPolicy(rate_limited_attempts=2000))).data == CUSTOMER
+    assert sum(clock.rests) > 20
+
+
 @pytest.mark.parametrize("call", [read, write])
 def test_429s_end_after_more_than_a_window(call, connect, clock):
     with RawServer(LIMITED) as server:

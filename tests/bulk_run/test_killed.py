@@ -8,12 +8,14 @@ import random
 import signal
 import subprocess
 import sys
+import threading
 from concurrent.futures import ThreadPoolExecutor
 
 import dlt
 import pytest
 
 from paystack_source import bulk_set_risk_action, copy_customers
+from paystack_source.file_lock import DUCKDB_FILES
 from tests.bulk_run.conftest import ROOT
 from tests.events import PATIENCE, Gate, until
 
@@ -171,3 +173,24 @@ def test_a_process_that_was_forked_in_a_run_keeps_no_lock_after_it(desk, door):
         finally:
             os.kill(forked, signal.SIGKILL)
             os.waitpid(forked, 0)
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="Windows does not fork")
+def test_a_forked_process_does_not_wait_for_a_thread_of_its_parent_that_reads_the_copy():
+    held, ended = threading.Event(), threading.Event()
+
+    def read():
+        with DUCKDB_FILES:
+            held.set()
+            ended.wait(PATIENCE)
+
+    with ThreadPoolExecutor(1) as pool:
+        pool.submit(read)
+        held.wait(PATIENCE)
+        forked = os.fork()
+        if not forked:
+            os._exit(0 if DUCKDB_FILES.acquire(timeout=5) else 1)
+        try:
+            assert os.waitpid(forked, 0)[1] == 0
+        finally:
+            ended.set()

@@ -148,6 +148,25 @@ def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, f
     assert not list(Runs(b / "paystack_results"))
 
 
+def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_command_that_goes_on_with_it(
+    desk, folders, monkeypatch
+):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
+    people = desk.csv("people.csv", [{"email": f"new{n}@example.com"} for n in range(3)])
+    desk.bulk("plan", "create", people, "--out", "new.plan", copy=True)
+
+    def interrupted(*_):
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr(BulkService, "_send", interrupted)
+        assert desk.bulk("apply", "new.plan", "--yes", copy=True).code == 130
+    said = desk.bulk("apply", "new.plan", "--yes", copy=True)
+    assert (said.code, said.json["error"], writes(desk)) == (2, "AppliedError", 0)
+    command = said.json["advice"].removeprefix(f"Go on with it: {COMMAND} ")
+    assert desk.bulk(*shlex.split(command), "--yes", copy=True).json["applied"] == 3
+
+
 def test_a_run_that_is_not_through_is_named_with_the_command_that_goes_on_with_it(desk, folders, monkeypatch):
     a, b = folders
     desk.api.configure(risk_forbidden=True)

@@ -92,13 +92,8 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     """
     if isinstance(source, InputTable):
         return source
-    if isinstance(source, str) and _holds_rows(source):  # an error would quote them
-        raise ConfigError(
-            "No file is called like this, and a text that holds rows is no table",
-            advice="Save it as a file, and give its path.",
-        )
     if isinstance(source, str | os.PathLike):
-        source = FileSnapshot.of(Path(source).expanduser())
+        source = _snapshot(source)
     if isinstance(source, FileSnapshot):
         kind = _kind(source)
         if kind == "parquet":
@@ -125,6 +120,16 @@ def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]
     with private_file(path) as file, csv_writer(file, columns) as write:
         for row in rows:
             write(row)
+
+
+def _snapshot(source: str | os.PathLike[str]) -> FileSnapshot:
+    path = os.path.expanduser(source)  # noqa: PTH111  # pathlib fails for ~backup.csv, and for ~$book.xlsx of Excel
+    if isinstance(source, str) and _holds_rows(path):  # an error would quote them
+        raise ConfigError(
+            "No file is called like this, and a text that holds rows is no table",
+            advice="Save it as a file, and give its path.",
+        )
+    return FileSnapshot.of(Path(path))
 
 
 def _holds_rows(text: str) -> bool:

@@ -193,10 +193,11 @@ def _read_ods(archive: zipfile.ZipFile, sheet: str) -> dict[str, Any]:
 def _failed_ods(row: ET.Element) -> Iterator[int]:
     column = 0
     for cell in row:
+        after = column + int(cell.get(f"{_TABLE}number-columns-repeated", 1))
         is_formula = f"{_TABLE}formula" in cell.attrib
         if is_formula and (cell.get(_KIND) == "error" or re.match("#[A-Z]|Err:", "".join(cell.itertext()))):
-            yield column
-        column += int(cell.get(f"{_TABLE}number-columns-repeated", 1))
+            yield from range(column, after)
+        column = after
 
 
 def _failed(row: ET.Element) -> Iterator[int]:
