@@ -10,7 +10,7 @@ import json
 import logging
 import os
 import shutil
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
@@ -29,6 +29,7 @@ from dlt.pipeline import trace
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.warehouse.locations import database_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -209,20 +210,9 @@ def is_loaded(pipeline: Pipeline, table: str) -> bool:
 
 
 def drop_local_state(pipeline: Pipeline) -> None:
-    """Drop dlt's local files of this pipeline: its state and its pending load packages.
-
-    With the DuckDB file `:pipeline:` the database is in the folder that dlt deletes. It is moved out and in again.
-    """
-    file = f"{pipeline.pipeline_name}.duckdb"
-    inside, aside = Path(pipeline.working_dir), Path(pipeline.pipelines_dir)
-    names = (file, f"{file}.wal")
-    for name in names:
-        with suppress(FileNotFoundError):
-            (inside / name).replace(aside / name)
-    pipeline.drop()
-    for name in names:  # also what an interrupted drop left there
-        with suppress(FileNotFoundError):
-            (aside / name).replace(inside / name)
+    """Drop dlt's local files of this pipeline: its state and its pending load packages."""
+    with database_aside(Path(pipeline.working_dir)):
+        pipeline.drop()
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:

@@ -22,17 +22,18 @@ pipeline is for one run at a time, and several accounts are copied at once.
 
 from __future__ import annotations
 
+import contextlib
 import os
 import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from dlt.common.pipeline import get_dlt_pipelines_dir
-
 from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
     from dlt.pipeline.pipeline import Pipeline
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
@@ -68,11 +69,30 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
     return f"{name}{ending}{SANDBOX if is_sandbox else ''}"
 
 
-def forget_local_state(name: str) -> None:
-    """Delete dlt's state and schemas of a pipeline: a power cut damaged them, and the destination has them too."""
+@contextlib.contextmanager
+def database_aside(folder: Path) -> Iterator[None]:
+    """Move the DuckDB file `:pipeline:` out of dlt's folder of a pipeline while dlt deletes it, and in again."""
+    file = f"{folder.name}.duckdb"
+    names = (file, f"{file}.wal")
+    for name in names:
+        with contextlib.suppress(FileNotFoundError):
+            (folder / name).replace(folder.parent / name)
+    try:
+        yield
+    finally:
+        for name in names:  # also what an interrupted one left there
+            with contextlib.suppress(FileNotFoundError):
+                (folder.parent / name).replace(folder / name)
+
+
+def make_anew(name: str, make: Callable[[], Pipeline]) -> Pipeline:
+    """Make a pipeline whose local files are damaged, without them: the destination has its state and schemas too."""
+    from dlt.common.pipeline import get_dlt_pipelines_dir  # noqa: PLC0415  takes a second
+
     folder = Path(get_dlt_pipelines_dir(), name)
-    (folder / "state.json").unlink(missing_ok=True)
-    shutil.rmtree(folder / "schemas")
+    with database_aside(folder):
+        shutil.rmtree(folder)
+        return make()
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:

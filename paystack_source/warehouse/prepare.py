@@ -56,6 +56,7 @@ if TYPE_CHECKING:
 
     import pyarrow as pa
     from dlt.common.schema import Schema
+    from dlt.common.schema.typing import TColumnSchema
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.pipeline.pipeline import Pipeline
 
@@ -64,7 +65,8 @@ if TYPE_CHECKING:
 SCHEMA_NAME = "paystack"
 """dlt's name of the schema of a source that was not cloned under another name."""
 
-MERGED_BESIDE = (LEDGER.name, HISTORY.name, DETAILS.name, AUTHORIZATIONS.name)
+_BESIDE = (LEDGER, HISTORY, DETAILS, AUTHORIZATIONS)
+MERGED_BESIDE = tuple(table.name for table in _BESIDE)
 AT_ONCE = 50_000
 """How many keys one load repairs."""
 _FEW = 1_000
@@ -104,8 +106,9 @@ def _check_types(pipeline: Pipeline) -> None:
         )
     )
     for schema in our_schemas(pipeline):
+        ours = _columns_of_ours(pipeline, schema)
         for table, column, kind in columns:
-            known = schema.tables.get(table, {}).get("columns", {}).get(column, {})
+            known = ours.get((table, column), {})
             wanted = _COMPARED.get(str(known.get("data_type")), kind)
             if kind != wanted and known.get("timezone", True):
                 raise ConfigError(
@@ -114,17 +117,27 @@ def _check_types(pipeline: Pipeline) -> None:
                 )
 
 
+def _columns_of_ours(pipeline: Pipeline, schema: Schema) -> dict[tuple[str, str], TColumnSchema]:
+    """By table and column, what dlt knows of our columns. The user's own ones may have any type."""
+    found: dict[tuple[str, str], TColumnSchema] = {}
+    for ours in (CUSTOMERS, *_BESIDE):
+        table = customers_table(pipeline, schema.name) if ours is CUSTOMERS else ours.name
+        columns = schema.tables.get(table, {}).get("columns", {})
+        found |= {(table, name): columns[name] for name in ours.hints.keys() & columns.keys()}
+    return found
+
+
 def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     """Drop a pending load that can never be loaded, as with a hint that does not fit; its customers are read again.
 
-    Raises the error if a further attempt may succeed, and if the pipeline also has data that is not ours.
+    Raises the error if a further attempt may succeed, as after a full disk or a lost permission. What a resource of
+    the user's gave may never come again: such a load is theirs to drop.
     """
     raise_interrupt(error)
     failure = explain(error)
-    terminal = isinstance(error.exception, TerminalException) or (
-        error.step == "normalize" and not failure.is_known  # a full disk is known, and may be emptied
-    )
-    if not terminal or not all(map(is_ours, pipeline.schemas.values())):
+    terminal = error.step == "normalize" or isinstance(error.exception, TerminalException)
+    only_ours = all(_is_only_ours(pipeline, schema) for schema in pipeline.schemas.values())
+    if failure.is_known or not (terminal and only_ours):
         raise error
     logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {failure.message}")
     drop_local_state(pipeline)
@@ -180,6 +193,14 @@ def is_ours(schema: Schema) -> bool:
         "_last_seen_at" in table["columns"]
         for name, table in schema.tables.items()
         if table.get("resource", name) == CUSTOMERS.name
+    )
+
+
+def _is_only_ours(pipeline: Pipeline, schema: Schema) -> bool:
+    """Whether a schema has no table of the user's: what a resource of theirs gave may never come again."""
+    ours = {customers_table(pipeline, schema.name), *MERGED_BESIDE}
+    return is_ours(schema) and all(
+        str(table["name"]) in ours for table in schema.data_tables(include_incomplete=True)
     )
 
 

@@ -41,7 +41,7 @@ from paystack_source.warehouse.dlt_quirks import (
     restart_interrupted_loads,
     set_replace_strategy,
 )
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, forget_local_state, pipeline_name
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, make_anew, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
@@ -168,11 +168,14 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
             )
         target = dlt.destinations.duckdb(str(file))
     called = pipeline_name(name, destination, dataset)
+    make: Callable[[], Pipeline] = functools.partial(
+        dlt.pipeline, called, destination=target, dataset_name=dataset
+    )
     try:
-        pipeline = dlt.pipeline(called, destination=target, dataset_name=dataset)
-    except json.JSONDecodeError:
-        forget_local_state(called)
-        return open_pipeline(destination, dataset, name=name)
+        try:
+            pipeline = make()
+        except json.JSONDecodeError:  # a power cut damaged dlt's files
+            pipeline = make_anew(called, make)
     except FileExistsError:  # dlt insists on making the working folder itself
         raise AlreadyRunningError(
             "Another run of this pipeline is just beginning.",

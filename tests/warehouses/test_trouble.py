@@ -113,6 +113,56 @@ def test_a_type_that_somebody_changed_is_named(column, kind, sandbox, postgres, 
     assert f"The column {column} of customers was made {kind}" in failure.message
 
 
+def test_columns_of_the_user_may_have_any_type(sandbox, postgres, own_machine):
+    @dlt.transformer(name="ranks", primary_key="id", write_disposition="merge")
+    def ranks(table):
+        yield table.select(["id"]).append_column("rank", pa.array([1] * len(table), pa.int32()))
+
+    api = sandbox(5)
+    postgres.execute("create database ranks")
+    place = dlt.destinations.postgres(postgres.url("ranks"))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    for count in (5, 6):
+        both = paystack_source(api.secret_key, base_url=api.url, quota=0)
+        both.resources.add(both.customers | ranks)
+        pipeline.run(both)
+        assert postgres.execute("select count(*) from paystack.ranks", "ranks") == [(count,)]
+        api.add_customers(1)
+
+
+def test_a_load_that_can_never_be_loaded_is_not_dropped_with_data_of_the_user(sandbox, own_machine):
+    api, queue = sandbox(5), [{"order": 1}]
+    place = dlt.destinations.duckdb("copy.duckdb")
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    for options in ({"columns": {"email": {"nullable": False}}}, {}):
+        both = paystack_source(api.secret_key, base_url=api.url, quota=0)
+        both.resources.add(dlt.resource(queue, name="orders"))
+        with pytest.raises(PipelineStepFailed, match="step=normalize"):
+            pipeline.run(both, **options)
+        assert len(pipeline.list_extracted_load_packages()) == 1
+
+
+def test_a_load_waits_until_a_lost_permission_is_back(sandbox, postgres, own_machine):
+    api = sandbox(5)
+    postgres.execute("create database refusing")
+    place = dlt.destinations.postgres(postgres.url("refusing"))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    for statement in (
+        "create function no() returns trigger language plpgsql as 'begin raise insufficient_privilege; end'",
+        "create trigger refuse before insert or delete on paystack.customers execute function no()",
+    ):
+        postgres.execute(statement, "refusing")
+    api.add_customers(1)
+    assert failure_of(pipeline, api).error == "WarehouseRefused"
+    asked = api.stats.total
+    assert failure_of(pipeline, api).error == "WarehouseRefused"
+    assert api.stats.total == asked
+    postgres.execute("drop trigger refuse on paystack.customers", "refusing")
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    assert read_table(pipeline).num_rows == 6
+
+
 def test_a_database_that_dlt_reaches_through_sqlalchemy_keeps_a_copy(sandbox, own_machine, tmp_path):
     pytest.importorskip("sqlalchemy")
     api, place = sandbox(5), dlt.destinations.sqlalchemy(f"sqlite:///{tmp_path}/copy.db")
