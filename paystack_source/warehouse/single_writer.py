@@ -16,13 +16,13 @@ next job of its load.
 from __future__ import annotations
 
 import contextlib
+import logging
 import re
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from dlt.common import logger
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError, ConfigError
@@ -40,6 +40,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
+log = logging.getLogger("paystack_source")  # commands show its warnings, and switch dlt's log off
 ASK_AGAIN = 0.5
 """Seconds between two attempts to take a lock."""
 _NO_TIMEOUT = """SELECT set_config(name, '0', true) FROM pg_settings
@@ -167,7 +168,7 @@ def _until(free: Callable[[], bool], where: str) -> None:
     told = False
     while not free():
         if not told:
-            logger.warning(f"Another run writes into {where}. This run waits until it is done.")
+            log.warning("Another run writes into %s. This run waits until it is done.", where)
             told = True
         time.sleep(ASK_AGAIN)
 

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import os
 import shlex
 import shutil
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 
 import dlt
 import pytest
@@ -19,7 +21,10 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
 from paystack_source.errors import AppliedError, BusyError
+from paystack_source.file_lock import try_lock
 from paystack_source.helpers import FrameConsole
+from paystack_source.private_files import open_private
+from paystack_source.warehouse import single_writer
 from paystack_source.warehouse.write_back import WriteBack
 
 
@@ -165,6 +170,19 @@ def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_co
     assert (said.code, said.json["error"], writes(desk)) == (2, "AppliedError", 0)
     command = said.json["advice"].removeprefix(f"Go on with it: {COMMAND} ")
     assert desk.bulk(*shlex.split(command), "--yes", copy=True).json["applied"] == 3
+
+
+def test_an_apply_that_waits_for_the_warehouse_before_it_sends_says_so(desk, monkeypatch):
+    monkeypatch.setenv("DESTINATION__FILESYSTEM__BUCKET_URL", str(desk.folder / "lake"))
+    people = desk.csv("people.csv", [{"email": "new@example.com"}])
+    desk.bulk("plan", "create", people, "--out", "new.plan", "--destination", "filesystem", copy=True)
+    (desk.folder / "lake").mkdir(exist_ok=True)
+    other = open_private(desk.folder / "lake" / ".paystack.paystack-source.lock")
+    assert try_lock(other)
+    monkeypatch.setattr(single_writer, "time", SimpleNamespace(sleep=lambda _: os.close(other)))
+    said = desk.bulk("apply", "new.plan", "--yes", "--destination", "filesystem", copy=True)
+    assert said.json["applied"] == 1
+    assert "warning: Another run writes into the dataset paystack. This run waits" in said.err
 
 
 def test_a_run_that_is_not_through_is_named_with_the_command_that_goes_on_with_it(desk, folders, monkeypatch):
