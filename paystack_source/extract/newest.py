@@ -56,7 +56,7 @@ class NewestPage(NamedTuple):
         Those in `gone` are held, and neither the list nor its total has them.
         """
         latest, shown = arrow.edges(gone)[1], arrow.edges(self.table)[1]
-        return bool(latest and latest > self.asked_at - _BEHIND and (shown is None or latest > shown))
+        return bool(latest and abs(self.asked_at - latest) < _BEHIND and (shown is None or latest > shown))
 
     def settled_end(self, now: datetime) -> datetime:
         """The end of a window that gets no more customers, by the newest customer; else the end of this second."""

@@ -196,6 +196,15 @@ def test_the_newest_customer_who_is_gone_for_a_day_is_marked():
     assert (run.summary.complete, run.summary.rows_missing) == (True, 1)
 
 
+def test_a_customer_of_the_future_who_is_gone_is_marked():
+    copy = Copy(many(60))
+    copy.api.add(copy.api.clock.now + timedelta(days=400))
+    copy.run()
+    copy.api.remove(61)
+    run = copy.run()
+    assert (run.summary.complete, run.summary.rows_missing) == (True, 1)
+
+
 @pytest.mark.parametrize("at", range(1, 11))
 def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
     copy = Copy(many(60, spread=60, meta="total_only"))
