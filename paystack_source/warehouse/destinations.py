@@ -131,7 +131,7 @@ def apply_destination_hints(*tables: Table) -> None:
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
-        _check_hints(table_of_ours, hints)
+        _check_hints(table_of_ours, hints, text_fits=not destination_is(pipeline, "postgres"))
         table = table_of(name)
         if table != name != CUSTOMERS.name:
             raise ConfigError(
@@ -147,15 +147,20 @@ def apply_destination_hints(*tables: Table) -> None:
         )
 
 
-def _check_hints(table: Table, hints: TTableSchema) -> None:
-    """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all."""
+def _check_hints(table: Table, hints: TTableSchema, *, text_fits: bool) -> None:
+    """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all.
+
+    Any column may be text, but PostgreSQL neither loads nor compares numbers and times as text (`text_fits`).
+    """
     columns, ours = hints["columns"], table.hints
     keys = {name for name, column in columns.items() if column.get("primary_key")}
-    lossless = {None, "text"}
+    as_text = {name for name, column in ours.items() if text_fits or column["data_type"] == "json"}
     wrong = [
         f"data_type of {name}"
         for name, column in columns.items()
-        if name in ours and column.get("data_type") not in {*lossless, ours[name]["data_type"]}
+        if name in ours
+        and column.get("data_type")
+        not in {None, ours[name]["data_type"], "text" if name in as_text else None}
     ]
     if keys - ours.keys() - set(table.key):
         wrong.append("primary_key")

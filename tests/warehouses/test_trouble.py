@@ -130,6 +130,25 @@ def test_columns_of_the_user_may_have_any_type(sandbox, postgres, own_machine):
         api.add_customers(1)
 
 
+@pytest.mark.parametrize("column", ["id", "created_at", "_changed_at", "metadata"])
+def test_numbers_and_times_as_text_are_refused_before_anything_is_read(
+    column, sandbox, postgres, own_machine
+):
+    api = sandbox(5)
+    postgres.execute(f"create database text_{column}")
+    place = dlt.destinations.postgres(postgres.url(f"text_{column}"))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
+    source = paystack_source(api.secret_key, base_url=api.url, quota=0)
+    with (
+        contextlib.nullcontext()
+        if column == "metadata"
+        else pytest.raises(PipelineStepFailed, match="hint data_type")
+    ):
+        pipeline.run(source, columns={column: {"data_type": "text"}})
+    assert not pipeline.has_pending_data
+    assert bool(api.stats.total) == (column == "metadata")
+
+
 def test_a_load_that_can_never_be_loaded_is_not_dropped_with_data_of_the_user(sandbox, own_machine):
     api, queue = sandbox(5), [{"order": 1}]
     place = dlt.destinations.duckdb("copy.duckdb")
