@@ -318,7 +318,8 @@ FOREIGN: Final = (
         "a replica cannot be written to.",
     ),
     Foreign(
-        "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out, "The database ended a statement at its own time limit.",
+        "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out,
+        "The database ended a statement at its own time limit, or somebody cancelled it.",
         "Raise statement_timeout or lock_timeout for this user, or wait for whoever locks the tables, and run again: "
         "finished parts are kept.",
     ),

@@ -2,6 +2,7 @@
 
 import contextlib
 import functools
+from concurrent.futures import ThreadPoolExecutor
 
 import dlt
 import psycopg2
@@ -13,6 +14,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from paystack_source import paystack_source
 from paystack_source.failures import explain, masked_traceback
 from paystack_source.warehouse.destinations import read_table
+from tests.events import until
 
 PASSWORD = "hunter2-of-the-warehouse"
 
@@ -65,6 +67,25 @@ def test_a_statement_that_the_database_ends_is_no_login_that_it_refused(
         another.cursor().execute("lock table d.customers in access exclusive mode")
         failure = failure_of(pipeline, api)
     assert (failure.error, failure.exit_code) == ("WarehouseTimeout", 1)
+
+
+def test_a_statement_that_an_administrator_ends_is_not_blamed_on_a_time_limit_alone(
+    sandbox, postgres, own_machine
+):
+    postgres.execute("create database cancelled")
+    url, api = postgres.url("cancelled"), sandbox(3)
+    place = dlt.destinations.postgres(url)
+    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    waiting = "from pg_stat_activity where datname = 'cancelled' and wait_event_type = 'Lock'"
+    with contextlib.closing(psycopg2.connect(url)) as another, ThreadPoolExecutor(1) as pool:
+        another.cursor().execute("lock table d.customers in access exclusive mode")
+        failed = pool.submit(failure_of, pipeline, api)
+        until(
+            lambda: failed.done() or (postgres.execute(f"select pg_cancel_backend(pid) {waiting}") and False)
+        )
+    assert (failed.result().error, failed.result().exit_code) == ("WarehouseTimeout", 1)
+    assert "or somebody cancelled it" in failed.result().message
 
 
 @pytest.mark.parametrize("limit", ["transaction_timeout", "idle_in_transaction_session_timeout"])
