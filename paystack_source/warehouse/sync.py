@@ -174,7 +174,7 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     try:
         try:
             pipeline = make()
-        except json.JSONDecodeError:  # a power cut damaged dlt's files
+        except (json.JSONDecodeError, UnicodeDecodeError):  # a power cut damaged dlt's files
             pipeline = make_anew(called, make)
     except FileExistsError:  # dlt insists on making the working folder itself
         raise AlreadyRunningError(

@@ -165,7 +165,7 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
 
 
 @pytest.mark.parametrize("file", ["state.json", "schemas/paystack.schema.json"])
-@pytest.mark.parametrize("content", ["", "{"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\0\0", b"{\xc3"])
 @pytest.mark.parametrize("place", ["copy.duckdb", ":pipeline:"])  # the latter is in the folder of these files
 def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(
     file, content, place, pipeline, sandbox, monkeypatch
@@ -173,7 +173,7 @@ def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", place)
     server, pipeline = sandbox(customers=250), open_pipeline("duckdb", "paystack")
     copy(pipeline, server)
-    Path(pipeline.working_dir, file).write_text(content)
+    Path(pipeline.working_dir, file).write_bytes(content)
     server.add_customers(1)
     assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 250
     assert held(pipeline) == truth(server)
