@@ -139,7 +139,7 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     only_ours = all(_is_only_ours(pipeline, schema) for schema in pipeline.schemas.values())
     if failure.is_known or not (terminal and only_ours):
         raise error
-    logger.warning(f"A load that was interrupted cannot be loaded, and is read again: {failure.message}")
+    logger.warning(f"A load that was interrupted cannot be loaded ({failure.error}), and is read again.")
     drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
