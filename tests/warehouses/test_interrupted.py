@@ -66,7 +66,9 @@ class Runs:
         return bool(told) and self._process.stdout.readline() == "waits\n"
 
     def ended(self) -> int:
-        return int(self._process.stdout.readline())
+        while (line := self._process.stdout.readline()) == "waits\n":
+            pass
+        return int(line)
 
     def run(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> int:
         self.begin(machine, step, kind)
