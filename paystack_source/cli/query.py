@@ -7,7 +7,8 @@ Without SQL it shows the tables. It opens the file read-only. With --csv the res
 from __future__ import annotations
 
 import sys
-from concurrent.futures import ThreadPoolExecutor, wait
+import threading
+from concurrent.futures import Future, wait
 from datetime import datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -151,21 +152,26 @@ def overview(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tup
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
     """Column names and rows of one statement. DuckDB hears no signal while it works, so it works in a thread."""
+    found: Future[tuple[list[str], list[tuple[Any, ...]]]] = Future()
 
-    def asked() -> tuple[list[str], list[tuple[Any, ...]]]:
-        relation = connection.execute(sql)
-        return [column[0] for column in relation.description or []], relation.fetchall()
-
-    with ThreadPoolExecutor(1) as thread:
-        answered = thread.submit(asked)
+    def ask() -> None:
         try:
-            while not wait([answered], MAX_WAIT).done:
-                pass
-        finally:
-            while not answered.done():  # Ctrl-C, maybe before the question has begun
-                connection.interrupt()
-                wait([answered], MAX_WAIT)
-        return answered.result()
+            relation = connection.execute(sql)
+            columns = [column[0] for column in relation.description or []]
+            found.set_result((columns, relation.fetchall()))
+        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is wanted
+            found.set_exception(error)
+
+    thread = threading.Thread(target=ask, daemon=True)
+    try:
+        thread.start()
+        while not wait([found], MAX_WAIT).done:
+            pass
+    finally:
+        while thread.is_alive() and not found.done():  # Ctrl-C, maybe before the question has begun
+            connection.interrupt()
+            wait([found], MAX_WAIT)
+    return found.result()
 
 
 def show(

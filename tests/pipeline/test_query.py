@@ -125,7 +125,8 @@ def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert "DuckDB cannot answer that" in capsys.readouterr().err
 
 
-def test_ctrl_c_ends_a_question_that_takes_long(command, copy, monkeypatch):
+@pytest.mark.parametrize("pressed", ["as it begins", "later"])
+def test_ctrl_c_ends_a_question_that_takes_long(pressed, command, copy, monkeypatch):
     # Whether DuckDB hears a signal itself depends on which of its threads works.
     asked, interrupted = threading.Event(), threading.Event()
 
@@ -145,8 +146,16 @@ def test_ctrl_c_ends_a_question_that_takes_long(command, copy, monkeypatch):
         asked.wait(PATIENCE)
         signal.raise_signal(signal.SIGINT)
 
+    class Starting(threading.Thread):
+        def start(self):
+            super().start()
+            press()
+
     monkeypatch.setattr("paystack_source.cli.query.opened", lambda *_: Deaf())
-    threading.Thread(target=press, daemon=True).start()
+    if pressed == "as it begins":
+        monkeypatch.setattr("paystack_source.cli.query.threading.Thread", Starting)
+    else:
+        threading.Thread(target=press, daemon=True).start()
     assert run(command, ["select 1"]) == ExitCode.INTERRUPTED
     assert interrupted.is_set()
 
