@@ -90,10 +90,10 @@ def planning(heard):
 
 
 def quota(heard):
-    made = Quota(lambda: Budget(600), Clock())
-    alone = made.acquire("list")  # the next one may go once its answer is there
+    made = Quota("list", lambda: Budget(600), Clock())
+    alone = made.acquire()  # the next one may go once its answer is there
     heard.beside(lambda: made.settle(alone))
-    made.acquire("list")
+    made.acquire()
 
 
 def clock(heard):

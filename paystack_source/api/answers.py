@@ -95,15 +95,6 @@ class _Ruling(NamedTuple):
     advice: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Judgement:
-    """Either the envelope of a success, or the error to raise unless sending again helps."""
-
-    envelope: Envelope | None = None
-    error: PaystackError | None = None
-    again: Again = Again.NO
-
-
 _SUCCESS, _REDIRECT = HTTPStatus.OK, HTTPStatus.MULTIPLE_CHOICES
 _REFUSALS: Final[dict[int, type[PaystackError]]] = {401: KeyRefused, 403: PermissionRefused, 404: NotFound}
 _NOT_PAYSTACK: Final[dict[int, _Ruling]] = {
@@ -126,8 +117,13 @@ _SURROGATE = re.compile(
 _DECODER = msgspec.json.Decoder(Envelope)
 
 
-def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = ()) -> Judgement:
-    """The verdict on a result. ``values`` are the texts that were sent; they are taken out of Paystack's message."""
+def judge(
+    operation: Operation, result: Answer | Fault, values: Iterable[str] = ()
+) -> tuple[Envelope, None] | tuple[PaystackError, Again]:
+    """The envelope of a success; or the error to raise, and whether to send again instead.
+
+    ``values`` are the texts that were sent; they are taken out of Paystack's message.
+    """
     if isinstance(result, Fault):
         left = operation.writes and result.sent
         ruling = _Ruling(
@@ -136,14 +132,14 @@ def judge(operation: Operation, result: Answer | Fault, values: Iterable[str] = 
             result.reason,
             None if left else result.advice,
         )
-        return Judgement(error=_error(ruling, operation), again=ruling.again)
+        return _error(ruling, operation), ruling.again
     envelope = decode(result.body)
     if _SUCCESS <= result.status < _REDIRECT and envelope is not None and envelope.status in (True, "true"):
         if operation.name != "list" or starts_with(envelope.data, b"["):
-            return Judgement(envelope=envelope)
+            return envelope, None
         envelope = None
     ruling = _rule(operation, result.status, envelope)
-    return Judgement(error=_error(ruling, operation, result, envelope, values), again=ruling.again)
+    return _error(ruling, operation, result, envelope, values), ruling.again
 
 
 def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruling:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import functools
+from dataclasses import replace
 from random import Random
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlencode
@@ -83,17 +84,22 @@ class PaystackClient:
         cap = settings.find_quota(quota, section)
         limit = None if cap == 0 else cap or settings.QUOTA_BY_MODE[self.key.mode]
         clock = clock or Clock()
-        self._quota = Quota(lambda: Budget(limit, cap=cap, share=quota_share, window=window), clock, on_wait)
         self._wire = Wire(self.base_url, max_in_flight=max_in_flight, timeout=timeouts(timeout))
         self._transport = Transport(
-            self._wire,
-            self.key,
-            Policy(read_only=read_only, operations=operations),
-            self._quota,
+            wire=self._wire,
+            key=self.key,
+            policy=Policy(read_only=read_only, operations=operations),
+            quotas={
+                name: Quota(
+                    name, lambda: Budget(limit, cap=cap, share=quota_share, window=window), clock, on_wait
+                )
+                for name in OPERATIONS
+            },
             clock=clock,
             random=random or Random(),  # noqa: S311  # spreads retries, guards nothing
             retry=retry or RetryPolicy(),
             on_wait=on_wait,
+            checks=(self._wire.check,),
         )
 
     @property
@@ -112,7 +118,7 @@ class PaystackClient:
         None if there is no limit of our own. ``operation`` is one of list, fetch, create, update, validate,
         set_risk_action, deactivate_authorization.
         """
-        return self._quota.use(OPERATIONS[operation].endpoint)
+        return self._transport.quotas[operation].use()
 
     def close(self) -> None:
         """Close the connections and send nothing more. A call that waits to send, or reads, raises ``ClosedError``."""
@@ -137,7 +143,7 @@ class PaystackClient:
         the error that it raises, and nothing is sent.
         """
         other = copy.copy(self)
-        other._transport = self._transport.until(check)  # noqa: SLF001  # of this class
+        other._transport = replace(self._transport, checks=(*self._transport.checks, check))  # noqa: SLF001  # of this class
         return other
 
     def __enter__(self) -> Self:

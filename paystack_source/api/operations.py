@@ -20,16 +20,11 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation: its method and path, the quota that it counts against, and whether it writes.
-
-    ``endpoint`` names the quota bucket ("per time window for each endpoint",
-    beta.paystack.com/docs/api/rate-limits).
-    """
+    """One operation. Each has a quota of its own: "for each endpoint" (beta.paystack.com/docs/api/rate-limits)."""
 
     name: str
     method: Literal["GET", "POST", "PUT"]
     template: str
-    endpoint: str
 
     @property
     def writes(self) -> bool:
@@ -50,15 +45,13 @@ class Operation:
 
 
 _TABLE = (
-    Operation("list", "GET", "/customer", "list"),
-    Operation("fetch", "GET", "/customer/{email_or_code}", "fetch"),
-    Operation("create", "POST", "/customer", "create"),
-    Operation("update", "PUT", "/customer/{code}", "update"),
-    Operation("validate", "POST", "/customer/{code}/identification", "validate"),
-    Operation("set_risk_action", "POST", "/customer/set_risk_action", "set_risk_action"),
-    Operation(
-        "deactivate_authorization", "POST", "/customer/authorization/deactivate", "deactivate_authorization"
-    ),
+    Operation("list", "GET", "/customer"),
+    Operation("fetch", "GET", "/customer/{email_or_code}"),
+    Operation("create", "POST", "/customer"),
+    Operation("update", "PUT", "/customer/{code}"),
+    Operation("validate", "POST", "/customer/{code}/identification"),
+    Operation("set_risk_action", "POST", "/customer/set_risk_action"),
+    Operation("deactivate_authorization", "POST", "/customer/authorization/deactivate"),
 )
 
 OPERATIONS = MappingProxyType({operation.name: operation for operation in _TABLE})

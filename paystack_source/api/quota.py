@@ -17,7 +17,7 @@ import math
 import threading
 from collections import deque
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
@@ -259,110 +259,86 @@ class Budget:
         heapq.heapify(self._loose)
 
 
-@dataclass(slots=True)
-class Charge:
-    """One request that is counted in the budget before it is sent."""
-
-    endpoint: str
-    sent: float
-
-
-@dataclass(slots=True)
-class _Lane:
-    """One endpoint: its budget, and the threads that wait for it, first come first served."""
-
-    budget: Budget
-    lock: threading.Lock = field(default_factory=threading.Lock)
-    queue: deque[threading.Event] = field(default_factory=deque)
-
-    def wake_first(self) -> None:
-        if self.queue:
-            self.queue[0].set()
-
-
 OnWait = Callable[[float, str, str], None]
 Check = Callable[[], None]
 """Raises if the work was stopped."""
 
 
 class Quota:
-    """One budget per endpoint, for any number of threads; the first in line sleeps, the others queue.
+    """The budget of one endpoint, for any number of threads: the first in line sleeps, the others queue.
 
     ``on_wait(seconds, endpoint, reason)`` is called when the first in line starts to wait; the reason is
     "quota" (our own budget) or "rate_limited" (a 429).
     """
 
     def __init__(
-        self, make_budget: Callable[[], Budget], clock: Clock, on_wait: OnWait | None = None
+        self, endpoint: str, make_budget: Callable[[], Budget], clock: Clock, on_wait: OnWait | None = None
     ) -> None:
+        self._endpoint = endpoint
         self._make_budget = make_budget
         self._clock = clock
         self._on_wait = on_wait
-        self._lanes: dict[str, _Lane] = {}
         self.forget()
         forget_after_fork(self)
         self.waited_seconds = 0.0
-        """Seconds in which the first thread in line waited, summed over all endpoints."""
+        """Seconds in which the first thread in line waited."""
 
     def forget(self) -> None:
         """Begin anew: the threads in line, and the requests under way, are the parent's in a forked process."""
-        self._lanes.clear()
-        self._lock = threading.Lock()
+        self.budget = self._make_budget()
+        self.queue: deque[threading.Event] = deque()  # of the threads that wait, first come first served
+        self.lock = threading.Lock()
 
-    def use(self, endpoint: str) -> tuple[int, int] | None:
+    def use(self) -> tuple[int, int] | None:
         """How many of our requests to it count now, and how many may; None without a limit of our own."""
-        lane = self._lane(endpoint)
-        with lane.lock:
-            return lane.budget.use(self._clock.now())
+        with self.lock:
+            return self.budget.use(self._clock.now())
 
-    def acquire(self, endpoint: str, check: Check = lambda: None) -> Charge:
-        """Block until a request may be sent. Ctrl-C ends the wait, and so does whatever ``check`` raises."""
-        lane, turn, told = self._lane(endpoint), threading.Event(), -math.inf
+    def acquire(self, check: Check = lambda: None) -> float:
+        """Block until a request may be sent, and count it; returns the time, for :meth:`settle`.
+
+        Ctrl-C ends the wait, and so does whatever ``check`` raises.
+        """
+        turn, told = threading.Event(), -math.inf
         try:
-            with lane.lock:
-                lane.queue.append(turn)
+            with self.lock:
+                self.queue.append(turn)
             while True:
                 check()
-                with lane.lock:
+                with self.lock:
                     turn.clear()
                     now = self._clock.now()
-                    seconds = lane.budget.wait(now) if lane.queue[0] is turn else math.inf
+                    seconds = self.budget.wait(now) if self.queue[0] is turn else math.inf
                     if seconds <= 0:
-                        lane.budget.charge()
-                        return Charge(endpoint, now)
-                    reason = "rate_limited" if now < lane.budget.blocked else "quota"
+                        self.budget.charge()
+                        return now
+                    reason = "rate_limited" if now < self.budget.blocked else "quota"
                 if seconds == math.inf:
                     turn.wait(MAX_WAIT)
                     continue
                 if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
                     told = now + seconds
-                    self._on_wait(seconds, endpoint, reason)
+                    self._on_wait(seconds, self._endpoint, reason)
                 self._clock.rest(seconds, turn)
-                with self._lock:
-                    self.waited_seconds += self._clock.now() - now
+                self.waited_seconds += self._clock.now() - now  # only the first in line comes here
         finally:
-            with lane.lock:
-                if turn in lane.queue:
-                    lane.queue.remove(turn)
-                lane.wake_first()
+            with self.lock:
+                if turn in self.queue:
+                    self.queue.remove(turn)
+                self._wake_first()
 
-    def settle(self, charge: Charge, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:
-        """The answer to this request arrived, or never will."""
-        lane = self._lane(charge.endpoint)
-        with lane.lock:
-            lane.budget.settle(charge.sent, self._clock.now(), reading, refused=refused)
-            lane.wake_first()
+    def settle(self, sent: float, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:
+        """The answer to the request that was sent then has arrived, or never will."""
+        with self.lock:
+            self.budget.settle(sent, self._clock.now(), reading, refused=refused)
+            self._wake_first()
 
-    def release(self, charge: Charge) -> None:
-        """The request was certainly never sent."""
-        lane = self._lane(charge.endpoint)
-        with lane.lock:
-            lane.budget.release()
-            lane.wake_first()
+    def release(self) -> None:
+        """A request was certainly never sent."""
+        with self.lock:
+            self.budget.release()
+            self._wake_first()
 
-    def _lane(self, endpoint: str) -> _Lane:
-        lane = self._lanes.get(endpoint)
-        if lane is None:
-            with self._lock:
-                lane = self._lanes.setdefault(endpoint, _Lane(self._make_budget()))
-        return lane
+    def _wake_first(self) -> None:
+        if self.queue:
+            self.queue[0].set()

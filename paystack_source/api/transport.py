@@ -6,25 +6,26 @@ and :mod:`.quota` when they are sent.
 
 from __future__ import annotations
 
-import copy
 import logging
 import threading
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
 from paystack_source.api.answers import Again, Answer, Envelope, Fault, is_utf8, judge
-from paystack_source.api.quota import WINDOW_SECONDS, Charge, Check, OnWait, Quota, read_headers, retry_after
+from paystack_source.api.quota import WINDOW_SECONDS, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from random import Random
 
     from paystack_source.api.clock import Clock
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.operations import Operation, Policy
+    from paystack_source.api.quota import Check, OnWait, Quota
     from paystack_source.api.wire import Wire
 
 log = logging.getLogger("paystack_source")
@@ -49,11 +50,7 @@ class RetryPolicy:
 
     def pause(self, failures: int, random: Random) -> float:
         """Seconds to wait after that many failures."""
-        return random.uniform(0.0, self.longest(failures))
-
-    def longest(self, failures: int) -> float:
-        """The longest that such a wait can be."""
-        return min(self.wait_max, self.wait_initial * 2.0 ** (failures - 1))
+        return random.uniform(0.0, min(self.wait_max, self.wait_initial * 2.0 ** (failures - 1)))
 
 
 @dataclass(slots=True)
@@ -70,46 +67,31 @@ class Stats:
     waited_seconds: float = 0.0
 
 
+@dataclass(kw_only=True)
 class Transport:
     """Sends requests from any number of threads."""
 
-    def __init__(  # noqa: PLR0913  # its collaborators, all given by the client
-        self,
-        wire: Wire,
-        key: SecretKey,
-        policy: Policy,
-        quota: Quota,
-        *,
-        clock: Clock,
-        random: Random,
-        retry: RetryPolicy,
-        on_wait: OnWait | None,
-    ) -> None:
-        self._wire = wire
-        self._key = key
-        self._policy = policy
-        self._quota = quota
-        self._clock = clock
-        self._random = random
-        self._retry = retry
-        self._on_wait = on_wait
-        self._lock = threading.Lock()
-        self._checks: tuple[Check, ...] = (wire.check,)
-        self._stats = Stats()
+    wire: Wire
+    key: SecretKey
+    policy: Policy
+    quotas: Mapping[str, Quota]
+    clock: Clock
+    random: Random
+    retry: RetryPolicy
+    on_wait: OnWait | None
+    checks: tuple[Check, ...]
+    """Called before anything is sent, and while it waits to be sent; each may raise."""
+    _lock: threading.Lock = field(default_factory=threading.Lock)
+    _stats: Stats = field(default_factory=Stats)
 
     @property
     def stats(self) -> Stats:
         """Counts so far."""
-        return replace(self._stats, waited_seconds=self._stats.waited_seconds + self._quota.waited_seconds)
-
-    def until(self, check: Check) -> Transport:
-        """The same transport, which also calls `check` before it sends and while it waits to send."""
-        other = copy.copy(self)
-        other._checks = (*self._checks, check)  # noqa: SLF001  # of this class
-        return other
+        waited = sum(quota.waited_seconds for quota in self.quotas.values())
+        return replace(self._stats, waited_seconds=self._stats.waited_seconds + waited)
 
     def _check(self) -> None:
-        for check in self._checks:
+        for check in self.checks:
             check()
 
     def send(
@@ -119,79 +101,80 @@ class Transport:
 
         ``values`` are the texts to keep out of errors. Raises a :class:`PaystackError`.
         """
-        self._policy.check(operation)
+        self.policy.check(operation)
         failures = refusals = 0
         trouble = 0.0
         while True:
-            charge = self._quota.acquire(operation.endpoint, self._check)
-            result, seconds = self._exchange(operation, target, body, charge)
-            verdict = judge(operation, result, values)
-            if verdict.envelope is not None and isinstance(result, Answer):
-                if operation.name == "list" and not is_utf8(result.body):
+            charged = self.quotas[operation.name].acquire(self._check)
+            result, seconds = self._exchange(operation, target, body, charged)
+            verdict, again = judge(operation, result, values)
+            if isinstance(verdict, Envelope):
+                answer = cast("Answer", result)  # only an answer is a success
+                if operation.name == "list" and not is_utf8(answer.body):
                     log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", target)
-                return result, verdict.envelope
+                return answer, verdict
             trouble += seconds
             asked = self._asked_to_wait(result)
-            if verdict.again is Again.QUOTA:
+            if again is Again.QUOTA:
                 refusals += 1
-                going_on = refusals < self._retry.rate_limited_attempts
-            elif verdict.again is Again.BACKOFF:
+                going_on = refusals < self.retry.rate_limited_attempts
+            elif again is Again.BACKOFF:
                 failures += 1
-                going_on = failures < self._retry.attempts and trouble + asked < self._retry.timeout
+                going_on = failures < self.retry.attempts and trouble + asked < self.retry.timeout
             else:
                 going_on = False
             if not going_on:
                 break
             with self._lock:
                 self._stats.retries += 1
-            if verdict.again is Again.BACKOFF:
-                pause = max(asked, self._retry.pause(failures, self._random))
+            if again is Again.BACKOFF:
+                pause = max(asked, self.retry.pause(failures, self.random))
                 trouble += self._back_off(operation, pause, "backoff")
             elif refusals > 1:  # the last 429 named a wrong end of the window: wait a whole one by and by
-                halvings = min(3, self._retry.rate_limited_attempts - 1 - refusals)
+                halvings = min(3, self.retry.rate_limited_attempts - 1 - refusals)
                 self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
-        assert verdict.error is not None  # noqa: S101  # a verdict has either an envelope or an error
-        raise verdict.error
+        raise verdict
 
     def _asked_to_wait(self, result: Answer | Fault) -> float:
         """Seconds to wait by ``Retry-After``; 0 after a 429, because the quota waits then."""
         if not isinstance(result, Answer) or result.status == HTTPStatus.TOO_MANY_REQUESTS:
             return 0.0
-        return retry_after(result.headers, self._clock.wall())
+        return retry_after(result.headers, self.clock.wall())
 
     def _back_off(self, operation: Operation, seconds: float, reason: str) -> float:
-        if self._on_wait is not None:
-            self._on_wait(seconds, operation.endpoint, reason)
-        end = self._clock.now() + seconds
-        while (left := end - self._clock.now()) > 0:
-            self._clock.rest(left, threading.Event())
+        if self.on_wait is not None:
+            self.on_wait(seconds, operation.name, reason)
+        end = self.clock.now() + seconds
+        while (left := end - self.clock.now()) > 0:
+            self.clock.rest(left, threading.Event())
             self._check()
         with self._lock:
             self._stats.waited_seconds += seconds
         return seconds
 
     def _exchange(
-        self, operation: Operation, target: str, body: bytes | None, charge: Charge
+        self, operation: Operation, target: str, body: bytes | None, charged: float
     ) -> tuple[Answer | Fault, float]:
-        """Send once and settle this charge; returns the result and the seconds that it took."""
+        """Send once and settle what the quota was charged; returns the result and the seconds that it took."""
+        quota = self.quotas[operation.name]
         with self._lock:
             self._stats.requests += 1
-        began = self._clock.now()
+        began = self.clock.now()
         result: Answer | Fault = Fault("interrupted", sent=True)
         try:
-            result = self._wire.exchange(operation.method, target, body, self._key, self._check)
+            result = self.wire.exchange(operation.method, target, body, self.key, self._check)
         finally:
             if isinstance(result, Answer):
                 refused = result.status == HTTPStatus.TOO_MANY_REQUESTS
-                reading = read_headers(result.headers, self._clock.wall(), refused=refused)
-                self._quota.settle(charge, reading, refused=refused)
+                reading = read_headers(result.headers, self.clock.wall(), refused=refused)
+                quota.settle(charged, reading, refused=refused)
                 with self._lock:
                     self._stats.rate_limited += refused
             elif result.sent:
-                self._quota.settle(charge)
+                quota.settle(charged)
             else:
-                self._quota.release(charge)
-        seconds = self._clock.now() - began
+                quota.release()
+        seconds = self.clock.now() - began
         if log.isEnabledFor(logging.DEBUG):
             what = result.status if isinstance(result, Answer) else result.reason
             log.debug("%s: %s in %.0f ms", operation.name, what, seconds * 1000)

@@ -70,7 +70,7 @@ def test_forked_processes_share_no_connection_and_wait_for_no_thread_of_their_pa
         truth = [[row["id"] for row in client.list(page=page).rows] for page in range(1, 7)]
         if under_way:  # another thread has the only connection, and is the first in line for the quota
             taken = client._wire.take(lambda: None)
-            client._quota._lane("list").queue.append(threading.Event())
+            client._transport.quotas["list"].queue.append(threading.Event())
         processes = []
         for page, ids in enumerate(truth, 1):
             processes.append(os.fork())

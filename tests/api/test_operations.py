@@ -99,7 +99,7 @@ def test_an_unknown_operation_is_refused():
 
 def test_an_entry_that_is_not_of_the_table_is_refused():
     policy = Policy()
-    made_up = Operation("transfer", "POST", "/transfer", "transfer")
+    made_up = Operation("transfer", "POST", "/transfer")
     lookalike = dataclasses.replace(OPERATIONS["list"], template="/transfer")
     for operation in (made_up, lookalike):
         with pytest.raises(ConfigError):

@@ -432,31 +432,30 @@ BODIES = (
 @given(status=st.integers(200, 599), body=BODIES, name=st.sampled_from(sorted(OPERATIONS)))
 def test_any_answer_has_a_verdict(status, body, name):
     operation = OPERATIONS[name]
-    verdict = judge(operation, Answer(status, {}, body))
-    assert (verdict.envelope is None) != (verdict.error is None)
-    if verdict.envelope is not None:
+    verdict, again = judge(operation, Answer(status, {}, body))
+    if again is None:
         assert 200 <= status < 300
-        assert verdict.envelope.status in (True, "true")
+        assert verdict.status in (True, "true")
         return
-    assert isinstance(verdict.error, PaystackError)
-    assert verdict.error.http_status == status
+    assert isinstance(verdict, PaystackError)
+    assert verdict.http_status == status
     if operation.writes:
         # Never sent again but after a 429, and never called safe unless the status says so.
-        assert verdict.again in ({Again.QUOTA} if status == 429 else {Again.NO})
+        assert again in ({Again.QUOTA} if status == 429 else {Again.NO})
         if status >= 500 or status == 408:
-            assert isinstance(verdict.error, OutcomeUnknown)
+            assert isinstance(verdict, OutcomeUnknown)
     else:
-        assert not isinstance(verdict.error, OutcomeUnknown)
+        assert not isinstance(verdict, OutcomeUnknown)
 
 
 @pytest.mark.parametrize("operation", OPERATIONS.values(), ids=OPERATIONS)
 def test_only_what_surely_never_left_is_sent_again_as_a_write(operation):
-    left = judge(operation, Fault("broke", sent=True))
-    never = judge(operation, Fault("broke", sent=False))
-    assert never.again is Again.BACKOFF
-    assert isinstance(never.error, Unavailable)
-    assert left.again is (Again.NO if operation.writes else Again.BACKOFF)
-    assert isinstance(left.error, OutcomeUnknown if operation.writes else Unavailable)
+    left, after_leaving = judge(operation, Fault("broke", sent=True))
+    never, again = judge(operation, Fault("broke", sent=False))
+    assert again is Again.BACKOFF
+    assert isinstance(never, Unavailable)
+    assert after_leaving is (Again.NO if operation.writes else Again.BACKOFF)
+    assert isinstance(left, OutcomeUnknown if operation.writes else Unavailable)
 
 
 def test_a_byte_that_is_no_utf8_costs_one_character_and_no_customer(connect, caplog):

@@ -344,22 +344,21 @@ class HandClock(Clock):
 def test_threads_are_served_in_the_order_they_came_and_only_the_first_sleeps():
     clock = HandClock()
     told = []
-    quota = Quota(lambda: Budget(1, cap=1), clock, lambda *wait: told.append(wait))
-    first = quota.acquire("list")
+    quota = Quota("list", lambda: Budget(1, cap=1), clock, lambda *wait: told.append(wait))
+    first = quota.acquire()
     quota.settle(first)  # counts for 60 s
     served, threads = [], []
 
     def work(number):
-        quota.settle(quota.acquire("list"))
+        quota.settle(quota.acquire())
         served.append(number)
         done.release()
 
     done = threading.Semaphore(0)
-    lane = quota._lane("list")
     for number in range(32):
         threads.append(threading.Thread(target=work, args=(number,), daemon=True))
         threads[-1].start()
-        until(lambda: len(lane.queue) > number)  # noqa: B023 - called at once
+        until(lambda: len(quota.queue) > number)  # noqa: B023 - called at once
     for turn in range(1, 33):
         clock.wait_for_rest()
         assert clock.resting == 1
@@ -372,15 +371,13 @@ def test_threads_are_served_in_the_order_they_came_and_only_the_first_sleeps():
 
 def test_an_answer_wakes_who_waits_for_it():
     clock = HandClock()
-    quota = Quota(lambda: Budget(600), clock)
-    alone = quota.acquire("list")  # the first goes alone, the others wait for its answer
+    quota = Quota("list", lambda: Budget(600), clock)
+    alone = quota.acquire()  # the first goes alone, the others wait for its answer
     got = []
-    threads = [
-        threading.Thread(target=lambda: got.append(quota.acquire("list")), daemon=True) for _ in range(5)
-    ]
+    threads = [threading.Thread(target=lambda: got.append(quota.acquire()), daemon=True) for _ in range(5)]
     for thread in threads:
         thread.start()
-    until(lambda: len(quota._lane("list").queue) == 5)
+    until(lambda: len(quota.queue) == 5)
     assert not got
     quota.settle(alone, QuotaHeaders(600, 599, (30.0, 32.0)))
     for thread in threads:
@@ -390,36 +387,36 @@ def test_an_answer_wakes_who_waits_for_it():
 
 
 def test_a_request_that_was_never_sent_makes_room_for_who_waits():
-    quota = Quota(lambda: Budget(600), HandClock())
-    alone, got = quota.acquire("list"), []
-    waiter = threading.Thread(target=lambda: got.append(quota.acquire("list")), daemon=True)
+    quota = Quota("list", lambda: Budget(600), HandClock())
+    got = []
+    quota.acquire()
+    waiter = threading.Thread(target=lambda: got.append(quota.acquire()), daemon=True)
     waiter.start()
-    until(lambda: quota._lane("list").queue)
-    quota.release(alone)
+    until(lambda: quota.queue)
+    quota.release()
     waiter.join(PATIENCE)
     assert len(got) == 1
 
 
 def test_nobody_overtakes_who_waits():
-    quota = Quota(lambda: Budget(None), HandClock())
-    lane = quota._lane("list")
-    lane.queue.append(threading.Event())  # somebody who was woken and has not run yet
-    late = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
+    quota = Quota("list", lambda: Budget(None), HandClock())
+    quota.queue.append(threading.Event())  # somebody who was woken and has not run yet
+    late = threading.Thread(target=quota.acquire, daemon=True)
     late.start()
-    until(lambda: len(lane.queue) == 2)
-    with lane.lock:
-        lane.queue.popleft()
-        lane.wake_first()
+    until(lambda: len(quota.queue) == 2)
+    with quota.lock:
+        quota.queue.popleft()
+        quota._wake_first()
     late.join(PATIENCE)
-    assert not lane.queue
+    assert not quota.queue
 
 
 def test_a_wait_is_told_once_however_often_an_answer_interrupts_it():
     clock, told = HandClock(), []
-    quota = Quota(lambda: Budget(3, cap=3), clock, lambda *wait: told.append(wait))
-    quota.settle(quota.acquire("list"), QuotaHeaders(3, 2, (29.0, 31.0)))
-    pending = [quota.acquire("list") for _ in range(2)]
-    waiter = threading.Thread(target=quota.acquire, args=("list",), daemon=True)
+    quota = Quota("list", lambda: Budget(3, cap=3), clock, lambda *wait: told.append(wait))
+    quota.settle(quota.acquire(), QuotaHeaders(3, 2, (29.0, 31.0)))
+    pending = [quota.acquire() for _ in range(2)]
+    waiter = threading.Thread(target=quota.acquire, daemon=True)
     waiter.start()
     for count, charge in enumerate(pending, start=1):
         clock.wait_for_rests(count)
@@ -433,31 +430,22 @@ def test_a_wait_is_told_once_however_often_an_answer_interrupts_it():
     assert told == [(31.0, "list", "quota")]
 
 
-def test_endpoints_have_a_quota_each():
-    quota = Quota(lambda: Budget(1), HandClock())
-    assert {quota.acquire(name).endpoint for name in ("list", "fetch", "update")} == {
-        "list",
-        "fetch",
-        "update",
-    }
-
-
 @pytest.mark.parametrize("interrupt", [KeyboardInterrupt, SystemExit])
 def test_ctrl_c_ends_a_wait_and_lets_the_next_one_in(interrupt):
     clock = HandClock()
-    quota = Quota(lambda: Budget(1, cap=1), clock)
-    quota.settle(quota.acquire("list"))
+    quota = Quota("list", lambda: Budget(1, cap=1), clock)
+    quota.settle(quota.acquire())
 
     def interrupted(seconds, wake):
         raise interrupt
 
     rest, clock.rest = clock.rest, interrupted
     with pytest.raises(interrupt):
-        quota.acquire("list")
+        quota.acquire()
     clock.rest = rest
-    assert not quota._lane("list").queue
+    assert not quota.queue
     clock.pass_to(60.0)
-    assert quota.acquire("list")
+    assert quota.acquire() == 60.0
 
 
 def test_ctrl_c_while_somebody_joins_the_queue_leaves_nobody_in_it():
@@ -466,17 +454,16 @@ def test_ctrl_c_while_somebody_joins_the_queue_leaves_nobody_in_it():
             super().append(turn)
             raise KeyboardInterrupt
 
-    quota = Quota(lambda: Budget(None), HandClock())
-    lane = quota._lane("list")
-    lane.queue = Interrupted()
+    quota = Quota("list", lambda: Budget(None), HandClock())
+    quota.queue = Interrupted()
     with pytest.raises(KeyboardInterrupt):
-        quota.acquire("list")
-    assert not lane.queue
+        quota.acquire()
+    assert not quota.queue
 
 
 def test_the_reason_of_a_wait_is_told(clock):
     told = []
-    quota = Quota(lambda: Budget(100), clock, lambda *wait: told.append(wait))
-    quota.settle(quota.acquire("update"), QuotaHeaders(100, 0, (8.0, 10.0)), refused=True)
-    quota.acquire("update")
+    quota = Quota("update", lambda: Budget(100), clock, lambda *wait: told.append(wait))
+    quota.settle(quota.acquire(), QuotaHeaders(100, 0, (8.0, 10.0)), refused=True)
+    quota.acquire()
     assert told == [(10.0, "update", "rate_limited")]

@@ -136,7 +136,7 @@ def test_the_quota_of_a_client(key, quota, limit, monkeypatch):
     if quota is not None:
         monkeypatch.setenv(settings.QUOTA_NAME, quota)
     url = "https://api.paystack.co" if "live" in key else "http://127.0.0.1:9"
-    assert PaystackClient(key, base_url=url)._quota._lane("list").budget.limit == limit
+    assert PaystackClient(key, base_url=url)._transport.quotas["list"].budget.limit == limit
 
 
 def test_a_client_finds_everything_in_the_environment(monkeypatch):

@@ -89,7 +89,7 @@ def used_up(sandbox, waits):
 def test_whoever_queues_for_the_quota_sends_nothing_more(how, ask, used_up, waits):
     (server, client), stop = used_up, Stop()
     asked = ask(client.until(stop), 5)
-    until(lambda: len(client._quota._lane("list").queue) == 5)
+    until(lambda: len(client._transport.quotas["list"].queue) == 5)
     assert waits.resting.acquire(timeout=PATIENCE)
     if how == "stopped":
         stop.stopped = True
@@ -97,7 +97,7 @@ def test_whoever_queues_for_the_quota_sends_nothing_more(how, ask, used_up, wait
         client.close()
     assert asked.ended() == [ClosedError] * 5
     assert server.stats.total == 1
-    assert not client._quota._lane("list").queue
+    assert not client._transport.quotas["list"].queue
 
 
 def test_whoever_is_stopped_leaves_the_client_to_others(ask, sandbox):

@@ -451,7 +451,7 @@ def test_a_run_that_stops_sends_nothing_that_queued_for_its_callers_quota(settin
     assert "in a row" in result.summary["stopped"]
     assert (result.summary["rejected"], result.summary["unsent"]) == (20, 80)
     assert hourly.quota_use("set_risk_action") == (20, 20)
-    assert not hourly._quota._lane("set_risk_action").queue
+    assert not hourly._transport.quotas["set_risk_action"].queue
 
 
 def test_planning_that_is_left_does_not_sit_out_a_quota_window(desk, hourly):
