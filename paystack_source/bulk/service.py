@@ -33,7 +33,7 @@ from paystack_source.bulk.run.result_files import conclude
 from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
-from paystack_source.bulk.run.send import Sender
+from paystack_source.bulk.run.send import Sender, customer_of
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain, raise_interrupt
@@ -248,18 +248,15 @@ class BulkService:
         Raises `BusyError` while the run is under way.
         """
         plan = run.plan()
-        ask = BULK_OPERATIONS[plan.header.operation].settle
-        if ask is None:
+        verdict_of = BULK_OPERATIONS[plan.header.operation].settle
+        if verdict_of is None:
             return 0
         settled = 0
         with Runs(run.folder.parent).lock(plan) as lock, run.journal() as journal:
             run.check_journal()
             pending = {row for row, state in journal.states() if state.phase is Phase.PENDING}
             for row in plan.rows():
-                if (
-                    row.row not in pending
-                    or (kind := ask(lambda key: self.client.fetch(key).data, row)) is None
-                ):
+                if row.row not in pending or (kind := verdict_of(customer_of(row, self.client))) is None:
                     continue
                 message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
                 journal.append([JournalEvent(row.row, kind, self.now(), message=message)])

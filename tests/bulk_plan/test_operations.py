@@ -11,8 +11,8 @@ import yaml
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import PlanRow
-from paystack_source.bulk.run.states import EventKind
-from paystack_source.errors import NotFound
+from paystack_source.bulk.run.send import Job, Sender
+from paystack_source.bulk.run.states import Action, EventKind
 
 from .reference import bulk_input_page
 from .world import NOW, Reader, customer
@@ -83,12 +83,10 @@ def test_denials_and_deactivations_are_guarded_more_tightly():
 # -- reading back --------------------------------------------------------------------------------------------
 
 
-def fetched_by(client):
-    return lambda key: client.fetch(key).data
-
-
 def back(name, client, planned, secrets=None, since=NOW):
-    return BULK_OPERATIONS[name].read_back(fetched_by(client), planned, secrets or {}, since)
+    """The kind of event that a read-back makes."""
+    job = Job(planned, Action.READ_BACK, since=None if since is None else since.timestamp())
+    return Sender(BULK_OPERATIONS[name], client, lambda _row: secrets or {})(job).event.kind
 
 
 @pytest.mark.parametrize(
@@ -161,17 +159,19 @@ def test_identity_checks_are_never_read_back_but_settled():
         ({"identified": False, "identifications": [{"status": "failed"}]}, EventKind.FAILED),
         ({"identified": False, "identifications": {"status": "FAILED"}}, EventKind.FAILED),
     ):
-        assert operation.settle(fetched_by(Reader(customer(1, **held))), row()) == verdict
-    assert operation.settle(fetched_by(Reader()), row()) is None
+        assert operation.settle(customer(1, **held)) == verdict
+    assert operation.settle(None) is None
 
 
-def test_reads_other_than_a_missing_customer_go_up():
+def test_a_read_that_fails_says_nothing_about_the_row():
     class Broken(Reader):
-        def fetch(self, key):
-            raise NotFound("gone") if key == "x" else ValueError("boom")
+        def fetch(self, _key):
+            raise ValueError
 
-    with pytest.raises(ValueError, match="boom"):
-        back("risk-action", Broken(), row(new={}))
+    job = Job(row(new={}), Action.READ_BACK)
+    done = Sender(BULK_OPERATIONS["risk-action"], Broken(), lambda _row: {})(job)
+    assert done.event is None
+    assert isinstance(done.halt, ValueError)
 
 
 # -- documentation -------------------------------------------------------------------------------------------

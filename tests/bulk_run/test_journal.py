@@ -78,10 +78,8 @@ def test_events_cannot_be_changed_or_deleted(path):
     [
         "UPDATE events SET message = 'fine'",
         "DELETE FROM events WHERE seq = 2",
-        "UPDATE state SET phase = 'rejected'",
         "UPDATE meta SET value = '\"r2\"' WHERE key = 'run_id'",
         "UPDATE events SET kind = 'sent'",
-        "UPDATE state SET phase = 'sent'",
         "DELETE FROM events WHERE seq = 1",
     ],
 )
@@ -142,10 +140,6 @@ def test_a_newer_format_is_refused(path):
 # -- believed only if it is what was written -----------------------------------------------------------------
 
 
-def lose_states(folder, _older):
-    raw(folder / "journal.sqlite", "DELETE FROM state")
-
-
 def edit(folder, _older):
     raw(
         folder / "journal.sqlite",
@@ -178,7 +172,7 @@ def put_an_older_one_back(folder, older):
 
 
 @pytest.mark.parametrize(
-    "harm", [lose_states, edit, put_an_older_one_back, remove_a_session, be_somebody_else, add_a_session]
+    "harm", [edit, put_an_older_one_back, remove_a_session, be_somebody_else, add_a_session]
 )
 def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monkeypatch):
     """Identity checks were sent a second time."""
@@ -251,6 +245,35 @@ def test_the_system_says_who_it_was_whatever_the_environment_claims(desk, monkey
     with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
         found = connection.execute("select who, os_user, host from paystack.write_back_runs").fetchall()
     assert found == [(session.who, session.os_user, session.host)]
+
+
+def test_events_in_an_order_that_cannot_be_are_not_believed(path):
+    add = "INSERT INTO events SELECT max(seq) + 1, 1, 'applied', 1.0, NULL, NULL, NULL, x'00' FROM events"
+    with Journal(path) as journal:
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0), JournalEvent(1, EventKind.REJECTED, 1.0)])
+    raw(path, add)
+    with Journal(path) as journal:
+        for read in (lambda: journal.state(1), lambda: list(journal.states()), journal.verify):
+            with pytest.raises(EditedJournalError):
+                read()
+
+
+def test_a_journal_of_format_2_goes_on_as_it_is(path):
+    with Journal(path) as journal:
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0), JournalEvent(2, EventKind.INTENT, 1.0)])
+    raw(
+        path,
+        "UPDATE meta SET value = '2' WHERE key = 'format'",
+        "DROP TRIGGER events_last",
+        "DELETE FROM events",  # the chain begins with the format
+        "DROP INDEX events_of_rows",
+        "CREATE TABLE state (row INTEGER PRIMARY KEY, phase TEXT NOT NULL)",
+    )
+    with Journal(path) as journal:
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
+        assert journal.reopen(2.0) == 1
+        assert [(row, state.phase) for row, state in journal.states()] == [(1, Phase.DOUBT)]
+        journal.verify()
 
 
 def test_a_journal_of_an_earlier_version_goes_on_as_it_is(path):

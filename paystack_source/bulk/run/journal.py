@@ -1,9 +1,9 @@
 """The journal of a run: an append-only SQLite file, one per run.
 
 Rows are only added to `events` (triggers refuse anything else), and each event has the hash of the one before it, so
-that a later edit shows. `state` is the fold of the events per row (`states.step`), written in the same transaction, so
-that a resume of a million rows needs no replay. One `append` is one transaction and one fsync for any number of rows:
-the runner collects events while requests are under way, so the journal does not limit the speed.
+that a later edit shows. The state of a row is the fold of its events (`states.step`), found by an index. One `append`
+is one transaction and one fsync for any number of rows: the runner collects events while requests are under way, so
+the journal does not limit the speed.
 
 Events have row numbers, times, Paystack's status, code and redacted message: no personal data, keys or secrets. The
 sessions of the run are events of row 0, which no plan has. Two more tables hold customers: `customers` the code and id
@@ -12,6 +12,7 @@ that Paystack returned for a row, and `returned` the whole customer, until the w
 
 from __future__ import annotations
 
+import functools
 import getpass
 import hashlib
 import itertools
@@ -19,6 +20,7 @@ import json
 import os
 import sqlite3
 import tempfile
+from operator import itemgetter
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -28,7 +30,6 @@ from paystack_source.bulk.run.states import (
     EventKind,
     IllegalEventError,
     JournalEvent,
-    Phase,
     RowState,
     step,
 )
@@ -37,8 +38,8 @@ from paystack_source.errors import EditedJournalError, JournalError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
 
-JOURNAL_FORMAT: Final = 2
-_FORMER: Final = 1
+JOURNAL_FORMAT: Final = 3
+_FORMER: Final = (1, 2)
 _SESSIONS: Final = 0  # the row of the events about sessions
 
 _SCHEMA: Final = """
@@ -47,26 +48,20 @@ CREATE TABLE events (
     seq INTEGER PRIMARY KEY, row INTEGER NOT NULL, kind TEXT NOT NULL, at REAL NOT NULL,
     http_status INTEGER, code TEXT, message TEXT, chain BLOB NOT NULL
 );
-CREATE TABLE state (
-    row INTEGER PRIMARY KEY, phase TEXT NOT NULL, sends INTEGER NOT NULL, lost INTEGER NOT NULL,
-    doubts INTEGER NOT NULL, read TEXT,
-    since REAL, at REAL, http_status INTEGER, code TEXT, message TEXT
-);
-CREATE INDEX sessions_of_events ON events (seq) WHERE row = 0;
 CREATE TABLE returned (row INTEGER PRIMARY KEY, customer TEXT NOT NULL);
-CREATE TABLE customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 CREATE TRIGGER events_stay BEFORE UPDATE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
-# The table that a journal of format 1 lacks. Its sessions are in another table, which is read as it is.
-_OLDER: Final = """
+# What a journal of an earlier format lacks. The sessions of format 1 are in another table, which is read as it is.
+_ADDED: Final = """
 CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
+CREATE INDEX IF NOT EXISTS events_of_rows ON events (row);
 """
-_OLDER_SESSIONS: Final = "SELECT * FROM sessions ORDER BY number"
-_STATE_COLUMNS: Final = "phase, sends, lost, doubts, read, since, at, http_status, code, message"
+_SESSIONS_OF_1: Final = "SELECT * FROM sessions ORDER BY number"
+_EVENT: Final = "row, kind, at, http_status, code, message"
 
 
 class SessionNote(NamedTuple):
@@ -96,7 +91,7 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found in (_FORMER, JOURNAL_FORMAT)
+            known = found in (*_FORMER, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
         except sqlite3.DatabaseError as error:
@@ -105,9 +100,9 @@ class Journal:
             ) from None
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
-        self._former = found == _FORMER
-        if self._former:
-            self._db.executescript(_OLDER)
+        self._format = found
+        if found in _FORMER:
+            self._db.executescript(_ADDED)
         self._chain: bytes = last[0] if last else self._seed()
 
     @classmethod
@@ -115,7 +110,7 @@ class Journal:
         """Create a journal, readable by its owner only. `meta` describes the run and its plan, and never changes."""
         os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o600))
         with sqlite3.connect(path) as database:
-            database.executescript(_SCHEMA)
+            database.executescript(_SCHEMA + _ADDED)
             rows = [(key, json.dumps(value)) for key, value in {**meta, "format": JOURNAL_FORMAT}.items()]
             database.executemany("INSERT INTO meta VALUES (?, ?)", rows)
         database.close()
@@ -138,57 +133,39 @@ class Journal:
         return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta")}
 
     def state(self, row: int) -> RowState:
-        """The state of one row; a row without events is planned."""
-        found = self._db.execute(f"SELECT {_STATE_COLUMNS} FROM state WHERE row = ?", (row,)).fetchone()  # noqa: S608
-        return _state(found) if found else PLANNED
+        """The state of one row; a row without events is planned. Raises `EditedJournalError`, as `states` does."""
+        return next((state for _, state in self._folded("row = ?", row)), PLANNED)
 
     def states(self) -> Iterator[tuple[int, RowState]]:
         """Every row that has events, in row order, streaming."""
-        for row, *rest in self._db.execute(f"SELECT row, {_STATE_COLUMNS} FROM state ORDER BY row"):  # noqa: S608
-            yield row, _state(rest)
+        return self._folded("row > ?", _SESSIONS)
+
+    def _folded(self, where: str, row: int) -> Iterator[tuple[int, RowState]]:
+        query = f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY row, seq"  # noqa: S608
+        try:
+            for number, events in itertools.groupby(self._db.execute(query, (row,)), key=itemgetter(0)):
+                yield number, functools.reduce(step, map(_event, events), PLANNED)
+        except (IllegalEventError, ValueError, sqlite3.DatabaseError):  # no such order, kind or page
+            raise _damaged("in the events of a row") from None
 
     def verify(self) -> None:
-        """Recompute hash chain and states. Raises `EditedJournalError` at the first event that does not fit.
+        """Recompute the hash chain. Raises `EditedJournalError` at the first event that does not fit.
 
         It reads one snapshot of the journal, also while another process writes it.
         """
-        self._db.execute("BEGIN")
-        try:
-            self._verify_chain()
-            self._verify_states()
-        finally:
-            self._db.execute("ROLLBACK")
-
-    def _verify_chain(self) -> None:
         chain, seq = self._seed(), 0
-        query = "SELECT seq, row, kind, at, http_status, code, message, chain FROM events ORDER BY seq"
         try:
-            for seq, row, kind, at, http_status, code, message, written in self._db.execute(query):
-                if (row == _SESSIONS) != (EventKind(kind) in SESSION_EVENTS):
-                    raise _damaged(seq)
-                chain = _link(chain, JournalEvent(row, EventKind(kind), at, http_status, code, message))
+            for *values, written, seq in self._db.execute(
+                f"SELECT {_EVENT}, chain, seq FROM events ORDER BY seq"  # noqa: S608
+            ):
+                event = _event(values)
+                if (event.row == _SESSIONS) != (event.kind in SESSION_EVENTS):
+                    raise _damaged(f"at or after its line {seq}")
+                chain = _link(chain, event)
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
-        except (ValueError, sqlite3.DatabaseError):  # no such kind, no such page
-            raise _damaged(seq) from None
-
-    def _verify_states(self) -> None:
-        """Row by row, so that a journal of a million rows needs no memory."""
-        query = (
-            "SELECT row, kind, at, http_status, code, message FROM events WHERE row <> 0 ORDER BY row, seq"
-        )
-        states, seq = self.states(), 0
-        try:
-            for row, events in itertools.groupby(self._db.execute(query), key=lambda values: int(values[0])):
-                state = PLANNED
-                for _, kind, *rest in events:
-                    state, seq = step(state, JournalEvent(row, EventKind(kind), *rest)), seq + 1
-                if next(states, None) != (row, state):
-                    raise _unfit()
-            if next(states, None) is not None:
-                raise _unfit()
-        except (IllegalEventError, ValueError, sqlite3.DatabaseError):  # no such order
-            raise _damaged(seq) from None
+        except (ValueError, sqlite3.DatabaseError):
+            raise _damaged(f"at or after its line {seq}") from None
 
     def chain_at(self, seq: int) -> str | None:
         """The hash of an event and all events before it; None if the journal does not have the event."""
@@ -222,10 +199,6 @@ class Journal:
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
                 lines,
             )
-            self._db.executemany(
-                "INSERT OR REPLACE INTO state VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
-                [(row, *_columns(state)) for row, state in states.items()],
-            )
             if kept:
                 self._db.executemany("INSERT OR REPLACE INTO returned VALUES (?, ?)", kept)
                 named = [
@@ -237,7 +210,9 @@ class Journal:
 
     def reopen(self, now: float) -> int:
         """Turn intents without an outcome into doubts; returns how many. Not while another process writes here."""
-        rows = [row for (row,) in self._db.execute("SELECT row FROM state WHERE phase = ?", (Phase.SENDING,))]
+        # SQLite takes `kind` from the line with the greatest `seq`.
+        last = "SELECT row, kind, max(seq) FROM events WHERE row > 0 GROUP BY row HAVING kind = ?"
+        rows = [row for row, *_ in self._db.execute(last, (EventKind.INTENT,))]
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
@@ -260,9 +235,7 @@ class Journal:
             raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
 
     def _sessions(self) -> list[SessionNote]:
-        found = (
-            [SessionNote(*values[1:]) for values in self._db.execute(_OLDER_SESSIONS)] if self._former else []
-        )
+        found = [SessionNote(*v[1:]) for v in self._db.execute(_SESSIONS_OF_1)] if self._format == 1 else []
         query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
         for kind, at, text in self._db.execute(query):
             if kind == EventKind.BEGUN:
@@ -306,27 +279,18 @@ class Journal:
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 
-def _damaged(seq: int) -> EditedJournalError:
-    return EditedJournalError(f"The journal was edited or damaged at or after its line {seq}.")
+def _damaged(where: str) -> EditedJournalError:
+    return EditedJournalError(f"The journal was edited or damaged {where}.")
 
 
-def _unfit() -> EditedJournalError:
-    return EditedJournalError("The journal was edited: its states are not what its events add up to.")
+def _event(values: Sequence[Any]) -> JournalEvent:
+    row, kind, *rest = values
+    return JournalEvent(row, EventKind(kind), *rest)
 
 
 def _link(chain: bytes, event: JournalEvent) -> bytes:
     line = json.dumps([event.row, event.kind, event.at, event.http_status, event.code, event.message])
     return hashlib.blake2b(line.encode(), key=chain, digest_size=16).digest()
-
-
-def _state(values: Sequence[Any]) -> RowState:
-    phase, sends, lost, doubts, read, *rest = values
-    return RowState(Phase(phase), sends, lost, doubts, EventKind(read) if read else None, *rest)
-
-
-def _columns(state: RowState) -> tuple[Any, ...]:
-    said = (state.http_status, state.code, state.message)
-    return (state.phase, state.sends, state.lost, state.doubts, state.read, state.since, state.at, *said)
 
 
 def user() -> str:

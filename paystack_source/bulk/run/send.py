@@ -222,21 +222,29 @@ class Sender:
         return event, _documented(data), None
 
     def _read_back(self, job: Job) -> _Outcome:
+        row, judge = job.row, self._operation.read_back
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
-        read_back = self._operation.read_back
-        if read_back is None:
+        if judge is None or not named_by(row):
             return self._event(job, EventKind.UNCLEAR), None, None
-        held: dict[str, Any] | None = None
-
-        def fetch(key: str) -> dict[str, Any] | None:
-            nonlocal held  # a customer that was read back is recorded like one in an answer
-            held = self._reader.fetch(key).data
-            return held
-
         try:
-            seen = read_back(fetch, job.row, self._secrets(job.row), since)
+            held = customer_of(row, self._reader)
+            seen = judge(held, row.new, self._secrets(row), since)
         except Exception as error:  # noqa: BLE001 - nothing is claimed about the row
             return None, None, _halting(error)
-        code, said = (NAMES_LOCKED, _names_kept(job.row)) if seen is EventKind.LOCKED else (None, None)
+        code, said = (NAMES_LOCKED, _names_kept(row)) if seen is EventKind.LOCKED else (None, None)
+        # A customer that was read back is recorded like one in an answer.
         found = held if seen in (EventKind.FOUND, EventKind.LOCKED) else None
-        return JournalEvent(job.row.row, seen, self._now(), None, code, said), _documented(found or {}), None
+        return JournalEvent(row.row, seen, self._now(), None, code, said), _documented(found or {}), None
+
+
+def named_by(row: PlanRow) -> str:
+    """The code or email by which the row's customer is fetched; "" if the input does not name the customer."""
+    return row.customer_code or row.key or row.email or ""
+
+
+def customer_of(row: PlanRow, client: PaystackClient) -> dict[str, Any] | None:
+    """The row's customer as Paystack has it now; None if Paystack has no such customer."""
+    try:
+        return client.fetch(named_by(row)).data
+    except NotFound:
+        return None
