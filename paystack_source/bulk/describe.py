@@ -124,7 +124,7 @@ def plan_cautions(plan: Plan) -> list[str]:
 
 def mode(header: PlanHeader) -> str:
     """`test`, or `LIVE` in capitals."""
-    return "LIVE" if header.key_mode == "live" else header.key_mode or "unknown"
+    return "LIVE" if header.key_mode == "live" else header.key_mode
 
 
 def _copy(header: PlanHeader) -> str:

@@ -20,7 +20,7 @@ import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.consent import question_of, sent_lately
-from paystack_source.bulk.describe import COMMAND, UNKNOWN, input_switch
+from paystack_source.bulk.describe import COMMAND, input_switch
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import host_of
@@ -188,17 +188,10 @@ class BulkService:
         Raises `PlanError`, `BusyError`, `AppliedError`, or an error of the console; then nothing was sent.
         """
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
-        bound = plan.header.host is not None
-        if not bound:
-            self.console.warn(
-                "This plan was made without a key. It is for the first account that it is applied to, which would be "
-                f"the {self.client.mode} account, integration {scope.account or UNKNOWN}."
-            )
         left = self._ask(plan, scope)
         secrets = plan.secrets(source)
         with self.runs.lock(plan) as lock:
-            self._refuse_applied(plan, scope, lock, any_account=not bound)
-            plan = plan if bound else plan.bound_to(scope.account, self.client)
+            self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
             self._claim(run, plan)
             with run.at_work():
@@ -294,9 +287,9 @@ class BulkService:
         )
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
-    def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock, *, any_account: bool) -> None:
+    def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock) -> None:
         """Raise `AppliedError` if the plan is in a run's folder, or if the register or the warehouse has an apply."""
-        before, own = lock.applied(None if any_account else scope), owner(plan.path)
+        before, own = lock.applied(scope), owner(plan.path)
         if own is not None:
             before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
         if before is not None:

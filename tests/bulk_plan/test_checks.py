@@ -602,7 +602,6 @@ def test_a_risk_action_that_contradicts_the_option_is_refused(tmp_path):
         ("risk-action", {"only_missing": True}),
         ("risk-action", {"quota_share": 0}),
         ("risk-action", {"metadata": "mix"}),
-        ("risk-action", {"refresh": "live"}),
         ("risk", {}),
     ],
 )

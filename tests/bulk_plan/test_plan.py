@@ -612,11 +612,10 @@ def test_a_duckdb_file_is_joined_in_place_and_stays_as_it_was(tmp_path):
         {"metadata": {"a": 1, "b": 2}},
     )  # the live namesake is another customer
     about = made.header.copy
-    assert (about.destination, about.customers, about.account, about.domain, about.as_of) == (
+    assert (about.destination, about.customers, about.account, about.as_of) == (
         "duckdb:copy.duckdb",
         1,
         42,
-        "test",
         NOW,
     )
     assert path.read_bytes() == before
@@ -673,11 +672,10 @@ def many(count, action="allow"):
         ("deny", 101, "live", True),
         ("deny", 100, "live", False),
         ("deny", 101, "test", False),
-        ("deny", 101, None, True),
     ],
 )
 def test_large_plans_want_the_number_typed(tmp_path, action, rows, mode, needed):
-    guard = plan(tmp_path, "risk-action", many(rows, action), key_mode=mode).header.guard
+    guard = plan(tmp_path, "risk-action", many(rows, action), mode=mode).header.guard
     assert guard.needed is needed
     assert guard.phrase == str(rows)
     assert bool(guard.reasons) is (rows not in (100, 1_000))
@@ -685,16 +683,16 @@ def test_large_plans_want_the_number_typed(tmp_path, action, rows, mode, needed)
 
 def test_a_large_share_of_all_customers_wants_it_too(tmp_path):
     copy = copy_of(*[customer(i, domain="live") for i in range(1, 201)])
-    guard = plan(tmp_path, "risk-action", many(15), copy=copy, key_mode="live").header.guard
+    guard = plan(tmp_path, "risk-action", many(15), copy=copy, mode="live").header.guard
     assert not guard.needed
-    guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, key_mode="live").header.guard
+    guard = plan(tmp_path, "risk-action", many(15, "deny"), copy=copy, mode="live").header.guard
     assert guard.needed
     assert "7.5% of all 200 customers" in guard.reasons[0]
 
 
 def test_rows_that_need_nothing_do_not_count(tmp_path):
     copy = copy_of(*[customer(i, domain="live", risk_action="deny") for i in range(1, 201)])
-    header = plan(tmp_path, "risk-action", many(200, "deny"), copy=copy, key_mode="live").header
+    header = plan(tmp_path, "risk-action", many(200, "deny"), copy=copy, mode="live").header
     assert (header.guard.needed, header.counts.to_send) == (False, 0)
     assert "There is nothing to send." in header.warnings
 
@@ -702,11 +700,11 @@ def test_rows_that_need_nothing_do_not_count(tmp_path):
 @pytest.mark.parametrize(
     ("options", "minutes"),
     [
-        ({"key_mode": "live"}, 0.5),
-        ({"key_mode": "test"}, 3.0),
-        ({"key_mode": "live", "quota_share": 0.5}, 1.0),
-        ({"key_mode": "live", "quota": 1_200}, 0.25),
-        ({"key_mode": "live", "quota": 0}, 0.0),
+        ({"mode": "live"}, 0.5),
+        ({"mode": "test"}, 3.0),
+        ({"mode": "live", "quota_share": 0.5}, 1.0),
+        ({"mode": "live", "quota": 1_200}, 0.25),
+        ({"mode": "live", "quota": 0}, 0.0),
     ],
 )
 def test_minutes_at_the_quota(tmp_path, options, minutes):
@@ -714,9 +712,7 @@ def test_minutes_at_the_quota(tmp_path, options, minutes):
 
 
 def test_who_and_where_come_from_the_client(tmp_path):
-    header = plan(
-        tmp_path, "risk-action", deny("CUS_0001"), client=Reader(*COPY), refresh="live", key_mode=None
-    ).header
+    header = plan(tmp_path, "risk-action", deny("CUS_0001"), client=Reader(*COPY), refresh="live").header
     assert (header.key_mode, header.key_fingerprint, header.host, header.account) == (
         "test",
         "print-test",

@@ -302,21 +302,20 @@ def test_embedded_rows_are_valid_json(tmp_path):
 
 
 @pytest.mark.parametrize(
-    ("mode", "host", "said"),
+    ("mode", "client", "said"),
     [
         ("live", None, "LIVE account"),
         ("test", None, "test mode"),
-        (None, None, "not known"),
-        ("test", "loopback", "local sandbox"),
+        ("test", Reader(), "local sandbox"),
     ],
 )
-def test_where_it_would_go_is_plain(tmp_path, mode, host, said):
+def test_where_it_would_go_is_plain(tmp_path, mode, client, said):
     made = plan(
         tmp_path,
         "risk-action",
         frame({"customer_code": "CUS_1", "risk_action": "deny"}),
-        key_mode=mode,
-        client=Reader(mode=mode) if host else None,
+        mode=mode,
+        client=client,
         refresh="never",
     )
     assert said in render_review(made)
@@ -324,7 +323,7 @@ def test_where_it_would_go_is_plain(tmp_path, mode, host, said):
 
 def test_what_must_be_typed_is_said(tmp_path):
     source = frame(*[{"customer_code": f"CUS_{i}", "risk_action": "deny"} for i in range(101)])
-    made = plan(tmp_path, "risk-action", source, key_mode="live", now=NOW)
+    made = plan(tmp_path, "risk-action", source, mode="live", now=NOW)
     page = render_review(made)
     assert "type <b>101</b>" in page
     assert "101 denials are more than 100" in page

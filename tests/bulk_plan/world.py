@@ -62,8 +62,11 @@ def frame(*rows):
     return pa.table({name: pa.array([row.get(name) for row in rows], pa.string()) for name in names})
 
 
-def plan(folder, operation, source, *, copy=None, client=None, now=NOW, **options):
-    options.setdefault("key_mode", "test")
+def plan(folder, operation, source, *, copy=None, client=None, now=NOW, mode="test", **options):
+    """A plan; without a client nothing is read."""
+    if client is None:
+        client = Reader(mode=mode, base_url="https://api.paystack.co")
+        options["refresh"] = "never"
     return make_plan(
         operation,
         source,

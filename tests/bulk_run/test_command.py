@@ -18,7 +18,6 @@ from pathlib import Path
 import pytest
 
 from paystack_source.bulk.plan.plan import Plan
-from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import EventKind, JournalEvent
 from paystack_source.cli.terminal import Terminal
@@ -711,31 +710,6 @@ def test_who_was_a_customer_already_is_not_called_as_wanted(desk):
     assert re.search(r"customers already +1$", said.err, re.MULTILINE)
     assert re.search(r"blank rows +1$", said.err, re.MULTILINE)
     assert "1 applied, 1 customers already, 1 blank" in " ".join(desk.bulk("status").err.split())
-
-
-def test_a_plan_made_without_a_key_is_bound_to_the_first_account_that_it_is_applied_to(
-    desk, monkeypatch, sandbox
-):
-    code = desk.customers(1)[0]["customer_code"]
-    made = make_plan("risk-action", [{"customer_code": code, "risk_action": "deny"}], out="keyless.plan")
-    assert (made.header.account, made.header.host) == (None, None)
-    said = desk.bulk("apply", "keyless.plan", "--yes")
-    assert (said.code, said.json["applied"]) == (0, 1)
-    account = desk.customers(1)[0]["integration"]
-    assert (
-        f"made without a key. It is for the first account that it is applied to, which would be the test account, integration {account}."
-        in said.err
-    )
-    assert (said.json["account"], said.json["key_mode"]) == (account, "test")
-    for customer in desk.customers(60):  # the key now belongs to somebody else
-        desk.api.edit_customer(customer["customer_code"], integration=999)
-    before = len(desk.api.write_log())
-    again = desk.bulk("apply", "keyless.plan", "--yes")
-    assert (again.code, again.json["error"]) == (2, "AppliedError")
-    refused = desk.bulk("resume", said.json["run_id"], "--yes")
-    assert "another Paystack account" in refused.err
-    assert refused.json["advice"].startswith("Use the key of that account")
-    assert len(desk.api.write_log()) == before
 
 
 def test_what_an_officer_stumbles_over_is_said_with_what_to_do(desk):

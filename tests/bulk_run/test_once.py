@@ -15,14 +15,12 @@ import pytest
 from paystack_source.bulk import dlt_destination as destination
 from paystack_source.bulk import service
 from paystack_source.bulk.describe import COMMAND
-from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run import runs as runs_module
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService
 from paystack_source.cli.terminal import run
-from paystack_source.errors import AppliedError, BusyError
+from paystack_source.errors import BusyError
 from paystack_source.file_lock import try_lock
-from paystack_source.helpers import FrameConsole
 from paystack_source.private_files import open_private
 from paystack_source.warehouse import single_writer
 from paystack_source.warehouse.write_back import WriteBack
@@ -248,23 +246,6 @@ def test_two_at_once_from_two_folders_are_one(desk, folders, monkeypatch):
     assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 3
     assert answers == [2]
     assert writes(desk) == 3
-
-
-def test_a_plan_made_without_a_key_is_applied_once_and_to_one_account(desk, sandbox, tmp_path):
-    other = sandbox(customers=5)
-    for customer in other.customers_truth():
-        other.edit_customer(customer["customer_code"], integration=999)
-    plan = make_plan("create", [{"email": "new@example.com"}], out=tmp_path / "new.plan")
-    with desk.client() as client:
-        service = BulkService(client, Runs(), FrameConsole({"progress": False}, "test"))
-        assert service.apply(plan).complete
-        with pytest.raises(AppliedError):
-            service.apply(plan)
-    with type(desk)(tmp_path, other, None, None).client() as client:
-        service = BulkService(client, Runs(), FrameConsole({"progress": False}, "test"))
-        with pytest.raises(AppliedError):
-            service.apply(plan)
-    assert (len(desk.api.write_log()), len(other.write_log())) == (1, 0)
 
 
 def test_a_load_that_dlt_tries_again_in_another_folder_goes_on_with_its_run(desk, folders, monkeypatch):

@@ -12,6 +12,7 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError, ConfigError, NoSuchRunError
 from paystack_source.file_lock import try_lock
 from paystack_source.private_files import open_private
+from tests.bulk_plan.world import Reader
 
 NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
@@ -19,7 +20,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 @pytest.fixture
 def plan(tmp_path):
     rows = [{"customer_code": "CUS_abcdef", "risk_action": "deny"}]
-    return make_plan("risk-action", rows, out=tmp_path / "one.plan")
+    return make_plan("risk-action", rows, out=tmp_path / "one.plan", client=Reader())
 
 
 @pytest.fixture

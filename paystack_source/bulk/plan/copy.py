@@ -10,7 +10,6 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable
 from datetime import UTC, datetime
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import duckdb
@@ -24,6 +23,7 @@ from paystack_source.values import quoted_name, quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from pathlib import Path
 
     from duckdb import DuckDBPyConnection
 
@@ -32,11 +32,11 @@ _HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in CO
     "identified": "BOOLEAN"  # from `customer_details`, because only single fetches show it
 }
 
-CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str | None], CopyInfo]
+CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str], CopyInfo]
 """A function that makes the view `held` in a DuckDB, of this key mode's customers only, and describes the copy."""
 
 
-def no_copy(con: DuckDBPyConnection, _mode: str | None) -> None:
+def no_copy(con: DuckDBPyConnection, _mode: str) -> None:
     """Make an empty view `held`, if there is no copy."""
     columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in _HELD.items())
     con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
@@ -47,31 +47,31 @@ def release(con: DuckDBPyConnection) -> None:
     con.execute("DROP VIEW held; DETACH DATABASE IF EXISTS copied")
 
 
-def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "customers") -> CustomerCopy:
+def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
     """The copy in a DuckDB file, which is opened read-only. Raises `ConfigError` if there is no such file."""
-    path = Path(path)
     if not path.is_file():
         raise ConfigError(
             f"There is no copy at {path}",
             advice="Run the extract first (`customers`), or plan without a copy.",
         )
 
-    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
-        name = f"copied.{quoted_name(dataset)}.{quoted_name(table)}"
+    def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
+        schema = f"copied.{quoted_name(dataset)}"
+        name = f"{schema}.customers"
         try:
             con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
         except duckdb.BinderException:  # open for writing in this process, e.g. by another thread
-            _attach_a_copy(con, path, dataset, [table, "customer_details"])
+            _attach_a_copy(con, path, dataset)
         try:
             columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         except duckdb.CatalogException:
             raise ConfigError(
-                f"{path.name} has no table {dataset}.{table}",
+                f"{path.name} has no table {dataset}.customers",
                 advice="Run the extract into it first, or name the dataset it is in.",
             ) from None
         _check_columns(columns)
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
-        details = f"copied.{quoted_name(dataset)}.customer_details"
+        details = f"{schema}.customer_details"
         try:
             con.execute(f"SELECT customer_code, identified FROM {details} LIMIT 0")
         except (duckdb.CatalogException, duckdb.BinderException):
@@ -81,11 +81,11 @@ def duckdb_copy(path: str | Path, *, dataset: str = "paystack", table: str = "cu
     return attach
 
 
-def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str, tables: Sequence[str]) -> None:
-    """Attach a database in memory with these tables of the file."""
+def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str) -> None:
+    """Attach a database in memory with the customers and details of the file."""
     con.execute(f"ATTACH ':memory:' AS copied; CREATE SCHEMA IF NOT EXISTS copied.{quoted_name(dataset)}")
     with duckdb.connect(str(path)) as shared:
-        for name in (f"{quoted_name(dataset)}.{quoted_name(table)}" for table in tables):
+        for name in (f"{quoted_name(dataset)}.{table}" for table in ("customers", "customer_details")):
             with contextlib.suppress(duckdb.CatalogException):
                 con.register("part", shared.table(name).to_arrow_table())
                 con.execute(f"CREATE TABLE copied.{name} AS SELECT * FROM part")
@@ -98,7 +98,7 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
     `as_of` is its age as a time in UTC, if it has no `_last_seen_at`.
     """
 
-    def attach(con: DuckDBPyConnection, mode: str | None) -> CopyInfo:
+    def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
         frame = open_table(table, keep=False)
         _check_columns(frame.columns)
         wanted = [i for i, name in enumerate(frame.columns) if name in _HELD]
@@ -127,7 +127,7 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
     con: DuckDBPyConnection,
     name: str,
     columns: Sequence[str],
-    mode: str | None,
+    mode: str,
     destination: str,
     as_of: datetime | None,
     *,
@@ -140,11 +140,10 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
     if details:
         values["identified"] = f"customer_code IN (SELECT customer_code FROM {details} WHERE identified)"
     picked = ", ".join(f"TRY_CAST({values[column]} AS {kind}) AS {column}" for column, kind in _HELD.items())
-    where = f" WHERE domain IS NULL OR domain = {quoted_text(mode)}" if mode and "domain" in columns else ""
+    where = f" WHERE domain IS NULL OR domain = {quoted_text(mode)}" if "domain" in columns else ""
     con.execute(f"CREATE VIEW held AS SELECT * FROM (SELECT {picked} FROM {name}){where}")
-    count, accounts, account, domains, domain, last = con.execute(
-        "SELECT count(*), count(DISTINCT integration), min(integration), "
-        "count(DISTINCT domain), min(domain), max(_last_seen_at) FROM held"
+    count, accounts, account, last = con.execute(
+        "SELECT count(*), count(DISTINCT integration), min(integration), max(_last_seen_at) FROM held"
     ).fetchall()[0]
     if accounts > 1:
         raise ConfigError(
@@ -156,5 +155,4 @@ def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the c
         as_of=last.astimezone(UTC) if last is not None else as_of,
         customers=count,
         account=account,
-        domain=domain if domains == 1 else None,
     )

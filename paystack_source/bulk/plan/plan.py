@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import hashlib
 import os
-import tempfile
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
@@ -74,7 +73,6 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
     as_of: datetime | None
     customers: int
     account: int | None = None
-    domain: str | None = None
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
@@ -113,9 +111,9 @@ class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
     operation: str
     options: dict[str, Any]
     account: int | None
-    key_mode: Literal["live", "test"] | None
-    key_fingerprint: str | None
-    host: Literal["paystack", "loopback"] | None
+    key_mode: Literal["live", "test"]
+    key_fingerprint: str
+    host: Literal["paystack", "loopback"]
     input: InputInfo
     copy: CopyInfo | None
     refreshed: int = 0  # customers read from Paystack while planning
@@ -218,21 +216,6 @@ class Plan:
         """Writes the plan to another file, readable by its owner only."""
         self._snapshot.save(path)
 
-    def bound_to(self, account: int | None, client: PaystackClient) -> Plan:
-        """The same plan, for this account only; used for a plan that was made without a key."""
-        header = msgspec.structs.replace(
-            self.header,
-            account=account,
-            key_mode=client.mode,
-            key_fingerprint=client.key.fingerprint,
-            host=host_of(client),
-        )
-        with tempfile.TemporaryFile() as file, PlanWriter(file) as writer:
-            for rows in self.batches():
-                writer.write(rows)
-            writer.close(header)
-            return Plan(FileSnapshot(file, self.path), self._table)
-
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in input order as they are in the file, with the columns of `ROW_SCHEMA`."""
         with self._snapshot.open() as file:
@@ -295,13 +278,13 @@ class Plan:
         account: int | None,
         key_mode: str,
         max_age: timedelta,
-        key_fingerprint: str | None,
-        host: str,
+        key_fingerprint: str,
+        host: Literal["paystack", "loopback"],
     ) -> None:
         """Raise `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
 
-        `now` must have a time zone. A value that is None on either side is not compared. The key's fingerprint is
-        compared only if the account is unknown, because a key may have been replaced since.
+        `now` must have a time zone. The key's fingerprint is compared only if `account` or the plan's account is None,
+        because a key may have been replaced since.
         """
         header = self.header
         age = now - header.created_at
@@ -310,12 +293,12 @@ class Plan:
             raise StalePlan(
                 f"{self.path.name} is {said}; customers may have changed since", advice="Plan again."
             )
-        if header.key_mode is not None and header.key_mode != key_mode:
+        if header.key_mode != key_mode:
             raise WrongAccount(
                 f"The plan was made for {header.key_mode} mode, the key is a {key_mode} key",
                 advice="Use the other key, or plan again with this one.",
             )
-        if header.host is not None and header.host != host:
+        if header.host != host:
             hosts = {"paystack": "Paystack", "loopback": "a local sandbox"}
             raise WrongAccount(
                 f"The plan was made against {hosts[header.host]}, not {hosts[host]}",
@@ -329,10 +312,7 @@ class Plan:
                     "The plan was made for another Paystack account",
                     advice=f"{named}, or plan again with this key.",
                 )
-        elif (
-            None not in (key_fingerprint, header.key_fingerprint)
-            and key_fingerprint != header.key_fingerprint
-        ):
+        elif key_fingerprint != header.key_fingerprint:
             raise WrongAccount(
                 "The plan was made with another key, and whether it is the same account is not known",
                 advice="Plan again with this key.",

@@ -48,7 +48,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.api.keys import Mode
     from paystack_source.api.workers import FetchedCustomer
     from paystack_source.bulk.input.files import InputTable
     from paystack_source.bulk.operations import BulkOperation
@@ -63,8 +62,8 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 
     `refresh`: "live" reads the customer of every row from Paystack, "never" none. "auto" reads all of them if there is
     a copy to compare with and a minute of quota suffices; else those that the copy lacks or read long ago, within the
-    same limit. `key_mode` and `account`: None takes them from the client and the copy. `leave_out_problems`: rows with
-    problems are not planned, but written into a file that can be corrected and planned. `quota` is requests a minute.
+    same limit. `account` None takes it from the copy. `leave_out_problems`: rows with problems are not planned, but
+    written into a file that can be corrected and planned. `quota` is requests a minute.
     `switches` are the command line's switches that say whose copy is meant and where it is, for later commands.
     """
 
@@ -77,7 +76,6 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     delimiter: str | None = None
     quota: float | None = None
     quota_share: float = 1.0
-    key_mode: Literal["live", "test"] | None = None
     account: int | None = None
     undo_of: str | None = None
     leave_out_problems: bool = False
@@ -89,9 +87,9 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     source: Any,  # noqa: ANN401 - any kind of table
     *,
     out: str | Path,
+    client: PaystackClient,
     options: PlanOptions | None = None,
     copy: CustomerCopy | None = None,
-    client: PaystackClient | None = None,
     now: datetime | None = None,
     on_fetch: Callable[[int], None] | None = None,
     plan_id: str | None = None,
@@ -100,7 +98,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     """Check the input, compare it with the copy and with Paystack, and write a sealed plan to `out`.
 
     `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. It sends no write, and reads
-    from Paystack only with a `client` and as `options.refresh` allows; `on_fetch` gets the number of customers read.
+    from Paystack as `options.refresh` allows; `on_fetch` gets the number of customers read.
     `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with one id are applied once. `customers` is
     the account's number of customers; None: the copy's. Raises `InputError` with every bad cell, and `ConfigError`.
     """
@@ -130,7 +128,7 @@ class _Planner:
         operation: BulkOperation,
         table: InputTable,
         options: PlanOptions,
-        client: PaystackClient | None,
+        client: PaystackClient,
         now: datetime,
         plan_id: str | None,
     ) -> None:
@@ -140,7 +138,7 @@ class _Planner:
         self.client = client
         self.now = now
         self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.mode: Mode | None = options.key_mode if client is None else client.mode
+        self.mode = client.mode
         self.account = options.account
         self.about: CopyInfo | None = None
         self.customers: int | None = None  # the account's number of customers, if it is known
@@ -250,11 +248,7 @@ class _Planner:
     def _refresh(self, matching: Matching, on_fetch: Callable[[int], None] | None) -> None:
         """Read customers from Paystack, as `options.refresh` allows."""
         how = self.options.refresh
-        if how == "live" and self.client is None:
-            raise ConfigError(
-                "Reading live customers needs a key", advice="Give the key, or plan without --refresh live."
-            )
-        if how == "never" or self.client is None or self.operation.name == "deactivate-authorization":
+        if how == "never" or self.operation.name == "deactivate-authorization":
             return
         keys = matching.to_read("all") if how == "live" else self._keys(matching)
         # All problems are reported together, but a typing error must not be reported an hour later.
@@ -270,7 +264,7 @@ class _Planner:
 
     def _most(self) -> int:
         """How many customers are read by default at most: a minute of quota."""
-        return int(self._per_minute()) or QUOTA_BY_MODE[self.mode or "live"]
+        return int(self._per_minute()) or QUOTA_BY_MODE[self.mode]
 
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all if a minute of quota suffices, else the stale ones, else none."""
@@ -331,10 +325,8 @@ class _Planner:
     # -- the header ------------------------------------------------------------------------------------------
 
     def _header(self, counts: Counts) -> PlanHeader:
-        client, about = self.client, self.about
+        about = self.about
         customers = about.customers if self.customers is None and about is not None else self.customers
-        if self.mode is None and about is not None and about.domain in ("live", "test"):
-            self.mode = "live" if about.domain == "live" else "test"
         return PlanHeader(
             tool_version=installed_version(),
             plan_id=self.plan_id,
@@ -343,8 +335,8 @@ class _Planner:
             options=_not_default(self.options),
             account=self.account,
             key_mode=self.mode,
-            key_fingerprint=None if client is None else client.key.fingerprint,
-            host=None if client is None else host_of(client),
+            key_fingerprint=self.client.key.fingerprint,
+            host=host_of(self.client),
             input=self._input(),
             copy=about,
             refreshed=self.refreshed,
@@ -352,8 +344,7 @@ class _Planner:
             counts=counts,
             minutes=round(self._minutes(counts.requests), 2),
             per_minute=self._per_minute(),
-            # As it will be asked when the plan is applied; an unknown mode counts as live.
-            guard=confirmation(self.tally, customers=customers, live=self.mode != "test"),
+            guard=confirmation(self.tally, customers=customers, live=self.mode == "live"),
             warnings=list(dict.fromkeys(map(visible, self.warnings))),
             undo_of=self.options.undo_of,
         )
@@ -374,7 +365,7 @@ class _Planner:
         )
 
     def _per_minute(self) -> float:
-        limit = QUOTA_BY_MODE[self.mode or "live"] if self.options.quota is None else self.options.quota
+        limit = QUOTA_BY_MODE[self.mode] if self.options.quota is None else self.options.quota
         return limit * self.options.quota_share
 
     def _minutes(self, requests: int) -> float:

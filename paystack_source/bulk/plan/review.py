@@ -157,9 +157,8 @@ def _hash(text: str) -> str:
 def _mode(header: PlanHeader) -> str:
     if header.host == "loopback":
         return '<span class="mode test">local sandbox</span>'
-    names = {"live": "LIVE account", "test": "test mode", None: "mode not known"}
-    kind = "test" if header.key_mode == "test" else "live"
-    return f'<span class="mode {kind}">{names[header.key_mode]}</span>'
+    name = "LIVE account" if header.key_mode == "live" else "test mode"
+    return f'<span class="mode {header.key_mode}">{name}</span>'
 
 
 def _facts(plan: Plan) -> str:

@@ -109,10 +109,10 @@ class PlanLock:
         self.problem = problem
         """Why the user's register cannot be used for this plan; None if it can."""
 
-    def applied(self, scope: Scope | None) -> AppliedPlan | None:
-        """The newest entry for this account, or for any if `scope` is None; None if there is none."""
+    def applied(self, scope: Scope) -> AppliedPlan | None:
+        """The newest entry for this account; None if there is none."""
         found = [entry for path, _ in self._handles for entry in _read(path)]
-        found = [entry for entry in found if not (entry.scope and scope) or entry.scope.meets(scope)]
+        found = [entry for entry in found if entry.scope is None or entry.scope.meets(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
