@@ -14,7 +14,7 @@ import gc
 import os
 import sys
 import types
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Any, get_type_hints
 
 import dlt
@@ -66,7 +66,7 @@ def looking_once(look: Callable[..., Any]) -> Callable[..., Any]:
             return True
         if isinstance(provider, EnvironProvider):
             return key.upper() in last_parts(frozenset(os.environ._data))
-        return not isinstance(provider, BaseDocProvider) or names(provider._config_doc, key)
+        return not isinstance(provider, BaseDocProvider) or key in names(provider)
 
     def asked(provider: Any, key: str, hint: Any, *places: Any) -> Any:
         if known(provider, key):
@@ -132,10 +132,37 @@ def last_parts(variables: frozenset[bytes]) -> set[str]:
     return {os.fsdecode(name).rsplit("__", 1)[-1] for name in variables}
 
 
-def names(settings: Any, key: str) -> bool:
-    return isinstance(settings, dict) and (
-        key in settings or any(names(part, key) for part in settings.values())
-    )
+def names(provider: BaseDocProvider) -> set[str]:
+    """All names in the settings of a provider; they are gathered anew when a setting was set."""
+    document = provider._config_doc
+    known: tuple[Any, set[str]] | None = vars(provider).get("names")
+    if known is None or known[0] is not document:
+        known = vars(provider)["names"] = document, set(nested_names(document))
+    return known[1]
+
+
+def nested_names(settings: Any) -> Iterator[str]:
+    if isinstance(settings, dict):
+        for name, part in settings.items():
+            yield name
+            yield from nested_names(part)
+
+
+def forgetting_names(change: Callable[..., None]) -> Callable[..., None]:
+    """The change of a setting, after which the provider may have new names."""
+
+    def changed(self: Any, *args: Any) -> None:
+        change(self, *args)
+        vars(self).pop("names", None)
+
+    return changed
+
+
+def clone(value: Any) -> Any:
+    """A copy of a table's schema: `copy.deepcopy` asks of each part whether it was copied before."""
+    if type(value) is dict:
+        return {name: clone(part) for name, part in value.items()}
+    return [clone(part) for part in value] if type(value) is list else copy.deepcopy(value)
 
 
 def alone(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -165,6 +192,8 @@ def make_quick() -> None:
         provider.get_key_name = staticmethod(remembering(provider.get_key_name))
     hints = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
     validation.get_type_hints = lambda spec, **_: hints(spec)
+    for setter in ("set_value", "set_fragment"):
+        setattr(BaseDocProvider, setter, forgetting_names(getattr(BaseDocProvider, setter)))
     resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
     Destination.capabilities = capable_as_before(Destination.capabilities)
     check, checked = utils.validate_stored_schema, set()
@@ -175,6 +204,7 @@ def make_quick() -> None:
             checked.add(schema["version_hash"])
 
     utils.validate_stored_schema = check_once
+    utils.deepcopy = clone
     LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
     schemas.validate_dict = by_its_spelling(schemas.validate_dict)
     extract.yaml = types.SimpleNamespace(dump=by_its_spelling(extract.yaml.dump))
