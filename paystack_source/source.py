@@ -22,11 +22,11 @@ and a dataset that needs repair is refused. It is also refused if the destinatio
 from __future__ import annotations
 
 import functools
+import logging
 from contextlib import closing, contextmanager
 from typing import TYPE_CHECKING, Any, ParamSpec
 
 import dlt
-from dlt.common import logger
 from dlt.extract import DltSource
 from dlt.extract.decorators import DltSourceFactoryWrapper
 
@@ -50,6 +50,7 @@ if TYPE_CHECKING:
     from paystack_source.extract.details import Fetched
     from paystack_source.extract.windows import Window
 
+log = logging.getLogger("paystack_source")
 P = ParamSpec("P")
 
 
@@ -168,9 +169,10 @@ def _scheduled_window() -> Window | None:
         return None
     start, end = interval
     if start >= end:
-        logger.warning(
-            f"The scheduler's interval is empty: it begins and ends at {end}. All customers are read. In Airflow 3 "
-            "set create_cron_data_intervals, or a schedule that has data intervals."
+        log.warning(
+            "The scheduler's interval is empty: it begins and ends at %s. All customers are read. In Airflow 3 "
+            "set create_cron_data_intervals, or a schedule that has data intervals.",
+            end,
         )
         return None
     return bounds(start, end)

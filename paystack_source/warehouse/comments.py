@@ -6,9 +6,8 @@ Databricks and Snowflake. Files have no comments.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any
-
-from dlt.common import logger
 
 from paystack_source.failures import raise_interrupt
 from paystack_source.values import quoted_name, quoted_text
@@ -21,6 +20,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
+log = logging.getLogger("paystack_source")
 _DUCKDB = """
 SELECT table_name, NULL, comment FROM duckdb_tables()
 WHERE schema_name = {dataset} AND database_name = current_database()
@@ -59,9 +59,10 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
                     client.execute_many([_LOCK_TIMEOUT, *new] if postgres else new)
     except Exception as error:  # noqa: BLE001  # the rows are loaded, and they are what counts
         raise_interrupt(error)
-        logger.warning(
-            f"The descriptions of tables and columns could not be written into {pipeline.dataset_name}: "
-            f"{str(error).strip().splitlines()[0]}"
+        log.warning(
+            "The descriptions of tables and columns could not be written into %s: %s",
+            pipeline.dataset_name,
+            str(error).strip().splitlines()[0],
         )
 
 

@@ -12,11 +12,11 @@ from __future__ import annotations
 
 import functools
 import itertools
+import logging
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import dlt
 import pyarrow as pa
-from dlt.common import logger
 
 from paystack_source.extract.details import (
     AUTHORIZATIONS,
@@ -48,6 +48,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
 
+log = logging.getLogger("paystack_source")
 DETAILS_BUDGET = 600
 """Customers fetched in one run: a live minute's quota of the endpoint."""
 
@@ -124,8 +125,8 @@ def details_resources(
     def details(batch: list[Fetched]) -> pa.Table:
         rows = [details_row(fetched, include) for fetched in batch if fetched.failure is None]
         if failed := [fetched for fetched in batch if fetched.failure is not None]:
-            logger.warning(
-                f"The details of {len(failed)} customers could not be fetched: {failed[0].failure}"
+            log.warning(
+                "The details of %s customers could not be fetched: %s", len(failed), failed[0].failure
             )
             held = _held([fetched.due.id for fetched in failed])
             rows += [failed_row(fetched, held.get(fetched.due.id)) for fetched in failed]

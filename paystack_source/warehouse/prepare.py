@@ -10,10 +10,10 @@ the history nor in the ledger. They are loaded again.
 
 from __future__ import annotations
 
+import logging
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
-from dlt.common import logger
 from dlt.common.destination.client import WithStateSync
 from dlt.common.exceptions import TerminalException
 from dlt.common.schema.utils import get_columns_names_with_prop
@@ -62,6 +62,7 @@ if TYPE_CHECKING:
 
     from paystack_source.warehouse.queries import SqlNames
 
+log = logging.getLogger("paystack_source")
 SCHEMA_NAME = "paystack"
 """dlt's name of the schema of a source that was not cloned under another name."""
 
@@ -78,6 +79,9 @@ def prepare(pipeline: Pipeline) -> None:
     """Finish interrupted loads, and repair the dataset; call it while the locks are held."""
     delete_loaded_files(pipeline)
     if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
+        log.warning(
+            "Another machine has loaded since a load was interrupted here; it is dropped and read again."
+        )
         drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
@@ -139,7 +143,9 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     only_ours = all(_is_only_ours(pipeline, schema) for schema in pipeline.schemas.values())
     if failure.is_known or not (terminal and only_ours):
         raise error
-    logger.warning(f"A load that was interrupted cannot be loaded ({failure.error}), and is read again.")
+    log.warning(
+        "A load that was interrupted cannot be loaded (%s); it is dropped and read again.", failure.error
+    )
     drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
@@ -172,7 +178,7 @@ def require_prepared(pipeline: Pipeline) -> None:
     """
     run = current_run(pipeline)
     if run is None:
-        logger.warning("enable_runtime_trace is off: no lock keeps other runs out of this dataset.")
+        log.warning("enable_runtime_trace is off: no lock keeps other runs out of this dataset.")
     elif run.error is not None:
         raise run.error
     else:

@@ -15,9 +15,12 @@ from pathlib import Path
 
 import duckdb
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
+from paystack_source import paystack_source
 from paystack_source.cli.terminal import run
 from paystack_source.errors import ExitCode
+from paystack_source.warehouse.sync import open_pipeline
 from tests.events import PATIENCE, Gate
 from tests.processes import python
 
@@ -63,6 +66,20 @@ def said(capsys):
     captured = capsys.readouterr()
     lines = captured.out.splitlines()
     return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None, captured.err
+
+
+def test_a_run_says_that_it_dropped_an_interrupted_load_and_read_it_again(command, paystack, capsys):
+    server = paystack()
+    pipeline = open_pipeline("duckdb", "paystack")
+    source = paystack_source(server.secret_key, base_url=server.url, quota=0)
+    with pytest.raises(PipelineStepFailed, match="normalize"):  # dlt asks it of the ledger too
+        pipeline.run(source, columns={"email": {"nullable": False}})
+    assert pipeline.has_pending_data
+    assert run(command, ["--json"]) == ExitCode.OK
+    summary, talk = said(capsys)
+    assert summary["warehouse_total"] == 120
+    assert "warning: A load that was interrupted cannot be loaded" in talk
+    assert "it is dropped and read again" in talk
 
 
 def test_a_run_ends_with_its_summary(command, paystack, capsys):
