@@ -98,8 +98,7 @@ class BulkService:
     def account(self) -> KeyAccount:
         """The account of the key, by one request for one customer."""
         page = self.client.list(per_page=1)
-        rows = page.rows
-        if not rows:
+        if not (rows := page.rows):
             return KeyAccount()
         integration, domain = rows[0].get("integration"), rows[0].get("domain")
         return KeyAccount(
@@ -193,7 +192,7 @@ class BulkService:
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
-            self._claim(run, plan)
+            self._claim(run, plan, made=True)
             with run.at_work():
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
@@ -215,6 +214,7 @@ class BulkService:
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
             run.check_journal()  # again, because time passed during the question, and also against the register
+            self._claim(run, plan)
             finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
@@ -317,13 +317,13 @@ class BulkService:
         where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
         return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _claim(self, run: Run, plan: Plan) -> None:
-        """Tell the warehouse of a run whose rows may not be sent twice, unless its account's number is unknown."""
-        warehouse = self.warehouse if self.records and plan.header.account is not None else None
-        if warehouse is None or BULK_OPERATIONS[plan.header.operation].repeatable:
+    def _claim(self, run: Run, plan: Plan, *, made: bool = False) -> None:
+        """Tell the warehouse of a run whose rows may not be sent twice. Raises `AppliedError` if it has another run."""
+        if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
             return
-        if (other := claim(warehouse, run)) is not None:
-            shutil.rmtree(run.folder)
+        if (other := claim(self.warehouse, run)) is not None:
+            if made:
+                shutil.rmtree(run.folder)
             raise self._applied_as(other)
 
     def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it

@@ -190,12 +190,14 @@ class WriteBack:
                     f"the dataset {self.dataset} holds the customers of another Paystack account or key mode.",
                     advice="Name another dataset for this account.",
                 )
+            if first and accounts and account is None:
+                return None  # whose customers they are is not known
             if first:
                 pipeline.sync_destination()
                 asked = _applied_by(run["plan_id"][0].as_py(), key_mode, account)
                 lines = Warehouse(pipeline, WRITE_BACK_RUNS.name).ask(lambda sql: asked(sql.named))
-                if lines:
-                    return str(lines[0][0])
+                if others := {str(line[0]) for line in lines} - set(run["run_id"].to_pylist()):
+                    return min(others)
             sure = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
             changed = _changed_customers(held, customers) if sure else []
             if pipeline.has_pending_data:

@@ -8,6 +8,7 @@ import shutil
 import threading
 from pathlib import Path
 from types import SimpleNamespace
+from unittest.mock import Mock
 
 import dlt
 import pytest
@@ -17,7 +18,7 @@ from paystack_source.bulk import service
 from paystack_source.bulk.describe import COMMAND
 from paystack_source.bulk.run import runs as runs_module
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.service import BulkService
+from paystack_source.bulk.service import BulkService, KeyAccount
 from paystack_source.cli.terminal import run
 from paystack_source.errors import BusyError
 from paystack_source.file_lock import try_lock
@@ -132,9 +133,14 @@ def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch)
     assert "write_back_runs" in said.json["message"]
 
 
-@pytest.mark.parametrize("when", ["after a kill", "at once"])
-def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, folders, monkeypatch):
+@pytest.mark.parametrize("when", ["after a kill", "at once", "at once, in a new account"])
+def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, folders, sandbox, monkeypatch):
     a, b = folders
+    if when == "at once, in a new account":  # both saw no customers, so neither knows the account's number
+        desk.api = sandbox(customers=0)
+        monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", desk.api.secret_key)
+        monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", desk.api.url)
+        monkeypatch.setattr(BulkService, "account", KeyAccount())
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
     people = desk.csv("people.csv", [{"email": f"new{n}@example.com"} for n in range(3)])
     desk.bulk("plan", "create", people, "--out", a / "new.plan", copy=True)
@@ -143,7 +149,7 @@ def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, f
     assert desk.bulk("apply", a / "new.plan", "--yes", copy=True).json["applied"] == 3
     monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
     monkeypatch.chdir(b)
-    if when == "at once":  # both asked before either was recorded
+    if when != "after a kill":  # both asked before either was recorded
         monkeypatch.setattr(WriteBack, "applied_by", lambda *_: None)
     said = desk.bulk("apply", copied, "--yes", copy=True)
     assert (said.code, writes(desk)) == (2, 3)
@@ -168,6 +174,28 @@ def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_co
     assert (said.code, said.json["error"], writes(desk)) == (2, "AppliedError", 0)
     command = said.json["advice"].removeprefix(f"Go on with it: {COMMAND} ")
     assert desk.bulk(*shlex.split(command), "--yes", copy=True).json["applied"] == 3
+
+
+def test_a_run_that_was_interrupted_before_the_warehouse_had_it_goes_on_unless_another_machine_was_faster(
+    desk, folders, monkeypatch
+):
+    _, b = folders
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
+    for sent, faster in ((3, False), (6, True)):
+        people = desk.csv("people.csv", [{"email": f"{faster}{n}@example.com"} for n in range(3)])
+        plan = desk.bulk("plan", "create", people, copy=True).json["plan_file"]
+        copied = shutil.copy(plan, b / "copy.plan")
+        with monkeypatch.context() as patch:
+            patch.setattr(service, "claim", Mock(side_effect=KeyboardInterrupt))  # Ctrl-C while it waits
+            assert desk.bulk("apply", plan, "--yes", copy=True).code == 130
+        if faster:
+            with monkeypatch.context() as patch:
+                patch.setenv("XDG_STATE_HOME", str(b / "state"))
+                patch.chdir(b)
+                assert desk.bulk("apply", copied, "--yes", copy=True).json["applied"] == 3
+        said = desk.bulk("resume", "latest", "--yes", copy=True)
+        assert (said.code, writes(desk)) == (2 if faster else 0, sent)
+    assert "write_back_runs" in said.json["message"]
 
 
 def test_an_apply_that_waits_for_the_warehouse_before_it_sends_says_so(desk, monkeypatch):

@@ -177,12 +177,14 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
-    """Load a run that has sent nothing yet, so that no other machine applies its plan meanwhile.
+    """Load a run that has not begun, so that no other machine applies its plan meanwhile.
 
-    Returns the id of the run that applied the plan, if there is one; then nothing is loaded. A warehouse that fails
+    Returns the id of another run that applied the plan, if there is one; then nothing is loaded. A warehouse that fails
     stops no run: the register has it.
     """
     with run.journal() as journal:
+        if journal.last_seq:
+            return None
         line = _line(report(run, run.plan(), journal), journal.last_seq, None)
     try:
         return warehouse.load(line, [], {}, first=True)
