@@ -103,7 +103,7 @@ BUGS = [
     Bug("what can never be loaded is tried for ever", "the next run goes on by itself (law 8)",
         "_drop_unloadable(pipeline, error)\n    _check", "raise\n    _check", (W + "test_dlt_users.py::test_a_load_that_can_never_be_loaded_is_read_again",)),
     Bug("the database goes with dlt's damaged files", "a copy in dlt's folder outlives dlt's files",
-        "(folder / name).replace(folder.parent / name)", "pass", (P + "test_copying.py::test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew",)),
+        "inside.replace(aside)", "pass", (P + "test_copying.py::test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew",)),
     Bug("a ledger without its customers", "a claim names its scope: proven is what is loaded (law 2)",
         "if not is_selected(CUSTOMERS.name):", "if False:", (W + "test_dlt_users.py::test_what_is_about_customers_is_not_loaded_without_them",)),
     Bug("an interrupted load goes on where dlt stopped", "interrupted at any step, the next run goes on by itself (law 8)",

@@ -24,7 +24,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -32,7 +31,7 @@ from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Iterator
 
     from dlt.pipeline.pipeline import Pipeline
 
@@ -71,28 +70,31 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
 
 @contextlib.contextmanager
 def database_aside(folder: Path) -> Iterator[None]:
-    """Move the DuckDB file `:pipeline:` out of dlt's folder of a pipeline while dlt deletes it, and in again."""
-    file = f"{folder.name}.duckdb"
-    names = (file, f"{file}.wal")
-    for name in names:
+    """Move the DuckDB file `:pipeline:` out of dlt's folder of a pipeline while dlt deletes it, and in again.
+
+    After a kill the next run moves it in, when it locks the folder.
+    """
+    database_back(folder)
+    for inside, aside in _moved(folder):
         with contextlib.suppress(FileNotFoundError):
-            (folder / name).replace(folder.parent / name)
+            inside.replace(aside)
     try:
         yield
     finally:
-        for name in names:  # also what an interrupted one left there
-            with contextlib.suppress(FileNotFoundError):
-                (folder.parent / name).replace(folder / name)
+        database_back(folder)
 
 
-def make_anew(name: str, make: Callable[[], Pipeline]) -> Pipeline:
-    """Make a pipeline whose local files are damaged, without them: the destination has its state and schemas too."""
-    from dlt.common.pipeline import get_dlt_pipelines_dir  # noqa: PLC0415  takes a second
+def database_back(folder: Path) -> None:
+    """Move in the DuckDB file that was moved out of dlt's folder of a pipeline, if there is one."""
+    for inside, aside in reversed(_moved(folder)):
+        with contextlib.suppress(FileNotFoundError):
+            aside.replace(inside)
 
-    folder = Path(get_dlt_pipelines_dir(), name)
-    with database_aside(folder):
-        shutil.rmtree(folder)
-        return make()
+
+def _moved(folder: Path) -> list[tuple[Path, Path]]:
+    """The files that are moved, and where to. The database is never there without its log, which may hold rows."""
+    names = (f"{folder.name}.duckdb", f"{folder.name}.duckdb.wal")
+    return [(folder / name, folder.parent / f"{name}.aside") for name in names]
 
 
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:

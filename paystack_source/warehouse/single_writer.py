@@ -16,13 +16,16 @@ next job of its load.
 from __future__ import annotations
 
 import contextlib
+import json
 import logging
 import re
+import shutil
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.exceptions import DatabaseException
 
 from paystack_source.errors import AlreadyRunningError, ConfigError
@@ -31,7 +34,7 @@ from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, drop_foreign_state
 from paystack_source.warehouse.duckdb_file import DuckDbFile
-from paystack_source.warehouse.locations import destination_is, is_lake
+from paystack_source.warehouse.locations import database_aside, database_back, destination_is, is_lake
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -69,13 +72,7 @@ class ActiveRun:
         if not self.folder:
             folder = Path(self.pipeline.pipelines_dir)
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
-            path = folder / f"{self.pipeline.pipeline_name}.lock"
-            if not _lock_file(self.locks, path, f"the working folder {folder}", wait=wait):
-                raise AlreadyRunningError(
-                    "Another run of this pipeline is under way.",
-                    "Wait for it to end; if it fills the same database, it loads what this one would have loaded. If "
-                    f"it fills another one, give each a DLT_DATA_DIR of its own: both use {folder} now.",
-                )
+            _lock_folder(self.locks, folder / self.pipeline.pipeline_name, wait=wait)
             self.folder = True
 
     def lock_dataset(self) -> None:
@@ -171,6 +168,33 @@ def _until(free: Callable[[], bool], where: str) -> None:
             log.warning("Another run writes into %s. This run waits until it is done.", where)
             told = True
         time.sleep(ASK_AGAIN)
+
+
+def _lock_folder(stack: contextlib.ExitStack, folder: Path, *, wait: bool) -> None:
+    """Lock dlt's folder of a pipeline, and move in the database that a killed process left beside it."""
+    around = folder.parent
+    if not _lock_file(stack, around / f"{folder.name}.lock", f"the working folder {around}", wait=wait):
+        raise AlreadyRunningError(
+            "Another run of this pipeline is under way.",
+            "Wait for it to end; if it fills the same database, it loads what this one would have loaded. If "
+            f"it fills another one, give each a DLT_DATA_DIR of its own: both use {around} now.",
+        )
+    database_back(folder)
+
+
+def undamaged(name: str, make: Callable[[], Pipeline]) -> Pipeline:
+    """Make a pipeline; if its local files are damaged, without them: the destination has its state and schemas too."""
+    damaged = json.JSONDecodeError, UnicodeDecodeError  # after a power cut
+    with contextlib.suppress(*damaged):
+        return make()
+    folder = Path(get_dlt_pipelines_dir(), name)
+    with contextlib.ExitStack() as locks:
+        _lock_folder(locks, folder, wait=False)
+        with contextlib.suppress(*damaged):  # another process was faster
+            return make()
+        with database_aside(folder):
+            shutil.rmtree(folder)
+            return make()
 
 
 def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True) -> bool:

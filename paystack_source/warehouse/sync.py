@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import contextlib
 import functools
-import json
 import time
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
@@ -41,7 +40,7 @@ from paystack_source.warehouse.dlt_quirks import (
     restart_interrupted_loads,
     set_replace_strategy,
 )
-from paystack_source.warehouse.locations import DUCKDB, duckdb_file, make_anew, pipeline_name
+from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
@@ -53,7 +52,14 @@ from paystack_source.warehouse.prepare import (
     restore_schema,
 )
 from paystack_source.warehouse.queries import Warehouse
-from paystack_source.warehouse.single_writer import ActiveRun, begin_run, current_run, end_run, exclusive_run
+from paystack_source.warehouse.single_writer import (
+    ActiveRun,
+    begin_run,
+    current_run,
+    end_run,
+    exclusive_run,
+    undamaged,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection
@@ -168,14 +174,8 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
             )
         target = dlt.destinations.duckdb(str(file))
     called = pipeline_name(name, destination, dataset)
-    make: Callable[[], Pipeline] = functools.partial(
-        dlt.pipeline, called, destination=target, dataset_name=dataset
-    )
     try:
-        try:
-            pipeline = make()
-        except (json.JSONDecodeError, UnicodeDecodeError):  # a power cut damaged dlt's files
-            pipeline = make_anew(called, make)
+        pipeline = undamaged(called, lambda: dlt.pipeline(called, destination=target, dataset_name=dataset))
     except FileExistsError:  # dlt insists on making the working folder itself
         raise AlreadyRunningError(
             "Another run of this pipeline is just beginning.",

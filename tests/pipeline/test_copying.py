@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import functools
 import json
+import subprocess
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -15,14 +16,16 @@ from dlt.pipeline.pipeline import Pipeline
 import paystack_source
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
-from paystack_source.errors import NotCompleteError, Unavailable
+from paystack_source.errors import AlreadyRunningError, NotCompleteError, Unavailable
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.warehouse import duckdb_file
 from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
 from tests.extract.listing_server import Listing
+from tests.processes import python
 
 FIELDS = (
     "id", "customer_code", "email", "first_name", "last_name", "phone", "metadata", "domain", "integration",
@@ -177,6 +180,44 @@ def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(
     server.add_customers(1)
     assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 250
     assert held(pipeline) == truth(server)
+
+
+_KILLED = """
+import os, pathlib, shutil
+from dlt.pipeline.pipeline import Pipeline
+from paystack_source.warehouse import dlt_quirks, sync
+def killed(*_):
+    pathlib.Path("dlt/pipelines/paystack_customers/state.json").unlink()
+    os._exit(9)
+shutil.rmtree = Pipeline.drop = killed
+dlt_quirks.drop_local_state(sync.open_pipeline("duckdb", "paystack"))
+"""
+
+
+@pytest.mark.parametrize("damaged", [False, True])
+def test_a_database_in_dlts_folder_survives_a_kill_while_that_folder_is_made_anew(
+    damaged, pipeline, sandbox, monkeypatch
+):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
+    server, pipeline = sandbox(customers=250), open_pipeline("duckdb", "paystack")
+    copy(pipeline, server)
+    if damaged:
+        Path(pipeline.working_dir, "state.json").write_bytes(b"{")
+    assert subprocess.run([python(), "-c", _KILLED], check=False).returncode == 9
+    assert not list(Path(pipeline.working_dir).glob("*.duckdb"))
+    server.add_customers(1)
+    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 250
+    assert held(pipeline) == truth(server)
+
+
+def test_damaged_files_of_a_run_that_is_under_way_are_left_to_it(pipeline, sandbox):
+    copy(pipeline, sandbox(customers=5))
+    state = Path(pipeline.working_dir, "state.json")
+    with exclusive_run(pipeline):
+        state.write_bytes(b"{")
+        with pytest.raises(AlreadyRunningError):
+            open_pipeline("duckdb", "paystack")
+    assert state.exists()
 
 
 @pytest.mark.parametrize("column", ["domain", "integration"])
