@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import functools
 import os
-import threading
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -13,8 +12,6 @@ import duckdb
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-_lock = threading.Lock()
-
 
 @contextmanager
 def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
@@ -22,9 +19,7 @@ def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
 
     All connections share one database, because opening a database takes 25 ms.
     """
-    with _lock:
-        connection = _database(os.getpid()).cursor()
-    with connection:
+    with _database(os.getpid()).cursor() as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
 
