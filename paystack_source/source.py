@@ -33,10 +33,11 @@ from dlt.extract.decorators import DltSourceFactoryWrapper
 from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
+from paystack_source.extract.details import fetch_customers
 from paystack_source.extract.windows import bounds
 from paystack_source.settings import account_of, require_own_dlt_folder
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
-from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_details
+from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_customers
 from paystack_source.warehouse.dlt_quirks import current_section
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.sync import PLAIN_RUNS
@@ -196,4 +197,5 @@ def _copying(
 def _due(connect: Callable[..., PaystackClient]) -> Iterator[Fetched]:
     waits = Waits()
     with connect(on_wait=waits) as client, waits.shown():
-        yield from due_details(dlt.current.pipeline(), client, DETAILS_BUDGET)
+        due, _waiting = due_customers(dlt.current.pipeline(), DETAILS_BUDGET)
+        yield from fetch_customers(client, due)

@@ -1,4 +1,4 @@
-"""The lines of the ledger, one for each window of a run, and the customers in the warehouse as a run sees them.
+"""What a run reads into and writes: the customers in the warehouse, the lines of the ledger, and the run's summary.
 
 `HeldCustomers` lists the queries of the warehouse; `warehouse.queries` implements them in SQL.
 """
@@ -6,17 +6,27 @@
 from __future__ import annotations
 
 import functools
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import datetime
-from typing import TYPE_CHECKING, Annotated, Any, Final, Protocol, get_args, get_type_hints
+from typing import (
+    TYPE_CHECKING,
+    Annotated,
+    Any,
+    Final,
+    NamedTuple,
+    Protocol,
+    TypeAlias,
+    get_args,
+    get_type_hints,
+)
+
+import pyarrow as pa
 
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Iterable, Sequence
-
-    import pyarrow as pa
 
     from paystack_source.extract.newest import NewestPage
     from paystack_source.extract.window_read import Result
@@ -168,6 +178,30 @@ class Entry:
             "distinct_ids": self.distinct_ids,
             "difference": self.difference,
         }
+
+
+class Checkpoint(NamedTuple):
+    """All rows so far should be loaded now: the next comparison needs them in the warehouse."""
+
+
+Event: TypeAlias = pa.Table | Entry | Checkpoint
+"""What a run yields. A table has customers to store, each once between two loads."""
+
+
+@dataclass(slots=True)
+class Summary:
+    """The numbers of a run."""
+
+    rows_seen: int = 0
+    rows_new: int = 0
+    rows_missing: int = 0
+    rows_refreshed: int = 0
+    windows: int = 0
+    unproven: list[Entry] = field(default_factory=list)
+    api_total: int | None = None
+    refresh_runs: int | None = None  # within how many runs every customer is read again; `None` if never
+    filters_ignored: bool = False
+    complete: bool = False
 
 
 _KINDS: Final[dict[type, Kind]] = {str: "text", int: "bigint", bool: "bool", datetime: "timestamp"}

@@ -23,7 +23,6 @@ import pyarrow as pa
 from paystack_source.errors import Rejected
 from paystack_source.extract import arrow, ledger
 from paystack_source.extract.account import check_account
-from paystack_source.extract.events import Checkpoint, Event, Rows, Summary
 from paystack_source.extract.fallbacks import (
     TRY_FILTERS_AGAIN,
     Older,
@@ -32,7 +31,7 @@ from paystack_source.extract.fallbacks import (
     filters_hold,
     past_part,
 )
-from paystack_source.extract.ledger import Entry, HeldCustomers, PresentCustomers
+from paystack_source.extract.ledger import Checkpoint, Entry, Event, HeldCustomers, PresentCustomers, Summary
 from paystack_source.extract.newest import NewestPage, TopPages
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh
@@ -280,7 +279,7 @@ class Extraction:
             for item in list(self.coverage):
                 if late := sum(at in item.window for at in came.values() if at):
                     self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
-            yield from self._rows(table, "new")
+            yield from self._rows(table)
 
     def _mark_gone(self, since: datetime) -> Iterator[Event]:
         """Mark the customers that their window does not show, and that the total of the whole list does not count."""
@@ -289,13 +288,13 @@ class Extraction:
             self.summary.rows_missing += marked.num_rows
             self.held.marked.update(arrow.created(marked))
             self._gone.clear()
-            yield from self._rows(marked, "missing")
+            yield from self._rows(marked)
 
-    def _rows(self, table: pa.Table, kind: str) -> Iterator[Event]:
+    def _rows(self, table: pa.Table) -> Iterator[Event]:
         table = arrow.unseen(table, self.held.emitted)
         if table.num_rows:
             self.summary.rows_seen += table.num_rows
-            yield Rows(table, kind)
+            yield table
 
     # -- explaining what is missing -------------------------------------------------------------------------------
 
@@ -367,7 +366,7 @@ class Extraction:
                 yield from self._settle(found, kind)
             else:
                 self._note_undated(found)
-                yield from self._rows(found, kind)
+                yield from self._rows(found)
 
     def _note_undated(self, table: pa.Table) -> None:
         """Remember customers without a creation time: they belong to no window."""

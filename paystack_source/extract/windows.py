@@ -41,10 +41,6 @@ class Window:
     lo: datetime
     hi: datetime
 
-    def __str__(self) -> str:
-        start = "the beginning" if self.lo <= BEGIN else time_text(self.lo)
-        return f"{start} to {'the end' if self.hi >= END else time_text(self.hi)}"
-
     def __contains__(self, moment: datetime) -> bool:
         return self.lo <= moment < self.hi
 
@@ -95,10 +91,6 @@ class Coverage:
 
     def __iter__(self) -> Iterator[Proven]:
         return iter(self._items)
-
-    @property
-    def rows(self) -> int:
-        return sum(item.rows for item in self._items)
 
     @property
     def begins(self) -> bool:

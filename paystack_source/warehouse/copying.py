@@ -7,21 +7,21 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import asdict, dataclass, field
 from typing import TYPE_CHECKING, Any, cast
 
 import dlt
 import pyarrow as pa
 from dlt.common import logger
+from dlt.extract.exceptions import CurrentSourceNotAvailable
 
 from paystack_source.api.checks import MOST_PER_PAGE, count_of
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import require_account
 from paystack_source.extract.arrow import EXTRA, SCHEMA
-from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import LEDGER, Entry
+from paystack_source.extract.ledger import LEDGER, Checkpoint, Entry
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
@@ -47,7 +47,7 @@ from paystack_source.warehouse.dlt_quirks import (
 )
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
 from paystack_source.warehouse.history import HISTORY, history_resource, note_history
-from paystack_source.warehouse.orchestrators import Waits, current_metrics, terminal_errors_in_extract
+from paystack_source.warehouse.orchestrators import Waits, terminal_errors_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse, columns_of
 from paystack_source.warehouse.single_writer import current_run
@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from dlt.extract import DltResource, DltSource
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.extract.events import Event
+    from paystack_source.extract.ledger import Event
 
 REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
@@ -149,11 +149,11 @@ class Copying:
         batch = _Batch(one_page_each=is_limited("customers"))
         try:
             for event in events:
-                if isinstance(event, Rows):
-                    require_account(event.table, self.account)
-                    rows += event.table.num_rows
-                    size += batch.add(event.table)
-                    self._tell(event.table.num_rows, extraction.summary.api_total)
+                if isinstance(event, pa.Table):
+                    require_account(event, self.account)
+                    rows += event.num_rows
+                    size += batch.add(event)
+                    self._tell(event.num_rows, extraction.summary.api_total)
                     if batch.full:
                         yield from map(self._changes.with_change_columns, batch.tables())
                         self._remember(state, extraction)  # dlt may stop at any yield
@@ -320,7 +320,8 @@ def resources(
             keeps_history = history and is_selected(HISTORY.name)
             with start() as copying, copying.waits.shown():
                 _require_only_one(copying)
-                copying.metrics = current_metrics()
+                with suppress(CurrentSourceNotAvailable):  # somebody iterates over the resource
+                    copying.metrics = dlt.current.resource_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
                         if not keeps_history and len(table):

@@ -11,7 +11,7 @@ import copy
 import importlib.util
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, cast
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 import dlt
 import pyarrow as pa
@@ -36,12 +36,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from dlt.common.destination import DestinationCapabilitiesContext
-    from dlt.common.schema.typing import (
-        TLoaderReplaceStrategy,
-        TTableFormat,
-        TTableSchema,
-        TWriteDispositionConfig,
-    )
+    from dlt.common.schema.typing import TTableFormat, TTableSchema, TWriteDispositionConfig
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.extract import DltResource, DltSource
 
@@ -49,8 +44,6 @@ if TYPE_CHECKING:
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
 """The write disposition of a table with a primary key; `apply_destination_hints` adapts it to the destination."""
-
-FileFormat: TypeAlias = Literal["parquet"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -61,7 +54,7 @@ class TableLayout:
     """dlt's: merge by the best strategy of the destination, or append if it has none."""
     table_format: TTableFormat | None
     """dlt's: `delta`, `iceberg`, or `None` for plain files and databases."""
-    file_format: FileFormat | None
+    file_format: Literal["parquet"] | None
     """dlt's: `parquet` if the destination takes it, else `None`, and dlt chooses."""
     every_version: bool
     """Whether a key can have several rows; then the newest one counts."""
@@ -260,10 +253,10 @@ def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
         vars(destination).pop("capabilities", None)
 
 
-def replace_strategy(pipeline: dlt.Pipeline, table: str = "customers") -> TLoaderReplaceStrategy:
-    """How dlt replaces a whole table: by a swap; plain files it can only delete and write again."""
-    plain = is_lake(pipeline) and table_layout(pipeline, table).table_format is None
-    return "truncate-and-insert" if plain else "insert-from-staging"
+def keep_until_replaced(pipeline: dlt.Pipeline) -> None:
+    """Make dlt replace a table by a swap: it is read until the new one is whole. Plain files can only be deleted."""
+    plain = is_lake(pipeline) and table_layout(pipeline).table_format is None
+    dlt.config["destination.replace_strategy"] = "truncate-and-insert" if plain else "insert-from-staging"
 
 
 _LAKE_FORMATS = {

@@ -85,7 +85,7 @@ def fetch_details(
         PaystackError: The key was refused, or too many fetches failed in a row; the answers before that are loaded.
 
     """
-    due, waiting = _due(pipeline, budget)
+    due, waiting = due_customers(pipeline, budget)
     failed, tell = 0, on_details or (lambda _done, _total: None)
     tell(0, len(due))
     for start in range(0, len(due), BATCH):
@@ -100,12 +100,6 @@ def fetch_details(
                 load(pipeline, source_of(SCHEMA_NAME, *fetched))
         failed += sum(answer.failure is not None for answer in answers)
     return DetailsReport(len(due) - failed, waiting, failed)
-
-
-def due_details(pipeline: dlt.Pipeline, client: PaystackClient, budget: int) -> Iterator[Fetched]:
-    """Customers whose details are missing or stale, with Paystack's answers."""
-    due, _ = _due(pipeline, budget)
-    yield from fetch_customers(client, due)
 
 
 def details_resources(
@@ -159,7 +153,7 @@ def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
 # -- customers that are due ---------------------------------------------------------------------------------
 
 
-def _due(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
+def due_customers(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
     """The newest customers whose details are missing or stale, and how many more there are."""
     warehouse = Warehouse(pipeline)
     known = is_loaded(pipeline, DETAILS.name) and not is_being_replaced(DETAILS.name)

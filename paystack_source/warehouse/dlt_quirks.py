@@ -34,7 +34,6 @@ from paystack_source.warehouse.locations import database_aside
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from dlt.common.schema.typing import TLoaderReplaceStrategy
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.extract import DltResource
     from dlt.pipeline.pipeline import Pipeline
@@ -146,17 +145,12 @@ def is_being_replaced(table: str) -> bool:
 # -- what dlt logs and leaves behind ----------------------------------------------------------------------------------
 
 
-class _TypeWarnings(logging.Filter):
-    def __init__(self) -> None:
-        super().__init__()
-        self.tables: set[str] = set()
-
-    def filter(self, record: logging.LogRecord) -> bool:
-        head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
-        return not found or head.removeprefix("In resource: ") not in self.tables
+_OURS: set[str] = set()
 
 
-_TYPE_WARNINGS = _TypeWarnings()
+def _is_not_of_ours(record: logging.LogRecord) -> bool:
+    head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
+    return not found or head.removeprefix("In resource: ") not in _OURS
 
 
 def silence_type_warnings(*tables: str) -> None:
@@ -165,8 +159,8 @@ def silence_type_warnings(*tables: str) -> None:
     They have to differ: Arrow has no JSON type that dlt takes, so JSON is text there, and dlt forbids nulls in its own
     column `_dlt_load_id`. dlt has no switch for this warning.
     """
-    _TYPE_WARNINGS.tables.update(tables)
-    logging.getLogger("dlt").addFilter(_TYPE_WARNINGS)  # adding it twice has no effect
+    _OURS.update(tables)
+    logging.getLogger("dlt").addFilter(_is_not_of_ours)  # adding it twice has no effect
 
 
 def delete_loaded_files(pipeline: Pipeline) -> None:
@@ -185,11 +179,6 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
             job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
         }:
             shutil.rmtree(package, ignore_errors=True)
-
-
-def set_replace_strategy(strategy: TLoaderReplaceStrategy) -> None:
-    """Set how dlt replaces a table: it is a setting of the destination, not a hint of a resource."""
-    dlt.config["destination.replace_strategy"] = strategy
 
 
 def has_schema(pipeline: Pipeline) -> bool:
@@ -361,48 +350,20 @@ def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load:
 # -- when a run begins and ends ---------------------------------------------------------------------------------------
 
 
-class RunFollower:
-    """Base of an object that dlt calls at the beginning and at the end of each `run`, `extract` or `load`.
+def follow_runs(follower: object) -> None:
+    """Make dlt call this object when a `run`, `extract` or `load` begins and ends, and when one of its steps does.
 
     dlt calls the members of `TRACKING_MODULES`, an undocumented list, unless `enable_runtime_trace=false`. It logs an
     `Exception` that they raise, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost call only.
-    An interrupted call ends like one that did nothing; only a successful one has a `LoadInfo`.
     """
+    trace.TRACKING_MODULES.append(cast("Any", follower))
 
-    def __init__(self) -> None:
-        trace.TRACKING_MODULES.append(cast("Any", self))
 
-    def on_start(self, pipeline: Pipeline, step: str) -> None:
-        """The call begins."""
-
-    def on_load(self, pipeline: Pipeline) -> None:
-        """A load begins."""
-
-    def on_loaded(self, pipeline: Pipeline) -> None:
-        """The call was `run`, and it loaded its data."""
-
-    def on_end(self, pipeline: Pipeline) -> None:
-        """The call ended, with or without an error."""
-
-    def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
-        self.on_start(pipeline, step)
-
-    def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
-        if step == "load":
-            self.on_load(pipeline)
-
-    def on_end_trace_step(self, *_: object) -> None:
-        """Required by dlt."""
-
-    def on_end_trace(self, run: trace.PipelineTrace, pipeline: Pipeline, _send_state: object) -> None:
-        steps = list(run.steps)
-        try:
-            went_well = steps and steps[-1].step == "run" and steps[-1].step_exception is None
-            if went_well and isinstance(steps[-1].step_info, LoadInfo) and not pipeline.has_pending_data:
-                self.on_loaded(pipeline)
-        finally:
-            run.steps[:] = steps  # without our own loads: `last_trace` shows only what the user ran
-            self.on_end(pipeline)
+def has_loaded(pipeline: Pipeline, steps: list[trace.PipelineStepTrace]) -> bool:
+    """Whether a call with these steps was a `run` that loaded its data. An interrupted one has no `LoadInfo`."""
+    if not steps or steps[-1].step != "run" or steps[-1].step_exception is not None:
+        return False
+    return isinstance(steps[-1].step_info, LoadInfo) and not pipeline.has_pending_data
 
 
 class CheckedCollector:

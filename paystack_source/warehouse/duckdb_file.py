@@ -51,29 +51,24 @@ class DuckDbFile:
             self._set(self._user_settings)
         self._connection.close()
 
-    def limit_memory(self) -> None:
-        """Use one thread and `MEMORY_LIMIT` until the run ends.
-
-        By default DuckDB uses up to four fifths of the machine's memory as a cache. Each thread needs its own memory,
-        and the reader uses the other cores. The settings hold for the whole process, also for other connections to
-        this file, so they are restored at the end.
-        """
-        limits = {"threads": 1, "memory_limit": f"{MEMORY_LIMIT}B"}
-        self._user_settings = self._user_settings or {
-            name: self._execute(f"SELECT current_setting('{name}')")[0][0] for name in limits
-        }
-        self._set(limits)
-
     def release_memory(self) -> None:
-        """Close and open the file between two loads: DuckDB frees memory only when its last connection is closed."""
+        """Close and open the file before a load, and use one thread and `MEMORY_LIMIT` until the run ends.
+
+        DuckDB frees memory only when its last connection is closed. By default it uses up to four fifths of the
+        machine's memory as a cache. Each thread needs its own memory, and the reader uses the other cores. The settings
+        hold for the whole process, also for other connections to this file, so they are restored at the end.
+        """
         # Closing makes a checkpoint too, but holds Python's lock, so that the reader waits. If the checkpoint fails,
         # the rows stay in the file's log.
         with contextlib.suppress(DatabaseException):
             self._execute("CHECKPOINT")
         self._connection.close()
         self._connect()
-        if self._user_settings:
-            self.limit_memory()
+        limits = {"threads": 1, "memory_limit": f"{MEMORY_LIMIT}B"}
+        self._user_settings = self._user_settings or {
+            name: self._execute(f"SELECT current_setting('{name}')")[0][0] for name in limits
+        }
+        self._set(limits)
 
     def _connect(self) -> None:
         self._client = self._pipeline.sql_client()

@@ -104,24 +104,9 @@ class LakeReader:
         return [f"{name} || '' as {name}" for name in names]
 
     @contextmanager
-    def execute_query(self, sql: str) -> Iterator[QueryResult]:
+    def execute_query(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """Query the tables that were named before."""
-        yield QueryResult(self._memory.execute(sql))
-
-
-class QueryResult:
-    """The result of a query, as rows or as Arrow."""
-
-    def __init__(self, result: duckdb.DuckDBPyConnection) -> None:
-        self._result = result
-
-    def fetchall(self) -> list[tuple[Any, ...]]:
-        """All rows."""
-        return self._result.fetchall()
-
-    def arrow(self) -> pa.Table:
-        """All rows as one table."""
-        return self._result.to_arrow_table()
+        yield self._memory.execute(sql)
 
 
 def _parquet(client: FilesystemClient, table: str) -> ArrowRows:

@@ -5,10 +5,9 @@ from __future__ import annotations
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any
 
-import dlt
 from dlt.common import logger
 from dlt.common.exceptions import TerminalException
-from dlt.extract.exceptions import CurrentSourceNotAvailable, ExtractorException
+from dlt.extract.exceptions import ExtractorException
 
 from paystack_source.errors import AccessError, ConfigError
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, active_pipeline
@@ -76,11 +75,3 @@ class Waits:
             yield
         finally:
             self._collector = None
-
-
-def current_metrics() -> dict[str, Any]:
-    """The metrics of the resource that is being extracted, which dlt keeps in its trace, else {}."""
-    try:
-        return dlt.current.resource_metrics()
-    except CurrentSourceNotAvailable:
-        return {}

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
 
+import duckdb
 import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
@@ -19,7 +20,7 @@ from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time, whole_number
 from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context, has_schema
-from paystack_source.warehouse.lake import LakeReader, QueryResult
+from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.locations import destination_is, is_lake
 
 if TYPE_CHECKING:
@@ -244,10 +245,12 @@ def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
     return LakeReader(pipeline)
 
 
-def _as_arrow(cursor: DBApiCursor | QueryResult, columns: Mapping[str, TColumnSchema]) -> pa.Table:
+def _as_arrow(
+    cursor: DBApiCursor | duckdb.DuckDBPyConnection, columns: Mapping[str, TColumnSchema]
+) -> pa.Table:
     """The result of a query as Arrow, in the types of these columns; JSON stays text."""
-    if isinstance(cursor, QueryResult):
-        return cursor.arrow()
+    if isinstance(cursor, duckdb.DuckDBPyConnection):
+        return cursor.to_arrow_table()
     read_as: dict[str, TColumnSchema] = {}
     for name in cursor.columns_schema:
         read_as[name] = TColumnSchema(name=name, nullable=True)

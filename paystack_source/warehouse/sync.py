@@ -26,20 +26,15 @@ from paystack_source.api.checks import count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
-from paystack_source.extract.events import Summary
-from paystack_source.extract.ledger import edges
+from paystack_source.extract.ledger import Summary, edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.failures import interrupts_raised
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
-from paystack_source.warehouse.destinations import capabilities_once, load, replace_strategy
+from paystack_source.warehouse.destinations import capabilities_once, keep_until_replaced, load
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
-from paystack_source.warehouse.dlt_quirks import (
-    RunFollower,
-    restart_interrupted_loads,
-    set_replace_strategy,
-)
+from paystack_source.warehouse.dlt_quirks import follow_runs, has_loaded, restart_interrupted_loads
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
@@ -66,6 +61,7 @@ if TYPE_CHECKING:
     from contextlib import AbstractContextManager
 
     from dlt.pipeline.pipeline import Pipeline
+    from dlt.pipeline.trace import PipelineTrace
 
     from paystack_source.extract.ledger import Entry
 
@@ -100,12 +96,9 @@ class CopyReport(Summary):
     @property
     def whom(self) -> str:
         """The range as text after "every customer" or a number of customers: "" for all customers."""
-        start, end = edges(self.window or ALWAYS)
-        if start and end:
-            return f" created from {_short(start)} to {_short(end)}"
-        if start:
-            return f" created from {_short(start)} on"
-        return f" created before {_short(end)}" if end else ""
+        pairs = zip(("from", "before"), edges(self.window or ALWAYS), strict=True)
+        parts = [f" {word} {at.replace(tzinfo=None)}".removesuffix(" 00:00:00") for word, at in pairs if at]
+        return f" created{' and'.join(parts)}" if parts else ""
 
     @property
     def paystacks_count(self) -> str:
@@ -141,15 +134,6 @@ class CopyReport(Summary):
             "unproven": [entry.as_difference() for entry in self.unproven],
             **({"details": self.details._asdict()} if self.details else {}),
         }
-
-
-def _short(when: datetime) -> str:
-    """The date, and the time of day unless it is midnight."""
-    return (
-        f"{when:%Y-%m-%d}"
-        if when == when.replace(hour=0, minute=0, second=0)
-        else f"{when:%Y-%m-%d %H:%M:%S}"
-    )
 
 
 def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pipeline:
@@ -293,7 +277,7 @@ def _run(
     ):
         prepare(pipeline)
         if run.duckdb:
-            run.duckdb.limit_memory()
+            run.duckdb.release_memory()
         complete_histories(pipeline, begin=history)
         _load(pipeline, run, copying, history=history)
         report = close(pipeline, copying)
@@ -314,8 +298,7 @@ def _run(
 def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
     """Load until everything is read. An error of the reader is raised after the rows before it are loaded."""
     if copying.full_refresh:
-        # The old table is read until the new one is whole; `truncate-and-insert` would empty it first.
-        set_replace_strategy(replace_strategy(pipeline))
+        keep_until_replaced(pipeline)
     while not copying.done:
         if run.duckdb:
             run.duckdb.release_memory()
@@ -376,7 +359,7 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
     return wrong
 
 
-class PlainRuns(RunFollower):
+class PlainRuns:
     """The engine for a plain `pipeline.run(paystack_source())`: dlt calls it when a run begins and ends.
 
     dlt only logs an error that is raised here. So an error of the preparation is kept, and raised when `customers`
@@ -387,7 +370,7 @@ class PlainRuns(RunFollower):
     sources_made = False
     """Whether a Paystack source was made in this process."""
 
-    def on_start(self, pipeline: Pipeline, step: str) -> None:
+    def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         run = begin_run(pipeline)
         if run.depth > 1 or not pipeline.destination or not (self.sources_made or our_schemas(pipeline)):
             return
@@ -397,7 +380,7 @@ class PlainRuns(RunFollower):
             run.error = error
             raise
         except BaseException:
-            end_run(pipeline)  # after an interrupt dlt does not call `on_end`
+            end_run(pipeline)  # after an interrupt dlt does not call `on_end_trace`
             raise
 
     @staticmethod
@@ -419,11 +402,24 @@ class PlainRuns(RunFollower):
                 complete_histories(pipeline)
             run.prepared = True
 
-    def on_load(self, pipeline: Pipeline) -> None:
-        if pipeline.destination:
+    def on_start_trace_step(self, _trace: object, step: str, pipeline: Pipeline) -> None:
+        if step == "load" and pipeline.destination:
             restart_interrupted_loads(pipeline, is_ours)
 
-    def on_loaded(self, pipeline: Pipeline) -> None:
+    def on_end_trace_step(self, *_: object) -> None:
+        """Required by dlt."""
+
+    def on_end_trace(self, trace: PipelineTrace, pipeline: Pipeline, _send_state: object) -> None:
+        steps = list(trace.steps)
+        try:
+            if has_loaded(pipeline, steps):
+                self._close(pipeline)
+        finally:
+            trace.steps[:] = steps  # without our own loads: `last_trace` shows only what the user ran
+            end_run(pipeline)
+
+    @staticmethod
+    def _close(pipeline: Pipeline) -> None:
         run = current_run(pipeline)
         if run is None or run.depth > 1 or run.copied is None:
             return
@@ -443,8 +439,6 @@ class PlainRuns(RunFollower):
                 "The next run reads what is missing."
             )
 
-    def on_end(self, pipeline: Pipeline) -> None:
-        end_run(pipeline)
-
 
 PLAIN_RUNS = PlainRuns()
+follow_runs(PLAIN_RUNS)

@@ -66,7 +66,8 @@ class WriteBack:
         None if there is no copy yet.
         """
         if self.destination in DUCKDB:
-            return self._find_in_file(duckdb_file(self.destination))
+            there = self._ask("customers", lambda named: f"SELECT COUNT(*) FROM {named('customers')}")
+            return duckdb_file(self.destination) if there else None
         pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
         if not Warehouse(pipeline).total():
             return None
@@ -80,13 +81,6 @@ class WriteBack:
         return found.append_column(
             "identified", pc.is_in(found["customer_code"].cast(pa.string()), value_set=codes)
         )
-
-    def _find_in_file(self, path: Path) -> Path | None:
-        if not path.is_file():
-            return None
-        with _opened(path) as connection:
-            held = "SELECT 1 FROM duckdb_tables() WHERE schema_name = ? AND table_name = 'customers'"
-            return path if connection.execute(held, [self.dataset]).fetchone() else None
 
     def read_since(self) -> datetime | None:
         """The oldest `_last_seen_at` of the copy: each customer was read then or later; None if a row has none."""

@@ -16,8 +16,7 @@ import pyarrow as pa
 
 from paystack_source.api.models import Page, PageMeta
 from paystack_source.errors import Rejected
-from paystack_source.extract.events import Checkpoint, Rows
-from paystack_source.extract.ledger import Entry
+from paystack_source.extract.ledger import Checkpoint, Entry
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import ALWAYS, Coverage, Window
@@ -337,10 +336,11 @@ class Copy:
                 if number == stop_after:
                     self.held.loading = {}
                     return extraction
-                if isinstance(event, Rows):
-                    self.held.give(event.table)
-                    if event.kind == "missing":
-                        listed = set(event.table.column("id").to_pylist()) & self.api.customers.keys()
+                if isinstance(event, pa.Table):
+                    self.held.give(event)
+                    missing = event.filter(event.column("_missing_since").is_valid())
+                    if missing.num_rows:
+                        listed = set(missing.column("id").to_pylist()) & self.api.customers.keys()
                         assert not listed, "marked as missing though listed"
                 elif isinstance(event, Entry):
                     self.entries.append(event)

@@ -146,11 +146,11 @@ def test_a_summary_claims_no_total_where_none_is_named(command, paystack, capsys
     [
         (
             ["--from", "2020-01-01", "--to", "2030-01-01T12:00Z"],
-            "customer created from 2020-01-01 to 2030-01-01 12:00:00 is here",
+            "customer created from 2020-01-01 and before 2030-01-01 12:00:00 is here",
             "2020-01-01T00:00:00+00:00",
             "2030-01-01T12:00:00+00:00",
         ),
-        (["--from", "2020-01-01"], "customer created from 2020-01-01 on is here", "2020-01-01T00:00:00+00:00", None),
+        (["--from", "2020-01-01"], "customer created from 2020-01-01 is here", "2020-01-01T00:00:00+00:00", None),
         (["--to", "2030-01-01"], "customer created before 2030-01-01 is here", None, "2030-01-01T00:00:00+00:00"),
         ([], "customer is here", None, None),
     ],
