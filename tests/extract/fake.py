@@ -361,6 +361,11 @@ class Copy:
             "filters_ignored_at": extraction.filters_ignored_at,
         }
 
+    @property
+    def covered(self) -> int:
+        """How many customers the proven windows have."""
+        return sum(item.rows for item in Coverage.load(self.state["coverage"]))
+
     def assert_equal(self) -> None:
         """The warehouse holds what the API holds, field by field."""
         assert set(self.held.present) == set(self.api.customers)

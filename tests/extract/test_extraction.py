@@ -249,7 +249,7 @@ def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
     copy.run()
     copy.api.remove(77)
     assert copy.run().summary.complete
-    assert Coverage.load(copy.state["coverage"]).rows == 199
+    assert copy.covered == 199
 
 
 def test_late_customers_whom_a_run_found_count_where_it_cuts_what_to_read_again(monkeypatch):
@@ -262,7 +262,7 @@ def test_late_customers_whom_a_run_found_count_where_it_cuts_what_to_read_again(
     assert run.summary.complete
     refreshed = [entry for entry in copy.entries if entry.kind == "refresh"]
     assert 0 < sum(entry.requests for entry in refreshed) <= 4
-    assert Coverage.load(copy.state["coverage"]).rows == 1_400
+    assert copy.covered == 1_400
 
 
 def test_a_window_that_only_the_total_proved_is_remembered_with_its_customers():
@@ -293,7 +293,7 @@ def test_a_customer_who_vanishes_from_a_window_that_is_refreshed_in_the_same_run
     run = copy.run(refresh_budget=50)
     assert (run.summary.complete, run.summary.rows_missing, run.summary.unproven) == (True, 1, [])
     assert "refresh" in {entry.kind for entry in copy.entries}
-    assert Coverage.load(copy.state["coverage"]).rows == 1_999
+    assert copy.covered == 1_999
     assert copy.run(refresh_budget=50).summary.complete
     copy.assert_equal()
 
@@ -306,7 +306,7 @@ def test_a_part_that_was_mended_is_remembered_alike_wherever_a_load_ended(monkey
     for number in range(60, 130):
         del copy.held.stored[number]
     assert copy.run().summary.complete
-    assert Coverage.load(copy.state["coverage"]).rows == 200
+    assert copy.covered == 200
     mended = [entry for entry in copy.entries if entry.kind == "repair"]
     assert mended
     assert sum(entry.rows - entry.rows_held_before for entry in mended) == 70
@@ -331,7 +331,7 @@ def test_a_whole_list_that_a_later_run_reads_counts_everybody_once():
     copy.api.clock.now += timedelta(hours=1)
     assert copy.run().summary.complete
     assert "whole list" in {entry.kind for entry in copy.entries}
-    assert Coverage.load(copy.state["coverage"]).rows == 6
+    assert copy.covered == 6
     assert copy.state["filters_ignored_at"] is None  # the filters hid nobody
     copy.assert_equal()
 
@@ -606,7 +606,7 @@ def test_customers_without_a_creation_time_are_of_no_window_and_in_no_way(load_e
     for _ in range(3):
         run = copy.run(refresh_budget=50)
         assert (run.summary.complete, run.summary.unproven, run.summary.rows_missing) == (True, [], 0)
-        assert Coverage.load(copy.state["coverage"]).rows == 897
+        assert copy.covered == 897
         assert_entries_hold(copy)
         copy.assert_equal()
         copy.api.clock.now += timedelta(hours=1)
