@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple, cast
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -146,13 +146,10 @@ def _bookkeeping(rows: int, seen_at: datetime) -> list[pa.Array]:
 
 
 def _odd_rows(page: bytes | memoryview | msgspec.Raw) -> tuple[list[dict[str, Any]], int]:
+    """The customers of a page of any shape, and the number of entries without a usable id."""
     text = bytes(page).decode("utf-8", "replace")
     data = _decode_any(text) if text.strip() else []
     rows = list(data.values()) if isinstance(data, dict) else data or []
-    return _usable(rows)
-
-
-def _usable(rows: Sequence[Any]) -> tuple[list[dict[str, Any]], int]:
     kept = []
     for row in rows:
         number = _whole_number(row.get("id")) if isinstance(row, dict) else None
@@ -265,7 +262,7 @@ def _inside(table: pa.Table, window: Window) -> pa.ChunkedArray:
 
 def oldest(table: pa.Table) -> datetime | None:
     """The oldest creation time."""
-    return cast("datetime | None", pc.min(table.column("created_at")).as_py())
+    return edges(table)[0]
 
 
 def edges(table: pa.Table) -> tuple[datetime | None, datetime | None]:

@@ -28,7 +28,6 @@ if TYPE_CHECKING:
 HIDDEN = ("authorization_code", "signature")
 """Columns that are null unless `include` names them: `extract.secrets` leaves these keys out."""
 
-_CREDENTIAL: Final = "A credential."
 _JSON: Final = {
     "identifications": "The identity checks",
     "total_transaction_value": "The sums of transactions by currency",
@@ -103,7 +102,7 @@ AUTHORIZATIONS: Final = Table(
         Column("customer_id", "bigint", "The customer, as in customers.", "identifier", nullable=False),
         Column("position", "bigint", "The place in Paystack's list, from 1.", nullable=False),
         *(
-            Column(name, "text", f"{_CREDENTIAL} Null unless asked for by name.", "personal")
+            Column(name, "text", "A credential. Null unless asked for by name.", "personal")
             for name in HIDDEN
         ),
         *(Column(name, "text", said, pii) for name, (said, pii) in _CARD.items()),

@@ -79,20 +79,17 @@ class Older:
 
     def __init__(self, held: PresentCustomers) -> None:
         self._held = held
-        self._oldest: datetime | None = None  # creation time of those who were read
+        self.read: datetime | None = None
+        """The oldest creation time of customers that were read."""
         self.to_ask = False
-
-    def begin_anew(self) -> None:
-        """All customers are read once more."""
-        self._oldest, self.to_ask = None, True
 
     def note(self, oldest: datetime | None) -> None:
         """Take in the oldest creation time of customers that were read."""
-        self._oldest = min((at for at in (self._oldest, oldest) if at), default=None)
+        self.read = min((at for at in (self.read, oldest) if at), default=None)
 
     def questions(self, window: Window, newest: pa.Table | None) -> list[tuple[datetime | None, datetime]]:
         """The bounds to ask for, `from` and `to`, if it is to ask. `newest`: a page that may have the oldest one."""
-        oldest = self._oldest
+        oldest = self.read
         if oldest is None and newest is not None:
             times = (self._held.oldest(), arrow.oldest(newest))
             oldest = min((at for at in times if at), default=None)

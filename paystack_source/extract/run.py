@@ -337,7 +337,7 @@ class Extraction:
 
     def _whole(self, newest: NewestPage) -> Iterator[Event]:
         """Read the whole list as one window. It needs no filter and no total; after a kill it begins again."""
-        self._older.begin_anew()
+        self._older.read, self._older.to_ask = None, True  # everybody is read once more
         yield from self._read([Reading(ALWAYS, (None, None), newest.total)], "whole list")
         if newest.total is None:  # two walks agreed, which proves it without a total
             if (yield from self._contradicted(ALWAYS)):
@@ -365,14 +365,10 @@ class Extraction:
             if isinstance(found, Result):
                 yield from self._settle(found, kind)
             else:
-                self._note_undated(found)
+                if ids := arrow.undated(found):  # they belong to no window
+                    self._undated |= ids
+                    self.held.loose |= dict.fromkeys(ids - self.held.known(ids))
                 yield from self._rows(found)
-
-    def _note_undated(self, table: pa.Table) -> None:
-        """Remember customers without a creation time: they belong to no window."""
-        if ids := arrow.undated(table):
-            self._undated |= ids
-            self.held.loose |= dict.fromkeys(ids - self.held.known(ids))
 
     def _settle(self, result: Result, kind: str) -> Iterator[Event]:
         """Record a window that was read, and the held customers that it no longer shows."""

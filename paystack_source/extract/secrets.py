@@ -19,15 +19,7 @@ _NUMBER = re.compile(
     r"|(account|card|wallet|money|identification|identity|document|passport|licen[cs]e)_(number|no)$"
 )
 _OF_IDENTITY = re.compile(r"(^|_)(identification|identity|bvn|nin)s?$")
-_IDENTITY_TYPES = {
-    "bvn",
-    "nin",
-    "passport",
-    "drivers_license",
-    "driver_license",
-    "voters_card",
-    "bank_account",
-}
+_IDENTITY_TYPE = re.compile(r"bvn|nin|passport|drivers?_license|voters_card|bank_account")
 
 
 def is_credential(key: str) -> bool:
@@ -35,35 +27,33 @@ def is_credential(key: str) -> bool:
     return bool(_CREDENTIAL.search(snake_case(key)))
 
 
-def without_secrets(value: Any, include: Collection[str] = (), *, key: str = "") -> Any:  # noqa: ANN401  # JSON
+def without_secrets(
+    value: Any,  # noqa: ANN401  # JSON
+    include: Collection[str] = (),
+    *,
+    key: str = "",
+    of_identity: bool = False,
+) -> Any:  # noqa: ANN401
     """The value, which stands under `key`, with credentials left out and numbers masked at any depth.
 
-    Keys in `include` are kept in clear.
+    Keys in `include` are kept in clear. `of_identity`: the value is in an object about the identity of a person.
     """
-    return _kept(value, include, key, of_identity=False)
-
-
-def _kept(value: Any, include: Collection[str], key: str, *, of_identity: bool) -> Any:  # noqa: ANN401
     words = snake_case(key)
     if key not in include and (_NUMBER.search(words) or (of_identity and words == "value")):
-        return _masked(value)
+        if isinstance(value, dict | list):
+            return None
+        return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
     of_identity = of_identity or bool(_OF_IDENTITY.search(words))
     if isinstance(value, list):
-        return [_kept(item, include, key, of_identity=of_identity) for item in value]
+        return [without_secrets(item, include, key=key, of_identity=of_identity) for item in value]
     if not isinstance(value, dict):
         return value
-    of_identity = of_identity or snake_case(str(value.get("type"))) in _IDENTITY_TYPES
+    of_identity = of_identity or bool(_IDENTITY_TYPE.fullmatch(snake_case(str(value.get("type")))))
     return {
-        name: _kept(item, include, name, of_identity=of_identity)
+        name: without_secrets(item, include, key=name, of_identity=of_identity)
         for name, item in value.items()
         if name in include or not is_credential(name)
     }
-
-
-def _masked(value: Any) -> Any:  # noqa: ANN401
-    if isinstance(value, dict | list):
-        return None
-    return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
 
 
 def snake_case(key: str) -> str:
