@@ -22,7 +22,7 @@ from typing import (
 
 import pyarrow as pa
 
-from paystack_source.extract.windows import BEGIN, END
+from paystack_source.extract.windows import ALWAYS, BEGIN, END
 from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
@@ -37,11 +37,8 @@ if TYPE_CHECKING:
 class HeldCustomers(Protocol):
     """The customers in the warehouse. Those that are marked as missing do not count, except in `rows`."""
 
-    def total(self) -> int:
-        """The number of all customers."""
-
     def count(self, windows: Sequence[Window]) -> list[int]:
-        """The number of customers in each of these windows."""
+        """The number of customers in each of these windows; in `ALWAYS` also those without a creation time."""
 
     def known(self, ids: Collection[int]) -> set[int]:
         """Those of `ids` that are held."""
@@ -84,7 +81,7 @@ class PresentCustomers:
     # -- held -----------------------------------------------------------------------------------------------------
 
     def total(self) -> int:
-        return self._held.total() - len(self.marked)
+        return self._held.count([ALWAYS])[0] - len(self.marked)
 
     def count(self, windows: Sequence[Window], but: Collection[int] = ()) -> list[int]:
         """The number of customers in each of these windows, without those in `but`."""

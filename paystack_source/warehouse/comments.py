@@ -47,11 +47,13 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
         return
     try:
         with pipeline.sql_client() as client:
-            there = _comments(client, _POSTGRES if postgres else _DUCKDB)
-            wanted = [each for schema in schemas for each in _descriptions(schema)]
+            question = (_POSTGRES if postgres else _DUCKDB).format(dataset=quoted_text(client.dataset_name))
+            rows = client.execute_sql(question) or ()
+            there = {(table, column): text or "" for table, column, text in rows}
             new = [
                 f"COMMENT ON {_named(client, table, column)} IS {quoted_text(text)}"
-                for table, column, text in wanted
+                for schema in schemas
+                for table, column, text in _descriptions(schema)
                 if there.get((table, column), text) != text
             ]
             if new:
@@ -66,13 +68,8 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
         )
 
 
-def _comments(client: SqlClientBase[Any], question: str) -> dict[tuple[str, str | None], str]:
-    """The comments in the database by table and column, "" where there is none; column None is the table itself."""
-    rows = client.execute_sql(question.format(dataset=quoted_text(client.dataset_name)))
-    return {(table, column): text or "" for table, column, text in rows or ()}
-
-
 def _descriptions(schema: Schema) -> Iterator[tuple[str, str | None, str]]:
+    """Table, column and description; column None is the table itself."""
     for table in schema.data_tables(seen_data_only=True):
         name, columns = str(table["name"]), table["columns"].items()
         if text := table.get("description"):

@@ -293,9 +293,16 @@ def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bo
 
 def _restart(package: Path, schema: Schema, load: str, client: SqlClientBase[Any]) -> None:
     jobs = [job for job in package.glob("*_jobs/*") if job.parent.name != PackageStorage.FAILED_JOBS_FOLDER]
-    roots = {job: str(get_root_table(schema.tables, _table(job))["name"]) for job in jobs}
+    roots = {}
+    for job in jobs:
+        table = ParsedLoadJobFileName.parse(job.name).table_name
+        roots[job] = str(get_root_table(schema.tables, table)["name"])
     appended = {root for root in roots.values() if _is_appended(schema, root)}
-    deletable = {root for root in appended if _rows_have_their_load(schema, root)}
+    deletable = {
+        root
+        for root in appended
+        if len(get_nested_tables(schema.tables, root)) == 1 and _LOAD_ID in schema.tables[root]["columns"]
+    }
     _delete(client, [*((table, _LOAD_ID) for table in deletable), (schema.loads_table_name, "load_id")], load)
     done = package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME
     if done.exists():
@@ -318,21 +325,12 @@ def _was_begun(package: Path) -> bool:
     )
 
 
-def _table(job: Path) -> str:
-    return ParsedLoadJobFileName.parse(job.name).table_name
-
-
 def _is_appended(schema: Schema, root: str) -> bool:
     table = schema.tables[root]
     keys = [get_columns_names_with_prop(table, key) for key in ("primary_key", "merge_key")]
     return table.get("write_disposition") == "append" or (
         table.get("write_disposition") == "merge" and not any(keys)  # dlt appends then
     )
-
-
-def _rows_have_their_load(schema: Schema, root: str) -> bool:
-    without_nested = len(get_nested_tables(schema.tables, root)) == 1
-    return without_nested and _LOAD_ID in schema.tables[root]["columns"]
 
 
 def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load: str) -> None:

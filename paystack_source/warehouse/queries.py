@@ -50,9 +50,6 @@ class Warehouse:
 
     # -- `HeldCustomers` ------------------------------------------------------------------------------------------
 
-    def total(self) -> int:
-        return self._number(lambda sql: f"SELECT COUNT(*) FROM {sql.table} WHERE {sql.present}")
-
     def count(self, windows: Sequence[Window]) -> list[int]:
         counts: list[int] = []
         for some in batches(windows, 100):
@@ -104,12 +101,13 @@ class Warehouse:
         return [parse_time(row[0]) for row in found]
 
     def most_at_once(self) -> int:
-        return self._number(
+        found = self.ask(
             lambda sql: (
                 f"SELECT MAX(alike) FROM (SELECT COUNT(*) AS alike FROM {sql.table} WHERE {sql.present}"
                 f" AND {sql.col('created_at')} IS NOT NULL GROUP BY {sql.col('created_at')}) AS counted"
             )
         )
+        return int(found[0][0] or 0) if found else 0
 
     def oldest(self) -> datetime | None:
         found = self.ask(
@@ -134,10 +132,6 @@ class Warehouse:
     def ask(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
         """The rows of a query of this table; none if the table does not exist."""
         return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
-
-    def _number(self, question: Callable[[SqlNames], str]) -> int:
-        rows = self.ask(question)
-        return int(rows[0][0] or 0) if rows else 0
 
     def arrow(self, question: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
         """The result of a query of this table as Arrow; `None` if the table does not exist.

@@ -314,9 +314,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
         raise AssertionError("the run never began")
     summary = extraction.summary
     warehouse = Warehouse(pipeline, copying.table)
-    whole = warehouse.total()
-    if extraction.bounds is not None:
-        whole = warehouse.count([extraction.bounds])[0]
+    whole = warehouse.count([extraction.bounds or ALWAYS])[0]
     wrong = []
     if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)

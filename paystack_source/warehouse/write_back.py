@@ -27,6 +27,7 @@ import pyarrow.compute as pc
 
 from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.extract.windows import ALWAYS
 from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
@@ -69,7 +70,7 @@ class WriteBack:
             there = self._ask("customers", lambda named: f"SELECT COUNT(*) FROM {named('customers')}")
             return duckdb_file(self.destination) if there else None
         pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
-        if not Warehouse(pipeline).total():
+        if not any(Warehouse(pipeline).count([ALWAYS])):
             return None
         found = read_table(pipeline, "customers", columns)
         identified = self._ask(
