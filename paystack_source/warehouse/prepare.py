@@ -52,11 +52,10 @@ from paystack_source.warehouse.scratch import scratch_database
 from paystack_source.warehouse.single_writer import current_run
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Iterator, Mapping, Sequence
 
     import pyarrow as pa
     from dlt.common.schema import Schema
-    from dlt.common.schema.typing import TColumnSchema
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.pipeline.pipeline import Pipeline
 
@@ -66,8 +65,6 @@ log = logging.getLogger("paystack_source")
 SCHEMA_NAME = "paystack"
 """dlt's name of the schema of a source that was not cloned under another name."""
 
-_BESIDE = (LEDGER, HISTORY, DETAILS, AUTHORIZATIONS)
-MERGED_BESIDE = tuple(table.name for table in _BESIDE)
 AT_ONCE = 50_000
 """How many keys one load repairs."""
 _FEW = 1_000
@@ -110,25 +107,17 @@ def _check_types(pipeline: Pipeline) -> None:
         )
     )
     for schema in our_schemas(pipeline):
-        ours = _columns_of_ours(pipeline, schema)
+        ours = _our_tables(pipeline, schema)
         for table, column, kind in columns:
-            known = ours.get((table, column), {})
+            if table not in ours or column not in ours[table].hints:
+                continue  # a column of the user's may have any type
+            known: Mapping[str, Any] = schema.tables.get(table, {}).get("columns", {}).get(column, {})
             wanted = _COMPARED.get(str(known.get("data_type")), kind)
             if kind != wanted and known.get("timezone", True):
                 raise ConfigError(
                     f"The column {column} of {table} was made {kind}; the copy needs {wanted}",
                     advice="Change it back, or drop the table: the next run reads it again.",
                 )
-
-
-def _columns_of_ours(pipeline: Pipeline, schema: Schema) -> dict[tuple[str, str], TColumnSchema]:
-    """By table and column, what dlt knows of our columns. The user's own ones may have any type."""
-    found: dict[tuple[str, str], TColumnSchema] = {}
-    for ours in (CUSTOMERS, *_BESIDE):
-        table = customers_table(pipeline, schema.name) if ours is CUSTOMERS else ours.name
-        columns = schema.tables.get(table, {}).get("columns", {})
-        found |= {(table, name): columns[name] for name in ours.hints.keys() & columns.keys()}
-    return found
 
 
 def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
@@ -140,7 +129,14 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     raise_interrupt(error)
     failure = explain(error)
     terminal = error.step == "normalize" or isinstance(error.exception, TerminalException)
-    only_ours = all(_is_only_ours(pipeline, schema) for schema in pipeline.schemas.values())
+    only_ours = all(
+        is_ours(schema)
+        and all(
+            str(table["name"]) in _our_tables(pipeline, schema)
+            for table in schema.data_tables(include_incomplete=True)
+        )
+        for schema in pipeline.schemas.values()
+    )
     if failure.is_known or not (terminal and only_ours):
         raise error
     log.warning(
@@ -202,12 +198,10 @@ def is_ours(schema: Schema) -> bool:
     )
 
 
-def _is_only_ours(pipeline: Pipeline, schema: Schema) -> bool:
-    """Whether a schema has no table of the user's: what a resource of theirs gave may never come again."""
-    ours = {customers_table(pipeline, schema.name), *MERGED_BESIDE}
-    return is_ours(schema) and all(
-        str(table["name"]) in ours for table in schema.data_tables(include_incomplete=True)
-    )
+def _our_tables(pipeline: Pipeline, schema: Schema) -> dict[str, Table]:
+    """Our tables by their names in this schema, the customers first."""
+    beside = (LEDGER, HISTORY, DETAILS, AUTHORIZATIONS)
+    return {customers_table(pipeline, schema.name): CUSTOMERS} | {table.name: table for table in beside}
 
 
 def our_schemas(pipeline: Pipeline) -> list[Schema]:
@@ -236,9 +230,9 @@ def overtaken() -> bool:
 
 
 def _repair(pipeline: Pipeline, schema: Schema) -> None:
-    for table in MERGED_BESIDE:
+    customers, *beside = _our_tables(pipeline, schema)
+    for table in beside:
         _repair_doubled(pipeline, schema, table)
-    customers = customers_table(pipeline, schema.name)
     if customers in schema.tables:
         # Before the doubled ones: the repair of a doubled customer would hide that its load was lost.
         for lost in batches(sorted(set(_lost(pipeline, schema))), AT_ONCE):
@@ -248,8 +242,7 @@ def _repair(pipeline: Pipeline, schema: Schema) -> None:
 
 def _is_damaged(pipeline: Pipeline, schema: Schema) -> bool:
     """Whether there is something to repair. Changes nothing."""
-    tables = (*MERGED_BESIDE, customers_table(pipeline, schema.name))
-    doubled = any(_doubled(pipeline, schema, table) for table in tables)
+    doubled = any(_doubled(pipeline, schema, table) for table in _our_tables(pipeline, schema))
     return doubled or bool(_lost(pipeline, schema))
 
 

@@ -85,7 +85,9 @@ class ActiveRun:
             self.still_held = _lock_schema(self.locks, self.pipeline)
         elif is_lake(self.pipeline):
             self.still_held = _lock_files(self.locks, self.pipeline)
-        self.locks.enter_context(_checked(self.pipeline, self.require_dataset))
+        collector = self.pipeline.collector
+        self.pipeline.collector = cast("Any", CheckedCollector(collector, self.require_dataset))
+        self.locks.callback(setattr, self.pipeline, "collector", collector)
         self.dataset = True
 
     def require_dataset(self) -> None:
@@ -138,17 +140,6 @@ def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True
         yield run
     finally:
         end_run(pipeline)
-
-
-@contextlib.contextmanager
-def _checked(pipeline: Pipeline, check: Callable[[], None]) -> Iterator[None]:
-    """Make dlt call `check` at each step of the pipeline."""
-    collector = pipeline.collector
-    pipeline.collector = cast("Any", CheckedCollector(collector, check))
-    try:
-        yield
-    finally:
-        pipeline.collector = collector
 
 
 def _check_folder(folder: Path, *, duckdb: bool) -> None:
@@ -216,7 +207,8 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
             advice="Use a database that is in UTF8: create database … encoding 'UTF8' template template0.",
         )
     # The lock belongs to a transaction, not to a session: a pooler hands sessions to other clients, with their locks.
-    stack.enter_context(_transaction(client))
+    stack.enter_context(contextlib.suppress(Exception))  # at its end, because it writes nothing
+    stack.enter_context(client.begin_transaction())
     client.execute_sql(_NO_TIMEOUT)
     name = f"paystack-source {pipeline.dataset_name}"
 
@@ -231,13 +223,6 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
 
     _until(free, f"the dataset {pipeline.dataset_name}")
     return still_held
-
-
-@contextlib.contextmanager
-def _transaction(client: SqlClientBase[Any]) -> Iterator[None]:
-    """A transaction that writes nothing, so an error at its end is ignored."""
-    with contextlib.suppress(Exception), client.begin_transaction():
-        yield
 
 
 def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
