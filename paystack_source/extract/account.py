@@ -19,18 +19,10 @@ Accounts = set[Account]
 
 
 def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wanted: int | None) -> None:
-    """Compare the accounts of the held customers with the accounts of customers that the API shows.
+    """Compare the accounts of the held customers with those of customers that the API shows, and with the one `wanted`.
 
-    Args:
-        held: The customers in the warehouse.
-        shown: Customers that the API shows.
-        total: The API's total; None if it gives none.
-        wanted: The integration that all customers have to belong to; None for any.
-
-    Raises:
-        ConfigError: The accounts differ, the dataset holds customers of two accounts, or the API shows nobody although
-            customers are held.
-
+    Raises `ConfigError` if they differ, if the dataset holds customers of two accounts, or if the API shows nobody and
+    its total is 0 or None although customers are held.
     """
     ours = held.accounts()
     require_one_account(ours, wanted)

@@ -139,11 +139,8 @@ class Fetched(NamedTuple):
 def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
     """Fetch these customers side by side, within the client's quota; in the order in which answers come.
 
-    A failed fetch does not end the others: its result has the failure instead of an answer.
-
-    Raises:
-        PaystackError: The key was refused, or `FAILURES_IN_A_ROW` fetches failed one after the other.
-
+    A failed fetch does not end the others: its result has the failure instead of an answer. Raises `PaystackError` if
+    the key was refused, or if `FAILURES_IN_A_ROW` fetches failed one after the other.
     """
     by_code: dict[str, list[Due]] = {}  # no two customers should have one code, but only the id is unique
     for one in due:

@@ -115,17 +115,10 @@ def differing(
     count: Callable[[datetime, datetime], int],
     counted: int | None = None,
 ) -> Iterator[Window]:
-    """The windows whose `held` count is not what the API counts, by halving.
+    """The windows whose `held` count is not what the API counts, by halving. They are ordered and do not overlap.
 
-    Args:
-        windows: Ordered, not overlapping.
-        held: Customers held in each.
-        count: Counts the API's customers between two times, with one request.
-        counted: The API's count from the first window to the last, if it is known.
-
-    Yields:
-        The windows that differ. Differences that cancel each other out between two questions are not seen.
-
+    `count` sends one request for the API's customers between two times; `counted` is its result for all of them, if it
+    is known. Differences that cancel each other out between two questions are not seen.
     """
     if windows and counted is None:
         counted = count(windows[0].lo, windows[-1].hi)
@@ -143,10 +136,7 @@ def differing(
 def filters_hold(reader: Reader, shown: pa.Table) -> bool:
     """Whether the API filters by time: it shows the customers of one time, and nobody outside of the bounds.
 
-    Args:
-        reader: Sends one or two requests.
-        shown: Customers that the list shows without a filter.
-
+    `shown` are customers that the list shows without a filter. Takes one or two requests.
     """
     dated = shown.filter(shown.column("created_at").is_valid())
     if not dated.num_rows:
@@ -166,12 +156,8 @@ def filters_hold(reader: Reader, shown: pa.Table) -> bool:
 def past_part(reader: Reader, window: Window, shown: pa.Table, now: datetime) -> Window:
     """The part of a range that is in the past, by the clock of this machine or by Paystack's.
 
-    Args:
-        reader: Sends one request if the whole range seems to be in the future, or if the list is not newest first.
-        window: The range.
-        shown: Customers of the list's first page: their times are past for Paystack.
-        now: When the run began, in UTC.
-
+    The times of customers that are `shown` on the list's first page are past for Paystack. If the whole range seems to
+    be in the future, or if the list is not newest first, this takes one request.
     """
     end = max(frozen_end(at) for at in (now, arrow.edges(shown)[1]) if at)
     times = [at for at in shown.column("created_at").to_pylist() if at]

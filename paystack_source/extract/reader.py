@@ -89,10 +89,7 @@ class Reader(Pages):
     def count(self, from_: datetime | None, to: datetime | None) -> int:
         """The API's total of customers created between two times.
 
-        Raises:
-            FiltersIgnoredError: The answer has customers of other times.
-            NoTotalError: The answer has no total.
-
+        Raises `FiltersIgnoredError` if the answer has customers of other times, `NoTotalError` if it has no total.
         """
         page = self.ask_total(Query(from_, to, 1))
         if _strays(*arrow.edges(self.parse(page).table), (from_, to)):
@@ -106,16 +103,9 @@ class Reader(Pages):
     def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
         """Read windows, the pages of each side by side, and those of the next window behind them.
 
+        Yields tables of customers, each customer once per window, and after the last table of a window its `Result`.
         The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of the caller. If the caller stops before the
-        end, the reader is closed.
-
-        Yields:
-            Tables of customers, each customer once per window; after the last table of a window, its `Result`.
-
-        Raises:
-            FiltersIgnoredError: The API ignores the time filter.
-            PaystackError: A request failed after its retries.
-
+        end, the reader is closed. Raises `FiltersIgnoredError`, and the error of a request that failed after retries.
         """
         return read_ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
 

@@ -62,12 +62,8 @@ class Part(NamedTuple):
 class Refresh:
     """Chooses what is read again with a budget of requests.
 
-    Args:
-        coverage: The proven windows. If a window is cut, it is replaced by two.
-        held: The held customers: they say where to cut, and how many customers the margins of a window have.
-        budget: Requests.
-        cost: The price of reading.
-
+    If a window is cut, two windows replace it in `coverage`. The held customers say where to cut, and how many
+    customers the margins of a window have.
     """
 
     def __init__(self, coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> None:

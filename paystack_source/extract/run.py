@@ -46,14 +46,11 @@ class Extraction:
     """Reads the customers that are not proven yet.
 
     Args:
-        reader, held: Reads windows; the customers in the warehouse.
         coverage: The windows that earlier runs proved; changed in place.
         bounds: Read only this window, even if it was proven before.
         refresh_budget: Requests for reading old windows again, on top of what new customers cost.
         account: The integration that all customers have to belong to.
         filters_ignored_at: When an earlier run found that the API does not filter by time; believed for a week.
-        now: The clock, in UTC.
-        run_id: The run's id in the ledger.
 
     """
 

@@ -192,18 +192,10 @@ def _may_join(left: Proven, right: Proven, most: int) -> bool:
 
 
 def cut_at(window: Window, times: Iterable[datetime]) -> list[Window]:
-    """Cut `window` just after each second in `times`.
+    """Cut `window` just after each second in `times`, in any order; returns adjoining windows, oldest first.
 
     Edges are whole seconds because `fallbacks.between_seconds` counts half a second before an edge: at an edge inside
     a second, customers would be counted in another window than their own.
-
-    Args:
-        window: What to cut.
-        times: Creation times at the cuts, in any order; times at or outside of the edges are ignored.
-
-    Returns:
-        Adjoining windows, oldest first, that together are `window`.
-
     """
     cuts = sorted({second(time) + timedelta(seconds=1) for time in times})
     edges = [window.lo, *(cut for cut in cuts if window.lo < cut < window.hi), window.hi]
@@ -232,9 +224,7 @@ def frozen_end(now: datetime) -> datetime:
 def bounds(start: str | date | None, end: str | date | None) -> Window | None:
     """The window of `--from` and `--to`, `None` if neither was given. A time without a zone is UTC.
 
-    Raises:
-        ConfigError: Not a time, or the end is not after the start.
-
+    Raises `ConfigError` for what is no time, and if the end is not after the start.
     """
     if start is None and end is None:
         return None

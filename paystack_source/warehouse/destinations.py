@@ -196,17 +196,11 @@ def _without_nul(rows: pa.Table) -> pa.Table:
 def table_layout(
     pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None
 ) -> TableLayout:
-    """How `table` is kept in the pipeline's destination.
+    """How `table`, which has a primary key, is kept in the pipeline's destination. An existing table keeps its format.
 
-    Args:
-        pipeline: With its destination set. An existing table keeps its format.
-        table: A table with a primary key.
-        lake_format: `parquet`, `delta` or `iceberg`, for files only. None: `table_format` under `[destination.NAME]` or
-            `[sources.paystack]` in dlt's configuration.
-
-    Raises:
-        ConfigError: The format is unknown, contradicts the existing table, or needs a package that is not installed.
-
+    `lake_format` is `parquet`, `delta` or `iceberg`, for files only. None: `table_format` under `[destination.NAME]` or
+    `[sources.paystack]` in dlt's configuration. Raises `ConfigError` if the format is unknown, contradicts the existing
+    table, or needs a package that is not installed.
     """
     if is_lake(pipeline):
         return _layout_of_files(pipeline, table, lake_format)

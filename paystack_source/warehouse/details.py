@@ -72,18 +72,11 @@ def fetch_details(
     include: Collection[str] = (),
     on_details: Callable[[int, int], None] | None = None,
 ) -> DetailsReport:
-    """Fetch and load the details of customers that are new or changed.
+    """Fetch and load the details of customers that are new or changed, with at most `budget` requests.
 
-    Args:
-        pipeline: The copy, with its table `customers` loaded.
-        client: The client, which keeps the quota.
-        budget: The most requests.
-        include: Keys to keep in clear; otherwise `paystack_source.extract.secrets` leaves them out or masks them.
-        on_details: Called with the number of customers fetched so far, first 0, and the number to fetch.
-
-    Raises:
-        PaystackError: The key was refused, or too many fetches failed in a row; the answers before that are loaded.
-
+    `include` names keys to keep in clear; otherwise `paystack_source.extract.secrets` leaves them out or masks them.
+    `on_details` is called with the number of customers fetched so far, first 0, and the number to fetch. Raises
+    `PaystackError` if the key was refused, or too many fetches failed in a row; the answers before that are loaded.
     """
     due, waiting = due_customers(pipeline, budget)
     failed, tell = 0, on_details or (lambda _done, _total: None)

@@ -130,13 +130,9 @@ def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:
-    """The versions to store: the new ones in `table`, and held versions that end with them.
+    """The versions to store: the new ones of the customers in `table`, each once, and held versions that end with them.
 
-    Args:
-        table: Customers as they were just read, each once.
-        history: The held versions.
-        copy: The copy, if the history may lack versions of it: these are stored first.
-
+    `copy` is the copy if the history may lack versions of it: these are stored first.
     """
     seen = _as_versions(table)
     ids = seen.column("id").to_pylist()
