@@ -137,10 +137,7 @@ def details_resources(
 
 def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
     """The rows of these customers."""
-    pipeline = active_pipeline()
-    if pipeline is None or not is_loaded(pipeline, DETAILS.name):
-        return {}
-    return {row["id"]: row for row in Warehouse(pipeline, DETAILS.name).rows(ids).to_pylist()}
+    return {row["id"]: row for row in Warehouse(active_pipeline(), DETAILS.name).rows(ids).to_pylist()}
 
 
 # -- customers that are due ---------------------------------------------------------------------------------
