@@ -77,16 +77,12 @@ class _View:
         self._run(
             f"CREATE TABLE IF NOT EXISTS {self._accounts} (account_name text PRIMARY KEY, dataset text NOT NULL)"
         )
-        noted = {
-            str(name): str(held)
-            for name, held in self._run(f"SELECT account_name, dataset FROM {self._accounts}")
-        }
-        if noted.get(account_name) != dataset:
-            self._run(
-                f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
-                " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
-            )
-        return {**noted, account_name: dataset}
+        self._run(
+            f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
+            " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
+        )
+        lines = self._run(f"SELECT account_name, dataset FROM {self._accounts}")
+        return {str(name): str(held) for name, held in lines}
 
     def _columns(self, noted: Mapping[str, str]) -> dict[str, dict[str, str]]:
         """By dataset, the columns and types of its table `customers`; without datasets that no longer exist."""

@@ -83,25 +83,21 @@ class LakeReader:
                 rows = _iceberg(cast("FilesystemClient", fresh), table)
         else:
             rows = _parquet(client, table)
-        name, every = self.escape_column_name(table), self.escape_column_name(f"every version of {table}")
+        name, every = quoted_name(table), quoted_name(f"every version of {table}")
         self._memory.register(f"every version of {table}", rows)
-        columns = f"* replace ({', '.join(texts)})" if merged and (texts := self._texts(rows.schema)) else "*"
+        texts = []
+        if merged:
+            # DuckDB compares the results of `||` itself. Delta's merge writes Arrow's `string_view`, which pyarrow 26
+            # cannot compare with a `string`, so a query for one customer code would fail.
+            names = [quoted_name(field.name) for field in rows.schema if str(field.type).endswith("string")]
+            texts = [f"{text} || '' as {text}" for text in names]
+        columns = f"* replace ({', '.join(texts)})" if texts else "*"
         view = f"create or replace temp view {name} as select {columns} from {every}"  # names, quoted
         keys = [] if merged else get_columns_names_with_prop(client.schema.tables[table], "primary_key")
         if keys:
             view += newest_per_key(keys, rows.schema.names)
         self._memory.execute(view)
         return name
-
-    def _texts(self, schema: pa.Schema) -> list[str]:
-        """SQL expressions that make DuckDB compare texts itself: Delta's merge writes Arrow's `string_view`.
-
-        pyarrow 26 cannot compare it with a `string`, so a query for one customer code would fail.
-        """
-        names = [
-            self.escape_column_name(field.name) for field in schema if str(field.type).endswith("string")
-        ]
-        return [f"{name} || '' as {name}" for name in names]
 
     @contextmanager
     def execute_query(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
