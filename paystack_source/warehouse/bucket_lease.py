@@ -21,8 +21,7 @@ import contextlib
 import threading
 import time
 import uuid
-from datetime import UTC, datetime, timedelta
-from typing import Any, NamedTuple, Self
+from typing import Any, Self
 
 LEASE_SECONDS = 60.0
 """How long an object holds the lock after it was last renewed."""
@@ -30,16 +29,7 @@ LEASE_SECONDS = 60.0
 REFUSALS = 5
 """After so many refusals to create an object that does not exist, the cause is not another writer: raise the error."""
 
-CLOCKS_DIFFER = timedelta(minutes=20)
-"""More than the clocks of two writers can differ: S3 refuses requests whose time is 15 minutes off."""
-
 _CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts during sleep too
-
-
-class _Object(NamedTuple):
-    number: int
-    content: bytes  # nothing once it is released
-    written_at: datetime
 
 
 class BucketLease:
@@ -61,10 +51,11 @@ class BucketLease:
     def take(self) -> bool:
         """Take the lock if it is free; returns whether this run holds it now."""
         asked, numbers = _now(), self._numbers()
-        held = self._read(max(numbers)) if numbers else None
-        if numbers and (held is None or (held.content and not self._has_expired(held))):
+        highest = max(numbers, default=0)
+        held = self._read(highest) if numbers else None
+        if numbers and (held is None or (held and not self._has_expired(highest, held))):
             return False
-        self._number = max(numbers, default=0) + 1
+        self._number = highest + 1
         try:
             self._files.pipe_file(self._path(self._number), self._content(), mode="create")
         except OSError:  # each store has its own error for an object that exists
@@ -73,7 +64,7 @@ class BucketLease:
                 raise
             return False
         self._refusals = 0
-        owner_is_back = held is not None and self._read(held.number) != held
+        owner_is_back = held is not None and self._read(highest) != held
         if owner_is_back or not self._is_highest():
             self._delete(self._number)
             return False
@@ -112,12 +103,11 @@ class BucketLease:
         self._writes += 1
         return f"{self._owner} {self._writes}".encode()
 
-    def _has_expired(self, held: _Object) -> bool:
-        """Whether the object did not change for `LEASE_SECONDS` by our own clock, or is older than `CLOCKS_DIFFER`."""
-        if self._seen != held[:2]:
-            self._seen, self._seen_since = held[:2], _now()
-        unchanged = _now() - self._seen_since > LEASE_SECONDS
-        return unchanged or datetime.now(UTC) - held.written_at > CLOCKS_DIFFER
+    def _has_expired(self, number: int, content: bytes) -> bool:
+        """Whether the object did not change for `LEASE_SECONDS`, by our own clock: that of the store may be wrong."""
+        if self._seen != (number, content):
+            self._seen, self._seen_since = (number, content), _now()
+        return _now() - self._seen_since > LEASE_SECONDS
 
     def _is_highest(self) -> bool:
         return max(self._numbers(), default=0) == self._number
@@ -131,11 +121,11 @@ class BucketLease:
         names = (path.rpartition("/")[2].rpartition(".") for path in paths)
         return sorted(int(end) for name, _, end in names if name == self._name and end.isdecimal())
 
-    def _read(self, number: int) -> _Object | None:
+    def _read(self, number: int) -> bytes | None:
+        """The content of an object: nothing once it is released; None if it is gone."""
         self._files.invalidate_cache()
         with contextlib.suppress(FileNotFoundError):
-            path = self._path(number)
-            return _Object(number, self._files.cat_file(path), self._files.modified(path))
+            return bytes(self._files.cat_file(self._path(number)))
         return None
 
     def _delete(self, number: int) -> None:
