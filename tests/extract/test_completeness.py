@@ -129,11 +129,14 @@ def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_r
             api.customers[listed[value % len(listed)]]["risk_action"] = "deny"
         elif what == "undate":
             api.undate(listed[value % len(listed)])
-        elif len(listed) > 1:
+        else:
             number = listed[value % len(listed)]
-            api.undated.discard(number)
-            gone[number] = api.customers[number], api.when[number]
-            api.remove(number)
+            dated = [at for each, at in api.when.items() if each not in api.undated]
+            # A list without the newest customer is an old one.
+            if len(listed) > 1 and (number in api.undated or api.when[number] < max(dated)):
+                api.undated.discard(number)
+                gone[number] = api.customers[number], api.when[number]
+                api.remove(number)
     for _ in range(3):
         api.clock.now += timedelta(hours=1)
         assert run(10_000)
