@@ -29,8 +29,7 @@ from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.run.result_files import OUTCOME_COLUMNS, outcome_cells
-from paystack_source.bulk.run.results import may_be_fed_back, row_results
+from paystack_source.bulk.run.results import OUTCOME_COLUMNS, may_be_fed_back, outcome_cells, row_results
 from paystack_source.bulk.run.runner import stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome

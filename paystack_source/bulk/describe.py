@@ -296,35 +296,25 @@ def _undoable(finished: RunReport) -> bool:
     return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
 
 
-_WHAT: Final = {
-    "risk-action": "set risk actions",
-    "update": "update",
-    "create": "create",
-    "validate": "check identities",
-    "deactivate-authorization": "deactivate authorizations",
-}
 _WIDTH: Final = 78
 _DATE_TIME: Final = 15  # of a run's id
-
-
-def run_what(finished: RunReport) -> str:
-    """The action of a run in a few words."""
-    header = finished.plan.header
-    action = header.options.get("risk_action")
-    what = f"set to {action}" if action else _WHAT[header.operation]
-    return f"undo of {header.undo_of[:_DATE_TIME]}: {_WHAT[header.operation]}" if header.undo_of else what
 
 
 def run_lines(finished: RunReport, undone: str | None) -> list[str]:
     """A run in two or three lines for a narrow terminal; `undone` is the id of the run that undid it."""
     header, names = finished.plan.header, labels(finished)
     by = f", undone by {undone[:_DATE_TIME]}" if undone else ""
+    what = BULK_OPERATIONS[header.operation].title.lower()
+    if header.undo_of:
+        what = f"undo of {header.undo_of[:_DATE_TIME]}: {what}"
+    elif action := header.options.get("risk_action"):
+        what = f"set to {action}"
     parts = [f"{_number(finished, o):,} {names[o]}" for o in Outcome if _number(finished, o)]
     others = ((finished.blank, "blank"), (header.counts.left_out, "left out"))
     counts = ", ".join([*parts, *(f"{number:,} {what}" for number, what in others if number)])
     about = (
         f"{finished.started:%Y-%m-%d %H:%M} UTC, {mode(header)} account {header.account or UNKNOWN}, "
-        f"{run_what(finished)}: {counts or 'no rows'}"
+        f"{what}: {counts or 'no rows'}"
     )
     indented = textwrap.wrap(about, _WIDTH, initial_indent="  ", subsequent_indent="    ")
     return [f"{finished.run.run_id}  {finished.status}{by}", *indented]

@@ -29,8 +29,7 @@ from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import catch_up, claim, record_runs
 from paystack_source.bulk.run.register import AppliedPlan, Scope
-from paystack_source.bulk.run.result_files import conclude
-from paystack_source.bulk.run.results import rows_to_go
+from paystack_source.bulk.run.results import conclude, rows_to_go
 from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
 from paystack_source.bulk.run.send import Sender, customer_of

@@ -16,8 +16,7 @@ from paystack_source.bulk.describe import COMMAND, follow_up, run_lines
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.plan.review import write_review
-from paystack_source.bulk.run.result_files import conclude
-from paystack_source.bulk.run.results import report
+from paystack_source.bulk.run.results import conclude, report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
 from paystack_source.cli.options import location, once, together
 from paystack_source.cli.terminal import examples, options

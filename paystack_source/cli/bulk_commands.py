@@ -97,7 +97,7 @@ class TerminalConsole:
                 f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
             )
         if guarded:
-            agreed = self._terminal.confirm_typed(question.text, confirm.phrase)
+            agreed = self._terminal.confirm_typed(question.text, str(question.rows))
         else:
             if self._chosen["yes"]:
                 self._terminal.say(question.text)

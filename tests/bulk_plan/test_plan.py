@@ -677,7 +677,6 @@ def many(count, action="allow"):
 def test_large_plans_want_the_number_typed(tmp_path, action, rows, mode, needed):
     guard = plan(tmp_path, "risk-action", many(rows, action), mode=mode).header.guard
     assert guard.needed is needed
-    assert guard.phrase == str(rows)
     assert bool(guard.reasons) is (rows not in (100, 1_000))
 
 

@@ -12,8 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.bulk.input.files import write_table
-from paystack_source.bulk.plan.digest import digest_fits, digest_of
-from paystack_source.bulk.plan.plan import PLAN_FORMAT, ROW_SCHEMA, Plan, PlanWriter
+from paystack_source.bulk.plan.plan import PLAN_FORMAT, ROW_SCHEMA, Plan, PlanWriter, digest_fits, digest_of
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.errors import ConfigError, EditedPlan, StalePlan
 from tests.canary import search

@@ -16,7 +16,7 @@ from paystack_source.helpers import FrameConsole
 
 SEAL = "0123456789abcdef" * 4
 GUARDED = Confirmation(
-    needed=True, reasons=["2,000 denials are more than 100"], limits=["more than 100 denials"], phrase="2000"
+    needed=True, reasons=["2,000 denials are more than 100"], limits=["more than 100 denials"]
 )
 
 

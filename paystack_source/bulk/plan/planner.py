@@ -23,7 +23,6 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy, release
-from paystack_source.bulk.plan.digest import digest_of
 from paystack_source.bulk.plan.matching import Matching, planning_database, read_live
 from paystack_source.bulk.plan.plan import (
     CopyInfo,
@@ -32,6 +31,7 @@ from paystack_source.bulk.plan.plan import (
     Plan,
     PlanHeader,
     PlanWriter,
+    digest_of,
     host_of,
     is_plan,
 )

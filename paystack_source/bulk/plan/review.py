@@ -204,8 +204,7 @@ def _changes(tally: Tally) -> str:
 def _confirm(header: PlanHeader) -> str:
     if not header.guard.needed:
         return ""
-    phrase = html.escape(header.guard.phrase)
-    return f"<p>You will be asked to type <b>{phrase}</b>, the number of rows to send.</p>"
+    return f"<p>You will be asked to type <b>{header.counts.to_send}</b>, the number of rows to send.</p>"
 
 
 def _held(held: int, total: int) -> str:

@@ -162,4 +162,4 @@ def confirmation(
                 part = f"more than all {customers:,} customers"
             reasons.append(f"{what} are {part}, more than {threshold.share:.0%}")
             limits.append(f"{threshold.what} of more than {threshold.share:.0%} of all customers")
-    return Confirmation(needed=live and bool(reasons), reasons=reasons, limits=limits, phrase=str(tally.rows))
+    return Confirmation(needed=live and bool(reasons), reasons=reasons, limits=limits)

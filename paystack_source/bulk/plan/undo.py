@@ -15,8 +15,7 @@ from paystack_source.bulk.input.files import open_table, write_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
-from paystack_source.bulk.run.result_files import input_cells
-from paystack_source.bulk.run.results import RowResult, applied_part, row_results
+from paystack_source.bulk.run.results import RowResult, applied_part, input_cells, row_results
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import BusyError, ConfigError
 from paystack_source.private_files import private_file
