@@ -9,8 +9,7 @@ import pytest
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import Clock
 from paystack_source.api.quota import Budget, Quota
-from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.plan.matching import read_live
+from paystack_source.api.workers import ThreadWorkers, fetch_all
 from paystack_source.extract.read_ahead import read_ahead
 from tests.events import PATIENCE
 
@@ -86,7 +85,7 @@ def planning(heard):
 
         data = None
 
-    assert list(read_live(Client(), ["CUS_1"])) == [("CUS_1", None)]
+    assert list(fetch_all(Client(), ["CUS_1"])) == [("CUS_1", None)]
 
 
 def quota(heard):

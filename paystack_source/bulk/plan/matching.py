@@ -26,7 +26,6 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import duckdb
 import pyarrow as pa
 
-from paystack_source.api import workers
 from paystack_source.bulk.input.checks import ODD_CELLS
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
@@ -34,13 +33,12 @@ from paystack_source.private_files import stored_path
 from paystack_source.values import as_text, json_text, masked, quoted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Iterator
     from datetime import datetime
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection
 
-    from paystack_source.api.client import PaystackClient
     from paystack_source.api.workers import FetchedCustomer
     from paystack_source.bulk.operations import BulkOperation
 
@@ -156,20 +154,6 @@ def planning_database(beside: Path) -> Iterator[DuckDBPyConnection]:
             con.execute("SET TimeZone = 'UTC'")
             con.execute(_MACROS)
             yield con
-
-
-def read_live(
-    client: PaystackClient, keys: Sequence[str], *, on_progress: Callable[[int], None] | None = None
-) -> Iterator[FetchedCustomer]:
-    """Read customers by code or email side by side, in any order; None for a customer that Paystack does not know.
-
-    Raises the errors of the client, except `NotFound`.
-    """
-    with contextlib.closing(workers.fetch_all(client, keys)) as found:
-        for number, one in enumerate(found, 1):
-            if on_progress is not None:
-                on_progress(number)
-            yield one
 
 
 @dataclass(slots=True)

@@ -7,6 +7,7 @@ plan.rows()               # old and new values of each row
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections import Counter
 from datetime import UTC, datetime, timedelta
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import msgspec
 import pyarrow.compute as pc
 
+from paystack_source.api import workers
 from paystack_source.bulk.input.checks import Checker
 from paystack_source.bulk.input.files import open_table, write_left_out
 from paystack_source.bulk.input.header import map_columns
@@ -23,7 +25,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
 from paystack_source.bulk.plan.copy import no_copy, release
-from paystack_source.bulk.plan.matching import Matching, planning_database, read_live
+from paystack_source.bulk.plan.matching import Matching, planning_database
 from paystack_source.bulk.plan.plan import (
     CopyInfo,
     Counts,
@@ -91,7 +93,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     options: PlanOptions | None = None,
     copy: CustomerCopy | None = None,
     now: datetime | None = None,
-    on_fetch: Callable[[int], None] | None = None,
+    on_fetch: Callable[[int], None] = lambda _count: None,
     plan_id: str | None = None,
     customers: int | None = None,
 ) -> Plan:
@@ -158,7 +160,7 @@ class _Planner:
         con: DuckDBPyConnection,
         writer: PlanWriter,
         copy: CustomerCopy | None,
-        on_fetch: Callable[[int], None] | None,
+        on_fetch: Callable[[int], None],
         out: Path,
     ) -> None:
         """Write the plan, and beside `out` the rows that are left out.
@@ -245,7 +247,7 @@ class _Planner:
         mapped = self.mapping.columns
         return {self.table.columns[mapped[name]] for name in self.operation.secret_fields if name in mapped}
 
-    def _refresh(self, matching: Matching, on_fetch: Callable[[int], None] | None) -> None:
+    def _refresh(self, matching: Matching, on_fetch: Callable[[int], None]) -> None:
         """Read customers from Paystack, as `options.refresh` allows."""
         how = self.options.refresh
         if how == "never" or self.operation.name == "deactivate-authorization":
@@ -259,8 +261,8 @@ class _Planner:
         # Customers with doubtful cells first: if such a cell is wrong, the others need not be read.
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
             if part and not (in_haste and part[0] not in odd and matching.wrong_cells()):
-                found = read_live(self.client, part, on_progress=on_fetch)
-                self.refreshed += matching.add_live(self._of_one_account(found))
+                with contextlib.closing(workers.fetch_all(self.client, part)) as found:
+                    self.refreshed += matching.add_live(self._of_one_account(found, on_fetch))
 
     def _most(self) -> int:
         """How many customers are read by default at most: a minute of quota."""
@@ -268,28 +270,30 @@ class _Planner:
 
     def _keys(self, matching: Matching) -> list[str]:
         """The customers that are read by default: all if a minute of quota suffices, else the stale ones, else none."""
-        most = self._most()
-        keys: list[str] = []
-        if self.about is not None and self.operation.compared:
+        most, keys, about = self._most(), list[str](), self.about
+        if about is not None and self.operation.compared:
             keys = matching.to_read("all", most=most + 1)
             if len(keys) <= most:
                 return keys
-            keys = matching.to_read("stale", stale_before=self.now - _FRESH, as_of=self.about.as_of)
+            keys = matching.to_read("stale", stale_before=self.now - _FRESH, as_of=about.as_of)
             old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
             self.warnings.append(
                 f"Rows are compared with the copy, not with Paystack itself{old}. What was changed there since is not "
                 f"known; --refresh live reads it first, in about {self._minutes(self.rows):.0f} minutes."
             )
-            keys = [] if old else keys
-        keys = keys or matching.to_read("needed")
+        if not 0 < len(keys) <= most:
+            keys = matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _of_one_account(self, found: Iterator[FetchedCustomer]) -> Iterator[FetchedCustomer]:
+    def _of_one_account(
+        self, found: Iterator[FetchedCustomer], on_fetch: Callable[[int], None]
+    ) -> Iterator[FetchedCustomer]:
         """The same customers; raises `WrongAccount` if one belongs to another account."""
-        for key, customer in found:
+        for number, (key, customer) in enumerate(found, 1):
             account = (customer or {}).get("integration")
             if isinstance(account, int):
                 self._belongs_to(account)
+            on_fetch(number)
             yield key, customer
 
     def _belongs_to(self, account: int | None) -> None:

@@ -19,9 +19,8 @@ import itertools
 import json
 import os
 import sqlite3
-import tempfile
+import sys
 from operator import itemgetter
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
@@ -37,6 +36,7 @@ from paystack_source.errors import EditedJournalError, JournalError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from pathlib import Path
 
 JOURNAL_FORMAT: Final = 3
 _FORMER: Final = (1, 2)
@@ -302,13 +302,13 @@ def user() -> str:
 
 
 def os_user() -> str:
-    """The owner of this process by the system, as name and number: the owner of a file that it creates."""
-    with tempfile.NamedTemporaryFile() as file:
-        path = Path(file.name)
-        number = path.stat().st_uid
-        try:
-            return f"{path.owner()} ({number})"
-        except KeyError:  # a container user without a name
-            return str(number)
-        except (ImportError, NotImplementedError):  # Windows, where files have no such owner
-            return user()
+    """The owner of this process by the system, as name and number; Windows has only `user`."""
+    if sys.platform == "win32":
+        return user()
+    import pwd  # noqa: PLC0415  # Windows does not have it
+
+    number = os.geteuid()
+    try:
+        return f"{pwd.getpwuid(number).pw_name} ({number})"
+    except KeyError:  # a container user without a name
+        return str(number)

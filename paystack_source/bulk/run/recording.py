@@ -36,29 +36,16 @@ _BATCH: Final = 10_000
 
 
 class WriteBackTarget(Protocol):
-    """The methods of a warehouse that bulk needs; `paystack_source.warehouse.write_back.WriteBack` implements them."""
+    """The methods of a warehouse that bulk needs; see `paystack_source.warehouse.write_back.WriteBack`."""
 
     @property
     def destination(self) -> str: ...
     @property
     def dataset(self) -> str: ...
-
-    def find_copy(self) -> Path | pa.Table | None:
-        """The copy of the customers: a DuckDB file, a table, or None if there is none."""
-        ...
-
-    def runs_held(self) -> dict[str, int]:
-        """By run, how many events of its journal the warehouse holds."""
-        ...
-
-    def read_since(self) -> datetime | None:
-        """The oldest `_last_seen_at` of the copy; None if a customer has none."""
-        ...
-
-    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
-        """The id of the run that applied this plan, if the warehouse has it."""
-        ...
-
+    def find_copy(self) -> Path | pa.Table | None: ...
+    def runs_held(self) -> dict[str, int]: ...
+    def read_since(self) -> datetime | None: ...
+    def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None: ...
     def load(
         self,
         run: pa.Table,
@@ -66,13 +53,7 @@ class WriteBackTarget(Protocol):
         customers: Mapping[int, Mapping[str, Any]],
         *,
         first: bool = False,
-    ) -> str | None:
-        """Load one run: its row in `write_back_runs`, its rows, and the columns that it set, by customer id.
-
-        With `first` nothing is loaded if another run applied the plan; its id is returned, and otherwise None.
-        Raises if the dataset holds customers of another account.
-        """
-        ...
+    ) -> str | None: ...
 
 
 class _Rows:
