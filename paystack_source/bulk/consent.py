@@ -26,8 +26,7 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Confirmation, Plan
-    from paystack_source.bulk.run.register import Scope
-    from paystack_source.bulk.run.runs import Run, Runs
+    from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")
 _HELD_NOW: Final = {"deny": "denied", "allow": "allowed"}
@@ -89,17 +88,20 @@ class UnattendedConsole:
         raise ConfigError(what, advice=self._advice)
 
 
-def question_of(
+def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
     plan: Plan,
     run: Run | None,
     *,
-    key_mode: str,
+    runs: Runs,
+    scope: Scope,
+    now: float,
     customers: int | None,
-    sent_before: Callable[[BulkOperation], list[int]],
+    warn: Callable[[str], None],
 ) -> Question | None:
     """The question about a plan, or about the rows that are left of its run; None if there is nothing to send.
 
-    `customers` is the account's number of customers; `sent_before` counts the rows of the last 24 hours by threshold.
+    `customers` is the account's number of customers, `now` is in seconds since 1970. `warn` is told of runs that cannot
+    be read, and so do not count towards the thresholds.
     """
     operation, stopped = plan.header.operation, None
     if run is None:
@@ -114,11 +116,11 @@ def question_of(
     confirm = confirmation(
         tally,
         customers=customers,
-        live=key_mode == "live",
-        earlier=sent_before(tally.operation),
+        live=scope.key_mode == "live",
+        earlier=_sent_lately(runs, tally.operation, scope, now - DAY.total_seconds(), run, warn),
     )
     return Question(
-        _words(plan, tally, key_mode, run.run_id if run else ""),
+        _words(plan, tally, scope.key_mode, run.run_id if run else ""),
         tally.rows,
         confirm,
         planned=tally_of(plan).rows,
@@ -127,26 +129,23 @@ def question_of(
     )
 
 
-def sent_lately(  # noqa: PLR0913 - which runs, since when, and who hears of those that cannot be read
+def _sent_lately(  # noqa: PLR0913, PLR0917 - which runs, since when, and who hears of those that cannot be read
     runs: Runs,
     operation: BulkOperation,
     scope: Scope,
-    now: float,
+    since: float,
+    resumed: Run | None,
     warn: Callable[[str], None],
-    *,
-    resumed: Run | None = None,
 ) -> list[int]:
-    """By threshold of the operation, the rows that runs on this account sent, or may have sent, in the last 24 hours.
+    """By threshold of the operation, the rows that runs on this account sent, or may have sent, since this time.
 
-    Rows that the run `resumed` is going to send again are not counted. `now` is in seconds since 1970.
+    Rows that the run `resumed` is going to send again are not counted.
     """
     own = None if resumed is None else resumed.folder.resolve()
     total = [0] * len(operation.thresholds)
     for run in runs.everywhere(scope):
         try:
-            counted = _sent(
-                run, operation, scope, now - DAY.total_seconds(), goes_on=run.folder.resolve() == own
-            )
+            counted = _sent(run, operation, scope, since, goes_on=run.folder.resolve() == own)
         except (ConfigError, JournalError):
             warn(
                 f"The run {run.run_id} cannot be read: what it sent does not count towards the thresholds of today."

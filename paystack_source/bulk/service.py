@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.consent import question_of, sent_lately
+from paystack_source.bulk.consent import question_of
 from paystack_source.bulk.describe import COMMAND, input_switch
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
@@ -28,10 +28,9 @@ from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import catch_up, claim, record_runs
-from paystack_source.bulk.run.register import AppliedPlan, Scope
 from paystack_source.bulk.run.results import conclude, rows_to_go
 from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
-from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, Run, Runs, owner, utc
+from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, owner, utc
 from paystack_source.bulk.run.send import Sender, customer_of
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
@@ -46,9 +45,9 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.plan.planner import PlanOptions
     from paystack_source.bulk.run.recording import WriteBackTarget
-    from paystack_source.bulk.run.register import PlanLock
     from paystack_source.bulk.run.results import RunReport
     from paystack_source.bulk.run.runner import StopRules
+    from paystack_source.bulk.run.runs import PlanLock
     from paystack_source.bulk.run.send import Done, Job
     from paystack_source.bulk.run.states import RowState
     from paystack_source.progress import Progress
@@ -222,11 +221,11 @@ class BulkService:
         asked = question_of(
             plan,
             run,
-            key_mode=self.client.mode,
+            runs=self.runs,
+            scope=scope,
+            now=self.now(),
             customers=self.account.customers or plan.header.customers,
-            sent_before=lambda operation: sent_lately(
-                self.runs, operation, scope, self.now(), self.console.warn, resumed=run
-            ),
+            warn=self.console.warn,
         )
         if asked is None:
             return 0

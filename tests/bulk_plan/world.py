@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pyarrow as pa
 
+from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.errors import NotFound
@@ -69,7 +70,7 @@ def plan(folder, operation, source, *, copy=None, client=None, now=NOW, mode="te
         options["refresh"] = "never"
     return make_plan(
         operation,
-        source,
+        open_table(source, sheet=options.pop("sheet", None)),
         out=folder / "it.plan",
         options=PlanOptions(**options),
         copy=copy,

@@ -7,6 +7,7 @@ from datetime import UTC, datetime, timedelta
 
 import pytest
 
+from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError, ConfigError, NoSuchRunError
@@ -19,7 +20,7 @@ NOW = datetime(2026, 11, 23, 12, tzinfo=UTC)
 
 @pytest.fixture
 def plan(tmp_path):
-    rows = [{"customer_code": "CUS_abcdef", "risk_action": "deny"}]
+    rows = open_table([{"customer_code": "CUS_abcdef", "risk_action": "deny"}])
     return make_plan("risk-action", rows, out=tmp_path / "one.plan", client=Reader())
 
 

@@ -27,6 +27,7 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.bulk.input.checks import ODD_CELLS
+from paystack_source.bulk.operations import IDENTIFIERS
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
 from paystack_source.private_files import stored_path
@@ -43,12 +44,11 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
-_IDENTIFIERS: Final = ("customer_code", "email", "id")
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
 _OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # columns that a live customer does not have
 _LIVE: Final = pa.schema(
     [
-        *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *_IDENTIFIERS, *_FIELDS)),
+        *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *IDENTIFIERS, *_FIELDS)),
         ("identified", pa.bool_()),
     ]
 )
@@ -208,7 +208,7 @@ class Matching:
     def _needed(self) -> list[str]:
         """The columns of a customer that this plan needs; the others are never read from the copy."""
         identified = ["identified"] if self.may_be_locked else []
-        return [*_IDENTIFIERS, *(name for name in _FIELDS if name in self.fields), *identified]
+        return [*IDENTIFIERS, *(name for name in _FIELDS if name in self.fields), *identified]
 
     @property
     def may_be_locked(self) -> list[str]:
@@ -426,7 +426,7 @@ class Matching:
 def _live_row(asked: str, customer: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"asked": asked}
     if customer is not None:
-        row |= {name: as_text(customer.get(name)) for name in (*_IDENTIFIERS, *_FIELDS)}
+        row |= {name: as_text(customer.get(name)) for name in (*IDENTIFIERS, *_FIELDS)}
         number, held = customer.get("id"), customer.get("metadata")
         row["id"] = number if isinstance(number, int) else None
         row["identified"] = customer.get("identified") is True

@@ -1,9 +1,4 @@
-"""Makes plans: checks an input, finds the customers of its rows, compares, counts, and says what must be confirmed.
-
-plan = make_plan("risk-action", "customers.csv", out="customers.plan", copy=duckdb_copy("paystack_customers.duckdb"))
-plan.header.counts        # rows, to_send, noop, duplicates, drifted
-plan.rows()               # old and new values of each row
-"""
+"""Makes plans: checks an input, finds the customers of its rows, compares, counts, and says what must be confirmed."""
 
 from __future__ import annotations
 
@@ -19,7 +14,7 @@ import pyarrow.compute as pc
 
 from paystack_source.api import workers
 from paystack_source.bulk.input.checks import Checker
-from paystack_source.bulk.input.files import open_table, write_left_out
+from paystack_source.bulk.input.files import write_left_out
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
@@ -73,9 +68,6 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
     only_missing: bool = False
     metadata: Literal["merge", "replace"] = "merge"
     refresh: Literal["auto", "live", "never"] = "auto"
-    sheet: str | None = None
-    encoding: str | None = None
-    delimiter: str | None = None
     quota: float | None = None
     quota_share: float = 1.0
     account: int | None = None
@@ -86,7 +78,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
 
 def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     operation: str,
-    source: Any,  # noqa: ANN401 - any kind of table
+    table: InputTable,
     *,
     out: str | Path,
     client: PaystackClient,
@@ -99,16 +91,16 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
 ) -> Plan:
     """Check the input, compare it with the copy and with Paystack, and write a sealed plan to `out`.
 
-    `source` is a path (CSV, Parquet, Excel) or a pandas, Arrow, polars or DuckDB frame. It sends no write, and reads
-    from Paystack as `options.refresh` allows; `on_fetch` gets the number of customers read.
-    `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with one id are applied once. `customers` is
-    the account's number of customers; None: the copy's. Raises `InputError` with every bad cell, and `ConfigError`.
+    It sends no write, and reads from Paystack as `options.refresh` allows; `on_fetch` gets the number of customers
+    read. `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with one id are applied once.
+    `customers` is the account's number of customers; None: the copy's.
+
+    Raises `InputError` with every bad cell, and `ConfigError`.
     """
     chosen = _checked(options or PlanOptions(), found := find_operation(operation))
     path = Path(out)
     check_output(path, "plan", is_plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    table = open_table(source, encoding=chosen.encoding, delimiter=chosen.delimiter, sheet=chosen.sheet)
     planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
     planner.customers = customers
     with (
