@@ -29,7 +29,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")
-_HELD_NOW: Final = {"deny": "denied", "allow": "allowed"}
+_HELD_NOW: Final = {"deny": "Denied", "allow": "Allowed"}
 DAY: Final = timedelta(hours=24)
 _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOUBT})
 
@@ -179,13 +179,14 @@ def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
     for kind, rows in tally.transitions.items():
         if kind.field == "risk_action" and kind.before != kind.after:
             held[kind.before] += rows
-    said = [f"{_of(held[value], tally)} {word} now." for value, word in _HELD_NOW.items() if held[value]]
+    of_all = f"of {tally.rows:,}"
+    said = [f"{word} now: {held[value]:,} {of_all}." for value, word in _HELD_NOW.items() if held[value]]
     if operation.undo_reason:
         said.append("It cannot be undone.")
-    elif tally.unknown_old == tally.rows:
-        said.append("It cannot be undone: what they hold now is not known.")
     elif tally.unknown_old:
-        said.append(f"{tally.unknown_old:,} of them cannot be undone: what they hold now is not known.")
+        said.append(
+            f"It cannot be undone for {tally.unknown_old:,} {of_all}: what they hold now is not known."
+        )
     return " ".join([asked, *said])
 
 
@@ -206,9 +207,3 @@ def _action(tally: Tally) -> str:
     if name == "deactivate-authorization":
         return f"Deactivate {counted(tally.rows, 'authorization')}"
     return f"{'Create' if name == 'create' else 'Update'} {customers}"
-
-
-def _of(rows: int, tally: Tally) -> str:
-    if rows == tally.rows:
-        return "All of them are" if rows > 1 else "It is"
-    return f"{rows:,} of them {'is' if rows == 1 else 'are'}"

@@ -362,12 +362,12 @@ class BulkService:
             folder = str(run.folder.resolve())
             # The register has the run before anything is sent.
             lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
-            number = journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
+            journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
             try:
                 with stopping(runner):
                     ended = runner.run()
                 requests = self.client.stats.requests - before
-                journal.end_session(number, ended=self.now(), requests=requests, stopped=ended.reason)
+                journal.end_session(self.now(), requests=requests, stopped=ended.reason)
                 finished = conclude(run, plan, journal, ended=ended)
             except KeyboardInterrupt as stop:  # the second one: rows that were under way are in doubt
                 stop.advice, stop.details = _way_on(run, plan)  # type: ignore[attr-defined]

@@ -511,9 +511,9 @@ def test_with_two_columns_for_the_customer_each_holds_what_it_is_called(tmp_path
 
 def test_a_near_miss_is_suggested(tmp_path):
     error = problems(tmp_path, "risk-action", frame({"custmer_code": "CUS_1", "risk_acton": "deny"}))
-    assert "'risk_acton'? did you mean 'risk_action'" in str(error)
+    assert "Column 'risk_acton' is not used; did you mean risk_action?" in error.advice
     error = problems(tmp_path, "risk-action", frame({"custmer_code": "CUS_1", "risk_action": "deny"}))
-    assert "'custmer_code'? did you mean 'customer_code'" in str(error)
+    assert "Column 'custmer_code' is not used; did you mean customer_code?" in error.advice
     made = plan(
         tmp_path, "update", frame({"customer_code": "CUS_1", "first_name": "A", "phnoe": "1", "shop": "x"})
     )

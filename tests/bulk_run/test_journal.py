@@ -286,8 +286,8 @@ def test_a_journal_of_an_earlier_version_goes_on_as_it_is(path):
     )
     with Journal(path) as journal:
         assert journal.sessions()[0].os_user == ""
-        number = journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
-        journal.end_session(number, ended=3.0, requests=4, stopped=None)
+        journal.begin_session(2.0, who="c", host="d", os_user="e (1)")
+        journal.end_session(3.0, requests=4, stopped=None)
         assert [session.os_user for session in journal.sessions()] == ["", "e (1)"]
         assert journal.sessions()[1].requests == 4
         journal.verify()

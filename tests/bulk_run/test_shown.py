@@ -42,7 +42,7 @@ def test_status_says_each_run_in_lines_of_a_narrow_terminal(desk):
     assert "UTC, test account" in flat
     assert ", set to allow: 8 applied" in flat
     assert f"undo of {run_id[:15]}: set risk actions: 6 applied" in flat
-    assert "update: 3 applied" in flat
+    assert "update names, phones and metadata: 3 applied" in flat
 
 
 def test_an_undo_of_the_latest_says_of_which_run(desk):
@@ -125,10 +125,10 @@ def test_the_question_names_the_action_and_what_is_dangerous_about_it(desk, aske
     for customer in desk.customers(3):
         desk.api.edit_customer(customer["customer_code"], risk_action="deny")
     done = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "live")
-    assert asked.pop() == "Set 9 customers to allow on the TEST account? 3 of them are denied now."
+    assert asked.pop() == "Set 9 customers to allow on the TEST account? Denied now: 3 of 9."
     undone = desk.bulk("undo", done.json["run_id"])
     back = f"Undo {done.json['run_id']}: Set 9 customers (6 to default, 3 to deny) on the TEST account?"
-    assert asked.pop() == f"{back} All of them are allowed now."
+    assert asked.pop() == f"{back} Allowed now: 9 of 9."
     assert undone.json["applied"] == 9
     people = desk.csv("people.csv", [{"email": "one@example.ng"}])
     desk.bulk("run", "create", people)
@@ -153,13 +153,13 @@ def test_the_question_names_the_action_and_what_is_dangerous_about_it(desk, aske
 def test_the_loss_of_undo_stands_in_the_question_itself(desk, asked):
     desk.bulk("run", "risk-action", allow(desk, 4), "--risk-action", "deny", "--refresh", "never")
     assert asked.pop() == (
-        "Set 4 customers to deny on the TEST account? It cannot be undone: what they hold now is not known."
+        "Set 4 customers to deny on the TEST account? It cannot be undone for 4 of 4: what they hold now is not known."
     )
     assert run(load_script("customers").main, ["--quiet"]) == 0
     codes = [one["customer_code"] for one in desk.customers(2)] + desk.api.add_customers(1)
     path = desk.csv("some.csv", [{"customer_code": code} for code in codes])
     desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "never", copy=True)
-    assert asked.pop().endswith("1 of them cannot be undone: what they hold now is not known.")
+    assert asked.pop().endswith("It cannot be undone for 1 of 3: what they hold now is not known.")
 
 
 def test_a_plan_says_its_transitions_and_its_share_of_all_customers(desk):

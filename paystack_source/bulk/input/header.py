@@ -46,27 +46,19 @@ def map_columns(
         raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
     ignored = [name for index, name in enumerate(names) if index not in found.values()]
     near = _near(operation, ignored, found)
-
-    def hints(*wanted: str) -> str:
-        return "".join(
-            f"; {name!r}? did you mean {one!r}"
-            for one in wanted
-            for name, target in near.items()
-            if target == one
-        )
-
+    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
     present = {*found, *given}
     missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
-    problems += [Problem(None, name, f"the column {name} is missing{hints(name)}") for name in missing]
+    problems += [Problem(None, name, f"the column {name} is missing") for name in missing]
     identifiers, fields = operation.identifiers, [c.name for c in operation.fields]
     if operation.identifier_required and not missing and not present.intersection(identifiers):
-        said = f"a column {either(identifiers)} is missing{hints(*identifiers)}"
-        problems.append(Problem(None, "", said))
+        problems.append(Problem(None, "", f"a column {either(identifiers)} is missing"))
     if operation.name == "update" and not problems and not present.intersection(fields):
-        problems.append(Problem(None, "", f"nothing to set: give {either(fields)}{hints(*fields)}"))
+        problems.append(Problem(None, "", f"nothing to set: give {either(fields)}"))
     if problems:
-        raise InputError(problems, name=source or "the header", advice=_advice(names, missing))
-    warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
+        raise InputError(
+            problems, name=source or "the header", advice=" ".join([_advice(names, missing), *warnings])
+        )
     naming = [found[name] for name in identifiers if name in found]
     mixed = naming[0] if len(naming) == 1 and len(identifiers) > 1 else None
     return ColumnMapping(found, ignored, warnings, mixed)

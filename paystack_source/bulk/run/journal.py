@@ -216,15 +216,14 @@ class Journal:
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
-    def begin_session(self, started: float, *, who: str, host: str, os_user: str = "") -> int:
-        """Record the beginning of a session; returns its number, from 1. `started` is in seconds since 1970."""
+    def begin_session(self, started: float, *, who: str, host: str, os_user: str = "") -> None:
+        """Record the beginning of a session. `started` is in seconds since 1970."""
         text = json.dumps([who, host, os_user])
         self.append([JournalEvent(_SESSIONS, EventKind.BEGUN, started, message=text)])
-        return len(self.sessions())
 
-    def end_session(self, number: int, *, ended: float, requests: int, stopped: str | None) -> None:
-        """Record the end of a session. A session without an end was killed."""
-        text = json.dumps([number, requests, stopped])
+    def end_session(self, ended: float, *, requests: int, stopped: str | None) -> None:
+        """Record the end of the session that began last. A session without an end was killed."""
+        text = json.dumps([requests, stopped])
         self.append([JournalEvent(_SESSIONS, EventKind.ENDED, ended, message=text)])
 
     def sessions(self) -> list[SessionNote]:
@@ -242,9 +241,10 @@ class Journal:
                 who, host, os_user = json.loads(text)
                 found.append(SessionNote(at, None, who, host, None, 0, os_user))
             else:
-                number, requests, stopped = json.loads(text)
-                began = found[number - 1]
-                found[number - 1] = began._replace(ended=at, requests=requests, stopped=stopped)
+                requests, stopped = json.loads(text)[
+                    -2:
+                ]  # an earlier version wrote the session's number in front
+                found[-1] = found[-1]._replace(ended=at, requests=requests, stopped=stopped)
         return found
 
     def answer_of(self, row: int) -> dict[str, Any]:
