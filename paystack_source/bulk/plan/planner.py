@@ -54,7 +54,7 @@ _FRESH: Final = timedelta(hours=24)  # the copy is believed about a customer tha
 _KEPT: Final = 100_000  # the most problems that are listed; further ones are only counted
 
 
-class PlanOptions(msgspec.Struct, frozen=True, kw_only=True):
+class PlanOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The options of a plan.
 
     `refresh`: "live" reads the customer of every row from Paystack, "never" none. "auto" reads all of them if there is
@@ -328,7 +328,7 @@ class _Planner:
             plan_id=self.plan_id,
             created_at=self.now,
             operation=self.operation.name,
-            options=_not_default(self.options),
+            options=msgspec.to_builtins(self.options),
             account=self.account,
             key_mode=self.mode,
             key_fingerprint=self.client.key.fingerprint,
@@ -428,10 +428,3 @@ def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
     if not 0 < options.quota_share <= 1 or (options.quota is not None and options.quota < 0):
         raise ConfigError("The share of the quota must be above 0 and at most 1, the quota not below 0")
     return options
-
-
-def _not_default(options: PlanOptions) -> dict[str, Any]:
-    """The options that differ from their defaults."""
-    values: dict[str, Any] = msgspec.to_builtins(options)
-    defaults: dict[str, Any] = msgspec.to_builtins(PlanOptions())
-    return {name: value for name, value in values.items() if value != defaults[name]}

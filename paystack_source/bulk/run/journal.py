@@ -228,23 +228,20 @@ class Journal:
 
     def sessions(self) -> list[SessionNote]:
         """The sessions of the run, in order."""
-        try:
-            return self._sessions()
-        except (ValueError, TypeError, IndexError):
-            raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
-
-    def _sessions(self) -> list[SessionNote]:
         found = [SessionNote(*v[1:]) for v in self._db.execute(_SESSIONS_OF_1)] if self._format == 1 else []
         query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
-        for kind, at, text in self._db.execute(query):
-            if kind == EventKind.BEGUN:
-                who, host, os_user = json.loads(text)
-                found.append(SessionNote(at, None, who, host, None, 0, os_user))
-            else:
-                requests, stopped = json.loads(text)[
-                    -2:
-                ]  # an earlier version wrote the session's number in front
-                found[-1] = found[-1]._replace(ended=at, requests=requests, stopped=stopped)
+        try:
+            for kind, at, text in self._db.execute(query):
+                if kind == EventKind.BEGUN:
+                    who, host, os_user = json.loads(text)
+                    found.append(SessionNote(at, None, who, host, None, 0, os_user))
+                else:
+                    requests, stopped = json.loads(text)[
+                        -2:
+                    ]  # an earlier version wrote the session's number too
+                    found[-1] = found[-1]._replace(ended=at, requests=requests, stopped=stopped)
+        except (ValueError, TypeError, IndexError):
+            raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
         return found
 
     def answer_of(self, row: int) -> dict[str, Any]:

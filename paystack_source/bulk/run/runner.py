@@ -234,7 +234,10 @@ class Runner:
     def _judge(self, done: Done) -> None:
         """Stop if this answer says that no further row should be sent."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
-            self._ended = SessionEnd(_reason(done.halt), done.halt)
+            # Of an unexpected exception only the type: its text may hold personal data.
+            unexpected = f"unexpected: {type(done.halt).__name__}"
+            said = done.halt.message if isinstance(done.halt, PaystackError) else unexpected
+            self._ended = SessionEnd(said, done.halt)
         if done.job.action is Action.SEND and done.event is not None:
             self._latencies.append(done.seconds)
             reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
@@ -295,11 +298,6 @@ class Runner:
                 self._again.append(done.job.row)
             if self._on_done is not None:
                 self._on_done(done, state)
-
-
-def _reason(error: Exception) -> str:
-    """Why a run was halted. Of an unexpected exception only the type: its text may hold personal data."""
-    return error.message if isinstance(error, PaystackError) else f"unexpected: {type(error).__name__}"
 
 
 @contextlib.contextmanager

@@ -285,10 +285,6 @@ class Scope(msgspec.Struct, frozen=True):
         same = (self.key_mode, self.host) == (other.key_mode, other.host)
         return same and (None in (self.account, other.account) or self.account == other.account)
 
-    def shares_customers_with(self, other: Scope) -> bool:
-        """Whether a change in one is a change in the other."""
-        return self.meets(other) and self.server == other.server
-
 
 class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
     """An entry: a run that applied a plan. `ended` and `events` belong to its last session; times are since 1970."""
@@ -327,7 +323,7 @@ def register() -> Path | None:
 
 
 def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
-    """The newest entry of each run in the user's register; with `scope` only runs on that account."""
+    """The newest entry of each run in the user's register; with `scope` only runs on that account and server."""
     folder = register()
     try:
         paths = sorted(path for path in folder.iterdir() if not path.suffix) if folder is not None else []
@@ -335,7 +331,8 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
         return
     for path in paths:
         for entry in {entry.run_id: entry for entry in _read(path)}.values():
-            if scope is None or (entry.scope is not None and entry.scope.shares_customers_with(scope)):
+            on = entry.scope
+            if scope is None or (on is not None and on.meets(scope) and on.server == scope.server):
                 yield entry
 
 
