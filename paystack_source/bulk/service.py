@@ -275,14 +275,7 @@ class BulkService:
                 f"The key is a {self.client.mode} key, but Paystack answers with {account.domain} customers.",
                 advice="Check the key and the base URL.",
             )
-        plan.check_applicable(
-            utc(self.now()),
-            account=account.integration,
-            key_mode=self.client.mode,
-            key_fingerprint=self.client.key.fingerprint,
-            host=host_of(self.client),
-            max_age=max_age,
-        )
+        plan.check_applicable(utc(self.now()), self.client, account=account.integration, max_age=max_age)
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
     def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock) -> None:

@@ -732,10 +732,10 @@ def test_applicable_only_here_and_now(tmp_path):
     made = plan(tmp_path, "risk-action", deny("CUS_0001"), copy=copy_of(*COPY), client=Reader(*COPY))
     day = dt.timedelta(hours=24)
 
-    def check(age=dt.timedelta(0), account=42, key_mode="test", key="print-test", host="loopback"):
-        made.check_applicable(
-            NOW + age, account=account, key_mode=key_mode, max_age=day, key_fingerprint=key, host=host
-        )
+    def check(age=dt.timedelta(0), account=42, mode="test", key="print-test", base_url="http://127.0.0.1:1"):
+        client = Reader(mode=mode, base_url=base_url)
+        client.key.fingerprint = key
+        made.check_applicable(NOW + age, client, account=account, max_age=day)
 
     check()
     check(age=day)
@@ -745,8 +745,8 @@ def test_applicable_only_here_and_now(tmp_path):
             check(age=age)
     for wrong in (
         {"account": 7},
-        {"key_mode": "live"},
-        {"host": "paystack"},
+        {"mode": "live"},
+        {"base_url": "https://api.paystack.co"},
         {"account": None, "key": "another"},
     ):
         with pytest.raises(WrongAccount):

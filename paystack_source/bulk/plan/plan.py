@@ -258,20 +258,14 @@ class Plan:
         columns = {name: pa.chunked_array(parts, pa.string()) for name, parts in held.items()}
         return lambda row: {name: text for name in columns if (text := columns[name][row.row - 1].as_py())}
 
-    def check_applicable(  # noqa: PLR0913 - everything that must agree
-        self,
-        now: datetime,
-        *,
-        account: int | None,
-        key_mode: str,
-        max_age: timedelta,
-        key_fingerprint: str,
-        host: Literal["paystack", "loopback"],
+    def check_applicable(
+        self, now: datetime, client: PaystackClient, *, account: int | None, max_age: timedelta
     ) -> None:
-        """Raise `StalePlan` or `WrongAccount` unless the plan may be applied now, with this key.
+        """Raise `StalePlan` or `WrongAccount` unless the plan may be applied now, by this client.
 
-        `now` must have a time zone. The key's fingerprint is compared only if `account` or the plan's account is None,
-        because a key may have been replaced since.
+        `now` must have a time zone. `account` is the client's; None: it has no customers to show its number. The key's
+        fingerprint is compared only if the client's or the plan's account is None, because a key may have been
+        replaced since.
         """
         header = self.header
         age = now - header.created_at
@@ -280,12 +274,12 @@ class Plan:
             raise StalePlan(
                 f"{self.path.name} is {said}; customers may have changed since", advice="Plan again."
             )
-        if header.key_mode != key_mode:
+        if header.key_mode != client.mode:
             raise WrongAccount(
-                f"The plan was made for {header.key_mode} mode, the key is a {key_mode} key",
+                f"The plan was made for {header.key_mode} mode, the key is a {client.mode} key",
                 advice="Use the other key, or plan again with this one.",
             )
-        if header.host != host:
+        if header.host != (host := host_of(client)):
             hosts = {"paystack": "Paystack", "loopback": "a local sandbox"}
             raise WrongAccount(
                 f"The plan was made against {hosts[header.host]}, not {hosts[host]}",
@@ -299,7 +293,7 @@ class Plan:
                     "The plan was made for another Paystack account",
                     advice=f"{named}, or plan again with this key.",
                 )
-        elif key_fingerprint != header.key_fingerprint:
+        elif client.key.fingerprint != header.key_fingerprint:
             raise WrongAccount(
                 "The plan was made with another key, and whether it is the same account is not known",
                 advice="Plan again with this key.",
