@@ -16,8 +16,9 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.results import RowResult, applied_part, input_cells, row_results
+from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.errors import BusyError, ConfigError
+from paystack_source.errors import ConfigError
 from paystack_source.private_files import private_file
 
 if TYPE_CHECKING:
@@ -42,54 +43,42 @@ class Undo:
 
 
 def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
-    """Plan the undo of a run. `plan_table` plans a table and reads its customers from Paystack.
+    """Plan the undo of a run, which cannot be resumed meanwhile. `plan_table` plans a table with customers read live.
 
     Raises `ConfigError` if the operation cannot be undone, or no row of the run; `BusyError` if the run is under way.
     """
     plan = run.plan()
-    if run.is_busy:
-        raise _busy(run)
-    run.check_journal()
-    before = _events(run)
     operation = BULK_OPERATIONS[plan.header.operation]
     if not operation.undoable:
         raise ConfigError(f"{operation.title} cannot be undone.", advice=operation.undo_reason)
     columns = (*_NAMED, *operation.undoable)
     left = run.folder / "undo_left.csv"
     changed: dict[int, str] = {}
-    while True:  # each plan reads the customers anew, so each is compared with what the run wrote
-        reasons: list[list[str]] = []
-        rows = _undoable(run, plan, operation, changed, reasons)
-        table, number = _written(run.folder / "undo.csv", columns, (_cells(row.row, columns) for row in rows))
-        if reasons:
-            write_table(left, (*columns, "_line", "_status", "_message"), reasons)
-        if not number:
-            raise ConfigError(
-                "No row of this run can be undone.",
-                advice=f"{left} says why, line by line." if reasons else "Nothing was applied in this run.",
+    with Runs(run.folder.parent).lock(plan):
+        run.check_journal()
+        while True:  # each plan reads the customers anew, so each is compared with what the run wrote
+            reasons: list[list[str]] = []
+            cells = (
+                _cells(found.row, columns) for found in _undoable(run, plan, operation, changed, reasons)
             )
-        made = plan_table(table)
-        left_out = len(changed)
-        rows = _undoable(run, plan, operation, changed.copy(), [])
-        for result, now in zip(rows, made.rows(), strict=False):  # equally many, unless the run went on
-            if now.verdict == "send" and (names := _changed_since(result, now)):
-                changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
-        if _events(run) != before:
-            raise _busy(run)
-        if len(changed) == left_out:
-            return Undo(made, len(reasons), left if reasons else None)
-
-
-def _busy(run: Run) -> BusyError:
-    return BusyError(
-        f"Another process works on run {run.run_id} now.", advice="Wait until it ends; then undo it."
-    )
-
-
-def _events(run: Run) -> int:
-    """The number of events in the run's journal: it grows if another process continues the run."""
-    with run.journal() as journal:
-        return journal.last_seq
+            table, number = _written(run.folder / "undo.csv", columns, cells)
+            if reasons:
+                write_table(left, (*columns, "_line", "_status", "_message"), reasons)
+            if not number:
+                raise ConfigError(
+                    "No row of this run can be undone.",
+                    advice=f"{left} says why, line by line."
+                    if reasons
+                    else "Nothing was applied in this run.",
+                )
+            made = plan_table(table)
+            left_out = len(changed)
+            rows = _undoable(run, plan, operation, changed.copy(), [])
+            for result, now in zip(rows, made.rows(), strict=True):
+                if now.verdict == "send" and (names := _changed_since(result, now)):
+                    changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
+            if len(changed) == left_out:
+                return Undo(made, len(reasons), left if reasons else None)
 
 
 def _undoable(
