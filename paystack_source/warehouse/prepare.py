@@ -77,7 +77,7 @@ def prepare(pipeline: Pipeline) -> None:
     delete_loaded_files(pipeline)
     if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
         log.warning(
-            "Another machine has loaded since a load was interrupted here; it is dropped and read again."
+            "Another machine has loaded since a load was interrupted here; its customers are read again."
         )
         drop_local_state(pipeline)
     restore_schema(pipeline)
@@ -140,7 +140,7 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     if failure.is_known or not (terminal and only_ours):
         raise error
     log.warning(
-        "A load that was interrupted cannot be loaded (%s); it is dropped and read again.", failure.error
+        "A load that was interrupted cannot be loaded (%s); its customers are read again.", failure.error
     )
     drop_local_state(pipeline)
     restore_schema(pipeline)

@@ -79,7 +79,7 @@ def test_a_run_says_that_it_dropped_an_interrupted_load_and_read_it_again(comman
     summary, talk = said(capsys)
     assert summary["warehouse_total"] == 120
     assert "warning: A load that was interrupted cannot be loaded" in talk
-    assert "it is dropped and read again" in talk
+    assert "its customers are read again" in talk
 
 
 def test_a_run_ends_with_its_summary(command, paystack, capsys):
