@@ -157,8 +157,10 @@ def _check_hints(table: Table, hints: TTableSchema, *, text_fits: bool) -> None:
     ]
     if keys - ours.keys() - set(table.key):
         wrong.append("primary_key")
-    if any(column.get("merge_key") for column in columns.values()):
-        wrong.append("merge_key")
+    # dlt's `incremental` leaves out older customers, also those that were read again.
+    wrong += [
+        hint for hint in ("merge_key", "incremental") if any(column.get(hint) for column in columns.values())
+    ]
     if hints.get("write_disposition") == "skip" or hints.get("x-merge-strategy") == "insert-only":
         wrong.append("write_disposition")
     if wrong:

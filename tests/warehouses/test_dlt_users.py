@@ -301,11 +301,17 @@ def test_hints_with_which_the_copy_would_not_be_kept_are_refused_before_anything
     assert not pipeline.has_pending_data
 
 
-def test_a_key_by_which_a_load_deletes_others_is_refused(few, warehouse, own_machine):
+@pytest.mark.parametrize(
+    "hints", [{"merge_key": "domain"}, {"incremental": dlt.sources.incremental("created_at")}]
+)
+def test_a_hint_by_which_a_load_deletes_others_or_leaves_them_out_is_refused(
+    hints, few, warehouse, own_machine
+):
     pipeline, hinted = warehouse("duckdb").pipeline(own_machine), source(few)
-    hinted.customers.apply_hints(merge_key="domain")
-    with pytest.raises(PipelineStepFailed, match="hint merge_key"):
+    hinted.customers.apply_hints(**hints)
+    with pytest.raises(PipelineStepFailed, match=f"hint {next(iter(hints))}"):
         pipeline.run(hinted)
+    assert few.stats.total == 0
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "later load"])
