@@ -163,7 +163,12 @@ WRITE_BACK_RUNS: Final = Table(
         Column("started_at", "timestamp", "When the first session began, in UTC.", nullable=False),
         Column("ended_at", "timestamp", "When the last session ended, in UTC; null if it was killed."),
         Column("stopped", "text", "Why the run ended before its last row; else null."),
-        Column("sessions", "bigint", "How many times the run was started or resumed.", nullable=False),
+        Column(
+            "sessions",
+            "bigint",
+            "How many times the run was started or resumed; 0: it was about to begin, and this row is of before.",
+            nullable=False,
+        ),
         Column("requests", "bigint", "Requests that were sent to Paystack.", nullable=False),
         Column("events", "bigint", "Events in the run's journal when it was loaded.", nullable=False),
         Column("rows", "bigint", "Rows of the input.", nullable=False),

@@ -11,6 +11,7 @@ from types import SimpleNamespace
 from unittest.mock import Mock
 
 import dlt
+import duckdb
 import pytest
 
 from paystack_source.bulk import dlt_destination as destination
@@ -147,6 +148,9 @@ def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, f
     copied = shutil.copy(a / "new.plan", b / "copy.plan")
     monkeypatch.setattr(service, "record_runs", lambda *_: None)  # as if the process was killed before
     assert desk.bulk("apply", a / "new.plan", "--yes", copy=True).json["applied"] == 3
+    with duckdb.connect(str(desk.folder / "copy.duckdb")) as held:  # it may never hear more of them
+        known = held.execute("select applied, unsent, unknown from paystack.write_back_runs").fetchall()
+    assert known == [(0, 0, 3)]
     monkeypatch.setenv("XDG_STATE_HOME", str(b / "state"))
     monkeypatch.chdir(b)
     if when != "after a kill":  # both asked before either was recorded

@@ -164,9 +164,11 @@ def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
     with run.journal() as journal:
         if journal.last_seq:
             return None
-        line = _line(report(run, run.plan(), journal), journal.last_seq, None)
+        begun = report(run, run.plan(), journal)
+    # If nothing is ever heard of the run again, it is not known what became of these rows.
+    begun.counts[Outcome.UNKNOWN] += begun.counts.pop(Outcome.UNSENT, 0)
     try:
-        return warehouse.load(line, [], {}, first=True)
+        return warehouse.load(_line(begun, 0, None), [], {}, first=True)
     except Exception as error:  # noqa: BLE001 - any destination's own errors
         raise_interrupt(error)
         return None
