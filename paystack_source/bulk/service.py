@@ -190,7 +190,11 @@ class BulkService:
         with self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
-            self._claim(run, plan, made=True)
+            try:
+                self._claim(run, plan, lock)
+            except ConfigError:  # nothing was sent
+                shutil.rmtree(run.folder)
+                raise
             with run.at_work():
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
@@ -212,7 +216,7 @@ class BulkService:
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
             run.check_journal()  # again, because time passed during the question, and also against the register
-            self._claim(run, plan)
+            self._claim(run, plan, lock)
             finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
@@ -290,14 +294,8 @@ class BulkService:
         try:
             run_id = self.warehouse.applied_by(plan.header.plan_id, scope.key_mode, scope.account)
         except Exception as error:  # noqa: BLE001 - any destination's own errors
-            raise_interrupt(error)
-            if lock.problem is None or BULK_OPERATIONS[plan.header.operation].repeatable:
-                return  # the register knows enough, or a second apply does no harm
-            raise ConfigError(
-                f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
-                f"asked either: {explain(error).message}",
-                advice="Make one of the two work; nothing was sent.",
-            ) from None
+            _require_register(lock, plan, error)
+            return
         if run_id is not None:
             raise self._applied_as(run_id)
 
@@ -308,13 +306,16 @@ class BulkService:
         where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
         return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
-    def _claim(self, run: Run, plan: Plan, *, made: bool = False) -> None:
+    def _claim(self, run: Run, plan: Plan, lock: PlanLock) -> None:
         """Tell the warehouse of a run whose rows may not be sent twice. Raises `AppliedError` if it has another run."""
         if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
             return
-        if (other := claim(self.warehouse, run)) is not None:
-            if made:
-                shutil.rmtree(run.folder)
+        try:
+            other = claim(self.warehouse, run)
+        except Exception as error:  # noqa: BLE001 - any destination's own errors
+            _require_register(lock, plan, error)
+            return
+        if other is not None:
             raise self._applied_as(other)
 
     def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
@@ -327,6 +328,7 @@ class BulkService:
         left: int,
     ) -> RunReport:
         """Run one session while the plan is locked; returns the report."""
+        raise_cancellation()  # again: the warehouse may have been waited for
         operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
@@ -404,6 +406,17 @@ def _follow(
         shown.quota(client.quota_use(endpoint))
 
     return on_done
+
+
+def _require_register(lock: PlanLock, plan: Plan, error: Exception) -> None:
+    """Raise `ConfigError` if a plan may not be sent twice, and neither register nor warehouse can know of an apply."""
+    raise_interrupt(error)
+    if lock.problem is not None and not BULK_OPERATIONS[plan.header.operation].repeatable:
+        raise ConfigError(
+            f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
+            f"asked either: {explain(error).message}",
+            advice="Make one of the two work; nothing was sent.",
+        ) from None
 
 
 def _applied(entry: AppliedPlan) -> AppliedError:

@@ -96,17 +96,20 @@ def test_ctrl_c_while_duckdb_plans_is_ctrl_c(desk, settings, frame, monkeypatch)
     assert "See what was sent: " in said.err
 
 
-def test_ctrl_c_that_asyncio_takes_while_a_helper_plans_sends_nothing(desk, frame, settings, monkeypatch):
-    make_plan = service.make_plan
+@pytest.mark.parametrize(("owner", "step"), [(service, "make_plan"), (Runs, "create")])
+def test_ctrl_c_that_asyncio_takes_before_a_helper_sends_is_heard(
+    owner, step, desk, frame, settings, monkeypatch
+):
+    going_on = getattr(owner, step)
 
-    def planned(*args, **kwargs):
+    def interrupted(*args, **kwargs):
         signal.raise_signal(signal.SIGINT)
-        return make_plan(*args, **kwargs)
+        return going_on(*args, **kwargs)
 
     async def main():
         bulk_set_risk_action(frame, "deny", **settings)
 
-    monkeypatch.setattr(service, "make_plan", planned)
+    monkeypatch.setattr(owner, step, interrupted)
     with pytest.raises(KeyboardInterrupt):
         asyncio.run(main())
     assert desk.api.write_log() == []

@@ -118,6 +118,22 @@ def test_without_a_register_the_plans_own_folder_knows_and_it_is_said(desk, fold
     assert writes(desk) == 3
 
 
+@pytest.mark.parametrize("broken", ["applied_by", "load"])
+def test_without_a_register_and_a_warehouse_nothing_is_sent_that_may_not_be_sent_twice(
+    broken, desk, monkeypatch
+):
+    (desk.folder / "file").touch()
+    monkeypatch.setenv("XDG_STATE_HOME", str(desk.folder / "file" / "state"))
+    people = desk.csv("people.csv", [{"email": "new@example.com"}])
+    plan = desk.bulk("plan", "create", people, copy=True).json["plan_file"]
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteBack, broken, Mock(side_effect=OSError("no such host")))
+        said = desk.bulk("apply", plan, "--yes", copy=True)
+    assert (said.code, writes(desk)) == (2, 0)
+    assert "Whether this plan was applied before is not known" in said.json["message"]
+    assert desk.bulk("apply", plan, "--yes", copy=True).json["applied"] == 1
+
+
 def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch):
     a, b = folders
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))

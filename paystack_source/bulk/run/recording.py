@@ -158,8 +158,7 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
 def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
     """Load a run that has not begun, so that no other machine applies its plan meanwhile.
 
-    Returns the id of another run that applied the plan, if there is one; then nothing is loaded. A warehouse that fails
-    stops no run: the register has it.
+    Returns the id of another run that applied the plan, if there is one; then nothing is loaded.
     """
     with run.journal() as journal:
         if journal.last_seq:
@@ -167,11 +166,7 @@ def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
         begun = report(run, run.plan(), journal)
     # If nothing is ever heard of the run again, it is not known what became of these rows.
     begun.counts[Outcome.UNKNOWN] += begun.counts.pop(Outcome.UNSENT, 0)
-    try:
-        return warehouse.load(_line(begun, 0, None), [], {}, first=True)
-    except Exception as error:  # noqa: BLE001 - any destination's own errors
-        raise_interrupt(error)
-        return None
+    return warehouse.load(_line(begun, 0, None), [], {}, first=True)
 
 
 def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
