@@ -9,8 +9,6 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from paystack_source.settings import DATASET, SANDBOX, dataset_of
-
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
@@ -24,7 +22,7 @@ _WHERE: Final[_Switches] = (
     ("account_name", "--account", None),
     ("no_copy", "--no-copy", False),
     ("destination", "--destination", "duckdb"),
-    ("dataset", "--dataset", DATASET),
+    ("dataset", "--dataset", None),
 )
 _SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
 _RULES: Final[_Switches] = (
@@ -83,26 +81,12 @@ def location_switches(chosen: Mapping[str, Any]) -> str:
 
 
 def location_options(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
-    """The same switches by their Python names, as they were typed, without those that have their default."""
-    typed = _typed(chosen)
-    return {name: typed[name] for name, _, default in _WHERE if typed.get(name, default) != default}
-
-
-def _typed(chosen: Mapping[str, Any]) -> dict[str, Any]:
-    """The switches as they were typed: without the ending of a sandbox's copy, and without the account's dataset.
-
-    `warehouse.locations` adds the ending.
-    """
-    named = {
-        name: chosen[name].removesuffix(SANDBOX) for name in ("destination", "dataset") if name in chosen
-    }
-    if named.get("dataset") == dataset_of(chosen.get("account_name")):
-        named["dataset"] = DATASET
-    return {**chosen, **named}
+    """The same switches by their Python names, without those that have their default."""
+    return {name: chosen[name] for name, _, default in _WHERE if chosen.get(name, default) != default}
 
 
 def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
-    words, chosen = [], _typed(chosen)
+    words = []
     for name, switch, default in wanted:
         given = (chosen.get(name), planned.get(name))
         value = next((value for value in given if value is not None and value != default), default)

@@ -36,7 +36,7 @@ from paystack_source.bulk.run.results import report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, client_operations
-from paystack_source.cli.options import paystack
+from paystack_source.cli.options import location_of, paystack
 from paystack_source.commands import command, location_options, location_switches, quoted
 from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
 from paystack_source.failures import raise_interrupt
@@ -249,7 +249,7 @@ def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
         return None
     from paystack_source.warehouse.write_back import WriteBack  # noqa: PLC0415  dlt takes a second; --help is quick
 
-    return WriteBack(chosen["destination"], chosen["dataset"])
+    return WriteBack(*location_of(chosen))
 
 
 @contextlib.contextmanager

@@ -17,13 +17,13 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from click.core import ParameterSource
 
-from paystack_source.cli.options import location, once, paystack
+from paystack_source.cli.options import location, location_of, once, paystack
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
-from paystack_source.warehouse.locations import DUCKDB, sandbox_location
+from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
     from paystack_source.warehouse.sync import CopyReport
@@ -125,7 +125,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             progress.update(done=done)
             progress.quota(client.quota_use("fetch"))
 
-        pipeline = open_pipeline(chosen["destination"], chosen["dataset"])
+        pipeline = open_pipeline(*location_of(chosen))
         report = copy_customers(
             pipeline,
             client,
@@ -169,13 +169,11 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
     common, results = terminal.context, {}
     worst: int = ExitCode.OK
     for name in names:
-        dataset = dataset_of(name)
-        own = {**chosen, "account_name": name, "dataset": dataset}
-        if chosen["sandbox"]:
-            own["destination"], own["dataset"] = sandbox_location(chosen["destination"], dataset)
-        terminal.context = replace(common, account_name=name, dataset=dataset, started_at=datetime.now(UTC))
+        terminal.context = replace(
+            common, account_name=name, dataset=dataset_of(name), started_at=datetime.now(UTC)
+        )
         try:
-            code, (title, facts, result, then) = copy(terminal, own)
+            code, (title, facts, result, then) = copy(terminal, {**chosen, "account_name": name})
             terminal.print_summary(f"{name}: {title}", facts, then)
         except Exception as error:  # noqa: BLE001  # the others are copied all the same
             raise_interrupt(error)
@@ -208,7 +206,7 @@ def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]
         "total": sums,
     }
     question = '"select account_name, count(*) as customers from all_customers group by 1"'
-    then = [command("query", chosen, question)] if chosen["destination"] in DUCKDB and done else []
+    then = [command("query", chosen, question)] if chosen["destination"] == DUCKDB[0] and done else []
     return title, facts, result, then
 
 
@@ -228,7 +226,7 @@ def summary(
     terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any], view: str | None
 ) -> ClosingReport:
     """The closing table: title, facts, the object for --json, and what to do next."""
-    table = f"{chosen['dataset']}.customers"
+    table = f"{location_of(chosen)[1]}.customers"
     rows: list[tuple[str, object]] = [
         ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
         (
@@ -264,7 +262,7 @@ def summary(
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
     query = command("query", chosen, question)
     result = report.as_json() | terminal.context.as_json() | {"sandbox": chosen["sandbox"]}
-    return title, rows, result, [query] if chosen["destination"] in DUCKDB else []
+    return title, rows, result, [query] if chosen["destination"] == DUCKDB[0] else []
 
 
 def proof(report: CopyReport) -> str:

@@ -57,27 +57,19 @@ def location(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options `--sandbox`, `--account`, `--dataset` and, if it has a help text, `--destination`.
 
-    With `--sandbox` the command gets destination and dataset of the sandbox's copy (see `warehouse.locations`). A
-    dataset's name that dlt would change is refused. `all_accounts`: the command accepts `--account all`.
+    The command gets them as they were typed; `location_of` says where the copy is. A dataset's name that dlt would
+    change is refused. `all_accounts`: the command accepts `--account all`.
     """
 
     def located(command: Callable[..., Any]) -> Callable[..., Any]:
         @functools.wraps(command)
-        def call(
-            *args: object,
-            sandbox: bool,
-            account_name: str | None,
-            dataset: str | None,
-            **kwargs: Any,  # noqa: ANN401
-        ) -> object:
-            if account_name == ALL:
-                _require_all(dataset, possible=all_accounts)
-            typed = kwargs.get("destination", DUCKDB[0]), dataset or dataset_of(account_name)
+        def call(*args: object, **chosen: Any) -> object:  # noqa: ANN401
+            if chosen["account_name"] == ALL:
+                _require_all(chosen["dataset"], possible=all_accounts)
             context = current_terminal().context
-            context.destination, context.dataset = typed
-            context.account_name, context.sandbox = account_name, sandbox
-            kwargs["destination"], kwargs["dataset"] = sandbox_location(*typed) if sandbox else typed
-            return command(*args, sandbox=sandbox, account_name=account_name, **kwargs)
+            context.destination, context.dataset = _named(chosen)
+            context.account_name, context.sandbox = chosen["account_name"], chosen["sandbox"]
+            return command(*args, **chosen)
 
         return call
 
@@ -103,6 +95,16 @@ def location(
         ),
         located,
     )
+
+
+def _named(chosen: dict[str, Any]) -> tuple[str, str]:
+    """Destination and dataset, typed or by default."""
+    return chosen.get("destination", DUCKDB[0]), chosen["dataset"] or dataset_of(chosen["account_name"])
+
+
+def location_of(chosen: dict[str, Any]) -> tuple[str, str]:
+    """Destination and dataset of the chosen copy; with `--sandbox` those of the sandbox's copy."""
+    return sandbox_location(*_named(chosen)) if chosen["sandbox"] else _named(chosen)
 
 
 def _require_all(dataset: str | None, *, possible: bool) -> None:

@@ -19,7 +19,7 @@ import msgspec
 
 from paystack_source.api.clock import MAX_WAIT
 from paystack_source.bulk.input.csv_file import row_writer
-from paystack_source.cli.options import location
+from paystack_source.cli.options import location, location_of
 from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -65,10 +65,11 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     """Query the DuckDB copy in SQL, or show its tables."""
     if database and chosen["sandbox"]:
         raise UsageError("--sandbox asks the sandbox's own file.", "Leave --database or --sandbox out.")
-    path = database or duckdb_file(chosen["destination"])
+    destination, dataset = location_of(chosen)
+    path = database or duckdb_file(destination)
     if not path.exists():
         raise UsageError(f"There is no database {path}.", make_one(chosen))
-    with opened(path, chosen) as connection:
+    with opened(path, dataset, chosen) as connection:
         try:
             if sql:
                 # DuckDB makes two of a PIVOT: the first, which has no text, creates the type of the new columns.
@@ -83,7 +84,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:
-                title = f"What the dataset {chosen['dataset']} in {path} holds"
+                title = f"What the dataset {dataset} in {path} holds"
                 show(terminal, title, *overview(connection), as_csv=as_csv)
                 whose = chosen["account_name"] == ALL
                 columns, rows = answer(connection, OF_ALL if whose else SAMPLE)
@@ -93,7 +94,8 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
             raise UsageError("A question can read the copy, and no other file.") from error
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
-                f"DuckDB cannot answer that: {str(error).splitlines()[0]}", advice(error, connection, chosen)
+                f"DuckDB cannot answer that: {str(error).splitlines()[0]}",
+                advice(error, connection, dataset, chosen),
             ) from error
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
@@ -101,7 +103,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     return ExitCode.OK
 
 
-def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
+def opened(path: Path, dataset: str, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     """Open the file for reading. Its first bytes are checked: for other kinds of files DuckDB fetches extensions."""
     start = b""
     if path.is_file():
@@ -113,20 +115,22 @@ def opened(path: Path, chosen: dict[str, Any]) -> duckdb.DuckDBPyConnection:
     connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
     connection.execute("set TimeZone = 'UTC'")
     there = dict(connection.execute(DATASETS).fetchall())
-    datasets = [name for name in dict.fromkeys((chosen["dataset"], dataset_of(ALL))) if name in there]
+    datasets = [name for name in dict.fromkeys((dataset, dataset_of(ALL))) if name in there]
     if datasets:
         connection.execute(f"set search_path = '{','.join([*datasets, 'main'])}'")
     return connection
 
 
-def advice(error: duckdb.Error, connection: duckdb.DuckDBPyConnection, chosen: dict[str, Any]) -> str:
+def advice(
+    error: duckdb.Error, connection: duckdb.DuckDBPyConnection, dataset: str, chosen: dict[str, Any]
+) -> str:
     """The advice for SQL that cannot be run."""
     if "Table with name" not in str(error):
         return ""
     if "all_customers" in str(error):
         return f"Runs of {called('customers')} --account NAME make the view all_customers, over all accounts."
     copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
-    if chosen["dataset"] in copies:
+    if dataset in copies:
         look = command("query", chosen)
         return f"The customers are in the table customers; {look} shows what else there is."
     if copies:

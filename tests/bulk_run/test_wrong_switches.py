@@ -7,7 +7,6 @@ import pytest
 
 from paystack_source import ConfigError, bulk_set_risk_action, commands
 from paystack_source.cli.bulk import main
-from paystack_source.settings import DATASET
 
 DENY = ("--risk-action", "deny")
 
@@ -89,6 +88,6 @@ def test_how_a_csv_is_cut_means_nothing_for_parquet(desk):
 )
 def test_a_printed_command_repeats_no_switch_that_is_as_by_default(typed):
     name, *words = typed
-    chosen = main.commands[name].make_context(name, [*words]).params | {"dataset": DATASET}
+    chosen = main.commands[name].make_context(name, [*words]).params
     printed = commands.command(f"bulk {name}", chosen, *words)
     assert printed == f"python pipelines/bulk.py {' '.join(typed)}"
