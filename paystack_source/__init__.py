@@ -5,7 +5,7 @@
 
     dlt.pipeline("paystack", destination="duckdb", dataset_name="paystack").run(paystack_source())
 
-Every public name is listed here and loaded when it is first used, so that importing costs nothing.
+Every public name is listed here, and the errors in `errors`. What takes time to load is loaded when it is first used.
 """
 
 from __future__ import annotations
@@ -13,35 +13,12 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING
 
+from paystack_source import errors
+from paystack_source.errors import *  # noqa: F403  # what its `__all__` lists
+
 if TYPE_CHECKING:
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import IdentificationType, RiskAction
-    from paystack_source.errors import (
-        AccessError,
-        AlreadyRunningError,
-        AlreadyValidated,
-        AppliedError,
-        BusyError,
-        ClosedError,
-        ConfigError,
-        EditedPlan,
-        InputChanged,
-        InputError,
-        KeyRefused,
-        NoSuchRunError,
-        NotCompleteError,
-        NotFound,
-        OutcomeUnknown,
-        PaystackError,
-        PaystackSourceError,
-        PermissionRefused,
-        PlanError,
-        RateLimited,
-        Rejected,
-        StalePlan,
-        Unavailable,
-        WrongAccount,
-    )
     from paystack_source.helpers import (
         BulkResult,
         bulk_create,
@@ -54,35 +31,11 @@ if TYPE_CHECKING:
     from paystack_source.warehouse.sync import CopyReport, copy_customers
 
 __all__ = [
-    "AccessError",
-    "AlreadyRunningError",
-    "AlreadyValidated",
-    "AppliedError",
     "BulkResult",
-    "BusyError",
-    "ClosedError",
-    "ConfigError",
     "CopyReport",
-    "EditedPlan",
     "IdentificationType",
-    "InputChanged",
-    "InputError",
-    "KeyRefused",
-    "NoSuchRunError",
-    "NotCompleteError",
-    "NotFound",
-    "OutcomeUnknown",
     "PaystackClient",
-    "PaystackError",
-    "PaystackSourceError",
-    "PermissionRefused",
-    "PlanError",
-    "RateLimited",
-    "Rejected",
     "RiskAction",
-    "StalePlan",
-    "Unavailable",
-    "WrongAccount",
     "bulk_create",
     "bulk_deactivate_authorization",
     "bulk_set_risk_action",
@@ -91,6 +44,7 @@ __all__ = [
     "copy_customers",
     "paystack_source",
 ]
+__all__ += errors.__all__
 
 _HOMES = {
     "PaystackClient": "api.client",
@@ -109,11 +63,10 @@ _HOMES = {
 
 
 def __getattr__(name: str) -> object:
-    """Import a public name on first use; a name that is not in `_HOMES` is one of the errors."""
-    if name not in __all__:
+    """Import a public name on first use."""
+    if name not in _HOMES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    home = import_module(f"{__name__}.{_HOMES.get(name, 'errors')}")
-    globals()[name] = value = getattr(home, name)
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
     return value
 
 

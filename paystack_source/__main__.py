@@ -7,6 +7,7 @@ import sys
 
 try:
     import click
+    from click.shell_completion import get_completion_class
 
     from paystack_source.cli.terminal import examples, run
 except ModuleNotFoundError as missing:
@@ -30,12 +31,16 @@ COMMANDS = {
     ),
     "query": ("paystack_source.cli.query", "Query the DuckDB copy in SQL, or show its tables."),
     "sandbox": ("paystack_source.sandbox.__main__", "Run a local Paystack with invented customers."),
-    "completion": (
-        "paystack_source.cli.completion",
-        "Print the script that completes these commands in a shell.",
-    ),
+    "completion": (__name__, "Print the script that completes these commands in a shell."),
 }
 """Each command's module, and its line in the list: modules are imported only when their command is called."""
+
+SHELLS = {
+    "bash": f'eval "$({CONSOLE} completion bash)"',
+    "zsh": f'eval "$({CONSOLE} completion zsh)"',
+    "fish": f"{CONSOLE} completion fish | source",
+}
+"""By shell, the line for its start-up file."""
 
 
 class Commands(click.Group):
@@ -49,6 +54,8 @@ class Commands(click.Group):
         del ctx
         if cmd_name not in COMMANDS:
             return None
+        if cmd_name == "completion":
+            return completion
         found: click.Command = importlib.import_module(COMMANDS[cmd_name][0]).main
         return found
 
@@ -75,6 +82,21 @@ def commands(context: click.Context) -> None:
     """A complete copy of your Paystack customers, and safe bulk changes back to Paystack."""
     if context.invoked_subcommand is None:
         click.echo(context.get_help())
+
+
+@click.command(epilog=examples(*SHELLS.values()))
+@click.argument("shell", type=click.Choice(list(SHELLS)))
+def completion(shell: str) -> None:
+    """Print the script that completes the commands in SHELL. Put its line below into the start-up file of your shell.
+
+    It completes `paystack-source`; a shell cannot complete `python pipelines/…`.
+    """
+    found = get_completion_class(shell)
+    if found is None:
+        raise AssertionError(shell)
+    # The script asks the program itself, by a variable of this name.
+    variable = f"_{CONSOLE.replace('-', '_').upper()}_COMPLETE"
+    click.echo(found(click.Command(CONSOLE), {}, CONSOLE, variable).source())
 
 
 def main() -> int:

@@ -1,8 +1,7 @@
 """All errors of the package. Their classes say what the caller should do.
 
     PaystackSourceError            exit 1  base of everything below: message, advice, exit code, details
-    |-- CommandError               exit 1  a command ends, with the exit code that it was given
-    |   `-- UsageError             exit 2          the command line cannot be right; nothing was sent
+    |-- UsageError                 exit 2  the command line cannot be right; nothing was sent
     |-- NotCompleteError           exit 5  the copy could not be proven complete
     |-- AlreadyRunningError        exit 1  another run works on the same pipeline
     |-- JournalError               exit 1  the journal of a bulk run cannot be read
@@ -45,6 +44,33 @@ from typing import TYPE_CHECKING, ClassVar, Final
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
+
+__all__ = [
+    "AccessError",
+    "AlreadyRunningError",
+    "AlreadyValidated",
+    "AppliedError",
+    "BusyError",
+    "ClosedError",
+    "ConfigError",
+    "EditedPlan",
+    "InputChanged",
+    "InputError",
+    "KeyRefused",
+    "NoSuchRunError",
+    "NotCompleteError",
+    "NotFound",
+    "OutcomeUnknown",
+    "PaystackError",
+    "PaystackSourceError",
+    "PermissionRefused",
+    "PlanError",
+    "RateLimited",
+    "Rejected",
+    "StalePlan",
+    "Unavailable",
+    "WrongAccount",
+]
 
 SHOWN: Final = 20
 """How many problems an `InputError` names; the others are only counted."""
@@ -94,16 +120,11 @@ class PaystackSourceError(Exception):
         return type(self), (self.message,), dict(self.__dict__)
 
 
-class CommandError(PaystackSourceError):
-    """A command ends here, with the exit code that it was given."""
-
-    default_advice = "See --help."
-
-
-class UsageError(CommandError):
+class UsageError(PaystackSourceError):
     """The command cannot run as it was typed. Nothing was sent."""
 
     exit_code = ExitCode.USAGE
+    default_advice = "See --help."
 
 
 class NotCompleteError(PaystackSourceError):

@@ -31,11 +31,8 @@ class Failure:
     message: str
     advice: str = ""
     details: dict[str, Any] = field(default_factory=dict)
-
-    @property
-    def is_known(self) -> bool:
-        """Whether the error is one that we have a message for."""
-        return self.message != _unknown(self.error)
+    is_known: bool = True
+    """Whether the error is one that we have a message for."""
 
     def as_json(self) -> dict[str, Any]:
         """The object that a `--json` run ends with when it failed."""
@@ -64,13 +61,10 @@ def explain(error: BaseException) -> Failure:
     return Failure(
         ExitCode.UNEXPECTED,
         name,
-        _unknown(name),
+        f"unexpected: {name}",
         "Run again with --traceback to see where; what was already saved is kept.",
+        is_known=False,
     )
-
-
-def _unknown(name: str) -> str:
-    return f"unexpected: {name}"
 
 
 def raise_interrupt(error: BaseException) -> None:

@@ -13,7 +13,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any, Protocol, Self
+from typing import IO, TYPE_CHECKING, Any, Self
 
 import rich.progress
 from rich.console import Console
@@ -80,17 +80,6 @@ def last_line(now: ProgressState) -> str:
     return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
 
 
-class View(Protocol):
-    """Shows snapshots. `show` may be called often; an `urgent` snapshot is shown at once.
-
-    `stop` gets the snapshot that stays on the screen, or None.
-    """
-
-    def start(self, now: ProgressState) -> None: ...
-    def show(self, now: ProgressState, *, urgent: bool) -> None: ...
-    def stop(self, now: ProgressState | None) -> None: ...
-
-
 class Progress:
     """A context manager that counts finished units and shows them in `view`, if there is one. Thread-safe.
 
@@ -106,89 +95,78 @@ class Progress:
         view: View | None = None,
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
-        self._now = ProgressState(description, unit, total=total)
+        self.now = ProgressState(description, unit, total=total)
+        """The latest snapshot."""
         self._view = view
         self._clock = clock
-        self._lock = threading.Lock()
+        self._lock = threading.RLock()
         self._started = clock()
 
     def __enter__(self) -> Self:
         self._started = self._clock()
         if self._view:
-            self._view.start(self._now)
+            self._view.start(self.now)
         return self
 
     def __exit__(self, failed: type[BaseException] | None, *_exc: object) -> None:
         with self._lock:
-            self._now = replace(self._now, elapsed=self._clock() - self._started, note="")
+            self.now = replace(self.now, elapsed=self._clock() - self._started, note="")
             if self._view:
                 # If it failed before anything was done, the error message alone is shown.
-                self._view.stop(None if failed and not self._now.done else self._now)
-
-    @property
-    def now(self) -> ProgressState:
-        """The latest snapshot."""
-        return self._now
+                self._view.stop(None if failed and not self.now.done else self.now)
 
     def advance(self, count: int = 1) -> None:
         """Count more units as done."""
-        self._change(lambda now: replace(now, done=now.done + count))
+        with self._lock:
+            self._change(done=self.now.done + count)
 
     def update(self, *, done: int | None = None, total: int | None = None) -> None:
         """Set the number of finished units, the total, or both."""
-        self._change(
-            lambda now: replace(
-                now, done=now.done if done is None else done, total=now.total if total is None else total
-            )
-        )
+        given = {"done": done, "total": total}
+        self._change(**{name: value for name, value in given.items() if value is not None})
 
     def begin(self, description: str, *, total: int) -> None:
         """Begin the next step of the job, counted and timed from 0; the last step is shown as it is now."""
         with self._lock:
-            if self._view:
-                self._view.show(self._now, urgent=True)
+            self._change(True)
             self._started = self._clock()
-        self._change(lambda now: ProgressState(description, now.unit, total=total), urgent=True)
+            self._change(True, description=description, done=0, total=total, quota=None, note="")
 
     def quota(self, use: tuple[int, int] | None) -> None:
         """Requests used of those allowed in the present window; None where nothing limits them."""
-        self._change(lambda now: replace(now, quota=use))
+        self._change(quota=use)
 
     def note(self, text: str = "") -> None:
         """Show what the job is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""
-        fresh = bool(text) and not self._now.note
-        self._change(lambda now: replace(now, note=text), urgent=fresh)
+        self._change(bool(text) and not self.now.note, note=text)
 
-    def _change(self, change: Callable[[ProgressState], ProgressState], *, urgent: bool = False) -> None:
+    def _change(self, urgent: bool = False, /, **changes: Any) -> None:  # noqa: ANN401  # fields of `ProgressState`
         with self._lock:
-            self._now = replace(change(self._now), elapsed=self._clock() - self._started)
+            self.now = replace(self.now, elapsed=self._clock() - self._started, **changes)
             if self._view:
-                self._view.show(self._now, urgent=urgent)
+                self._view.show(self.now, urgent=urgent)
 
 
 class LineView:
     """A line at the start, every few seconds, when a wait begins, and at the end, each handed to `write`."""
 
-    def __init__(
-        self,
-        write: Callable[[str], None],
-        clock: Callable[[], float] = time.monotonic,
-        every: float = LINE_EVERY_SECONDS,
-    ) -> None:
+    def __init__(self, write: Callable[[str], None], every: float = LINE_EVERY_SECONDS) -> None:
         self._write = write
-        self._clock = clock
         self._every = every
-        self._shown_at = clock()
+        self._shown_at = 0.0
 
     def start(self, now: ProgressState) -> None:
+        """Show that the job begins."""
         self._write(f"{now.description} …")
 
     def show(self, now: ProgressState, *, urgent: bool) -> None:
-        if urgent or self._clock() - self._shown_at >= self._every:
-            self._shown_at = self._clock()
+        """Show a snapshot, at once if it is urgent; this may be called often."""
+        if urgent or now.elapsed - self._shown_at >= self._every:
+            self._shown_at = now.elapsed
             self._write(line(now))
 
     def stop(self, now: ProgressState | None) -> None:
+        """Leave this snapshot on the screen, or nothing."""
         if now:
             self._write(last_line(now))
 
@@ -196,8 +174,8 @@ class LineView:
 class NotebookView(LineView):
     """One line in the cell, updated in place; needs no widget package."""
 
-    def __init__(self, clock: Callable[[], float]) -> None:
-        super().__init__(self._update, clock, NOTEBOOK_EVERY_SECONDS)
+    def __init__(self) -> None:
+        super().__init__(self._update, NOTEBOOK_EVERY_SECONDS)
         self._cell: Any = None
 
     def stop(self, now: ProgressState | None) -> None:
@@ -244,11 +222,14 @@ class LiveView:
             self._rows.stop()
 
 
-def fitting_view(clock: Callable[[], float] = time.monotonic) -> View:
+View = LineView | LiveView
+
+
+def fitting_view() -> View:
     """The view for this process: a notebook cell, a live bar on a terminal, else lines on standard error."""
     if in_notebook():
-        return NotebookView(clock)
-    return LiveView(sys.stderr) if sys.stderr.isatty() else LineView(to_stream(sys.stderr), clock)
+        return NotebookView()
+    return LiveView(sys.stderr) if sys.stderr.isatty() else LineView(to_stream(sys.stderr))
 
 
 def to_stream(stream: IO[str]) -> Callable[[str], None]:

@@ -18,13 +18,10 @@ import re
 from dataclasses import dataclass, field
 from importlib import metadata
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from paystack_source.errors import ConfigError
 from paystack_source.private_files import check_private
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 BASE_URL = "https://api.paystack.co"
 QUOTA_BY_MODE: dict[str, int] = {"live": 600, "test": 100}  # beta.paystack.com/docs/api/rate-limits
@@ -95,15 +92,12 @@ def section_of(account: str | None) -> str:
     """The section with the settings of an account. Raises :class:`ConfigError` for a name that no account can have."""
     if account is None:
         return SECTION
-    if not _NAME.fullmatch(account) or len(account) > _LONGEST:
+    reserved = account == ALL or f"_{account}".endswith(SANDBOX)
+    if reserved or not _NAME.fullmatch(account) or len(account) > _LONGEST:
         raise ConfigError(
             f"This is no name for an account: {account[:_LONGEST]!r}",
-            advice="Small letters, digits and single underscores make a name: it is a part of the dataset's.",
-        )
-    if f"_{account}".endswith(SANDBOX) or account == ALL:
-        raise ConfigError(
-            f"{account!r} cannot be the name of an account: {dataset_of(account)} has another meaning",
-            advice="Give its section another name.",
+            advice="Small letters, digits and single underscores make a name, as it is a part of the dataset's; "
+            f"{ALL}, and names that end in sandbox, have another meaning.",
         )
     return f"{_ACCOUNTS}{account}"
 
@@ -118,7 +112,9 @@ def known_accounts() -> list[str]:
     prefix = _variable(_ACCOUNTS, "")
     named = (re.fullmatch(rf"{prefix}(\w+?)__[A-Z]+(_[A-Z]+)*", name) for name in os.environ)
     found = {match[1].lower() for match in named if match}
-    for provider in _providers():
+    import dlt  # noqa: PLC0415  # takes a second
+
+    for provider in dlt.secrets.config_providers:
         table = provider.get_value("accounts", dict, None, *SECTION.split("."))[0]
         if isinstance(table, dict):
             found |= {str(name) for name, settings in table.items() if isinstance(settings, dict)}
@@ -164,13 +160,13 @@ def _missing_key(section: str) -> ConfigError:
         return ConfigError("There is no Paystack key", advice=WHERE_THE_KEY_IS_LOOKED_FOR)
     account = account_of(section)
     advice = f"Set {_variable(section, 'secret_key')}, or secret_key under [{section}] in .dlt/secrets.toml."
-    if account is None:
-        return ConfigError(f"There is no Paystack key in the section {section}", advice=advice)
-    known = known_accounts()
-    advice += f" Accounts that have a section: {', '.join(known) or 'none'}."
-    if account in known:
-        return ConfigError(f"There is no Paystack key in the section {section}", advice=advice)
-    return ConfigError(f"There is no account {account}: nothing sets {section}", advice=advice)
+    message = f"There is no Paystack key in the section {section}"
+    if account is not None:
+        known = known_accounts()
+        advice += f" Accounts that have a section: {', '.join(known) or 'none'}."
+        if account not in known:
+            message = f"There is no account {account}: nothing sets {section}"
+    return ConfigError(message, advice=advice)
 
 
 def find_base_url(given: str | None = None, section: str = SECTION) -> str:
@@ -196,7 +192,8 @@ def _look_up(name: str, section: str) -> str | None:
     """A setting of this section, or else of `[sources.paystack]`. The environment wins over the files of both."""
     sections = dict.fromkeys((section, SECTION))
     for each in sections:
-        if value := _in_environment(_variable(each, name)):
+        value = os.environ.get(_variable(each, name), "")
+        if value.strip():
             return value
     for each in sections:
         if found := _told_to_dlt(f"{each}.{name}"):
@@ -208,18 +205,7 @@ def _variable(section: str, name: str) -> str:
     return f"{section}.{name}".replace("..", ".").replace(".", "__").upper()
 
 
-def _in_environment(name: str) -> str | None:
-    value = os.environ.get(name)
-    return value if value is not None and value.strip() else None
-
-
 # -- dlt's files ------------------------------------------------------------------------------------------------------
-
-
-def _providers() -> Iterable[Any]:
-    import dlt  # noqa: PLC0415  # takes a second, and most callers have the environment set
-
-    return dlt.secrets.config_providers
 
 
 def _told_to_dlt(path: str, *, secret: bool = False) -> tuple[str, Path] | None:

@@ -152,12 +152,18 @@ def check_fields(fields: dict[str, Any], operation: str) -> None:
                     advice="Leave it out, or give None.",
                     operation=operation,
                 )
-        elif value is not None and not isinstance(value, str):
-            raise ConfigError(
-                f"{operation}: {name} must be a text",
-                advice="Give numbers as text, with their leading zeros.",
-                operation=operation,
-            )
+        elif value is not None:
+            require_text(operation, name, value, blank=True)
+
+
+def require_text(operation: str, name: str, value: object, *, blank: bool = False) -> None:
+    """A field is a text; unless `blank`, one with a character that shows."""
+    if not isinstance(value, str) or not (blank or value.strip()):
+        raise ConfigError(
+            f"{operation}: {name} must be a text{'' if blank else ' that is not blank'}",
+            advice="Give numbers as text, with their leading zeros.",
+            operation=operation,
+        )
 
 
 def check_email(email: str) -> None:

@@ -12,7 +12,15 @@ from urllib.parse import urlencode
 from msgspec import UNSET, UnsetType
 
 from paystack_source import settings
-from paystack_source.api.checks import check_email, check_fields, list_params, member, texts, timeouts
+from paystack_source.api.checks import (
+    check_email,
+    check_fields,
+    list_params,
+    member,
+    require_text,
+    texts,
+    timeouts,
+)
 from paystack_source.api.clock import Clock
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.models import (
@@ -76,6 +84,8 @@ class PaystackClient:
     ) -> None:
         section = settings.section_of(account_name)
         self.key = SecretKey.find(section) if secret_key is None else SecretKey.parse(secret_key)
+        self.mode: Mode = self.key.mode
+        """``live`` or ``test``, as the key says."""
         self.base_url = check_host(settings.find_base_url(base_url, section), self.key)
         if not 0.0 < quota_share <= 1.0:
             raise ConfigError("quota_share must be above 0 and at most 1")
@@ -84,7 +94,9 @@ class PaystackClient:
         cap = settings.find_quota(quota, section)
         limit = None if cap == 0 else cap or settings.QUOTA_BY_MODE[self.key.mode]
         clock = clock or Clock()
-        self._wire = Wire(self.base_url, max_in_flight=max_in_flight, timeout=timeouts(timeout))
+        connect_timeout, self.answer_timeout = timeouts(timeout)
+        """Seconds of silence after which a request is given up."""
+        self._wire = Wire(self.base_url, connect_timeout, self.answer_timeout, max_in_flight=max_in_flight)
         self._transport = Transport(
             wire=self._wire,
             key=self.key,
@@ -103,11 +115,6 @@ class PaystackClient:
         )
 
     @property
-    def mode(self) -> Mode:
-        """``live`` or ``test``, as the key says."""
-        return self.key.mode
-
-    @property
     def stats(self) -> Stats:
         """Counts since the client was made."""
         return self._transport.stats
@@ -123,11 +130,6 @@ class PaystackClient:
     def close(self) -> None:
         """Close the connections and send nothing more. A call that waits to send, or reads, raises ``ClosedError``."""
         self._wire.close()
-
-    @property
-    def answer_timeout(self) -> float:
-        """Seconds of silence after which a request is given up."""
-        return self._wire.answer_timeout
 
     def break_off_reads(self) -> None:
         """Break off the reads of views whose `check` raises now (see `until`): they end with that error.
@@ -303,12 +305,7 @@ class PaystackClient:
             "bvn": bvn,
         }
         for name, text in fields.items():
-            if not isinstance(text, str) or not text.strip():
-                raise ConfigError(
-                    f"validate: {name} must be a text that is not blank",
-                    advice="Give numbers as text, with their leading zeros.",
-                    operation="validate",
-                )
+            require_text("validate", name, text)
         extra = {"middle_name": middle_name, "value": value}
         return self._call("validate", code, fields=fields | {k: v for k, v in extra.items() if v is not None})
 
@@ -318,8 +315,7 @@ class PaystackClient:
 
         ``risk_action`` may be left out, as in Paystack's specification, which does not say what happens then.
         """
-        if not isinstance(customer, str) or not customer.strip():
-            raise ConfigError("set_risk_action: customer is blank", operation="set_risk_action")
+        require_text("set_risk_action", "customer", customer)
         fields = {"customer": customer}
         if risk_action is not None:
             fields["risk_action"] = member(RiskAction, risk_action, "risk_action")
@@ -329,8 +325,7 @@ class PaystackClient:
     def deactivate_authorization(self, authorization_code: str) -> Reply:
         """Make a saved card or account unusable. It cannot be undone. Raises NotFound for an unknown code."""
         name = "deactivate_authorization"
-        if not isinstance(authorization_code, str) or not authorization_code.strip():
-            raise ConfigError(f"{name}: authorization_code is blank", operation=name)
+        require_text(name, "authorization_code", authorization_code)
         return self._call(name, fields={"authorization_code": authorization_code})
 
     def _call(self, name: str, part: str | None = None, *, fields: dict[str, Any] | None = None) -> Reply:

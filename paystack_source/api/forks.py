@@ -7,29 +7,16 @@ use. On a shared connection each process would read the answers to the requests 
 from __future__ import annotations
 
 import os
-from typing import Final, Protocol
+from typing import Any, Final
 from weakref import WeakSet
 
-
-class Forkable(Protocol):
-    """An object that a forked process begins anew with."""
-
-    def forget(self) -> None:
-        """Drop what belongs to the parent process, without telling anybody."""
-        ...
-
-
-_known: Final[WeakSet[Forkable]] = WeakSet()
-
-
-def forget_after_fork(what: Forkable) -> None:
-    """Call `forget` of this object in each process that is forked while it is in use."""
-    _known.add(what)
+FORGETFUL: Final[WeakSet[Any]] = WeakSet()
+"""Objects whose method `forget` is called in each forked process: it drops what belongs to the parent process."""
 
 
 def _forget_all() -> None:
-    for what in list(_known):
-        what.forget()
+    for each in list(FORGETFUL):
+        each.forget()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork

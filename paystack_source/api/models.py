@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 import math
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, fields
 from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final, cast
 
@@ -169,15 +169,7 @@ class Page:
 
     def __reduce__(self) -> tuple[object, ...]:
         """Survive pickling, without the client."""
-        return Page, (
-            self.raw,
-            self.meta,
-            self.params,
-            self.asked_at,
-            self.status,
-            self.headers,
-            self.raw_meta,
-        )
+        return Page, tuple(getattr(self, each.name) for each in fields(self) if each.name != "get")
 
     def __repr__(self) -> str:
         return f"Page({len(memoryview(self.raw))} bytes, {self.meta!r})"

@@ -75,10 +75,8 @@ def tls_context() -> ssl.SSLContext:
     if not bundle:
         return ssl.create_default_context()
     try:
-        if os.path.isdir(bundle):  # noqa: PTH112
-            context = ssl.create_default_context(capath=bundle)
-        else:
-            context = ssl.create_default_context(cafile=bundle)
+        folder = bundle if os.path.isdir(bundle) else None  # noqa: PTH112
+        context = ssl.create_default_context(capath=folder, cafile=None if folder else bundle)
     except OSError:  # an SSLError as well
         raise ConfigError(
             f"REQUESTS_CA_BUNDLE names {bundle}, which contains no readable certificates",

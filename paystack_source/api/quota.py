@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.forks import forget_after_fork
+from paystack_source.api.forks import FORGETFUL
 from paystack_source.values import whole_number
 
 if TYPE_CHECKING:
@@ -279,7 +279,7 @@ class Quota:
         self._clock = clock
         self._on_wait = on_wait
         self.forget()
-        forget_after_fork(self)
+        FORGETFUL.add(self)
         self.waited_seconds = 0.0
         """Seconds in which the first thread in line waited."""
 

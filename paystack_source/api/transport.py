@@ -114,7 +114,9 @@ class Transport:
                     log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", target)
                 return answer, verdict
             trouble += seconds
-            asked = self._asked_to_wait(result)
+            asked = 0.0  # seconds, by `Retry-After`; after a 429 the quota waits
+            if again is Again.BACKOFF and isinstance(result, Answer):
+                asked = retry_after(result.headers, self.clock.wall())
             if again is Again.QUOTA:
                 refusals += 1
                 going_on = refusals < self.retry.rate_limited_attempts
@@ -134,12 +136,6 @@ class Transport:
                 halvings = min(3, self.retry.rate_limited_attempts - 1 - refusals)
                 self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
         raise verdict
-
-    def _asked_to_wait(self, result: Answer | Fault) -> float:
-        """Seconds to wait by ``Retry-After``; 0 after a 429, because the quota waits then."""
-        if not isinstance(result, Answer) or result.status == HTTPStatus.TOO_MANY_REQUESTS:
-            return 0.0
-        return retry_after(result.headers, self.clock.wall())
 
     def _back_off(self, operation: Operation, seconds: float, reason: str) -> float:
         if self.on_wait is not None:

@@ -28,19 +28,12 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import urlsplit
 
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
-from urllib3.exceptions import (
-    ConnectTimeoutError,
-    DecodeError,
-    HTTPError,
-    NameResolutionError,
-    NewConnectionError,
-    ReadTimeoutError,
-    SSLError,
-)
+from urllib3.exceptions import DecodeError, HTTPError, NameResolutionError, NewConnectionError, SSLError
+from urllib3.exceptions import TimeoutError as LibraryTimeoutError
 
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.forks import forget_after_fork
+from paystack_source.api.forks import FORGETFUL
 from paystack_source.api.network import find_proxy, tls_context
 from paystack_source.errors import ClosedError, ConfigError
 from paystack_source.settings import BASE_URL, installed_version
@@ -77,14 +70,8 @@ def check_host(base_url: str, key: SecretKey) -> str:
                 advice="Paystack's have 40 letters and digits after sk_test_ or sk_live_; use the whole key.",
             )
         return url
-    if (
-        parts.scheme != "http"
-        or not _loopback(host)
-        or parts.path
-        or parts.query
-        or parts.username
-        or not port
-    ):
+    bare = parts.scheme == "http" and parts.netloc == url.partition("://")[2] and "@" not in parts.netloc
+    if not (bare and port and _loopback(host)):
         raise ConfigError("The base URL is neither Paystack's nor a local sandbox", advice=advice)
     if key.mode != "test":
         raise ConfigError(
@@ -140,17 +127,23 @@ class Wire:
     """Exchanges with one host, by any number of threads, each on a connection of its own."""
 
     def __init__(
-        self, base_url: str, *, max_in_flight: int = 48, timeout: tuple[float, float] = (10.0, 60.0)
+        self,
+        base_url: str,
+        connect_timeout: float = 10.0,
+        answer_timeout: float = 60.0,
+        *,
+        max_in_flight: int = 48,
     ) -> None:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
-        self._timeouts = timeout
+        self._connect_timeout = connect_timeout
+        self._answer_timeout = answer_timeout
         self._most = max_in_flight
         self._closed = False
         self._idle: list[_Idle] = []  # the one that was used last is the last
         self._busy: dict[HTTPConnection, Check | None] = {}  # for a read, with the check that may end it
         self.forget()
-        forget_after_fork(self)
+        FORGETFUL.add(self)
         self._tunnel: dict[str, Any] = {}
         self.proxy: Proxy | None = None
         """The proxy through which requests go, if there is one."""
@@ -177,11 +170,6 @@ class Wire:
         self._busy.clear()
         self._room = threading.Condition()  # notified when a connection is free, and when this is closed
 
-    @property
-    def answer_timeout(self) -> float:
-        """Seconds of silence after which a request is given up."""
-        return self._timeouts[1]
-
     def check(self) -> None:
         """Raise a :class:`ClosedError` once this is closed."""
         if self._closed:
@@ -197,11 +185,11 @@ class Wire:
         connection = self.take(check, reads=method == "GET")
         sent = whole = False
         try:
-            until = time.monotonic() + 2 * self.answer_timeout
+            until = time.monotonic() + 2 * self._answer_timeout
             connection.response_class = partial(_Response, until=until)  # type: ignore[assignment]
             if connection.is_closed:
                 self.open(connection)
-            connection.timeout = self.answer_timeout
+            connection.timeout = self._answer_timeout
             check()
             sent = True
             with contextlib.suppress(BrokenPipeError, ConnectionResetError):  # an answer may have come
@@ -232,7 +220,7 @@ class Wire:
 
     def open(self, connection: HTTPConnection) -> None:
         """Connect, and make the tunnel through a proxy."""
-        connection.timeout = self._timeouts[0]
+        connection.timeout = self._connect_timeout
         if self._tunnel:
             connection.set_tunnel(**self._tunnel)
         connection.connect()
@@ -327,21 +315,16 @@ def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault
             "proxy's own certificate in SSL_CERT_FILE or REQUESTS_CA_BUNDLE; checking cannot be switched off."
         )
         return Fault("the certificate is not trusted", sent, lasting=True, advice=advice)
+    late = "no whole answer within the time limit" if sent else "no connection within the time limit"
     kinds: tuple[tuple[type[Exception], str], ...] = (
-        (SSLError, "no TLS connection"),
-        (ssl.SSLError, "no TLS connection"),
         (NameResolutionError, "the host name cannot be resolved"),
         (NewConnectionError, "the host could not be reached"),
-        (ConnectTimeoutError, "no connection within the time limit"),
-        (ReadTimeoutError, "no answer within the time limit"),
-        (
-            TimeoutError,
-            "no whole answer within the time limit" if sent else "no connection within the time limit",
-        ),
+        (TimeoutError, late),
+        (LibraryTimeoutError, late),
         (DecodeError, "the body cannot be decompressed"),
     )
     reason = next((reason for kind, reason in kinds if isinstance(error, kind)), "the connection broke")
-    return Fault(reason, sent)
+    return Fault("no TLS connection" if untrusted else reason, sent)
 
 
 def _without_path(record: logging.LogRecord) -> bool:

@@ -182,7 +182,7 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
     found = runs_of(chosen).open(name)
     terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
-        return here.close(here.service.resume(found, source=here.read(source)))
+        return show_run(here.service.resume(found, source=here.read(source)), terminal, chosen)
 
 
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
@@ -227,7 +227,7 @@ def status(
         finished = conclude(found, made, journal) if write else report(found, made, journal)
     finished.running = running
     if refresh or load:
-        load_runs([finished], terminal, chosen)
+        load_runs([finished], chosen)
     show_run(finished, terminal, chosen)
     terminal.require_shown()
     return ExitCode.OK

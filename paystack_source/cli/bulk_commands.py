@@ -193,16 +193,11 @@ class BulkCommand:
                 self.terminal.say(f"  {label}: {value}")
         run_id = self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
         try:
-            return self.close(self.service.apply(made, source=given, run_id=run_id))
+            finished = self.service.apply(made, source=given, run_id=run_id)
+            return show_run(finished, self.terminal, self.chosen)
         finally:
             if not (self.service.runs.root / run_id).is_dir():  # it never began
                 self.terminal.context.run_id = None
-
-    def close(self, finished: RunReport) -> int:
-        """Show the result of a run; returns the exit code."""
-        warn_not_loaded([finished], self.terminal, self.chosen)
-        show_run(finished, self.terminal, self.chosen)
-        return finished.exit_code
 
     def show_plan(self, made: Plan) -> None:
         """Show the warnings, the most dangerous first, then the first changes."""
@@ -325,8 +320,9 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
     terminal.warn(f"{problem} Later: {later}")
 
 
-def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """Show a run: its warnings, the reasons, the closing table, the next commands."""
+def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) -> int:
+    """Show a run: its warnings, the reasons, the closing table, the next commands. Returns its exit code."""
+    warn_not_loaded([finished], terminal, chosen)
     for warning in finished.warnings:
         terminal.warn(warning)
     if finished.reasons:
@@ -335,6 +331,7 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
     title, facts = HEADINGS[finished.status], run_facts(finished, chosen)
     terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
+    return finished.exit_code
 
 
 def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: bool) -> None:
@@ -349,7 +346,8 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
             continue
         found[-1].running = one.is_busy
     if load:
-        load_runs(found, terminal, chosen)
+        load_runs(found, chosen)
+        warn_not_loaded(found, terminal, chosen)
     if found:
         undone = undone_by(found)
         terminal.lines(
@@ -367,9 +365,7 @@ def runs_of(chosen: dict[str, Any]) -> Runs:
     return Runs(results_folder(chosen["account_name"], sandbox=chosen["sandbox"]))
 
 
-def load_runs(found: list[RunReport], terminal: Terminal, chosen: dict[str, Any]) -> None:
-    """Load these runs into the warehouse, or warn with the reason."""
-    warehouse = warehouse_of(chosen)
-    if warehouse is not None and found:
+def load_runs(found: list[RunReport], chosen: dict[str, Any]) -> None:
+    """Load these runs into the warehouse; each that cannot be loaded has the reason in `not_loaded`."""
+    if (warehouse := warehouse_of(chosen)) is not None and found:
         record_runs(found, warehouse)
-        warn_not_loaded(found, terminal, chosen)

@@ -35,7 +35,7 @@ class RunContext:
 
     @classmethod
     def of_words(cls, words: Sequence[str]) -> RunContext:
-        """The context from the words of the command line, before click has parsed it, or if click refuses it."""
+        """The context from the words of the command line; click may refuse them."""
         account = value_of(words, "--account")
         return cls(
             destination=value_of(words, "--destination") or DUCKDB[0],
@@ -66,8 +66,7 @@ class RunContext:
             "run_id": self.run_id,
             "dataset": self.dataset,
             "destination": self.destination,
-            **({"sandbox": True} if self.sandbox else {}),
-            **({"account_name": self.account_name} if self.account_name else {}),
+            **{name: value for name in ("sandbox", "account_name") if (value := getattr(self, name))},
             "message": message,
             **more,
         }
@@ -91,13 +90,14 @@ def warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
 
 
 def value_of(words: Sequence[str], switch: str) -> str | None:
-    """The value of a switch among the words of a command line; None if the switch is not there."""
+    """The last value of a switch among the words of a command line; None if the switch is not there."""
+    found = None
     for word, following in zip(words, [*words[1:], None], strict=False):
         if word == switch:
-            return following
-        if word.startswith(f"{switch}="):
-            return word.partition("=")[2]
-    return None
+            found = following
+        elif word.startswith(f"{switch}="):
+            found = word.partition("=")[2]
+    return found
 
 
 def _finite(value: object) -> object:

@@ -8,8 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from paystack_source.cli.terminal import current_terminal
-from paystack_source.errors import ConfigError, UsageError
+from paystack_source.errors import UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
 from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
@@ -25,16 +24,15 @@ _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own;
 
 def once(
     *names: str,
-    check: Callable[[click.Context, click.Parameter, Any], Any] | None = None,
+    check: Callable[[Any], Any] = lambda value: value,
     **more: Any,  # noqa: ANN401  # what `click.option` takes
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
-    """`click.option(*names, **more)` that refuses two different values; `check` gets the value, or `None`."""
+    """`click.option(*names, **more)` that refuses two different values; `check` gets the value if there is one."""
 
-    def checked(context: click.Context, option: click.Parameter, values: tuple[Any, ...]) -> Any:  # noqa: ANN401
+    def checked(_context: click.Context, _option: click.Parameter, values: tuple[Any, ...]) -> Any:  # noqa: ANN401
         if len(set(values)) > 1:
             raise click.BadParameter(f"{' and '.join(map(str, values))}: give one of them")
-        value = values[0] if values else None
-        return value if check is None else check(context, option, value)
+        return check(values[0]) if values else None
 
     if "default" in more:
         more["default"] = [more["default"]]
@@ -66,9 +64,6 @@ def location(
         def call(*args: object, **chosen: Any) -> object:  # noqa: ANN401
             if chosen["account_name"] == ALL:
                 _require_all(chosen["dataset"], possible=all_accounts)
-            context = current_terminal().context
-            context.destination, context.dataset = _named(chosen)
-            context.account_name, context.sandbox = chosen["account_name"], chosen["sandbox"]
             return command(*args, **chosen)
 
         return call
@@ -90,21 +85,17 @@ def location(
         once(
             "--dataset",
             metavar="NAME",
-            check=_checked_dataset,
+            check=check_dataset,
             help=f"{dataset} [default: {DATASET}, or {dataset_of('NAME')} with --account]",
         ),
         located,
     )
 
 
-def _named(chosen: dict[str, Any]) -> tuple[str, str]:
-    """Destination and dataset, typed or by default."""
-    return chosen.get("destination", DUCKDB[0]), chosen["dataset"] or dataset_of(chosen["account_name"])
-
-
 def location_of(chosen: dict[str, Any]) -> tuple[str, str]:
     """Destination and dataset of the chosen copy; with `--sandbox` those of the sandbox's copy."""
-    return sandbox_location(*_named(chosen)) if chosen["sandbox"] else _named(chosen)
+    named = chosen.get("destination", DUCKDB[0]), chosen["dataset"] or dataset_of(chosen["account_name"])
+    return sandbox_location(*named) if chosen["sandbox"] else named
 
 
 def _require_all(dataset: str | None, *, possible: bool) -> None:
@@ -117,7 +108,7 @@ def _require_all(dataset: str | None, *, possible: bool) -> None:
         )
 
 
-def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: str) -> str:
+def _not_of_sandbox(value: str) -> str:
     if not value:
         raise click.BadParameter("the name is blank")
     if value.endswith(SANDBOX):
@@ -125,16 +116,7 @@ def _not_of_sandbox(_context: click.Context, _option: click.Parameter, value: st
     return value
 
 
-def _checked_dataset(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
-    if value is None:
-        return None
-    try:
-        return check_dataset(value)
-    except ConfigError as error:
-        raise click.BadParameter(error.message) from None
-
-
-def _checked_account(_context: click.Context, _option: click.Parameter, value: str | None) -> str | None:
+def _checked_account(value: str) -> str:
     if value != ALL:
         section_of(value)
     return value

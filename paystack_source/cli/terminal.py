@@ -278,39 +278,26 @@ def examples(*lines: str) -> str:
 
 
 def options(command: Callable[..., Any]) -> Callable[..., Any]:
-    """The options that all commands share; the command gets them as the argument `terminal`."""
+    """The options that all commands share. `run` has read them; the command gets the argument `terminal`."""
 
-    @click.option("--json", "json_output", is_flag=True, help="End with one JSON object on standard output.")
-    @click.option(
+    @_shared("--json", is_flag=True, help="End with one JSON object on standard output.")
+    @_shared(
         "--log-format",
         type=click.Choice(FORMATS),
         default=FORMATS[0],
         show_default=True,
         help="json: each line on standard error is one JSON object.",
     )
-    @click.option(
-        "--quiet", is_flag=True, help="No progress and no notes; warnings and the result are shown."
-    )
-    @click.option(
-        "--traceback",
-        is_flag=True,
-        expose_value=False,
-        help="Show where an error came from (or PAYSTACK_TRACEBACK=1).",
-    )
+    @_shared("--quiet", is_flag=True, help="No progress and no notes; warnings and the result are shown.")
+    @_shared("--traceback", is_flag=True, help="Show where an error came from (or PAYSTACK_TRACEBACK=1).")
     @functools.wraps(command)
-    def with_terminal(
-        *args: object, json_output: bool, log_format: str, quiet: bool, **kwargs: object
-    ) -> object:
-        terminal = current_terminal()
-        terminal.json_output, terminal.quiet, terminal.json_log = json_output, quiet, log_format == "json"
-        return command(*args, terminal=terminal, **kwargs)
+    def with_terminal(*args: object, **kwargs: object) -> object:
+        return command(*args, terminal=click.get_current_context().ensure_object(Terminal), **kwargs)
 
     return with_terminal
 
 
-def current_terminal() -> Terminal:
-    """The terminal of the present command, from `run`."""
-    return click.get_current_context().ensure_object(Terminal)
+_shared = functools.partial(click.option, expose_value=False)
 
 
 def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
@@ -323,6 +310,7 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
     terminal = Terminal(
         json_output="--json" in args,
         json_log=value_of(args, "--log-format") == "json",
+        quiet="--quiet" in args,
         traceback="--traceback" in args or os.environ.get("PAYSTACK_TRACEBACK", "") not in {"", "0"},
         context=RunContext.of_words(args),
     )

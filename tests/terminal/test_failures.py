@@ -7,7 +7,7 @@ import os
 import click
 import pytest
 
-from paystack_source.errors import CommandError, ExitCode, KeyRefused, UsageError
+from paystack_source.errors import ExitCode, KeyRefused, UsageError
 from paystack_source.failures import explain, masked_traceback
 
 CANARY = "amina.bello@example.com"
@@ -100,7 +100,6 @@ def test_a_full_disk_is_said_so(error):
         (click.UsageError("no such option: --fron"), "UsageError", ExitCode.USAGE),
         (click.BadParameter("not a date"), "UsageError", ExitCode.USAGE),
         (UsageError("no"), "UsageError", ExitCode.USAGE),
-        (CommandError("no", exit_code=ExitCode.UNPROVEN), "CommandError", ExitCode.UNPROVEN),
         (named("ConfigFieldMissingException", KeyError)("spec"), "SettingMissing", ExitCode.USAGE),
         (named("MissingDependencyException", ImportError)("psycopg2"), "PartNotInstalled", ExitCode.USAGE),
         (named("StateUnusableError")("it is in use"), "SandboxUnusable", ExitCode.UNEXPECTED),

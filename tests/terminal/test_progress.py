@@ -70,7 +70,7 @@ def test_durations_read_like_speech(seconds, words):
 def plain(clock):
     out = io.StringIO()
     return out, Progress(
-        "Reading", total=100, unit="rows", view=LineView(to_stream(out), clock, every=5), clock=clock
+        "Reading", total=100, unit="rows", view=LineView(to_stream(out), every=5), clock=clock
     )
 
 
@@ -149,7 +149,7 @@ def test_a_notebook_gets_one_cell_output_that_is_updated(monkeypatch):
     monkeypatch.setitem(sys.modules, "IPython.display", ipython.display)
     assert in_notebook()
     clock = Clock()
-    with Progress("Reading", total=50, view=fitting_view(clock), clock=clock) as progress:
+    with Progress("Reading", total=50, view=fitting_view(), clock=clock) as progress:
         assert isinstance(progress._view, NotebookView)
         for _ in range(50):
             clock.now += 0.1
