@@ -106,16 +106,8 @@ def quoted(word: object) -> str:
         text = f"./{text}"
     if os.name != "nt":
         if any("\ud800" <= character <= "\udfff" for character in text):  # a name that is not valid UTF-8
-            return "$'" + "".join(_in_quotes(byte) for byte in os.fsencode(text)) + "'"
+            escaped = os.fsencode(text).decode("latin-1").encode("unicode_escape").decode()
+            return "$'" + escaped.replace("'", "\\'") + "'"
         return shlex.quote(text)
     # As cmd.exe and PowerShell both read it.
     return text if re.fullmatch(r"[\w\\/.:=+-]+", text) else f'"{text}"'
-
-
-def _in_quotes(byte: int) -> str:
-    character = chr(byte)
-    return (
-        character
-        if character.isascii() and character.isprintable() and character not in "'\\"
-        else f"\\x{byte:02x}"
-    )

@@ -8,7 +8,6 @@ the type, because its text may hold customer data.
 
 from __future__ import annotations
 
-import contextlib
 import errno
 import re
 import traceback
@@ -71,16 +70,6 @@ def raise_interrupt(error: BaseException) -> None:
     """Raise the Ctrl-C that `error` comes from, if it does: dlt and DuckDB make ordinary exceptions of one."""
     if explain(error).exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt from error
-
-
-@contextlib.contextmanager
-def interrupts_raised() -> Iterator[None]:
-    """Within it, an error that comes from Ctrl-C leaves as a `KeyboardInterrupt`."""
-    try:
-        yield
-    except Exception as error:
-        raise_interrupt(error)
-        raise
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:

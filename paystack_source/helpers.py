@@ -329,8 +329,7 @@ class BulkResult:
         return f"<b>{HEADINGS[self._report.status]}</b>{table}"
 
     def _facts(self) -> list[tuple[str, str]]:
-        chosen = location_options({**self._settings, "no_copy": self._settings.get("copy") is not None})
-        return [(label, visible(value)) for label, value in run_facts(self._report, chosen)]
+        return [(label, visible(value)) for label, value in run_facts(self._report, {})]
 
 
 def apply_frame(

@@ -72,6 +72,11 @@ class SecretKey:
     def __repr__(self) -> str:
         return f"sk_{self.mode}_…"
 
+    __str__ = __repr__
+
+    def __format__(self, spec: str) -> str:
+        return format(repr(self), spec)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, SecretKey) and other.reveal() == self.__text
 

@@ -18,7 +18,7 @@ from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.results import conclude, report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
-from paystack_source.cli.options import location, once, together
+from paystack_source.cli.options import location, once, sharing, together
 from paystack_source.cli.terminal import examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
@@ -53,10 +53,6 @@ planning = together(
     click.option("--encoding", help="CSV: the encoding, if the one that was found is wrong."),
     click.option("--delimiter", help="CSV: the delimiter, if the one that was found is wrong."),
     click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page."),
-)  # fmt: skip
-sharing = click.option(
-    "--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-    help="Part of the key's quota that this run may use.",
 )  # fmt: skip
 again_given = click.option(
     "--input", "source", metavar="FILE", type=click.Path(path_type=Path),

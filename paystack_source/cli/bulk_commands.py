@@ -9,22 +9,7 @@ from datetime import timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from paystack_source.bulk.describe import (
-    CHANGES,
-    HEADINGS,
-    NOTHING_SENT,
-    REASONS,
-    follow_up,
-    next_commands,
-    plan_cautions,
-    plan_changes,
-    plan_facts,
-    plan_json,
-    run_facts,
-    run_lines,
-    run_reasons,
-    undone_by,
-)
+from paystack_source.bulk import describe
 from paystack_source.bulk.input.files import lists_problems, open_table, write_problems
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
@@ -96,13 +81,10 @@ class TerminalConsole:
                 f"{why}--yes alone is not enough {'here' if question.anew else 'for this plan on a live key'}.",
                 f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
             )
-        if guarded:
-            agreed = self._terminal.confirm_typed(question.text, str(question.rows))
-        else:
-            if self._chosen["yes"]:
-                self._terminal.say(question.text)
-            agreed = self._terminal.confirm(question.text, yes=self._chosen["yes"])
-        if not agreed:
+        if self._chosen["yes"]:
+            self._terminal.say(question.text)
+            return
+        if not self._terminal.confirm(question.text, str(question.rows) if guarded else None):
             raise UsageError(
                 "Not confirmed; nothing was sent.", "The plan is kept: apply it later, or plan again."
             )
@@ -188,7 +170,7 @@ class BulkCommand:
         """Show the plan, ask, apply it, and show the result."""
         given = self.read(source)
         self.show_plan(made)
-        for label, value in plan_facts(made):
+        for label, value in describe.plan_facts(made):
             if label != "seal":  # it approves the plan: `plan` and the review page show it
                 self.terminal.say(f"  {label}: {value}")
         run_id = self.terminal.context.run_id = new_run_id(made, utc(self.service.now()))
@@ -201,13 +183,13 @@ class BulkCommand:
 
     def show_plan(self, made: Plan) -> None:
         """Show the warnings, the most dangerous first, then the first changes."""
-        for caution in plan_cautions(made):
+        for caution in describe.plan_cautions(made):
             self.terminal.warn(caution)
-        changes = plan_changes(made, MOST_CHANGES)
+        changes = describe.plan_changes(made, MOST_CHANGES)
         if changes and not self.terminal.quiet:
             more = made.header.counts.to_send - MOST_CHANGES
             self.terminal.table(
-                f"What would change{f' (and {more:,} more)' if more > 0 else ''}", CHANGES, changes
+                f"What would change{f' (and {more:,} more)' if more > 0 else ''}", describe.CHANGES, changes
             )
 
     def finish_plan(self, made: Plan) -> int:
@@ -215,11 +197,11 @@ class BulkCommand:
         page = self._page(made.path)
         if not self.chosen.get("review"):
             self._write_review(made, page)
-        title, then = f"Planned. {NOTHING_SENT}", [self._apply_command(made)]
+        title, then = f"Planned. {describe.NOTHING_SENT}", [self._apply_command(made)]
         if not made.header.counts.to_send:
             title, then = "Planned. There is nothing to send.", []
-        facts = [*plan_facts(made), ("page", page)]
-        self.terminal.finish(title, facts, plan_json(made, page), then)
+        facts = [*describe.plan_facts(made), ("page", page)]
+        self.terminal.finish(title, facts, describe.plan_json(made, page), then)
         return ExitCode.OK
 
     def _page(self, plan_file: Path) -> Path:
@@ -231,7 +213,7 @@ class BulkCommand:
         self.terminal.say(f"To look at: {page}")
 
     def _apply_command(self, made: Plan) -> str:
-        return follow_up("apply", quoted(made.path), made, self.chosen)
+        return describe.follow_up("apply", quoted(made.path), made, self.chosen)
 
 
 def _is_stdin(file: Path | None) -> bool:
@@ -314,7 +296,7 @@ def warn_not_loaded(found: list[RunReport], terminal: Terminal, chosen: dict[str
     if problem is None:
         return
     if len(found) == 1:
-        later = follow_up("status", f"{found[0].run.name} --load", found[0].plan, chosen)
+        later = describe.follow_up("status", f"{found[0].run.name} --load", found[0].plan, chosen)
     else:
         later = command("bulk status", chosen, "--load")
     terminal.warn(f"{problem} Later: {later}")
@@ -326,11 +308,11 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
     for warning in finished.warnings:
         terminal.warn(warning)
     if finished.reasons:
-        terminal.table("What happened", REASONS, run_reasons(finished, MOST_REASONS))
+        terminal.table("What happened", describe.REASONS, describe.run_reasons(finished, MOST_REASONS))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
-    title, facts = HEADINGS[finished.status], run_facts(finished, chosen)
-    terminal.finish(title, facts, finished.as_json(), next_commands(finished, chosen))
+    title, facts = describe.HEADINGS[finished.status], describe.run_facts(finished, chosen)
+    terminal.finish(title, facts, finished.as_json(), describe.next_commands(finished, chosen))
     return finished.exit_code
 
 
@@ -349,10 +331,10 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         load_runs(found, chosen)
         warn_not_loaded(found, terminal, chosen)
     if found:
-        undone = undone_by(found)
+        undone = describe.undone_by(found)
         terminal.lines(
             f"Runs in {kept.root}, newest first",
-            [line for one in found for line in run_lines(one, undone.get(one.run.run_id))],
+            [line for one in found for line in describe.run_lines(one, undone.get(one.run.run_id))],
         )
     else:
         terminal.lines(f"No runs in {kept.root.absolute()}.", [])

@@ -8,7 +8,6 @@ See `docs/extraction.md` for the promises.
 from __future__ import annotations
 
 import gc
-import os
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime
@@ -17,7 +16,7 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from click.core import ParameterSource
 
-from paystack_source.cli.options import location, location_of, once, paystack
+from paystack_source.cli.options import location, location_of, once, paystack, sharing
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -79,8 +78,7 @@ SUMMED = (
     metavar="N",
     help="Customers to fetch for --details; the others wait for the next run.",
 )
-@click.option("--quota-share", type=click.FloatRange(0, 1, min_open=True), default=1.0, show_default=True,
-              help="Part of the key's quota that this run may use.")  # fmt: skip
+@sharing
 @options
 def main(terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401  # click's options
     """Copy Paystack's customers, and prove that none is missing."""
@@ -103,7 +101,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
     gc.freeze()  # dlt's objects stay: collecting among them took a twentieth of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
-        paystack(terminal, chosen, sandbox_customers, read_only=True) as (client, sandbox),
+        paystack(terminal, chosen, read_only=True) as (client, sandbox),
     ):
         if sandbox is not None:
             chosen["from"] = sandbox.describe()
@@ -210,24 +208,15 @@ def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]
     return title, facts, result, then
 
 
-def sandbox_customers() -> int:
-    """How many customers a new sandbox has."""
-    from paystack_source.sandbox.demo import DEMO_CUSTOMERS  # noqa: PLC0415  # an extra of the package
-
-    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip() or str(DEMO_CUSTOMERS)
-    if not (text.isascii() and text.isdigit()):
-        raise UsageError(
-            "PAYSTACK_SANDBOX_CUSTOMERS is not a whole number.", "Set it to one, or leave it out."
-        )
-    return int(text)
-
-
 def summary(
     terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any], view: str | None
 ) -> ClosingReport:
     """The closing table: title, facts, the object for --json, and what to do next."""
     table = f"{location_of(chosen)[1]}.customers"
+    tries = f"{report.retries:,} retries, {report.rate_limited:,} over the quota"
+    waited = f"of which {report.waited_seconds:,.1f} s waiting for the quota"
     rows: list[tuple[str, object]] = [
+        *([("from", chosen["from"])] if "from" in chosen else []),
         ("account", f"{report.key_mode}, integration {report.account or '(unknown)'}"),
         (
             "customers",
@@ -235,26 +224,23 @@ def summary(
         ),
         ("new", f"{report.rows_new:,}"),
         ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
-        (
-            "requests",
-            f"{report.requests:,} ({report.retries:,} retries, {report.rate_limited:,} over the quota)",
-        ),
+        ("requests", f"{report.requests:,} ({tries})"),
+    ]
+    if report.details is not None:
+        due, failed = report.details.fetched + report.details.failed, report.details.failed
+        said = [f"{report.details.fetched:,} customers fetched" if due else "nothing was due"]
+        said += [f"{failed:,} could not be fetched"] if failed else []
+        said += [f"{report.details.waiting:,} wait for the next run"] if report.details.waiting else []
+        rows.append(("details", "; ".join(said)))
+    if report.rows_missing:
+        rows.append(("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
+    rows += [
         ("proven", proof(report)),
-        ("time", f"{report.seconds:,.1f} s, of which {report.waited_seconds:,.1f} s waiting for the quota"),
+        ("time", f"{report.seconds:,.1f} s, {waited}"),
         ("where", location_shown),
     ]
-    if "from" in chosen:
-        rows.insert(0, ("from", chosen["from"]))
-    if report.details is not None:
-        waiting = f"; {report.details.waiting:,} wait for the next run" if report.details.waiting else ""
-        failed = f"; {report.details.failed:,} could not be fetched" if report.details.failed else ""
-        fetched = f"{report.details.fetched:,} customers fetched{failed}{waiting}"
-        due = report.details.fetched or report.details.failed
-        rows.insert(-3, ("details", fetched if due else "nothing was due"))
     if view:
         rows.append(("all accounts", view))
-    if report.rows_missing:
-        rows.insert(-3, ("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
     for entry in report.unproven:
         asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
         rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import os
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from paystack_source.errors import UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
+from paystack_source.values import whole_number
 from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
 if TYPE_CHECKING:
@@ -19,6 +21,13 @@ if TYPE_CHECKING:
     from paystack_source.cli.terminal import Terminal
     from paystack_source.sandbox.local import Sandbox
 
+sharing = click.option(
+    "--quota-share",
+    type=click.FloatRange(0, 1, min_open=True),
+    default=1.0,
+    show_default=True,
+    help="Part of the key's quota that this run may use.",
+)
 _SANDBOX_HELP = "A local Paystack with invented customers and a copy of its own; no account."
 
 
@@ -122,14 +131,24 @@ def _checked_account(value: str) -> str:
     return value
 
 
+def _sandbox_size() -> int | None:
+    """How many customers a new sandbox has; None for the default."""
+    text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip()
+    size = whole_number(text)
+    if text and size is None:
+        raise UsageError(
+            "PAYSTACK_SANDBOX_CUSTOMERS is not a whole number.", "Set it to one, or leave it out."
+        )
+    return size
+
+
 @contextlib.contextmanager
 def paystack(
     terminal: Terminal,
     chosen: dict[str, Any],
-    customers: Callable[[], int] | None = None,
     **client: Any,  # noqa: ANN401  # more for `PaystackClient`
 ) -> Iterator[tuple[PaystackClient, Sandbox | None]]:
-    """The client of a command, and its sandbox with `--sandbox`; `customers` returns the size of a new sandbox."""
+    """The client of a command, and its sandbox with `--sandbox`."""
     from paystack_source.api.client import PaystackClient  # noqa: PLC0415  # --help is quick without
     from paystack_source.api.keys import SecretKey  # noqa: PLC0415
 
@@ -138,8 +157,7 @@ def paystack(
         if chosen["sandbox"]:
             from paystack_source.sandbox.demo import open_sandbox  # noqa: PLC0415  # an extra of the package
 
-            size = {} if customers is None else {"customers": customers()}
-            sandbox = stack.enter_context(open_sandbox(**size, account=chosen["account_name"]))
+            sandbox = stack.enter_context(open_sandbox(_sandbox_size(), account=chosen["account_name"]))
             key, url = SecretKey.parse(sandbox.secret_key, "the sandbox"), sandbox.url
         opened = PaystackClient(
             key,

@@ -3,18 +3,7 @@
     stdout   data: the closing table, or with --json one JSON object as the last line
     stderr   messages: progress, notes, questions, errors
 
-A command is a click command that gets a `Terminal` from `options` and is started by `run`:
-
-    @click.command()
-    @options
-    def main(terminal: Terminal) -> int:
-        with terminal.progress("Reading customers", total=5000, unit="customers") as progress:
-            progress.advance(100)
-        terminal.finish("Done", [("rows", "5,000")], {"status": "complete"})
-        return ExitCode.OK
-
-    if __name__ == "__main__":
-        sys.exit(run(main))
+A command is a click command with the decorator `options`, which gives it a `Terminal`; `run` starts it.
 """
 
 from __future__ import annotations
@@ -30,6 +19,7 @@ import sys
 import threading
 import time
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
 
 import click
@@ -39,9 +29,8 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
-from paystack_source.cli.keyboard import keyboard
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
-from paystack_source.errors import ExitCode
+from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
 from paystack_source.values import visible
@@ -51,6 +40,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
 
+TERMINAL = Path("CONIN$" if os.name == "nt" else "/dev/tty")
 _MOMENT = 0.05
 _WIDTH = 160  # of what is no terminal
 _ENDLESS = 1_000_000
@@ -205,16 +195,14 @@ class Terminal:
         """Print one JSON object as the last line of stdout."""
         self._write_json(sys.stdout, result)
 
-    def confirm(self, question: str, *, yes: bool = False) -> bool:
-        """Ask yes or no, unless `yes` (the switch --yes) answers. Raises `UsageError` if there is no terminal."""
-        return yes or self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
-
-    def confirm_typed(self, question: str, phrase: str) -> bool:
-        """Ask the user to type `phrase`; a y is not enough."""
-        return self._ask(f"{question} Type {phrase} to go on: ") == phrase
+    def confirm(self, question: str, phrase: str | None = None) -> bool:
+        """Ask yes or no, or with `phrase` for these words instead of a y. Raises `UsageError` without a terminal."""
+        if phrase is not None:
+            return self._ask(f"{question} Type {phrase} to go on: ") == phrase
+        return self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
 
     def _ask(self, question: str) -> str:
-        with keyboard(stdin_is_data=self.stdin_is_data) as typed:
+        with _keyboard(stdin_is_data=self.stdin_is_data) as typed:
             if self.json_log:
                 self._log("info", question.strip())
             else:
@@ -270,6 +258,26 @@ def _console(stream: IO[str]) -> Console:
     # force_jupyter=False: plain text as in a terminal, written to this stream.
     width = None if not stream.closed and stream.isatty() else _WIDTH
     return Console(file=stream, force_jupyter=False, markup=False, emoji=False, highlight=False, width=width)
+
+
+@contextlib.contextmanager
+def _keyboard(*, stdin_is_data: bool) -> Iterator[IO[str]]:
+    """The stream on which a person types. Raises `UsageError` if there is no terminal."""
+    if not stdin_is_data and sys.stdin and sys.stdin.isatty():
+        yield sys.stdin
+        return
+    try:
+        if not stdin_is_data:
+            raise OSError  # noqa: TRY301  # with standard input redirected, --yes has to answer
+        terminal = TERMINAL.open(encoding="utf-8")
+    except OSError:
+        what = "is the list, and there is no terminal" if stdin_is_data else "is not a terminal"
+        raise UsageError(
+            f"This step asks a person to confirm, and standard input {what}.",
+            "Add --yes to confirm beforehand, or run it in a terminal.",
+        ) from None
+    with terminal:
+        yield terminal
 
 
 def examples(*lines: str) -> str:

@@ -21,11 +21,14 @@ def state_path(account: str | None = None) -> Path:
     return path.with_stem(f"{path.stem}_{account}") if account else path
 
 
-def open_sandbox(customers: int = DEMO_CUSTOMERS, *, account: str | None = None) -> Sandbox:
+def open_sandbox(customers: int | None = None, *, account: str | None = None) -> Sandbox:
     """A sandbox nobody has to wait for, on that state; a context manager.
 
-    `customers` are invented when the state is new. Raises `StateUnusableError` while another command has it.
+    `customers`, or `DEMO_CUSTOMERS`, are invented when the state is new. Raises `StateUnusableError` while another
+    command has it.
     """
     number = zlib.crc32((account or "").encode()) % 400_000
     own = {"integration": 100_000 + number, "seed": number} if account else {}
-    return Sandbox.for_demo(customers, state=state_path(account), **own)
+    return Sandbox.for_demo(
+        DEMO_CUSTOMERS if customers is None else customers, state=state_path(account), **own
+    )

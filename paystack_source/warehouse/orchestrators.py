@@ -10,6 +10,7 @@ from dlt.common.exceptions import TerminalException
 from dlt.extract.exceptions import ExtractorException
 
 from paystack_source.errors import AccessError, ConfigError
+from paystack_source.failures import raise_interrupt
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, active_pipeline
 
 if TYPE_CHECKING:
@@ -35,11 +36,16 @@ def terminal_errors_in_extract() -> Iterator[None]:
 
 @contextmanager
 def terminal_errors() -> Iterator[None]:
-    """The same around a function that users call: the error keeps its class, and dlt finds the other in its context."""
+    """The same around a function that users call: the error keeps its class, and dlt finds the other in its context.
+
+    An error that comes from Ctrl-C leaves as a `KeyboardInterrupt`.
+    """
     try:
         yield
-    except (AccessError, ConfigError) as error:
-        error.__context__, error.__suppress_context__ = TerminalSourceError(str(error)), True
+    except Exception as error:
+        raise_interrupt(error)
+        if isinstance(error, AccessError | ConfigError):
+            error.__context__, error.__suppress_context__ = TerminalSourceError(str(error)), True
         raise
 
 

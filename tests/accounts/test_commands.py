@@ -8,7 +8,7 @@ from pathlib import Path
 import duckdb
 import pytest
 
-from paystack_source import ConfigError, PaystackClient, bulk_set_risk_action
+from paystack_source import ConfigError, PaystackClient, bulk_set_risk_action, commands
 from paystack_source.errors import ExitCode
 from tests.accounts.conftest import NUMBERS, variable
 
@@ -193,6 +193,22 @@ def test_to_practise_each_account_is_a_sandbox_of_its_own(command, monkeypatch):
     assert not Path("paystack_customers.duckdb").exists()
     rows = command("query", "--sandbox", "--account", "all").json["rows"]
     assert rows == [["gh", 20], ["ng", 20]]
+
+
+def test_what_is_printed_names_the_dataset_that_is_another_accounts_default():
+    chosen = {"account_name": "ng", "destination": "duckdb", "dataset": "paystack"}
+    assert commands.command("query", chosen).endswith("query.py --account ng --dataset paystack")
+
+
+def test_whichever_command_makes_the_sandbox_it_has_the_size_that_is_set(command, monkeypatch):
+    Path("people.csv").write_text("email\nada@example.com\n")
+    plan = ("bulk", "plan", "create", "people.csv", "--sandbox", "--out", "people.plan")
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "many")
+    done = command(*plan)
+    assert (done.code, "PAYSTACK_SANDBOX_CUSTOMERS" in done.json["message"]) == (ExitCode.USAGE, True)
+    monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "20")
+    assert command(*plan).code == ExitCode.OK
+    assert command("customers", "--sandbox").json["rows_loaded"] == 20
 
 
 def test_each_line_of_the_log_says_the_account(accounts, command):

@@ -12,7 +12,7 @@ import pendulum
 import pytest
 
 from paystack_source import errors
-from paystack_source.api import checks, client, keys, models, network
+from paystack_source.api import checks, client, keys, models, wire
 from paystack_source.api.checks import bound
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.models import IdentificationType, PageMeta, RiskAction
@@ -472,7 +472,7 @@ class TestRecords:
         assert IdentificationType.BANK_ACCOUNT == "bank_account"
 
 
-@pytest.mark.parametrize("module", [checks, client, errors, keys, models, network])
+@pytest.mark.parametrize("module", [checks, client, errors, keys, models, wire])
 def test_every_public_name_says_what_it_is(module):
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:

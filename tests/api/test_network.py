@@ -15,7 +15,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.api.network import find_proxy
+from paystack_source.api.wire import find_proxy
 from paystack_source.errors import ConfigError, Unavailable
 from paystack_source.settings import BASE_URL
 from tests.api.raw_server import RawServer, ok

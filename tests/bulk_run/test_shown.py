@@ -109,14 +109,13 @@ def test_the_problems_of_an_earlier_plan_go_when_a_plan_is_good(desk):
 
 @pytest.fixture
 def asked(desk, monkeypatch):
-    """The questions that were asked, and the warnings before them."""
+    """The questions that were asked."""
     asked = []
 
-    def confirm(_terminal, question, **_how):
-        asked.append(question)
-        return True
+    def agree(_console, _plan, question):
+        asked.append(question.text)
 
-    monkeypatch.setattr("paystack_source.cli.terminal.Terminal.confirm", confirm)
+    monkeypatch.setattr("paystack_source.cli.bulk_commands.TerminalConsole.agree", agree)
     return asked
 
 

@@ -103,7 +103,7 @@ def test_what_is_wrong_is_said_and_nothing_is_kept(desk, pipe):
 
 def test_nobody_can_be_asked_where_it_is_the_list(desk, pipe, monkeypatch):
     pipe(desk.csv("list.csv", rows_of(desk, "risk-action")).read_bytes())
-    monkeypatch.setattr("paystack_source.cli.keyboard._TERMINAL", desk.folder / "no terminal")
+    monkeypatch.setattr("paystack_source.cli.terminal.TERMINAL", desk.folder / "no terminal")
     said = desk.bulk("run", "risk-action", "-")
     assert (said.code, desk.api.write_log()) == (2, [])
     assert "standard input is the list" in said.err

@@ -123,9 +123,8 @@ def test_a_question_without_a_person_is_refused_with_advice(monkeypatch):
     with pytest.raises(UsageError) as refusal:
         terminal.confirm("Send 5 changes?")
     assert "--yes" in refusal.value.advice
-    assert terminal.confirm("Send 5 changes?", yes=True)
     with pytest.raises(UsageError):
-        terminal.confirm_typed("Deny 9,000 customers.", "9000")
+        terminal.confirm("Deny 9,000 customers.", "9000")
 
 
 class Person:
@@ -153,7 +152,7 @@ def test_only_a_clear_yes_is_a_yes(answer, yes, monkeypatch, capsys):
 @pytest.mark.parametrize(("answer", "right"), [("9000", True), ("y", False), ("900", False)])
 def test_a_typed_phrase_must_be_that_phrase(answer, right, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Person(answer))
-    assert Terminal().confirm_typed("Deny.", "9000") is right
+    assert Terminal().confirm("Deny.", "9000") is right
 
 
 def test_hostile_text_cannot_steer_the_terminal(capsys):
