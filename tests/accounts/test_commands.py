@@ -69,7 +69,7 @@ def test_all_accounts_are_copied_each_into_its_dataset_and_seen_in_one_view(acco
     "where",
     [
         "dlt.load.load.Load.load_single_package",
-        "paystack_source.warehouse.comments._comments",
+        "paystack_source.warehouse.comments._descriptions",
         "paystack_source.warehouse.all_accounts.refresh_all_customers",
     ],
 )
