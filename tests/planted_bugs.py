@@ -259,7 +259,7 @@ BUGS = [
         "return error if isinstance(error, AccessError) or not", "return error if not",
         (B + "test_runner.py::test_the_first_refusal_of_key_or_permission_stops_the_run_and_no_row_is_blamed",)),
     Bug("equal rejections go on", "the same rejection 20 times in a row stops",
-        "self._equal >= self.rules.equal_rejections:", "False:", (B + "test_runner.py::test_equal_rejections_in_a_row_stop_the_run",)),
+        "0 < rules.equal_rejections <= self._equal:", "False:", (B + "test_runner.py::test_equal_rejections_in_a_row_stop_the_run",)),
     Bug("a plan is applied twice", "a plan is applied once",
         "if before is not None:\n            raise _applied(before)", "if False:\n            raise _applied(before)",
         (B + "test_command.py::test_a_plan_is_shown_and_sends_nothing_then_is_applied_once", B + "test_command.py::test_a_copy_of_the_plan_is_the_same_plan")),

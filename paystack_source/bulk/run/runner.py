@@ -36,6 +36,7 @@ TRIES_PER_SESSION: Final = 3  # the most sends, and the most read-backs, of one 
 _AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
 _CANARY: Final = "the canary allows"
+_REFUSALS: Final = frozenset({EventKind.REJECTED, EventKind.LOCKED})
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
 MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
@@ -79,64 +80,44 @@ class Circuit:
     """Decides when a run stops by itself. `see` gets the answers to sends in the order in which they arrive."""
 
     rules: StopRules
-    _equal: int = 0
-    _last: tuple[str | None, str | None] = (None, None)
-    _unsent: int = 0
-    _recent: deque[bool] = field(default_factory=deque)
-    _canary: list[bool] = field(default_factory=list)
+    _equal: int = 0  # so many answers in a row were like the last one
+    _last: tuple[EventKind, str | None, str | None] | None = None
+    _unsent: int = 0  # so many rows in a row could not be sent
+    _recent: deque[bool] = field(init=False)  # whether each of the last answers is unknown
+    _canary: list[bool] = field(default_factory=list)  # whether each row of the canary failed
+
+    def __post_init__(self) -> None:
+        self._recent = deque(maxlen=self.rules.unknown_window)
 
     def see(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
         """Take in one more answer; returns the reason to stop, or None."""
-        return (
-            self._rejections(kind, code, message)
-            or self._unknowns(kind)
-            or self._connection(kind, message)
-            or self._first_rows(kind)
-        )
+        rules, answer = self.rules, (kind, code, message)
+        self._equal = self._equal + 1 if answer == self._last else 1
+        self._last = answer
+        self._unsent = self._unsent + 1 if kind is EventKind.NOT_SENT else 0
+        if kind is not EventKind.ALREADY:
+            self._recent.append(kind is EventKind.UNKNOWN)
+        held = self.holding if kind not in (EventKind.NOT_SENT, EventKind.ALREADY) else None
+        if held:
+            self._canary.append(kind in _REFUSALS or kind is EventKind.UNKNOWN)
+        unknown, window, failed = sum(self._recent), rules.unknown_window, sum(self._canary)
+        if kind in _REFUSALS and 0 < rules.equal_rejections <= self._equal:
+            return f"{self._equal} equal rejections in a row: {message or code}"
+        if 0 < window == len(self._recent) and unknown > window * rules.unknown_share:
+            return f"{unknown} of the last {window} answers did not arrive or could not be read"
+        if 0 < rules.unreachable <= self._unsent:
+            return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
+        if held == 1 and failed > rules.canary_rows * rules.canary_share:
+            return (
+                f"{failed} of the first {rules.canary_rows} rows failed ({_CANARY} {rules.canary_share:.0%})"
+            )
+        return None
 
     @property
     def holding(self) -> int | None:
         """How many more rows may be sent before the canary has been judged; None: no limit."""
         left = self.rules.canary_rows - len(self._canary)
         return left if left > 0 else None
-
-    def _rejections(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
-        if kind not in (EventKind.REJECTED, EventKind.LOCKED):
-            self._equal = 0
-            return None
-        self._equal = self._equal + 1 if self._last == (code, message) else 1
-        self._last = (code, message)
-        if self.rules.equal_rejections and self._equal >= self.rules.equal_rejections:
-            return f"{self._equal} equal rejections in a row: {message or code}"
-        return None
-
-    def _unknowns(self, kind: EventKind) -> str | None:
-        size = self.rules.unknown_window
-        if not size or kind is EventKind.ALREADY:
-            return None
-        self._recent.append(kind is EventKind.UNKNOWN)
-        if len(self._recent) > size:
-            self._recent.popleft()
-        unknown = sum(self._recent)
-        if len(self._recent) == size and unknown > size * self.rules.unknown_share:
-            return f"{unknown} of the last {size} answers did not arrive or could not be read"
-        return None
-
-    def _connection(self, kind: EventKind, message: str | None) -> str | None:
-        self._unsent = self._unsent + 1 if kind is EventKind.NOT_SENT else 0
-        if self.rules.unreachable and self._unsent >= self.rules.unreachable:
-            return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
-        return None
-
-    def _first_rows(self, kind: EventKind) -> str | None:
-        size = self.rules.canary_rows
-        if len(self._canary) >= size or kind in (EventKind.NOT_SENT, EventKind.ALREADY):
-            return None
-        self._canary.append(kind in (EventKind.REJECTED, EventKind.LOCKED, EventKind.UNKNOWN))
-        bad = sum(self._canary)
-        if len(self._canary) == size and bad > size * self.rules.canary_share:
-            return f"{bad} of the first {size} rows failed ({_CANARY} {self.rules.canary_share:.0%})"
-        return None
 
 
 def stopped_by_canary(reason: str | None) -> bool:
