@@ -641,11 +641,6 @@ def test_the_file_of_a_copy_is_read_while_it_is_written_and_written_while_custom
 
 
 def test_copies_that_cannot_be(tmp_path):
-    with pytest.raises(ConfigError, match="no copy"):
-        duckdb_copy(tmp_path / "missing.duckdb")
-    warehouse(tmp_path / "copy.duckdb", customer(1), dataset="other")
-    with pytest.raises(ConfigError, match=r"no table paystack\.customers"):
-        plan(tmp_path, "risk-action", deny("CUS_1"), copy=duckdb_copy(tmp_path / "copy.duckdb"))
     with pytest.raises(ConfigError, match="more than one account"):
         plan(tmp_path, "risk-action", deny("CUS_1"), copy=copy_of(customer(1), customer(2, integration=7)))
     with pytest.raises(ConfigError, match="customer_code and email"):

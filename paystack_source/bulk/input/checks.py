@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import secrets
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -66,13 +67,12 @@ class Checker:
     `as_held`: names and phones are values that Paystack had before (an undo), so they are not checked.
     """
 
-    def __init__(  # noqa: PLR0913  # what is checked, against what
+    def __init__(  # what is checked, against what
         self,
         operation: BulkOperation,
         table: InputTable,
         mapping: ColumnMapping,
         given: dict[str, str],
-        key: bytes,
         *,
         as_held: bool = False,
     ) -> None:
@@ -82,7 +82,7 @@ class Checker:
         self._table = table
         self._given = given
         self._defaults = {c.name: c.default for c in operation.columns if c.default} | given
-        self._key = key
+        self._key = secrets.token_bytes(32)
         self._as_held = as_held
         self._columns = mapping.columns | (
             {} if mapping.mixed is None else dict.fromkeys(operation.identifiers, mapping.mixed)

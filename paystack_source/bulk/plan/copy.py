@@ -48,12 +48,7 @@ def release(con: DuckDBPyConnection) -> None:
 
 
 def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
-    """The copy in a DuckDB file, which is opened read-only. Raises `ConfigError` if there is no such file."""
-    if not path.is_file():
-        raise ConfigError(
-            f"There is no copy at {path}",
-            advice="Run the extract first (`customers`), or plan without a copy.",
-        )
+    """The copy in a DuckDB file that has the table `customers` in this dataset; it is opened read-only."""
 
     def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
         schema = f"copied.{quoted_name(dataset)}"
@@ -62,13 +57,7 @@ def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
             con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
         except duckdb.BinderException:  # open for writing in this process, e.g. by another thread
             _attach_a_copy(con, path, dataset)
-        try:
-            columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
-        except duckdb.CatalogException:
-            raise ConfigError(
-                f"{path.name} has no table {dataset}.customers",
-                advice="Run the extract into it first, or name the dataset it is in.",
-            ) from None
+        columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         _check_columns(columns)
         written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         details = f"{schema}.customer_details"

@@ -19,7 +19,7 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from itertools import islice
 from typing import TYPE_CHECKING, Any, Final, Literal
 
@@ -164,7 +164,7 @@ class Matching:
     operation: BulkOperation
     fields: list[str]  # columns of the input (or of an option) that are compared or sent
     secrets: list[str]
-    has: set[str]  # the identifiers of the input: code, email, id
+    has: set[str] = field(default_factory=set)  # the identifiers of the input: code, email, id
     metadata: Literal["merge", "replace"] = "merge"
     only_missing: bool = False
     copied: bool = False  # whether there is a copy
@@ -305,10 +305,10 @@ class Matching:
         """Leave fields alone whose odd value the customer has already: they change nothing."""
         if not self.one("SELECT count(*) FROM odd_cells WHERE field <> ''")[0]:
             return
-        for field in self.fields:
+        for name in self.fields:
             self.con.execute(
-                f"UPDATE input SET f_{field} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN matched w USING "
-                f"(row) JOIN current c ON c.customer_code = w.code WHERE d.field = '{field}' AND {self._held()})"
+                f"UPDATE input SET f_{name} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN matched w USING "
+                f"(row) JOIN current c ON c.customer_code = w.code WHERE d.field = '{name}' AND {self._held()})"
             )
 
     # -- problems --------------------------------------------------------------------------------------------

@@ -185,7 +185,6 @@ class _Planner:
             self.operation,
             fields=[c.name for c in self.operation.fields if c.name in present and not c.secret],
             secrets=[name for name in self.operation.secret_fields if name in present],
-            has={name.removeprefix("customer_") for name in self.operation.identifiers if name in present},
             metadata=self.options.metadata,
             only_missing=self.options.only_missing,
             copied=copied,
@@ -195,9 +194,7 @@ class _Planner:
 
     def _check(self, matching: Matching) -> Checker:
         """Check every cell, batch by batch, and put the rows into the database."""
-        key = secrets.token_bytes(32)
-        as_held = self.options.undo_of is not None
-        checker = Checker(self.operation, self.table, self.mapping, self.given, key, as_held=as_held)
+        checker = Checker(self.operation, self.table, self.mapping, self.given, as_held=matching.as_held)
         matching.open_input(checker.schema)
         for batch in self.table.batches():
             rows, odd = checker.check(batch)
