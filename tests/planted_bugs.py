@@ -266,7 +266,7 @@ BUGS = [
     Bug("two processes apply one plan", "two processes cannot apply one plan",
         "portalocker.lock(handle, kind | LockFlags.NON_BLOCKING)", "pass", (B + "test_runs.py::test_a_lock_is_held_by_one", B + "test_killed.py::test_two_processes_cannot_apply_one_plan")),
     Bug("an edited plan is applied", "only the plan that was looked at is applied (law 1)",
-        "if file.read(len(_ZEROS)) != seal.encode():", "if False:", (PLAN + "test_seal.py",)),
+        "if data[at : at + len(_ZEROS)] != seal.encode():", "if False:", (PLAN + "test_seal.py",)),
     Bug("a plan for another account", "to the account it was made for", "if account != header.account:", "if False:",
         (B + "test_command.py::test_a_plan_of_another_account_is_refused",)),
     Bug("a changed input is taken", "what was parsed and hashed is what is sent (law 1)",

@@ -124,9 +124,7 @@ def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
     """The run's id: the same for the same file of the same load, however often dlt passes it."""
     load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())
-    with snapshot.open() as file:
-        while data := file.read(1 << 20):
-            digest.update(data)
+    digest.update(snapshot.data)
     try:
         loaded = datetime.fromtimestamp(float(load_id), UTC)
     except (ValueError, OverflowError):

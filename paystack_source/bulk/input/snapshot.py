@@ -24,27 +24,24 @@ _CHUNK: Final = 1 << 20
 
 
 class FileSnapshot:
-    """`open()` reads the bytes from their beginning, as often as one likes; `sha256` is their hash."""
+    """`open()` reads `data`, the bytes, from their beginning, as often as one likes; `sha256` is their hash."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         """Copy `file` from its beginning to its end; `path` is its name."""
         self.path = path
-        digest = hashlib.sha256()
+        self.data: pa.Buffer
         if file.seekable():  # a pipe has only one beginning
             file.seek(0)
-        data = file.read(_CHUNK)
-        if len(data) < _CHUNK:
-            digest.update(data)
-            self._bytes = pa.py_buffer(data)
+        begin = file.read(_CHUNK)
+        if len(begin) < _CHUNK:
+            self.data = pa.py_buffer(begin)
         else:
             with tempfile.TemporaryFile() as copy:
-                while data:
-                    digest.update(data)
-                    copy.write(data)
-                    data = file.read(_CHUNK)
+                copy.write(begin)
+                shutil.copyfileobj(file, copy, _CHUNK)
                 copy.flush()
-                self._bytes = pa.py_buffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
-        self.sha256 = digest.hexdigest()
+                self.data = pa.py_buffer(mmap.mmap(copy.fileno(), 0, access=mmap.ACCESS_READ))
+        self.sha256 = hashlib.sha256(self.data).hexdigest()
 
     @classmethod
     def of(cls, path: str | Path) -> FileSnapshot:
@@ -74,7 +71,7 @@ class FileSnapshot:
 
     def open(self) -> BinaryIO:
         """A new reader, at the beginning."""
-        return cast("BinaryIO", pa.BufferReader(self._bytes))
+        return cast("BinaryIO", pa.BufferReader(self.data))
 
     def save(self, path: Path) -> None:
         """Writes the bytes to another file, readable by its owner only."""

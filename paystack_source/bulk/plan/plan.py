@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import hmac
+import mmap
 import os
 import secrets
 from contextlib import nullcontext, suppress
@@ -46,7 +47,6 @@ RUN_JOURNAL: Final = "journal.sqlite"
 _FORMER: Final = 1  # the same format, with "folded" for "duplicate"
 _MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
 _ZEROS: Final = b"0" * 64
-_CHUNK: Final = 1 << 20
 _COST: Final = {"n": 2**14, "r": 8, "p": 1}  # of scrypt: about 50 ms and 16 MB a guess
 _AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
 
@@ -320,7 +320,9 @@ class PlanWriter:
         text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
         self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
         self._writer.close()
-        seal, at = _digest(self._file)
+        self._file.flush()
+        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+            seal, at = _digest(view)
         self._file.seek(at)
         self._file.write(seal.encode())
         self._file.flush()
@@ -333,26 +335,16 @@ class PlanWriter:
         self._writer.is_open = False  # given up: its clean-up must not write to the closed file
 
 
-def _digest(file: BinaryIO) -> tuple[str, int]:
-    """Compute the seal of the file; returns it and its offset. Raises `ValueError` if the file has not one seal."""
-    size = file.seek(0, os.SEEK_END)
-    file.seek(max(size - 8, 0))
-    footer = min(int.from_bytes(file.read(4), "little") + 8, size)
-    file.seek(size - footer)
-    tail = file.read(footer)
+def _digest(data: memoryview) -> tuple[str, int]:
+    """Compute the seal of a plan's bytes; returns it and its offset. Raises `ValueError` if they have not one seal."""
+    footer = max(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), 0)
+    tail = data[footer:].tobytes()
     if tail.count(_MARK) != 1:
         raise ValueError("no seal")
-    at = size - footer + tail.index(_MARK) + len(_MARK)
-    digest = hashlib.sha256()
-    file.seek(0)
-    left = at
-    while left > 0 and (data := file.read(min(_CHUNK, left))):
-        digest.update(data)
-        left -= len(data)
+    at = footer + tail.index(_MARK) + len(_MARK)
+    digest = hashlib.sha256(data[:at])
     digest.update(_ZEROS)
-    file.seek(at + len(_ZEROS))
-    while data := file.read(_CHUNK):
-        digest.update(data)
+    digest.update(data[at + len(_ZEROS) :])
     return digest.hexdigest(), at
 
 
@@ -362,20 +354,19 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
     Raises `EditedPlan` if any byte differs from what was written, `StalePlan` for another format version.
     """
     path = snapshot.path
-    with snapshot.open() as file:
-        try:
-            seal, at = _digest(file)
-            file.seek(at)
-            if file.read(len(_ZEROS)) != seal.encode():
-                raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
-            text = pq.ParquetFile(file).metadata.metadata[b"plan"]
-            version = msgspec.json.decode(text).get("format")
-            header = msgspec.json.decode(text, type=PlanHeader) if version in (_FORMER, PLAN_FORMAT) else None
-        except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
-            raise EditedPlan(
-                f"{path.name} was changed after it was planned, or is not a plan ({error}).",
-                advice="A plan cannot be edited: change the input and plan again.",
-            ) from None
+    try:
+        data = memoryview(snapshot.data)
+        seal, at = _digest(data)
+        if data[at : at + len(_ZEROS)] != seal.encode():
+            raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
+        text = pq.read_metadata(snapshot.open()).metadata[b"plan"]
+        version = msgspec.json.decode(text).get("format")
+        header = msgspec.json.decode(text, type=PlanHeader) if version in (_FORMER, PLAN_FORMAT) else None
+    except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
+        raise EditedPlan(
+            f"{path.name} was changed after it was planned, or is not a plan ({error}).",
+            advice="A plan cannot be edited: change the input and plan again.",
+        ) from None
     if header is None:
         raise StalePlan(
             f"{path.name} has format {version}; this version reads format {PLAN_FORMAT}.",

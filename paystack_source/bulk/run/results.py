@@ -19,6 +19,7 @@ authorization code) are masked.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import json
 from collections import Counter
 from dataclasses import asdict, dataclass, field
@@ -331,7 +332,8 @@ def _result_files(
                     written[path](line)
 
             yield add
-        digest = FileSnapshot(file, run.results_file).sha256
+        file.seek(0)
+        digest = hashlib.file_digest(file, "sha256").hexdigest()
         with private_file(_hash_file(run)) as note:
             note.write(_hash_line(digest))
     for path in set(parts.values()) - written.keys():
