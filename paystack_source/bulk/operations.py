@@ -12,7 +12,6 @@ from functools import cached_property
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any, Final, Literal
 
-from paystack_source.api import operations as api
 from paystack_source.bulk.run import readback
 from paystack_source.errors import ConfigError
 
@@ -207,12 +206,6 @@ class BulkOperation:
         method = getattr(client, self.endpoint)
         reply: Reply = method(key, **body) if self.identifier_required else method(**body)
         return reply
-
-    @property
-    def request(self) -> str:
-        """Method and path, as in Paystack's API reference."""
-        call = api.OPERATIONS[self.endpoint]
-        return f"{call.method} {call.template}"
 
     @property
     def compared(self) -> bool:

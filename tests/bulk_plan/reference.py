@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
+from paystack_source.api.operations import OPERATIONS
 from paystack_source.bulk.operations import BULK_OPERATIONS
 
 if TYPE_CHECKING:
@@ -24,11 +25,17 @@ def bulk_input_page(page: str) -> str:
     return _PLACE.sub(lambda match: f"{match[1]}\n{text}\n{match[2]}", page)
 
 
+def request_of(operation: BulkOperation) -> str:
+    """Method and path, as in Paystack's API reference."""
+    call = OPERATIONS[operation.endpoint]
+    return f"{call.method} {call.template}"
+
+
 def _section(operation: BulkOperation) -> str:
     lines = [
         f"### `{operation.name}`: {operation.title.lower()}",
         "",
-        f"`{operation.request}`. {_facts(operation)}",
+        f"`{request_of(operation)}`. {_facts(operation)}",
         "",
         "| column | also called | what stands in it |",
         "| --- | --- | --- |",

@@ -14,7 +14,7 @@ from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.send import Job, Sender
 from paystack_source.bulk.run.states import Action, EventKind
 
-from .reference import bulk_input_page
+from .reference import bulk_input_page, request_of
 from .world import NOW, Reader, customer
 
 ROOT = Path(__file__).parents[2]
@@ -36,7 +36,7 @@ def row(**fields):
 
 @EACH
 def test_requests_are_those_of_the_specification(operation):
-    method, path = operation.request.split()
+    method, path = request_of(operation).split()
     assert method.lower() in SPEC["paths"][path]
 
 

@@ -333,7 +333,7 @@ def _result_files(
 
             yield add
         file.seek(0)
-        digest = hashlib.file_digest(file, "sha256").hexdigest()
+        digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
         with private_file(_hash_file(run)) as note:
             note.write(_hash_line(digest))
     for path in set(parts.values()) - written.keys():
