@@ -180,11 +180,8 @@ def write_left_out(
             for position in range(batch.size):
                 row = batch.first_row + position
                 if row in why:
-                    texts = [_doubted(batch, index, position) for index, _ in kept]
-                    cells = zip(texts, kept, strict=True)
-                    shown = [
-                        masked(cell, secret=True) if name in secret else cell for cell, (_, name) in cells
-                    ]
+                    cells = [(name, _doubted(batch, index, position)) for index, name in kept]
+                    shown = [masked(cell, secret=True) if name in secret else cell for name, cell in cells]
                     yield [*shown, str(batch.lines[position] if batch.lines else row), "; ".join(why[row])]
 
     names = (f"{plan_file.stem}.left_out{f'_{n}' if n > 1 else ''}.csv" for n in itertools.count(1))

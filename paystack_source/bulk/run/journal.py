@@ -210,9 +210,9 @@ class Journal:
 
     def reopen(self, now: float) -> int:
         """Turn intents without an outcome into doubts; returns how many. Not while another process writes here."""
-        # SQLite takes `kind` from the line with the greatest `seq`.
-        last = "SELECT row, kind, max(seq) FROM events WHERE row > 0 GROUP BY row HAVING kind = ?"
-        rows = [row for row, *_ in self._db.execute(last, (EventKind.INTENT,))]
+        last = "SELECT max(seq) FROM events WHERE row > 0 GROUP BY row"
+        cut_off = f"SELECT row FROM events WHERE seq IN ({last}) AND kind = ?"  # noqa: S608
+        rows = [row for (row,) in self._db.execute(cut_off, (EventKind.INTENT,))]
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
