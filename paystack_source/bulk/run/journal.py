@@ -94,6 +94,8 @@ class Journal:
             known = found in (*_FORMER, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if known else None
+            if found in _FORMER:
+                self._db.executescript(_ADDED)
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
@@ -101,8 +103,6 @@ class Journal:
         if not known:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
         self._format = found
-        if found in _FORMER:
-            self._db.executescript(_ADDED)
         self._chain: bytes = last[0] if last else self._seed()
 
     @classmethod
