@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import Counter
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -101,60 +102,47 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     path = Path(out)
     check_output(path, "plan", is_plan)
     path.parent.mkdir(parents=True, exist_ok=True)
-    planner = _Planner(found, table, chosen, client, now or datetime.now(UTC), plan_id)
-    planner.customers = customers
-    with (
-        planning_database(path.parent) as con,
-        private_file(path) as file,
-        PlanWriter(file) as writer,
-    ):
-        planner.run(con, writer, copy, on_fetch, path)
+    now = now or datetime.now(UTC)
+    plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
+    planner = _Planner(found, table, chosen, client, now, plan_id, customers, on_fetch)
+    with planning_database(path.parent) as con, private_file(path) as file, PlanWriter(file) as writer:
+        planner.run(con, writer, copy, path)
         plan = Plan(FileSnapshot(file, path), table)
         tally_of(plan, planner.tally)
         return plan
 
 
+@dataclass
 class _Planner:
     """One planning. `run` does it all; the other methods are its steps."""
 
-    def __init__(  # noqa: PLR0913, PLR0917 - what is planned, for whom, and when
-        self,
-        operation: BulkOperation,
-        table: InputTable,
-        options: PlanOptions,
-        client: PaystackClient,
-        now: datetime,
-        plan_id: str | None,
-    ) -> None:
-        self.operation = operation
-        self.table = table
-        self.options = options
-        self.client = client
-        self.now = now
-        self.plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
-        self.mode = client.mode
-        self.account = options.account
-        self.about: CopyInfo | None = None
-        self.customers: int | None = None  # the account's number of customers, if it is known
-        self.refreshed = 0
-        self.tally = Tally.of(operation.name)
-        self.locked = 0  # rows that change a name which Paystack has locked
-        self.warnings = list(table.warnings)
-        self.given = {} if options.risk_action is None else {"risk_action": options.risk_action}
+    operation: BulkOperation
+    table: InputTable
+    options: PlanOptions
+    client: PaystackClient
+    now: datetime
+    plan_id: str
+    customers: int | None  # the account's number of customers, if it is known
+    on_fetch: Callable[[int], None]
+    about: CopyInfo | None = None
+    refreshed: int = 0
+    locked: int = 0  # rows that change a name which Paystack has locked
+
+    def __post_init__(self) -> None:
+        """Raise `InputError` for a bad header."""
+        self.mode, self.account = self.client.mode, self.options.account
+        self.tally = Tally.of(self.operation.name)
+        self.warnings = list(self.table.warnings)
+        self.given = {} if self.options.risk_action is None else {"risk_action": self.options.risk_action}
         try:
-            self.mapping = map_columns(operation, table.columns, given=self.given, source=table.name)
+            self.mapping = map_columns(
+                self.operation, self.table.columns, given=self.given, source=self.table.name
+            )
         except InputError as error:  # perhaps another sheet is the right one
-            error.advice = " ".join([error.advice, *table.warnings])
+            error.advice = " ".join([error.advice, *self.warnings])
             raise
 
-    def run(
-        self,
-        con: DuckDBPyConnection,
-        writer: PlanWriter,
-        copy: CustomerCopy | None,
-        on_fetch: Callable[[int], None],
-        out: Path,
-    ) -> None:
+    def run(self, con: DuckDBPyConnection, writer: PlanWriter, copy: CustomerCopy | None, out: Path) -> None:
         """Write the plan, and beside `out` the rows that are left out.
 
         Raises `InputError` with all problems, and then writes nothing.
@@ -167,7 +155,7 @@ class _Planner:
                 self._belongs_to(self.about.account)
             matching.look_up()
             release(con)
-        self._refresh(matching, on_fetch)
+        self._refresh(matching)
         matching.drop_what_is_held()
         self._leave_out(matching, out)
         compare(matching)
@@ -236,7 +224,7 @@ class _Planner:
         mapped = self.mapping.columns
         return {self.table.columns[mapped[name]] for name in self.operation.secret_fields if name in mapped}
 
-    def _refresh(self, matching: Matching, on_fetch: Callable[[int], None]) -> None:
+    def _refresh(self, matching: Matching) -> None:
         """Read customers from Paystack, as `options.refresh` allows."""
         how = self.options.refresh
         if how == "never" or self.operation.name == "deactivate-authorization":
@@ -251,7 +239,7 @@ class _Planner:
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
             if part and not (in_haste and part[0] not in odd and matching.wrong_cells()):
                 with contextlib.closing(workers.fetch_all(self.client, part)) as found:
-                    self.refreshed += matching.add_live(self._of_one_account(found, on_fetch))
+                    self.refreshed += matching.add_live(self._of_one_account(found))
 
     def _most(self) -> int:
         """How many customers are read by default at most: a minute of quota."""
@@ -274,15 +262,13 @@ class _Planner:
             keys = matching.to_read("needed")
         return keys if len(keys) <= most else []
 
-    def _of_one_account(
-        self, found: Iterator[FetchedCustomer], on_fetch: Callable[[int], None]
-    ) -> Iterator[FetchedCustomer]:
+    def _of_one_account(self, found: Iterator[FetchedCustomer]) -> Iterator[FetchedCustomer]:
         """The same customers; raises `WrongAccount` if one belongs to another account."""
         for number, (key, customer) in enumerate(found, 1):
             account = (customer or {}).get("integration")
             if isinstance(account, int):
                 self._belongs_to(account)
-            on_fetch(number)
+            self.on_fetch(number)
             yield key, customer
 
     def _belongs_to(self, account: int | None) -> None:
