@@ -49,16 +49,6 @@ class Cost(NamedTuple):
         return (requests // self.walks - 1) * self.length
 
 
-class Part(NamedTuple):
-    """A part of a window that is cut off to fit a budget, its price in requests, and the rest of the window."""
-
-    item: Proven
-    price: int
-    behind: Proven | None
-    fills: bool
-    """Whether it uses all that is left of the budget. If not, it is a crowded second, or ends before one."""
-
-
 class Refresh:
     """Chooses what is read again with a budget of requests.
 
@@ -77,33 +67,23 @@ class Refresh:
     def choose(self, before: datetime) -> list[Proven]:
         """The windows that were verified longest ago, and not since `before`; the last is cut to what is left."""
         chosen: list[Proven] = []
-        left = self._budget
-        for item, known in self._priced(self._coverage.oldest_first(before)):
-            rest, price = item, known
-            while price > left >= self._cost.of(0):
-                part = self._cut(rest, left)
-                if part is None:
-                    self.stuck = self.stuck or self._is_too_much(left, price)
-                    break
-                if part.price <= left:
-                    chosen.append(part.item)
-                    left -= part.price
-                else:
-                    self.stuck = self.stuck or self._is_too_much(left, part.price)
-                if part.fills:
-                    return chosen
-                if part.behind is None:
-                    break
-                rest, price = part.behind, self._price(part.behind)
-            else:
-                if price > left:
-                    break
-                chosen.append(rest)
+        left, rest = self._budget, list[tuple[Proven, int]]()
+        windows = self._priced(self._coverage.oldest_first(before))
+        while left >= self._cost.of(0) and (found := rest.pop() if rest else next(windows, None)):
+            item, price = found
+            fills = False
+            if price > left:
+                item, behind, fills = self._cut(item, left)
+                price = self._prices([item])[0]
+                rest = [(each, self._prices([each])[0]) for each in behind]
+            if price <= left:
+                chosen.append(item)
                 left -= price
+            elif price > self._budget and self._cost.rows(left) > 0:
+                self.stuck = True
+            if fills:
+                break
         return chosen
-
-    def _is_too_much(self, left: int, price: int) -> bool:
-        return self._cost.rows(left) > 0 and price > self._budget
 
     def _priced(self, items: list[Proven]) -> Iterator[tuple[Proven, int]]:
         """Windows and their prices, a hundred at a time: the warehouse may be far away."""
@@ -117,29 +97,25 @@ class Refresh:
             self._cost.of(max(i.rows, rows)) for i, rows in zip(items, self._held.count(wide), strict=True)
         ]
 
-    def _price(self, item: Proven) -> int:
-        return self._prices([item])[0]
+    def _cut(self, item: Proven, left: int) -> tuple[Proven, list[Proven], bool]:
+        """Cut off what `left` requests can read, or a second that is too crowded for them.
 
-    def _cut(self, item: Proven, left: int) -> Part | None:
-        """Cut off what `left` requests can read, or a second that is too crowded for them; None if there is neither."""
+        Returns that part, the rest of the window, and whether the part uses all that is left of the budget. If not, it
+        is a crowded second, or ends before one. If there is nothing to cut off, the part is the whole window.
+        """
         rows = self._cost.rows(left)
         times = self._held.cuts(item.window, rows)[:1] if rows > 0 else []
-        if not times:
-            return None
-        at = second(times[0])
-        # Cut after the last customer that fits. If its second is too crowded: before that second, else after it.
-        for edge in (at + _SECOND, at - _CLEAR, at + _SECOND + _CLEAR):
-            crowd = edge > at + _SECOND
-            if crowd and edge >= item.window.hi:
-                return Part(item, self._price(item), None, fills=False)
-            if item.window.lo < edge < item.window.hi:
-                window = Window(item.window.lo, edge)
-                rows = self._held.count([window])[0]
-                price = self._price(Proven(window, rows, item.verified_at))
-                if price <= left or crowd:
-                    part, behind = self._coverage.split(item, edge, rows)
-                    return Part(part, price, behind, fills=edge == at + _SECOND)
-        return None
+        for at in map(second, times):
+            # Cut after the last customer that fits. If its second is too crowded: before that second, else after it.
+            for edge in (at + _SECOND, at - _CLEAR, at + _SECOND + _CLEAR):
+                if item.window.lo < edge < item.window.hi:
+                    window = Window(item.window.lo, edge)
+                    rows = self._held.count([window])[0]
+                    price = self._prices([Proven(window, rows, item.verified_at)])[0]
+                    if price <= left or edge > at + _SECOND:
+                        part, behind = self._coverage.split(item, edge, rows)
+                        return part, [behind], edge == at + _SECOND
+        return item, [], False
 
 
 def readable(budget: int, cost: Cost) -> int:
