@@ -31,6 +31,8 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
+    from paystack_source.extract.windows import Bounds
+
 SCHEMA = arrow_schema(COLUMNS)
 """The columns that every batch has; it may have more."""
 
@@ -265,7 +267,7 @@ def oldest(table: pa.Table) -> datetime | None:
     return edges(table)[0]
 
 
-def edges(table: pa.Table) -> tuple[datetime | None, datetime | None]:
+def edges(table: pa.Table) -> Bounds:
     """The oldest and the newest creation time."""
     found = pc.min_max(table.column("created_at")).as_py()
     return found["min"], found["max"]

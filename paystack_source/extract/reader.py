@@ -7,29 +7,56 @@ again by cursor, then by pages once more; the ids of all passes count together w
 API gives no total, the window is read by independent ways until two of them agree.
 
 Neither the order of customers nor the length of a page is trusted. A short page is not the end of the list; it ends
-with as many ids as the total, or with an empty page.
+with as many ids as the total, or with an empty page. The time that answers take decides how many requests are sent at
+once. The client keeps the quota: it blocks until a request fits.
 """
 
 from __future__ import annotations
 
 import contextlib
+import dataclasses
 import itertools
-from typing import TYPE_CHECKING
+import time
+from collections import deque
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Generic, TypeVar
 
+import msgspec
+
+from paystack_source.api.workers import ThreadWorkers
+from paystack_source.errors import ClosedError, NotFound, Rejected
 from paystack_source.extract import arrow
-from paystack_source.extract.pages import IN_FLIGHT, REFUSED, Pages, SideBySide
 from paystack_source.extract.read_ahead import read_ahead
-from paystack_source.extract.window_read import PAGE, NoTotalError, Query, Reading, Result
+from paystack_source.extract.window_read import NEWEST, PAGE, REFUSED, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import MARGIN, WINDOW_ROWS, Window, cut_at
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Generator, Iterable, Iterator
-    from datetime import datetime
 
     import pyarrow as pa
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import Page
+    from paystack_source.extract.windows import Bounds
+
+For = TypeVar("For")
+
+_DOCUMENTED_PAGE = 50
+
+IN_FLIGHT = 48
+"""Requests at once to a server that answers slowly."""
+
+NEAR_WIDTH = 2
+"""Requests at once to a server that answers quickly: more threads would only wait for each other."""
+
+FAR = 0.1
+"""Seconds; a server whose answers take longer is slow."""
+
+READY_BYTES = 20_000_000
+"""Bytes of answers that may be under way or wait to be used."""
+
+ASK_AGAIN = 2
+ASK_LONG = 12  # requests for a total, once an answer of this run had one
 
 PAGES_A_BITE = 10
 AHEAD_PAGES = 300
@@ -46,7 +73,7 @@ class FiltersIgnoredError(Exception):
     """The API ignores the time filter, so windows cannot be counted."""
 
 
-class Reader(Pages):
+class Reader:
     """Reads windows through a client. One per run; it outlives checkpoints, and reads on while they are loaded."""
 
     def __init__(
@@ -57,21 +84,31 @@ class Reader(Pages):
         in_flight: int = IN_FLIGHT,
         window_rows: int = WINDOW_ROWS,
     ) -> None:
-        super().__init__(client, now=now, in_flight=in_flight)
+        self.now = now or (lambda: datetime.now(UTC))
+        self.per_page = PAGE
+        self.requests = 0
+        self.totals_on_pages = False
+        self.answers_differ = False  # two questions of this run were answered with different customers
+        self.new_columns: set[str] = set()
+        """Columns of undocumented keys: those that the table has, and those that this run found."""
+        self._closed = False
+        self._in_flight = in_flight
+        self._waits = [0.0, 0.0]  # seconds that the last two answers took
+        self._large = 1  # bytes of the last answer
+        self.client = client.until(self.check)
         self._window_rows = window_rows
 
     # -- cutting ------------------------------------------------------------------------------------------------
 
     def split(self, window: Window) -> Iterator[Reading]:
-        """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first.
+        """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first, with one request for each cut.
 
-        Page p of the whole window has the creation time at that rank, so one request finds each cut. The cuts may be
-        inexact, because each window is counted by itself afterwards.
+        The cuts may be inexact, because each window is counted by itself afterwards.
         """
         asked = window.asked()
         first = self.ask(Query(*asked, 1))
         reading = Reading(window, asked)
-        self._note(reading, 1, first)
+        reading.note(1, first)
         length = self.parse(first).lengths[0]
         total = reading.total
         if total is None or not length or total <= self._window_rows * 3 // 2:
@@ -92,7 +129,7 @@ class Reader(Pages):
         Raises `FiltersIgnoredError` if the answer has customers of other times, `NoTotalError` if it has no total.
         """
         page = self.ask_total(Query(from_, to, 1))
-        if _strays(*arrow.edges(self.parse(page).table), (from_, to)):
+        if _strays(arrow.edges(self.parse(page).table), (from_, to)):
             raise FiltersIgnoredError
         if page.meta.total is None:
             raise NoTotalError
@@ -127,7 +164,7 @@ class Reader(Pages):
                         under_way.remove(reading)
                 if any(reading.outstanding for reading in under_way):
                     for query, reading, page in requests.take():
-                        self._note(reading, query.page, page)
+                        reading.note(query.page, page)
                         reading.outstanding -= 1
                         if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
                             yield from self._digest(reading)
@@ -143,14 +180,6 @@ class Reader(Pages):
             self.requests += len(numbers)
             requests.submit((Query(*reading.asked, number) for number in numbers), reading)
 
-    def _note(self, reading: Reading, number: int, page: Page) -> None:
-        reading.requests += 1
-        reading.cut_short = reading.cut_short or page is REFUSED
-        reading.raw.append((number, page))
-        reading.asked_up_to = max(reading.asked_up_to, number)
-        if page.meta.total is not None:
-            reading.add_total(page.meta.total)
-
     def _digest(self, reading: Reading) -> Iterator[pa.Table]:
         """The new customers of the pages that arrived, cut to the window."""
         if not reading.raw:
@@ -160,8 +189,8 @@ class Reader(Pages):
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
         reading.longest = max(reading.longest, *lengths)
-        oldest, newest = arrow.edges(table)
-        reading.stray = reading.stray or _strays(oldest, newest, reading.asked)
+        oldest, newest = times = arrow.edges(table)
+        reading.stray = reading.stray or _strays(times, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
         if reading.stray and (reading.by_itself or far):
             raise FiltersIgnoredError
@@ -184,7 +213,7 @@ class Reader(Pages):
         """Finish a window that is proven, or that has no passes left; else start another pass over it."""
         while True:
             if reading.knows_totals and reading.total is None:  # a cursor's pages have none
-                self._note(reading, 1, self.ask_total(Query(*reading.asked, 1)))
+                reading.note(1, self.ask_total(Query(*reading.asked, 1)))
                 yield from self._digest(reading)
             reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
@@ -194,7 +223,7 @@ class Reader(Pages):
                 ids = None
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
-                yield self._result(reading, ids)
+                yield reading.result(ids, self.now())
                 return
             if reading.passes[-1] == "cursor":
                 reading.start_pass("pages")
@@ -213,7 +242,7 @@ class Reader(Pages):
             if page is None:
                 yield from self._digest(reading)
                 break
-            self._note(reading, number, page)
+            reading.note(number, page)
             cursor = page.meta.next
             at_end = cursor is None
             if at_end or cursor in used or len(reading.raw) >= PAGES_A_BITE:
@@ -229,32 +258,163 @@ class Reader(Pages):
                     break
             used.add(cursor or "")
 
-    def _result(self, reading: Reading, ids: set[int] | None) -> Result:
-        total = reading.total
-        found = reading.seen if ids is None else ids
-        return Result(
-            window=reading.window,
-            asked=reading.asked,
-            proven=ids is not None and not reading.unreadable,
-            total=total,
-            distinct=len(found),
-            ids=reading.inside if len(found) == len(reading.seen) else reading.inside & found,
-            left=reading.inside - found,
-            requests=reading.requests,
-            how=reading.passes[-1] if reading.knows_totals else "two walks",
-            read_at=self.now(),
-            oldest=reading.oldest,
-            unreadable=reading.unreadable,
+    # -- pages --------------------------------------------------------------------------------------------------
+
+    def check(self) -> None:
+        """Raise a `ClosedError` once this is closed."""
+        if self._closed:
+            raise ClosedError("Reading was stopped")
+
+    def close(self) -> None:
+        """Send no more requests."""
+        self._closed = True
+
+    @property
+    def width(self) -> int:
+        """Requests at once: few for a quick server. One is slow if two answers were: this machine may delay one."""
+        return self._in_flight if min(self._waits) > FAR else min(self._in_flight, NEAR_WIDTH)
+
+    @property
+    def room(self) -> int:
+        """Requests that may be under way, or answered and not used yet."""
+        return min(2 * self.width, max(READY_BYTES // self._large, 1))
+
+    def ask(self, query: Query) -> Page:
+        """Request one page in this thread."""
+        self.requests += 1
+        page = self.page(query, self.client)
+        self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
+        return page
+
+    def ask_total(self, query: Query) -> Page:
+        """Request one page, again a few times if it has no total: an answer may have the meta of either mode.
+
+        For the whole list, the total of the first page by cursor is taken as well. With filters it is not, because
+        paging by cursor may ignore them.
+        """
+        page = self.ask(query)
+        asked = 1
+        while page.meta.total is None and asked < (ASK_LONG if self.totals_on_pages else ASK_AGAIN):
+            if query == NEWEST and asked == 1 and (other := self.by_cursor((None, None), None)):
+                meta = msgspec.structs.replace(page.meta, total=other.meta.total)
+                page = dataclasses.replace(page, meta=meta)
+            else:
+                page = self.ask(query)
+            asked += 1
+        return page
+
+    def believable(self, query: Query, first: Page | None = None) -> bool:
+        """Whether the total on the first page of a question can be believed.
+
+        A total that is not larger than its page may be the length of the page. And a cache that ignores the query gives
+        the same answer, with the same total, to every question. So a second question must get another answer. This
+        takes one or two requests, unless this run has seen different answers before.
+        """
+        first = first or self.ask_total(query)
+        ids, shown = self._shown(first)
+        more = (first.meta.total or 0) > shown
+        if more and self.answers_differ:
+            return True
+        if not more and first.meta.next is not None:
+            return False
+        others = self._shown(self.ask(query._replace(page=2)))[0]
+        if not others or others - ids:
+            return more == bool(others)
+        # The server ignores the number of the page; it may still honour its length.
+        one = self.ask_total(query._replace(per_page=1))
+        length = self._shown(one)[1]
+        return 0 < length < min(shown, length + 1 if one.meta.total is None else one.meta.total)
+
+    def _shown(self, page: Page) -> tuple[set[int], int]:
+        """The ids of a page, and its length."""
+        table, _, lengths = self.parse(page)
+        return set(table.column("id").to_pylist()), lengths[0]
+
+    def parse(self, *pages: Page) -> arrow.Parsed:
+        """The pages as one table. `_last_seen_at` is the time before the first of them was requested.
+
+        A change that is made while a page is under way is newer than the page, although the page arrives later.
+        """
+        asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
+        return arrow.parse([page.raw for page in pages], asked, self.new_columns)
+
+    def page(self, query: Query, client: PaystackClient) -> Page:
+        """One page, or `REFUSED`; notes how long it took, and how large it is."""
+        per_page = query.per_page or self.per_page
+        asked_at, began = self.now(), time.monotonic()
+        page = REFUSED
+        try:
+            page = client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
+        except Rejected as error:
+            if query.page == 1 and not query.per_page:
+                if per_page != PAGE or isinstance(error, NotFound):
+                    raise
+                self.per_page = _DOCUMENTED_PAGE  # the API refuses a larger page
+                return self.page(query, client)
+        self._waits = [self._waits[1], time.monotonic() - began]
+        self._large = max(memoryview(page.raw).nbytes, 1)
+        return page if page is REFUSED else dataclasses.replace(page, asked_at=asked_at)
+
+    def ask_all(self, queries: list[Query]) -> list[Page]:
+        """Request pages side by side; returns them in any order. Not while windows are read."""
+        self.requests += len(queries)
+        found: list[Page] = []
+        with contextlib.closing(SideBySide[None](self)) as requests:
+            requests.submit(queries, None)
+            while len(found) < len(queries):
+                found += [page for _, _, page in requests.take()]
+        return found
+
+    def by_cursor(self, asked: Bounds, cursor: str | None) -> Page | None:
+        """The page at a cursor, or the first page; None if the API refuses the cursor, or any cursor."""
+        self.requests += 1
+        (from_, to), asked_at = asked, self.now()
+        try:
+            page = self.client.list(per_page=self.per_page, use_cursor=True, next=cursor, from_=from_, to=to)
+            return dataclasses.replace(page, asked_at=asked_at)
+        except Rejected:
+            return None
+
+
+class SideBySide(Generic[For]):
+    """Requests pages side by side for one piece of work, which gets its own answers only."""
+
+    def __init__(self, reader: Reader) -> None:
+        self._reader = reader
+        self._backlog: deque[tuple[Query, For]] = deque()
+        self._workers: ThreadWorkers[tuple[Query, For], tuple[Query, For, Page]] = ThreadWorkers(
+            lambda asked: (*asked, reader.page(asked[0], client))
         )
+        client = reader.client.until(self._workers.check)
+
+    @property
+    def pending(self) -> int:
+        """How many pages were requested and not taken."""
+        return len(self._backlog) + self._workers.busy
+
+    def submit(self, queries: Iterable[Query], wanted_by: For) -> None:
+        self._backlog.extend((query, wanted_by) for query in queries)
+        self._start()
+
+    def take(self) -> list[tuple[Query, For, Page]]:
+        """The pages that arrived, each with its query and with `wanted_by` of `submit`; waits for at least one."""
+        answers = self._workers.wait()
+        self._start()
+        return answers
+
+    def _start(self) -> None:
+        while self._backlog and self._workers.busy < self._reader.room:
+            self._workers.start(self._backlog.popleft(), width=self._reader.width)
+
+    def close(self) -> None:
+        self._workers.close()
 
 
 def _size(found: pa.Table | Result) -> int:
     return 0 if isinstance(found, Result) else int(found.get_total_buffer_size())
 
 
-def _strays(
-    oldest: datetime | None, newest: datetime | None, asked: tuple[datetime | None, datetime | None]
-) -> bool:
-    """Whether customers were created outside of the requested bounds by more than `MARGIN`."""
-    from_, to = asked
+def _strays(times: Bounds, asked: Bounds) -> bool:
+    """Whether customers between these times were created outside of the requested bounds by more than `MARGIN`."""
+    (oldest, newest), (from_, to) = times, asked
     return bool((from_ and oldest and oldest < from_ - MARGIN) or (to and newest and newest > to + MARGIN))

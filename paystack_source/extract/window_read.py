@@ -7,11 +7,14 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, NamedTuple
 
+import msgspec
+
+from paystack_source.api.models import Page, PageMeta
+
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from paystack_source.api.models import Page
-    from paystack_source.extract.windows import Window
+    from paystack_source.extract.windows import Bounds, Window
 
 PAGE = 100
 _ROUND = 32  # the most pages requested at once while no total is known
@@ -34,12 +37,15 @@ class Query(NamedTuple):
 NEWEST = Query(None, None, 1)
 """The first page of the whole list."""
 
+REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
+"""Stands for a later page that the API refused, usually because it is past the end of the list, or too deep."""
+
 
 class Result(NamedTuple):
     """The result of reading one window."""
 
     window: Window
-    asked: tuple[datetime | None, datetime | None]
+    asked: Bounds
     proven: bool
     total: int | None
     """The API's total for `asked`; `None` if it never gave one."""
@@ -55,7 +61,6 @@ class Result(NamedTuple):
     """When the last page arrived."""
     oldest: datetime | None = None
     """The oldest creation time in the window."""
-    unreadable: int = 0
 
     @property
     def difference(self) -> int:
@@ -66,9 +71,7 @@ class Result(NamedTuple):
 class Reading:
     """A window while it is read."""
 
-    def __init__(
-        self, window: Window, asked: tuple[datetime | None, datetime | None], expected: int | None = None
-    ) -> None:
+    def __init__(self, window: Window, asked: Bounds, expected: int | None = None) -> None:
         self.window = window
         self.asked = asked
         self.expected = expected
@@ -128,10 +131,15 @@ class Reading:
         among = (self.walk, self.seen) if len(self.all_totals) == 1 else (self.walk,)
         return next((ids for ids in among if len(ids) == self.total), None)
 
-    def add_total(self, total: int) -> None:
-        """Take in a total of the API."""
-        self.totals.append(total)
-        self.all_totals.add(total)
+    def note(self, number: int, page: Page) -> None:
+        """Take in a page that arrived."""
+        self.requests += 1
+        self.cut_short = self.cut_short or page is REFUSED
+        self.raw.append((number, page))
+        self.asked_up_to = max(self.asked_up_to, number)
+        if page.meta.total is not None:
+            self.totals.append(page.meta.total)
+            self.all_totals.add(page.meta.total)
 
     def agreed_by(self) -> set[int] | None:
         """Without totals: all ids, if two passes saw every one of them, and one of them reached the end of the list.
@@ -166,3 +174,20 @@ class Reading:
         if not self.fresh or not self.lengths[self.asked_up_to]:
             return range(0)
         return range(start, start + min(self.asked_up_to, _ROUND))
+
+    def result(self, ids: set[int] | None, read_at: datetime) -> Result:
+        """What was read. `ids`: those that prove the window, None if nothing does."""
+        found = self.seen if ids is None else ids
+        return Result(
+            window=self.window,
+            asked=self.asked,
+            proven=ids is not None and not self.unreadable,
+            total=self.total,
+            distinct=len(found),
+            ids=self.inside if len(found) == len(self.seen) else self.inside & found,
+            left=self.inside - found,
+            requests=self.requests,
+            how=self.passes[-1] if self.knows_totals else "two walks",
+            read_at=read_at,
+            oldest=self.oldest,
+        )

@@ -10,7 +10,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeAlias
 
 from paystack_source.errors import ConfigError
 from paystack_source.values import parse_time, read_time, time_text
@@ -32,6 +32,10 @@ WINDOW_ROWS = 30_000
 
 SMALL_ROWS = 3_000
 """Two adjoining windows with no more customers than this become one window, whatever their age."""
+
+
+Bounds: TypeAlias = tuple[datetime | None, datetime | None]
+"""The oldest and the newest time, or `from` and `to`; None where there is no such time."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -58,7 +62,7 @@ class Window:
         """The intersection of both windows; may be empty."""
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
-    def asked(self) -> tuple[datetime | None, datetime | None]:
+    def asked(self) -> Bounds:
         """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
         return (
             None if self.lo <= BEGIN else self.lo - MARGIN,

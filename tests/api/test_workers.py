@@ -7,8 +7,8 @@ import pytest
 
 from paystack_source.api.workers import ThreadWorkers, fetch_all
 from paystack_source.errors import ClosedError, Unavailable
-from paystack_source.extract import pages
-from paystack_source.extract.reader import Reader
+from paystack_source.extract import reader
+from paystack_source.extract.reader import NEAR_WIDTH, Reader
 from paystack_source.extract.window_read import Query
 from tests.extract.fake import FakeApi
 
@@ -131,11 +131,11 @@ def lists():
 PAGES = [Query(None, None, page) for page in range(1, 41)]
 
 
-@pytest.mark.parametrize(("far", "fewest", "most"), [(-1.0, 8, 48), (1e9, 1, pages.NEAR_WIDTH)])
+@pytest.mark.parametrize(("far", "fewest", "most"), [(-1.0, 8, 48), (1e9, 1, NEAR_WIDTH)])
 def test_many_pages_are_asked_for_at_once_where_answers_are_waited_for_and_few_where_not(
     monkeypatch, far, fewest, most
 ):
-    monkeypatch.setattr(pages, "FAR", far)
+    monkeypatch.setattr(reader, "FAR", far)
     api, together, at_once = lists(), threading.Barrier(fewest), []
     answer, lock = api._list, threading.Lock()
     api.lock = threading.RLock()
@@ -157,8 +157,8 @@ def test_many_pages_are_asked_for_at_once_where_answers_are_waited_for_and_few_w
 
 
 def test_large_answers_are_few_at_once(monkeypatch):
-    monkeypatch.setattr(pages, "FAR", -1.0)
-    monkeypatch.setattr(pages, "READY_BYTES", 1)
+    monkeypatch.setattr(reader, "FAR", -1.0)
+    monkeypatch.setattr(reader, "READY_BYTES", 1)
     api = lists()
     asked = Reader(api)
     asked.ask(PAGES[0])
