@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
     from datetime import datetime
 
-    from paystack_source.extract.windows import Bounds
+    from paystack_source.extract.windows import Edges
 
 SCHEMA = arrow_schema(COLUMNS)
 """The columns that every batch has; it may have more."""
@@ -267,7 +267,7 @@ def oldest(table: pa.Table) -> datetime | None:
     return edges(table)[0]
 
 
-def edges(table: pa.Table) -> Bounds:
+def edges(table: pa.Table) -> Edges:
     """The oldest and the newest creation time."""
     found = pc.min_max(table.column("created_at")).as_py()
     return found["min"], found["max"]

@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 
     from paystack_source.extract.newest import NewestPage
     from paystack_source.extract.window_read import Result
-    from paystack_source.extract.windows import Bounds, Window
+    from paystack_source.extract.windows import Edges, Window
     from paystack_source.tables import Kind
 
 
@@ -217,7 +217,7 @@ LEDGER: Final = Table(
 )
 
 
-def edges(window: Window) -> Bounds:
+def edges(window: Window) -> Edges:
     """The ends of a window, None where it is open."""
     return (None if window.lo <= BEGIN else window.lo, None if window.hi >= END else window.hi)
 

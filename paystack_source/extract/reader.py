@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.models import Page
-    from paystack_source.extract.windows import Bounds
+    from paystack_source.extract.windows import Edges
 
 For = TypeVar("For")
 
@@ -365,7 +365,7 @@ class Reader:
                 found += [page for _, _, page in requests.take()]
         return found
 
-    def by_cursor(self, asked: Bounds, cursor: str | None) -> Page | None:
+    def by_cursor(self, asked: Edges, cursor: str | None) -> Page | None:
         """The page at a cursor, or the first page; None if the API refuses the cursor, or any cursor."""
         self.requests += 1
         (from_, to), asked_at = asked, self.now()
@@ -414,7 +414,7 @@ def _size(found: pa.Table | Result) -> int:
     return 0 if isinstance(found, Result) else int(found.get_total_buffer_size())
 
 
-def _strays(times: Bounds, asked: Bounds) -> bool:
+def _strays(times: Edges, asked: Edges) -> bool:
     """Whether customers between these times were created outside of the requested bounds by more than `MARGIN`."""
     (oldest, newest), (from_, to) = times, asked
     return bool((from_ and oldest and oldest < from_ - MARGIN) or (to and newest and newest > to + MARGIN))

@@ -14,7 +14,7 @@ from paystack_source.api.models import Page, PageMeta
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from paystack_source.extract.windows import Bounds, Window
+    from paystack_source.extract.windows import Edges, Window
 
 PAGE = 100
 _ROUND = 32  # the most pages requested at once while no total is known
@@ -45,7 +45,7 @@ class Result(NamedTuple):
     """The result of reading one window."""
 
     window: Window
-    asked: Bounds
+    asked: Edges
     proven: bool
     total: int | None
     """The API's total for `asked`; `None` if it never gave one."""
@@ -71,7 +71,7 @@ class Result(NamedTuple):
 class Reading:
     """A window while it is read."""
 
-    def __init__(self, window: Window, asked: Bounds, expected: int | None = None) -> None:
+    def __init__(self, window: Window, asked: Edges, expected: int | None = None) -> None:
         self.window = window
         self.asked = asked
         self.expected = expected

@@ -34,8 +34,8 @@ SMALL_ROWS = 3_000
 """Two adjoining windows with no more customers than this become one window, whatever their age."""
 
 
-Bounds: TypeAlias = tuple[datetime | None, datetime | None]
-"""The oldest and the newest time, or `from` and `to`; None where there is no such time."""
+Edges: TypeAlias = tuple[datetime | None, datetime | None]
+"""Two times that are edges, the older first; None where there is no edge."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -62,7 +62,7 @@ class Window:
         """The intersection of both windows; may be empty."""
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
-    def asked(self) -> Bounds:
+    def asked(self) -> Edges:
         """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
         return (
             None if self.lo <= BEGIN else self.lo - MARGIN,
