@@ -84,46 +84,38 @@ def arrow_schema(columns: Iterable[Column]) -> pa.Schema:
     return pa.schema([(column.name, ARROW_TYPES[column.kind]) for column in columns])
 
 
+def filled(name: str, kind: Kind, description: str, pii: Pii = "none") -> Column:
+    """A column that is never null."""
+    return Column(name, kind, description, pii, nullable=False)
+
+
 WRITE_BACK_ROWS: Final = Table(
     "write_back_rows",
     "What bulk runs did: one row for each row of their input.",
     ("run_id", "row"),
     (
-        Column("run_id", "text", "The run, as in write_back_runs.", nullable=False),
-        Column(
-            "operation", "text", "What the run did: risk-action, update, create, and so on.", nullable=False
-        ),
-        Column("row", "bigint", "The number of the row in the input, from 1.", nullable=False),
-        Column(
-            "line",
-            "bigint",
-            "The line of the input's file that the row begins in; its number in a frame.",
-            nullable=False,
+        filled("run_id", "text", "The run, as in write_back_runs."),
+        filled("operation", "text", "What the run did: risk-action, update, create, and so on."),
+        filled("row", "bigint", "The number of the row in the input, from 1."),
+        filled(
+            "line", "bigint", "The line of the input's file that the row begins in; its number in a frame."
         ),
         Column("customer_code", "text", "Paystack's code of the row's customer.", "identifier"),
         Column("customer_id", "bigint", "The row's customer, as in customers.", "identifier"),
         Column("email", "text", "The email address that the row names or the customer has.", "personal"),
-        Column(
-            "outcome",
-            "text",
-            "applied, skipped_noop, accepted_pending, rejected, unknown or unsent.",
-            nullable=False,
-        ),
+        filled("outcome", "text", "applied, skipped_noop, accepted_pending, rejected, unknown or unsent."),
         Column(
             "code", "text", "Paystack's code of its answer, or ours of the outcome; null if there is none."
         ),
         Column("message", "text", "What Paystack said last, without customer data."),
         Column("http_status", "bigint", "The status of Paystack's last answer; null if there was none."),
-        Column("sends", "bigint", "How many times a request for the row was sent.", nullable=False),
+        filled("sends", "bigint", "How many times a request for the row was sent."),
         Column("sent_at", "timestamp", "When a request for it was first sent, in UTC; null if none was."),
         Column("finished_at", "timestamp", "When the row's last event happened, in UTC."),
         Column("before", "json", "The values before, of the fields that the row changes.", "personal"),
-        Column("after", "json", "The values that the row asks for.", "personal", nullable=False),
-        Column(
-            "drifted",
-            "bool",
-            "Whether Paystack had another value than the copy when the row was planned.",
-            nullable=False,
+        filled("after", "json", "The values that the row asks for.", "personal"),
+        filled(
+            "drifted", "bool", "Whether Paystack had another value than the copy when the row was planned."
         ),
         Column("secrets", "json", "Numbers of people and accounts that were sent, masked.", "personal"),
     ),
@@ -134,56 +126,40 @@ WRITE_BACK_RUNS: Final = Table(
     "The bulk runs: one row for each.",
     ("run_id",),
     (
-        Column("run_id", "text", "The name of the run, and of its folder.", nullable=False),
-        Column(
-            "operation", "text", "What the run did: risk-action, update, create, and so on.", nullable=False
-        ),
+        filled("run_id", "text", "The name of the run, and of its folder."),
+        filled("operation", "text", "What the run did: risk-action, update, create, and so on."),
         Column("key_mode", "text", "The mode of the key: live or test."),
         Column("account", "bigint", "The Paystack account that was changed; null if Paystack did not say."),
         Column("who", "text", "The user of the last session by the environment (LOGNAME).", "personal"),
         Column("os_user", "text", "The user of the operating system in the last session.", "personal"),
         Column("host", "text", "The machine of the last session."),
         Column("input", "text", "The path of the input; null for a frame."),
-        Column(
+        filled(
             "input_digest",
             "text",
             "A digest of the input's bytes: SHA-256, or salted scrypt where its rows hold secrets.",
-            nullable=False,
         ),
-        Column("plan_id", "text", "The plan that was applied.", nullable=False),
-        Column(
-            "plan_seal",
-            "text",
-            "The seal of the plan: a SHA-256 over the whole plan file.",
-            nullable=False,
-        ),
+        filled("plan_id", "text", "The plan that was applied."),
+        filled("plan_seal", "text", "The seal of the plan: a SHA-256 over the whole plan file."),
         Column("undo_of", "text", "The run that this run takes back; else null."),
-        Column("tool_version", "text", "The version of paystack-source that made the plan.", nullable=False),
-        Column("planned_at", "timestamp", "When the plan was made, in UTC.", nullable=False),
-        Column("started_at", "timestamp", "When the first session began, in UTC.", nullable=False),
+        filled("tool_version", "text", "The version of paystack-source that made the plan."),
+        filled("planned_at", "timestamp", "When the plan was made, in UTC."),
+        filled("started_at", "timestamp", "When the first session began, in UTC."),
         Column("ended_at", "timestamp", "When the last session ended, in UTC; null if it was killed."),
         Column("stopped", "text", "Why the run ended before its last row; else null."),
-        Column(
+        filled(
             "sessions",
             "bigint",
             "How many times the run was started or resumed; 0: it was about to begin, and this row is of before.",
-            nullable=False,
         ),
-        Column("requests", "bigint", "Requests that were sent to Paystack.", nullable=False),
-        Column("events", "bigint", "Events in the run's journal when it was loaded.", nullable=False),
-        Column("rows", "bigint", "Rows of the input.", nullable=False),
-        Column("applied", "bigint", "Rows that Paystack applied.", nullable=False),
-        Column(
-            "skipped_noop", "bigint", "Rows that needed no change, or were blank or left out.", nullable=False
-        ),
-        Column(
-            "accepted_pending",
-            "bigint",
-            "Rows that Paystack accepted and has not decided yet.",
-            nullable=False,
-        ),
-        Column("rejected", "bigint", "Rows that Paystack rejected.", nullable=False),
-        Column("unknown", "bigint", "Rows that may or may not have been applied.", nullable=False),
-        Column("unsent", "bigint", "Rows that were certainly not applied.", nullable=False),
+        filled("requests", "bigint", "Requests that were sent to Paystack."),
+        filled("events", "bigint", "Events in the run's journal when it was loaded."),
+        filled("rows", "bigint", "Rows of the input."),
+        filled("applied", "bigint", "Rows that Paystack applied."),
+        filled("skipped_noop", "bigint", "Rows that needed no change, or were blank or left out."),
+        filled("accepted_pending", "bigint", "Rows that Paystack accepted and has not decided yet."),
+        filled("rejected", "bigint", "Rows that Paystack rejected."),
+        filled("unknown", "bigint", "Rows that may or may not have been applied."),
+        filled("unsent", "bigint", "Rows that were certainly not applied."),
     ),
 )

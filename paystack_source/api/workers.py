@@ -46,18 +46,14 @@ class ThreadWorkers(Generic[Task, Result]):
         self._error: BaseException | None = None
         self._threads: list[threading.Thread] = []
         self._closed = False
-        self._busy = 0
-
-    @property
-    def busy(self) -> int:
+        self.busy = 0
         """Tasks started and not yet handed back."""
-        return self._busy
 
     def start(self, task: Task, *, width: int) -> None:
         """Queue a task; at most about `width` are performed at once."""
-        self._busy += 1
+        self.busy += 1
         self._tasks.put(task)
-        if len(self._threads) < min(width, self._busy):
+        if len(self._threads) < min(width, self.busy):
             thread = threading.Thread(
                 target=self._work, name=f"paystack-worker-{len(self._threads)}", daemon=True
             )
@@ -80,7 +76,7 @@ class ThreadWorkers(Generic[Task, Result]):
             except queue.Empty:
                 self._while_waiting()
                 continue
-            self._busy -= 1
+            self.busy -= 1
             if isinstance(item, BaseException):
                 self._error = item
             else:
