@@ -12,7 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final, Protocol
 
-from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
+from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.tally import Tally, confirmation
 from paystack_source.bulk.run.recording import is_on
 from paystack_source.bulk.run.results import rows_to_go
 from paystack_source.bulk.run.runner import stopped_by_canary
@@ -22,10 +23,11 @@ from paystack_source.progress import Progress
 from paystack_source.values import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterable
 
     from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import Confirmation, Plan
+    from paystack_source.bulk.plan.plan import Plan, PlanRow
+    from paystack_source.bulk.plan.tally import Confirmation
     from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")
@@ -103,12 +105,12 @@ def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
     `customers` is the account's number of customers, `now` is in seconds since 1970. `warn` is told of runs that cannot
     be read, and so do not count towards the thresholds.
     """
-    operation, stopped = plan.header.operation, None
+    operation, stopped = BULK_OPERATIONS[plan.header.operation], None
     if run is None:
-        tally = tally_of(plan)
+        tally = plan.tally
     else:
         with run.journal() as journal:
-            tally = Tally.of(operation, rows_to_go(plan, journal))
+            tally = _tally(operation, rows_to_go(plan, journal))
             sessions = journal.sessions()
         stopped = sessions[-1].stopped if sessions else None
     if not tally.rows:
@@ -117,13 +119,13 @@ def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
         tally,
         customers=customers,
         live=scope.key_mode == "live",
-        earlier=_sent_lately(runs, tally.operation, scope, now - DAY.total_seconds(), run, warn),
+        earlier=_sent_lately(runs, operation, scope, now - DAY.total_seconds(), run, warn),
     )
     return Question(
         _words(plan, tally, scope.key_mode, run.run_id if run else ""),
         tally.rows,
         confirm,
-        planned=tally_of(plan).rows,
+        planned=plan.tally.rows,
         resumed=run is not None,
         anew=stopped_by_canary(stopped),
     )
@@ -163,7 +165,14 @@ def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goe
         if goes_on:
             sent -= {row.row for row in rows_to_go(run.plan(), journal)}
     rows = run.plan().rows() if sent else ()
-    return Tally.of(operation.name, (row for row in rows if row.row in sent)).per_threshold
+    return _tally(operation, (row for row in rows if row.row in sent)).per_threshold
+
+
+def _tally(operation: BulkOperation, rows: Iterable[PlanRow]) -> Tally:
+    made = Tally(operation)
+    for row in rows:
+        made.add(row.old, row.new)
+    return made
 
 
 def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:

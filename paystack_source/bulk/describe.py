@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import BLANK_ROW, LEFT_OUT
-from paystack_source.bulk.plan.tally import field_changes, tally_of
+from paystack_source.bulk.plan.plan import LEFT_OUT
+from paystack_source.bulk.plan.tally import BLANK_ROW, field_changes
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
 from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
@@ -40,7 +40,7 @@ Facts = list[tuple[str, object]]
 
 def plan_facts(plan: Plan) -> Facts:
     """The facts of a plan, as labels and values."""
-    header, tally = plan.header, tally_of(plan)
+    header, tally = plan.header, plan.tally
     counts = header.counts
     facts: Facts = [
         ("operation", BULK_OPERATIONS[header.operation].title),
@@ -207,7 +207,7 @@ def plan_json(plan: Plan, page: Path | None = None) -> dict[str, Any]:
         "account": header.account,
         "key_mode": header.key_mode,
         "confirmation": {"needed": header.guard.needed, "reasons": header.guard.reasons},
-        "transitions": tally_of(plan).as_json(),
+        "transitions": plan.tally.as_json(),
         "warnings": header.warnings,
         "undo_of": header.undo_of,
     }

@@ -9,7 +9,7 @@ import msgspec
 import pytest
 
 from paystack_source.bulk.consent import Question
-from paystack_source.bulk.plan.plan import Confirmation
+from paystack_source.bulk.plan.tally import Confirmation
 from paystack_source.cli.bulk_commands import TerminalConsole
 from paystack_source.errors import ConfigError, UsageError
 from paystack_source.helpers import FrameConsole

@@ -19,7 +19,8 @@ import msgspec
 import pyarrow as pa
 
 from paystack_source.bulk.operations import SUSPICIOUS
-from paystack_source.bulk.plan.plan import BLANK_ROW, LEFT_OUT
+from paystack_source.bulk.plan.plan import LEFT_OUT
+from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import counted, is_blank, json_text
 

@@ -15,6 +15,7 @@ import os
 import secrets
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
+from functools import cached_property
 from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
 
 import msgspec
@@ -25,6 +26,7 @@ import pyarrow.parquet as pq
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.plan.tally import Confirmation, Tally
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 from paystack_source.private_files import path_of
 
@@ -38,8 +40,6 @@ if TYPE_CHECKING:
 PLAN_FORMAT: Final = 2
 LEFT_OUT: Final = "left out: something is wrong with it"
 """The note of a row with a problem that was left out."""
-BLANK_ROW: Final = "blank row"
-"""The note of a row whose cells are all blank."""
 RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"
@@ -89,15 +89,6 @@ class Counts(msgspec.Struct, frozen=True, kw_only=True):
     drifted: int = 0
     unknown_old: int = 0
     requests: int = 0
-
-
-class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
-    """Whether a person must confirm, and why."""
-
-    needed: bool = False
-    reasons: list[str] = []
-    limits: list[str] = []
-    """The reasons without the numbers of this plan: a refusal shows these, because the number is the answer."""
 
 
 class PlanHeader(msgspec.Struct, frozen=True, kw_only=True):
@@ -184,6 +175,14 @@ class Plan:
         mapping = self.header.input.mapping
         secret = BULK_OPERATIONS[self.header.operation].secret_fields
         return {name: mapping[name] for name in secret if name in mapping}
+
+    @cached_property
+    def tally(self) -> Tally:
+        """What the rows change: they are counted, not read from the header, which could be edited."""
+        made = Tally(BULK_OPERATIONS[self.header.operation])
+        for batch in self.batches():
+            made.add_batch(batch)
+        return made
 
     def rows(self, *, sent: bool | None = None) -> Iterator[PlanRow]:
         """The rows in input order, a batch in memory at a time; `sent` True: only those to send; False: the others."""

@@ -33,7 +33,7 @@ from paystack_source.bulk.plan.plan import (
     host_of,
     is_plan,
 )
-from paystack_source.bulk.plan.tally import Tally, confirmation, tally_of
+from paystack_source.bulk.plan.tally import Tally, confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
 from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.private_files import check_output, private_file, stored_path
@@ -108,7 +108,7 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     with planning_database(path.parent) as con, private_file(path) as file, PlanWriter(file) as writer:
         planner.run(con, writer, copy, path)
         plan = Plan(FileSnapshot(file, path), table)
-        tally_of(plan, planner.tally)
+        plan.tally = planner.tally  # what was written is not read again
         return plan
 
 
@@ -131,7 +131,7 @@ class _Planner:
     def __post_init__(self) -> None:
         """Raise `InputError` for a bad header."""
         self.mode, self.account = self.client.mode, self.options.account
-        self.tally = Tally.of(self.operation.name)
+        self.tally = Tally(self.operation)
         self.warnings = list(self.table.warnings)
         self.given = {} if self.options.risk_action is None else {"risk_action": self.options.risk_action}
         try:

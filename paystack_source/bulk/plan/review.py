@@ -20,7 +20,7 @@ import msgspec
 
 from paystack_source.bulk.describe import NOTHING_SENT, danger_first, is_dangerous, plan_cautions, plan_facts
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.tally import field_changes, tally_of
+from paystack_source.bulk.plan.tally import field_changes
 from paystack_source.commands import called, quoted
 from paystack_source.private_files import check_output, private_file
 from paystack_source.values import UNSEEN, as_text, is_blank, masked
@@ -80,7 +80,7 @@ def render_review(
         "unsent": NOTHING_SENT,
         "facts": _facts(plan),
         "warnings": _warnings(plan),
-        "changes": _changes(tally_of(plan)),
+        "changes": _changes(plan.tally),
         "command": html.escape(_spelled(command or f"{called('bulk')} apply {quoted(plan.path)}")),
         "confirm": _confirm(header),
         "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",

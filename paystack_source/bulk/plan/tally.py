@@ -1,31 +1,26 @@
-"""Counts what the rows of a plan change, and decides whether a live run must be confirmed by hand.
-
-The rows themselves are counted, because they are sent. A plan's header has the same numbers, but it could be edited.
-"""
+"""Counts what the rows of a plan change, and decides whether a live run must be confirmed by hand."""
 
 from __future__ import annotations
 
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
-from weakref import WeakKeyDictionary
 
 import msgspec
 import pyarrow.compute as pc
 
-from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import BLANK_ROW, Confirmation
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import is_blank
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Mapping, Sequence
 
     import pyarrow as pa
 
     from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
 
+BLANK_ROW: Final = "blank row"
+"""The note of a row whose cells are all blank."""
 _FEW: Final = 10  # up to so many rows no share of the customers counts
 
 
@@ -81,17 +76,11 @@ class Tally:
     rows: int = 0
     unknown_old: int = 0
     transitions: Counter[Transition] = field(default_factory=Counter)
-    per_threshold: list[int] = field(default_factory=list)
+    per_threshold: list[int] = field(init=False)
     blank: int = 0
 
-    @classmethod
-    def of(cls, operation: str, rows: Iterable[PlanRow] = ()) -> Tally:
-        """The tally of these rows, which are all to be sent."""
-        made = cls(BULK_OPERATIONS[operation])
-        made.per_threshold = [0] * len(made.operation.thresholds)
-        for row in rows:
-            made.add(row.old, row.new)
-        return made
+    def __post_init__(self) -> None:
+        self.per_threshold = [0] * len(self.operation.thresholds)
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
         """Count a batch of a plan: its rows to send and its blank rows. Equal changes are decoded once."""
@@ -122,18 +111,13 @@ class Tally:
         ]
 
 
-_COUNTED: Final[WeakKeyDictionary[Plan, Tally]] = WeakKeyDictionary()
+class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
+    """Whether a person must confirm, and why."""
 
-
-def tally_of(plan: Plan, counted: Tally | None = None) -> Tally:
-    """The tally of a whole plan; its rows are read once. `counted`: the tally that was made while they were written."""
-    if counted is not None:
-        _COUNTED[plan] = counted
-    if plan not in _COUNTED:
-        _COUNTED[plan] = Tally.of(plan.header.operation)
-        for batch in plan.batches():
-            _COUNTED[plan].add_batch(batch)
-    return _COUNTED[plan]
+    needed: bool = False
+    reasons: list[str] = []
+    limits: list[str] = []
+    """The reasons without the numbers of this plan: a refusal shows these, because the number is the answer."""
 
 
 def confirmation(

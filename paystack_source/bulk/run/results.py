@@ -32,7 +32,7 @@ from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
-from paystack_source.bulk.plan.plan import BLANK_ROW
+from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import utc
 from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
