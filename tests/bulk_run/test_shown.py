@@ -194,10 +194,17 @@ def test_a_resume_after_the_canary_stopped_asks_anew(desk):
     assert desk.bulk("resume", "latest", "--approve", seal[:12]).json["unsent"] == 0
 
 
+def at_most(rows, monkeypatch):
+    """More than so many denials have to be confirmed."""
+    risk = BULK_OPERATIONS["risk-action"]
+    tight = replace(risk, thresholds=(replace(risk.thresholds[1], rows=rows, share=1.0),))
+    for module in ("operations", "plan.plan", "consent"):
+        name = f"paystack_source.bulk.{module}.BULK_OPERATIONS"
+        monkeypatch.setattr(name, {**BULK_OPERATIONS, "risk-action": tight})
+
+
 def test_thresholds_are_counted_from_the_rows_and_for_a_day_together(desk, monkeypatch):
-    denials = BULK_OPERATIONS["risk-action"].thresholds[1]
-    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=(replace(denials, rows=10, share=1.0),))
-    monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
+    at_most(10, monkeypatch)
     files = [
         desk.csv(
             f"{part}.csv",
@@ -220,9 +227,7 @@ def test_thresholds_are_counted_from_the_rows_and_for_a_day_together(desk, monke
 
 def test_a_row_that_is_sent_once_more_is_counted_once(desk, monkeypatch):
     """What is in doubt was perhaps sent, and is left to be sent: it is one denial all the same."""
-    denials = BULK_OPERATIONS["risk-action"].thresholds[1]
-    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=(replace(denials, rows=5, share=1.0),))
-    monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
+    at_most(5, monkeypatch)
     desk.api.configure(faults="error@set_risk_action=1.0")
     listed = desk.risk_file(4)
     run = desk.bulk("run", "risk-action", listed, "--risk-action", "deny", "--refresh", "never", "--yes")
@@ -235,9 +240,7 @@ def test_a_row_that_is_sent_once_more_is_counted_once(desk, monkeypatch):
 def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatch):
     """The same on a live key, which a sandbox cannot have: what the service asks is asked of a live console."""
     rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in desk.customers(60)]
-    thresholds = (replace(BULK_OPERATIONS["risk-action"].thresholds[1], rows=40, share=1.0),)
-    tight = replace(BULK_OPERATIONS["risk-action"], thresholds=thresholds)
-    monkeypatch.setattr("paystack_source.bulk.plan.tally.BULK_OPERATIONS", {"risk-action": tight})
+    at_most(40, monkeypatch)
 
     def live(tally, **how):
         return confirmation(tally, **{**how, "live": True})
