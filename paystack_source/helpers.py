@@ -15,11 +15,12 @@ import contextlib
 import tempfile
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, TypeAlias, TypedDict, Unpack, cast, overload
+from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 import pandas as pd
 import pyarrow as pa
 
+from paystack_source.api.checks import instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.privacy import strip_errors
 from paystack_source.bulk.consent import UnattendedConsole
@@ -236,6 +237,13 @@ class Settings(TypedDict, total=False):
     results_folder: str | Path
 
 
+_TYPES: Final[dict[str, type]] = {
+    "client": PaystackClient,
+    **dict.fromkeys(("base_url", "account_name", "destination", "dataset"), str),
+    **dict.fromkeys(("leave_out_problems", "progress", "dry_run"), bool),
+}
+"""Of the settings that nothing else checks: the text "no" would be true."""
+
 for _helper in (bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, bulk_deactivate_authorization):
     # So that help() and a notebook show them.
     _helper.__doc__ = f"{_helper.__doc__}".replace(_SEE_SETTINGS, f"{Settings.__doc__}".strip())
@@ -339,6 +347,8 @@ def apply_frame(
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
     settings = cast("Settings", {name: value for name, value in settings.items() if value is not None})
+    for name, value in {**settings, "dry_run": dry_run}.items():
+        instance_of(name, value, _TYPES.get(name, object))
     try:
         table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
     except FileNotFoundError:

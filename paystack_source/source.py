@@ -137,7 +137,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         _scheduled_window if allow_external_schedulers and given is None else lambda: given,
         refresh_budget=count_of("refresh_budget", refresh_budget),
         allow_incomplete=allow_incomplete,
-        account=account,
+        account=account if account is None else count_of("account", account),
     )
     more = details_resources(functools.partial(_due, connect), include) if details else ()
     return resources(copying, history=history) + more

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
 
 from paystack_source.errors import ConfigError
 from paystack_source.values import in_utc, time_text, whole_number
@@ -15,6 +15,8 @@ if TYPE_CHECKING:
 
 Bound: TypeAlias = "date | datetime | str | float"
 """An aware datetime, an ISO text with a time zone, a date or the text of one, or seconds since 1970."""
+
+_Kind = TypeVar("_Kind")
 
 MOST_PER_PAGE = 100
 _MOST_PAGES = 10**9
@@ -103,6 +105,13 @@ def count_of(name: str, value: object) -> int:
     if number is None:
         raise ConfigError(f"{name} must be a whole number, 0 or more")
     return number
+
+
+def instance_of(name: str, value: object, kind: type[_Kind]) -> _Kind:
+    """An argument that has to be of this type."""
+    if isinstance(value, kind):
+        return value
+    raise ConfigError(f"{name} must be of the type {kind.__name__}, not {type(value).__name__}")
 
 
 def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:

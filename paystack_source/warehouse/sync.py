@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dlt
 from dlt.common import logger
 
-from paystack_source.api.checks import count_of
+from paystack_source.api.checks import count_of, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
@@ -223,7 +223,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         KeyboardInterrupt: Ctrl-C, also where dlt or DuckDB raised an error of its own for it.
 
     """
-    full_refresh = full_refresh or bool(pipeline.refresh)
+    full_refresh = full_refresh or bool(instance_of("pipeline", pipeline, dlt.Pipeline).refresh)
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
     with terminal_errors(), _client(client, waits) as paystack:
         copying = Copying(
@@ -231,8 +231,8 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             window=_window(start, end, full_refresh=full_refresh),
             refresh_budget=refresh_budget,
             full_refresh=full_refresh,
-            account=account,
-            limits=limits or Limits(),
+            account=account if account is None else count_of("account", account),
+            limits=instance_of("limits", limits or Limits(), Limits),
             waits=waits,
             on_rows=on_rows,
             on_total=on_total,
@@ -256,7 +256,9 @@ def _window(start: datetime | str | None, end: datetime | str | None, *, full_re
 def _client(given: PaystackClient | None, waits: Waits) -> AbstractContextManager[PaystackClient]:
     """The client of a run; one that is made here is closed after the run."""
     require_own_dlt_folder()
-    return PaystackClient(read_only=True, on_wait=waits) if given is None else contextlib.nullcontext(given)
+    if given is None:
+        return PaystackClient(read_only=True, on_wait=waits)
+    return contextlib.nullcontext(instance_of("client", given, PaystackClient))
 
 
 def _run(

@@ -58,6 +58,24 @@ INPUT_COLUMNS = {
 }
 
 
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("client", "sk_test_0123456789"),
+        ("destination", pd.DataFrame()),
+        ("leave_out_problems", "no"),
+        ("progress", "no"),
+        ("dry_run", "no"),
+    ],
+)
+def test_a_setting_of_another_type_is_named_and_nothing_is_sent(name, value, settings):
+    rows = [{"customer_code": "CUS_1", "risk_action": "allow"}]
+    with pytest.raises(ConfigError) as said:
+        bulk_set_risk_action(rows, **{**settings, name: value})
+    assert str(said.value).startswith(f"{name} must be of the type ")
+    assert "0123456789" not in str(said.value)
+
+
 def interrupted(*_args):
     raise KeyboardInterrupt
 

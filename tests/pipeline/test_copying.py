@@ -16,7 +16,7 @@ from dlt.pipeline.pipeline import Pipeline
 import paystack_source
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
-from paystack_source.errors import AlreadyRunningError, NotCompleteError, Unavailable
+from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError, Unavailable
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import ALWAYS
@@ -39,6 +39,25 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     return open_pipeline("duckdb", "paystack")
+
+
+@pytest.mark.parametrize(
+    ("name", "value"),
+    [
+        ("client", "sk_test_0123456789"),
+        ("client", []),
+        ("pipeline", "paystack"),
+        ("limits", {"rows": 1}),
+        ("account", "1"),
+    ],
+)
+def test_an_argument_of_another_type_is_named(name, value, pipeline):
+    with (
+        PaystackClient("sk_test_" + 40 * "0") as client,
+        pytest.raises(ConfigError, match=f"^{name} must be ") as said,
+    ):
+        copy_customers(**{"pipeline": pipeline, "client": client, name: value})
+    assert "0123456789" not in str(said.value)
 
 
 def copy(pipeline, server, **options):
