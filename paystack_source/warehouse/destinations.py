@@ -81,12 +81,18 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
 
 
 def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResource]) -> None:
-    """Load what is not the user's own `pipeline.run`: `refresh` of the pipeline would drop the tables once more."""
+    """Load what is not the user's own `pipeline.run`.
+
+    `refresh` of the pipeline would drop the tables once more. dlt's handler of signals delays a Ctrl-C while it loads,
+    and forgets it if the load then ends: the next load of the run would begin.
+    """
+    runtime = pipeline.runtime_config
     refresh, pipeline.refresh = pipeline.refresh, None
+    intercepts, runtime.intercept_signals = runtime.intercept_signals, False
     try:
         pipeline.run(data)
     finally:
-        pipeline.refresh = refresh
+        pipeline.refresh, runtime.intercept_signals = refresh, intercepts
 
 
 def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:

@@ -11,6 +11,7 @@ from unittest.mock import Mock
 
 import duckdb
 import pytest
+from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
 import paystack_source
@@ -58,6 +59,20 @@ def test_an_argument_of_another_type_is_named(name, value, pipeline):
     ):
         copy_customers(**{"pipeline": pipeline, "client": client, name: value})
     assert "0123456789" not in str(said.value)
+
+
+def test_ctrl_c_at_the_end_of_a_load_is_not_forgotten(pipeline, sandbox, monkeypatch):
+    server, complete = sandbox(customers=20), Load.complete_package
+
+    def completed_and_interrupted(step, *args, **kwargs):
+        monkeypatch.setattr(Load, "complete_package", complete)
+        complete(step, *args, **kwargs)
+        signal.raise_signal(signal.SIGINT)
+
+    monkeypatch.setattr(Load, "complete_package", completed_and_interrupted)
+    with pytest.raises(KeyboardInterrupt):
+        copy(pipeline, server)
+    assert copy(pipeline, server).complete
 
 
 def copy(pipeline, server, **options):
