@@ -308,7 +308,7 @@ FOREIGN: Final = (
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",
-        "Check that its folder exists and is writable, and that the file is a DuckDB database; "
+        "Check that its folder and the file may be written by this user, and that the file is a DuckDB database; "
         "DESTINATION__DUCKDB__CREDENTIALS names another.",
     ),
     Foreign(

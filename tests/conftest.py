@@ -9,6 +9,7 @@ import shutil
 import signal
 import tempfile
 from contextlib import ExitStack
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -34,6 +35,25 @@ def sandbox() -> Iterator[Callable[..., Sandbox]]:
             return stack.enter_context(Sandbox(customers, **({"limit": 0} | options)))
 
         yield start
+
+
+@pytest.fixture
+def of_another_user() -> Iterator[Callable[[Path], Path]]:
+    """Copies a file that the tests may not open from then on, as if it belonged to somebody else."""
+    root = os.geteuid() == 0  # whom no mode keeps from a file
+    with tempfile.TemporaryDirectory() as folder:
+        Path(folder).chmod(0o711)
+
+        def copied(path: Path) -> Path:
+            copy = Path(shutil.copy(path, folder))
+            copy.chmod(0o000)
+            if root:
+                os.seteuid(65534)
+            return copy
+
+        yield copied
+        if root:
+            os.seteuid(0)
 
 
 @pytest.fixture

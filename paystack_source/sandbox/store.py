@@ -309,8 +309,11 @@ def _columns(made: Made) -> tuple[int, int, str, str, bytes]:
 
 
 def _open(path: Path) -> sqlite3.Connection:
-    # Autocommit: each statement of a write is in the file when the answer leaves.
-    db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
+    try:
+        # Autocommit: each statement of a write is in the file when the answer leaves.
+        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, timeout=0.2)
+    except sqlite3.OperationalError:
+        raise StateUnusableError(f"{path} may not be opened by this user; name another file") from None
     try:
         db.execute("PRAGMA locking_mode=EXCLUSIVE")
         # Looked at before anything is set, so that a file of somebody else's stays as it is.
@@ -323,6 +326,8 @@ def _open(path: Path) -> sqlite3.Connection:
             raise StateUnusableError(
                 f"{path} is in use by another sandbox; stop that one, or give this one another state file"
             ) from None
+        if "readonly" in str(error):
+            raise StateUnusableError(f"{path} may not be written by this user; name another file") from None
         raise StateUnusableError(
             f"{path} is not the state of a sandbox; move it away or name another file"
         ) from None

@@ -131,6 +131,11 @@ def test_another_file_is_refused(tmp_path, content):
         Journal(path)
 
 
+def test_the_journal_of_another_user_is_named_as_such(path, of_another_user):
+    with pytest.raises(JournalError, match="cannot be opened"):
+        Journal(of_another_user(path))
+
+
 def test_a_newer_format_is_refused(path):
     raw(path, "UPDATE meta SET value = '99' WHERE key = 'format'")
     with pytest.raises(JournalError, match="99"):

@@ -84,6 +84,14 @@ def test_foreign_files_are_left_alone(tmp_path):
     assert other.read_bytes() == before
 
 
+def test_the_state_of_another_user_is_named_as_such(tmp_path, of_another_user):
+    path = tmp_path / "state.sqlite"
+    with Sandbox(5, state=path):
+        pass
+    with pytest.raises(StateUnusableError, match="may not be opened by this user"):
+        Sandbox(5, state=of_another_user(path)).start()
+
+
 def test_test_and_live_are_separate_worlds(tmp_path):
     path = tmp_path / "state.sqlite"
     with Sandbox(3, state=path):

@@ -85,8 +85,8 @@ class Journal:
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
         self.path = path
-        self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
         try:
+            self._db = sqlite3.connect(path, isolation_level=None, check_same_thread=False)
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
