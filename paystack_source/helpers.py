@@ -237,12 +237,8 @@ class Settings(TypedDict, total=False):
     results_folder: str | Path
 
 
-_TYPES: Final[dict[str, type]] = {
-    "client": PaystackClient,
-    **dict.fromkeys(("base_url", "account_name", "destination", "dataset"), str),
-    **dict.fromkeys(("leave_out_problems", "progress", "dry_run"), bool),
-}
-"""Of the settings that nothing else checks: the text "no" would be true."""
+_CHECKED: Final = {kind.__name__: kind for kind in (PaystackClient, bool, str)}
+"""The types of settings that nothing else checks: a text "no" would be true."""
 
 for _helper in (bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, bulk_deactivate_authorization):
     # So that help() and a notebook show them.
@@ -311,8 +307,7 @@ class BulkResult:
             made = service.plan_undo(self._report.run, options=_options(settings))
             if dry_run:
                 return plan_frame(made.plan)
-            table = made.plan.input()
-            return _result(service.apply(made.plan), table, settings)
+            return _result(service.apply(made.plan), made.plan.input(), settings)
 
     def _with_outcomes(self, frame: pd.DataFrame) -> pd.DataFrame:
         with self._report.run.journal() as journal:
@@ -347,14 +342,14 @@ def apply_frame(
     if unknown := settings.keys() - Settings.__annotations__.keys():
         raise TypeError(f"there is no setting {', '.join(sorted(unknown))}; nothing was sent")
     settings = cast("Settings", {name: value for name, value in settings.items() if value is not None})
-    for name, value in {**settings, "dry_run": dry_run}.items():
-        instance_of(name, value, _TYPES.get(name, object))
+    for name, value in settings.items():
+        instance_of(name, value, _CHECKED.get(Settings.__annotations__[name].__forward_arg__, object))
     try:
         table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
     except FileNotFoundError:
         raise ConfigError(f"There is no file {source}.", "Give a CSV, Parquet or Excel file.") from None
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
-        if dry_run:
+        if instance_of("dry_run", dry_run, bool):
             out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")), "dry.plan")
         else:
             out = service.runs.new_plan_file(operation, table.path or Path("frame"))
@@ -452,6 +447,4 @@ def _as_pandas(table: InputTable) -> pd.DataFrame:
                 values = [without_nulls(value) for value in table.frame[column.name].to_pylist()]
                 frame[column.name] = pd.Series(values, frame.index, dtype=object)
         return frame
-    if table.frame is not None:
-        return pd.DataFrame(table.frame)
     return pd.DataFrame(list(table.rows()), columns=table.columns, dtype="string")
