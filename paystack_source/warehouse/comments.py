@@ -51,10 +51,10 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
             rows = client.execute_sql(question) or ()
             there = {(table, column): text or "" for table, column, text in rows}
             new = [
-                f"COMMENT ON {_named(client, table, column)} IS {quoted_text(text)}"
+                f"COMMENT ON {named} IS {quoted_text(text)}"
                 for schema in schemas
-                for table, column, text in _descriptions(schema)
-                if there.get((table, column), text) != text
+                for table, column, named, text in _descriptions(client, schema)
+                if text and there.get((table, column), text) != text
             ]
             if new:
                 with client.begin_transaction():
@@ -68,15 +68,11 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
         )
 
 
-def _descriptions(schema: Schema) -> Iterator[tuple[str, str | None, str]]:
-    """Table, column and description; column None is the table itself."""
+def _descriptions(client: SqlClientBase[Any], schema: Schema) -> Iterator[tuple[str, str | None, str, str]]:
+    """Table, column (None for the table itself), how SQL names it, and its description."""
     for table in schema.data_tables(seen_data_only=True):
-        name, columns = str(table["name"]), table["columns"].items()
-        if text := table.get("description"):
-            yield name, None, text
-        yield from ((name, column, text) for column, hints in columns if (text := hints.get("description")))
-
-
-def _named(client: SqlClientBase[Any], table: str, column: str | None) -> str:
-    name = client.make_qualified_table_name(table)
-    return f"TABLE {name}" if column is None else f"COLUMN {name}.{quoted_name(column)}"
+        name = str(table["name"])
+        qualified = client.make_qualified_table_name(name)
+        yield name, None, f"TABLE {qualified}", table.get("description") or ""
+        for column, hints in table["columns"].items():
+            yield name, column, f"COLUMN {qualified}.{quoted_name(column)}", hints.get("description") or ""

@@ -67,9 +67,7 @@ class LakeReader:
     def __exit__(self, *_: object) -> None:
         self._opened.close()
 
-    def escape_column_name(self, name: str) -> str:
-        """The name as DuckDB takes it."""
-        return quoted_name(name)
+    escape_column_name = staticmethod(quoted_name)
 
     def make_qualified_table_name(self, table: str) -> str:
         """Make a view of the table and return its name. Raises `DestinationUndefinedEntity` if there is no table."""
