@@ -38,6 +38,7 @@ from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
 from paystack_source.failures import explain, raise_interrupt
+from paystack_source.interrupts import interrupts_heard
 from paystack_source.progress import Progress, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
@@ -313,8 +314,7 @@ class BulkResult:
         with self._report.run.journal() as journal:
             cells = [outcome_cells(result) for result in row_results(self._report.plan, journal)]
         outcomes = pd.DataFrame(cells, columns=list(OUTCOME_COLUMNS), index=frame.index, dtype="string")
-        kept = frame.drop(columns=[name for name in OUTCOME_COLUMNS if name in frame.columns])
-        return pd.concat([kept, outcomes], axis=1)
+        return pd.concat([frame.drop(columns=list(OUTCOME_COLUMNS), errors="ignore"), outcomes], axis=1)
 
     def __str__(self) -> str:
         counts = ", ".join(f"{self.summary[o.value]:,} {o.value}" for o in Outcome if self.summary[o.value])
@@ -389,7 +389,7 @@ def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
 def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]:
     """The service of one call, with the caller's client or one of its own."""
     account = settings.get("account_name")
-    with contextlib.ExitStack() as stack:
+    with interrupts_heard(), contextlib.ExitStack() as stack:
         stack.push(_as_config_error)
         client = settings.get("client")
         if client is None:

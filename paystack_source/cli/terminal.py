@@ -8,7 +8,6 @@ A command is a click command with the decorator `options`, which gives it a `Ter
 
 from __future__ import annotations
 
-import _thread
 import codecs
 import contextlib
 import functools
@@ -17,7 +16,6 @@ import os
 import signal
 import sys
 import threading
-import time
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -32,6 +30,7 @@ from rich.text import Text
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
+from paystack_source.interrupts import interrupts_heard
 from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
 from paystack_source.values import visible
 
@@ -41,7 +40,6 @@ if TYPE_CHECKING:
     from paystack_source.api.keys import SecretKey
 
 TERMINAL = Path("CONIN$" if os.name == "nt" else "/dev/tty")
-_MOMENT = 0.05
 _WIDTH = 160  # of what is no terminal
 _ENDLESS = 1_000_000
 _IN_ASCII = {"…": "...", "→": "->", "·": "-"}
@@ -359,28 +357,10 @@ def write_utf8() -> None:
 
 @contextlib.contextmanager
 def _signals_interrupt() -> Iterator[None]:
-    """Make SIGTERM and a closed terminal end a run as Ctrl-C does, with exit code 130.
-
-    Python drops a `KeyboardInterrupt` in a `__del__`, or in a callback of the garbage collector or of an import: then
-    the signal is sent again a moment later.
-    """
+    """Make SIGTERM and a closed terminal end a run as Ctrl-C does, with exit code 130."""
 
     def interrupt(_number: int, _frame: object) -> None:
         raise KeyboardInterrupt
-
-    def again() -> None:
-        time.sleep(_MOMENT)
-        if sys.unraisablehook is unraisable:  # the command still runs
-            if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
-                signal.pthread_kill(threading.main_thread().ident or 0, signal.SIGTERM)
-            else:  # Windows
-                _thread.interrupt_main(signal.SIGTERM)
-
-    def unraisable(lost: sys.UnraisableHookArgs) -> None:
-        if issubclass(lost.exc_type, KeyboardInterrupt):
-            _thread.start_new_thread(again, ())  # not `threading`: its locks may be held here
-        else:
-            hook(lost)
 
     if threading.current_thread() is not threading.main_thread():
         yield
@@ -393,11 +373,10 @@ def _signals_interrupt() -> Iterator[None]:
         for number in wanted
         if signal.getsignal(number) != signal.SIG_IGN
     }
-    hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
-        yield
+        with interrupts_heard(signal.SIGTERM):
+            yield
     finally:
-        sys.unraisablehook = hook
         for number, handler in before.items():
             signal.signal(number, handler)
 

@@ -6,6 +6,7 @@ import functools
 import json
 import signal
 import subprocess
+import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from unittest.mock import Mock
@@ -27,6 +28,7 @@ from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
+from tests.events import PATIENCE
 from tests.extract.listing_server import Listing
 from tests.processes import python
 
@@ -73,6 +75,22 @@ def test_ctrl_c_at_the_end_of_a_load_is_not_forgotten(pipeline, sandbox, monkeyp
     monkeypatch.setattr(Load, "complete_package", completed_and_interrupted)
     with pytest.raises(KeyboardInterrupt):
         copy(pipeline, server)
+    assert copy(pipeline, server).complete
+
+
+class Leaving:
+    def __del__(self):
+        signal.raise_signal(signal.SIGINT)
+
+
+def test_ctrl_c_where_nothing_can_be_raised_is_not_lost(pipeline, sandbox):
+    def rows_arrive(_count):
+        Leaving()
+        threading.Event().wait(PATIENCE)
+
+    server = sandbox(customers=20)
+    with pytest.raises(KeyboardInterrupt):
+        copy(pipeline, server, on_rows=rows_arrive)
     assert copy(pipeline, server).complete
 
 

@@ -1,0 +1,48 @@
+"""Hears the signals that Python drops."""
+
+from __future__ import annotations
+
+import _thread
+import contextlib
+import signal
+import sys
+import threading
+import time
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+_MOMENT: Final = 0.05
+
+
+@contextlib.contextmanager
+def interrupts_heard(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """Within it, a `KeyboardInterrupt` that Python drops is raised again: the signal is sent again a moment later.
+
+    Python drops one in a `__del__`, and in a callback of a weak reference, of the garbage collector or of an import.
+    Only the main thread hears signals; in another thread this does nothing.
+    """
+
+    def again() -> None:
+        time.sleep(_MOMENT)
+        if sys.unraisablehook is unraisable:  # the work still goes on
+            if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
+                signal.pthread_kill(threading.main_thread().ident or 0, number)
+            else:  # Windows
+                _thread.interrupt_main(number)
+
+    def unraisable(lost: sys.UnraisableHookArgs) -> None:
+        if issubclass(lost.exc_type, KeyboardInterrupt):
+            _thread.start_new_thread(again, ())  # not `threading`: its locks may be held here
+        else:
+            hook(lost)
+
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    hook, sys.unraisablehook = sys.unraisablehook, unraisable
+    try:
+        yield
+    finally:
+        sys.unraisablehook = hook
