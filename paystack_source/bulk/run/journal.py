@@ -19,7 +19,6 @@ import itertools
 import json
 import os
 import sqlite3
-import sys
 from operator import itemgetter
 from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
 
@@ -300,7 +299,7 @@ def user() -> str:
 
 def os_user() -> str:
     """The owner of this process by the system, as name and number; Windows has only `user`."""
-    if sys.platform == "win32":
+    if os.name == "nt":
         return user()
     import pwd  # noqa: PLC0415  # Windows does not have it
 
