@@ -259,13 +259,14 @@ def test_where_there_is_no_limit_no_time_is_promised(desk):
     assert "without a limit" in said.err
 
 
-def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk, monkeypatch):
+def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk):
     people = desk.customers(15)
     for customer in desk.customers(60):
         desk.api.edit_customer(customer["customer_code"], risk_action="deny", domain="live")
-    monkeypatch.setattr(PaystackClient, "mode", "live")
+    client = desk.client()
+    client.mode = "live"
     rows = [{"customer_code": customer["customer_code"]} for customer in people]
-    options = {"copy": desk.customers(60), "progress": False}
+    options = {"copy": desk.customers(60), "progress": False, "client": client}
     with pytest.raises(ConfigError, match="live customers: risk actions of more than 10%"):
         bulk_set_risk_action(rows, "allow", **options)
     result = bulk_set_risk_action(rows, "allow", confirm=15, **options)
@@ -276,6 +277,7 @@ def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk, monkeypatc
             result.undo(**wrong)
     assert len(desk.api.write_log()) == 15
     assert result.undo(confirm=14).summary["applied"] == 14
+    client.close()
 
 
 @pytest.mark.parametrize("kind", ["a_test_key_beside_a_live_copy", "an_account_without_customers"])
