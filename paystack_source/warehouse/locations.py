@@ -85,7 +85,16 @@ def database_aside(folder: Path) -> Iterator[None]:
 
 
 def database_back(folder: Path) -> None:
-    """Move in the DuckDB file that was moved out of dlt's folder of a pipeline, if there is one."""
+    """Move in the DuckDB file that was moved out of dlt's folder of a pipeline, if there is one.
+
+    Raises `ConfigError` if another one was made in its place since: both may have rows that nothing else has.
+    """
+    inside, aside = _moved(folder)[0]
+    if inside.exists() and aside.exists():
+        raise ConfigError(
+            f"There are two databases: {aside} is what a killed run left, and {inside} was made since",
+            advice="Move one of them to another folder, and run again: the next run uses the other one.",
+        )
     for inside, aside in reversed(_moved(folder)):
         with contextlib.suppress(FileNotFoundError):
             aside.replace(inside)

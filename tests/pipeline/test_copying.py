@@ -264,6 +264,25 @@ def test_a_database_in_dlts_folder_survives_a_kill_while_that_folder_is_made_ane
     assert held(pipeline) == truth(server)
 
 
+def test_a_database_that_was_made_since_such_a_kill_is_not_overwritten(pipeline, sandbox, monkeypatch):
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
+    server, pipeline = sandbox(customers=5), open_pipeline("duckdb", "paystack")
+    copy(pipeline, server)
+    assert subprocess.run([python(), "-c", _KILLED], check=False).returncode == 9
+    made = Path(
+        open_pipeline("duckdb", "paystack").working_dir, "paystack_customers.duckdb"
+    )  # as a bulk run does
+    with duckdb.connect(str(made)) as since:
+        since.execute("create table write_back_runs as select 1")
+    with pytest.raises(ConfigError, match="two databases"):
+        copy(open_pipeline("duckdb", "paystack"), server)
+    with duckdb.connect(str(made)) as since:
+        assert since.execute("from write_back_runs").fetchall() == [(1,)]
+    made.unlink()
+    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 5
+    assert held(pipeline) == truth(server)
+
+
 def test_damaged_files_of_a_run_that_is_under_way_are_left_to_it(pipeline, sandbox):
     copy(pipeline, sandbox(customers=5))
     state = Path(pipeline.working_dir, "state.json")
