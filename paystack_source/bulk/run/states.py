@@ -19,9 +19,10 @@ long as there is a doubt, a later rejection proves nothing about the earlier sen
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
 from enum import StrEnum
 from typing import Any, Final
+
+import msgspec
 
 
 class Outcome(StrEnum):
@@ -83,8 +84,7 @@ class IllegalEventError(RuntimeError):
     """An event that cannot follow the ones before it: the journal was edited, or there is a bug."""
 
 
-@dataclass(frozen=True, slots=True)
-class JournalEvent:
+class JournalEvent(msgspec.Struct, frozen=True):
     """One event of the journal.
 
     `at` is seconds since 1970; `message` is Paystack's, redacted by the client.
@@ -98,8 +98,7 @@ class JournalEvent:
     message: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class RowState:
+class RowState(msgspec.Struct, frozen=True):
     """The state of a row for the runner, the results and the warehouse."""
 
     phase: Phase = Phase.PLANNED
@@ -175,7 +174,7 @@ def step(state: RowState, event: JournalEvent) -> RowState:
         change = {"phase": Phase.DOUBT if state.doubts else Phase.REJECTED}
     else:
         change = {"phase": Phase.DOUBT if state.lost else Phase.PLANNED}
-    return replace(
+    return msgspec.structs.replace(
         state, at=event.at, http_status=event.http_status, code=event.code, message=event.message, **change
     )
 
