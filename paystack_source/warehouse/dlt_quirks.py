@@ -181,6 +181,20 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
             shutil.rmtree(package, ignore_errors=True)
 
 
+def delete_normalized_files(pipeline: Pipeline) -> None:
+    """Delete extracted packages that a killed process had normalized: dlt would normalize them again, and fail.
+
+    dlt moves a normalized package to its place, and then deletes the extracted one. One without its schema was about to
+    be deleted.
+    """
+    folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
+    for package in folder.glob("normalize/extracted/*"):
+        if (folder / "load" / "normalized" / package.name / schema).exists() or not (
+            package / schema
+        ).exists():
+            shutil.rmtree(package)
+
+
 def has_schema(pipeline: Pipeline) -> bool:
     """Whether the pipeline has a schema. dlt types it as if it always had, but it has none before its first load."""
     return bool(cast("str | None", pipeline.default_schema_name))

@@ -32,7 +32,11 @@ from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.file_lock import try_lock, unlocked_at_end
 from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
-from paystack_source.warehouse.dlt_quirks import CheckedCollector, drop_foreign_state
+from paystack_source.warehouse.dlt_quirks import (
+    CheckedCollector,
+    delete_normalized_files,
+    drop_foreign_state,
+)
 from paystack_source.warehouse.duckdb_file import DuckDbFile
 from paystack_source.warehouse.locations import database_aside, database_back, destination_is, is_lake
 
@@ -73,6 +77,7 @@ class ActiveRun:
             folder = Path(self.pipeline.pipelines_dir)
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             _lock_folder(self.locks, folder / self.pipeline.pipeline_name, wait=wait)
+            delete_normalized_files(self.pipeline)
             self.folder = True
 
     def lock_dataset(self) -> None:

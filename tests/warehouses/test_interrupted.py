@@ -17,6 +17,7 @@ from unittest.mock import Mock
 
 import pytest
 from deltalake import write_deltalake
+from dlt.common.storages.load_package import PackageStorage
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import paystack_source
@@ -238,6 +239,28 @@ def test_a_merge_doubles_nobody_who_was_staged_twice(sandbox, warehouse, tmp_pat
         assert copying.run(tmp_path, "customers") == -signal.SIGKILL
         assert copying.run(tmp_path) == 0
     assert_same(held(place, tmp_path), truth(api))
+
+
+@pytest.mark.parametrize("half_deleted", [False, True])
+def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
+    half_deleted, sandbox, warehouse, tmp_path, monkeypatch
+):
+    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
+    pipeline, delete = place.pipeline(tmp_path / "here"), PackageStorage.delete_package
+
+    def killed(packages, load_id, not_exists_ok=False):
+        if not_exists_ok:  # of an earlier attempt
+            return delete(packages, load_id, not_exists_ok)
+        if half_deleted:
+            Path(packages.storage.make_full_path(load_id), PackageStorage.SCHEMA_FILE_NAME).unlink()
+        raise OSError("killed")
+
+    with monkeypatch.context() as killing:
+        killing.setattr(PackageStorage, "delete_package", killed)
+        with pytest.raises(PipelineStepFailed, match="killed"):
+            pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
+    place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
+    assert_same(held(place, tmp_path / "here"), truth(api))
 
 
 def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
