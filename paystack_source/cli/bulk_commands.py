@@ -23,7 +23,15 @@ from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.cli.options import location_of, paystack
 from paystack_source.commands import command, location_options, location_switches, quoted
-from paystack_source.errors import SHOWN, ConfigError, ExitCode, InputError, PaystackError, UsageError
+from paystack_source.errors import (
+    SHOWN,
+    ConfigError,
+    ExitCode,
+    InputError,
+    JournalError,
+    PaystackError,
+    UsageError,
+)
 from paystack_source.failures import raise_interrupt
 from paystack_source.private_files import check_output
 
@@ -323,7 +331,7 @@ def show_runs(kept: Runs, terminal: Terminal, chosen: dict[str, Any], *, load: b
         try:
             with one.journal() as journal:
                 found.append(report(one, one.plan(), journal))
-        except ConfigError as error:  # one damaged folder must not hide the others
+        except (ConfigError, JournalError) as error:  # one damaged folder must not hide the others
             terminal.warn(f"{one.run_id}: {error.message} {error.advice}")
             continue
         found[-1].running = one.is_busy

@@ -651,12 +651,26 @@ def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monke
     assert len(desk.results(shown, "unsent_file")) == 2
 
 
-@pytest.mark.parametrize("damaged", ["journal.sqlite", "plan.plan"])
-def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk, damaged):
+def _empty(path):
+    path.write_bytes(b"")
+
+
+def _edit(journal):
+    with contextlib.closing(sqlite3.connect(journal)) as database, database:
+        database.execute("DROP TRIGGER events_stay")
+        database.execute("UPDATE events SET kind = 'verified' WHERE kind = 'applied'")
+
+
+@pytest.mark.parametrize(
+    ("damaged", "harm"),
+    [("journal.sqlite", _empty), ("plan.plan", _empty), ("journal.sqlite", _edit)],
+    ids=["no journal", "no plan", "an event that cannot be"],
+)
+def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk, damaged, harm):
     path = desk.risk_file(2)
     deny = ["risk-action", path, "--risk-action", "deny"]
     good, bad = (desk.bulk("run", *deny, "--yes").json["run_id"] for _ in range(2))
-    (Path("paystack_results") / bad / damaged).write_bytes(b"")
+    harm(Path("paystack_results") / bad / damaged)
     listed = desk.bulk("status")
     assert [one["run_id"] for one in listed.json["runs"]] == [good]
     assert bad in listed.err
