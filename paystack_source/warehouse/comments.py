@@ -64,7 +64,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
         log.warning(
             "The descriptions of tables and columns could not be written into %s: %s",
             pipeline.dataset_name,
-            str(error).strip().splitlines()[0],
+            (str(error).strip() or type(error).__name__).splitlines()[0],
         )
 
 
