@@ -6,7 +6,7 @@ HEAD = """\
 Written by `python benchmarks/run.py` from `benchmarks/results/`; do not edit by hand.
 
 Measured {dates}, the latest on {cores} cores of {cpu}, {memory_gib} GiB, {system}, Python {python};
-{versions}. Earlier ones may be of a slower machine: compare within one table only.
+{versions}. Earlier ones may be of another machine: compare within one table only.
 The peers' versions are pinned in `benchmarks/requirements-*.txt`.
 
 ![Time of each way to copy or change customers](results/plot.svg)
