@@ -30,7 +30,7 @@ import dlt
 from dlt.extract import DltSource
 from dlt.extract.decorators import DltSourceFactoryWrapper
 
-from paystack_source.api.checks import count_of
+from paystack_source.api.checks import count_of, flags
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.extract.details import fetch_customers
@@ -129,6 +129,8 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     """
     PLAIN_RUNS.sources_made = True
     with terminal_errors():
+        flags(history=history, details=details, allow_incomplete=allow_incomplete)
+        flags(allow_external_schedulers=allow_external_schedulers)
         connect = _connection(secret_key, base_url=base_url, quota=quota, quota_share=quota_share)
         given = bounds(start, end)
     copying = functools.partial(

@@ -114,6 +114,12 @@ def instance_of(name: str, value: object, kind: type[_Kind]) -> _Kind:
     raise ConfigError(f"{name} must be of the type {kind.__name__}, not {type(value).__name__}")
 
 
+def flags(**given: object) -> None:
+    """Arguments that are True or False: any text would be true, also "no"."""
+    for name, value in given.items():
+        instance_of(name, value, bool)
+
+
 def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
     """Seconds to connect, and for the answer."""
     pair = tuple(given) if isinstance(given, tuple | list) else (given, given)

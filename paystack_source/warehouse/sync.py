@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING, Any, cast
 import dlt
 from dlt.common import logger
 
-from paystack_source.api.checks import count_of, instance_of
+from paystack_source.api.checks import count_of, flags, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
@@ -210,10 +210,9 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         include: Fields of the details to keep in clear; otherwise they are left out or masked.
         allow_incomplete: Return the report also if the copy could not be proven complete.
         account: The number of the integration that every customer has to belong to.
-        limits: When a load ends.
+        limits, run_id: When a load ends; and the run's id in the ledger and the report, by default a random one.
         on_rows, on_total: Called with the number of customers that were just read, and with Paystack's total.
         on_details: Called with the number of customers fetched so far, first 0, and the number to fetch.
-        run_id: The run's id in the ledger and the report; by default a random one.
 
     Raises:
         ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
@@ -224,6 +223,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         KeyboardInterrupt: Ctrl-C, also where dlt or DuckDB raised an error of its own for it.
 
     """
+    flags(full_refresh=full_refresh, history=history, allow_incomplete=allow_incomplete)
     full_refresh = full_refresh or bool(instance_of("pipeline", pipeline, dlt.Pipeline).refresh)
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
     with terminal_errors(), interrupts_heard(), _client(client, waits) as paystack:

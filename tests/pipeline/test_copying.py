@@ -53,6 +53,9 @@ def pipeline(tmp_path, monkeypatch):
         ("pipeline", "paystack"),
         ("limits", {"rows": 1}),
         ("account", "1"),
+        ("full_refresh", "no"),
+        ("history", "no"),
+        ("allow_incomplete", "no"),
     ],
 )
 def test_an_argument_of_another_type_is_named(name, value, pipeline):

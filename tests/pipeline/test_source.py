@@ -71,6 +71,12 @@ def test_a_budget_that_is_no_number_is_refused_before_anything_is_read(pipeline,
     assert box.stats.total == 0
 
 
+@pytest.mark.parametrize("name", ["history", "details", "allow_incomplete", "allow_external_schedulers"])
+def test_a_text_is_no_switch_of_the_source(name):
+    with pytest.raises(ConfigError, match=f"^{name} must be of the type bool"):
+        paystack_source("sk_test_" + 40 * "0", **{name: "no"})
+
+
 def test_one_destination_may_be_that_of_several_pipelines_at_once(sandbox, tmp_path):
     box, lake = sandbox(60), dlt.destinations.filesystem(f"file://{tmp_path / 'lake'}")
 
