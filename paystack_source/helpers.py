@@ -5,8 +5,8 @@
     result.summary, result.results, result.failed
     result.undo()
 
-`frame` is a pandas, Arrow, polars or DuckDB frame, or a path. Runs are kept under `paystack_results/` in
-the working folder, so `python pipelines/bulk.py status` shows them as well.
+`frame` is a pandas (a named index is read as a column), Arrow, polars or DuckDB frame, or a path. Runs are kept under
+`paystack_results/` in the working folder, so `python pipelines/bulk.py status` shows them as well.
 """
 
 from __future__ import annotations
@@ -260,8 +260,8 @@ class BulkResult:
     @property
     def results(self) -> pd.DataFrame:
         """The columns and rows of the input, `_status`, `_code`, `_message`, `_time` (UTC). Secrets are masked."""
-        frame = _as_pandas(self._table)
-        hidden = set(self._report.plan.secret_columns.values())
+        frame, hidden = _as_pandas(self._table), set(self._report.plan.secret_columns.values())
+        frame = frame.reset_index(level=list(hidden.intersection(frame.index.names) - {*frame.columns}))
         return self._with_outcomes(
             frame.assign(**{name: [masked(cell, secret=True) for cell in frame[name]] for name in hidden})
         )

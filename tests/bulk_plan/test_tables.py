@@ -76,6 +76,48 @@ def test_a_column_alone_is_no_frame(column):
         open_table(column)
 
 
+@pytest.mark.parametrize(
+    ("index", "columns", "first"),
+    [
+        (pd.Index(CODES, name="customer_code"), ["customer_code", "x"], ("CUS_a", "1")),
+        (pd.CategoricalIndex(CODES, name="customer_code"), ["customer_code", "x"], ("CUS_a", "1")),
+        (pd.RangeIndex(7, 9, name="id"), ["id", "x"], ("7", "1")),
+        (pd.DatetimeIndex(["2026-01-02", None], name="day"), ["day", "x"], ("2026-01-02T00:00:00", "1")),
+        (
+            pd.MultiIndex.from_arrays([CODES, [7, 8]], names=["code", "id"]),
+            ["code", "id", "x"],
+            ("CUS_a", "7", "1"),
+        ),
+        (pd.MultiIndex.from_arrays([CODES, [7, 8]], names=["a", "a"]), ["a", "a", "x"], ("CUS_a", "7", "1")),
+        (pd.MultiIndex.from_arrays([CODES, [7, 8]], names=[None, "id"]), ["id", "x"], ("7", "1")),
+        (pd.Index([9, 9], name="x"), ["x"], ("1",)),
+        (pd.Index(CODES), ["x"], ("1",)),
+    ],
+    ids=lambda value: type(value).__name__,
+)
+def test_an_index_with_a_name_is_read_as_a_column_in_front(index, columns, first):
+    frame = pd.DataFrame({"x": [1, 2]}, index=index)
+    table = open_table(frame)
+    assert table.columns == columns
+    assert next(table.rows()) == first
+    assert table.frame.index.equals(index)
+    assert bool(table.unread) == (None in index.names)
+    assert open_table(pd.DataFrame(index=index[:1])).columns == [n for n in index.names if n is not None]
+
+
+def test_a_frame_of_more_rows_than_a_batch_is_read_with_its_index():
+    numbers = [str(number) for number in range(70_000)]
+    table = open_table(pd.DataFrame({"x": numbers}, index=pd.Index(numbers, name="id")))
+    assert [code for code, _ in table.rows()] == [x for _, x in table.rows()] == numbers
+
+
+def test_an_index_that_changes_later_does_not_reach_the_table():
+    codes = np.array(CODES, dtype=object)
+    table = open_table(pd.DataFrame({"x": [1, 2]}, index=pd.Index(codes, name="customer_code", copy=False)))
+    codes[:] = "CUS_other"
+    assert [code for code, _ in table.rows()] == CODES
+
+
 NAMES = "customer_code,first_name\nCUS_a,Zoë\nCUS_b,Ọlá\n"
 
 

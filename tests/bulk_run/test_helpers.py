@@ -214,6 +214,44 @@ def test_results_keep_the_input_as_it_was(desk, settings, frame):
     assert "6 applied" in str(result)
 
 
+def test_a_frame_whose_index_names_the_customers_is_read_and_its_results_again(desk, settings, frame):
+    frame = frame.set_index("customer_code").rename({frame.loc["f", "customer_code"]: "CUS_nosuchone0"})
+    result = bulk_set_risk_action(frame, "deny", **settings)
+    pd.testing.assert_frame_equal(result.results[["score"]], frame)
+    assert list(result.failed.index) == ["CUS_nosuchone0"]
+    assert result.resume().summary["applied"] == 5
+    good = result.results[:5]
+    for fed_back in (good, pa.Table.from_pandas(good)):
+        again = bulk_set_risk_action(fed_back, "deny", refresh="live", **settings)
+        assert again.summary["skipped_noop"] == 5
+        assert list(again.results.index) == list(good.index)
+    copy = pd.DataFrame(desk.customers(6)).set_index("customer_code")
+    assert (
+        bulk_set_risk_action(frame[:5], "deny", dry_run=True, **{**settings, "copy": copy}).attrs["rows"] == 5
+    )
+
+
+def test_an_index_without_a_name_is_not_read_and_the_error_says_so(desk, settings, frame):
+    frame.index = frame.pop("customer_code").to_list()
+    with pytest.raises(ConfigError) as error:
+        bulk_set_risk_action(frame, "deny", **settings)
+    assert error.value.advice.endswith('e.g. frame.rename_axis("customer_code").')
+    with pytest.raises(ConfigError) as error:
+        bulk_set_risk_action(frame.reset_index(drop=True), "deny", **settings)
+    assert "index" not in error.value.advice
+
+
+@pytest.mark.parametrize("kind", [lambda frame: frame, pa.Table.from_pandas], ids=["pandas", "arrow"])
+def test_a_secret_in_an_index_is_masked_in_the_results(desk, settings, kind):
+    code = desk.customers(1)[0]["customer_code"]
+    row = [code, "Ada", "Obi", "NG", "058", "0123456789", "22222222222"]
+    frame = pd.DataFrame([row], columns=INPUT_COLUMNS[bulk_validate]).set_index(["bvn", "customer_code"])
+    results = bulk_validate(kind(frame), **settings).results
+    assert results["_status"].tolist() == ["accepted_pending"]
+    assert results.index.names == ["customer_code"]
+    assert "22222222222" not in results.to_csv()
+
+
 def test_a_result_shows_itself_as_a_table(desk, settings, frame):
     result = bulk_set_risk_action(frame, "deny", refresh="live", **settings)
     lines = repr(result).splitlines()

@@ -64,6 +64,8 @@ class InputTable:
     delimiter: str | None = None
     sheet: str | None = None
     warnings: list[str] = field(default_factory=list)
+    unread: str = ""
+    """What of a frame was not read, for the advice if a column is missing."""
     frame: Any = field(default=None, repr=False)
     """The copy of the frame that was given: pandas or Arrow."""
 
@@ -102,17 +104,22 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
             return _open_excel(source, sheet)
         return _open_csv(source, encoding, delimiter)
     frame = _frame(source)
-    _check_size("the frame", *frame.shape)
     if keep:
         frame = _copied(frame)
+    levels, unread = _index_levels(frame) if _is_pandas(frame) else ([], "")
+    _check_size("the frame", frame.shape[0], frame.shape[1] + len(levels))
     if frame.shape == (0, 0):
-        frame = pa.table({name: pa.array([], pa.string()) for name in expected})
-    columns = [str(name) for name in (frame.columns if _is_pandas(frame) else frame.column_names)]
+        frame, levels = pa.table({name: pa.array([], pa.string()) for name in expected}), []
+    names = frame.columns if _is_pandas(frame) else frame.column_names
+    columns = [*(str(level.name) for level in levels), *map(str, names)]
 
     def read() -> Iterator[Batch]:
-        return _frame_batches(frame)
+        return _frame_batches(frame, levels)
 
-    return InputTable("the frame", "frame", columns, read, lambda: _frame_hash(columns, read()), frame=frame)
+    def sha256() -> str:
+        return _frame_hash(columns, read())
+
+    return InputTable("the frame", "frame", columns, read, sha256, unread=unread, frame=frame)
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
@@ -304,8 +311,8 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
         pass
     raise ConfigError(
         f"A {type(source).__name__} is no table",
-        advice='Give a frame with named columns, e.g. frame[["customer_code"]], or a path; cast a type that Arrow '
-        "has not, such as polars' Int128.",
+        advice='Give a frame with named columns, e.g. frame[["customer_code"]] or series.to_frame(), or a path; '
+        "cast a type that Arrow has not, such as polars' Int128.",
     )
 
 
@@ -341,15 +348,30 @@ def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     return frame
 
 
-def _frame_batches(frame: pd.DataFrame | pa.Table) -> Iterator[Batch]:
+def _index_levels(frame: pd.DataFrame) -> tuple[list[pd.Index[Any]], str]:
+    """A copy of each level of the index that has a name and is no column; and a hint if a level has no name."""
+    index, columns = frame.index, set(map(str, frame.columns))
+    levels = [
+        index.get_level_values(level).copy(deep=True)
+        for level, name in enumerate(index.names)
+        if name is not None and str(name) not in columns
+    ]
+    if None not in index.names or type(index).__name__ == "RangeIndex":
+        return levels, ""
+    return levels, 'The index has no name and was not read: name it, e.g. frame.rename_axis("customer_code").'
+
+
+def _frame_batches(frame: pd.DataFrame | pa.Table, levels: Sequence[pd.Index[Any]]) -> Iterator[Batch]:
     if isinstance(frame, pa.Table):
         yield from _arrow_batches(frame.to_batches(max_chunksize=_ROWS))
         return
     for begin in range(0, len(frame), _ROWS):
         part = frame.iloc[begin : begin + _ROWS]
-        yield Batch(
-            begin + 1, len(part), [_series_cells(part.iloc[:, index]) for index in range(part.shape[1])]
-        )
+        values = [
+            *(level[begin : begin + _ROWS] for level in levels),
+            *(part.iloc[:, i] for i in range(part.shape[1])),
+        ]
+        yield Batch(begin + 1, len(part), list(map(_series_cells, values)))
 
 
 def _arrow_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
@@ -361,7 +383,7 @@ def _arrow_batches(batches: Iterable[pa.RecordBatch]) -> Iterator[Batch]:
             row += part.num_rows
 
 
-def _series_cells(series: pd.Series) -> Cells:
+def _series_cells(series: pd.Series | pd.Index[Any]) -> Cells:
     # Object columns may mix anything; Arrow would give all dictionaries the keys of all others.
     if series.dtype != object:
         with contextlib.suppress(pa.ArrowException, UnicodeError):

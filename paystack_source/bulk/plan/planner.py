@@ -139,7 +139,7 @@ class _Planner:
                 self.operation, self.table.columns, given=self.given, source=self.table.name
             )
         except InputError as error:  # perhaps another sheet is the right one
-            error.advice = " ".join([error.advice, *self.warnings])
+            error.advice = " ".join([error.advice, *self.warnings, self.table.unread]).rstrip()
             raise
 
     def run(self, con: DuckDBPyConnection, writer: PlanWriter, copy: CustomerCopy | None, out: Path) -> None:
