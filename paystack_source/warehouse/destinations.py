@@ -36,7 +36,12 @@ if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
 
     from dlt.common.destination import DestinationCapabilitiesContext
-    from dlt.common.schema.typing import TTableFormat, TTableSchema, TWriteDispositionConfig
+    from dlt.common.schema.typing import (
+        TSchemaContractDict,
+        TTableFormat,
+        TTableSchema,
+        TWriteDispositionConfig,
+    )
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
     from dlt.extract import DltResource, DltSource
 
@@ -130,8 +135,9 @@ def apply_destination_hints(*tables: Table) -> None:
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
-        _check_hints(table_of_ours, hints, text_fits=not destination_is(pipeline, "postgres"))
         table = table_of(name)
+        contract = dlt.current.source_schema().resolve_contract_settings_for_table(table, hints)
+        _check_hints(table_of_ours, hints, contract, text_fits=not destination_is(pipeline, "postgres"))
         if table != name != CUSTOMERS.name:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
@@ -146,7 +152,9 @@ def apply_destination_hints(*tables: Table) -> None:
         )
 
 
-def _check_hints(table: Table, hints: TTableSchema, *, text_fits: bool) -> None:
+def _check_hints(
+    table: Table, hints: TTableSchema, contract: TSchemaContractDict, *, text_fits: bool
+) -> None:
     """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all.
 
     Any column may be text, but PostgreSQL neither loads nor compares numbers and times as text (`text_fits`).
@@ -169,6 +177,12 @@ def _check_hints(table: Table, hints: TTableSchema, *, text_fits: bool) -> None:
     ]
     if hints.get("write_disposition") == "skip" or hints.get("x-merge-strategy") == "insert-only":
         wrong.append("write_disposition")
+    # dlt does not report what it discards. `freeze` fails the run; a column that nobody has yet may be left out.
+    wrong += [
+        f"schema_contract {mode} for {entity}"
+        for entity, mode in contract.items()
+        if mode == "discard_row" or (mode == "discard_value" and entity != "columns")
+    ]
     if wrong:
         raise ConfigError(
             f"With the hint {wrong[0]} the table {table.name} could not be kept up to date",

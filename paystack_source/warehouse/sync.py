@@ -351,10 +351,15 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
         else:
             last[Window(entry.window_from or BEGIN, entry.window_to or END)] = entry
     wrong = []
-    for entry, rows in zip(last.values(), warehouse.count(list(last)), strict=True):
+    expected = [
+        (entry, entry.rows, rows)
+        for entry, rows in zip(last.values(), warehouse.count(list(last)), strict=True)
+    ]
+    expected += [(entry, entry.api_total, whole) for entry in entries[-1:] if entry.kind == "count"]
+    for entry, wanted, rows in expected:
         entry.rows_held_after = rows
-        if entry.proven and rows < (entry.rows or 0):
-            entry.proven, entry.difference = False, (entry.rows or 0) - rows
+        if entry.proven and rows < (wanted or 0):
+            entry.proven, entry.difference = False, (wanted or 0) - rows
             wrong.append(entry)
     return wrong
 

@@ -288,6 +288,8 @@ def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_
         {"write_disposition": {"disposition": "merge", "strategy": "insert-only"}},
         {"primary_key": "customer_code"},
         {"columns": {"phone": {"data_type": "bigint"}}},
+        {"schema_contract": {"data_type": "discard_row"}},
+        {"schema_contract": "discard_value"},
     ],
     ids=str,
 )
@@ -302,7 +304,12 @@ def test_hints_with_which_the_copy_would_not_be_kept_are_refused_before_anything
 
 
 @pytest.mark.parametrize(
-    "hints", [{"merge_key": "domain"}, {"incremental": dlt.sources.incremental("created_at")}]
+    "hints",
+    [
+        {"merge_key": "domain"},
+        {"incremental": dlt.sources.incremental("created_at")},
+        {"schema_contract": {"columns": "discard_row"}},
+    ],
 )
 def test_a_hint_by_which_a_load_deletes_others_or_leaves_them_out_is_refused(
     hints, few, warehouse, own_machine
@@ -312,6 +319,28 @@ def test_a_hint_by_which_a_load_deletes_others_or_leaves_them_out_is_refused(
     with pytest.raises(PipelineStepFailed, match=f"hint {next(iter(hints))}"):
         pipeline.run(hinted)
     assert few.stats.total == 0
+
+
+def test_a_contract_of_the_source_that_discards_is_refused(few, warehouse, own_machine):
+    pipeline, contracted = warehouse("duckdb").pipeline(own_machine), source(few)
+    contracted.schema_contract = {"tables": "discard_row"}
+    with pytest.raises(PipelineStepFailed, match="hint schema_contract discard_row for tables"):
+        pipeline.run(contracted)
+    assert few.stats.total == 0
+
+
+def test_the_ledger_calls_no_count_proven_of_which_rows_were_left_out(few, warehouse, own_machine):
+    pipeline = warehouse("duckdb").pipeline(own_machine)
+    pipeline.run(source(few))
+    few.add_customers(2)
+    filtered = source(few, refresh_budget=0)
+    filtered.customers.add_map(lambda table: table.slice(1))
+    pipeline.run(filtered)
+    lines = read_table(pipeline, "ledger", ["kind", "api_total", "rows_held_after", "proven", "difference"])
+    found = {tuple(line.values()) for line in lines.to_pylist()}
+    assert {("count", 40, 40, True, 0), ("count", 42, 41, False, 1)} <= found
+    pipeline.run(source(few))
+    assert held_ids(pipeline) == sorted(ids(few))
 
 
 @pytest.mark.parametrize("before", [False, True], ids=["first load", "later load"])
