@@ -58,6 +58,9 @@ class HeldCustomers(Protocol):
     def oldest(self) -> datetime | None:
         """The oldest creation time of all customers."""
 
+    def replaced(self, window: Window) -> set[int]:
+        """The ids of customers in the window that were held until this run, which replaces the table; or else none."""
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         """The accounts of the customers: domain (test or live) and integration."""
 
@@ -68,7 +71,7 @@ class PresentCustomers:
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
         self.rows, self.cuts, self.accounts = held.rows, held.cuts, functools.cache(held.accounts)
-        self.most_at_once, self.oldest = held.most_at_once, held.oldest
+        self.most_at_once, self.oldest, self.replaced = held.most_at_once, held.oldest, held.replaced
         self.loaded()
 
     def loaded(self) -> None:

@@ -11,7 +11,7 @@ from itertools import pairwise
 from typing import TYPE_CHECKING, NamedTuple
 
 from paystack_source.extract import arrow
-from paystack_source.extract.windows import MARGIN, frozen_end, second
+from paystack_source.extract.windows import MARGIN, Window, frozen_end, second
 
 if TYPE_CHECKING:
     from datetime import datetime
@@ -49,6 +49,11 @@ class NewestPage(NamedTuple):
     def newest_first(self) -> bool:
         """Whether the customers of the page are in order, the newest first."""
         return all(newer >= older for newer, older in pairwise(self._times))
+
+    @property
+    def day(self) -> Window:
+        """The creation times of customers by whom a list that is behind is noticed."""
+        return Window(self.asked_at - _BEHIND, self.asked_at + _BEHIND)
 
     def is_behind(self, gone: pa.Table) -> bool:
         """Whether the list is older than the copy, as that of a replica may be: it ends before customers of a day ago.

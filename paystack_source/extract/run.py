@@ -249,9 +249,14 @@ class Extraction:
         """Whether the believed total equals the held and the page's unknown customers, without those that are gone."""
         return newest.missing == -len(self._gone) and newest.total in self._believed
 
+    def _is_behind(self, newest: NewestPage) -> bool:
+        """Whether the list lacks the newest of the customers who are held, or whom a full refresh would replace."""
+        lacking = self._gone | (self.held.replaced(newest.day) - self.held.emitted)
+        return bool(lacking) and newest.is_behind(self.held.rows(lacking))
+
     def _complete(self, newest: NewestPage) -> Iterator[Event]:
         """Take the newest page's unknown customers, which completes the copy, and mark all windows as proven."""
-        if self._gone and newest.is_behind(self.held.rows(self._gone)):
+        if self._is_behind(newest):
             yield self._count_entry(newest, proven=False)
             return
         yield from self._loose(newest.unknown)
@@ -337,7 +342,7 @@ class Extraction:
         self._older.read, self._older.to_ask = None, True  # everybody is read once more
         yield from self._read([Reading(ALWAYS, (None, None), newest.total)], "whole list")
         if newest.total is None:  # two walks agreed, which proves it without a total
-            if (yield from self._contradicted(ALWAYS)):
+            if (yield from self._contradicted(ALWAYS)) or self._is_behind(newest):
                 yield self._count_entry(newest, proven=False)
             self.summary.complete = True
 

@@ -115,6 +115,9 @@ class Warehouse:
         )
         return parse_time(found[0][0]) if found and found[0][0] else None
 
+    def replaced(self, window: Window) -> set[int]:  # noqa: ARG002  # none: `EmptiedWarehouse` has some
+        return set()
+
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
             (row[0], whole_number(row[1]))  # somebody may have made it text
@@ -165,11 +168,12 @@ class Warehouse:
 
 
 class EmptiedWarehouse(Warehouse):
-    """An empty table, for a load that replaces it. It still knows the accounts of the customers before."""
+    """An empty table, for a load that replaces it. It still knows the customers before."""
 
     def __init__(self, before: Warehouse) -> None:
         super().__init__(None)
         self._accounts = before.accounts()
+        self.replaced, self.rows = before.ids, before.rows  # type: ignore[method-assign]
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return self._accounts

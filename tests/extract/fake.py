@@ -291,6 +291,9 @@ class FakeHeld:
     def most_at_once(self) -> int:
         return max(Counter(row["created_at"] for row in self.present.values()).values(), default=0)
 
+    def replaced(self, _window) -> set[int]:
+        return set()
+
     def oldest(self) -> datetime | None:
         self._sort()
         return self._dated[0][0] if self._dated else None

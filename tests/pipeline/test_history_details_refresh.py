@@ -7,10 +7,12 @@ import contextvars
 import itertools
 import json
 from dataclasses import replace
+from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 
 import msgspec
 import pytest
+from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
@@ -20,6 +22,7 @@ from paystack_source.source import paystack_source
 from paystack_source.warehouse import history
 from paystack_source.warehouse.details import fetch_details
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
+from tests.extract.listing_server import Listing, customer, forgetting, stamp
 
 
 @pytest.fixture
@@ -412,6 +415,35 @@ def test_a_full_refresh_that_does_not_add_up_changes_nothing(pipeline, server):
     assert isinstance(error, NotCompleteError)
     assert ask(pipeline, "select * from paystack.customers order by id") == before
     assert copy(pipeline, server, refresh_budget=0).warehouse_total == 150  # and the next run is as usual
+
+
+@pytest.mark.parametrize("meta", [lambda _q, meta, _rows: meta, forgetting("total")], ids=["totals", "none"])
+@pytest.mark.parametrize(
+    "refresh",
+    [
+        lambda pipeline, paystack, _source: copy_customers(pipeline, paystack, full_refresh=True),
+        lambda pipeline, _paystack, source: pipeline.run(source, write_disposition="replace"),
+        lambda pipeline, _paystack, source: pipeline.run(source, refresh="drop_resources"),
+    ],
+    ids=["copy_customers", "replace", "drop_resources"],
+)
+def test_a_full_refresh_is_not_made_from_a_list_that_is_behind(pipeline, refresh, meta):
+    key, now = "sk_test_" + 40 * "0", datetime.now(UTC)
+    with Listing(120, meta=meta) as server:
+        late = [customer(n) | {"createdAt": stamp(now - timedelta(minutes=130 - n))} for n in (121, 122, 123)]
+        server.customers += late
+        paystack = PaystackClient(key, base_url=server.url, quota=0)
+        assert copy_customers(pipeline, paystack).warehouse_total == 123
+        before = ask(pipeline, "select * from paystack.customers order by id")
+        del server.customers[-2:]  # a replica that is some minutes behind
+        with pytest.raises((NotCompleteError, PipelineStepFailed), match="could not be proven complete"):
+            refresh(pipeline, paystack, paystack_source(key, server.url, quota=0))
+        assert ask(pipeline, "select * from paystack.customers order by id") == before
+        server.customers += late[1:]
+        late[2]["email"] = "changed@example.com"
+        refresh(pipeline, paystack, paystack_source(key, server.url, quota=0))
+        emails = ask(pipeline, "select email from paystack.customers order by id desc")
+        assert (len(emails), emails[0]) == (123, ("changed@example.com",))
 
 
 def test_a_full_refresh_takes_no_range(pipeline, server):
