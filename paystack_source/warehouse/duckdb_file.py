@@ -37,9 +37,8 @@ class DuckDbFile:
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
-        self._pipeline = pipeline
+        self._client: SqlClientBase[Any] = pipeline.sql_client()
         self._connection = contextlib.ExitStack()
-        self._client: SqlClientBase[Any]
         self._user_settings: dict[str, Any] = {}
 
     def __enter__(self) -> Self:
@@ -71,7 +70,6 @@ class DuckDbFile:
         self._set(limits)
 
     def _connect(self) -> None:
-        self._client = self._pipeline.sql_client()
         _check_file(self._client)
         with DUCKDB_FILES:
             self._connection.enter_context(self._client)  # type: ignore[arg-type]  # dlt: one, though not typed as one

@@ -302,7 +302,7 @@ def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool
     if copying.full_refresh:
         keep_until_replaced(pipeline)
     while not copying.done:
-        if run.duckdb:
+        if run.duckdb and copying.rows_loaded:
             run.duckdb.release_memory()
         load(pipeline, checkpoint(copying, history=history))
     if copying.failure is not None:
