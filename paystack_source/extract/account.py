@@ -1,4 +1,4 @@
-"""Refuses a dataset with customers of two accounts or modes, and an empty answer where customers are held."""
+"""Refuses a dataset with customers of two accounts or modes, and an empty list if the dataset has customers."""
 
 from __future__ import annotations
 
@@ -19,10 +19,10 @@ Accounts = set[Account]
 
 
 def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wanted: int | None) -> None:
-    """Compare the accounts of the held customers with those of customers that the API shows, and with the one `wanted`.
+    """Compare the accounts of held customers, of the customers on a page (`shown`), and the `wanted` account.
 
-    Raises `ConfigError` if they differ, if the dataset holds customers of two accounts, or if the API shows nobody and
-    its total is 0 or None although customers are held.
+    Raises `ConfigError` if they differ, if the dataset holds customers of two accounts, or if the page is empty with a
+    total of 0 or None although customers are held.
     """
     ours = held.accounts()
     require_one_account(ours, wanted)
@@ -32,31 +32,31 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
             advice="Check that the key is of the account whose copy this is, or use another dataset.",
         )
     require_account(shown, wanted)
-    here = whose(shown)
-    known = {each for each in ours if None not in each} or ours
-    if here and ours and not any(_may_be_one(*pair) for pair in itertools.product(here, known)):
+    read = accounts_of(shown)
+    complete = {each for each in ours if None not in each} or ours
+    if read and ours and not any(itertools.starmap(_may_be_same, itertools.product(read, complete))):
         raise ConfigError(
-            f"The dataset holds customers of {_name(ours)}, and this key reads {_name(here)}",
+            f"The dataset holds customers of {_name(ours)}, and this key reads {_name(read)}",
             advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
         )
 
 
-def _may_be_one(here: Account, held: Account) -> bool:
-    """Whether both are the same account, as far as it is known: one of the columns may have been dropped."""
-    return any(held) and all(ours in {None, theirs} for theirs, ours in zip(here, held, strict=True))
+def _may_be_same(shown: Account, held: Account) -> bool:
+    """Whether both may be the same account. The held one may lack a column that was dropped."""
+    return any(held) and all(ours in {None, theirs} for theirs, ours in zip(shown, held, strict=True))
 
 
-def whose(rows: pa.Table) -> Accounts:
+def accounts_of(rows: pa.Table) -> Accounts:
     """The accounts of these rows."""
     found = rows.select(["domain", "integration"]).group_by(["domain", "integration"]).aggregate([])
     return {(row["domain"], row["integration"]) for row in found.to_pylist()}
 
 
 def require_account(rows: pa.Table, wanted: int | None) -> None:
-    """Raise `ConfigError` if an account is wanted, and one of these rows is of another."""
+    """Raise `ConfigError` if a row belongs to another account than `wanted`; None allows every account."""
     if wanted is None:
         return
-    accounts = whose(rows)
+    accounts = accounts_of(rows)
     if {number for _, number in accounts} - {wanted, None}:
         raise ConfigError(
             f"The key reads customers of {_name(accounts)}, and account={wanted} was asked for",
@@ -66,10 +66,10 @@ def require_account(rows: pa.Table, wanted: int | None) -> None:
 
 def require_one_account(held: Accounts, wanted: int | None = None) -> None:
     """Raise `ConfigError` if the dataset has rows of several accounts or modes, or of another account than `wanted`."""
-    known = {each for each in held if None not in each}
-    if len(known) > 1:
+    complete = {each for each in held if None not in each}
+    if len(complete) > 1:
         raise ConfigError(
-            f"The dataset holds customers of {_name(known)}: such a copy cannot be proved complete",
+            f"The dataset holds customers of {_name(complete)}: such a copy cannot be proved complete",
             advice="Copy each account and mode into a dataset of its own: --dataset NAME.",
         )
     if wanted is not None and {number for _, number in held} - {wanted, None}:

@@ -1,10 +1,10 @@
-"""Turns pages of customers into Arrow tables: fast for the documented keys, and without a loss for any other page.
+"""Turns pages of customers into Arrow tables: fast for documented keys, and without loss for any other page.
 
 The documented keys (`paystack_source.customer`) are decoded in C into structs and become columns of fixed types. A
 page with anything else (a new key, a number instead of a text) takes the slow path below, which keeps every value:
 
 - a new key becomes a text column of its own, named in snake case; what is not text is written as JSON;
-- credentials are left out of it, and numbers of people and accounts masked (`extract.secrets`);
+- in it, credentials are left out, and numbers of people and accounts are masked (`extract.secrets`);
 - text columns take any scalar as text, identifiers take digits written as text;
 - a value that no column can hold (`integration: "n/a"`, an invalid time, a creation time before 1970, the table's 51st
   new key) goes into the JSON column `extra`, under its own name.
@@ -68,14 +68,14 @@ _Customer: Any = msgspec.defstruct(
 
 
 _decode = msgspec.json.Decoder(list[_Customer]).decode
-# A number that is too large for a float stays text; or else one customer would keep the whole page from being read.
+# A number that is too large for a float stays text. Otherwise one customer would make the whole page unreadable.
 _decode_any = msgspec.json.Decoder(
     float_hook=lambda text: text if math.isinf(float(text)) else float(text)
 ).decode
 
 
 class Parsed(NamedTuple):
-    """The customers of some pages, the number of entries without a usable id (not in the table), and page lengths."""
+    """The customers of some pages, the number of other entries (those without a usable id), and the page lengths."""
 
     table: pa.Table
     unreadable: int
@@ -83,17 +83,17 @@ class Parsed(NamedTuple):
 
 
 def parse(
-    pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime, known: set[str] | None = None
+    pages: Iterable[bytes | memoryview | msgspec.Raw], seen_at: datetime, existing: set[str] | None = None
 ) -> Parsed:
     """Turn pages into one table.
 
     Args:
         pages: The `data` array of each page, as JSON text. About ten at a time is fastest.
         seen_at: The value of `_last_seen_at`.
-        known: The new columns that the table has already; those that these pages add are added to it.
+        existing: The new columns that the table has already. The new columns of these pages are added to it.
 
     Returns:
-        A table with `SCHEMA` in front and, after drift, more text columns behind it.
+        A table with the columns of `SCHEMA`, followed by a text column for each new key.
 
     """
     customers: list[Any] = []
@@ -122,7 +122,7 @@ def parse(
             odd += rows
             unreadable += bad
     if odd:
-        tables.append(_from_dicts(odd, seen_at, set() if known is None else known))
+        tables.append(_from_dicts(odd, seen_at, set() if existing is None else existing))
     return Parsed(pa.concat_tables(tables, promote_options="default"), unreadable, lengths)
 
 
@@ -139,7 +139,7 @@ def _from_structs(customers: list[Any], seen_at: datetime) -> pa.Table:
             columns.append(pa.array(values, ARROW_TYPES[kind]))
     table = pa.table([*columns, *_bookkeeping(len(customers), seen_at)], schema=SCHEMA)
     if not pc.all(_inside(table, ALWAYS)).as_py():
-        raise OverflowError  # a creation time that no window holds
+        raise OverflowError  # a creation time outside of all windows
     return table
 
 
@@ -160,9 +160,9 @@ def _odd_rows(page: bytes | memoryview | msgspec.Raw) -> tuple[list[dict[str, An
     return kept, len(rows) - len(kept)
 
 
-def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime, known: set[str]) -> pa.Table:
+def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime, existing: set[str]) -> pa.Table:
     new_columns: dict[str, str] = {}  # their key -> our column
-    shaped = [_shape(row, new_columns, known) for row in rows]
+    shaped = [_shape(row, new_columns, existing) for row in rows]
     arrays = [
         pa.array([row.get(name) for row in shaped], ARROW_TYPES[kind]) for name, kind in _KIND_OF.items()
     ]
@@ -176,8 +176,8 @@ def _from_dicts(rows: list[dict[str, Any]], seen_at: datetime, known: set[str]) 
     return pa.table(arrays, names=names)
 
 
-def _shape(row: dict[str, Any], new_columns: dict[str, str], known: set[str]) -> dict[str, Any]:
-    """One customer of any shape as values by column; adds the new columns it needs to `new_columns` and `known`."""
+def _shape(row: dict[str, Any], new_columns: dict[str, str], existing: set[str]) -> dict[str, Any]:
+    """A customer as values by column. Adds the new columns it needs to `new_columns` and `existing`."""
     out: dict[str, Any] = {}
     extra: dict[str, Any] = {}
     for key, value in row.items():
@@ -186,7 +186,7 @@ def _shape(row: dict[str, Any], new_columns: dict[str, str], known: set[str]) ->
             if is_credential(key):
                 continue
             value = without_secrets(value, key=key)  # noqa: PLW2901
-            column = _new_column(key, new_columns, known)
+            column = _new_column(key, new_columns, existing)
             if column is None:
                 extra[key] = value
             else:
@@ -231,7 +231,7 @@ def _whole_number(value: object) -> int | None:
     return value if -_MAX_ID <= value <= _MAX_ID else None
 
 
-def _new_column(key: str, new_columns: dict[str, str], known: set[str]) -> str | None:
+def _new_column(key: str, new_columns: dict[str, str], existing: set[str]) -> str | None:
     """The column of an undocumented key; `None` if the value has to go into `extra`."""
     if key in new_columns:
         return new_columns[key]
@@ -239,9 +239,9 @@ def _new_column(key: str, new_columns: dict[str, str], known: set[str]) -> str |
     taken = name in SCHEMA.names or name == EXTRA or name in new_columns.values() or name.startswith("dlt_")
     if not name or name[0].isdigit() or len(name) > MAX_NAME or taken:
         return None
-    if name not in known and len(known) >= MAX_NEW_COLUMNS:
+    if name not in existing and len(existing) >= MAX_NEW_COLUMNS:
         return None
-    known.add(name)
+    existing.add(name)
     new_columns[key] = name
     return name
 
@@ -249,7 +249,7 @@ def _new_column(key: str, new_columns: dict[str, str], known: set[str]) -> str |
 def cut(table: pa.Table, window: Window) -> pa.Table:
     """The customers of `table` that were created inside `window`.
 
-    A customer without a creation time is kept in every window: it would be lost if all windows left it out.
+    A customer without a creation time is kept in every window, so that none is lost.
     """
     return table.filter(_inside(table, window))
 
@@ -301,7 +301,7 @@ def created(table: pa.Table) -> zip[tuple[int, datetime | None]]:
 
 
 def missing_since(table: pa.Table, since: datetime) -> pa.Table:
-    """Held customers with `_missing_since` set, because the API no longer shows them."""
+    """Held customers with `_missing_since` set, because the API no longer lists them."""
     new = [name for name in table.column_names if name not in {*SCHEMA.names, *_CHANGE_COLUMNS}]
     schema = pa.schema([*SCHEMA, *((name, pa.string()) for name in new)])
     at = schema.get_field_index("_missing_since")

@@ -34,7 +34,7 @@ _JSON: Final = {
     "dedicated_account": "The bank account that the customer pays into",
     "dedicated_accounts": "The bank accounts that the customer pays into",
 }
-# Keys that belong to other endpoints, to the second table, or to the list's row.
+# Keys of other endpoints, of the second table, and of the table `customers`.
 _SKIPPED = {"transactions", "subscriptions", "authorizations", "created_at", "updated_at", *DOCUMENTED}
 _CARD: Final[dict[str, tuple[str, Pii]]] = {
     "bin": ("The first digits of the card: they name the bank.", "personal"),
@@ -63,10 +63,10 @@ DETAILS: Final = Table(
             Column(
                 name,
                 "json",
-                f"{said}, as Paystack gives it; numbers of people and accounts are masked.",
+                f"{text}, as Paystack gives it; numbers of people and accounts are masked.",
                 "personal",
             )
-            for name, said in _JSON.items()
+            for name, text in _JSON.items()
         ),
         Column("authorizations", "bigint", "How many saved cards and accounts there are."),
         Column(
@@ -89,7 +89,7 @@ DETAILS: Final = Table(
 """
 
 FAILURES_IN_A_ROW = 40
-"""After so many failed fetches in a row the run ends: then the customers are not the cause."""
+"""After this many failed fetches in a row the run ends, because then the customers are not the cause."""
 
 _WHOLE_SECOND: Final = timedelta(seconds=1)
 """Some answers have times with milliseconds, some without."""
@@ -105,7 +105,7 @@ AUTHORIZATIONS: Final = Table(
             Column(name, "text", "A credential. Null unless asked for by name.", "personal")
             for name in HIDDEN
         ),
-        *(Column(name, "text", said, pii) for name, (said, pii) in _CARD.items()),
+        *(Column(name, "text", text, pii) for name, (text, pii) in _CARD.items()),
         Column("reusable", "bool", "Whether it can be charged again."),
         Column(
             "extra", "json", "Whatever else Paystack gave, without credentials; null if nothing.", "personal"
@@ -116,7 +116,7 @@ AUTHORIZATIONS: Final = Table(
 
 
 class Due(NamedTuple):
-    """A customer to fetch, and how many authorizations of theirs are held."""
+    """A customer to fetch, and the number of their authorizations in the warehouse."""
 
     id: int
     code: str | None
@@ -137,12 +137,12 @@ class Fetched(NamedTuple):
 
 
 def fetch_customers(client: PaystackClient, due: list[Due]) -> Iterator[Fetched]:
-    """Fetch these customers side by side, within the client's quota; in the order in which answers come.
+    """Fetch these customers in parallel, within the client's quota; results are in the order of the answers.
 
-    A failed fetch does not end the others: its result has the failure instead of an answer. Raises `PaystackError` if
+    A failed fetch does not stop the others: its result has the failure instead of an answer. Raises `PaystackError` if
     the key was refused, or if `FAILURES_IN_A_ROW` fetches failed one after the other.
     """
-    by_code: dict[str, list[Due]] = {}  # no two customers should have one code, but only the id is unique
+    by_code: dict[str, list[Due]] = {}  # a code should be unique, but only the id certainly is
     for one in due:
         if one.code:
             by_code.setdefault(one.code, []).append(one)
@@ -178,17 +178,17 @@ def _failure(one: Due, answer: Any) -> PaystackError | None:  # noqa: ANN401
 
 
 def failed_row(fetched: Fetched, held: dict[str, Any] | None) -> dict[str, Any]:
-    """The row of a customer whose fetch failed: the row that is held, if there is one, with the failure."""
-    known = held or {"id": fetched.due.id, "customer_code": fetched.due.code}
-    return {**known, "failed_at": fetched.asked_at, "failure": fetched.failure}
+    """The row of a customer whose fetch failed: the failure, and the values of the row in the warehouse, if any."""
+    row = held or {"id": fetched.due.id, "customer_code": fetched.due.code}
+    return {**row, "failed_at": fetched.asked_at, "failure": fetched.failure}
 
 
 def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
-    """The customer's row of `customer_details`; what its columns cannot hold is in `extra`."""
+    """The customer's row of `customer_details`. Keys without a column are in `extra`."""
     due, answer, asked_at, _ = fetched
     updated_at, shown = due.updated_at, read_time(answer.get("updatedAt") or answer.get("updated_at"))
     if updated_at and shown and shown < updated_at - _WHOLE_SECOND:
-        updated_at = shown  # from a cache, or a server that lags behind: the next run fetches it again
+        updated_at = shown  # from a cache or a replica that is behind: the next run fetches it again
     kept = without_secrets({key: value for key, value in answer.items() if key not in _SKIPPED}, include)
     typed = {
         name: kept.pop(name, None)
@@ -210,7 +210,7 @@ def details_row(fetched: Fetched, include: Collection[str]) -> dict[str, Any]:
 
 
 def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[dict[str, Any]]:
-    """A row for each authorization. Held ones that Paystack no longer shows get `removed_at` and are not deleted."""
+    """A row for each authorization. Those that Paystack no longer shows get `removed_at`; they are not deleted."""
     due, answer, asked_at, _ = fetched
     found = _authorizations(answer)
     for position, authorization in enumerate(found, start=1):

@@ -1,4 +1,4 @@
-"""What a run reads into and writes: the customers in the warehouse, the lines of the ledger, and the run's summary.
+"""The data around a run: the customers in the warehouse, the entries of the ledger, and the run's summary.
 
 `HeldCustomers` lists the queries of the warehouse; `warehouse.queries` implements them in SQL.
 """
@@ -35,12 +35,12 @@ if TYPE_CHECKING:
 
 
 class HeldCustomers(Protocol):
-    """The customers in the warehouse. Those that are marked as missing do not count, except in `rows`."""
+    """Queries of the customers in the warehouse. Those marked as missing are left out, except in `rows`."""
 
     def count(self, windows: Sequence[Window]) -> list[int]:
         """The number of customers in each of these windows; in `ALWAYS` also those without a creation time."""
 
-    def known(self, ids: Collection[int]) -> set[int]:
+    def held_among(self, ids: Collection[int]) -> set[int]:
         """Those of `ids` that are held."""
 
     def ids(self, window: Window) -> set[int]:
@@ -66,19 +66,19 @@ class HeldCustomers(Protocol):
 
 
 class PresentCustomers:
-    """The customers in the warehouse without those that this run marked as missing, and those not loaded yet."""
+    """The customers in the warehouse and those not loaded yet, without those that this run marked as missing."""
 
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
         self.rows, self.cuts, self.accounts = held.rows, held.cuts, functools.cache(held.accounts)
         self.most_at_once, self.oldest, self.replaced = held.most_at_once, held.oldest, held.replaced
-        self.loaded()
+        self.after_load()
 
-    def loaded(self) -> None:
-        """Called when the warehouse has all rows that were emitted."""
+    def after_load(self) -> None:
+        """Called when the warehouse has all rows that were yielded so far."""
         self.marked: dict[int, datetime | None] = {}  # customers marked as missing, and their creation times
         self.emitted: set[int] = set()
-        self.loose: dict[int, datetime | None] = {}  # new customers of no window, and their creation times
+        self.unwindowed: dict[int, datetime | None] = {}  # new, and counted by no window, with creation times
         self.deltas: dict[Window, int] = {}  # by window, the number of its new customers
 
     # -- held -----------------------------------------------------------------------------------------------------
@@ -96,44 +96,44 @@ class PresentCustomers:
             for window, rows in zip(windows, self._held.count(windows), strict=True)
         ]
 
-    def known(self, ids: Collection[int]) -> set[int]:
-        return self._held.known(ids) - self.marked.keys()
+    def held_among(self, ids: Collection[int]) -> set[int]:
+        return self._held.held_among(ids) - self.marked.keys()
 
     def ids(self, window: Window) -> set[int]:
         return self._held.ids(window) - self.marked.keys()
 
     # -- held, or emitted -------------------------------------------------------------------------------------------
 
-    def in_all(self) -> int:
-        """The number of held customers and of those that this run added."""
-        return self.total() + len(self.loose) + sum(self.deltas.values())
+    def total_now(self) -> int:
+        """The number of held customers plus those that this run added."""
+        return self.total() + len(self.unwindowed) + sum(self.deltas.values())
 
     def held_or_emitted(self, ids: set[int]) -> set[int]:
         """Those of `ids` that are held or were emitted."""
-        return self.known(ids) | (self.emitted & ids)
+        return self.held_among(ids) | (self.emitted & ids)
 
     def inside(self, window: Window) -> int:
-        """How many customers this run added in the window; windows that only overlap it do not count."""
+        """How many customers this run added in the window. Windows that only overlap it do not count."""
         read = sum(delta for part, delta in self.deltas.items() if window.contains(part))
-        return read + len(self.loose_in(window))
+        return read + len(self.unwindowed_in(window))
 
-    def loose_in(self, window: Window) -> set[int]:
-        """The ids in `loose` of customers that were created in the window."""
-        return {number for number, at in self.loose.items() if at and at in window}
+    def unwindowed_in(self, window: Window) -> set[int]:
+        """The ids in `unwindowed` of customers that were created in the window."""
+        return {number for number, at in self.unwindowed.items() if at and at in window}
 
     def touches(self, windows: Iterable[Window]) -> bool:
         """Whether reading windows may have added customers in these windows."""
         return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
 
-    def settle(self, window: Window, delta: int) -> None:
-        """Record that a window was read, and how many of its customers are new."""
+    def record_read(self, window: Window, delta: int) -> None:
+        """Record that a window was read, and how many new customers it has."""
         self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
         self.deltas[window] = delta
 
 
 @dataclass(slots=True, kw_only=True)
 class Entry:
-    """One line of the ledger. Times are in UTC, `None` where a window has no edge.
+    """One row of the ledger. Times are in UTC, `None` where a window is open.
 
     `distinct_ids` counts the customers in the requested bounds, which exceed the window; `rows` those in the window.
     """
@@ -181,11 +181,11 @@ class Entry:
 
 
 class Checkpoint(NamedTuple):
-    """All rows so far should be loaded now: the next comparison needs them in the warehouse."""
+    """A request to load all rows so far: the next comparison needs them in the warehouse."""
 
 
-Event: TypeAlias = pa.Table | Entry | Checkpoint
-"""What a run yields. A table has customers to store, each once between two loads."""
+Output: TypeAlias = pa.Table | Entry | Checkpoint
+"""What a run yields. A table has customers to load, each once between two loads."""
 
 
 @dataclass(slots=True)
@@ -199,7 +199,7 @@ class Summary:
     windows: int = 0
     unproven: list[Entry] = field(default_factory=list)
     api_total: int | None = None
-    refresh_runs: int | None = None  # within how many runs every customer is read again; `None` if never
+    refresh_runs: int | None = None  # within so many runs every customer is read again; `None` if never
     filters_ignored: bool = False
     complete: bool = False
 
@@ -226,7 +226,7 @@ def edges(window: Window) -> Edges:
 
 
 def entry_of(result: Result, kind: str, held_before: int) -> Entry:
-    """The line for a window that was read."""
+    """The entry of a window that was read."""
     window_from, window_to = edges(result.window)
     return Entry(
         kind=kind,
@@ -247,7 +247,7 @@ def entry_of(result: Result, kind: str, held_before: int) -> Entry:
 
 
 def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
-    """The line of a range that did not show held customers, or that has more customers than it showed."""
+    """The entry of a range that did not list held customers, or that has more customers than it listed."""
     start, end = edges(window)
     return Entry(
         kind="range",
@@ -261,7 +261,7 @@ def unproven_range(window: Window, difference: int, at: datetime) -> Entry:
 
 
 def count_entry(newest: NewestPage, held_after: int | None, *, proven: bool) -> Entry:
-    """The line that compares the number of customers in the table with the API's total."""
+    """The entry that compares the number of customers in the table with the API's total."""
     found = newest.held + newest.unknown.num_rows
     return Entry(
         kind="count",

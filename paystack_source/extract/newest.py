@@ -1,7 +1,7 @@
-"""The newest pages of the list, which have the customers who came after the newest window ended.
+"""The newest pages of the list, with the customers who were created after the end of the newest window.
 
-Only a window that ended before the request has a fixed content. The creation time of the newest customer is past by
-Paystack's clock, whatever the clock of this machine says. So the newest window ends just before that customer.
+Only a window that ended before the request gets no more customers. The newest customer's creation time is in the past
+by Paystack's clock, whatever the clock of this machine shows. So the newest window ends just before that customer.
 """
 
 from __future__ import annotations
@@ -19,16 +19,16 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 TOP_PAGES = 20
-"""New customers on up to this many of the newest pages are taken from there; more of them are read as a window."""
+"""New customers that fit on this many of the newest pages are read from these; more are read as a window."""
 
 _SECOND = timedelta(seconds=1)
 _BEHIND = timedelta(days=1)
 _CLOCKS_DIFFER = timedelta(minutes=1)
-"""A customer who is older than this, by the clock of this machine, came before now by Paystack's clock too."""
+"""The clocks of this machine and of Paystack differ by less than this."""
 
 
 class NewestPage(NamedTuple):
-    """The newest page and the total that came with it, compared with the held customers."""
+    """The newest page and its total, compared with the held customers."""
 
     total: int | None
     table: pa.Table  # the customers of the newest page
@@ -52,19 +52,19 @@ class NewestPage(NamedTuple):
 
     @property
     def day(self) -> Window:
-        """The creation times of customers by whom a list that is behind is noticed."""
+        """The creation times of customers whose absence shows that the list is behind."""
         return Window(self.asked_at - _BEHIND, self.asked_at + _BEHIND)
 
-    def is_behind(self, gone: pa.Table) -> bool:
-        """Whether the list is older than the copy, as that of a replica may be: it ends before customers of a day ago.
+    def is_behind(self, unlisted: pa.Table) -> bool:
+        """Whether the list is older than the copy, as a replica's may be: it lacks held customers of the last day.
 
-        Those in `gone` are held, and neither the list nor its total has them.
+        Customers in `unlisted` are held, but neither in the list nor in its total.
         """
-        latest, shown = arrow.edges(gone)[1], arrow.edges(self.table)[1]
+        latest, shown = arrow.edges(unlisted)[1], arrow.edges(self.table)[1]
         return bool(latest and abs(self.asked_at - latest) < _BEHIND and (shown is None or latest > shown))
 
-    def settled_end(self, now: datetime) -> datetime:
-        """The end of a window that gets no more customers, by the newest customer; else the end of this second."""
+    def unchanging_end(self, now: datetime) -> datetime:
+        """The end of a window that gets no more customers: just before the newest one, or the end of this second."""
         end, newest = frozen_end(now), next(iter(self._times), None)
         if newest is None or not self.newest_first:
             return end
@@ -73,14 +73,14 @@ class NewestPage(NamedTuple):
 
 
 class TopPages:
-    """Chooses how many of the newest pages to read: enough for the new customers, and one more if others arrive."""
+    """Chooses how many of the newest pages to read: enough for the new customers, one more if others are created."""
 
     def __init__(self) -> None:
         self._deepest = 0
         self._newest: NewestPage | None = None
 
     def next(self, newest: NewestPage, wanted: int) -> range:
-        """The numbers of the pages after the first that have `wanted` new customers; none if this cannot find them."""
+        """The pages after the first that have `wanted` new customers; empty if they cannot be computed."""
         before, self._newest = self._newest, newest
         if before is newest or not newest.missing or newest.missing < 0 or not newest.newest_first:
             return range(0)

@@ -1,6 +1,6 @@
 """Runs a generator in a thread of its own, a bounded number of bytes ahead of its consumer.
 
-So the reader goes on while a load is under way, and the next load finds its tables ready.
+So reading goes on while dlt loads, and the tables of the next load are ready at its start.
 """
 
 from __future__ import annotations
@@ -19,55 +19,54 @@ Item = TypeVar("Item")
 
 
 def read_ahead(  # noqa: C901  # both ends of one buffer
-    items: Generator[Item], size: Callable[[Item], int], most: int, stop: Callable[[], None] = lambda: None
+    items: Generator[Item], size: Callable[[Item], int], limit: int, stop: Callable[[], None] = lambda: None
 ) -> Iterator[Item]:
-    """The items of a generator that runs in another thread while the waiting items have less than `most` by `size`.
+    """The items of a generator that runs in another thread while the sum of `size` of buffered items is below `limit`.
 
     An error of the generator is raised after the items before it. If the consumer closes this iterator, the generator
-    ends at its next item, and `stop` is called to shorten that. The thread is a daemon, so the process does not wait
-    for it.
+    ends at its next item; `stop` is called so that this takes less time. The process does not wait for the thread.
     """
-    made: deque[Item] = deque()
-    moved = threading.Condition()
-    held, ended, left = 0, False, False
+    buffer: deque[Item] = deque()
+    changed = threading.Condition()
+    buffered, ended, abandoned = 0, False, False
     error: BaseException | None = None
 
     def work() -> None:
-        nonlocal held, ended, error
+        nonlocal buffered, ended, error
         try:
-            with contextlib.closing(items):  # in this thread, which has requests under way
+            with contextlib.closing(items):  # in this thread, because it sends the requests
                 for item in items:
-                    with moved:
-                        while held >= most and not left:
-                            moved.wait()
-                        made.append(item)
-                        held += size(item)
-                        moved.notify()
-                    if left:
+                    with changed:
+                        while buffered >= limit and not abandoned:
+                            changed.wait()
+                        buffer.append(item)
+                        buffered += size(item)
+                        changed.notify()
+                    if abandoned:
                         break
-        except BaseException as raised:  # noqa: BLE001  # handed to whoever takes
+        except BaseException as raised:  # noqa: BLE001  # raised for the consumer
             error = raised
-        with moved:
+        with changed:
             ended = True
-            moved.notify()
+            changed.notify()
 
     threading.Thread(target=work, name="paystack-reader", daemon=True).start()
     try:
         while True:
-            with moved:
-                while not made and not ended:
-                    moved.wait(MAX_WAIT)
-                if not made:
+            with changed:
+                while not buffer and not ended:
+                    changed.wait(MAX_WAIT)
+                if not buffer:
                     break
-                item = made.popleft()
-                held -= size(item)
-                moved.notify()
+                item = buffer.popleft()
+                buffered -= size(item)
+                changed.notify()
             yield item
         if error is not None:
             raise error
     finally:
-        with moved:
-            left = True
-            moved.notify()
+        with changed:
+            abandoned = True
+            changed.notify()
         if not ended:
             stop()

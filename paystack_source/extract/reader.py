@@ -1,14 +1,14 @@
 """Reads windows of creation time and proves each one by counting.
 
 A window is requested with a margin on both sides, so it does not matter whether the API's bounds are inclusive. Its
-pages are read side by side, and the customers are deduplicated by id and cut to the window. The window is proven if the
+pages are requested in parallel; customers are deduplicated by id and cut to the window. The window is proven if the
 number of distinct ids, margins included, equals the API's total for the same bounds. If it does not, the window is read
 again by cursor, then by pages once more; the ids of all passes count together while the total stays the same. If the
-API gives no total, the window is read by independent ways until two of them agree.
+API gives no total, the window is read by page numbers and by cursor until two passes agree.
 
-Neither the order of customers nor the length of a page is trusted. A short page is not the end of the list; it ends
-with as many ids as the total, or with an empty page. The time that answers take decides how many requests are sent at
-once. The client keeps the quota: it blocks until a request fits.
+The reader trusts neither the order of customers nor the length of a page. A short page is not the end of the list: the
+list ends with as many ids as the total, or with an empty page. The latency decides how many requests are sent at once.
+The client keeps the quota: it blocks until a request may be sent.
 """
 
 from __future__ import annotations
@@ -39,31 +39,31 @@ if TYPE_CHECKING:
     from paystack_source.api.models import Page
     from paystack_source.extract.windows import Edges
 
-For = TypeVar("For")
+Tag = TypeVar("Tag")
 
 _DOCUMENTED_PAGE = 50
 
 IN_FLIGHT = 48
 """Requests at once to a server that answers slowly."""
 
-NEAR_WIDTH = 2
+FAST_WIDTH = 2
 """Requests at once to a server that answers quickly: more threads would only wait for each other."""
 
-FAR = 0.1
-"""Seconds; a server whose answers take longer is slow."""
+SLOW_SECONDS = 0.1
+"""A server is slow if its answers take longer than this."""
 
 READY_BYTES = 20_000_000
-"""Bytes of answers that may be under way or wait to be used."""
+"""Bytes of answers that may be requested or wait to be parsed."""
 
-ASK_AGAIN = 2
-ASK_LONG = 12  # requests for a total, once an answer of this run had one
+TOTAL_TRIES = 2  # requests for a total
+MORE_TRIES = 12  # the same, after an answer of this run had one
 
-PAGES_A_BITE = 10
+PAGES_PER_TABLE = 10
 AHEAD_PAGES = 300
-"""The next window is begun if fewer pages than this are under way."""
+"""The next window is begun if fewer pages than this are requested or wait to be requested."""
 
 AHEAD_BYTES = 30_000_000
-"""Bytes of customers that may be read ahead: most of a load, so that reading goes on while a load is under way."""
+"""Bytes of tables that may be read ahead: nearly a whole load, so reading goes on while dlt loads."""
 
 PASSES = 3
 PASSES_WITHOUT_TOTAL = 4
@@ -74,7 +74,7 @@ class FiltersIgnoredError(Exception):
 
 
 class Reader:
-    """Reads windows through a client. One per run; it outlives checkpoints, and reads on while they are loaded."""
+    """Reads windows through a client. A run has one reader, which goes on reading while dlt loads."""
 
     def __init__(
         self,
@@ -88,13 +88,13 @@ class Reader:
         self.per_page = PAGE
         self.requests = 0
         self.totals_on_pages = False
-        self.answers_differ = False  # two questions of this run were answered with different customers
+        self.answers_differ = False  # two queries of this run had answers with different customers
         self.new_columns: set[str] = set()
-        """Columns of undocumented keys: those that the table has, and those that this run found."""
+        """Columns of undocumented keys, in the table or found by this run."""
         self._closed = False
         self._in_flight = in_flight
-        self._waits = [0.0, 0.0]  # seconds that the last two answers took
-        self._large = 1  # bytes of the last answer
+        self._latencies = [0.0, 0.0]  # seconds that the last two answers took
+        self._page_bytes = 1  # bytes of the last answer
         self.client = client.until(self.check)
         self._window_rows = window_rows
 
@@ -103,10 +103,10 @@ class Reader:
     def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first, with one request for each cut.
 
-        The cuts may be inexact, because each window is counted by itself afterwards.
+        The cuts may be inexact, because each window is counted afterwards.
         """
         asked = window.asked()
-        first = self.ask(Query(*asked, 1))
+        first = self.request(Query(*asked, 1))
         reading = Reading(window, asked)
         reading.note(1, first)
         length = self.parse(first).lengths[0]
@@ -115,7 +115,7 @@ class Reader:
             yield reading
             return
         step = max(self._window_rows // length, 1)
-        probes = self.ask_all([Query(*asked, n) for n in range(step + 1, total // length + 1, step)])
+        probes = self.request_all([Query(*asked, n) for n in range(step + 1, total // length + 1, step)])
         times = [at for page in probes if (at := arrow.oldest(self.parse(page).table))]
         left = total
         for part in reversed(cut_at(window, times)):
@@ -126,9 +126,9 @@ class Reader:
     def count(self, from_: datetime | None, to: datetime | None) -> int:
         """The API's total of customers created between two times.
 
-        Raises `FiltersIgnoredError` if the answer has customers of other times, `NoTotalError` if it has no total.
+        Raises `FiltersIgnoredError` if the answer has customers outside of these times, `NoTotalError` without a total.
         """
-        page = self.ask_total(Query(from_, to, 1))
+        page = self.request_total(Query(from_, to, 1))
         if _strays(arrow.edges(self.parse(page).table), (from_, to)):
             raise FiltersIgnoredError
         if page.meta.total is None:
@@ -138,10 +138,10 @@ class Reader:
     # -- reading ------------------------------------------------------------------------------------------------
 
     def read(self, readings: Iterable[Reading]) -> Iterator[pa.Table | Result]:
-        """Read windows, the pages of each side by side, and those of the next window behind them.
+        """Read windows. Pages of a window are requested in parallel, and then those of the next window.
 
         Yields tables of customers, each customer once per window, and after the last table of a window its `Result`.
-        The work is done in a thread of its own, up to `AHEAD_BYTES` ahead of the caller. If the caller stops before the
+        This runs in a thread of its own, up to `AHEAD_BYTES` ahead of the caller. If the caller stops before the
         end, the reader is closed. Raises `FiltersIgnoredError`, and the error of a request that failed after retries.
         """
         return read_ahead(self._read(iter(readings)), _size, AHEAD_BYTES, self.close)
@@ -149,29 +149,29 @@ class Reader:
     def _read(self, waiting: Iterator[Reading]) -> Generator[pa.Table | Result]:
         under_way: list[Reading] = []
         more = True
-        with contextlib.closing(SideBySide[Reading](self)) as requests:
+        with contextlib.closing(ParallelRequests[Reading](self)) as requests:
             while more or under_way:
                 while more and requests.pending < AHEAD_PAGES:
                     reading = next(waiting, None)
                     more = reading is not None
                     if reading is not None:
                         under_way.append(reading)
-                        yield from self._digest(reading)
-                        self._ask_on(reading, requests)
+                        yield from self._parse_arrived(reading)
+                        self._request_next_pages(reading, requests)
                 for reading in [r for r in under_way if not r.outstanding]:
-                    yield from self._end_of_pass(reading, requests)
+                    yield from self._end_pass(reading, requests)
                     if not reading.outstanding:
                         under_way.remove(reading)
                 if any(reading.outstanding for reading in under_way):
                     for query, reading, page in requests.take():
                         reading.note(query.page, page)
                         reading.outstanding -= 1
-                        if len(reading.raw) >= PAGES_A_BITE or not reading.outstanding:
-                            yield from self._digest(reading)
+                        if len(reading.raw) >= PAGES_PER_TABLE or not reading.outstanding:
+                            yield from self._parse_arrived(reading)
                         if not reading.outstanding:
-                            self._ask_on(reading, requests)
+                            self._request_next_pages(reading, requests)
 
-    def _ask_on(self, reading: Reading, requests: SideBySide[Reading]) -> None:
+    def _request_next_pages(self, reading: Reading, requests: ParallelRequests[Reading]) -> None:
         numbers = reading.next_pages()
         if numbers:
             reading.asked_up_to = numbers[-1]
@@ -180,7 +180,7 @@ class Reader:
             self.requests += len(numbers)
             requests.submit((Query(*reading.asked, number) for number in numbers), reading)
 
-    def _digest(self, reading: Reading) -> Iterator[pa.Table]:
+    def _parse_arrived(self, reading: Reading) -> Iterator[pa.Table]:
         """The new customers of the pages that arrived, cut to the window."""
         if not reading.raw:
             return
@@ -192,14 +192,14 @@ class Reader:
         oldest, newest = times = arrow.edges(table)
         reading.stray = reading.stray or _strays(times, reading.asked)
         far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
-        if reading.stray and (reading.by_itself or far):
+        if reading.stray and (reading.is_range or far):
             raise FiltersIgnoredError
-        before = len(reading.walk)
-        if reading.walk is not reading.seen:
-            reading.walk.update(table.column("id").to_pylist())
+        before = len(reading.pass_ids)
+        if reading.pass_ids is not reading.seen:
+            reading.pass_ids.update(table.column("id").to_pylist())
         new = arrow.unseen(table, reading.seen)
         self.answers_differ = self.answers_differ or len(reading.seen) > reading.longest
-        reading.fresh += len(reading.walk) - before
+        reading.fresh += len(reading.pass_ids) - before
         if oldest and newest and not (oldest in reading.window and newest in reading.window):
             new = arrow.cut(new, reading.window)
         if new.num_rows:
@@ -209,15 +209,15 @@ class Reader:
 
     # -- proving ------------------------------------------------------------------------------------------------
 
-    def _end_of_pass(self, reading: Reading, requests: SideBySide[Reading]) -> Iterator[pa.Table | Result]:
-        """Finish a window that is proven, or that has no passes left; else start another pass over it."""
+    def _end_pass(self, reading: Reading, requests: ParallelRequests[Reading]) -> Iterator[pa.Table | Result]:
+        """End a window that is proven, or that has had its last pass; else start its next pass."""
         while True:
-            if reading.knows_totals and reading.total is None:  # a cursor's pages have none
-                reading.note(1, self.ask_total(Query(*reading.asked, 1)))
-                yield from self._digest(reading)
+            if reading.knows_totals and reading.total is None:  # pages by cursor have none
+                reading.note(1, self.request_total(Query(*reading.asked, 1)))
+                yield from self._parse_arrived(reading)
             reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
-            if ids and reading.by_itself and reading.one_page:
+            if ids and reading.is_range and reading.one_page:
                 reading.doubted = not self.believable(Query(*reading.asked, 1))
             if reading.doubted:
                 ids = None
@@ -227,34 +227,34 @@ class Reader:
                 return
             if reading.passes[-1] == "cursor":
                 reading.start_pass("pages")
-                self._ask_on(reading, requests)
+                self._request_next_pages(reading, requests)
                 return
             reading.start_pass("cursor")
             yield from self._follow_cursor(reading)
 
     def _follow_cursor(self, reading: Reading) -> Iterator[pa.Table]:
-        """One pass by cursor: to the last page, to a cursor that was used before, or until no new customer comes."""
+        """One pass by cursor, until there is no next cursor, a cursor repeats, or pages have no new customers."""
         cursor: str | None = None
         reading.cut_short = True
         used: set[str] = set()
         for number in itertools.count(1):
             page = self.by_cursor(reading.asked, cursor)
             if page is None:
-                yield from self._digest(reading)
+                yield from self._parse_arrived(reading)
                 break
             reading.note(number, page)
             cursor = page.meta.next
             at_end = cursor is None
-            if at_end or cursor in used or len(reading.raw) >= PAGES_A_BITE:
+            if at_end or cursor in used or len(reading.raw) >= PAGES_PER_TABLE:
                 reading.fresh = 0
-                yield from self._digest(reading)
+                yield from self._parse_arrived(reading)
                 if at_end:
                     reading.cut_short = False
                     break
                 if cursor in used:
                     break
                 if not reading.fresh:
-                    reading.more_said = not self._shown(page)[1]
+                    reading.empty_page_with_cursor = not self._ids_and_length(page)[1]
                     break
             used.add(cursor or "")
 
@@ -271,61 +271,61 @@ class Reader:
 
     @property
     def width(self) -> int:
-        """Requests at once: few for a quick server. One is slow if two answers were: this machine may delay one."""
-        return self._in_flight if min(self._waits) > FAR else min(self._in_flight, NEAR_WIDTH)
+        """Requests at once. A server is slow if its last two answers were: this machine may have delayed one."""
+        return self._in_flight if min(self._latencies) > SLOW_SECONDS else min(self._in_flight, FAST_WIDTH)
 
     @property
     def room(self) -> int:
-        """Requests that may be under way, or answered and not used yet."""
-        return min(2 * self.width, max(READY_BYTES // self._large, 1))
+        """Requests that may be sent, or answered and not parsed yet."""
+        return min(2 * self.width, max(READY_BYTES // self._page_bytes, 1))
 
-    def ask(self, query: Query) -> Page:
+    def request(self, query: Query) -> Page:
         """Request one page in this thread."""
         self.requests += 1
         page = self.page(query, self.client)
         self.totals_on_pages = self.totals_on_pages or page.meta.total is not None
         return page
 
-    def ask_total(self, query: Query) -> Page:
-        """Request one page, again a few times if it has no total: an answer may have the meta of either mode.
+    def request_total(self, query: Query) -> Page:
+        """Request one page; repeat it if it has no total, because some answers have the meta of the cursor mode.
 
         For the whole list, the total of the first page by cursor is taken as well. With filters it is not, because
         paging by cursor may ignore them.
         """
-        page = self.ask(query)
+        page = self.request(query)
         asked = 1
-        while page.meta.total is None and asked < (ASK_LONG if self.totals_on_pages else ASK_AGAIN):
+        while page.meta.total is None and asked < (MORE_TRIES if self.totals_on_pages else TOTAL_TRIES):
             if query == NEWEST and asked == 1 and (other := self.by_cursor((None, None), None)):
                 meta = msgspec.structs.replace(page.meta, total=other.meta.total)
                 page = dataclasses.replace(page, meta=meta)
             else:
-                page = self.ask(query)
+                page = self.request(query)
             asked += 1
         return page
 
     def believable(self, query: Query, first: Page | None = None) -> bool:
-        """Whether the total on the first page of a question can be believed.
+        """Whether the total on the first page of a query can be believed.
 
         A total that is not larger than its page may be the length of the page. And a cache that ignores the query gives
-        the same answer, with the same total, to every question. So a second question must get another answer. This
+        the same answer, with the same total, to every query. So a second query must get another answer. This
         takes one or two requests, unless this run has seen different answers before.
         """
-        first = first or self.ask_total(query)
-        ids, shown = self._shown(first)
+        first = first or self.request_total(query)
+        ids, shown = self._ids_and_length(first)
         more = (first.meta.total or 0) > shown
         if more and self.answers_differ:
             return True
         if not more and first.meta.next is not None:
             return False
-        others = self._shown(self.ask(query._replace(page=2)))[0]
+        others = self._ids_and_length(self.request(query._replace(page=2)))[0]
         if not others or others - ids:
             return more == bool(others)
-        # The server ignores the number of the page; it may still honour its length.
-        one = self.ask_total(query._replace(per_page=1))
-        length = self._shown(one)[1]
+        # The server ignores the page number; it may still respect `perPage`.
+        one = self.request_total(query._replace(per_page=1))
+        length = self._ids_and_length(one)[1]
         return 0 < length < min(shown, length + 1 if one.meta.total is None else one.meta.total)
 
-    def _shown(self, page: Page) -> tuple[set[int], int]:
+    def _ids_and_length(self, page: Page) -> tuple[set[int], int]:
         """The ids of a page, and its length."""
         table, _, lengths = self.parse(page)
         return set(table.column("id").to_pylist()), lengths[0]
@@ -333,13 +333,13 @@ class Reader:
     def parse(self, *pages: Page) -> arrow.Parsed:
         """The pages as one table. `_last_seen_at` is the time before the first of them was requested.
 
-        A change that is made while a page is under way is newer than the page, although the page arrives later.
+        A customer may change while the page is being sent. That change is newer than the page.
         """
         asked = min((page.asked_at for page in pages if page.asked_at), default=self.now())
         return arrow.parse([page.raw for page in pages], asked, self.new_columns)
 
     def page(self, query: Query, client: PaystackClient) -> Page:
-        """One page, or `REFUSED`; notes how long it took, and how large it is."""
+        """One page, or `REFUSED`. Records its latency and its size."""
         per_page = query.per_page or self.per_page
         asked_at, began = self.now(), time.monotonic()
         page = REFUSED
@@ -351,15 +351,15 @@ class Reader:
                     raise
                 self.per_page = _DOCUMENTED_PAGE  # the API refuses a larger page
                 return self.page(query, client)
-        self._waits = [self._waits[1], time.monotonic() - began]
-        self._large = max(memoryview(page.raw).nbytes, 1)
+        self._latencies = [self._latencies[1], time.monotonic() - began]
+        self._page_bytes = max(memoryview(page.raw).nbytes, 1)
         return page if page is REFUSED else dataclasses.replace(page, asked_at=asked_at)
 
-    def ask_all(self, queries: list[Query]) -> list[Page]:
-        """Request pages side by side; returns them in any order. Not while windows are read."""
+    def request_all(self, queries: list[Query]) -> list[Page]:
+        """Request pages in parallel; returns them in any order. Do not call this while windows are read."""
         self.requests += len(queries)
         found: list[Page] = []
-        with contextlib.closing(SideBySide[None](self)) as requests:
+        with contextlib.closing(ParallelRequests[None](self)) as requests:
             requests.submit(queries, None)
             while len(found) < len(queries):
                 found += [page for _, _, page in requests.take()]
@@ -376,13 +376,13 @@ class Reader:
             return None
 
 
-class SideBySide(Generic[For]):
-    """Requests pages side by side for one piece of work, which gets its own answers only."""
+class ParallelRequests(Generic[Tag]):
+    """Requests pages in parallel for one caller, which gets the answers to its own queries only."""
 
     def __init__(self, reader: Reader) -> None:
         self._reader = reader
-        self._backlog: deque[tuple[Query, For]] = deque()
-        self._workers: ThreadWorkers[tuple[Query, For], tuple[Query, For, Page]] = ThreadWorkers(
+        self._backlog: deque[tuple[Query, Tag]] = deque()
+        self._workers: ThreadWorkers[tuple[Query, Tag], tuple[Query, Tag, Page]] = ThreadWorkers(
             lambda asked: (*asked, reader.page(asked[0], client))
         )
         client = reader.client.until(self._workers.check)
@@ -392,12 +392,12 @@ class SideBySide(Generic[For]):
         """How many pages were requested and not taken."""
         return len(self._backlog) + self._workers.busy
 
-    def submit(self, queries: Iterable[Query], wanted_by: For) -> None:
-        self._backlog.extend((query, wanted_by) for query in queries)
+    def submit(self, queries: Iterable[Query], tag: Tag) -> None:
+        self._backlog.extend((query, tag) for query in queries)
         self._start()
 
-    def take(self) -> list[tuple[Query, For, Page]]:
-        """The pages that arrived, each with its query and with `wanted_by` of `submit`; waits for at least one."""
+    def take(self) -> list[tuple[Query, Tag, Page]]:
+        """The pages that arrived, each with its query and its `tag` from `submit`; waits for at least one."""
         answers = self._workers.wait()
         self._start()
         return answers

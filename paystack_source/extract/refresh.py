@@ -1,4 +1,4 @@
-"""Chooses the windows to read again: those that were verified longest ago, as far as the budget goes."""
+"""Chooses the windows to read again: those that were verified longest ago, within the budget."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from paystack_source.extract.ledger import HeldCustomers
 
-_WITHOUT_TOTALS = 3  # requests per page: two walks, and one of them reads as far again to find the end
+_WITHOUT_TOTALS = 3  # requests per page: two passes, of which one reads twice as far to find the end
 _SECOND = timedelta(seconds=1)
 _CLEAR = 3 * MARGIN  # the distance from a crowded second, so that no margin reaches into it
 
@@ -32,28 +32,28 @@ class Cost(NamedTuple):
     """The price of reading in requests. The API's pages may be shorter than requested."""
 
     length: int = PAGE
-    walks: int = 1
+    passes: int = 1
 
     @classmethod
-    def seen(cls, shown: int, total: int | None, *, on_pages: bool) -> Cost:
-        """By the first page of the list, which has `shown` customers. `on_pages`: numbered pages have a total."""
+    def by_first_page(cls, shown: int, total: int | None, *, on_pages: bool) -> Cost:
+        """The cost by the list's first page, which has `shown` customers. `on_pages`: numbered pages have a total."""
         short = shown and (total is None or total > shown)
         return cls(shown if short else PAGE, 1 if on_pages else _WITHOUT_TOTALS)
 
     def of(self, rows: int) -> int:
-        """Requests for so many customers; one more page, in case that a customer was added."""
-        return (rows // self.length + 1) * self.walks
+        """Requests for this number of customers, with one more page in case a customer was added."""
+        return (rows // self.length + 1) * self.passes
 
     def rows(self, requests: int) -> int:
-        """The number of customers that so many requests certainly read."""
-        return (requests // self.walks - 1) * self.length
+        """The number of customers that this number of requests certainly reads."""
+        return (requests // self.passes - 1) * self.length
 
 
 class Refresh:
-    """Chooses what is read again with a budget of requests.
+    """Chooses the windows that are read again with a budget of requests.
 
-    If a window is cut, two windows replace it in `coverage`. The held customers say where to cut, and how many
-    customers the margins of a window have.
+    If a window is cut, two windows replace it in `coverage`. The cuts, and the number of customers in a window's
+    margins, are computed from the held customers.
     """
 
     def __init__(self, coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> None:
@@ -65,7 +65,7 @@ class Refresh:
         """Whether the whole budget is too small for the customers of a single second."""
 
     def choose(self, before: datetime) -> list[Proven]:
-        """The windows that were verified longest ago, and not since `before`; the last is cut to what is left."""
+        """The windows that were verified longest ago, before `before`. The last is cut to the rest of the budget."""
         chosen: list[Proven] = []
         left, rest = self._budget, list[tuple[Proven, int]]()
         windows = self._priced(self._coverage.oldest_first(before))
@@ -86,22 +86,22 @@ class Refresh:
         return chosen
 
     def _priced(self, items: list[Proven]) -> Iterator[tuple[Proven, int]]:
-        """Windows and their prices, a hundred at a time: the warehouse may be far away."""
+        """Windows and their prices. A hundred share a query, because a query may take long."""
         for some in batches(items, 100):
             yield from zip(some, self._prices(some), strict=True)
 
     def _prices(self, items: Sequence[Proven]) -> list[int]:
-        """Requests for each of these windows, with what lies in their margins."""
+        """Requests for each of these windows, customers in their margins included."""
         wide = [Window(i.window.lo - MARGIN, i.window.hi + MARGIN + _SECOND) for i in items]
         return [
             self._cost.of(max(i.rows, rows)) for i, rows in zip(items, self._held.count(wide), strict=True)
         ]
 
     def _cut(self, item: Proven, left: int) -> tuple[Proven, list[Proven], bool]:
-        """Cut off what `left` requests can read, or a second that is too crowded for them.
+        """Cut off a part that `left` requests can read, or a second that has too many customers for them.
 
-        Returns that part, the rest of the window, and whether the part uses all that is left of the budget. If not, it
-        is a crowded second, or ends before one. If there is nothing to cut off, the part is the whole window.
+        Returns that part, the rest of the window, and whether the part uses up the budget. If it does not, it is a
+        crowded second, or ends before one. If no cut is possible, the part is the whole window.
         """
         rows = self._cost.rows(left)
         times = self._held.cuts(item.window, rows)[:1] if rows > 0 else []
@@ -119,7 +119,7 @@ class Refresh:
 
 
 def readable(budget: int, cost: Cost) -> int:
-    """How many customers one run can read again; without a budget a moderate number, for windows of other runs."""
+    """How many customers one run can read again. Without a budget it is a moderate number, for later runs with one."""
     return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
 
 
@@ -132,7 +132,7 @@ def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: 
         crowd = held.most_at_once()
         if cost.of(crowd) > budget:
             return None
-    # A window that is cut costs one page more, so each run has one page less.
-    runs = -(-sum(cost.of(item.rows) for item in coverage) // (budget - cost.walks)) + 1
-    # A crowded second that does not fit any more is the next run's first window, so two runs may read one budget.
+    # Cutting a window costs one more page, so each run has one page less.
+    runs = -(-sum(cost.of(item.rows) for item in coverage) // (budget - cost.passes)) + 1
+    # A crowded second that does not fit becomes the next run's first window, so two runs may read one budget's worth.
     return 2 * runs if cost.of(crowd) > cost.of(0) else runs

@@ -34,7 +34,7 @@ def without_secrets(
     key: str = "",
     of_identity: bool = False,
 ) -> Any:  # noqa: ANN401
-    """The value, which stands under `key`, with credentials left out and numbers masked at any depth.
+    """The value of `key`, with credentials left out and numbers masked at any depth.
 
     Keys in `include` are kept in clear. `of_identity`: the value is in an object about the identity of a person.
     """

@@ -1,6 +1,6 @@
 """The state of a window while it is read, and the result (no I/O).
 
-A `Reading` knows which pages to request next, which ids each pass saw, and whether they are as many as the API's total.
+A `Reading` computes which pages to request next, keeps the ids of each pass, and compares their number with the total.
 """
 
 from __future__ import annotations
@@ -21,7 +21,7 @@ _ROUND = 32  # the most pages requested at once while no total is known
 
 
 class NoTotalError(Exception):
-    """The API gives no total, although it was asked several times."""
+    """The API gives no total, not even after several requests."""
 
 
 class Query(NamedTuple):
@@ -38,7 +38,7 @@ NEWEST = Query(None, None, 1)
 """The first page of the whole list."""
 
 REFUSED = Page(raw=msgspec.Raw(b"[]"), meta=PageMeta(), params={})
-"""Stands for a later page that the API refused, usually because it is past the end of the list, or too deep."""
+"""Replaces a later page that the API refused, usually because it is past the end of the list, or too deep."""
 
 
 class Result(NamedTuple):
@@ -50,11 +50,11 @@ class Result(NamedTuple):
     total: int | None
     """The API's total for `asked`; `None` if it never gave one."""
     distinct: int
-    """The number of distinct customers that were shown for `asked`."""
+    """The number of distinct customers in the answers for `asked`."""
     ids: set[int]
     """The customers in the window."""
-    left: set[int]
-    """Customers in the window that an earlier pass showed, and the proving pass did not."""
+    vanished: set[int]
+    """Customers in the window that an earlier pass listed, and the proving pass did not."""
     requests: int
     how: str
     read_at: datetime
@@ -64,7 +64,7 @@ class Result(NamedTuple):
 
     @property
     def difference(self) -> int:
-        """By how much the API's total exceeds the customers that it showed."""
+        """The API's total minus the customers in its answers."""
         return 0 if self.total is None else self.total - self.distinct
 
 
@@ -78,34 +78,36 @@ class Reading:
         self.requests = 0
         self.unreadable = 0
         self.seen: set[int] = set()  # distinct ids of all passes
-        self.inside: set[int] = set()  # those of them in the window
-        self.oldest: datetime | None = None  # the oldest creation time of these
+        self.inside: set[int] = set()  # the ids of customers in the window
+        self.oldest: datetime | None = None  # the oldest creation time in the window
         self.raw: list[tuple[int, Page]] = []  # pages that arrived and are not parsed yet
         self.outstanding = 0
         self.passes: list[str] = []
-        self.finished: list[tuple[int, bool]] = []  # each pass: its distinct ids; whether it was cut short
+        self.finished: list[
+            tuple[int, bool]
+        ] = []  # per pass: number of distinct ids, whether it was cut short
         self.longest = 0  # customers on the longest page of all passes
-        self.repeats = False  # a numbered page showed only customers of the pages before it
-        self.more_said = False  # the last cursor led to an empty page that names a next cursor
+        self.repeats = False  # a numbered page had only customers of the pages before it
+        self.empty_page_with_cursor = False  # the last page by cursor was empty, but named a next cursor
         self.all_totals: set[int] = set()  # the totals of all passes
-        self.stray = False  # a customer outside of the bounds was shown
-        self.by_itself = False  # a range: no total of the whole list will show what is missed here
+        self.stray = False  # an answer had a customer outside of the bounds
+        self.is_range = False  # its customers are not compared with the whole list's total afterwards
         self.doubted = False  # its total cannot be believed
         self.start_pass("pages")
 
     def start_pass(self, how: str) -> None:
         self.passes.append(how)
-        # The first pass needs no set of its own: what it saw is all that was seen.
-        self.walk = self.seen if len(self.passes) == 1 else set()
+        # The first pass needs no set of its own: its ids are all ids so far.
+        self.pass_ids = self.seen if len(self.passes) == 1 else set()
         self.totals: list[int] = []
         self.lengths: dict[int, int] = {}
         self.asked_up_to = 0
         self.cut_short = False  # a page was refused (past the end, or too deep), or a cursor did not end
-        self.fresh = 0  # ids that are new to this pass since pages were last requested
+        self.fresh = 0  # ids that this pass got since pages were last requested, and had not before
 
     @property
     def total(self) -> int | None:
-        """The newest total the API gave in this pass."""
+        """The last total that the API gave in this pass."""
         return self.totals[-1] if self.totals else None
 
     @property
@@ -115,24 +117,24 @@ class Reading:
 
     @property
     def one_page(self) -> bool:
-        """Whether a single page proves this, by the total that came with it."""
+        """Whether a single page would prove this, by its own total."""
         return self.knows_totals and len(self.passes) == 1 and len(self.seen) <= self.longest
 
     @property
     def proven_by(self) -> set[int] | None:
-        """The ids that equal the API's total in number; None if the total changed in this pass, or if none do."""
+        """The ids, if there are as many as the API's total; None if not, or if the total changed in this pass."""
         if self.total is None or len(set(self.totals)) > 1:
             return None
         return self._counted
 
     @property
     def _counted(self) -> set[int] | None:
-        """The ids of this pass, or of all passes if they had one total, that equal the newest total in number."""
-        among = (self.walk, self.seen) if len(self.all_totals) == 1 else (self.walk,)
+        """The ids of this pass, or of all passes if they had one total, if there are as many as the last total."""
+        among = (self.pass_ids, self.seen) if len(self.all_totals) == 1 else (self.pass_ids,)
         return next((ids for ids in among if len(ids) == self.total), None)
 
     def note(self, number: int, page: Page) -> None:
-        """Take in a page that arrived."""
+        """Record a page that arrived."""
         self.requests += 1
         self.cut_short = self.cut_short or page is REFUSED
         self.raw.append((number, page))
@@ -142,21 +144,21 @@ class Reading:
             self.all_totals.add(page.meta.total)
 
     def agreed_by(self) -> set[int] | None:
-        """Without totals: all ids, if two passes saw every one of them, and one of them reached the end of the list.
+        """Without totals: all ids, if two passes each got all of them, and one pass reached the end of the list.
 
-        Two passes that saw the same single page prove nothing: a server that ignores the query gives that page to every
-        request. An end at which a cursor names a next page proves nothing either.
+        Two passes with the same single page prove nothing: a server that ignores the query answers every request with
+        that page. An empty page that names a next cursor proves nothing either.
         """
         whole = [cut_short for size, cut_short in self.finished if size == len(self.seen)]
-        if self.more_said or (self.repeats and len(self.seen) <= self.longest):
+        if self.empty_page_with_cursor or (self.repeats and len(self.seen) <= self.longest):
             return None
         return self.seen if len(whole) > 1 and not all(whole) else None
 
     def finish_pass(self) -> None:
-        """Finish a pass: all its pages arrived."""
+        """End a pass after all its pages arrived."""
         if self.passes[-1] == "pages" and not self.fresh and self.lengths.get(self.asked_up_to):
-            self.repeats = self.cut_short = True  # customers, but nobody new: that is not where a list ends
-        self.finished.append((len(self.walk), self.cut_short))
+            self.repeats = self.cut_short = True  # customers, but no new ones: not the end of the list
+        self.finished.append((len(self.pass_ids), self.cut_short))
 
     def next_pages(self) -> range:
         """The pages to request once all requested pages arrived; none at the end of the pass."""
@@ -166,7 +168,7 @@ class Reading:
             planned = -(-self.expected // PAGE) if self.expected and len(self.passes) == 1 else 1
             return range(start, start + max(planned, 1))
         if total is not None:
-            if len(self.walk) >= total or self._counted is not None:
+            if len(self.pass_ids) >= total or self._counted is not None:
                 return range(0)
             last = -(-total // max(*self.lengths.values(), 1))
             if start <= last:
@@ -176,7 +178,7 @@ class Reading:
         return range(start, start + min(self.asked_up_to, _ROUND))
 
     def result(self, ids: set[int] | None, read_at: datetime) -> Result:
-        """What was read. `ids`: those that prove the window, None if nothing does."""
+        """The result of reading. `ids` prove the window; None if it is not proven."""
         found = self.seen if ids is None else ids
         return Result(
             window=self.window,
@@ -185,7 +187,7 @@ class Reading:
             total=self.total,
             distinct=len(found),
             ids=self.inside if len(found) == len(self.seen) else self.inside & found,
-            left=self.inside - found,
+            vanished=self.inside - found,
             requests=self.requests,
             how=self.passes[-1] if self.knows_totals else "two walks",
             read_at=read_at,

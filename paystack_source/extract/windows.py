@@ -1,7 +1,7 @@
 """Windows of creation time: which are proven, which are not, and what to read next. Pure: no clock, no I/O.
 
-The API filters by creation time only, so all work is done on half-open windows `[lo, hi)` of it, in UTC. `Coverage` is
-the memory between runs: the windows that were counted against the API, with the number of customers and the time of the
+The API filters by creation time only, so runs read half-open windows `[lo, hi)` of creation time, in UTC. `Coverage` is
+kept between runs: the windows that were counted against the API, with the number of customers and the time of the
 proof. A first load, an increment, a backfill and a refresh differ only in the windows that they read.
 """
 
@@ -19,23 +19,23 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Sequence
 
 BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
-"""Stands for "no lower bound": older than any customer."""
+"""Means "no lower bound": older than any customer."""
 
 END = datetime(9999, 1, 1, tzinfo=UTC)
-"""Stands for "no upper bound"."""
+"""Means "no upper bound"."""
 
 MARGIN = timedelta(seconds=1)
-"""How far the requested bounds exceed a window on both sides: whether the API includes them is not documented."""
+"""Requests exceed a window by this on both sides: the API does not document whether it includes its bounds."""
 
 WINDOW_ROWS = 30_000
-"""Customers in a window: the cuts cost one request in 300, and reading a window again costs half a minute of quota."""
+"""Customers per window: cutting costs one request in 300, and reading a window again costs half a minute of quota."""
 
 SMALL_ROWS = 3_000
-"""Two adjoining windows with no more customers than this become one window, whatever their age."""
+"""Two adjoining windows with at most this many customers are joined, whatever their age."""
 
 
 Edges: TypeAlias = tuple[datetime | None, datetime | None]
-"""Two times that are edges, the older first; None where there is no edge."""
+"""A lower and an upper time; None where there is no bound."""
 
 
 @dataclass(frozen=True, slots=True, order=True)
@@ -63,7 +63,7 @@ class Window:
         return Window(max(self.lo, other.lo), min(self.hi, other.hi))
 
     def asked(self) -> Edges:
-        """The `from` and `to` to send for this window: wider by a margin, `None` where the window is open."""
+        """The `from` and `to` of requests for this window: a margin wider, `None` where the window is open."""
         return (
             None if self.lo <= BEGIN else self.lo - MARGIN,
             None if self.hi >= END else self.hi + MARGIN,
@@ -75,7 +75,7 @@ ALWAYS = Window(BEGIN, END)
 
 @dataclass(frozen=True, slots=True)
 class Proven:
-    """A proven window, its customers, and the time of the proof; `None` if only a total proved it, without a read."""
+    """A proven window, its number of customers, and the time of the proof; `None` if it was never read by itself."""
 
     window: Window
     rows: int
@@ -97,7 +97,7 @@ class Coverage:
         return iter(self._items)
 
     @property
-    def begins(self) -> bool:
+    def covers_begin(self) -> bool:
         """Whether the beginning of time is proven."""
         return bool(self._items) and BEGIN in self._items[0].window
 
@@ -115,7 +115,7 @@ class Coverage:
         return older, newer
 
     def cut_free(self, window: Window, count: Callable[[Window], int]) -> None:
-        """Split windows at the edges of `window`; `count` returns the number of customers in a part."""
+        """Split proven windows at the edges of `window`; `count` returns the number of customers in a part."""
         for edge in (window.lo, window.hi):
             for item in self.inside(window):
                 if edge in item.window and edge != item.window.lo:
@@ -145,15 +145,15 @@ class Coverage:
     def inside(self, within: Window) -> list[Proven]:
         return [item for item in self._items if item.window.overlaps(within)]
 
-    def compact(self, most: int = SMALL_ROWS) -> None:
-        """Join adjoining windows, so that hourly runs do not leave a window each. The older time of the two is kept.
+    def compact(self, max_rows: int = SMALL_ROWS) -> None:
+        """Join adjoining windows, so that hourly runs do not add a window each. The older time of the two is kept.
 
-        `most` is the number of customers that one run can read again. In a larger window, the part that a run reads
+        `max_rows` is the number of customers that one run can read again. In a larger window, the part that a run reads
         would get the time of the part that it does not read, and the next run would read the same part again.
         """
         joined: list[Proven] = []
         for item in self._items:
-            if joined and _may_join(joined[-1], item, most):
+            if joined and _may_join(joined[-1], item, max_rows):
                 left = joined.pop()
                 older = min(left, item, key=lambda side: side.age_key).verified_at
                 joined.append(Proven(Window(left.window.lo, item.window.hi), left.rows + item.rows, older))
@@ -175,7 +175,7 @@ class Coverage:
 
     @classmethod
     def load(cls, dumped: Sequence[Sequence[Any]]) -> Coverage:
-        """The coverage from the result of `dump`. Overlapping and empty windows are left out, and so are read again."""
+        """The coverage from the result of `dump`. Overlapping and empty windows are left out, and read again."""
         coverage = cls()
         for lo, hi, rows, verified in dumped:
             window = Window(parse_time(lo), parse_time(hi))
@@ -184,9 +184,9 @@ class Coverage:
         return coverage
 
 
-def _may_join(left: Proven, right: Proven, most: int) -> bool:
+def _may_join(left: Proven, right: Proven, max_rows: int) -> bool:
     rows = left.rows + right.rows
-    if left.window.hi != right.window.lo or rows > most:
+    if left.window.hi != right.window.lo or rows > max_rows:
         return False
     if (left.verified_at is None) != (right.verified_at is None):
         return False
@@ -221,14 +221,14 @@ def second(value: datetime) -> datetime:
 
 
 def frozen_end(now: datetime) -> datetime:
-    """The end of the current second: later customers belong to the next run."""
+    """The end of the current second. Customers created later belong to the next run."""
     return second(now.astimezone(UTC)) + timedelta(seconds=1)
 
 
 def bounds(start: str | date | None, end: str | date | None) -> Window | None:
-    """The window of `--from` and `--to`, `None` if neither was given. A time without a zone is UTC.
+    """The window from `--from` to `--to`; `None` if neither was given. A time without a zone is UTC.
 
-    Raises `ConfigError` for what is no time, and if the end is not after the start.
+    Raises `ConfigError` if a value is not a time, or if the end is not after the start.
     """
     if start is None and end is None:
         return None

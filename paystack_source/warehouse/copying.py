@@ -59,7 +59,7 @@ if TYPE_CHECKING:
     from dlt.extract import DltResource, DltSource
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.extract.ledger import Event
+    from paystack_source.extract.ledger import Output
 
 REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
@@ -131,13 +131,13 @@ class Copying:
         self._cost_before = self.client.stats
         self._new_entries: list[Entry] = []
         self._reader = Reader(self.client)
-        self._events: Generator[Event] | None = None
+        self._outputs: Generator[Output] | None = None
 
     def close(self) -> None:
         """Stop reading and end the reader's threads. The owner of the client closes it."""
         self._reader.close()
-        if self._events is not None:
-            self._events.close()
+        if self._outputs is not None:
+            self._outputs.close()
 
     def tables(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
         """The customers of the next load, with their change columns; `new_entries` has the lines of the ledger."""
@@ -223,10 +223,10 @@ class Copying:
         self.entries += entries
         return entries
 
-    def _continued(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Event]]:
-        if self.extraction is not None and self._events is not None:
-            self.extraction.loaded()
-            return self.extraction, self._events
+    def _continued(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Output]]:
+        if self.extraction is not None and self._outputs is not None:
+            self.extraction.after_load()
+            return self.extraction, self._outputs
         everything = self.full_refresh or is_being_replaced("customers")
         renamed = state.get(TABLE_STATE_KEY, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
@@ -250,8 +250,8 @@ class Copying:
             filters_ignored_at=parse_time(noticed) if (noticed := state.get("filters_ignored_at")) else None,
             run_id=self.run_id,
         )
-        self._events = cast("Generator[Event]", self.extraction.events())
-        return self.extraction, self._events
+        self._outputs = cast("Generator[Output]", self.extraction.outputs())
+        return self.extraction, self._outputs
 
     def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
         state.pop(TABLE_STATE_KEY, None)

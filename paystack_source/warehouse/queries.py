@@ -63,7 +63,7 @@ class Warehouse:
             counts += [int(number or 0) for number in (rows[0] if rows else [0] * len(some))]
         return counts
 
-    def known(self, ids: Collection[int]) -> set[int]:
+    def held_among(self, ids: Collection[int]) -> set[int]:
         found: set[int] = set()
         for some in batches(sorted(ids), _BATCH):
             rows = self.ask(

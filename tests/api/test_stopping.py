@@ -176,7 +176,7 @@ def by_cursor(client):
 
 def one_page(client):
     reader = Reader(client)
-    return lambda: reader.ask(Query(None, None, 1)), reader.close
+    return lambda: reader.request(Query(None, None, 1)), reader.close
 
 
 @pytest.mark.parametrize("kind", [by_pages, by_cursor, one_page])

@@ -8,7 +8,7 @@ import pytest
 from paystack_source.api.workers import ThreadWorkers, fetch_all
 from paystack_source.errors import ClosedError, Unavailable
 from paystack_source.extract import reader
-from paystack_source.extract.reader import NEAR_WIDTH, Reader
+from paystack_source.extract.reader import FAST_WIDTH, Reader
 from paystack_source.extract.window_read import Query
 from tests.extract.fake import FakeApi
 
@@ -131,11 +131,11 @@ def lists():
 PAGES = [Query(None, None, page) for page in range(1, 41)]
 
 
-@pytest.mark.parametrize(("far", "fewest", "most"), [(-1.0, 8, 48), (1e9, 1, NEAR_WIDTH)])
+@pytest.mark.parametrize(("far", "fewest", "most"), [(-1.0, 8, 48), (1e9, 1, FAST_WIDTH)])
 def test_many_pages_are_asked_for_at_once_where_answers_are_waited_for_and_few_where_not(
     monkeypatch, far, fewest, most
 ):
-    monkeypatch.setattr(reader, "FAR", far)
+    monkeypatch.setattr(reader, "SLOW_SECONDS", far)
     api, together, at_once = lists(), threading.Barrier(fewest), []
     answer, lock = api._list, threading.Lock()
     api.lock = threading.RLock()
@@ -152,18 +152,18 @@ def test_many_pages_are_asked_for_at_once_where_answers_are_waited_for_and_few_w
         return answer(*(question[n] for n in ("page", "per_page", "use_cursor", "next", "from_", "to")))
 
     api.list = listing
-    assert len(Reader(api).ask_all(PAGES)) == 40
+    assert len(Reader(api).request_all(PAGES)) == 40
     assert fewest <= max(at_once) <= most
 
 
 def test_large_answers_are_few_at_once(monkeypatch):
-    monkeypatch.setattr(reader, "FAR", -1.0)
+    monkeypatch.setattr(reader, "SLOW_SECONDS", -1.0)
     monkeypatch.setattr(reader, "READY_BYTES", 1)
     api = lists()
     asked = Reader(api)
-    asked.ask(PAGES[0])
+    asked.request(PAGES[0])
     assert asked.room == 1
-    assert len(asked.ask_all(PAGES)) == 40
+    assert len(asked.request_all(PAGES)) == 40
 
 
 def test_pages_that_were_asked_for_together_are_forgotten_together():
@@ -179,6 +179,6 @@ def test_pages_that_were_asked_for_together_are_forgotten_together():
     api.list = listing
     asking = Reader(api)
     with pytest.raises(Unavailable):
-        asking.ask_all(PAGES[:5])
-    (page,) = asking.ask_all(PAGES[4:5])
+        asking.request_all(PAGES[:5])
+    (page,) = asking.request_all(PAGES[4:5])
     assert page.meta.page == 5

@@ -274,7 +274,7 @@ class FakeHeld:
     def count(self, windows) -> list[int]:
         return [len(self.ids(window)) for window in windows]
 
-    def known(self, ids) -> set[int]:
+    def held_among(self, ids) -> set[int]:
         return set(ids) & self.present.keys()
 
     def ids(self, window: Window) -> set[int]:
@@ -335,7 +335,7 @@ class Copy:
         before = self.api.requests
         self.entries = []
         try:
-            for number, event in enumerate(extraction.events()):
+            for number, event in enumerate(extraction.outputs()):
                 if number == stop_after:
                     self.held.loading = {}
                     return extraction
@@ -358,7 +358,7 @@ class Copy:
 
     def _load(self, extraction: Extraction) -> None:
         self.held.load()
-        extraction.loaded()
+        extraction.after_load()
         self.state = {
             "coverage": extraction.coverage.dump(),
             "filters_ignored_at": extraction.filters_ignored_at,

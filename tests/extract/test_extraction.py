@@ -768,14 +768,14 @@ def test_windows_that_were_read_are_let_go(monkeypatch, bounds):
     monkeypatch.setattr(Reading, "__init__", noted)
     monkeypatch.setattr("paystack_source.extract.reader.AHEAD_PAGES", 5)
     holding = []
-    settle = Extraction._settle
+    settle = Extraction._record_window
 
     def counted(self, result, kind):
         gc.collect()
         holding.append(sum(1 for reading in alive if reading.seen))
         return settle(self, result, kind)
 
-    monkeypatch.setattr(Extraction, "_settle", counted)
+    monkeypatch.setattr(Extraction, "_record_window", counted)
     Copy(many(2_000), window_rows=100).run(bounds=bounds)
     assert len(holding) >= 20
     assert max(holding) <= 8  # the ids of those under way, not of all

@@ -47,7 +47,7 @@ def test_a_run_can_ask_every_question_of_every_warehouse(kind, warehouse, own_ma
     assert held.count([ALWAYS])[0] == 28  # those that went missing do not count
     assert held.count([seconds(0, 5), seconds(5, 30), seconds(30, 40)]) == [3, 25, 0]
     assert held.ids(seconds(0, 5)) == {2, 3, 4}
-    assert held.known([0, 4, 5, 99]) == {4, 5}
+    assert held.held_among([0, 4, 5, 99]) == {4, 5}
     assert held.cuts(seconds(2, 30), 10) == [customer(n)["created_at"] for n in (11, 21)]
     assert held.accounts() == {("test", 100032)}
     truth = {row["id"]: row for row in first + edited + missing}
