@@ -3,10 +3,10 @@
 The rules, from the docs and from recorded answers (the whole table is in ``docs/errors.md``):
 
 - 2xx with ``status: true`` is a success. After a 429 nothing was applied, so also a write may be sent again.
-- Reads are sent again after a lost connection, 408, 5xx, and a body that is not Paystack's.
+- Reads are sent again after a lost connection, 408, 5xx, or a body that is not Paystack's.
 - A 5xx can be the caller's fault: a bad cursor is answered with 500 and ``validation_error``. It is not sent again.
 - The outcome of a write that was sent and got no clear answer is unknown. It is not sent again here.
-- A page of HTML with 403 comes from a proxy or the CDN in front of Paystack, not from Paystack.
+- A 403 with a page of HTML comes from a proxy or the CDN in front of Paystack, not from Paystack.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Fault:
-    """No complete answer. ``sent``: a part of the request may have been sent. ``lasting``: a retry cannot help."""
+    """No complete answer. ``sent``: a part of the request may have been sent. ``lasting``: a retry is useless."""
 
     reason: str
     sent: bool
@@ -78,8 +78,8 @@ class Fault:
     advice: str | None = None
 
 
-class Again(Enum):
-    """Whether to send again."""
+class Retry(Enum):
+    """Whether and when to send a request again."""
 
     NO = "no"
     BACKOFF = "backoff"
@@ -87,10 +87,10 @@ class Again(Enum):
 
 
 class _Ruling(NamedTuple):
-    """What became of a request. `what` replaces Paystack's own message in the error."""
+    """The result of a failed request. `what` replaces Paystack's own message in the error."""
 
     kind: type[PaystackError]
-    again: Again = Again.NO
+    again: Retry = Retry.NO
     what: str | None = None
     advice: str | None = None
 
@@ -106,9 +106,9 @@ _NOT_PAYSTACK: Final[dict[int, _Ruling]] = {
     ),
 }
 
-# JavaScript writes half of a cut emoji as a lone surrogate, which no strict decoder takes: one such name
-# would make its whole page unreadable. It becomes U+FFFD, as does a byte that is no UTF-8. The last part skips
-# other escapes, also of a backslash.
+# JavaScript writes half of a cut emoji as a lone surrogate, which strict decoders refuse: one such name would
+# make its whole page unreadable. It becomes U+FFFD, as does a byte that is not UTF-8. The last part skips other
+# escapes, also of a backslash.
 _SURROGATE = re.compile(
     rb"\\u[dD][89abAB][0-9a-fA-F]{2}\\u[dD][c-fC-F][0-9a-fA-F]{2}"
     rb"|(?P<half>\\u[dD][89a-fA-F][0-9a-fA-F]{2})"
@@ -119,16 +119,16 @@ _DECODER = msgspec.json.Decoder(Envelope)
 
 def judge(
     operation: Operation, result: Answer | Fault, values: Iterable[str] = ()
-) -> tuple[Envelope, None] | tuple[PaystackError, Again]:
+) -> tuple[Envelope, None] | tuple[PaystackError, Retry]:
     """The envelope of a success; or the error to raise, and whether to send again instead.
 
-    ``values`` are the texts that were sent; they are taken out of Paystack's message.
+    ``values`` are the texts that were sent; they are removed from Paystack's message.
     """
     if isinstance(result, Fault):
         left = operation.writes and result.sent
         ruling = _Ruling(
             OutcomeUnknown if left else Unavailable,
-            Again.NO if left or result.lasting else Again.BACKOFF,
+            Retry.NO if left or result.lasting else Retry.BACKOFF,
             result.reason,
             None if left else result.advice,
         )
@@ -145,9 +145,9 @@ def judge(
 def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruling:
     """What an unsuccessful answer means; ``envelope`` is None if its body is not Paystack's."""
     kind = None if envelope is None else envelope.type
-    unclear = _Ruling(OutcomeUnknown) if operation.writes else _Ruling(Unavailable, Again.BACKOFF)
+    unclear = _Ruling(OutcomeUnknown) if operation.writes else _Ruling(Unavailable, Retry.BACKOFF)
     if status == HTTPStatus.TOO_MANY_REQUESTS:
-        ruling = _Ruling(RateLimited, Again.QUOTA)
+        ruling = _Ruling(RateLimited, Retry.QUOTA)
     elif status >= HTTPStatus.INTERNAL_SERVER_ERROR or status == HTTPStatus.REQUEST_TIMEOUT:
         ruling = _Ruling(Rejected) if kind == "validation_error" and not operation.writes else unclear
     elif _SUCCESS <= status < _REDIRECT:
@@ -157,7 +157,7 @@ def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruli
             ruling = unclear if kind == "api_error" and not operation.writes else _Ruling(Rejected)
     elif status < HTTPStatus.BAD_REQUEST:
         what = "got a redirect, which is never followed"
-        ruling = unclear._replace(again=Again.NO, what=what, advice=_NO_REDIRECT)
+        ruling = unclear._replace(again=Retry.NO, what=what, advice=_NO_REDIRECT)
     elif envelope is None and status != HTTPStatus.UNAUTHORIZED:  # a proxy or the CDN answered
         passed_on = _Ruling(Rejected) if operation.writes else unclear
         ruling = _NOT_PAYSTACK.get(status) or passed_on._replace(
@@ -170,7 +170,7 @@ def _rule(operation: Operation, status: int, envelope: Envelope | None) -> _Ruli
 
 
 def decode(body: bytes) -> Envelope | None:
-    """The envelope, or None if the body is cut, not JSON or not an object. Bytes that are no UTF-8 become U+FFFD."""
+    """The envelope, or None if the body is cut, not JSON or not an object. Bytes that are not UTF-8 become U+FFFD."""
     try:
         if not body.isascii():
             body.decode()  # the parts that stay raw are not checked by the decoder
@@ -202,7 +202,7 @@ def _error(
     def shown(value: object) -> str | None:
         return redact(value, values) if isinstance(value, str) and value else None
 
-    def told(envelope: Envelope) -> str:
+    def message_of(envelope: Envelope) -> str:
         """Paystack's message and its list of errors; both may be of any JSON type."""
         parts = [
             _sentence(part) for part in (envelope.message, envelope.errors) if part not in (None, "", [], {})
@@ -215,14 +215,14 @@ def _error(
         facts |= {"http_status": answer.status, "headers": _harmless(answer.headers)}
     if envelope is None or ruling.what:
         return kind(f"{operation.name}: {ruling.what or 'no message from Paystack'}", **facts)
-    # Paystack has no code for it; the message is read before names that were sent are taken out of it.
+    # Paystack has no code for it. The original message is searched, because values are removed from it later.
     if kind is Rejected and operation.name == "validate" and _VALIDATED.search(str(envelope.message)):
         kind = AlreadyValidated
     meta = json_object(envelope.meta)
     # The docs' text says next_step; their sample and every recorded answer say nextStep.
     next_step = None if meta is None else meta.get("nextStep", meta.get("next_step"))
     return kind(
-        f"{operation.name}: {told(envelope)}",
+        f"{operation.name}: {message_of(envelope)}",
         type=shown(envelope.type),
         code=shown(envelope.code),
         next_step=shown(next_step),
@@ -232,12 +232,12 @@ def _error(
 
 
 def _redacted(value: object, values: Iterable[str]) -> object:
-    """A value of an answer: null and booleans as they are, anything else as redacted text."""
+    """A value of an answer: null and booleans unchanged, anything else as redacted text."""
     return value if value is None or isinstance(value, bool) else redact(value, values)
 
 
 def _harmless(headers: Mapping[str, str]) -> Mapping[str, str]:
-    """An answer's headers, without cookies, and without addresses that may repeat what was asked for."""
+    """An answer's headers without cookies, and without addresses that may repeat the request."""
     kept = HTTPHeaderDict(headers)
     for name in ("set-cookie", "location", "link"):
         kept.discard(name)
@@ -245,12 +245,12 @@ def _harmless(headers: Mapping[str, str]) -> Mapping[str, str]:
 
 
 def _sentence(value: object) -> str:
-    """A text as it is. A list or an object of messages becomes one text, each message with its key in front."""
+    """A text unchanged. A list or an object of messages becomes one text, each message with its key in front."""
     if isinstance(value, list):
         return "; ".join(_sentence(item) for item in value)
     if isinstance(value, dict):
-        known = [str(value[name]) for name in ("field", "param", "path") if value.get(name)]
+        fields = [str(value[name]) for name in ("field", "param", "path") if value.get(name)]
         if "message" in value:
-            return ": ".join([*known, _sentence(value["message"])])
+            return ": ".join([*fields, _sentence(value["message"])])
         return "; ".join(f"{name}: {_sentence(item)}" for name, item in value.items())
     return str(value)

@@ -100,7 +100,7 @@ def _whole(name: str, value: int | str, most: int) -> str:
 
 
 def count_of(name: str, value: object) -> int:
-    """A setting that is a number of things: 0 or a larger whole number, and neither True nor False."""
+    """A setting that is a whole number, 0 or more; True and False are refused."""
     number = None if isinstance(value, str) else whole_number(value)
     if number is None:
         raise ConfigError(f"{name} must be a whole number, 0 or more")
@@ -115,7 +115,7 @@ def instance_of(name: str, value: object, kind: type[_Kind]) -> _Kind:
 
 
 def flags(**given: object) -> None:
-    """Arguments that are True or False: any text would be true, also "no"."""
+    """Arguments that must be True or False: Python would take any text as true, even "no"."""
     for name, value in given.items():
         instance_of(name, value, bool)
 
@@ -130,7 +130,7 @@ def timeouts(given: float | tuple[float, float]) -> tuple[float, float]:
 
 
 def texts(part: str | None, fields: dict[str, Any] | None) -> Iterator[str]:
-    """The texts of a request that must not be repeated in an error: all of them, except the API's own words."""
+    """The texts of a request that errors must not repeat: all except the API's own words."""
     if part is not None:
         yield part
     for name, value in (fields or {}).items():
@@ -172,7 +172,7 @@ def check_fields(fields: dict[str, Any], operation: str) -> None:
 
 
 def require_text(operation: str, name: str, value: object, *, blank: bool = False) -> None:
-    """A field is a text; unless `blank`, one with a character that shows."""
+    """A field must be a text, and unless `blank` is true not a blank one."""
     if not isinstance(value, str) or not (blank or value.strip()):
         raise ConfigError(
             f"{operation}: {name} must be a text{'' if blank else ' that is not blank'}",

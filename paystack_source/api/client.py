@@ -53,9 +53,9 @@ class PaystackClient:
     ``secret_key`` None looks the key up (see :mod:`paystack_source.settings`). With ``account_name`` the key, the base
     URL and the quota come from the section ``[sources.paystack.accounts.NAME]``; the key is never taken from another
     section. ``quota`` is requests per 60 s and endpoint. None is the default of the key's mode (live 600, test 100),
-    which the server's headers correct; a number is a maximum that headers may lower and never raise; 0 is no limit of
-    our own, so that only a 429 is obeyed. ``quota_share`` is the part of the quota that this client may use, above 0
-    to 1. ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` restrict the operations of this
+    which the server's headers correct; a number is a maximum that headers may lower but not raise; 0 is no limit of
+    our own, so that only a 429 delays requests. ``quota_share`` is the part of the quota to use, above 0 to 1.
+    ``max_in_flight`` bounds the connections. ``read_only`` or ``operations`` restrict the operations of this
     client. ``timeout`` is seconds to connect and for the answer, as two numbers or as one for both.
     ``on_wait(seconds, endpoint, reason)`` is called at every wait; the reason is quota, rate_limited or backoff.
 
@@ -64,7 +64,7 @@ class PaystackClient:
     """
 
     @strip_errors
-    def __init__(  # noqa: PLR0913  # each is a choice of the caller with a good default
+    def __init__(  # noqa: PLR0913  # all have a default
         self,
         secret_key: str | SecretKey | None = None,
         *,
@@ -85,7 +85,7 @@ class PaystackClient:
         section = settings.section_of(account_name)
         self.key = SecretKey.find(section) if secret_key is None else SecretKey.parse(secret_key)
         self.mode: Mode = self.key.mode
-        """``live`` or ``test``, as the key says."""
+        """``live`` or ``test``, from the key."""
         self.base_url = check_host(settings.find_base_url(base_url, section), self.key)
         if not 0.0 < quota_share <= 1.0:
             raise ConfigError("quota_share must be above 0 and at most 1")
@@ -120,7 +120,7 @@ class PaystackClient:
         return self._transport.stats
 
     def quota_use(self, operation: str) -> tuple[int, int] | None:
-        """How many requests of this client count against the endpoint's quota now, and how many may.
+        """How many requests of this client count in the endpoint's quota now, and how many it allows.
 
         None if there is no limit of our own. ``operation`` is one of list, fetch, create, update, validate,
         set_risk_action, deactivate_authorization.
@@ -132,14 +132,14 @@ class PaystackClient:
         self._wire.close()
 
     def break_off_reads(self) -> None:
-        """Break off the reads of views whose `check` raises now (see `until`): they end with that error.
+        """End the reads of views whose `check` raises now (see `until`), with that error.
 
-        A write is never broken off.
+        Writes are never ended early.
         """
         self._wire.break_off_reads()
 
     def until(self, check: Callable[[], None]) -> Self:
-        """A view of this client, with the same connections, quota and counts, that stops once `check` raises.
+        """A view of this client, with the same connections, quota and counts, that stops when `check` raises.
 
         ``check`` is called before anything is sent, and twice a second while a call waits to send. The call ends with
         the error that it raises, and nothing is sent.
@@ -175,8 +175,8 @@ class PaystackClient:
 
         ``page`` counts from 1; ``use_cursor``, ``next`` and ``previous`` page by cursor instead. ``from_``
         and ``to`` filter by creation time only: an aware datetime, an ISO text with time zone, a date (UTC) or
-        the text of one, or seconds since 1970. Whether ``to`` is inclusive is not documented; recorded evidence
-        says it is not.
+        the text of one, or seconds since 1970. The docs do not say whether ``to`` is inclusive; recorded answers show
+        that it is not.
         """
         return self._page(
             list_params(
@@ -194,10 +194,10 @@ class PaystackClient:
     def iterate(
         self, *, from_: Bound | None = None, to: Bound | None = None, per_page: int | str = 100
     ) -> Iterator[dict[str, Any]]:
-        """Every customer once, newest first, as dictionaries; pages are fetched as they are needed.
+        """Every customer once, newest first, as dictionaries. Pages are fetched when they are needed.
 
         It pages by cursor, or by number if the answers have no cursor. Repeated rows are dropped by ``id``, which
-        takes about 60 bytes of memory per customer. It does not prove that all customers came; the dlt source does.
+        takes about 60 bytes of memory per customer. It does not prove that no customer is missing; the dlt source does.
         """
         params = list_params(per_page=per_page, use_cursor=True, from_=from_, to=to)
         return strip_iterator_errors(every_row(functools.partial(self._page, params)))
@@ -229,7 +229,7 @@ class PaystackClient:
         shown = (reply.data or {}).get(name)
         if shown is not None and str(shown).casefold() != email_or_code.strip().casefold():
             wrong = "the answer is another customer's"
-            advice = "A proxy or cache on the way here mixes up answers."
+            advice = "A proxy or cache on the way mixes up answers."
         if wrong:
             raise Unavailable(f"fetch: {wrong}", advice=advice, http_status=reply.status, operation="fetch")
         return reply
@@ -246,8 +246,8 @@ class PaystackClient:
     ) -> Reply:
         """Create a customer.
 
-        For a known email Paystack returns the existing customer; this is not documented. ``metadata`` is a
-        dictionary: Paystack refuses a string, although its specification asks for one.
+        If the email exists, Paystack returns the existing customer; this is not documented. ``metadata`` is a
+        dictionary: Paystack refuses a string, although its specification requires one.
         """
         check_email(email)
         fields = {"first_name": first_name, "last_name": last_name, "phone": phone, "metadata": metadata}
@@ -264,7 +264,7 @@ class PaystackClient:
         phone: str | UnsetType | None = UNSET,
         metadata: dict[str, Any] | UnsetType | None = UNSET,
     ) -> Reply:
-        """Change a customer. Fields that are left out stay as they are; None and "" are sent as they are.
+        """Change a customer. Fields that are left out do not change; None and "" are sent unchanged.
 
         Paystack does not document whether it replaces or merges metadata, and whether None clears a field. An update
         cannot change the email and the risk action.
@@ -290,7 +290,7 @@ class PaystackClient:
         middle_name: str | None = None,
         value: str | None = None,
     ) -> Reply:
-        """Ask for an identity check. Answers 202 without data; the verdict comes later, by webhook.
+        """Request an identity check. Paystack answers 202 without data; the verdict comes later, by webhook.
 
         ``country`` has two letters; ``bvn``, ``bank_code`` and ``account_number`` are texts, since numbers
         lose their leading zeros. Paystack refuses the request if any of these is missing.
@@ -313,7 +313,7 @@ class PaystackClient:
     def set_risk_action(self, customer: str, risk_action: RiskAction | str | None = None) -> Reply:
         """Allow or deny a customer's payments, or reset it to the default. ``customer`` is a code or an email.
 
-        ``risk_action`` may be left out, as in Paystack's specification, which does not say what happens then.
+        ``risk_action`` may be left out; Paystack's specification does not say what happens then.
         """
         require_text("set_risk_action", "customer", customer)
         fields = {"customer": customer}

@@ -1,4 +1,4 @@
-"""Time as a parameter: the real clock here, a simulated one in the tests."""
+"""Time as a parameter: here the real clock, in tests a simulated one."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class Clock:
     """The system's clocks. Subclass it to run the client under simulated time."""
 
     def now(self) -> float:
-        """Seconds of a monotonic clock; only differences between two readings have a meaning."""
+        """Seconds of a monotonic clock. Only differences between two times have a meaning."""
         return time.monotonic()
 
     def wall(self) -> float:

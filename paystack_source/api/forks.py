@@ -1,6 +1,6 @@
-"""A forked process shares no connection and no place in a queue with its parent.
+"""A forked process must not use its parent's connections and places in queues.
 
-A web server that loads its program before it forks workers, and `multiprocessing` on Linux, copy a client that is in
+A web server that loads its program before it forks workers, and `multiprocessing` on Linux, copy a client in
 use. On a shared connection each process would read the answers to the requests of the others.
 """
 
@@ -10,14 +10,14 @@ import os
 from typing import Any, Final
 from weakref import WeakSet
 
-FORGETFUL: Final[WeakSet[Any]] = WeakSet()
-"""Objects whose method `forget` is called in each forked process: it drops what belongs to the parent process."""
+RESET_AFTER_FORK: Final[WeakSet[Any]] = WeakSet()
+"""Objects whose method `reset_after_fork` is called in each forked process: it drops what the parent uses."""
 
 
-def _forget_all() -> None:
-    for each in list(FORGETFUL):
-        each.forget()
+def _reset_all() -> None:
+    for each in list(RESET_AFTER_FORK):
+        each.reset_after_fork()
 
 
 if hasattr(os, "register_at_fork"):  # Windows does not fork
-    os.register_at_fork(after_in_child=_forget_all)
+    os.register_at_fork(after_in_child=_reset_all)

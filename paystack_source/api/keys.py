@@ -22,7 +22,7 @@ _GENUINE = re.compile(r"sk_(test|live)_[A-Za-z0-9]{32,64}")
 
 
 class SecretKey:
-    """A Paystack secret key whose text only :meth:`reveal` gives out."""
+    """A Paystack secret key. Only :meth:`reveal` returns its text."""
 
     __slots__ = ("__text", "fingerprint", "mode", "source")
     __text: str
@@ -66,7 +66,7 @@ class SecretKey:
 
     @property
     def genuine(self) -> bool:
-        """Whether it has the shape of a key made by Paystack, not of the sandbox or of another vendor."""
+        """Whether it has the shape of Paystack's keys, not of those of the sandbox or another vendor."""
         return _GENUINE.fullmatch(self.__text) is not None
 
     def __repr__(self) -> str:
@@ -94,7 +94,7 @@ class SecretKey:
 
 
 def _problem(text: object) -> tuple[str, str] | None:
-    """What is wrong with a key, and the advice; None if its shape is right. Never quotes it."""
+    """What is wrong with a key, and the advice; None if its shape is right. Neither quotes the key."""
     if not isinstance(text, str):
         return "The Paystack key is not a text", _WHERE
     checks = (
@@ -110,8 +110,8 @@ def _problem(text: object) -> tuple[str, str] | None:
         (not text.startswith(("sk_test_", "sk_live_")), "This is not a Paystack secret key", _WHERE),
         (
             len(text) > len("sk_test_") + 64,
-            "This key is too long for one of Paystack's",
-            "Stripe's keys start in the same way; check that it is not one of those.",
+            "This key is too long for a Paystack key",
+            "Stripe's keys start in the same way; check that it is not a Stripe key.",
         ),
         (_SHAPE.fullmatch(text) is None, "The Paystack key is cut or has odd characters", f"{_WHERE}."),
     )

@@ -26,7 +26,7 @@ _LOG: Final = logging.getLogger("paystack_source")
 
 
 class RiskAction(StrEnum):
-    """What Paystack does with a customer's payments (spec; everybody starts with ``default``)."""
+    """What Paystack does with a customer's payments (from the spec; every customer starts with ``default``)."""
 
     ALLOW = "allow"
     DENY = "deny"
@@ -34,7 +34,7 @@ class RiskAction(StrEnum):
 
 
 class IdentificationType(StrEnum):
-    """How a customer is identified. The docs describe ``bank_account`` alone; the spec mentions ``bvn``."""
+    """How a customer is identified. The docs describe only ``bank_account``; the spec also mentions ``bvn``."""
 
     BANK_ACCOUNT = "bank_account"
     BVN = "bvn"
@@ -44,7 +44,7 @@ class PageMeta(msgspec.Struct, frozen=True):
     """A list's ``meta``, normalised: "null" and "" become None, and numbers that are texts become numbers.
 
     In page mode ``total``, ``page`` and ``page_count`` are set, in cursor mode ``next`` and ``previous``; the
-    docs and the spec disagree on which comes when, so each may be None in either mode.
+    docs and the spec disagree on this, so each may be None in either mode.
     """
 
     total: int | None = None
@@ -56,7 +56,7 @@ class PageMeta(msgspec.Struct, frozen=True):
 
     @classmethod
     def parse(cls, meta: object) -> PageMeta:
-        """From the decoded ``meta`` in any of its forms; what cannot be read is None, never an error."""
+        """From the decoded ``meta`` in any of its forms. Values that cannot be read become None."""
         if not isinstance(meta, dict):
             return cls()
         return cls(
@@ -89,10 +89,9 @@ class Page:
     """One page of customers: `len(page)`, and `for row in page`.
 
     ``raw`` holds the bytes of the ``data`` array (it keeps the body alive); ``meta`` is normalised, and
-    ``raw_meta`` is as Paystack sent it. ``params`` are the query parameters that were asked for, ``status`` and
-    ``headers`` those of the HTTP answer; names of headers are found in upper and lower case. ``asked_at`` is a
-    time before the request was sent: the page shows what Paystack held at that time or later. A copy notes it; the
-    client itself does not.
+    ``raw_meta`` is as Paystack sent it. ``params`` are the query parameters of the request, ``status`` and ``headers``
+    those of the HTTP answer; names of headers are found in upper and lower case. ``asked_at`` is a time before the
+    request was sent: the page has Paystack's data of that time or later. The copy sets it, not the client.
     """
 
     raw: msgspec.Raw
@@ -106,7 +105,7 @@ class Page:
 
     @property
     def rows(self) -> list[dict[str, Any]]:
-        """The customers as dictionaries, decoded anew at each use; times stay text (ISO 8601, UTC).
+        """The customers as dictionaries, decoded again at each use; times are text (ISO 8601, UTC).
 
         A row that is not an object, such as null, is left out, and a warning is logged. Raises :class:`Unavailable`
         if no row can be read, or if a row has a number that Python cannot hold.
@@ -116,7 +115,7 @@ class Page:
             rows = [row for row in given if isinstance(row, dict)]
             if len(rows) < len(given):
                 _LOG.warning(
-                    "list: %d of %d rows of a page are no customers", len(given) - len(rows), len(given)
+                    "list: %d of %d rows of a page are not customers", len(given) - len(rows), len(given)
                 )
             if rows or not given:
                 return rows
@@ -126,23 +125,23 @@ class Page:
 
     @property
     def has_more(self) -> bool:
-        """Whether a page follows, by the meta of this one. The page that follows may be empty."""
+        """Whether another page follows, by the meta of this one. That page may be empty."""
         return self._following() is not None
 
     def next(self) -> Page | None:
-        """The page that follows, with the same filters, or None after the last one.
+        """The next page, with the same filters; None after the last one.
 
-        Raises what :meth:`PaystackClient.list` raises, and :class:`ConfigError` on a page that came out of a pickle.
+        Raises what :meth:`PaystackClient.list` raises, and :class:`ConfigError` for a page from a pickle.
         """
         params = self._following()
         if params is None:
             return None
         if self.get is None:
-            raise ConfigError("list: this page has no client any more", operation="list")
+            raise ConfigError("list: this page has lost its client", operation="list")
         return self.get(params)
 
     def _following(self) -> dict[str, str] | None:
-        """The parameters of the page that follows.
+        """The parameters of the next page.
 
         The docs and the spec disagree on whether a list's meta has a cursor or a page count, so either is accepted
         on any answer.
@@ -153,7 +152,7 @@ class Page:
             return None if meta.next == cursor else same | {"use_cursor": "true", "next": meta.next}
         if page is None and meta.total is None and meta.page_count is None and meta.per_page is not None:
             return None
-        # The answer counts pages, so its lack of a cursor does not mean the end. A walk by cursor begins anew.
+        # The answer counts pages, so a missing cursor is not the end. After pages by cursor, numbers begin at 1.
         number = 0 if cursor is not None else int(page or meta.page or 1)
         pages = meta.pages
         if number and (not len(self) or (pages is not None and number >= pages)):
@@ -161,7 +160,7 @@ class Page:
         return same | {"page": str(number + 1)}
 
     def __len__(self) -> int:
-        """How many rows it has."""
+        """The number of rows."""
         return len(_ITEMS.decode(self.raw))
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
@@ -176,13 +175,13 @@ class Page:
 
 
 BARREN_PAGES = 10
-"""Pages without new rows, one after the other, at which a walk ends although the answers promise more."""
+"""After this many pages in a row without new rows, iteration ends although the answers announce more pages."""
 
 
 def every_row(first: Callable[[], Page]) -> Iterator[dict[str, Any]]:
-    """Walk a list to its end, by cursor or by page number, and give each ``id`` once (rows without one always).
+    """Read a list to its end, by cursor or by page number. Each ``id`` is yielded once, rows without an id always.
 
-    The walk ends at a cursor that was seen before, and at a page without new rows if the meta has no page count;
+    It ends at a cursor that was used before, and at a page without new rows if the meta has no page count;
     else after `BARREN_PAGES` of them in a row.
     """
     seen: set[object] = set()
@@ -219,8 +218,8 @@ class Reply:
     headers: Mapping[str, str] = field(default_factory=dict)
 
     def __repr__(self) -> str:
-        held = "no data" if self.data is None else f"{len(self.data)} fields"
-        return f"Reply({self.status}, {self.message!r}, {held})"
+        size = "no data" if self.data is None else f"{len(self.data)} fields"
+        return f"Reply({self.status}, {self.message!r}, {size})"
 
 
 def starts_with(raw: msgspec.Raw, mark: bytes) -> bool:

@@ -1,6 +1,6 @@
-"""The table of the seven customer operations, and the policy that says which of them a client may use.
+"""The table of the seven customer operations, and the policy which of them a client may use.
 
-A transport sends nothing that is not in this table, so that ``/transfer`` and ``/charge`` cannot be reached
+A transport sends only operations of this table, so that ``/transfer`` and ``/charge`` cannot be reached
 even by a mistake, and a client made with ``read_only=True`` cannot reach a write. Paths: PaystackOSS/openapi
 and the docs; the old ``/customer/deactivate_authorization`` does not exist any more.
 """
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True)
 class Operation:
-    """One operation. Each has a quota of its own: "for each endpoint" (beta.paystack.com/docs/api/rate-limits)."""
+    """One operation. Each has its own quota: "for each endpoint" (beta.paystack.com/docs/api/rate-limits)."""
 
     name: str
     method: Literal["GET", "POST", "PUT"]
@@ -37,9 +37,7 @@ class Operation:
             return self.template
         usable = isinstance(part, str) and part.isprintable() and part.strip() and part not in {".", ".."}
         if part is None or not usable:
-            raise ConfigError(
-                f"{self.name} needs a customer code or an email, and got something else", operation=self.name
-            )
+            raise ConfigError(f"{self.name} needs a customer code or an email", operation=self.name)
         head, _, rest = self.template.partition("{")
         return head + quote(part, safe="") + rest.partition("}")[2]
 

@@ -1,11 +1,11 @@
 """Keeps customer data and the key out of messages and tracebacks.
 
-Paystack's messages are for people and may echo what was sent. What we show of them keeps the sentence and loses the
-values: the values of the request itself, and whatever looks like an email, phone, BVN, account number, code or key.
+Paystack's messages are for people and may repeat the request. We show them without values: without those of the
+request, and without anything that looks like an email, phone, BVN, account number, code or key.
 
 A traceback that shows local variables (rich, Sentry, IPython's verbose mode) would show what the client's own
 frames hold: an email in a path, a BVN in a body, the Authorization header. So the public methods have the decorator
-`strip_errors`: their errors have no frames of the client, and the frame that had the arguments has deleted them.
+`strip_errors`: their errors have no frames of the client, and the remaining frame has deleted its arguments.
 """
 
 from __future__ import annotations
@@ -37,9 +37,9 @@ _PATTERNS = (
 
 
 def redact(text: object, values: Iterable[str] = ()) -> str:
-    """The text on one line of at most 300 characters, without the given values and without what looks personal."""
+    """The text on one line of at most 300 characters, without `values` and anything that looks personal."""
     shown = "".join(c if c.isprintable() else " " for c in str(text))
-    # The longest first, so that "Ada" inside "Adaeze" does not leave "eze" behind.
+    # The longest first: if "Ada" were removed first, "eze" of "Adaeze" would remain.
     for value in sorted({value for value in values if len(value) >= _SHORTEST_VALUE}, key=len, reverse=True):
         shown = re.sub(re.escape(value), "[value]", shown, flags=re.IGNORECASE)
     shown = " ".join(hide(shown).split())
@@ -65,7 +65,7 @@ def stripped(error: E) -> E:
 
 
 def strip_errors(function: Callable[P, T]) -> Callable[P, T]:
-    """Decorator: errors that leave the function carry none of its arguments and local variables."""
+    """Decorator: errors that leave the function have none of its arguments and local variables."""
 
     @functools.wraps(function)
     def outer(*args: P.args, **kwargs: P.kwargs) -> T:
@@ -80,7 +80,7 @@ def strip_errors(function: Callable[P, T]) -> Callable[P, T]:
 
 
 def strip_iterator_errors(items: Iterator[T]) -> Iterator[T]:
-    """The items of an iterator, whose errors carry no frames that held its rows."""
+    """The items of an iterator. Its errors have no frames with rows."""
     following = strip_errors(functools.partial(next, items, _END))
     while (item := following()) is not _END:
         yield item

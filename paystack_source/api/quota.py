@@ -1,8 +1,8 @@
 """The quota of one endpoint as a budget that is known before sending (pure core), and a blocking wrapper.
 
 Paystack counts requests per endpoint in fixed windows of 60 s (live 600, test 100), and does not say when a window
-starts. A request that was sent at ``s`` and answered at ``r`` was counted between these two times. So it does not
-count any more at ``r + 60``. Without headers this rule is used, and it never causes a 429.
+starts. A request that was sent at ``s`` and answered at ``r`` was counted between these two times. So it no longer
+counts at ``r + 60``. Without headers this rule is used, and it never causes a 429.
 
 With headers (``x-ratelimit-limit``, ``-remaining``, ``-reset``) the server's own window is known: it ends
 between ``s + reset - 1`` and ``r + reset + 1``, since reset is in whole seconds of unknown rounding; each
@@ -22,7 +22,7 @@ from email.utils import parsedate_to_datetime
 from typing import TYPE_CHECKING
 
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.forks import FORGETFUL
+from paystack_source.api.forks import RESET_AFTER_FORK
 from paystack_source.values import whole_number
 
 if TYPE_CHECKING:
@@ -31,8 +31,8 @@ if TYPE_CHECKING:
 WINDOW_SECONDS = 60.0
 _EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration
 _LONGEST_RESET = 600.0
-_TELL_AGAIN = 1.0
-_ENOUGH_TRUST = 64
+_REPORT_AGAIN = 1.0
+_ENOUGH = 64
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,11 +52,11 @@ NO_HEADERS = QuotaHeaders()
 
 
 def read_headers(headers: Mapping[str, str], wall: float, *, refused: bool = False) -> QuotaHeaders:
-    """Read the three headers; on a 429 (``refused``) ``Retry-After`` stands in for a missing reset.
+    """Read the three headers. On a 429 (``refused``) ``Retry-After`` replaces a missing reset.
 
     ``wall`` is this machine's time in seconds since 1970. A reset may be seconds from now or a moment (the
     docs say only "time in seconds"); a moment is compared with the answer's own ``Date``, so that a wrong
-    clock here does no harm.
+    clock here has no effect.
     """
     limit = whole_number(headers.get("x-ratelimit-limit"))
     reset = headers.get("x-ratelimit-reset")
@@ -118,10 +118,10 @@ class _Window:
 
 
 class Budget:
-    """How many requests one endpoint may still take. Pure: the time is handed in (seconds, any fixed origin).
+    """How many more requests one endpoint allows. Pure: the time is a parameter (seconds, any fixed origin).
 
-    ``limit`` is the assumed quota per window (None: no limit of our own, only 429s are obeyed); the header's
-    limit replaces it. ``cap`` is a maximum that headers never raise. ``share`` is the part of what may be used
+    ``limit`` is the assumed quota per window (None: no limit of our own, only 429s delay requests); the header's
+    limit replaces it. ``cap`` is a maximum that headers never raise. ``share`` is the part of the usable quota
     (the limit, or the cap if that is lower) that this client takes.
 
     The use by others is unknown until an answer has headers. So the first request is sent alone; without headers,
@@ -134,7 +134,7 @@ class Budget:
         self, limit: int | None, *, cap: int | None = None, share: float = 1.0, window: float = WINDOW_SECONDS
     ) -> None:
         self.limit = limit
-        """The server's limit in requests per window, as far as it is known now."""
+        """The server's limit in requests per window: the assumed one, or that of the headers."""
         self.blocked = -math.inf
         """The time until which a 429 closed this endpoint."""
         self._cap = cap
@@ -143,17 +143,17 @@ class Budget:
         self._in_flight = 0
         self._window: _Window | None = None
         # Requests in no known window, as a heap: when each stops counting, and when it was answered.
-        self._loose: list[tuple[float, float]] = []
+        self._outside_window: list[tuple[float, float]] = []
         self._doubt: int | None = 0  # beyond this count in a window, at most `_trust` are sent at a time
         self._trust = 1
 
     def use(self, now: float) -> tuple[int, int] | None:
-        """How many of our requests count now, and how many may; None without a limit of our own."""
+        """How many of our requests count now, and how many are allowed; None without a limit of our own."""
         self._expire(now)
         return None if self.limit is None else (self._answered() + self._in_flight, self._allowed(self.limit))
 
     def wait(self, now: float) -> float:
-        """Seconds until a request may be sent: 0 for at once, infinity if a pending answer has to come first."""
+        """Seconds until a request may be sent: 0 for now, infinity if it must wait for an answer."""
         self._expire(now)
         if now < self.blocked:
             return self.blocked - now
@@ -163,10 +163,10 @@ class Budget:
         if self._doubt is not None and min(self._in_flight, own - self._doubt) >= self._trust:
             return math.inf
         window = self._window
-        used = self._in_flight + len(self._loose) + (window.used if window else 0)
+        used = self._in_flight + len(self._outside_window) + (window.used if window else 0)
         if own < self._allowed(self.limit) and used < self.limit:
             return 0.0
-        ends = ([window.last] if window else []) + [end for end, _ in self._loose[:1]]
+        ends = ([window.last] if window else []) + [end for end, _ in self._outside_window[:1]]
         return min(ends) - now if ends else math.inf
 
     def charge(self) -> None:
@@ -174,13 +174,13 @@ class Budget:
         self._in_flight += 1
 
     def release(self) -> None:
-        """It was certainly never sent."""
+        """The charged request was certainly never sent."""
         self._in_flight -= 1
 
     def settle(
         self, sent: float, now: float, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False
     ) -> None:
-        """Its answer arrived (or never will); ``refused`` for a 429."""
+        """The answer to a charged request arrived, or never will; ``refused`` for a 429."""
         self._in_flight -= 1
         if self.limit is not None:
             self.limit = reading.limit or self.limit
@@ -192,15 +192,15 @@ class Budget:
             self._close(sent, now, late)
         elif reading.ends is None or reading.remaining is None:
             self._learn()
-            self._keep_loose(now, late)
+            self._keep_outside_window(now, late)
         else:
-            self._doubt = None  # the headers tell what others use
+            self._doubt = None  # the headers count the requests of others too
             used = max(0, (self.limit or 0) - reading.remaining)
             self._keep_in_window(sent, now, _Window(early, late, 1, used))
 
     def _answered(self) -> int:
         """Our requests that still count, without those in flight."""
-        return len(self._loose) + (self._window.own if self._window else 0)
+        return len(self._outside_window) + (self._window.own if self._window else 0)
 
     def _allowed(self, limit: int) -> int:
         usable = limit if self._cap is None else min(limit, self._cap)
@@ -209,11 +209,11 @@ class Budget:
     def _expire(self, now: float) -> None:
         if self._window is not None and now >= self._window.last:
             self._window = None
-        while self._loose and self._loose[0][0] <= now:
-            heapq.heappop(self._loose)
+        while self._outside_window and self._outside_window[0][0] <= now:
+            heapq.heappop(self._outside_window)
 
     def _close(self, sent: float, now: float, late: float) -> None:
-        """A 429: nothing goes until the window has ended, and the refused request itself does not count."""
+        """A 429: no request is sent until the window has ended. The refused request itself does not count."""
         answered = self._answered()
         self._doubt = max(self._doubt or 0, answered) if now < self.blocked else answered
         self._trust = 1
@@ -226,20 +226,20 @@ class Budget:
         """An answer without headers: beyond `_doubt`, one more request may be sent at a time."""
         if self._doubt is not None and self._answered() >= self._doubt:
             self._trust += 1
-            if self._trust >= _ENOUGH_TRUST:
+            if self._trust >= _ENOUGH:
                 self._doubt = None
 
-    def _keep_loose(self, now: float, late: float) -> None:
+    def _keep_outside_window(self, now: float, late: float) -> None:
         late = min(late, now + self._length)
         if self._window is not None and now <= self._window.first:
             late = min(late, self._window.last)  # it was counted in this window or an earlier one
         if late > now:
-            heapq.heappush(self._loose, (late, now))
+            heapq.heappush(self._outside_window, (late, now))
 
     def _keep_in_window(self, sent: float, now: float, seen: _Window) -> None:
         window = self._window
         if seen.last <= now or (window is not None and seen.last < window.first):
-            return  # of a window that is over
+            return  # of a window that has ended
         if window is None or seen.first > window.last:
             self._window = seen
         elif max(seen.last - seen.first, window.last - window.first) < self._length / 2:
@@ -248,15 +248,17 @@ class Budget:
             window.own += 1
             window.used = max(window.used, seen.used)
         else:
-            self._keep_loose(now, seen.last)
+            self._keep_outside_window(now, seen.last)
             return
-        if self._loose:
+        if self._outside_window:
             self._end_by(seen.last, sent)
 
     def _end_by(self, end: float, sent: float) -> None:
         """Requests that were answered before ``sent`` stop counting at ``end``, the end of a later request's window."""
-        self._loose = [(min(own, end) if at <= sent else own, at) for own, at in self._loose]
-        heapq.heapify(self._loose)
+        self._outside_window = [
+            (min(own, end) if at <= sent else own, at) for own, at in self._outside_window
+        ]
+        heapq.heapify(self._outside_window)
 
 
 OnWait = Callable[[float, str, str], None]
@@ -265,9 +267,9 @@ Check = Callable[[], None]
 
 
 class Quota:
-    """The budget of one endpoint, for any number of threads: the first in line sleeps, the others queue.
+    """The budget of one endpoint, for any number of threads. The first in the queue sleeps, the others wait for it.
 
-    ``on_wait(seconds, endpoint, reason)`` is called when the first in line starts to wait; the reason is
+    ``on_wait(seconds, endpoint, reason)`` is called when the first thread starts to wait; the reason is
     "quota" (our own budget) or "rate_limited" (a 429).
     """
 
@@ -278,19 +280,19 @@ class Quota:
         self._make_budget = make_budget
         self._clock = clock
         self._on_wait = on_wait
-        self.forget()
-        FORGETFUL.add(self)
+        self.reset_after_fork()
+        RESET_AFTER_FORK.add(self)
         self.waited_seconds = 0.0
-        """Seconds in which the first thread in line waited."""
+        """Seconds in which the first thread in the queue waited."""
 
-    def forget(self) -> None:
-        """Begin anew: the threads in line, and the requests under way, are the parent's in a forked process."""
+    def reset_after_fork(self) -> None:
+        """Begin again without the threads in the queue and the charged requests, which are the parent's."""
         self.budget = self._make_budget()
-        self.queue: deque[threading.Event] = deque()  # of the threads that wait, first come first served
+        self.queue: deque[threading.Event] = deque()  # of the waiting threads, in their order of arrival
         self.lock = threading.Lock()
 
     def use(self) -> tuple[int, int] | None:
-        """How many of our requests to it count now, and how many may; None without a limit of our own."""
+        """See `Budget.use`."""
         with self.lock:
             return self.budget.use(self._clock.now())
 
@@ -299,7 +301,7 @@ class Quota:
 
         Ctrl-C ends the wait, and so does whatever ``check`` raises.
         """
-        turn, told = threading.Event(), -math.inf
+        turn, reported = threading.Event(), -math.inf
         try:
             with self.lock:
                 self.queue.append(turn)
@@ -316,11 +318,11 @@ class Quota:
                 if seconds == math.inf:
                     turn.wait(MAX_WAIT)
                     continue
-                if self._on_wait is not None and abs(now + seconds - told) > _TELL_AGAIN:
-                    told = now + seconds
+                if self._on_wait is not None and abs(now + seconds - reported) > _REPORT_AGAIN:
+                    reported = now + seconds
                     self._on_wait(seconds, self._endpoint, reason)
                 self._clock.rest(seconds, turn)
-                self.waited_seconds += self._clock.now() - now  # only the first in line comes here
+                self.waited_seconds += self._clock.now() - now  # only the first thread comes here
         finally:
             with self.lock:
                 if turn in self.queue:
@@ -328,7 +330,7 @@ class Quota:
                 self._wake_first()
 
     def settle(self, sent: float, reading: QuotaHeaders = NO_HEADERS, *, refused: bool = False) -> None:
-        """The answer to the request that was sent then has arrived, or never will."""
+        """The answer to the request of this time arrived, or never will."""
         with self.lock:
             self.budget.settle(sent, self._clock.now(), reading, refused=refused)
             self._wake_first()

@@ -1,6 +1,6 @@
 """Sends a request, with retries, and returns the envelope of the answer.
 
-:mod:`.wire` does the I/O, :mod:`.answers` decides what an answer means, :mod:`.operations` which requests are allowed,
+:mod:`.wire` does the I/O, :mod:`.answers` decides what an answer means, :mod:`.operations` which requests may be sent,
 and :mod:`.quota` when they are sent.
 """
 
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 import msgspec
 
-from paystack_source.api.answers import Again, Answer, Envelope, Fault, is_utf8, judge
+from paystack_source.api.answers import Answer, Envelope, Fault, Retry, is_utf8, judge
 from paystack_source.api.quota import WINDOW_SECONDS, read_headers, retry_after
 from paystack_source.errors import ConfigError
 
@@ -33,13 +33,13 @@ log = logging.getLogger("paystack_source")
 
 @dataclass(frozen=True, slots=True)
 class RetryPolicy:
-    """How often and how long a request is sent again.
+    """How often, and for how long, a request is sent again.
 
     ``attempts`` is how often it is sent after faults, ``rate_limited_attempts`` how often after 429s; each of the
     latter may wait a whole 60 s window for the quota. ``timeout`` is the time in seconds that faults and the waits
-    after them may take in all. A wait is random, from 0 to ``wait_initial`` seconds at first; its upper bound doubles
-    each time, up to ``wait_max``. If an answer has ``Retry-After``, the wait is at least that long. If that is more
-    than is left of ``timeout``, the request ends.
+    after them may take together. A wait is random, from 0 to ``wait_initial`` seconds at first; its upper bound doubles
+    each time, up to ``wait_max``. If an answer has ``Retry-After``, the wait is at least that long. If that is longer
+    than the rest of ``timeout``, the request fails.
     """
 
     attempts: int = 6
@@ -80,7 +80,7 @@ class Transport:
     retry: RetryPolicy
     on_wait: OnWait | None
     checks: tuple[Check, ...]
-    """Called before anything is sent, and while it waits to be sent; each may raise."""
+    """Called before a request is sent, and while it waits to be sent; each may raise."""
     _lock: threading.Lock = field(default_factory=threading.Lock)
     _stats: Stats = field(default_factory=Stats)
 
@@ -99,7 +99,7 @@ class Transport:
     ) -> tuple[Answer, Envelope]:
         """The answer and envelope of a success. ``target`` is path and query.
 
-        ``values`` are the texts to keep out of errors. Raises a :class:`PaystackError`.
+        ``values`` are texts that errors must not repeat. Raises a :class:`PaystackError`.
         """
         self.policy.check(operation)
         failures = refusals = 0
@@ -111,16 +111,16 @@ class Transport:
             if isinstance(verdict, Envelope):
                 answer = cast("Answer", result)  # only an answer is a success
                 if operation.name == "list" and not is_utf8(answer.body):
-                    log.warning("%s holds a byte that is no UTF-8; it was read as \ufffd", target)
+                    log.warning("%s has a byte that is not UTF-8; it was read as \ufffd", target)
                 return answer, verdict
             trouble += seconds
             asked = 0.0  # seconds, by `Retry-After`; after a 429 the quota waits
-            if again is Again.BACKOFF and isinstance(result, Answer):
+            if again is Retry.BACKOFF and isinstance(result, Answer):
                 asked = retry_after(result.headers, self.clock.wall())
-            if again is Again.QUOTA:
+            if again is Retry.QUOTA:
                 refusals += 1
                 going_on = refusals < self.retry.rate_limited_attempts
-            elif again is Again.BACKOFF:
+            elif again is Retry.BACKOFF:
                 failures += 1
                 going_on = failures < self.retry.attempts and trouble + asked < self.retry.timeout
             else:
@@ -129,10 +129,12 @@ class Transport:
                 break
             with self._lock:
                 self._stats.retries += 1
-            if again is Again.BACKOFF:
+            if again is Retry.BACKOFF:
                 pause = max(asked, self.retry.pause(failures, self.random))
                 trouble += self._back_off(operation, pause, "backoff")
-            elif refusals > 1:  # the last 429 named a wrong end of the window: wait a whole one by and by
+            elif (
+                refusals > 1
+            ):  # the last 429 named a wrong end of the window: wait longer each time, up to a whole window
                 halvings = min(3, self.retry.rate_limited_attempts - 1 - refusals)
                 self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
         raise verdict
@@ -151,7 +153,7 @@ class Transport:
     def _exchange(
         self, operation: Operation, target: str, body: bytes | None, charged: float
     ) -> tuple[Answer | Fault, float]:
-        """Send once and settle what the quota was charged; returns the result and the seconds that it took."""
+        """Send once, and record the answer in the quota; returns the result and the seconds that it took."""
         quota = self.quotas[operation.name]
         with self._lock:
             self._stats.requests += 1
@@ -178,7 +180,7 @@ class Transport:
 
 
 def encode(fields: dict[str, Any], operation: Operation) -> bytes:
-    """A JSON body. Raises :class:`ConfigError` without the values if something in it is not JSON."""
+    """A JSON body. Raises :class:`ConfigError`, without the values, if a value is not JSON."""
     try:
         return msgspec.json.encode(fields)
     except (TypeError, ValueError, OverflowError, RecursionError):

@@ -1,13 +1,13 @@
-"""HTTP connections to one host, with one request at a time on each of them.
+"""HTTP connections to one host, each with one request at a time.
 
 - The host is pinned: https://api.paystack.co, or plain HTTP on loopback and then only with a test key.
 - Redirects are not followed.
 - A connection is opened before a request is sent on it. So a write that fails before that point was certainly not
   applied, whatever the exception is. urllib3's own `urlopen` does not tell the two apart, so this module keeps and
   opens the connections itself.
-- The proxy and the trusted certificates come from the environment variables that curl and `requests` read as well.
-- A connection that idled for some seconds is opened anew: if the server closed it while a write is sent, the outcome of
-  the write would be unknown.
+- The proxy and the trusted certificates come from the environment variables that curl and `requests` also read.
+- A connection that idled for some seconds is opened again: if the server closed it while a write is sent, the outcome
+  of the write would be unknown.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ from urllib3.util import Url, parse_url
 
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.api.forks import FORGETFUL
+from paystack_source.api.forks import RESET_AFTER_FORK
 from paystack_source.errors import ClosedError, ConfigError
 from paystack_source.settings import BASE_URL, installed_version
 
@@ -50,7 +50,7 @@ if TYPE_CHECKING:
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.quota import Check
 
-_BROKEN = (HTTPError, HTTPException, OSError)
+_NETWORK_ERRORS = (HTTPError, HTTPException, OSError)
 _LARGEST_BODY = 64 * 1024 * 1024
 _LONGEST_IDLE = 5.0
 _Idle = tuple[HTTPConnection, float]  # and since when
@@ -83,7 +83,7 @@ def check_host(base_url: str, key: SecretKey) -> str:
         raise ConfigError("The base URL is neither Paystack's nor a local sandbox", advice=advice)
     if key.mode != "test":
         raise ConfigError(
-            "A live key is never sent to another host than Paystack's",
+            "A live key is sent to no other host than Paystack's",
             advice="Use a test key with the sandbox.",
         )
     return url
@@ -105,7 +105,7 @@ class Proxy(NamedTuple):
 
     @property
     def advice(self) -> str:
-        """What to check when the proxy refuses."""
+        """What to check if the proxy refuses."""
         return f"Check {self.setting}. {_FORM}"
 
 
@@ -114,12 +114,12 @@ def find_proxy(host: str, port: int) -> Proxy | None:
 
     The variables may be written in lower case. Raises `ConfigError` if the value is not a proxy's URL.
     """
-    known = urllib.request.getproxies()
-    found = next((name for name in _PROXIES if known.get(name)), None)
+    proxies = urllib.request.getproxies()
+    found = next((name for name in _PROXIES if proxies.get(name)), None)
     if found is None or urllib.request.proxy_bypass(f"{host}:{port}"):
         return None
     setting = f"{found.upper()}_PROXY"
-    text = known[found].strip()
+    text = proxies[found].strip()
     try:
         parts = parse_url(text if "://" in text else f"http://{text}")
     except (HTTPError, ValueError):
@@ -143,9 +143,9 @@ def tls_context() -> ssl.SSLContext:
     bundle = os.environ.get("REQUESTS_CA_BUNDLE")
     named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}
     for name, path in named.items():
-        if not os.path.exists(path):  # noqa: PTH110  # OpenSSL would go on without a word
+        if not os.path.exists(path):  # noqa: PTH110  # OpenSSL would ignore it silently
             raise ConfigError(
-                f"{name} names {path}, which is not there", advice="Name the file, or unset it."
+                f"{name} names {path}, which does not exist", advice="Name the file, or unset it."
             )
     if not bundle:
         return ssl.create_default_context()
@@ -163,7 +163,7 @@ def tls_context() -> ssl.SSLContext:
 
 
 class _Raw(io.RawIOBase):
-    """The bytes of a connection, up to a deadline. A server that sends them one by one cannot move the deadline."""
+    """The bytes of a connection, up to a deadline that does not move, even if bytes arrive one by one."""
 
     def __init__(self, inner: Any, sock: socket.socket, until: float) -> None:  # noqa: ANN401  # private to `socket`
         self._inner, self._sock, self._until = inner, sock, until
@@ -192,13 +192,13 @@ class _Response(HTTPResponse):
         self.fp = io.BufferedReader(_Raw(self.fp.detach(), sock, until), 1 << 16)
 
     def _read_status(self) -> tuple[str, int, str]:
-        """Make `http.client` skip each 1xx, as it skips 100; the answer behind it would be taken for the next one."""
+        """Make `http.client` skip each 1xx as it skips 100. Else the real answer would be read as the next one."""
         version, status, reason = super()._read_status()  # type: ignore[misc]
         return version, HTTPStatus.CONTINUE if status < HTTPStatus.OK else status, reason
 
 
 class Wire:
-    """Exchanges with one host, by any number of threads, each on a connection of its own."""
+    """Exchanges with one host, by any number of threads, each on its own connection."""
 
     def __init__(
         self,
@@ -214,16 +214,16 @@ class Wire:
         self._answer_timeout = answer_timeout
         self._most = max_in_flight
         self._closed = False
-        self._idle: list[_Idle] = []  # the one that was used last is the last
-        self._busy: dict[HTTPConnection, Check | None] = {}  # for a read, with the check that may end it
-        self.forget()
-        FORGETFUL.add(self)
+        self._idle: list[_Idle] = []  # the last one was used most recently
+        self._busy: dict[HTTPConnection, Check | None] = {}  # with the check that may end a read
+        self.reset_after_fork()
+        RESET_AFTER_FORK.add(self)
         self._tunnel: dict[str, Any] = {}
         self.proxy: Proxy | None = None
         """The proxy through which requests go, if there is one."""
         self._headers = {
             "Accept": "application/json",
-            "Cache-Control": "no-cache",  # a proxy's cache may not answer without asking Paystack
+            "Cache-Control": "no-cache",  # a proxy must not answer from its cache
             "User-Agent": f"paystack-source/{installed_version()}",
         }
         if parts.scheme == "http":
@@ -238,8 +238,8 @@ class Wire:
         logging.getLogger("urllib3.connection").addFilter(_without_path)  # adding it twice has no effect
         weakref.finalize(self, _close, self._idle)
 
-    def forget(self) -> None:
-        """Have no connections, without closing any: they are the parent's, if this is a forked process."""
+    def reset_after_fork(self) -> None:
+        """Drop all connections without closing them: they are the parent's."""
         self._idle.clear()
         self._busy.clear()
         self._room = threading.Condition()  # notified when a connection is free, and when this is closed
@@ -271,7 +271,7 @@ class Wire:
             response = connection.getresponse()
             content = _read(response)
             whole = content is not None
-        except _BROKEN as error:
+        except _NETWORK_ERRORS as error:
             return _fault(error, sent=sent, proxy=self.proxy)
         finally:
             self.give_back(connection, broken=not whole)
@@ -280,7 +280,7 @@ class Wire:
         return Answer(response.status, response.headers, content)
 
     def take(self, check: Check, *, reads: bool = False) -> HTTPConnection:
-        """Wait for a free connection; it may have to be opened. `check` may end the wait, and later a read."""
+        """Wait for a free connection; it may be closed. `check` may end the wait, and later a read."""
         with self._room:
             check()
             while len(self._busy) >= self._most:
@@ -310,18 +310,18 @@ class Wire:
             self._room.notify()
 
     def break_off_reads(self) -> None:
-        """Shut the sockets of reads whose `check` raises now, so that the threads that wait for them wake up."""
+        """Shut the sockets of reads whose `check` raises now, so that their threads wake up."""
         with self._room:
             for connection, check in self._busy.items():
                 try:
                     if check is not None:
                         check()
-                except Exception:  # noqa: BLE001  # whatever it is that ends the work
+                except Exception:  # noqa: BLE001  # any error ends the read
                     with contextlib.suppress(OSError, TypeError, AttributeError):  # it is closed already
                         socket.socket.shutdown(connection.sock, socket.SHUT_RDWR)
 
     def close(self) -> None:
-        """Close all connections and break off the reads on them; a write that is under way ends by itself.
+        """Close all connections and end the reads on them; a write that was sent ends by itself.
 
         A thread that waits for a connection gets a :class:`ClosedError`.
         """
@@ -373,15 +373,15 @@ _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
 def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault:
-    """A fault with a message of our own: the exception's text has the path in it, which may hold an email."""
+    """A fault with our own message: the exception's text has the path, which may have an email in it."""
     untrusted = isinstance(error, ssl.SSLError | SSLError)
     if proxy is not None and not sent and not untrusted:
-        refused = _REFUSED_TUNNEL.search(str(error))  # http.client has no other way to tell the status
+        refused = _REFUSED_TUNNEL.search(str(error))  # http.client has the status only in its text
         if refused is None:
             return Fault("the proxy cannot be reached", sent, advice=proxy.advice)
         status = int(refused[1])
         what = "wants a user and password, or others" if status == 407 else "refuses to connect"  # noqa: PLR2004
-        # Trying again cannot help, and a wrong password that is sent again and again locks its account.
+        # A retry is useless, and repeating a wrong password may lock its account.
         return Fault(f"the proxy {what} (HTTP {status})", sent, status < 500, advice=proxy.advice)  # noqa: PLR2004
     if untrusted and not sent and "CERTIFICATE_VERIFY_FAILED" in str(error):
         advice = (
@@ -402,7 +402,7 @@ def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault
 
 
 def _without_path(record: logging.LogRecord) -> bool:
-    """Take the path, which may hold an email, out of what urllib3 logs about headers that it cannot read."""
+    """Remove the path, which may have an email in it, from urllib3's log of unreadable headers."""
     if isinstance(record.args, tuple):
         record.args = tuple(
             part.partition("/customer")[0] + "/customer…"

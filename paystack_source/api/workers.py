@@ -1,4 +1,4 @@
-"""Threads that perform tasks side by side: the only pool of the package.
+"""Threads that perform tasks in parallel: the only pool of the package.
 
 A task is usually a request, and the client keeps the quota. Simulations use a deterministic pool instead.
 """
@@ -23,14 +23,14 @@ Task = TypeVar("Task")
 Result = TypeVar("Result")
 
 FetchedCustomer = tuple[str, Any]
-"""A customer's code or email, and what Paystack holds: an object, `None`, or a tolerated error."""
+"""A customer's code or email, and the answer: an object, `None`, or a tolerated error."""
 
 FETCH_WIDTH = 32
-"""How many single customers are fetched at the same time."""
+"""The most customers that are fetched at the same time."""
 
 
 class ThreadWorkers(Generic[Task, Result]):
-    """Daemon threads, started as they are needed: a program that is stopped does not wait for the network.
+    """Daemon threads, started when they are needed. A program that ends does not wait for them.
 
     `start` and `wait` are for one thread, `close` and `check` for any.
     """
@@ -47,10 +47,10 @@ class ThreadWorkers(Generic[Task, Result]):
         self._threads: list[threading.Thread] = []
         self._closed = False
         self.busy = 0
-        """Tasks started and not yet handed back."""
+        """Tasks that were started and whose results were not returned yet."""
 
     def start(self, task: Task, *, width: int) -> None:
-        """Queue a task; at most about `width` are performed at once."""
+        """Queue a task. About `width` tasks at most are performed at once."""
         self.busy += 1
         self._tasks.put(task)
         if len(self._threads) < min(width, self.busy):
@@ -92,7 +92,7 @@ class ThreadWorkers(Generic[Task, Result]):
             raise ClosedError("The work was stopped")
 
     def close(self) -> None:
-        """Begin no more tasks. Those under way end by themselves, and their results are dropped."""
+        """Begin no more tasks. Tasks that have begun end by themselves, and their results are dropped."""
         self._closed = True
         for _ in self._threads:
             self._tasks.put(None)
@@ -101,7 +101,7 @@ class ThreadWorkers(Generic[Task, Result]):
         while (task := self._tasks.get()) is not None and not self._closed:
             try:
                 self._done.put(self._perform(task))
-            except BaseException as error:  # noqa: BLE001  # handed to whoever waits
+            except BaseException as error:  # noqa: BLE001  # raised by `wait`
                 self._done.put(error)
 
 
@@ -111,7 +111,7 @@ def fetch_all(
     width: int = FETCH_WIDTH,
     tolerate: tuple[type[PaystackError], ...] = (),
 ) -> Generator[FetchedCustomer]:
-    """Fetch customers by code or email, side by side, in the order in which answers come.
+    """Fetch customers by code or email in parallel; yields them in the order of the answers.
 
     The answer is `None` for a customer that Paystack does not know, and the error itself if its class is in `tolerate`.
     Raises any other error of the client. Closing the generator ends all requests that wait to be sent.

@@ -110,7 +110,7 @@ def opened(path: Path, dataset: str, chosen: dict[str, Any]) -> duckdb.DuckDBPyC
         with path.open("rb") as file:
             start = file.read(12)
     if start[8:] != b"DUCK":
-        raise UsageError(f"{path} is no DuckDB file.", make_one(chosen))
+        raise UsageError(f"{path} is not a DuckDB file.", make_one(chosen))
     connection = duckdb.connect(str(path), read_only=True)
     connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
     connection.execute("set TimeZone = 'UTC'")

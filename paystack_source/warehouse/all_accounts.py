@@ -1,8 +1,8 @@
 """The view `paystack_all.all_customers`: the customers of every account, each with the name of its account.
 
-Each run of `customers --account NAME` writes into `paystack_all.accounts` which dataset holds that account, and makes
-the view again over all datasets in that table that exist. So the machines that fill one database need not know each
-other's accounts. DuckDB and PostgreSQL have the view; files have none.
+Each run of `customers --account NAME` records in `paystack_all.accounts` which dataset holds that account, and creates
+the view again over all existing datasets in that table. So a machine needs no settings for the accounts of the other
+machines. The view exists in DuckDB and PostgreSQL, not for files.
 """
 
 from __future__ import annotations
@@ -24,11 +24,11 @@ if TYPE_CHECKING:
 
 VIEW: Final = "all_customers"
 _MIXED: Final = "text"
-"""The type of a column whose type is not the same in each dataset."""
+"""The type of a column whose types differ between datasets."""
 
 
 def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
-    """Register the account and make the view again; returns its name, or None if the destination has no such view."""
+    """Register the account and create the view again; returns its name, or None if the destination cannot have it."""
     postgres = destination_is(pipeline, "postgres")
     if not destination_is(pipeline, "postgres", "duckdb"):
         return None
@@ -55,23 +55,23 @@ class _View:
     def refresh(self, account_name: str, dataset: str, *, drop: bool = False) -> None:
         """Replace the view, but only if its definition changed: a query of the view blocks the replacement."""
         with self._client.begin_transaction():
-            if self._postgres:  # several accounts are copied at once
+            if self._postgres:  # several accounts may be copied at once
                 self._run(
                     f"SELECT pg_advisory_xact_lock(hashtextextended('paystack-source {self._schema}', 0))"
                 )
-            noted = self._note(account_name, dataset)
-            columns = self._columns(noted)
-            definition = _union(noted, columns)
+            datasets = self._register(account_name, dataset)
+            columns = self._columns(datasets)
+            definition = _union(datasets, columns)
             digest = hashlib.sha256(definition.encode()).hexdigest()[:12]
             if digest in (self._comment() or ""):
                 return
             if drop:
                 self._run(f"DROP VIEW IF EXISTS {self._view}")
             self._run(f"CREATE OR REPLACE VIEW {self._view} AS {definition}")
-            about = f"The customers of the accounts {', '.join(sorted(noted))} ({digest})"
+            about = f"The customers of the accounts {', '.join(sorted(datasets))} ({digest})"
             self._run(f"COMMENT ON VIEW {self._view} IS {quoted_text(about)}")
 
-    def _note(self, account_name: str, dataset: str) -> dict[str, str]:
+    def _register(self, account_name: str, dataset: str) -> dict[str, str]:
         """Register the dataset of this account; returns the dataset of every registered account."""
         self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(self._schema)}")
         self._run(
@@ -81,39 +81,41 @@ class _View:
             f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
             " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
         )
-        lines = self._run(f"SELECT account_name, dataset FROM {self._accounts}")
-        return {str(name): str(held) for name, held in lines}
+        rows = self._run(f"SELECT account_name, dataset FROM {self._accounts}")
+        return {str(name): str(registered) for name, registered in rows}
 
-    def _columns(self, noted: Mapping[str, str]) -> dict[str, dict[str, str]]:
-        """By dataset, the columns and types of its table `customers`; without datasets that no longer exist."""
-        names = ", ".join(map(quoted_text, noted.values()))
+    def _columns(self, datasets: Mapping[str, str]) -> dict[str, dict[str, str]]:
+        """By existing dataset, the columns and types of its table `customers`."""
+        names = ", ".join(map(quoted_text, datasets.values()))
         found: dict[str, dict[str, str]] = {}
         for dataset, column, kind in self._run(
             "SELECT table_schema, column_name, data_type FROM information_schema.columns"
             f" WHERE table_catalog = current_database() AND table_name = 'customers' AND table_schema IN ({names})"
             " ORDER BY table_schema, ordinal_position"
         ):
-            if not str(column).startswith("_dlt") and column != "account_name":  # ours has that name
+            if (
+                not str(column).startswith("_dlt") and column != "account_name"
+            ):  # the view adds a column of that name
                 found.setdefault(str(dataset), {})[str(column)] = str(kind)
         return found
 
     def _comment(self) -> str | None:
         """The comment of the view; None if there is no view or no comment."""
         if self._postgres:
-            lines = self._run(f"SELECT obj_description(to_regclass({quoted_text(self._view)}), 'pg_class')")
+            rows = self._run(f"SELECT obj_description(to_regclass({quoted_text(self._view)}), 'pg_class')")
         else:
-            lines = self._run(
+            rows = self._run(
                 f"SELECT comment FROM duckdb_views() WHERE schema_name = {quoted_text(self._schema)}"
                 f" AND view_name = {quoted_text(VIEW)} AND database_name = current_database()"
             )
-        return lines[0][0] if lines else None
+        return rows[0][0] if rows else None
 
     def _run(self, sql: str) -> list[Any]:
         return list(self._client.execute_sql(sql) or ())
 
 
-def _union(noted: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -> str:
-    """The SELECT of the view. Datasets may differ in columns and types: the driver decides how JSON is stored."""
+def _union(datasets: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -> str:
+    """The SELECT of the view. Datasets may differ in columns and types, e.g. in how the driver stores JSON."""
     kinds: dict[str, set[str]] = {}
     for each in columns.values():
         for name, kind in each.items():
@@ -128,6 +130,6 @@ def _union(noted: Mapping[str, str], columns: Mapping[str, Mapping[str, str]]) -
     return " UNION ALL ".join(
         f"SELECT {', '.join([f'{quoted_text(name)} AS account_name', *(cell(each, dataset) for each in kinds)])}"
         f" FROM {quoted_name(dataset)}.customers"
-        for name, dataset in sorted(noted.items())
+        for name, dataset in sorted(datasets.items())
         if dataset in columns
     )

@@ -1,14 +1,14 @@
-"""A lock in a bucket: an object that its owner renews, and that expires when nobody does.
+"""A lock in a bucket: an object that its owner renews. It expires if it is not renewed.
 
 Each owner creates an object of its own, `NAME.1`, `NAME.2`, and so on; the highest number holds the lock. A waiting run
 that finds the highest object expired or released creates the next one. "Create if it does not exist" is atomic in every
 store, so only one of two waiting runs gets the lock. Numbers only grow: an owner releases the lock by emptying its
 object, and the next owner deletes it.
 
-    waiting      the highest object belongs to another run, and changes: wait
-    taking over  it is empty, or has not changed for `LEASE_SECONDS`: create the next one, then read again.
-                 If the old one changed meanwhile, or there is a higher one, delete the own one and wait
-    holding      write the own object again every quarter of `LEASE_SECONDS`, then list again.
+    waiting      the highest object belongs to another run, which renews it: wait
+    taking over  the highest object is empty, or has not changed for `LEASE_SECONDS`: create the next one, then read
+                 the old one again. If it changed, or there is a higher one, delete the own object and wait
+    holding      write the own object every quarter of `LEASE_SECONDS`, then list the objects.
                  If there is a higher one, the lock is lost
 
 A new owner reads the old object after creating its own, and an owner lists the objects after writing its own. So if a
@@ -27,9 +27,11 @@ LEASE_SECONDS = 60.0
 """How long an object holds the lock after it was last renewed."""
 
 REFUSALS = 5
-"""After so many refusals to create an object that does not exist, the cause is not another writer: raise the error."""
+"""After this many refusals to create a new object, another writer cannot be the cause: raise the store's error."""
 
-_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)  # the first counts during sleep too
+_CLOCK = getattr(
+    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
+)  # the first one also counts while the machine sleeps
 
 
 class BucketLease:
@@ -49,7 +51,7 @@ class BucketLease:
         self._renewing = threading.Thread(target=self._keep, daemon=True)
 
     def take(self) -> bool:
-        """Take the lock if it is free; returns whether this run holds it now."""
+        """Take the lock if it is free; returns whether this run has it now."""
         asked, numbers = _now(), self._numbers()
         highest = max(numbers, default=0)
         held = self._read(highest) if numbers else None
@@ -85,16 +87,16 @@ class BucketLease:
                 self._files.pipe_file(self._path(self._number), b"")
 
     def still_held(self) -> bool:
-        """Whether the lock has not expired yet, so that no other run can have taken it."""
+        """Whether the lock has not expired. Until it expires, no other run can take it."""
         return _now() < self._held_until
 
     def _keep(self) -> None:
         while not self._ended.wait(LEASE_SECONDS / 4):
-            with contextlib.suppress(Exception):  # tried again before it expires
+            with contextlib.suppress(Exception):  # the next attempt is before it expires
                 self.renew()
 
     def renew(self) -> None:
-        """Hold the lock for `LEASE_SECONDS` more, unless it is lost."""
+        """Extend the lock by `LEASE_SECONDS`, unless it is lost."""
         asked = _now()
         self._files.pipe_file(self._path(self._number), self._content())
         self._held_until = asked + LEASE_SECONDS if self._is_highest() else 0.0
@@ -104,7 +106,7 @@ class BucketLease:
         return f"{self._owner} {self._writes}".encode()
 
     def _has_expired(self, number: int, content: bytes) -> bool:
-        """Whether the object did not change for `LEASE_SECONDS`, by our own clock: that of the store may be wrong."""
+        """Whether the object did not change for `LEASE_SECONDS` by our own clock; the store's clock may be wrong."""
         if self._seen != (number, content):
             self._seen, self._seen_since = (number, content), _now()
         return _now() - self._seen_since > LEASE_SECONDS
@@ -122,7 +124,7 @@ class BucketLease:
         return sorted(int(end) for name, _, end in names if name == self._name and end.isdecimal())
 
     def _read(self, number: int) -> bytes | None:
-        """The content of an object: nothing once it is released; None if it is gone."""
+        """The content of an object: empty if it was released, None if it was deleted."""
         self._files.invalidate_cache()
         with contextlib.suppress(FileNotFoundError):
             return bytes(self._files.cat_file(self._path(number)))

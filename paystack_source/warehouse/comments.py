@@ -1,6 +1,6 @@
-"""Writes the descriptions of dlt's schema into DuckDB and PostgreSQL, as comments of tables and columns.
+"""Writes the descriptions in dlt's schema into DuckDB and PostgreSQL, as comments on tables and columns.
 
-One query at the end of each run compares them, and those that differ are written. dlt itself writes them in BigQuery,
+At the end of each run one query compares them, and those that differ are written. dlt itself writes them in BigQuery,
 Databricks and Snowflake. Files have no comments.
 """
 
@@ -41,14 +41,14 @@ _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 
 
 def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
-    """Write the descriptions of these schemas' tables. A failure is logged as a warning, and does not fail the run."""
+    """Write the descriptions of these schemas' tables. An error is logged as a warning and does not fail the run."""
     postgres = destination_is(pipeline, "postgres")
     if not destination_is(pipeline, "postgres", "duckdb"):
         return
     try:
         with pipeline.sql_client() as client:
-            question = (_POSTGRES if postgres else _DUCKDB).format(dataset=quoted_text(client.dataset_name))
-            rows = client.execute_sql(question) or ()
+            query = (_POSTGRES if postgres else _DUCKDB).format(dataset=quoted_text(client.dataset_name))
+            rows = client.execute_sql(query) or ()
             there = {(table, column): text or "" for table, column, text in rows}
             new = [
                 f"COMMENT ON {named} IS {quoted_text(text)}"
@@ -59,7 +59,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
             if new:
                 with client.begin_transaction():
                     client.execute_many([_LOCK_TIMEOUT, *new] if postgres else new)
-    except Exception as error:  # noqa: BLE001  # the rows are loaded, and they are what counts
+    except Exception as error:  # noqa: BLE001  # the rows are loaded already
         raise_interrupt(error)
         log.warning(
             "The descriptions of tables and columns could not be written into %s: %s",
@@ -69,7 +69,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
 
 
 def _descriptions(client: SqlClientBase[Any], schema: Schema) -> Iterator[tuple[str, str | None, str, str]]:
-    """Table, column (None for the table itself), how SQL names it, and its description."""
+    """Table, column (None for the table itself), its name in SQL, and its description."""
     for table in schema.data_tables(seen_data_only=True):
         name = str(table["name"])
         qualified = client.make_qualified_table_name(name)

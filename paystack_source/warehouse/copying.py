@@ -1,6 +1,6 @@
-"""A run that copies customers, as one or several dlt loads of the tables `customers` and `ledger`.
+"""A run that copies customers, in one or several dlt loads of the tables `customers` and `ledger`.
 
-The resource's state remembers what is proven; dlt commits it together with the rows.
+The resource's state stores the proven windows; dlt commits it together with the rows.
 """
 
 from __future__ import annotations
@@ -65,21 +65,21 @@ REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
 
 BATCH_ROWS = 30_000
-"""Customers in a table that dlt gets: each table costs dlt 30 ms."""
+"""Customers in a table for dlt. Each table costs dlt 30 ms."""
 
 BATCH_BYTES = 16_000_000
-"""The most bytes in such a table, for large customers."""
+"""The most bytes in a table for dlt."""
 
 CUSTOMER_COLUMNS: dict[str, Any] = CUSTOMERS.hints
-"""The table's columns; new keys of the API become text columns behind them, misfits the JSON column `extra`."""
+"""The table's columns. New keys of the API become more text columns; values that fit none go into `extra`."""
 
 
 @dataclass(slots=True)
 class Limits:
-    """When a load ends: at the end of a window, after enough rows, or after fewer rows and `seconds`.
+    """When a load ends: after enough rows, or after fewer rows and `seconds`, always at the end of a window.
 
-    A load of `bytes` ends at once, also inside a window, because a merge has to fit into memory. A load may have as
-    many rows as all loads before it, at least `first_rows` and at most `rows`. So a kill costs at most one load.
+    At `bytes` a load ends at once, also inside a window, because a merge has to fit into memory. A load may have as
+    many rows as all loads before it, at least `first_rows` and at most `rows`. A kill loses at most one load.
     """
 
     rows: int = 100_000
@@ -89,7 +89,7 @@ class Limits:
     bytes: int = LOAD_BYTES
 
     def reached(self, rows: int, seconds: float, loaded: int) -> bool:
-        """Whether to load now: `rows` were read in `seconds` since the last load, `loaded` rows were loaded before."""
+        """Whether to load now: `rows` were read in `seconds` since the last load, and `loaded` rows before it."""
         enough = min(self.rows, max(self.first_rows, loaded))
         return rows >= enough or (rows >= self.slow_rows and seconds >= self.seconds)
 
@@ -98,8 +98,8 @@ class Limits:
 class Copying:
     """One run that copies customers, in one load or in several.
 
-    `resources` makes the resources of one load; make them again until `done`. The reader goes on in the background
-    while a load is under way.
+    `resources` makes the resources of one load; call it again until `done`. The reader goes on in the background while
+    dlt loads.
     """
 
     client: PaystackClient
@@ -139,31 +139,31 @@ class Copying:
         if self._outputs is not None:
             self._outputs.close()
 
-    def tables(self) -> Iterator[Any]:  # one story: rows, lines and state in the order dlt needs
-        """The customers of the next load, with their change columns; `new_entries` has the lines of the ledger."""
+    def tables(self) -> Iterator[Any]:  # one function: dlt needs rows, entries and state in this order
+        """The customers of the next load, with their change columns. `new_entries` returns the ledger's entries."""
         state = dlt.current.resource_state("customers")
         self.schema_name = dlt.current.source_schema().name
         self.table = table_of(CUSTOMERS.name)
-        extraction, events = self._continued(state)
+        extraction, outputs = self._start_or_continue(state)
         started, rows, size = time.monotonic(), 0, 0
         batch = _Batch(one_page_each=is_limited("customers"))
         try:
-            for event in events:
-                if isinstance(event, pa.Table):
-                    require_account(event, self.account)
-                    rows += event.num_rows
-                    size += batch.add(event)
-                    self._tell(event.num_rows, extraction.summary.api_total)
+            for output in outputs:
+                if isinstance(output, pa.Table):
+                    require_account(output, self.account)
+                    rows += output.num_rows
+                    size += batch.add(output)
+                    self._report(output.num_rows, extraction.summary.api_total)
                     if batch.full:
                         yield from map(self._changes.with_change_columns, batch.tables())
-                        self._remember(state, extraction)  # dlt may stop at any yield
+                        self._save_state(state, extraction)  # dlt may stop at any yield
                     if self.limits and size >= self.limits.bytes:
                         break
                     continue
-                if isinstance(event, Entry):
-                    self._new_entries.append(event)
+                if isinstance(output, Entry):
+                    self._new_entries.append(output)
                 if self.limits and (
-                    isinstance(event, Checkpoint)
+                    isinstance(output, Checkpoint)
                     or self.limits.reached(rows, time.monotonic() - started, self.rows_loaded)
                 ):
                     break
@@ -172,17 +172,17 @@ class Copying:
         except (Exception, KeyboardInterrupt) as error:
             if self.limits is None or not (rows or self._new_entries):
                 raise
-            self.failure, self.done = error, True  # what was read is loaded first
+            self.failure, self.done = error, True  # raised after the rows so far are loaded
         last = list(map(self._changes.with_change_columns, batch.tables()))
         yield from last[:-1]
-        self._remember(state, extraction)
+        self._save_state(state, extraction)
         self.rows_loaded += rows
         self._require_complete(extraction)
-        if last or self._new_entries:  # carries the lines of the ledger along
+        if last or self._new_entries:  # the transformer of the ledger runs only if this yields
             yield last[-1] if last else []  # PostgreSQL cannot load an empty table
 
     def cost(self) -> dict[str, Any]:
-        """Requests, retries, 429s and seconds waited in this run, by the counts of its client."""
+        """Requests, retries, 429s and seconds waited in this run, as its client counted them."""
         now, before = asdict(self.client.stats), asdict(self._cost_before)
         return {name: now[name] - before[name] for name in now}
 
@@ -202,14 +202,14 @@ class Copying:
                 }
             )
 
-    def _tell(self, rows: int, total: int | None) -> None:
+    def _report(self, rows: int, total: int | None) -> None:
         if self.on_rows:
             self.on_rows(rows)
         if self.on_total and total is not None:
             self.on_total(total)
 
     def _require_complete(self, extraction: Extraction) -> None:
-        """Raise at the end of an unproven run that must not be loaded: dlt drops its rows, and the tables stay."""
+        """Raise `NotCompleteError` if an unproven run must not be loaded. dlt then drops its rows, not the tables."""
         if not self.done or self.failure or extraction.summary.complete:
             return
         if self.full_refresh:
@@ -218,12 +218,12 @@ class Copying:
             raise NotCompleteError("The copy could not be proven complete; nothing of this load is kept.")
 
     def new_entries(self) -> list[Entry]:
-        """The lines of the ledger since the last call."""
+        """The entries of the ledger since the last call."""
         entries, self._new_entries = self._new_entries, []
         self.entries += entries
         return entries
 
-    def _continued(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Output]]:
+    def _start_or_continue(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Output]]:
         if self.extraction is not None and self._outputs is not None:
             self.extraction.after_load()
             return self.extraction, self._outputs
@@ -232,8 +232,8 @@ class Copying:
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
         pipeline = active_pipeline()
         held = Warehouse(pipeline, self.table)
-        there = columns_of(pipeline, self.table) if pipeline else {}
-        self._reader.new_columns |= {name for name in there if not name.startswith("_")} - {
+        existing = columns_of(pipeline, self.table) if pipeline else {}
+        self._reader.new_columns |= {name for name in existing if not name.startswith("_")} - {
             *SCHEMA.names,
             EXTRA,
         }
@@ -253,7 +253,7 @@ class Copying:
         self._outputs = cast("Generator[Output]", self.extraction.outputs())
         return self.extraction, self._outputs
 
-    def _remember(self, state: dict[str, Any], extraction: Extraction) -> None:
+    def _save_state(self, state: dict[str, Any], extraction: Extraction) -> None:
         state.pop(TABLE_STATE_KEY, None)
         if self.table != CUSTOMERS.name:
             state[TABLE_STATE_KEY] = self.table
@@ -263,7 +263,7 @@ class Copying:
 
 
 class _Batch:
-    """Collects tables and joins them into one for dlt; with `add_limit`, which counts tables, into one per page."""
+    """Joins small tables for dlt. For dlt's `add_limit`, which counts tables, it makes one table per page instead."""
 
     def __init__(self, *, one_page_each: bool) -> None:
         self._one_page_each = one_page_each
@@ -290,7 +290,7 @@ class _Batch:
             yield from (table.slice(start, size) for start in range(0, table.num_rows, size))
 
 
-def _lines(entries: list[Entry]) -> pa.Table | None:
+def _ledger_table(entries: list[Entry]) -> pa.Table | None:
     if not entries:
         return None
     return pa.Table.from_pylist([asdict(entry) for entry in entries], schema=LEDGER.schema)
@@ -320,28 +320,30 @@ def resources(
             keeps_history = history and is_selected(HISTORY.name)
             with start() as copying, copying.waits.shown():
                 _require_only_one(copying)
-                with suppress(CurrentSourceNotAvailable):  # somebody iterates over the resource
+                with suppress(
+                    CurrentSourceNotAvailable
+                ):  # the user iterates over the resource, without dlt's pipeline
                     copying.metrics = dlt.current.resource_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
                         if not keeps_history and len(table):
-                            note_history(with_it=False)
+                            note_history(loaded=False)
                         yield table
                 finally:
                     copying.note_metrics()
         if pipeline and (run := current_run(pipeline)):
             run.copied = copying
 
-    def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # only when it comes matters
-        return rows_to_load(_lines(copying.new_entries() if copying else []))
+    def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # the table itself is not used
+        return rows_to_load(_ledger_table(copying.new_entries() if copying else []))
 
     found = customers()
-    lines = found | dlt.transformer(entries, **merged(LEDGER))
-    return (found, lines, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, lines)
+    ledger = found | dlt.transformer(entries, **merged(LEDGER))
+    return (found, ledger, history_resource(found, CUSTOMER_COLUMNS)) if history else (found, ledger)
 
 
 def _require_selected() -> None:
-    """Refuse a run that reads customers for something else: it would call customers proven who are not loaded."""
+    """Refuse a run that does not load the customers it reads: the ledger would call them proven."""
     if not is_selected(CUSTOMERS.name):
         raise ConfigError(
             "This run would read customers and not load them into their table",
@@ -355,16 +357,16 @@ _LOADS: deque[str] = deque(maxlen=100)  # loads in which the resource `customers
 
 
 def _require_only_one(copying: Copying) -> None:
-    """Refuse a second Paystack source in one load, or in one run: dlt loads sources with different names one by one.
+    """Refuse two Paystack sources in one load, or in one run (dlt loads sources with different names one by one).
 
-    Both would use the same state and overwrite it, or belong to two accounts. The load is compared as well, because
-    dlt may not tell of runs (`enable_runtime_trace=false`).
+    Both would overwrite the same state, or belong to two accounts. The load is compared as well, because dlt reports no
+    runs with `enable_runtime_trace=false`.
     """
     pipeline, load = active_pipeline(), current_load()
     run = current_run(pipeline) if pipeline else None
     if load in _LOADS or (run and run.copied not in {None, copying}):
         raise ConfigError(
-            "Two Paystack sources in one run of a pipeline would read everybody twice, or mix two accounts",
+            "Two Paystack sources in one run of a pipeline would read all customers twice, or mix two accounts",
             advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other). "
             "Each account needs a dataset.",
         )
@@ -373,11 +375,11 @@ def _require_only_one(copying: Copying) -> None:
 
 
 def checkpoint(copying: Copying, *, history: bool = False) -> DltSource:
-    """The next load of a run that is under way."""
+    """The source for the next load of a run."""
     loads = resources(lambda: nullcontext(copying), full_refresh=copying.full_refresh, history=history)
     return source_of(SCHEMA_NAME, *loads)
 
 
-def ledger_lines(entries: list[Entry], schema_name: str) -> DltSource:
-    """A source of ledger lines alone, to complete them once everything is loaded."""
-    return source_of(schema_name, table_resource(LEDGER, [_lines(entries)]))
+def ledger_source(entries: list[Entry], schema_name: str) -> DltSource:
+    """A source of ledger entries alone, to complete them after everything is loaded."""
+    return source_of(schema_name, table_resource(LEDGER, [_ledger_table(entries)]))

@@ -1,8 +1,8 @@
-"""How each destination keeps a table: merged by key, or with every version of a row.
+"""How each destination stores a table: merged by key, or with every version of a row.
 
-A database merges rows, so there is one row per customer; so do Delta tables. Plain Parquet files cannot be merged, and
-Iceberg tables only at a cost that grows with the table (docs/decisions/iceberg-or-delta.md). There every load adds
-rows, and the newest row of a customer counts.
+Databases and Delta tables merge rows, so there is one row per customer. Plain Parquet files cannot be merged, and
+merging Iceberg tables costs more the larger the table is (docs/decisions/iceberg-or-delta.md). There every load adds
+rows, and readers take the newest row of each customer.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-i
 
 @dataclass(frozen=True, slots=True)
 class TableLayout:
-    """How one destination keeps a table with a primary key. Made by `table_layout`."""
+    """How one destination stores a table with a primary key. Made by `table_layout`."""
 
     write_disposition: TWriteDispositionConfig
     """dlt's: merge by the best strategy of the destination, or append if it has none."""
@@ -62,7 +62,7 @@ class TableLayout:
     file_format: Literal["parquet"] | None
     """dlt's: `parquet` if the destination takes it, else `None`, and dlt chooses."""
     every_version: bool
-    """Whether a key can have several rows; then the newest one counts."""
+    """Whether a key can have several rows; then readers take the newest one."""
 
 
 def merged(table: Table) -> dict[str, Any]:
@@ -76,7 +76,7 @@ def merged(table: Table) -> dict[str, Any]:
 
 
 def source_of(name: str, *resources: DltResource) -> DltSource:
-    """A source of these resources. dlt keeps the state of earlier runs under its name."""
+    """A source of these resources. dlt stores the state of earlier runs under its name."""
 
     @dlt.source(name=name, section="paystack")
     def source() -> Any:  # noqa: ANN401  # dlt wants resources
@@ -86,10 +86,10 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
 
 
 def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResource]) -> None:
-    """Load what is not the user's own `pipeline.run`.
+    """Load data with `pipeline.run`, but without two settings of the user's own run.
 
-    `refresh` of the pipeline would drop the tables once more. dlt's handler of signals delays a Ctrl-C while it loads,
-    and forgets it if the load then ends: the next load of the run would begin.
+    `refresh` of the pipeline would drop the tables again. And dlt's signal handler delays a Ctrl-C while dlt loads, and
+    forgets it if the load then ends, so the next load of the run would begin.
     """
     runtime = pipeline.runtime_config
     refresh, pipeline.refresh = pipeline.refresh, None
@@ -101,7 +101,7 @@ def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResourc
 
 
 def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:
-    """A resource that loads these rows into this table."""
+    """A resource that loads rows into a table."""
 
     @dlt.resource(**merged(table))
     def filled() -> Iterator[pa.Table | None]:
@@ -114,7 +114,7 @@ def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource
 def apply_destination_hints(*tables: Table) -> None:
     """Adapt the resources of these tables to the destination of the active pipeline.
 
-    One of the resources calls it when it begins. A write disposition or a table format that the user sets by
+    The first resource of a load calls it. A write disposition or a table format that the user sets by
     `apply_hints` or `pipeline.run` is kept.
     """
     silence_type_warnings(*(table.name for table in tables))
@@ -122,22 +122,22 @@ def apply_destination_hints(*tables: Table) -> None:
     if pipeline is None:
         return
     resources = dlt.current.source().resources
-    for table_of_ours in tables:
-        name, description = table_of_ours.name, table_of_ours.description
+    for declared in tables:
+        name, description = declared.name, declared.description
         resource = resources.get(name)
         if resource is None:
             continue
         hints = resource.compute_table_schema()
-        said = hints.get("description") or description
+        description = hints.get("description") or description
         if hints.get("x-merge-strategy") == "scd2":
             raise ConfigError(
-                f"The hint scd2 on {name} would end the versions of customers who are not in a load",
+                f"The hint scd2 on {name} would end the versions of all customers who are not in a load",
                 advice="Leave the hint out, and keep every version in customers_history: "
                 "paystack_source(history=True).",
             )
         table = table_of(name)
         contract = dlt.current.source_schema().resolve_contract_settings_for_table(table, hints)
-        _check_hints(table_of_ours, hints, contract, text_fits=not destination_is(pipeline, "postgres"))
+        _check_hints(declared, hints, contract, text_fits=not destination_is(pipeline, "postgres"))
         if table != name != CUSTOMERS.name:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
@@ -148,14 +148,14 @@ def apply_destination_hints(*tables: Table) -> None:
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,
             file_format=layout.file_format,
-            additional_table_hints={"description": said} if said else None,
+            additional_table_hints={"description": description} if description else None,
         )
 
 
 def _check_hints(
     table: Table, hints: TTableSchema, contract: TSchemaContractDict, *, text_fits: bool
 ) -> None:
-    """Refuse hints of the user with which rows of this table would be stored twice, wrongly or not at all.
+    """Refuse user hints that would store rows of this table twice, wrongly or not at all.
 
     Any column may be text, but PostgreSQL neither loads nor compares numbers and times as text (`text_fits`).
     """
@@ -171,7 +171,7 @@ def _check_hints(
     ]
     if keys - ours.keys() - set(table.key):
         wrong.append("primary_key")
-    # dlt's `incremental` leaves out older customers, also those that were read again.
+    # dlt's `incremental` filters out older customers, also those that were read again.
     wrong += [
         hint for hint in ("merge_key", "incremental") if any(column.get(hint) for column in columns.values())
     ]
@@ -193,9 +193,9 @@ def _check_hints(
 def rows_to_load(rows: pa.Table) -> pa.Table:
     """The rows with the column `_dlt_load_id`, and with values that the destination can store.
 
-    dlt adds the load id only if it is configured to; here every row has it. A text of PostgreSQL cannot have U+0000:
-    one such name would fail this load and every later one. It becomes U+FFFD, the replacement character. Anything that
-    is no table is returned as it is, and so is any table outside of a load.
+    dlt adds the load id only if it is configured to; here every row has it. PostgreSQL cannot store U+0000 in a text:
+    one such name would fail this load and every later one. It becomes U+FFFD, the replacement character. Values that
+    are not tables, and tables outside of a load, are returned unchanged.
     """
     load_id = current_load()
     if not isinstance(rows, pa.Table) or load_id is None:
@@ -218,7 +218,7 @@ def _without_nul(rows: pa.Table) -> pa.Table:
 def table_layout(
     pipeline: dlt.Pipeline, table: str = "customers", *, lake_format: str | None = None
 ) -> TableLayout:
-    """How `table`, which has a primary key, is kept in the pipeline's destination. An existing table keeps its format.
+    """How the pipeline's destination stores `table`, which has a primary key. An existing table keeps its format.
 
     `lake_format` is `parquet`, `delta` or `iceberg`, for files only. None: `table_format` under `[destination.NAME]` or
     `[sources.paystack]` in dlt's configuration. Raises `ConfigError` if the format is unknown, contradicts the existing
@@ -231,7 +231,7 @@ def table_layout(
     parquet = "parquet" in (capabilities.supported_loader_file_formats or ())
     if parquet and destination_is(pipeline, "postgres"):
         parquet = _copies_parquet(pipeline, table)
-    # Of a key that is staged twice an upsert keeps both rows, delete-insert one (docs/decisions/merge-strategy.md).
+    # If a key is staged twice, upsert keeps both rows, and delete-insert one (docs/decisions/merge-strategy.md).
     strategy: Literal["upsert", "delete-insert"] = (
         "delete-insert" if "delete-insert" in strategies else "upsert"
     )
@@ -244,23 +244,23 @@ def table_layout(
 
 
 @contextmanager
-def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
-    """Within this context dlt computes the capabilities of the pipeline's destination once.
+def cached_capabilities(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """In this context dlt computes the capabilities of the pipeline's destination once.
 
-    dlt does it ten times a load, and looks up all settings of the destination each time. Pipelines in several threads
-    may share a destination: the first one that ends removes this, and the others go on without it.
+    dlt does it ten times a load, and reads all settings of the destination each time. Pipelines in several threads
+    may share a destination: the first one that ends removes the cache, and the others go on without it.
     """
     destination = pipeline.destination
-    ask = type(destination).capabilities
-    told: dict[Any, DestinationCapabilitiesContext] = {}
+    compute = type(destination).capabilities
+    cache: dict[Any, DestinationCapabilitiesContext] = {}
 
     def capabilities(config: Any = None, naming: Any = None) -> DestinationCapabilitiesContext:  # noqa: ANN401
         if config is not None:
-            return ask(destination, config, naming)
-        asked_for = type(naming), getattr(naming, "max_length", None)
-        if asked_for not in told:
-            told[asked_for] = ask(destination, None, naming)
-        return copy.copy(told[asked_for])
+            return compute(destination, config, naming)
+        cache_key = type(naming), getattr(naming, "max_length", None)
+        if cache_key not in cache:
+            cache[cache_key] = compute(destination, None, naming)
+        return copy.copy(cache[cache_key])
 
     destination.capabilities = capabilities  # type: ignore[method-assign]
     try:
@@ -269,8 +269,8 @@ def capabilities_once(pipeline: dlt.Pipeline) -> Iterator[None]:
         vars(destination).pop("capabilities", None)
 
 
-def keep_until_replaced(pipeline: dlt.Pipeline) -> None:
-    """Make dlt replace a table by a swap: it is read until the new one is whole. Plain files can only be deleted."""
+def replace_by_swap(pipeline: dlt.Pipeline) -> None:
+    """Make dlt replace a table only after the new one is loaded. Plain files can only be deleted first."""
     plain = is_lake(pipeline) and table_layout(pipeline).table_format is None
     dlt.config["destination.replace_strategy"] = "truncate-and-insert" if plain else "insert-from-staging"
 
@@ -283,12 +283,12 @@ _LAKE_FORMATS = {
     ),
     "iceberg": ("pyiceberg", TableLayout("append", "iceberg", "parquet", every_version=True)),
 }
-"""By file format, the package that it needs, and the layout of its tables."""
+"""By table format, the package that it needs, and the layout of its tables."""
 
 
-def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> TableLayout:
+def _layout_of_files(pipeline: dlt.Pipeline, table: str, requested: str | None) -> TableLayout:
     stored = _stored_format(pipeline, table)
-    format_ = _asked_format(pipeline, asked) or stored or "parquet"
+    format_ = _requested_format(pipeline, requested) or stored or "parquet"
     if stored is not None and format_ != stored:
         raise ConfigError(
             f"The table {table} exists in the format {stored}, and {format_} was asked for",
@@ -303,8 +303,8 @@ def _layout_of_files(pipeline: dlt.Pipeline, table: str, asked: str | None) -> T
     return layout
 
 
-def _asked_format(pipeline: dlt.Pipeline, asked: str | None) -> str | None:
-    found: object = asked
+def _requested_format(pipeline: dlt.Pipeline, requested: str | None) -> str | None:
+    found: object = requested
     for section in (f"destination.{pipeline.destination.destination_name}", "sources.paystack"):
         found = found or dlt.config.get(f"{section}.table_format")
     text = str(found or "").strip().lower()
@@ -317,7 +317,7 @@ def _asked_format(pipeline: dlt.Pipeline, asked: str | None) -> str | None:
 
 
 def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
-    """The format of an existing table, by dlt's schema or else by its files; `None` for a new table."""
+    """The format of an existing table, from dlt's schema or else from its files; `None` for a new table."""
     if is_loaded(pipeline, table):
         return schema_of(pipeline).tables[table].get("table_format") or "parquet"
     with pipeline.destination_client() as opened:
@@ -331,10 +331,10 @@ def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
 
 
 def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
-    """Whether PostgreSQL can load Parquet: the ADBC driver is installed, and the table has no `jsonb` column.
+    """Whether dlt can load Parquet into PostgreSQL: with the ADBC driver, and if the table has no `jsonb` column.
 
-    Without the driver dlt loads CSV and makes JSON columns `jsonb`, which the driver cannot write. So a table that was
-    made without the driver is loaded without it.
+    Without the driver dlt loads CSV and creates JSON columns as `jsonb`, which the driver cannot write. So a table that
+    was created without the driver is loaded without it.
     """
     if not all(importlib.util.find_spec(name) for name in ("adbc_driver_manager", "adbc_driver_postgresql")):
         return False
@@ -349,9 +349,9 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
 
 
 def read_table(pipeline: dlt.Pipeline, table: str = "customers", columns: Sequence[str] = ()) -> pa.Table:
-    """Read a whole table into memory as Arrow, with one row for each primary key on every destination.
+    """Read a whole table into memory as Arrow, with one row per primary key on every destination.
 
-    `columns` are the columns to read; none named: all. JSON is text. On a new machine call
+    `columns` are the columns to read; if empty, all are read. JSON is text. On a new machine call
     `pipeline.sync_destination()` first. Raises `DestinationUndefinedEntity` if there is no such table.
     """
     found = Warehouse(pipeline, table).arrow(

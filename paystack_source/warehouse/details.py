@@ -3,9 +3,9 @@
     customer_details         identification and totals, one row per customer
     customer_authorizations  saved cards and accounts, one row each
 
-A fetch is one request, so only customers that are new or changed since their last fetch are fetched, newest first; the
-others wait for the next run. The warehouse is asked which customers are due, so an interrupted run is continued by the
-next one.
+A fetch is one request. So a run fetches only customers that are new or changed since their last fetch, newest first, up
+to its budget; later runs fetch the rest. A query of the warehouse finds these customers, so the next run continues an
+interrupted one.
 """
 
 from __future__ import annotations
@@ -56,12 +56,12 @@ BATCH = 500
 
 
 class DetailsReport(NamedTuple):
-    """How many customers a run fetched, how many wait for the next run, and how many could not be fetched."""
+    """How many customers a run fetched, how many are left for later runs, and how many fetches failed."""
 
     fetched: int
     waiting: int
     failed: int = 0
-    """Later runs try them again, after those that wait."""
+    """Later runs try them again, after all others."""
 
 
 def fetch_details(
@@ -79,15 +79,15 @@ def fetch_details(
     `PaystackError` if the key was refused, or too many fetches failed in a row; the answers before that are loaded.
     """
     due, waiting = due_customers(pipeline, budget)
-    failed, tell = 0, on_details or (lambda _done, _total: None)
-    tell(0, len(due))
+    failed, report = 0, on_details or (lambda _done, _total: None)
+    report(0, len(due))
     for start in range(0, len(due), BATCH):
         answers: list[Fetched] = []
         try:
             for answer in fetch_customers(client, due[start : start + BATCH]):
                 answers.append(answer)
-                tell(start + len(answers), len(due))
-        finally:  # answers before an interruption are loaded too: each of them cost a request
+                report(start + len(answers), len(due))
+        finally:  # after an interruption too, because each answer cost a request
             if answers:
                 fetched = details_resources(functools.partial(iter, answers), include)
                 load(pipeline, source_of(SCHEMA_NAME, *fetched))
@@ -136,7 +136,7 @@ def details_resources(
 
 
 def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
-    """The rows of these customers."""
+    """The rows of these customers in `customer_details`."""
     return {row["id"]: row for row in Warehouse(active_pipeline(), DETAILS.name).rows(ids).to_pylist()}
 
 
@@ -144,33 +144,33 @@ def _held(ids: list[int]) -> dict[int, dict[str, Any]]:
 
 
 def due_customers(pipeline: dlt.Pipeline, budget: int) -> tuple[list[Due], int]:
-    """The newest customers whose details are missing or stale, and how many more there are."""
+    """The newest customers with missing or stale details, and the number of further ones."""
     warehouse = Warehouse(pipeline)
-    known = is_loaded(pipeline, DETAILS.name) and not is_being_replaced(DETAILS.name)
-    failures_noted = known and "failed_at" in columns_of(pipeline, DETAILS.name)
+    exists = is_loaded(pipeline, DETAILS.name) and not is_being_replaced(DETAILS.name)
+    has_failures = exists and "failed_at" in columns_of(pipeline, DETAILS.name)
 
     def stale(sql: Any) -> str:  # noqa: ANN401
-        details = sql.named(DETAILS.name) if known else None
+        details = sql.named(DETAILS.name) if exists else None
         join = f" LEFT JOIN {details} d ON d.{sql.col('id')} = c.{sql.col('id')}" if details else ""
         pairs = [
             (f"d.{sql.col(f'row_{name}')}", f"c.{sql.col(name)}") for name in ("updated_at", "risk_action")
         ]
-        # A null of one side alone differs too; not every destination has IS DISTINCT FROM.
+        # A null on one side only is a difference too. Not every destination has IS DISTINCT FROM.
         changes = [
             f"{fetched} <> {now} OR ({fetched} IS NULL AND {now} IS NOT NULL)"
             f" OR ({fetched} IS NOT NULL AND {now} IS NULL)"
             for fetched, now in pairs
         ]
-        changes += [f"d.{sql.col('failed_at')} IS NOT NULL"] if failures_noted else []
+        changes += [f"d.{sql.col('failed_at')} IS NOT NULL"] if has_failures else []
         differs = f" AND (d.{sql.col('id')} IS NULL OR {' OR '.join(changes)})" if details else ""
         return f" FROM {sql.table} c{join} WHERE c.{sql.present}{differs}"
 
     def failed_last(sql: Any) -> str:  # noqa: ANN401
-        return f"CASE WHEN d.{sql.col('failed_at')} IS NULL THEN 0 ELSE 1 END, " if failures_noted else ""
+        return f"CASE WHEN d.{sql.col('failed_at')} IS NULL THEN 0 ELSE 1 END, " if has_failures else ""
 
-    held = "d.{0}".format if known else "NULL AS {0}".format
-    total = warehouse.ask(lambda sql: f"SELECT COUNT(*){stale(sql)}")
-    rows = warehouse.ask(
+    held = "d.{0}".format if exists else "NULL AS {0}".format
+    total = warehouse.query(lambda sql: f"SELECT COUNT(*){stale(sql)}")
+    rows = warehouse.query(
         lambda sql: (
             f"SELECT c.{sql.col('id')}, c.{sql.col('customer_code')}, c.{sql.col('updated_at')},"
             f" c.{sql.col('risk_action')}, {held(sql.col('authorizations'))}{stale(sql)}"

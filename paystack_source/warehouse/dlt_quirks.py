@@ -1,7 +1,7 @@
 """All uses of dlt's private names, files and switches are in this module.
 
-They were tried with dlt 1.31.0. After an update of dlt look here first: each function says what dlt does and why we
-have to change it.
+They work with dlt 1.31.0. After an update of dlt look here first: each docstring describes what dlt does and why that
+has to be changed.
 """
 
 from __future__ import annotations
@@ -29,7 +29,7 @@ from dlt.pipeline import trace
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
-from paystack_source.warehouse.locations import database_aside
+from paystack_source.warehouse.locations import set_database_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -56,7 +56,7 @@ def active_pipeline() -> Pipeline | None:
 
 @contextmanager
 def exclusive_dlt_context() -> Iterator[None]:
-    """Let no other thread change dlt's context. Needed for every query of the destination while dlt extracts.
+    """Prevent other threads from changing dlt's context. Every query of the destination needs it while dlt extracts.
 
     The threads in which dlt runs `parallelize`d resources share one context. A client puts its settings into it and
     takes them out later; dlt locks each of these two steps, but not the time between them.
@@ -67,7 +67,7 @@ def exclusive_dlt_context() -> Iterator[None]:
 
 
 def current_section() -> tuple[str, str | None]:
-    """The configuration section of the source that is being made, which `clone` can change, and the pipeline's name."""
+    """The configuration section of the source that is being made, and the pipeline's name. `clone` can change both."""
     context = Container()[ConfigSectionContext]
     return ".".join(context.sections[:2]), context.pipeline_name
 
@@ -111,7 +111,7 @@ def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
 
 
 def is_selected(name: str) -> bool:
-    """Whether the load that is being extracted stores this resource: it may be left out, or have another name."""
+    """Whether the load that is being extracted includes the resource of this name: the user may have deselected it."""
     try:
         return name in dlt.current.source().resources.selected
     except CurrentSourceNotAvailable:
@@ -128,7 +128,7 @@ def is_being_replaced(table: str) -> bool:
     """Whether the load that is being extracted empties this table before it writes.
 
     The write disposition `replace` does that, and so does `pipeline.run(..., refresh=...)`, which dlt records in the
-    state of the load package. Until the load the table still has its rows. An extraction that asks the destination
+    state of the load package. Until the load the table still has its rows. An extraction that queries the destination
     would therefore read only new customers, and all others would be lost.
     """
     try:
@@ -142,38 +142,38 @@ def is_being_replaced(table: str) -> bool:
     return resource is not None and resource.compute_table_schema()["write_disposition"] == "replace"
 
 
-# -- what dlt logs and leaves behind ----------------------------------------------------------------------------------
+# -- dlt's log, files and schemas -------------------------------------------------------------------------------------
 
 
-_OURS: set[str] = set()
+_OUR_TABLES: set[str] = set()
 
 
-def _is_not_of_ours(record: logging.LogRecord) -> bool:
+def _is_unrelated(record: logging.LogRecord) -> bool:
     head, found, _ = record.getMessage().partition(", when merging arrow schema with dlt schema,")
-    return not found or head.removeprefix("In resource: ") not in _OURS
+    return not found or head.removeprefix("In resource: ") not in _OUR_TABLES
 
 
 def silence_type_warnings(*tables: str) -> None:
-    """Keep dlt from warning, at each load, that the hints of these tables differ from their Arrow types.
+    """Suppress dlt's warning, at each load, that the hints of these tables differ from their Arrow types.
 
-    They have to differ: Arrow has no JSON type that dlt takes, so JSON is text there, and dlt forbids nulls in its own
-    column `_dlt_load_id`. dlt has no switch for this warning.
+    They have to differ: dlt takes no JSON type of Arrow, so JSON is text there, and dlt forbids nulls in its own column
+    `_dlt_load_id`. dlt has no setting for this warning.
     """
-    _OURS.update(tables)
-    logging.getLogger("dlt").addFilter(_is_not_of_ours)  # adding it twice has no effect
+    _OUR_TABLES.update(tables)
+    logging.getLogger("dlt").addFilter(_is_unrelated)  # adding it twice has no effect
 
 
 def delete_loaded_files(pipeline: Pipeline) -> None:
-    """Make dlt delete the customers in its folder and in the staging dataset after a load, and delete older ones now.
+    """Make dlt delete customers from its folder and the staging dataset after a load; delete those of older loads now.
 
-    By default dlt keeps both. A setting of the user, for all pipelines or for this one, wins.
+    By default dlt keeps both. A user's setting, for all pipelines or for this one, is kept.
     """
-    name, keeps = pipeline.pipeline_name, "load.delete_completed_jobs"
-    for setting in (keeps, "load.truncate_staging_dataset"):
+    name, deletes = pipeline.pipeline_name, "load.delete_completed_jobs"
+    for setting in (deletes, "load.truncate_staging_dataset"):
         if all(dlt.config.get(path) is None for path in (setting, f"{name}.{setting}")):
             dlt.config[f"{name}.{setting}"] = True
-    for_this_one = dlt.config.get(f"{name}.{keeps}", bool)
-    if dlt.config.get(keeps, bool) if for_this_one is None else for_this_one:
+    for_this_one = dlt.config.get(f"{name}.{deletes}", bool)
+    if dlt.config.get(deletes, bool) if for_this_one is None else for_this_one:
         # dlt does not delete older packages later, nor the failed jobs of an aborted package.
         for package in {
             job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
@@ -184,8 +184,8 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
 def delete_normalized_files(pipeline: Pipeline) -> None:
     """Delete extracted packages that a killed process had normalized: dlt would normalize them again, and fail.
 
-    dlt moves a normalized package to its place, and then deletes the extracted one. One without its schema was about to
-    be deleted.
+    dlt moves a normalized package to its folder, and then deletes the extracted package. An extracted package without a
+    schema file was being deleted.
     """
     folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
     for package in folder.glob("normalize/extracted/*"):
@@ -196,37 +196,37 @@ def delete_normalized_files(pipeline: Pipeline) -> None:
 
 
 def has_schema(pipeline: Pipeline) -> bool:
-    """Whether the pipeline has a schema. dlt types it as if it always had, but it has none before its first load."""
+    """Whether the pipeline has a schema: by dlt's types always, but in fact not before its first load."""
     return bool(cast("str | None", pipeline.default_schema_name))
 
 
 def schema_of(pipeline: Pipeline) -> Schema:
-    """The pipeline's default schema. dlt may read it from its file, and then it is incomplete for a moment."""
+    """The pipeline's default schema. While dlt reads it from its file, other threads would get an incomplete one."""
     with exclusive_dlt_context():
         return pipeline.default_schema
 
 
 def is_loaded(pipeline: Pipeline, table: str) -> bool:
-    """Whether rows of this table were ever loaded: dlt's normalizer records it in the schema."""
-    known = schema_of(pipeline).tables if has_schema(pipeline) else {}
-    return bool((known.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
+    """Whether rows of this table were ever loaded, as dlt's normalizer records in the schema."""
+    tables = schema_of(pipeline).tables if has_schema(pipeline) else {}
+    return bool((tables.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 
 def drop_local_state(pipeline: Pipeline) -> None:
     """Drop dlt's local files of this pipeline: its state and its pending load packages."""
-    with database_aside(Path(pipeline.working_dir)):
+    with set_database_aside(Path(pipeline.working_dir)):
         pipeline.drop()
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:
     """Drop dlt's local state of this pipeline if it belongs to another folder, destination or dataset, or is damaged.
 
-    dlt keeps one state per pipeline name and working folder, whatever the destination is. So what was proven of one
-    dataset would be believed of another one. dlt restores the state from the destination, where it is kept with the
-    rows. `exclusive_run` calls it, while no other run of the pipeline can be under way.
+    dlt keeps one state per pipeline name and working folder, for all destinations. So the proven windows of one dataset
+    would count as proven in another one. dlt restores the state from the destination, where it is stored with the rows.
+    `exclusive_run` calls this while it holds the lock of the folder.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    # The schema's file is gone if the state was dropped while another run was writing it.
+    # The schema's file is missing if the state was dropped while another run wrote it.
     damaged = has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas
     if damaged or pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
@@ -240,8 +240,8 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
 def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
     """The schema that the destination stores under this name; None if there is none.
 
-    `sync_destination` finds it only if a state is stored, and dlt stores the state last: a first load that was
-    interrupted leaves a schema, perhaps rows, and no state.
+    `sync_destination` finds it only if a state is stored, and dlt stores the state last. So a first load that was
+    interrupted leaves a schema and perhaps rows, but no state.
     """
     with pipeline.destination_client() as client:
         stored = client.get_stored_schema(name) if client.is_storage_initialized() else None  # type: ignore[attr-defined]
@@ -249,14 +249,14 @@ def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
 
 
 def add_schema(pipeline: Pipeline, schema: Schema) -> None:
-    """Add a schema to a pipeline that has none. dlt has only a private method for it."""
+    """Add a schema to a pipeline that has none, with a private method of dlt."""
     pipeline._inject_schema(schema)  # noqa: SLF001
 
 
 def repair_schema(pipeline: Pipeline) -> None:
     """Restore the pipeline's schema from the destination, and create dropped tables and columns there again.
 
-    dlt does not check whether a table or column that it created still exists; without this each load would fail.
+    dlt does not check whether tables and columns that it created still exist, so each load would fail.
     """
     if not has_schema(pipeline):
         pipeline.sync_destination()
@@ -269,26 +269,26 @@ def repair_schema(pipeline: Pipeline) -> None:
     }
     with pipeline.destination_client() as client:
         if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
-            there = client.get_storage_tables(wanted)
-            if any(wanted[name] - columns.keys() for name, columns in there):
+            existing = client.get_storage_tables(wanted)
+            if any(wanted[name] - columns.keys() for name, columns in existing):
                 client.update_stored_schema(force=True)
 
 
-# -- loads that were interrupted --------------------------------------------------------------------------------------
+# -- interrupted loads ------------------------------------------------------------------------------------------------
 #
-# dlt would continue an interrupted load. But it empties its staging tables only at the beginning of a load. So a job
-# that was killed after it wrote its rows, and before dlt recorded that, would write them twice. Therefore the load is
-# run again from its beginning. That is safe for merged and replaced tables, because their staging tables are emptied,
-# and for appended tables (dlt's own state is one), because the rows of this load are deleted first. Other tables stay
-# as dlt left them.
+# dlt would continue an interrupted load. But dlt empties its staging tables only at the beginning of a load. So a job
+# that was killed after it wrote its rows, and before dlt recorded this, would write them twice. Therefore the load is
+# run again from its beginning. This is safe for merged and replaced tables, because their staging tables are emptied,
+# and for appended tables (dlt's own state is one), because the rows of this load are deleted first. Jobs of other
+# tables are not run again.
 
 _MADE_BY_JOBS = {".sql", ".reference"}
-"""Suffixes of jobs that dlt makes after other jobs are done."""
+"""Suffixes of jobs that dlt creates after other jobs have ended."""
 
 _LOAD_ID = "_dlt_load_id"
 
 
-def packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
+def pending_packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
     """The pending load packages, oldest first: load id, folder and schema."""
     for load in pipeline.list_normalized_load_packages():
         package = Path(pipeline.get_load_package_info(load).package_path)
@@ -297,9 +297,9 @@ def packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:
-    """Reset load packages that were interrupted, so that they begin again; for destinations that are databases."""
-    for load, package, schema in packages(pipeline):
-        if is_ours(schema) and _was_begun(package):
+    """Reset interrupted load packages of a database, so that dlt runs them again from the beginning."""
+    for load, package, schema in pending_packages(pipeline):
+        if is_ours(schema) and _has_begun(package):
             with pipeline.destination_client(schema.name) as client:
                 if isinstance(client, SqlJobClientBase):
                     _restart(package, schema, load, client.sql_client)
@@ -332,7 +332,7 @@ def _restart(package: Path, schema: Schema, load: str, client: SqlClientBase[Any
             job.replace(package / PackageStorage.NEW_JOBS_FOLDER / job.name)
 
 
-def _was_begun(package: Path) -> bool:
+def _has_begun(package: Path) -> bool:
     return (package / PackageStorage.APPLIED_SCHEMA_UPDATES_FILE_NAME).exists() or any(
         job.parent.name in {PackageStorage.STARTED_JOBS_FOLDER, PackageStorage.COMPLETED_JOBS_FOLDER}
         for job in package.glob("*_jobs/*")
@@ -343,7 +343,7 @@ def _is_appended(schema: Schema, root: str) -> bool:
     table = schema.tables[root]
     keys = [get_columns_names_with_prop(table, key) for key in ("primary_key", "merge_key")]
     return table.get("write_disposition") == "append" or (
-        table.get("write_disposition") == "merge" and not any(keys)  # dlt appends then
+        table.get("write_disposition") == "merge" and not any(keys)  # in this case dlt appends
     )
 
 
@@ -362,27 +362,27 @@ def _delete(client: SqlClientBase[Any], tables: Iterable[tuple[str, str]], load:
 # -- when a run begins and ends ---------------------------------------------------------------------------------------
 
 
-def follow_runs(follower: object) -> None:
-    """Make dlt call this object when a `run`, `extract` or `load` begins and ends, and when one of its steps does.
+def listen_to_runs(listener: object) -> None:
+    """Make dlt call this object when a `run`, `extract` or `load`, or one of its steps, begins and ends.
 
     dlt calls the members of `TRACKING_MODULES`, an undocumented list, unless `enable_runtime_trace=false`. It logs an
     `Exception` that they raise, and goes on. It calls `on_start_trace` and `on_end_trace` for the outermost call only.
     """
-    trace.TRACKING_MODULES.append(cast("Any", follower))
+    trace.TRACKING_MODULES.append(cast("Any", listener))
 
 
 def has_loaded(pipeline: Pipeline, steps: list[trace.PipelineStepTrace]) -> bool:
-    """Whether a call with these steps was a `run` that loaded its data. An interrupted one has no `LoadInfo`."""
+    """Whether a call with these steps was a `run` that loaded its data. An interrupted run has no `LoadInfo`."""
     if not steps or steps[-1].step != "run" or steps[-1].step_exception is not None:
         return False
     return isinstance(steps[-1].step_info, LoadInfo) and not pipeline.has_pending_data
 
 
 class CheckedCollector:
-    """A pipeline's collector, which shows progress, with a check that is called at each step.
+    """A pipeline's collector, which shows progress, with a check at each call.
 
-    dlt calls a collector when a stage begins, after each item and after each job of a load, and does not catch what it
-    raises. Only so can a load be stopped before its next job, or before dlt records it as complete.
+    dlt calls a collector when a stage begins, after each item and after each job of a load, and does not catch its
+    errors. dlt has no other way to stop a load before its next job, or before it is recorded as complete.
     """
 
     def __init__(self, collector: Any, check: Callable[[], None]) -> None:  # noqa: ANN401  # dlt's, or the user's
@@ -409,5 +409,5 @@ class CheckedCollector:
 
     @staticmethod
     def unchecked(collector: Any) -> Any:  # noqa: ANN401
-        """The collector without the check, for other threads: the check queries the destination in one thread only."""
+        """The collector without the check, for other threads: the check must query the destination in one thread."""
         return collector._collector if isinstance(collector, CheckedCollector) else collector  # noqa: SLF001

@@ -1,4 +1,4 @@
-"""The DuckDB file of a run: an open connection locks the file, and limits the memory that DuckDB may use."""
+"""The DuckDB file of a run: an open connection locks the file, and DuckDB's memory is limited."""
 
 from __future__ import annotations
 
@@ -17,13 +17,13 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
 LOAD_BYTES: Final = 100_000_000
-"""A load ends at so many bytes: DuckDB merges in memory, and never needed more than six times the load (measured)."""
+"""A load ends at this size. DuckDB merges in memory, and needs at most six times the load's size (measured)."""
 
 MEMORY_LIMIT: Final = 750_000_000
-"""The most bytes that DuckDB may use: six times a load, and a rest for itself.
+"""The most bytes that DuckDB may use: six times a load, and some for DuckDB itself.
 
-A full refresh is one load of any size. It fits if a customer has less than 25 kB on average: a merge works on about
-25,000 rows at a time (measured).
+A full refresh is one load of any size. It fits if a customer has less than 25 kB on average, because a merge works on
+about 25,000 rows at a time (measured).
 """
 
 MAGIC: Final = b"DUCK"
@@ -31,9 +31,9 @@ MAGIC: Final = b"DUCK"
 
 
 class DuckDbFile:
-    """A context manager that keeps the file open during a run.
+    """A context manager that keeps the file open, and so locked, during a run.
 
-    Only one process can write a DuckDB file. Without this, another process could take the file between two loads.
+    Only one process can write a DuckDB file. Otherwise another process could open the file between two loads.
     """
 
     def __init__(self, pipeline: Pipeline) -> None:
@@ -46,18 +46,20 @@ class DuckDbFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(Exception):  # of a broken database; the error that broke it is raised
+        with contextlib.suppress(
+            Exception
+        ):  # the database is broken; the error that broke it is raised instead
             self._set(self._user_settings)
         self._connection.close()
 
     def release_memory(self) -> None:
         """Close and open the file before a load, and use one thread and `MEMORY_LIMIT` until the run ends.
 
-        DuckDB frees memory only when its last connection is closed. By default it uses up to four fifths of the
+        DuckDB frees memory only when its last connection closes. By default it uses up to 80 % of the
         machine's memory as a cache. Each thread needs its own memory, and the reader uses the other cores. The settings
-        hold for the whole process, also for other connections to this file, so they are restored at the end.
+        apply to all connections of the process to this file, so they are restored at the end.
         """
-        # Closing makes a checkpoint too, but holds Python's lock, so that the reader waits. If the checkpoint fails,
+        # Closing makes a checkpoint too, but holds Python's lock, so the reader would wait. If the checkpoint fails,
         # the rows stay in the file's log.
         with contextlib.suppress(DatabaseException):
             self._execute("CHECKPOINT")
@@ -83,12 +85,12 @@ class DuckDbFile:
 
 
 def _check_file(client: SqlClientBase[Any]) -> None:
-    """Raise an error if the file is not a DuckDB database, or if DuckDB could not write it.
+    """Raise an error if the file is not a DuckDB database, or has a name that DuckDB misreads.
 
     DuckDB opens a CSV or Parquet file as a view in memory: the run would succeed, and its rows would be lost.
     """
     path = Path(str(getattr(client.credentials, "database", "")))
-    if "?" in str(path):  # DuckDB would put its log elsewhere
+    if "?" in str(path):  # DuckDB would write its log into another file
         raise ConfigError(
             f"DuckDB cannot keep a file with a question mark in its path: {path}.",
             advice="DESTINATION__DUCKDB__CREDENTIALS names another.",
@@ -98,7 +100,7 @@ def _check_file(client: SqlClientBase[Any]) -> None:
     with path.open("rb") as file:
         start = file.read(12)
     if start[8:] != MAGIC:
-        reason = f'"{path}" is no DuckDB file'
+        reason = f'"{path}" is not a DuckDB file'
         raise DestinationConnectionError(
             type(client).__name__, client.dataset_name, reason, duckdb.IOException(reason)
         )

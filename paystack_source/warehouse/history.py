@@ -1,12 +1,12 @@
-"""`--history`: every version of a customer that a run saw, from the pages that it reads anyway.
+"""`--history`: every version of a customer that a run read, at the cost of no more requests.
 
-`customers_history` has the columns of `customers` and, in UTC, `_valid_from` (when this version was first seen) and
-`_valid_to` (when another version was seen; null for the newest). A new version begins when a value other than
+`customers_history` has the columns of `customers` and, in UTC, `_valid_from` (when this version was first read) and
+`_valid_to` (when another version was read; null for the newest). A new version begins when a value other than
 `updated_at` differs, or when the customer is no longer listed. Paystack gives no reliable time of an edit: the rolling
 re-read finds edits, so `_valid_from` is at most one refresh cycle late.
 
 dlt's `scd2` is not used: it exists for databases only, and it compares values that a destination may store in another
-spelling (JSON, times). Here the fingerprint is stored with each version, so any destination that can be queried works.
+form (JSON, times). Here the fingerprint is stored with each version, so any destination that can be queried works.
 """
 
 from __future__ import annotations
@@ -20,7 +20,7 @@ import pyarrow.compute as pc
 from paystack_source import customer
 from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
 from paystack_source.tables import TIME, Column, Table
-from paystack_source.warehouse.changes import at_least, fingerprints_of
+from paystack_source.warehouse.changes import covering_condition, fingerprints_of
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
     load,
@@ -56,12 +56,12 @@ _BEHIND = "history_behind"
 
 
 def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
-    """The resource that makes versions of the rows of `customers`; `columns` are the hints of that table."""
+    """The resource that makes versions from the rows of `customers`; `columns` are the hints of that table."""
 
     def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
         if not isinstance(table, pa.Table) or not table.num_rows:
             return
-        found = changed(in_our_types(table), *_held_by(dlt.current.pipeline()))
+        found = versions_to_store(in_our_types(table), *_history_and_copy(dlt.current.pipeline()))
         if found.num_rows:
             yield rows_to_load(found)
 
@@ -69,9 +69,8 @@ def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltR
 
 
 def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[str, Any]) -> None:
-    """Add the versions that the copy has and the history lacks, because loads were made without a history.
+    """Add versions that the copy has and the history lacks: those of customers that runs without a history loaded.
 
-    These are customers that were copied before the history was begun, or that came or changed in runs without it.
     `schema_name` is the source's name, which `clone` changes; `columns` are the hints of the copy.
     """
     customers = Warehouse(pipeline, customers_table(pipeline, schema_name))
@@ -91,15 +90,15 @@ def complete_history(pipeline: dlt.Pipeline, schema_name: str, columns: Mapping[
             yield versions
             if size > LOAD_BYTES:
                 return
-        note_history(with_it=True)
+        note_history(loaded=True)
         complete = True
 
     while not complete:
         load(pipeline, source_of(schema_name, versions_of_the_copy))
 
 
-def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
-    """The history, and the copy if it has versions that the history lacks."""
+def _history_and_copy(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
+    """The history; and the copy, if it has versions that the history lacks."""
     history = Warehouse(pipeline, HISTORY.name)
     behind = (
         _is_behind(pipeline, dlt.current.source_schema().name)
@@ -109,10 +108,10 @@ def _held_by(pipeline: dlt.Pipeline) -> tuple[Warehouse, Warehouse | None]:
     return history, Warehouse(pipeline) if behind else None
 
 
-def note_history(*, with_it: bool) -> None:
-    """Record in the state of this load whether its rows are in the history; if not, the history is behind the copy."""
+def note_history(*, loaded: bool) -> None:
+    """Record in this load's state whether the history gets its rows; if not, the history is behind the copy."""
     state = dlt.current.resource_state("customers")
-    if with_it:
+    if loaded:
         state.pop(_BEHIND, None)
     else:
         state[_BEHIND] = True
@@ -129,25 +128,28 @@ def _hints(columns: Mapping[str, Any]) -> dict[str, Any]:
     return {**hints, "columns": {**given, **hints["columns"]}}
 
 
-def changed(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:
-    """The versions to store: the new ones of the customers in `table`, each once, and held versions that end with them.
+def versions_to_store(table: pa.Table, history: Warehouse, copy: Warehouse | None = None) -> pa.Table:
+    """The versions to store: new ones of the customers in `table`, and stored ones that get an end because of them.
 
-    `copy` is the copy if the history may lack versions of it: these are stored first.
+    `copy` is given if the history may lack versions of it: these are stored first.
     """
-    seen = _as_versions(table)
-    ids = seen.column("id").to_pylist()
-    first = changed(copy.rows(ids), history) if copy is not None else seen.slice(0, 0)
+    read = _as_versions(table)
+    ids = read.column("id").to_pylist()
+    first = versions_to_store(copy.rows(ids), history) if copy is not None else read.slice(0, 0)
     begun = _fingerprints(first.filter(pc.is_null(first.column("_valid_to"))))
-    held = _fingerprints(_open_versions(history, at_least(seen), ("id", "_fingerprint")))
-    known = held | begun
-    fresh = seen.filter(
-        pa.array([known.get(number) != print_ for number, print_ in _fingerprints(seen).items()], pa.bool_())
+    held = _fingerprints(_open_versions(history, covering_condition(read), ("id", "_fingerprint")))
+    latest = held | begun
+    fresh = read.filter(
+        pa.array(
+            [latest.get(number) != fingerprint for number, fingerprint in _fingerprints(read).items()],
+            pa.bool_(),
+        )
     )
     begin = dict(zip(fresh.column("id").to_pylist(), fresh.column("_valid_from").to_pylist(), strict=True))
-    parts = [_ended(first, begin), fresh]
+    parts = [_with_end(first, begin), fresh]
     if replaced := begin.keys() & (held.keys() - begun.keys()):
         ended = _open_versions(history, lambda sql: sql.among(replaced))
-        parts.insert(0, _ended(ended, begin))
+        parts.insert(0, _with_end(ended, begin))
     return pa.concat_tables(parts, promote_options="permissive")
 
 
@@ -156,8 +158,8 @@ def _fingerprints(versions: pa.Table) -> dict[int, str]:
     return dict(pairs)
 
 
-def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
-    """The versions; an open one gets as its end the time at which the next one begins."""
+def _with_end(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
+    """The versions. An open version ends when the next one begins."""
     ids = versions.column("id").to_pylist()
     open_ = pc.is_null(versions.column("_valid_to"))
     ends = pa.array([begin.get(number) for number in ids], TIME)
@@ -171,19 +173,19 @@ def _ended(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
 def _open_versions(
     history: Warehouse, where: Callable[[SqlNames], str], columns: Sequence[str] = ()
 ) -> pa.Table:
-    """The newest held versions that fulfil a condition, with these columns; with all if none are named."""
+    """The stored versions without an end that match a condition, with these columns, or all if none are named."""
     if is_being_replaced(HISTORY.name):
-        return _NONE
+        return _NO_VERSIONS
     found = history.arrow(
         lambda sql: (
             f"SELECT {', '.join(map(sql.col, columns)) or '*'} FROM {sql.table}"
             f" WHERE {sql.col('_valid_to')} IS NULL AND {where(sql)}"
         )
     )
-    return _NONE if found is None else found
+    return _NO_VERSIONS if found is None else found
 
 
-_NONE = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_table()
+_NO_VERSIONS = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_table()
 
 
 def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Table]:
@@ -196,13 +198,13 @@ def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Tabl
             )
         )
         if held is not None and held.num_rows:
-            versions = changed(held, history)
+            versions = versions_to_store(held, history)
             if versions.num_rows:
                 yield versions
 
 
 def _as_versions(table: pa.Table) -> pa.Table:
-    """The customers as versions that begin when they were seen. In an older copy the fingerprint may be null."""
+    """The customers as versions that begin when they were read. In an older copy the fingerprint may be null."""
     fresh = "_fingerprint" in table.column_names and not table.column("_fingerprint").null_count
     fingerprints = table.column("_fingerprint") if fresh else fingerprints_of(table)
     begin = pc.coalesce(table.column("_missing_since"), table.column("_last_seen_at"))

@@ -1,7 +1,7 @@
-"""Reads a copy that is kept in files: Parquet, Delta or Iceberg tables, in a folder or a bucket.
+"""Reads a copy in files: Parquet, Delta or Iceberg tables, in a folder or a bucket.
 
-The library of each format opens the files as Arrow, and a DuckDB in memory queries them. dlt has its own reader for
-files; for Delta, Iceberg and S3 it downloads DuckDB extensions.
+The library of each format opens the files as Arrow, and a DuckDB in memory queries them. dlt's own reader is not used:
+for Delta, Iceberg and S3 it downloads DuckDB extensions.
 
 In Parquet and Iceberg tables every load adds rows (see `paystack_source.warehouse.destinations`). This reader returns
 only the newest row of each primary key.
@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 ArrowRows: TypeAlias = Any
-"""A pyarrow dataset or table; pyarrow has no types."""
+"""A pyarrow dataset or table; pyarrow has no type hints."""
 
 _AGE = {
-    "_valid_to": "_valid_to nulls last",  # a version that ended
+    "_valid_to": "_valid_to nulls last",  # a version with an end is newer than the same version without
     "_last_seen_at": "greatest(_last_seen_at, _missing_since) desc nulls last",
     "_dlt_load_id": "try_cast(_dlt_load_id as double) desc nulls last",
     "updated_at": "updated_at desc nulls last",
-    "rows_held_after": "rows_held_after desc nulls last",  # a line of the ledger is completed after the load
+    "rows_held_after": "rows_held_after desc nulls last",  # an entry of the ledger is completed after the load
 }
-"""By column, the SQL order of the rows of one key, newest first: by the last read from Paystack, then by the load."""
+"""By column, the SQL order that puts the newest row of a key first: by its last read, then by its load."""
 
 
 def newest_per_key(keys: Sequence[str], columns: Collection[str]) -> str:
@@ -48,35 +48,35 @@ def newest_per_key(keys: Sequence[str], columns: Collection[str]) -> str:
 
 
 class LakeReader:
-    """The methods of a dlt SQL client that `queries` needs, over files. In a `with` a table is opened when it is named.
+    """The methods of a dlt SQL client that `queries` needs, for files. Naming a table opens it.
 
-    Use one reader for many queries: dlt takes 25 ms to find the settings of a destination.
+    Use one reader for many queries: dlt takes 25 ms to read the settings of a destination.
     """
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
         with pipeline.destination_client() as client:
             self._files = cast("FilesystemClient", client)
-        self._opened = ExitStack()
+        self._stack = ExitStack()
         self.capabilities = DestinationCapabilitiesContext.generic_capabilities()
 
     def __enter__(self) -> Self:
-        self._memory = self._opened.enter_context(scratch_database())
+        self._memory = self._stack.enter_context(scratch_database())
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._opened.close()
+        self._stack.close()
 
     escape_column_name = staticmethod(quoted_name)
 
     def make_qualified_table_name(self, table: str) -> str:
-        """Make a view of the table and return its name. Raises `DestinationUndefinedEntity` if there is no table."""
+        """Create a view of the table and return its name. Raises `DestinationUndefinedEntity` for a missing table."""
         client = self._files
         merged = client.is_open_table("delta", table)
         if merged:
             rows = client.load_open_table("delta", table).to_pyarrow_dataset()
         elif client.is_open_table("iceberg", table):
-            # A client caches such a table as it was when it opened it.
+            # A client caches the table as it was when first opened.
             with self._pipeline.destination_client() as fresh:
                 rows = _iceberg(cast("FilesystemClient", fresh), table)
         else:
@@ -85,7 +85,7 @@ class LakeReader:
         self._memory.register(f"every version of {table}", rows)
         texts = []
         if merged:
-            # DuckDB compares the results of `||` itself. Delta's merge writes Arrow's `string_view`, which pyarrow 26
+            # With `||` DuckDB compares the texts itself. Delta's merge writes Arrow's `string_view`, which pyarrow 26
             # cannot compare with a `string`, so a query for one customer code would fail.
             names = [quoted_name(field.name) for field in rows.schema if str(field.type).endswith("string")]
             texts = [f"{text} || '' as {text}" for text in names]
@@ -99,19 +99,19 @@ class LakeReader:
 
     @contextmanager
     def execute_query(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
-        """Query the tables that were named before."""
+        """Query tables that `make_qualified_table_name` opened."""
         yield self._memory.execute(sql)
 
 
 def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
     from dlt.common.libs.pyarrow import columns_to_arrow  # noqa: PLC0415  # slow, and only here
 
-    known = client.schema.tables.get(table)
-    files = client.list_table_files(table) if known else []
-    if not known or not files:
+    declared = client.schema.tables.get(table)
+    files = client.list_table_files(table) if declared else []
+    if not declared or not files:
         raise DestinationUndefinedEntity(table)
-    # Files that were written before a column existed lack it: so the schema is dlt's, not that of the first file.
-    return _files(client, files, columns_to_arrow(known["columns"], client.capabilities, "UTC"))
+    # Older files lack columns that were added later. So the schema is dlt's, not that of the first file.
+    return _files(client, files, columns_to_arrow(declared["columns"], client.capabilities, "UTC"))
 
 
 def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:
@@ -119,7 +119,7 @@ def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:
     parts = list(scan.plan_files())
     if not parts or any(part.delete_files for part in parts):
         return scan.to_arrow()
-    # As plain files they are read only as far as a query needs; the library would read all of them into memory.
+    # DuckDB reads plain files only as far as a query needs; the library would read all of them into memory.
     return _files(client, [part.file.file_path for part in parts], scan.projection().as_arrow())
 
 

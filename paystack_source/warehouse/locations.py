@@ -1,23 +1,23 @@
-"""Where a copy is: the same for every command that is started in the same folder.
+"""Where a copy is stored: the same place for all commands that run in the same folder.
 
 dlt remembers the folder in which a pipeline first ran, and keeps using a DuckDB file there. It keeps one state for a
-pipeline name in one working folder. So two projects on one machine would share a file and the memory of what is
-proven. Therefore the DuckDB file is always given with its full path, and the state of another location is dropped
-(`dlt_quirks.drop_foreign_state`); dlt restores it from the destination, where it is kept with the rows.
+pipeline name in one working folder. So two projects on one machine would share a file and the proven windows.
+Therefore the DuckDB file is always given with its full path, and the state of another location is dropped
+(`dlt_quirks.drop_foreign_state`); dlt restores it from the destination, where it is stored with the rows.
 
-The copy of a sandbox shares none of these with a real one, so neither has to be removed for the other:
+The copy of a sandbox shares nothing with the real copy, so both can exist in one folder:
 
     what                        real                        with --sandbox
     --------------------------  --------------------------  ----------------------------
     DuckDB file                 paystack_customers.duckdb,  paystack_sandbox.duckdb,
-                                or as dlt is told           whatever dlt is told
+                                or from dlt's settings      without dlt's settings
     dataset, DuckDB             --dataset                   --dataset
     dataset, other destination  --dataset                   --dataset and `_sandbox`
     dlt's pipelines             paystack_customers, …       the same and `_sandbox`
     results of bulk runs        paystack_results            the same and `_sandbox`
 
-Each dataset has pipelines of its own, `paystack_customers_ng` for the dataset `paystack_ng`: dlt's working folder of a
-pipeline is for one run at a time, and several accounts are copied at once.
+Each dataset has its own pipelines, `paystack_customers_ng` for the dataset `paystack_ng`. dlt's working folder of a
+pipeline is for one run at a time, but several accounts may be copied at once.
 """
 
 from __future__ import annotations
@@ -36,7 +36,7 @@ if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
-"""The destinations that are DuckDB files of ours: the real copy, and the copy of the sandbox."""
+"""The destinations whose DuckDB file we choose: for the real copy, and for the copy of the sandbox."""
 
 DATABASE = "paystack_customers"
 SANDBOX_DATABASE = "paystack_sandbox.duckdb"
@@ -48,19 +48,19 @@ def destination_is(pipeline: Pipeline, *kinds: str) -> bool:
 
 
 def is_lake(pipeline: Pipeline) -> bool:
-    """Whether the copy is kept in files rather than in a database."""
+    """Whether the copy is in files, not in a database."""
     return destination_is(pipeline, "filesystem")
 
 
 def sandbox_location(destination: str, dataset: str) -> tuple[str, str]:
-    """The destination and dataset of the sandbox's copy that belong to these of a real copy."""
+    """The destination and dataset of the sandbox's copy, from those of the real copy."""
     if destination in DUCKDB:
         return DUCKDB[1], dataset
     return destination, dataset + SANDBOX
 
 
 def pipeline_name(name: str, destination: str, dataset: str) -> str:
-    """Dlt's name of the pipeline `name` for this dataset: its working folder has the loads and state of one dataset."""
+    """The pipeline `name` of this dataset, as dlt calls it: each dataset has its own pipeline and working folder."""
     own = dataset.removesuffix(SANDBOX)
     # `_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`
     ending = "" if own == DATASET else f"_{own.removeprefix(f'{DATASET}_')}"
@@ -69,39 +69,39 @@ def pipeline_name(name: str, destination: str, dataset: str) -> str:
 
 
 @contextlib.contextmanager
-def database_aside(folder: Path) -> Iterator[None]:
-    """Move the DuckDB file `:pipeline:` out of dlt's folder of a pipeline while dlt deletes it, and in again.
+def set_database_aside(folder: Path) -> Iterator[None]:
+    """Move the DuckDB file `:pipeline:` out of a pipeline's dlt folder while dlt deletes the folder, then back.
 
-    After a kill the next run moves it in, when it locks the folder.
+    After a kill the next run moves the file back when it locks the folder.
     """
-    database_back(folder)
-    for inside, aside in _moved(folder):
+    restore_database(folder)
+    for inside, aside in _moved_files(folder):
         with contextlib.suppress(FileNotFoundError):
             inside.replace(aside)
     try:
         yield
     finally:
-        database_back(folder)
+        restore_database(folder)
 
 
-def database_back(folder: Path) -> None:
-    """Move in the DuckDB file that was moved out of dlt's folder of a pipeline, if there is one.
+def restore_database(folder: Path) -> None:
+    """Move the DuckDB file back into dlt's folder of a pipeline, if `set_database_aside` moved one out.
 
-    Raises `ConfigError` if another one was made in its place since: both may have rows that nothing else has.
+    Raises `ConfigError` if another file was created in its place: each may have rows that the other lacks.
     """
-    inside, aside = _moved(folder)[0]
+    inside, aside = _moved_files(folder)[0]
     if inside.exists() and aside.exists():
         raise ConfigError(
-            f"There are two databases: {aside} is what a killed run left, and {inside} was made since",
+            f"There are two databases: a killed run left {aside}, and a later run created {inside}",
             advice="Move one of them to another folder, and run again: the next run uses the other one.",
         )
-    for inside, aside in reversed(_moved(folder)):
+    for inside, aside in reversed(_moved_files(folder)):
         with contextlib.suppress(FileNotFoundError):
             aside.replace(inside)
 
 
-def _moved(folder: Path) -> list[tuple[Path, Path]]:
-    """The files that are moved, and where to. The database is never there without its log, which may hold rows."""
+def _moved_files(folder: Path) -> list[tuple[Path, Path]]:
+    """The files to move, and their new paths. The log may hold rows, so the database is never moved without it."""
     names = (f"{folder.name}.duckdb", f"{folder.name}.duckdb.wal")
     return [(folder / name, folder.parent / f"{name}.aside") for name in names]
 
@@ -109,8 +109,8 @@ def _moved(folder: Path) -> list[tuple[Path, Path]]:
 def duckdb_file(destination: str = DUCKDB[0]) -> Path:
     """The full path of the DuckDB file of a destination in `DUCKDB`.
 
-    For the real copy dlt resolves it as for the pipeline `paystack_customers`. So each way to set the file in dlt works
-    for every command.
+    For the real copy dlt resolves it as for the pipeline `paystack_customers`. So every way to set the file in dlt
+    works for all commands.
 
     Raises:
         ConfigError: dlt's settings name the sandbox's file for the real copy, or the folder's name is not UTF-8.
@@ -120,7 +120,7 @@ def duckdb_file(destination: str = DUCKDB[0]) -> Path:
         str(Path.cwd()).encode()
     except UnicodeEncodeError:
         raise ConfigError(
-            "The name of this folder is no UTF-8; dlt and DuckDB cannot keep a copy here",
+            "The name of this folder is not UTF-8; dlt and DuckDB cannot store a copy here",
             advice="Run in a folder with another name.",
         ) from None
     if destination == DUCKDB[1]:

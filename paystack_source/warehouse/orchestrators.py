@@ -1,4 +1,4 @@
-"""What an orchestrator learns about a run through dlt: whether a retry can help, its waits, and its metrics."""
+"""What an orchestrator gets from a run through dlt: whether a retry can help, and how long the run waits."""
 
 from __future__ import annotations
 
@@ -18,16 +18,16 @@ if TYPE_CHECKING:
 
 
 class TerminalSourceError(ExtractorException, TerminalException):
-    """Wraps an error that a retry cannot help.
+    """Wraps an error for which a retry is useless.
 
     dlt's `retry_load` looks for a `TerminalException` as the context of `PipelineStepFailed`. dlt wraps an error of a
-    resource once more, which hides it, unless it is one of dlt's own classes.
+    resource again, which hides it, unless the error's class is derived from a class of dlt.
     """
 
 
 @contextmanager
 def terminal_errors_in_extract() -> Iterator[None]:
-    """Around a resource: after a refused key or permission, and after a wrong setting, dlt does not retry."""
+    """For resources: dlt does not retry after a refused key or permission, or a wrong setting."""
     try:
         yield
     except (AccessError, ConfigError) as error:
@@ -36,9 +36,9 @@ def terminal_errors_in_extract() -> Iterator[None]:
 
 @contextmanager
 def terminal_errors() -> Iterator[None]:
-    """The same around a function that users call: the error keeps its class, and dlt finds the other in its context.
+    """The same for functions that users call: the error keeps its class, with a `TerminalSourceError` as its context.
 
-    An error that comes from Ctrl-C leaves as a `KeyboardInterrupt`.
+    An error that a Ctrl-C caused becomes a `KeyboardInterrupt`.
     """
     try:
         yield
@@ -53,13 +53,13 @@ _WAITS = "Waits for Paystack"
 
 
 class Waits:
-    """The `on_wait` of a client: writes each wait into dlt's log and into the progress of the active pipeline."""
+    """The `on_wait` of a client: writes each wait into dlt's log and the progress of the active pipeline."""
 
     def __init__(self) -> None:
         self._collector: Any = None
 
     def __call__(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """Called in any thread. An error of the collector does not fail the run."""
+        """Called by any thread. An error of the collector does not fail the run."""
         if seconds < 1:
             return
         text = f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})"
@@ -70,10 +70,10 @@ class Waits:
 
     @contextmanager
     def shown(self) -> Iterator[None]:
-        """Use it while a resource is extracted. The counter is made here: a collector makes it in one thread only."""
+        """Use it while a resource is extracted. It creates the counter: collectors do so in one thread only."""
         pipeline = active_pipeline()
         if pipeline is not None:
-            with suppress(Exception):  # a pipeline that is active and does not run shows nothing
+            with suppress(Exception):  # a pipeline that is active but not running has no progress
                 collector = CheckedCollector.unchecked(pipeline.collector)
                 collector.update(_WAITS, inc=0)
                 self._collector = collector

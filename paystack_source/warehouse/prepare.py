@@ -1,11 +1,11 @@
 """Prepares a dataset before a run reads: for the command, `copy_customers`, and any plain `pipeline.run`.
 
-It finishes interrupted loads, and repairs a dataset that interrupted or concurrent loads damaged. The locks are held
-meanwhile (`paystack_source.warehouse.single_writer`).
+It finishes interrupted loads, and repairs a dataset that interrupted or concurrent loads damaged. The run holds the
+locks of `paystack_source.warehouse.single_writer` while this works.
 
-*Doubled keys.* A table has two rows of one key: the newest row stays.
-*Lost loads.* dlt never recorded a load as done, because the machine that began it is gone. Its customers are neither in
-the history nor in the ledger. They are loaded again.
+*Duplicate keys.* A table has two rows with one key. The newest row is kept.
+*Lost loads.* dlt never recorded a load as complete, because the machine that began it stopped for good. The load's
+customers are neither in the history nor in the ledger. They are loaded again.
 """
 
 from __future__ import annotations
@@ -39,7 +39,7 @@ from paystack_source.warehouse.dlt_quirks import (
     customers_table,
     delete_loaded_files,
     drop_local_state,
-    packages,
+    pending_packages,
     repair_schema,
     restart_interrupted_loads,
     stored_schema,
@@ -63,17 +63,17 @@ if TYPE_CHECKING:
 
 log = logging.getLogger("paystack_source")
 SCHEMA_NAME = "paystack"
-"""dlt's name of the schema of a source that was not cloned under another name."""
+"""dlt's name of the source's schema, unless `clone` gave the source another name."""
 
 AT_ONCE = 50_000
-"""How many keys one load repairs."""
+"""The most keys that one load repairs."""
 _FEW = 1_000
 _COMPARED = {"bigint": "bigint", "timestamp": "timestamp with time zone"}
-"""The types of PostgreSQL for the types of dlt whose values the copy compares."""
+"""By dlt's type, the type in PostgreSQL of columns whose values are compared."""
 
 
 def prepare(pipeline: Pipeline) -> None:
-    """Finish interrupted loads, and repair the dataset; call it while the locks are held."""
+    """Finish interrupted loads, and repair the dataset. Call it while the run holds its locks."""
     delete_loaded_files(pipeline)
     if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
         log.warning(
@@ -97,10 +97,10 @@ def prepare(pipeline: Pipeline) -> None:
 
 
 def _check_types(pipeline: Pipeline) -> None:
-    """Refuse a copy in PostgreSQL with a column whose type was changed: ids and times could not be compared."""
+    """Refuse a copy in PostgreSQL with a changed column type: ids and times could not be compared."""
     if not destination_is(pipeline, "postgres"):
         return
-    columns = Warehouse(pipeline).ask(
+    columns = Warehouse(pipeline).query(
         lambda _sql: (
             "SELECT table_name, column_name, data_type FROM information_schema.columns"
             f" WHERE table_schema = {quoted_text(pipeline.dataset_name)}"
@@ -110,10 +110,10 @@ def _check_types(pipeline: Pipeline) -> None:
         ours = _our_tables(pipeline, schema)
         for table, column, kind in columns:
             if table not in ours or column not in ours[table].hints:
-                continue  # a column of the user's may have any type
-            known: Mapping[str, Any] = schema.tables.get(table, {}).get("columns", {}).get(column, {})
-            wanted = _COMPARED.get(str(known.get("data_type")), kind)
-            if kind != wanted and known.get("timezone", True):
+                continue  # a column that the user added
+            hints: Mapping[str, Any] = schema.tables.get(table, {}).get("columns", {}).get(column, {})
+            wanted = _COMPARED.get(str(hints.get("data_type")), kind)
+            if kind != wanted and hints.get("timezone", True):
                 raise ConfigError(
                     f"The column {column} of {table} was made {kind}; the copy needs {wanted}",
                     advice="Change it back, or drop the table: the next run reads it again.",
@@ -121,10 +121,10 @@ def _check_types(pipeline: Pipeline) -> None:
 
 
 def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
-    """Drop a pending load that can never be loaded, as with a hint that does not fit; its customers are read again.
+    """Drop a pending load that can never succeed, e.g. because of a wrong hint; its customers are read again.
 
-    Raises the error if a further attempt may succeed, as after a full disk or a lost permission. What a resource of
-    the user's gave may never come again: such a load is theirs to drop.
+    Raises the error if another attempt may succeed, e.g. after a full disk or a lost permission. It is also raised if
+    the load has data of the user's resources, because we cannot read these again.
     """
     raise_interrupt(error)
     failure = explain(error)
@@ -148,33 +148,35 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
 
 
 def restore_schema(pipeline: Pipeline) -> None:
-    """On a new machine: get the schema from the destination, also one of a first load that was never completed."""
+    """On a new machine: get the schema from the destination, even that of a first load that never completed."""
     if not pipeline.schemas:
         pipeline.sync_destination()
     if not pipeline.schemas and issubclass(pipeline.destination.client_class, WithStateSync):
         stored = stored_schema(pipeline, SCHEMA_NAME)
-        # A completed load stored a state as well. A pipeline that does not find that state is another user's.
-        if stored is not None and not _loads_noted(pipeline, stored.loads_table_name, SCHEMA_NAME):
+        # A completed load also stored a state. If this pipeline does not find it, it is a pipeline of the user's.
+        if stored is not None and not _completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):
             add_schema(pipeline, stored)
 
 
 def complete_histories(pipeline: Pipeline, *, begin: bool = False) -> None:
-    """Add the versions that each history lacks; with `begin` also make a history for a copy that has none."""
+    """Add the versions that each history lacks; with `begin` also create the history of a copy that has none."""
     for schema in our_schemas(pipeline):
         if begin or HISTORY.name in schema.tables:
             complete_history(pipeline, schema.name, _hints_of(schema, customers_table(pipeline, schema.name)))
 
 
 def require_prepared(pipeline: Pipeline) -> None:
-    """Called when a source begins to extract: raise the error of the run's preparation, if it failed.
+    """Called when a source begins to extract: raises the error of the run's preparation, if it failed.
 
-    With `enable_runtime_trace=false` dlt does not tell that a run begins, and if the destination is an argument of
+    With `enable_runtime_trace=false` dlt does not call us when a run begins, and if the destination is an argument of
     `pipeline.run`, dlt does not know it yet. Then nothing was prepared, and a repair cannot be loaded inside of a load.
-    So a dataset that needs repair is refused: a doubled row would be counted as another customer.
+    So a dataset that needs repair is refused: a duplicate row would count as another customer.
     """
     run = current_run(pipeline)
     if run is None:
-        log.warning("enable_runtime_trace is off: no lock keeps other runs out of this dataset.")
+        log.warning(
+            "enable_runtime_trace is off: no lock prevents other runs from writing into this dataset."
+        )
     elif run.error is not None:
         raise run.error
     else:
@@ -190,7 +192,7 @@ def require_prepared(pipeline: Pipeline) -> None:
 
 
 def is_ours(schema: Schema) -> bool:
-    """Whether loads of this schema write customers. Its name does not tell: `clone` gives a source another one."""
+    """Whether loads of this schema write customers. The name is not enough: `clone` may have changed it."""
     return any(
         "_last_seen_at" in table["columns"]
         for name, table in schema.tables.items()
@@ -199,9 +201,9 @@ def is_ours(schema: Schema) -> bool:
 
 
 def _our_tables(pipeline: Pipeline, schema: Schema) -> dict[str, Table]:
-    """Our tables by their names in this schema, the customers first."""
-    beside = (LEDGER, HISTORY, DETAILS, AUTHORIZATIONS)
-    return {customers_table(pipeline, schema.name): CUSTOMERS} | {table.name: table for table in beside}
+    """Our tables by their names in this schema; the table of customers is the first."""
+    others = (LEDGER, HISTORY, DETAILS, AUTHORIZATIONS)
+    return {customers_table(pipeline, schema.name): CUSTOMERS} | {table.name: table for table in others}
 
 
 def our_schemas(pipeline: Pipeline) -> list[Schema]:
@@ -210,19 +212,19 @@ def our_schemas(pipeline: Pipeline) -> list[Schema]:
 
 
 def others_loaded_since(pipeline: Pipeline) -> bool:
-    """Whether another machine has loaded since a load was interrupted on this one."""
-    waiting = [(load, schema) for load, _, schema in packages(pipeline)]
-    if not waiting or not all(is_ours(schema) for _, schema in waiting):
+    """Whether another machine has loaded after a load was interrupted on this one."""
+    pending = [(load, schema) for load, _, schema in pending_packages(pipeline)]
+    if not pending or not all(is_ours(schema) for _, schema in pending):
         return False
-    oldest, schema = waiting[0]
-    return any(load > oldest for load in _loads_noted(pipeline, schema.loads_table_name, schema.name))
+    oldest, schema = pending[0]
+    return any(load > oldest for load in _completed_loads(pipeline, schema.loads_table_name, schema.name))
 
 
-def overtaken() -> bool:
-    """Called at each step of such a load, as the check of its lock."""
+def raise_overtaken() -> bool:
+    """The check at each step of a load that `others_loaded_since` found, in place of the check of its lock."""
     raise ConfigError(
-        "Another machine has loaded since these customers were read: they would put old values back",
-        advice="Call pipeline.run: it drops this load, and reads again.",
+        "Another machine has loaded since these customers were read, so this load would restore old values",
+        advice="Call pipeline.run: it drops this load and reads its customers again.",
     )
 
 
@@ -230,76 +232,76 @@ def overtaken() -> bool:
 
 
 def _repair(pipeline: Pipeline, schema: Schema) -> None:
-    customers, *beside = _our_tables(pipeline, schema)
-    for table in beside:
-        _repair_doubled(pipeline, schema, table)
+    customers, *others = _our_tables(pipeline, schema)
+    for table in others:
+        _repair_duplicates(pipeline, schema, table)
     if customers in schema.tables:
-        # Before the doubled ones: the repair of a doubled customer would hide that its load was lost.
-        for lost in batches(sorted(set(_lost(pipeline, schema))), AT_ONCE):
+        # Lost loads first: the repair of a duplicate customer would hide that its load was lost.
+        for lost in batches(sorted(set(_lost_customers(pipeline, schema))), AT_ONCE):
             _load(pipeline, schema, customers, lost, keys=["id"], history=HISTORY.name in schema.tables)
-        _repair_doubled(pipeline, schema, customers)
+        _repair_duplicates(pipeline, schema, customers)
 
 
 def _is_damaged(pipeline: Pipeline, schema: Schema) -> bool:
-    """Whether there is something to repair. Changes nothing."""
-    doubled = any(_doubled(pipeline, schema, table) for table in _our_tables(pipeline, schema))
-    return doubled or bool(_lost(pipeline, schema))
+    """Whether the dataset needs repair. Changes nothing."""
+    duplicates = any(_duplicate_keys(pipeline, schema, table) for table in _our_tables(pipeline, schema))
+    return duplicates or bool(_lost_customers(pipeline, schema))
 
 
-def _repair_doubled(pipeline: Pipeline, schema: Schema, table: str) -> None:
+def _repair_duplicates(pipeline: Pipeline, schema: Schema, table: str) -> None:
     left = None
-    while (wrong := _doubled(pipeline, schema, table)) and (left is None or len(wrong) < left):
+    while (wrong := _duplicate_keys(pipeline, schema, table)) and (left is None or len(wrong) < left):
         left = len(wrong)
         delta = is_lake(pipeline) and table_layout(pipeline, table).table_format == "delta"
         (_overwrite if delta else _load)(pipeline, schema, table, sorted({key[0] for key in wrong[:AT_ONCE]}))
 
 
-def _doubled(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
-    """The keys of which this table has two rows or more; of the history also customers with two open versions."""
+def _duplicate_keys(pipeline: Pipeline, schema: Schema, table: str) -> list[tuple[Any, ...]]:
+    """The keys with two or more rows in this table; for the history also customers with two open versions."""
     keys = _keys(schema, table)
     if not keys:
         return []
 
-    def question(sql: SqlNames, keys: list[str] = keys, where: str = "") -> str:
+    def statement(sql: SqlNames, keys: list[str] = keys, where: str = "") -> str:
         columns = ", ".join(map(sql.col, keys))
         return f"SELECT {columns} FROM {sql.table}{where} GROUP BY {columns} HAVING COUNT(*) > 1"
 
     held, found = Warehouse(pipeline, table), []
-    # By the destination, not by the schema: the schema has the write disposition of the last run, perhaps `append`.
-    if not table_layout(pipeline, table).every_version:  # else every version is kept, and the newest counts
-        found = held.ask(question)
-    if table == HISTORY.name:  # two loads that did not see each other's versions left both open
-        found += held.ask(lambda sql: question(sql, keys[:1], f" WHERE {sql.col('_valid_to')} IS NULL"))
+    # The schema has the write disposition of the last run, perhaps `append`; so the destination decides.
+    if not table_layout(pipeline, table).every_version:  # else readers take the newest row of each key
+        found = held.query(statement)
+    if table == HISTORY.name:  # two concurrent loads left both versions open
+        found += held.query(lambda sql: statement(sql, keys[:1], f" WHERE {sql.col('_valid_to')} IS NULL"))
     return found
 
 
-def _lost(pipeline: Pipeline, schema: Schema) -> list[int]:
-    """The ids of customers whose load dlt never recorded as done."""
+def _lost_customers(pipeline: Pipeline, schema: Schema) -> list[int]:
+    """The ids of customers whose load dlt never recorded as complete."""
     customers = Warehouse(pipeline, customers_table(pipeline, schema.name))
-    loads = customers.ask(lambda sql: f"SELECT DISTINCT {sql.col('_dlt_load_id')} FROM {sql.table}")
-    open_ = {load for (load,) in loads if load} - _loads_noted(pipeline, schema.loads_table_name)
+    loads = customers.query(lambda sql: f"SELECT DISTINCT {sql.col('_dlt_load_id')} FROM {sql.table}")
+    open_ = {load for (load,) in loads if load} - _completed_loads(pipeline, schema.loads_table_name)
     if not open_:
         return []
-    of_them = ", ".join(map(_literal, open_))
-    lost = customers.ask(
-        lambda sql: f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.col('_dlt_load_id')} IN ({of_them})"
+    ids = ", ".join(map(_literal, open_))
+    lost = customers.query(
+        lambda sql: f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.col('_dlt_load_id')} IN ({ids})"
     )
     return [row[0] for row in lost]
 
 
-def _loads_noted(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
-    """The ids of loads that dlt recorded as done, of one schema or of all."""
+def _completed_loads(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
+    """The ids of loads that dlt recorded as complete, of one schema or of all."""
     if is_lake(pipeline):
         with pipeline.destination_client() as opened:
             client = cast("FilesystemClient", opened)
             files = client.list_table_files(table) if client.is_storage_initialized() else []
         names = (file.rpartition("/")[2].partition(".jsonl")[0].rpartition("__") for file in files)
-        noted = [(load, of) for of, _, load in names]
+        completed = [(load, of) for of, _, load in names]
     else:
-        noted = Warehouse(pipeline, table).ask(
+        completed = Warehouse(pipeline, table).query(
             lambda sql: f"SELECT {sql.col('load_id')}, {sql.col('schema_name')} FROM {sql.table}"
         )
-    return {load for load, of in noted if schema in {"", of}}
+    return {load for load, of in completed if schema in {"", of}}
 
 
 def _load(  # noqa: PLR0913
@@ -311,7 +313,7 @@ def _load(  # noqa: PLR0913
     keys: list[str] | None = None,
     history: bool = False,
 ) -> None:
-    """Load the newest row of each key again: the merge deletes the others. `first` are the keys' first values."""
+    """Load the newest row of each key again, so that the merge deletes the others. `first`: each key's first value."""
     keys = keys or _keys(schema, table)
     hints, resource = _hints_of(schema, table), str(schema.tables[table].get("resource", table))
 
@@ -329,7 +331,7 @@ def _keys(schema: Schema, table: str) -> list[str]:
     return get_columns_names_with_prop(schema.tables[table], "primary_key") if table in schema.tables else []
 
 
-def _hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt means its own type
+def _hints_of(schema: Schema, table: str) -> Any:  # noqa: ANN401  # dlt's own type
     """The columns of an existing table, as a resource declares them."""
     return {
         name: {key: value for key, value in column.items() if key in {"data_type", "description", "nullable"}}
@@ -349,7 +351,7 @@ def _newest(
     found = Warehouse(pipeline, table).arrow(
         lambda sql: f"SELECT * FROM {sql.table} WHERE {sql.col(keys[0])} IN ({values})", as_stored=as_stored
     )
-    held = cast("pa.Table", found)  # it has doubled rows
+    held = cast("pa.Table", found)  # the table exists
     with scratch_database() as memory:
         memory.register("held", held)
         newest = f"SELECT * FROM held{newest_per_key(keys, held.column_names)}"  # names, quoted
@@ -360,8 +362,8 @@ def _newest(
 
 
 def _overwrite(pipeline: Pipeline, schema: Schema, table: str, first: Sequence[Any]) -> None:
-    """Replace the rows of these keys by the newest ones, in one commit: Delta's merge would update both rows."""
-    from deltalake import write_deltalake  # noqa: PLC0415  # there only with Delta
+    """Replace the rows of these keys with the newest ones, in one commit. Delta's merge would update both rows."""
+    from deltalake import write_deltalake  # noqa: PLC0415  # installed only with Delta
 
     with pipeline.destination_client() as opened:
         delta = cast("FilesystemClient", opened).load_open_table("delta", table)

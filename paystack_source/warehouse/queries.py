@@ -1,6 +1,6 @@
-"""Queries the dataset in SQL through dlt: the implementation of `extract.ledger.HeldCustomers`.
+"""Queries a dataset in SQL through dlt; implements `extract.ledger.HeldCustomers`.
 
-dlt qualifies and quotes names, and writes times as each destination needs them, so the same queries work on every
+dlt qualifies and quotes names, and formats times for each destination, so the same queries work on every
 destination that dlt can query. Files are queried in SQL too (`paystack_source.warehouse.lake`).
 """
 
@@ -38,7 +38,7 @@ _BATCH = 1000  # ids in one query
 
 
 class Warehouse:
-    """One table of a pipeline's dataset; the table of the customers if none is named.
+    """One table of a pipeline's dataset, by default the table of the customers.
 
     A table that does not exist is empty, and so is a warehouse without a pipeline.
     """
@@ -53,7 +53,7 @@ class Warehouse:
     def count(self, windows: Sequence[Window]) -> list[int]:
         counts: list[int] = []
         for some in batches(windows, 100):
-            rows = self.ask(
+            rows = self.query(
                 lambda sql, some=some: (  # type: ignore[misc]
                     "SELECT "
                     + ", ".join(f"SUM(CASE WHEN {sql.inside(window)} THEN 1 ELSE 0 END)" for window in some)
@@ -66,7 +66,7 @@ class Warehouse:
     def held_among(self, ids: Collection[int]) -> set[int]:
         found: set[int] = set()
         for some in batches(sorted(ids), _BATCH):
-            rows = self.ask(
+            rows = self.query(
                 lambda sql, some=some: (  # type: ignore[misc]
                     f"SELECT {sql.col('id')} FROM {sql.table} WHERE {sql.present} AND {sql.among(some)}"
                 )
@@ -91,7 +91,7 @@ class Warehouse:
         return pa.concat_tables(there) if there else SCHEMA.empty_table()
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
-        found = self.ask(
+        found = self.query(
             lambda sql: (
                 f"SELECT {sql.col('created_at')} FROM (SELECT {sql.col('created_at')}, ROW_NUMBER() OVER (ORDER BY"
                 f" {sql.col('created_at')}) AS row_nr FROM {sql.table} WHERE {sql.present} AND {sql.inside(window)})"
@@ -101,7 +101,7 @@ class Warehouse:
         return [parse_time(row[0]) for row in found]
 
     def most_at_once(self) -> int:
-        found = self.ask(
+        found = self.query(
             lambda sql: (
                 f"SELECT MAX(alike) FROM (SELECT COUNT(*) AS alike FROM {sql.table} WHERE {sql.present}"
                 f" AND {sql.col('created_at')} IS NOT NULL GROUP BY {sql.col('created_at')}) AS counted"
@@ -110,7 +110,7 @@ class Warehouse:
         return int(found[0][0] or 0) if found else 0
 
     def oldest(self) -> datetime | None:
-        found = self.ask(
+        found = self.query(
             lambda sql: f"SELECT MIN({sql.col('created_at')}) FROM {sql.table} WHERE {sql.present}"
         )
         return parse_time(found[0][0]) if found and found[0][0] else None
@@ -120,29 +120,29 @@ class Warehouse:
 
     def accounts(self) -> set[tuple[str | None, int | None]]:
         return {
-            (row[0], whole_number(row[1]))  # somebody may have made it text
-            for row in self.ask(
+            (row[0], whole_number(row[1]))  # the user may have made it a text
+            for row in self.query(
                 lambda sql: f"SELECT DISTINCT {sql.col('domain')}, {sql.col('integration')} FROM {sql.table}"
             )
         }
 
     def exists(self) -> bool:
         """Whether the table exists; it may be empty."""
-        return bool(self.ask(lambda sql: f"SELECT COUNT(*) FROM {sql.table}"))
+        return bool(self.query(lambda sql: f"SELECT COUNT(*) FROM {sql.table}"))
 
     # -- any other query ------------------------------------------------------------------------------------------
 
-    def ask(self, question: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
+    def query(self, statement: Callable[[SqlNames], str]) -> list[tuple[Any, ...]]:
         """The rows of a query of this table; none if the table does not exist."""
-        return self._ask(question, lambda cursor: list(cursor.fetchall())) or []
+        return self._query(statement, lambda cursor: list(cursor.fetchall())) or []
 
-    def arrow(self, question: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
+    def arrow(self, statement: Callable[[SqlNames], str], *, as_stored: bool = False) -> pa.Table | None:
         """The result of a query of this table as Arrow; `None` if the table does not exist.
 
-        It has our types, and neither dlt's columns nor those that somebody added to the table, unless it is wanted
-        `as_stored`. Rows that are loaded again would fail with such a column, if the database computes it.
+        It has our types, and neither dlt's columns nor those that somebody added to the table, unless
+        `as_stored`. Rows with a column that the database computes could not be loaded again.
         """
-        found = self._ask(question, lambda cursor: _as_arrow(cursor, self._columns()))
+        found = self._query(statement, lambda cursor: _as_arrow(cursor, self._columns()))
         if found is None or as_stored:
             return found
         ours = self._columns() or found.column_names
@@ -151,24 +151,24 @@ class Warehouse:
     def _columns(self) -> Mapping[str, TColumnSchema]:
         return columns_of(self._pipeline, self._table) if self._pipeline else {}
 
-    def _ask(self, question: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
+    def _query(self, statement: Callable[[SqlNames], str], take: Callable[[Any], Any]) -> Any:  # noqa: ANN401
         if self._pipeline is None:
             return None
         try:
             with exclusive_dlt_context():
-                self._client = self._client or _client_of(self._pipeline)  # to make one takes 30 ms
+                self._client = self._client or _client_of(self._pipeline)  # making one takes 30 ms
                 with self._client as client:
                     if destination_is(self._pipeline, "postgres"):
-                        _leave_json_alone(client.native_connection)
+                        _return_json_as_text(client.native_connection)
                     names = SqlNames(client, self._table)
-                    with client.execute_query(question(names)) as cursor:
+                    with client.execute_query(statement(names)) as cursor:
                         return take(cursor)
         except (DatabaseUndefinedRelation, DestinationUndefinedEntity):
             return None
 
 
 class EmptiedWarehouse(Warehouse):
-    """An empty table, for a load that replaces it. It still knows the customers before."""
+    """An empty table, for a load that replaces the table. The old rows still show accounts and newest customers."""
 
     def __init__(self, before: Warehouse) -> None:
         super().__init__(None)
@@ -188,7 +188,7 @@ class SqlNames:
         self.present = f"{self.col('_missing_since')} IS NULL"
 
     def named(self, table: str) -> str:
-        """Another table of the dataset."""
+        """The name of another table of the dataset."""
         return self._client.make_qualified_table_name(table)
 
     def col(self, column: str) -> str:
@@ -215,14 +215,14 @@ class SqlNames:
 
 
 def columns_of(pipeline: Pipeline, table: str) -> Mapping[str, TColumnSchema]:
-    """The columns of a table in dlt's schemas; none if it has no such table."""
+    """The columns of a table in dlt's schemas; none if they lack the table."""
     with exclusive_dlt_context():
         found = [schema.tables[table] for schema in pipeline.schemas.values() if table in schema.tables]
     return {name: column for table_schema in found for name, column in table_schema["columns"].items()}
 
 
 def in_our_types(table: pa.Table) -> pa.Table:
-    """The table without dlt's columns, with times in UTC and microseconds, on every destination."""
+    """The table without dlt's columns, and with times in UTC and microseconds."""
     table = table.drop_columns([name for name in table.column_names if name.startswith("_dlt")])
     fields = [
         pa.field(field.name, TIME if pa.types.is_timestamp(field.type) else field.type)
@@ -232,9 +232,9 @@ def in_our_types(table: pa.Table) -> pa.Table:
 
 
 def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
-    """A client for queries, to be opened by a `with` for each query.
+    """A client for queries; open it with `with` for each query.
 
-    A table that does not exist raises `DestinationUndefinedEntity`, when it is named or when it is queried.
+    A missing table raises `DestinationUndefinedEntity` when it is named or queried.
     """
     if not is_lake(pipeline):
         return pipeline.sql_client()
@@ -246,7 +246,7 @@ def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
 def _as_arrow(
     cursor: DBApiCursor | duckdb.DuckDBPyConnection, columns: Mapping[str, TColumnSchema]
 ) -> pa.Table:
-    """The result of a query as Arrow, in the types of these columns; JSON stays text."""
+    """The result of a query as Arrow, with the types of these columns; JSON is text."""
     if isinstance(cursor, duckdb.DuckDBPyConnection):
         return cursor.to_arrow_table()
     read_as: dict[str, TColumnSchema] = {}
@@ -258,8 +258,8 @@ def _as_arrow(
     return cursor.arrow()
 
 
-def _leave_json_alone(connection: Any) -> None:  # noqa: ANN401  # of psycopg2
-    """Make the driver return JSON as text: decoded and encoded again it would be spelled differently."""
+def _return_json_as_text(connection: Any) -> None:  # noqa: ANN401  # of psycopg2
+    """Make the driver return JSON as text: decoding and encoding would change its spaces."""
     from psycopg2 import extras  # noqa: PLC0415  # there only with PostgreSQL
 
     for leave in (extras.register_default_json, extras.register_default_jsonb):

@@ -1,4 +1,4 @@
-"""A DuckDB in memory for queries over Arrow tables. Nothing is kept in it."""
+"""A DuckDB in memory for queries of Arrow tables. It stores nothing."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @contextmanager
 def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
-    """A connection of its own, in UTC. Its registered tables and temporary views end with it.
+    """A new connection, in UTC. Its registered tables and temporary views end with it.
 
     All connections share one database, because opening a database takes 25 ms.
     """
@@ -26,5 +26,5 @@ def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
 
 @functools.cache
 def _database(_process: int) -> duckdb.DuckDBPyConnection:
-    """One database for each process: its threads do not exist in a forked process."""
+    """One database per process: a forked process lacks the threads of its parent's database."""
     return duckdb.connect()

@@ -1,4 +1,4 @@
-"""One writer per dataset and per working folder: other runs wait until it is done.
+"""One writer per dataset and per working folder: other runs wait until the writer has ended.
 
 A file lock protects dlt's working folder, which only one process may use. A lock in the destination protects the
 dataset, whose staging tables all machines share:
@@ -7,9 +7,9 @@ dataset, whose staging tables all machines share:
     a local folder     a file lock beside the dataset
     a bucket           an object that its owner renews (`paystack_source.warehouse.bucket_lease`)
     DuckDB             a connection that stays open: only one process can write the file
-    other databases    none; the next run finds and repairs what two machines doubled there
+    other databases    none; the next run repairs duplicate rows of two machines
 
-All locks but the one in a bucket end with the process, also after a kill. A run that lost its lock stops before the
+All locks except the one in a bucket end with the process, also after a kill. A run that lost its lock stops before the
 next job of its load.
 """
 
@@ -38,7 +38,7 @@ from paystack_source.warehouse.dlt_quirks import (
     drop_foreign_state,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
-from paystack_source.warehouse.locations import database_aside, database_back, destination_is, is_lake
+from paystack_source.warehouse.locations import destination_is, is_lake, restore_database, set_database_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -47,8 +47,8 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
-log = logging.getLogger("paystack_source")  # commands show its warnings, and switch dlt's log off
-ASK_AGAIN = 0.5
+log = logging.getLogger("paystack_source")  # commands show its warnings, but not dlt's log
+POLL_SECONDS = 0.5
 """Seconds between two attempts to take a lock."""
 _NO_TIMEOUT = """SELECT set_config(name, '0', true) FROM pg_settings
 WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"""
@@ -56,7 +56,7 @@ WHERE name IN ('idle_in_transaction_session_timeout', 'transaction_timeout')"""
 
 @dataclass(slots=True)
 class ActiveRun:
-    """A run under way in this process: how deep its calls are nested, and the locks that it holds."""
+    """A run in this process: how deep its calls are nested, and the locks that it holds."""
 
     pipeline: Pipeline
     depth: int = 0
@@ -67,7 +67,7 @@ class ActiveRun:
     still_held: Callable[[], bool] = lambda: True
     prepared: bool = False
     error: Exception | None = None
-    """The error of its preparation."""
+    """The error of the run's preparation, if it failed."""
     copied: Any = None
     """The `Copying` of a plain `pipeline.run`, for the count at its end."""
 
@@ -81,7 +81,7 @@ class ActiveRun:
             self.folder = True
 
     def lock_dataset(self) -> None:
-        """Lock the dataset until the run ends; waits while another run holds it."""
+        """Lock the dataset until the run ends; waits while another run holds the lock."""
         if self.dataset:
             return
         if destination_is(self.pipeline, "duckdb"):
@@ -96,11 +96,11 @@ class ActiveRun:
         self.dataset = True
 
     def require_dataset(self) -> None:
-        """Raise `AlreadyRunningError` if the lock was lost, so that another run may write into the dataset."""
+        """Raise `AlreadyRunningError` if the lock was lost: then another run may write into the dataset."""
         if not self.still_held():
             raise AlreadyRunningError(
                 f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",
-                "Run again: what was loaded is kept.",
+                "Run again: rows that are loaded are kept.",
             )
 
 
@@ -108,7 +108,7 @@ _RUNS: dict[int, ActiveRun] = {}
 
 
 def begin_run(pipeline: Pipeline) -> ActiveRun:
-    """Begin a run of this pipeline; it may be nested in another run of the same pipeline."""
+    """Begin a run of this pipeline. Runs of one pipeline may be nested."""
     run = _RUNS.setdefault(id(pipeline), ActiveRun(pipeline))
     run.depth += 1
     return run
@@ -124,17 +124,16 @@ def end_run(pipeline: Pipeline) -> None:
 
 
 def current_run(pipeline: Pipeline) -> ActiveRun | None:
-    """The run of this pipeline that is under way in this process."""
+    """The present run of this pipeline in this process."""
     return _RUNS.get(id(pipeline))
 
 
 @contextlib.contextmanager
 def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True) -> Iterator[ActiveRun]:
-    """A run that holds the locks of folder and dataset; without `dataset`, that of the folder alone.
+    """A run that holds the locks of folder and dataset; without `dataset`, only that of the folder.
 
-    dlt's state of another dataset is dropped (`drop_foreign_state`).
-
-    Without `wait`, raises `AlreadyRunningError` if another run has locked the folder.
+    dlt's state of another dataset is dropped (`drop_foreign_state`). Without `wait`, raises `AlreadyRunningError` if
+    another run has locked the folder.
     """
     run = begin_run(pipeline)
     try:
@@ -157,38 +156,38 @@ def _check_folder(folder: Path, *, duckdb: bool) -> None:
         )
 
 
-def _until(free: Callable[[], bool], where: str) -> None:
-    told = False
+def _wait_until(free: Callable[[], bool], where: str) -> None:
+    warned = False
     while not free():
-        if not told:
+        if not warned:
             log.warning("Another run writes into %s. This run waits until it is done.", where)
-            told = True
-        time.sleep(ASK_AGAIN)
+            warned = True
+        time.sleep(POLL_SECONDS)
 
 
 def _lock_folder(stack: contextlib.ExitStack, folder: Path, *, wait: bool) -> None:
     """Lock dlt's folder of a pipeline, and move in the database that a killed process left beside it."""
-    around = folder.parent
-    if not _lock_file(stack, around / f"{folder.name}.lock", f"the working folder {around}", wait=wait):
+    parent = folder.parent
+    if not _lock_file(stack, parent / f"{folder.name}.lock", f"the working folder {parent}", wait=wait):
         raise AlreadyRunningError(
             "Another run of this pipeline is under way.",
             "Wait for it to end; if it fills the same database, it loads what this one would have loaded. If "
-            f"it fills another one, give each a DLT_DATA_DIR of its own: both use {around} now.",
+            f"it fills another one, give each a DLT_DATA_DIR of its own: both use {parent} now.",
         )
-    database_back(folder)
+    restore_database(folder)
 
 
-def undamaged(name: str, make: Callable[[], Pipeline]) -> Pipeline:
-    """Make a pipeline; if its local files are damaged, without them: the destination has its state and schemas too."""
+def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
+    """Make a pipeline. Damaged local files are deleted first; dlt restores state and schemas from the destination."""
     damaged = json.JSONDecodeError, UnicodeDecodeError  # after a power cut
     with contextlib.suppress(*damaged):
         return make()
     folder = Path(get_dlt_pipelines_dir(), name)
     with contextlib.ExitStack() as locks:
         _lock_folder(locks, folder, wait=False)
-        with contextlib.suppress(*damaged):  # another process was faster
+        with contextlib.suppress(*damaged):  # another process has deleted them
             return make()
-        with database_aside(folder):
+        with set_database_aside(folder):
             shutil.rmtree(folder)
             return make()
 
@@ -197,7 +196,7 @@ def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: boo
     path.parent.mkdir(parents=True, exist_ok=True)
     handle = stack.enter_context(unlocked_at_end(open_private(path)))
     if wait:
-        _until(lambda: try_lock(handle), where)
+        _wait_until(lambda: try_lock(handle), where)
     return wait or try_lock(handle)
 
 
@@ -205,14 +204,14 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
     client: SqlClientBase[Any] = pipeline.sql_client()
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
     ((encoding,),) = client.execute_sql("SHOW server_encoding") or ()
-    # dlt loads UTF-8, and PostgreSQL reads it as the encoding of the database.
+    # dlt loads UTF-8, but PostgreSQL reads it in the encoding of the database.
     if encoding not in {"UTF8", "SQL_ASCII"}:
         raise ConfigError(
-            f"The database is in {encoding}, in which names would become other characters",
-            advice="Use a database that is in UTF8: create database … encoding 'UTF8' template template0.",
+            f"The database's encoding is {encoding}, in which names would become other characters",
+            advice="Use a database with the encoding UTF8: create database … encoding 'UTF8' template template0.",
         )
-    # The lock belongs to a transaction, not to a session: a pooler hands sessions to other clients, with their locks.
-    stack.enter_context(contextlib.suppress(Exception))  # at its end, because it writes nothing
+    # The lock is a transaction's, not a session's: a pooler gives sessions to other clients, with their locks.
+    stack.enter_context(contextlib.suppress(Exception))  # the transaction writes nothing, so its end may fail
     stack.enter_context(client.begin_transaction())
     client.execute_sql(_NO_TIMEOUT)
     name = f"paystack-source {pipeline.dataset_name}"
@@ -222,11 +221,11 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
         return bool(rows and rows[0][0])
 
     def still_held() -> bool:
-        with contextlib.suppress(DatabaseException):  # the connection was lost, and the lock with it
+        with contextlib.suppress(DatabaseException):  # the lock was lost with the connection
             return bool(client.execute_sql("SELECT 1"))
         return False
 
-    _until(free, f"the dataset {pipeline.dataset_name}")
+    _wait_until(free, f"the dataset {pipeline.dataset_name}")
     return still_held
 
 
@@ -234,12 +233,12 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[],
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
     where = f"the dataset {pipeline.dataset_name}"
-    # Beside the dataset's folder, because dlt has to create that folder itself.
+    # Beside the dataset's folder, because dlt must create that folder itself.
     if client.config.is_local_filesystem:
         dataset = Path(client.dataset_path)
         _lock_file(stack, dataset.with_name(f".{dataset.name}.paystack-source.lock"), where)
         return lambda: True
     folder, _, name = client.dataset_path.rstrip("/").rpartition("/")
     lease = BucketLease(client.fs_client, f"{folder}/.{name}.paystack-source.lock")
-    _until(lease.take, where)
+    _wait_until(lease.take, where)
     return stack.enter_context(lease).still_held

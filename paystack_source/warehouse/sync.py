@@ -1,12 +1,12 @@
-"""The engine: a whole run, from its locks to its report. The command, `copy_customers` and `pipeline.run` use it.
+"""The engine of the command, `copy_customers` and `pipeline.run`: a whole run, from its locks to its report.
 
     lock       folder and dataset (`single_writer`)
     prepare    interrupted loads, repair, the history's baseline (`prepare`)
     load       read and store (`copying`)
-    close      count what the warehouse holds, complete the ledger, report
+    close      count the customers in the warehouse, complete the ledger, report
 
-`copy_customers` does it load by load, and each load is a checkpoint: after a kill the next run continues where the last
-load ended, because dlt commits the rows together with the state of what is proven. `PlainRuns` does it around dlt's own
+`copy_customers` makes several loads, and each load is a checkpoint: after a kill the next run continues where the last
+load ended, because dlt commits the rows together with the proven windows. `PlainRuns` does the same around dlt's own
 `pipeline.run`, in one load.
 """
 
@@ -31,10 +31,10 @@ from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.interrupts import interrupts_heard
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_lines
-from paystack_source.warehouse.destinations import capabilities_once, keep_until_replaced, load
+from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_source
+from paystack_source.warehouse.destinations import cached_capabilities, load, replace_by_swap
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
-from paystack_source.warehouse.dlt_quirks import follow_runs, has_loaded, restart_interrupted_loads
+from paystack_source.warehouse.dlt_quirks import has_loaded, listen_to_runs, restart_interrupted_loads
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
@@ -42,8 +42,8 @@ from paystack_source.warehouse.prepare import (
     is_ours,
     others_loaded_since,
     our_schemas,
-    overtaken,
     prepare,
+    raise_overtaken,
     restore_schema,
 )
 from paystack_source.warehouse.queries import Warehouse
@@ -53,7 +53,7 @@ from paystack_source.warehouse.single_writer import (
     current_run,
     end_run,
     exclusive_run,
-    undamaged,
+    make_pipeline,
 )
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ PIPELINE = "paystack_customers"
 
 @dataclass(slots=True)
 class CopyReport(Summary):
-    """The result of a run: what it read, what the warehouse holds now, and what it cost."""
+    """The result of a run: what it read, what the warehouse holds now, and what the run cost."""
 
     run_id: str = ""
     """The run's id in the ledger."""
@@ -83,7 +83,7 @@ class CopyReport(Summary):
     """Where the key was found: the name of an environment variable, the path of a file, or `an argument`."""
     key_fingerprint: str | None = None
     account: int | None = None
-    """The integration whose customers the warehouse holds; None if their rows do not say."""
+    """The integration whose customers the warehouse holds; None if the rows do not have it."""
     rows_loaded: int = 0
     warehouse_total: int = 0
     requests: int = 0
@@ -95,23 +95,23 @@ class CopyReport(Summary):
 
     @property
     def whom(self) -> str:
-        """The range as text after "every customer" or a number of customers: "" for all customers."""
+        """The range as text to follow "every customer" or "3 customers"; empty for all customers."""
         pairs = zip(("from", "before"), edges(self.window or ALWAYS), strict=True)
         parts = [f" {word} {at.replace(tzinfo=None)}".removesuffix(" 00:00:00") for word, at in pairs if at]
         return f" created{' and'.join(parts)}" if parts else ""
 
     @property
     def paystacks_count(self) -> str:
-        """Paystack's total as text, after "Paystack"."""
+        """Paystack's total as text to follow "Paystack"."""
         return "gives no total" if self.api_total is None else f"counts {self.api_total:,}"
 
     @property
     def counts(self) -> str:
-        """The counts of both sides, as text."""
+        """The counts of warehouse and Paystack, as text."""
         return f"it holds {self.warehouse_total:,} customers{self.whom}, and Paystack {self.paystacks_count}"
 
     def require_complete(self) -> CopyReport:
-        """The report itself. Raises `NotCompleteError` unless the copy was proven complete."""
+        """Return the report, or raise `NotCompleteError` if the copy was not proven complete."""
         if not self.complete:
             message = f"The copy could not be proven complete: {self.counts}."
             raise NotCompleteError(message, details=self.as_json())
@@ -157,23 +157,23 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
                 advice="Name another dataset (--dataset), or another file.",
             )
         target = dlt.destinations.duckdb(str(file))
-    called = pipeline_name(name, destination, dataset)
+    name = pipeline_name(name, destination, dataset)
     try:
-        pipeline = undamaged(called, lambda: dlt.pipeline(called, destination=target, dataset_name=dataset))
-    except FileExistsError:  # dlt insists on making the working folder itself
+        pipeline = make_pipeline(name, lambda: dlt.pipeline(name, destination=target, dataset_name=dataset))
+    except FileExistsError:  # dlt has to create the working folder itself
         raise AlreadyRunningError(
-            "Another run of this pipeline is just beginning.",
+            "Another first run of this pipeline is just starting.",
             "Run again when it has ended; nothing was read.",
         ) from None
     if pipeline.dataset_name != dataset:
         raise ConfigError(
-            f"dlt's settings make {pipeline.dataset_name} of the dataset {dataset}: no other command would find it",
-            advice=f'Remove dataset_name_layout or dev_mode; or set "%s" and false under [pipelines.{called}].',
+            f"dlt's settings change the dataset {dataset} to {pipeline.dataset_name}: other commands would not find it",
+            advice=f'Remove dataset_name_layout or dev_mode; or set "%s" and false under [pipelines.{name}].',
         )
     return pipeline
 
 
-def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; two share a line below
+def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its arguments; some share a line below
     pipeline: Pipeline,
     client: PaystackClient | None = None,
     *,
@@ -201,26 +201,26 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
 
     Args:
         pipeline: A dlt pipeline with a destination and a dataset. With `refresh` the run is a full refresh.
-        client: The client; None makes one with the key and settings that `paystack_source()` would find.
+        client: The client; None makes one with the key and settings that `paystack_source()` would use.
         start, end: Only customers created from `start` on, and before `end`; ISO 8601 or datetime, UTC without a zone.
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
         details: The most customers to fetch one by one for `customer_details`; True: 600.
-        include: Fields of the details to keep in clear; otherwise they are left out or masked.
+        include: Fields of the details to store in clear; otherwise they are left out or masked.
         allow_incomplete: Return the report also if the copy could not be proven complete.
         account: The number of the integration that every customer has to belong to.
-        limits, run_id: When a load ends; and the run's id in the ledger and the report, by default a random one.
-        on_rows, on_total: Called with the number of customers that were just read, and with Paystack's total.
+        limits, run_id: When a load ends; the run's id in the ledger and the report, by default a random one.
+        on_rows, on_total: Called with the number of customers just read, and with Paystack's total.
         on_details: Called with the number of customers fetched so far, first 0, and the number to fetch.
 
     Raises:
         ConfigError: No usable key or setting, a range together with `full_refresh`, or another account's dataset.
         PaystackError: Paystack could not be read; what was read before is loaded.
-        NotCompleteError: Loaded but not proven complete; a full refresh changes nothing then. `details`: the report.
-        AlreadyRunningError: Another run uses the working folder, or took the dataset's lock meanwhile.
-        PipelineStepFailed: dlt's own error, around an error while it read or loaded.
-        KeyboardInterrupt: Ctrl-C, also where dlt or DuckDB raised an error of its own for it.
+        NotCompleteError: Loaded, but not proven complete (a full refresh changes nothing). `details` has the report.
+        AlreadyRunningError: Another run uses the working folder, or took the dataset's lock during the run.
+        PipelineStepFailed: dlt's own error for an error during extract or load.
+        KeyboardInterrupt: Ctrl-C, also if dlt or DuckDB raised another error because of it.
 
     """
     flags(full_refresh=full_refresh, history=history, allow_incomplete=allow_incomplete)
@@ -248,7 +248,7 @@ def _window(start: datetime | str | None, end: datetime | str | None, *, full_re
     window = bounds(start, end)
     if full_refresh and window is not None:
         raise ConfigError(
-            "A full refresh takes no range: it replaces everybody",
+            "A full refresh takes no range: it replaces all customers",
             advice="Leave --from and --to out, or --full-refresh.",
         )
     return window
@@ -273,7 +273,7 @@ def _run(
     client, began = copying.client, time.monotonic()
     started_at = datetime.now(UTC)
     with (
-        capabilities_once(pipeline),
+        cached_capabilities(pipeline),
         contextlib.closing(copying),
         exclusive_run(pipeline, wait=False) as run,
     ):
@@ -298,9 +298,9 @@ def _run(
 
 
 def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool) -> None:
-    """Load until everything is read. An error of the reader is raised after the rows before it are loaded."""
+    """Load until everything is read. The reader's error is raised after the rows before it are loaded."""
     if copying.full_refresh:
-        keep_until_replaced(pipeline)
+        replace_by_swap(pipeline)
     while not copying.done:
         if run.duckdb and copying.rows_loaded:
             run.duckdb.release_memory()
@@ -310,7 +310,7 @@ def _load(pipeline: Pipeline, run: ActiveRun, copying: Copying, *, history: bool
 
 
 def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
-    """Count the customers in the warehouse, complete the ledger with the counts, and report whether all agree."""
+    """Count the customers in the warehouse, add the counts to the ledger, and report whether all counts agree."""
     extraction = copying.extraction
     if extraction is None:
         raise AssertionError("the run never began")
@@ -320,7 +320,7 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
     wrong = []
     if copying.rows_loaded and copying.entries:
         wrong = _check_entries(warehouse, whole, copying.entries)
-        load(pipeline, ledger_lines(copying.entries, copying.schema_name))
+        load(pipeline, ledger_source(copying.entries, copying.schema_name))
     accounts = warehouse.accounts()
     require_one_account(accounts, copying.account)
     numbers = {number for _, number in accounts if number is not None}
@@ -340,9 +340,9 @@ def close(pipeline: Pipeline, copying: Copying) -> CopyReport:
 
 
 def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> list[Entry]:
-    """Fill in `rows_held_after` of each window; returns the windows of which the warehouse lacks customers.
+    """Set `rows_held_after` of each window; returns the windows whose customers the warehouse lacks.
 
-    It may hold more: customers that came after the window was read.
+    The warehouse may hold more than were read: customers that were created later.
     """
     last: dict[Window, Entry] = {}
     for entry in entries:
@@ -365,11 +365,11 @@ def _check_entries(warehouse: Warehouse, whole: int, entries: list[Entry]) -> li
 
 
 class PlainRuns:
-    """The engine for a plain `pipeline.run(paystack_source())`: dlt calls it when a run begins and ends.
+    """The engine for a plain `pipeline.run(paystack_source())`. dlt calls it when a run begins and ends.
 
-    dlt only logs an error that is raised here. So an error of the preparation is kept, and raised when `customers`
-    begins to extract (`require_prepared`). A count that does not agree is logged and written into the ledger, and the
-    next run reads what is missing.
+    dlt only logs an error that is raised here. So an error of the preparation is stored, and raised when `customers`
+    begins to extract (`require_prepared`). If the counts do not agree, the log and the ledger have the difference, and
+    the next run reads what is missing.
     """
 
     sources_made = False
@@ -393,12 +393,12 @@ class PlainRuns:
         run.lock_folder()
         if step == "run":
             pipeline.activate()
-        # A new pipeline may load a Paystack source: then it must read the destination's schema under the lock.
+        # A new pipeline may load a Paystack source, so it must read the destination's schema under the lock.
         may_be_ours = not pipeline.schemas or bool(our_schemas(pipeline))
         if step in {"run", "load"} and may_be_ours:
             run.lock_dataset()
         if step == "load" and others_loaded_since(pipeline):
-            run.still_held = overtaken
+            run.still_held = raise_overtaken
         if step == "run" and may_be_ours:
             if pipeline.config.restore_from_destination and not pipeline.dev_mode:
                 restore_schema(pipeline)
@@ -420,7 +420,7 @@ class PlainRuns:
             if has_loaded(pipeline, steps):
                 self._close(pipeline)
         finally:
-            trace.steps[:] = steps  # without our own loads: `last_trace` shows only what the user ran
+            trace.steps[:] = steps  # without our own loads: `last_trace` has only the user's run
             end_run(pipeline)
 
     @staticmethod
@@ -446,4 +446,4 @@ class PlainRuns:
 
 
 PLAIN_RUNS = PlainRuns()
-follow_runs(PLAIN_RUNS)
+listen_to_runs(PLAIN_RUNS)

@@ -1,17 +1,17 @@
-"""The copy for bulk changes: finds it, says which runs it holds, and loads runs into it.
+"""The copy for bulk changes: finds it, reads which runs were loaded into it, and loads runs into it.
 
-Only the copy itself says which runs it holds. It holds a run if its `write_back_runs` has the run with as many `events`
-as the run's journal, and if no customer in it is older than the run. So nothing false is believed of a copy that was
-deleted, renamed, restored or overwritten, or that is one of several.
+Nothing outside of the copy stores which runs it has. The copy has a run if its `write_back_runs` has the run with as
+many `events` as the run's journal, and if no customer in the copy is older than the run. So the answer is right also
+for a copy that was deleted, renamed, restored or overwritten, or that is one of several.
 
 Another pipeline than the extract's, `paystack_writeback`, loads into the dataset of the copy, so their states and
 pending loads never mix. Every table is merged by key, so loading twice is harmless. The row of a run in
-`write_back_runs` is loaded last, in a load of its own, so a run counts as held only if all of it was loaded.
+`write_back_runs` is loaded last, in a load of its own, so it exists only if the whole run was loaded.
 
 A dataset holds one account's customers. A run of another account or key mode is not loaded into it.
 
-Paystack's answers to writes are partial (an update's has no risk action, a create's no names), so they are laid over
-the row in the copy.
+Paystack's answers to writes are partial (an update's has no risk action, a create's no names). So a row keeps the
+copy's values for fields that the answer lacks.
 """
 
 from __future__ import annotations
@@ -56,7 +56,7 @@ BATCH: Final = 10_000
 
 @dataclass(frozen=True, slots=True)
 class WriteBack:
-    """The copy in one dataset of one destination, which may not exist yet. It knows no plan and no journal."""
+    """The copy in one dataset of one destination. It may not exist yet."""
 
     destination: str = "duckdb"
     dataset: str = "paystack"
@@ -67,25 +67,25 @@ class WriteBack:
         None if there is no copy yet.
         """
         if self.destination in DUCKDB:
-            there = self._ask("customers", lambda named: f"SELECT COUNT(*) FROM {named('customers')}")
+            there = self._query("customers", lambda named: f"SELECT COUNT(*) FROM {named('customers')}")
             return duckdb_file(self.destination) if there else None
         pipeline, columns = self._extract_pipeline(), [column.name for column in COLUMNS]
         if not any(Warehouse(pipeline).count([ALWAYS])):
             return None
         found = read_table(pipeline, "customers", columns)
-        identified = self._ask(
+        identified = self._query(
             "customer_details",
             lambda named: f"SELECT customer_code FROM {named('customer_details')} WHERE identified",
         )
-        # Only single fetches show who passed an identity check.
+        # Only single fetches show which customers passed an identity check.
         codes = pa.array([code for (code,) in identified], pa.string())
         return found.append_column(
             "identified", pc.is_in(found["customer_code"].cast(pa.string()), value_set=codes)
         )
 
-    def read_since(self) -> datetime | None:
-        """The oldest `_last_seen_at` of the copy: each customer was read then or later; None if a row has none."""
-        lines = self._ask(
+    def oldest_read(self) -> datetime | None:
+        """The oldest `_last_seen_at` of the copy; None if a customer has none."""
+        lines = self._query(
             "customers",
             lambda named: (
                 f"SELECT MIN(_last_seen_at), COUNT(*) - COUNT(_last_seen_at) FROM {named('customers')}"
@@ -97,13 +97,13 @@ class WriteBack:
         return in_utc(lines[0][0])
 
     def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None:
-        """The run that applied this plan to this account, if the warehouse has it."""
-        lines = self._ask("write_back_runs", _applied_by(plan_id, key_mode, account))
+        """The run that applied this plan to this account, if the warehouse has that run."""
+        lines = self._query("write_back_runs", _applied_by(plan_id, key_mode, account))
         return str(lines[0][0]) if lines else None
 
-    def runs_held(self) -> dict[str, int]:
-        """By run, how many events of its journal the copy holds; without runs whose changes were overwritten."""
-        lines = self._ask(
+    def loaded_runs(self) -> dict[str, int]:
+        """By run, how many events its journal had when it was loaded; without runs whose changes were overwritten."""
+        lines = self._query(
             "write_back_runs", lambda named: f"SELECT run_id, events FROM {named('write_back_runs')}"
         )
         lost = self._overwritten() if lines else set()
@@ -112,9 +112,9 @@ class WriteBack:
     def _overwritten(self) -> set[str]:
         """The runs that changed a customer of which the copy has an older version.
 
-        If a page was requested before a run and loaded after it, it puts the old values back.
+        A page that was requested before a run, and loaded after it, restores the old values.
         """
-        lines = self._ask(
+        lines = self._query(
             "write_back_rows",
             lambda named: " UNION ".join(
                 f"SELECT r.run_id FROM {named('write_back_rows')} r"
@@ -126,11 +126,11 @@ class WriteBack:
         )
         return {str(line[0]) for line in lines}
 
-    def _ask(self, table: str, question: Callable[[Callable[[str], str]], str]) -> list[tuple[Any, ...]]:
-        """Query this table, and others; `question` gets a function that qualifies their names.
+    def _query(self, table: str, statement: Callable[[Callable[[str], str]], str]) -> list[tuple[Any, ...]]:
+        """Query this table, and perhaps others. `statement` gets a function that qualifies their names.
 
         Returns nothing if one of them does not exist, or lacks a column. A DuckDB file is queried directly: that works
-        beside other readers of the file, and is quicker than a pipeline.
+        while others read the file, and is faster than a pipeline.
         """
         if self.destination not in DUCKDB:
             if table.startswith("write_back"):
@@ -141,14 +141,14 @@ class WriteBack:
                     return []
             else:
                 pipeline = self._extract_pipeline()
-            return Warehouse(pipeline, table).ask(lambda sql: question(sql.named))
+            return Warehouse(pipeline, table).query(lambda sql: statement(sql.named))
         path, dataset = duckdb_file(self.destination), quoted_name(self.dataset)
         if path.is_file():
             with (
-                _opened(path) as connection,
+                _read_connection(path) as connection,
                 contextlib.suppress(duckdb.CatalogException, duckdb.BinderException),
             ):
-                return connection.execute(question(lambda name: f"{dataset}.{name}")).fetchall()
+                return connection.execute(statement(lambda name: f"{dataset}.{name}")).fetchall()
         return []
 
     def _writeback_pipeline(self) -> Pipeline:
@@ -156,7 +156,7 @@ class WriteBack:
         return open_pipeline(self.destination, self.dataset, name=WRITE_BACK_PIPELINE)
 
     def _extract_pipeline(self) -> Pipeline:
-        """The extract's pipeline, to read the copy: it has the types of the columns."""
+        """The extract's pipeline, for reading the copy: its schema has the types of the columns."""
         pipeline = open_pipeline(self.destination, self.dataset)
         pipeline.sync_destination()
         return pipeline
@@ -180,23 +180,23 @@ class WriteBack:
         with exclusive_run(pipeline):
             held = Warehouse(self._extract_pipeline())
             accounts = held.accounts()
-            if accounts and not _is_among(accounts, key_mode, account):
+            if accounts and not _may_be_among(accounts, key_mode, account):
                 raise ConfigError(
                     f"the dataset {self.dataset} holds the customers of another Paystack account or key mode.",
                     advice="Name another dataset for this account.",
                 )
             if first and accounts and account is None:
-                return None  # whose customers they are is not known
+                return None  # the account of the customers is unknown
             if first:
                 pipeline.sync_destination()
-                asked = _applied_by(run["plan_id"][0].as_py(), key_mode, account)
-                lines = Warehouse(pipeline, WRITE_BACK_RUNS.name).ask(lambda sql: asked(sql.named))
+                statement = _applied_by(run["plan_id"][0].as_py(), key_mode, account)
+                lines = Warehouse(pipeline, WRITE_BACK_RUNS.name).query(lambda sql: statement(sql.named))
                 if others := {str(line[0]) for line in lines} - set(run["run_id"].to_pylist()):
                     return min(others)
-            sure = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
-            changed = _changed_customers(held, customers) if sure else []
+            is_same = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
+            changed = _changed_customers(held, customers) if is_same else []
             if pipeline.has_pending_data:
-                pipeline.abort_packages()  # of a load that failed; the copy does not claim to hold it
+                pipeline.abort_packages()  # of a load that failed, so its row in `write_back_runs` was not loaded
             delete_loaded_files(pipeline)
             repair_schema(pipeline)
             resources = [table_resource(WRITE_BACK_ROWS, rows)]
@@ -209,7 +209,7 @@ class WriteBack:
 
 
 @contextlib.contextmanager
-def _opened(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
+def _read_connection(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
     """A connection to read the file."""
     with DUCKDB_FILES:
         try:
@@ -227,10 +227,10 @@ def _applied_by(plan_id: str, key_mode: str, account: int | None) -> Callable[[C
     return lambda named: f"SELECT run_id FROM {named('write_back_runs')} WHERE {where}"
 
 
-def _is_among(
+def _may_be_among(
     accounts: set[tuple[str | None, int | None]], key_mode: str | None, account: int | None
 ) -> bool:
-    """Whether this may be one of the accounts; an unknown value on either side is not compared."""
+    """Whether this may be one of the accounts. An unknown value on either side is not compared."""
     return any(
         (None in (domain, key_mode) or domain == key_mode)
         and (None in (number, account) or number == account)
@@ -239,7 +239,7 @@ def _is_among(
 
 
 def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]) -> list[pa.Table]:
-    """The customers that a run changed, as whole rows: the rows of the copy with the changes laid over them."""
+    """The customers that a run changed, as whole rows: the rows of the copy with the changes."""
     tables, compared = [], Changes(held)
     for ids in batches(sorted(changes), BATCH):
         rows = held.rows(ids)
@@ -250,30 +250,30 @@ def _changed_customers(held: Warehouse, changes: Mapping[int, Mapping[str, Any]]
 
 
 def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Table:
-    """Rows of the copy with changes laid over them, and new rows for customers that it does not hold. Pure.
+    """The changed rows of the copy, and new rows for customers that the copy lacks. Pure.
 
-    Columns that the copy does not have are left out; it keeps every column and type that it has. Only what changes
-    is returned: a customer whom the copy read after the change stays as it is.
+    Columns that the copy lacks are left out; the copy's columns and types do not change. A customer whom a run read
+    after the change is not returned.
     """
     rows = {row["id"]: row for row in held.to_pylist()}
     changed = []
     for number, change in changes.items():
         row = rows.get(number)
         if row is None and not change.get("customer_code"):
-            continue  # changed, but not in the copy, and too little known to add it
+            continue  # not in the copy, and the change is too little for a new row
         seen, changed_at = (row or {}).get("_last_seen_at"), change.get("_last_seen_at")
         if seen is not None and changed_at is not None and seen > changed_at:
-            continue  # read, or changed again, since: what the copy holds is newer
-        laid = {"id": number} if row is None else row
+            continue  # it was read or changed again since, so the copy's row is newer
+        merged = {"id": number} if row is None else row
         for name, value in change.items():
             if name in held.column_names:
-                laid[name] = _fitted(value, held.schema.field(name).type, laid.get(name))
-        changed.append(laid)
+                merged[name] = _fitted(value, held.schema.field(name).type, merged.get(name))
+        changed.append(merged)
     return pa.Table.from_pylist(changed, schema=held.schema)
 
 
 def _fitted(value: object, kind: pa.DataType, before: object) -> object:
-    """A value of an answer in the column's type; `before` if it has another type, which the extract tolerates too."""
+    """A value of an answer in the column's type; `before` if it cannot be converted."""
     if value is None:
         return None
     if pa.types.is_string(kind) or pa.types.is_large_string(kind):

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from paystack_source.api.answers import Again, Answer, Fault, judge
+from paystack_source.api.answers import Answer, Fault, Retry, judge
 from paystack_source.api.operations import OPERATIONS
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import (
@@ -441,7 +441,7 @@ def test_any_answer_has_a_verdict(status, body, name):
     assert verdict.http_status == status
     if operation.writes:
         # Never sent again but after a 429, and never called safe unless the status says so.
-        assert again in ({Again.QUOTA} if status == 429 else {Again.NO})
+        assert again in ({Retry.QUOTA} if status == 429 else {Retry.NO})
         if status >= 500 or status == 408:
             assert isinstance(verdict, OutcomeUnknown)
     else:
@@ -452,9 +452,9 @@ def test_any_answer_has_a_verdict(status, body, name):
 def test_only_what_surely_never_left_is_sent_again_as_a_write(operation):
     left, after_leaving = judge(operation, Fault("broke", sent=True))
     never, again = judge(operation, Fault("broke", sent=False))
-    assert again is Again.BACKOFF
+    assert again is Retry.BACKOFF
     assert isinstance(never, Unavailable)
-    assert after_leaving is (Again.NO if operation.writes else Again.BACKOFF)
+    assert after_leaving is (Retry.NO if operation.writes else Retry.BACKOFF)
     assert isinstance(left, OutcomeUnknown if operation.writes else Unavailable)
 
 

@@ -99,7 +99,7 @@ def test_dlt_takes_no_secret_from_config_toml(machine, tmp_path):
 def test_a_folder_whose_name_is_no_utf_8_is_refused_in_words(machine):
     for script, *args in (("customers.py", "--sandbox"), ("query.py", "--sandbox"), ("query.py",)):
         done = machine(os.fsdecode(b"caf\xe9"), script, *args)
-        assert (done.returncode, "The name of this folder is no UTF-8" in done.stderr) == (2, True)
+        assert (done.returncode, "The name of this folder is not UTF-8" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(("setting", "value"), [("DATASET_NAME_LAYOUT", "dev_%s"), ("DEV_MODE", "true")])

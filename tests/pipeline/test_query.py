@@ -294,7 +294,7 @@ def test_what_is_no_database_is_bad_usage(command, tmp_path, name, capsys):
     (tmp_path / "customers.csv").write_text("customer_code\nCUS_1\n" * 1000)
     assert run(command, ["--database", str(tmp_path / name)]) == ExitCode.USAGE
     err = capsys.readouterr().err
-    assert "is no DuckDB file" in err
+    assert "is not a DuckDB file" in err
     assert "pipelines/customers.py" in err
 
 

@@ -117,7 +117,7 @@ def run(door: str, destination: str, key: str, url: str, dataset: str, machine: 
 
 def main() -> None:
     door, destination, key, url = sys.argv[1:]
-    single_writer.ASK_AGAIN = 0.02  # whoever waits for another run
+    single_writer.POLL_SECONDS = 0.02  # whoever waits for another run
     single_writer.log = Mock(warning=lambda *_text: tell("waits"))
     for line in sys.stdin:
         kind, deadly, dataset, machine = line.split()

@@ -191,7 +191,7 @@ def check_details(pipeline, fetched: int) -> None:
 def rows_stored(pipeline) -> int:
     """Rows of the table as they lie there, every version."""
     every = '"every version of customers"' if is_lake(pipeline) else None
-    ((number,),) = queries.Warehouse(pipeline).ask(lambda sql: f"select count(*) from {every or sql.table}")
+    ((number,),) = queries.Warehouse(pipeline).query(lambda sql: f"select count(*) from {every or sql.table}")
     return number
 
 
@@ -228,7 +228,7 @@ def check_write_back(place: Warehouse, machine: Path, api, runs: Path) -> None:
     audit.sync_destination()
     (run,) = read_table(audit, "write_back_runs").to_pylist()
     assert (run["run_id"], run["operation"], run["applied"]) == (done.run_id, "risk-action", 12)
-    assert WriteBack(place.destination).runs_held() == {done.run_id: run["events"]}
+    assert WriteBack(place.destination).loaded_runs() == {done.run_id: run["events"]}
     rows = read_table(audit, "write_back_rows").to_pylist()
     assert {row["customer_id"] for row in rows} == {row["id"] for row in chosen}
     assert {(row["outcome"], json.loads(row["before"])["risk_action"]) for row in rows} == {

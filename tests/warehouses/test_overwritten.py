@@ -23,11 +23,11 @@ def test_a_copy_that_an_older_page_overwrote_does_not_hold_the_run(kind, sandbox
             progress=False,
         )
     copy = WriteBack(place.destination)
-    assert list(copy.runs_held()) == [done.run_id]
+    assert list(copy.loaded_runs()) == [done.run_id]
     if kind == "delta":
         with pipeline.destination_client() as files:
             files.load_open_table("delta", "customers").update({"_last_seen_at": "to_timestamp_micros(0)"})
     else:
         with pipeline.sql_client() as client:
             client.execute_sql("update paystack.customers set _last_seen_at = 'epoch'")
-    assert not copy.runs_held()
+    assert not copy.loaded_runs()

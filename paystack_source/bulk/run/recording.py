@@ -41,8 +41,8 @@ class WriteBackTarget(Protocol):
     @property
     def dataset(self) -> str: ...
     def find_copy(self) -> Path | pa.Table | None: ...
-    def runs_held(self) -> dict[str, int]: ...
-    def read_since(self) -> datetime | None: ...
+    def loaded_runs(self) -> dict[str, int]: ...
+    def oldest_read(self) -> datetime | None: ...
     def applied_by(self, plan_id: str, key_mode: str, account: int | None) -> str | None: ...
     def load(
         self,
@@ -184,7 +184,7 @@ def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
     """
     problem = None
     try:
-        held = warehouse.runs_held()
+        held = warehouse.loaded_runs()
     except Exception as error:  # noqa: BLE001 - any destination's own errors
         return _could_not(error)
     for run in sorted(runs, key=lambda run: run.run_id):
@@ -235,13 +235,13 @@ def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str])
     if not gone:
         return None
     try:
-        held = warehouse.runs_held()
+        held = warehouse.loaded_runs()
         lacking = [
             entry
             for entry in gone
             if entry.run_id not in there and (entry.events is None or held.get(entry.run_id) != entry.events)
         ]
-        read = warehouse.read_since() if lacking else None
+        read = warehouse.oldest_read() if lacking else None
     except Exception as error:  # noqa: BLE001
         return _could_not(error)
     for entry in lacking:
