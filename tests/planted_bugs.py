@@ -236,7 +236,7 @@ BUGS = [
     Bug("dlt names the dataset otherwise", "the copy is where the summary says",
         "if pipeline.dataset_name != dataset:", "if False:", (P + "test_place.py::test_a_dataset_that_dlt_calls_otherwise_is_refused_and_the_advice_helps",)),
     Bug("a history has two open versions", "history has every version once",
-        "if table == HISTORY.name:  # two loads", "if False:  # two loads",
+        "if table == HISTORY.name:  # two concurrent loads", "if False:  # two concurrent loads",
         (W + "test_dlt_users.py::test_versions_of_two_extractions_that_did_not_see_each_other_end_where_the_next_begins",)),
     Bug("columns are counted", "a column that somebody added hides no dropped one",
         "if any(wanted[name] - columns.keys() for name, columns in existing):", "if any(len(columns) < len(wanted[name]) for name, columns in there):",
