@@ -467,4 +467,4 @@ def test_a_byte_that_is_no_utf8_costs_one_character_and_no_customer(connect, cap
     assert len(server.requests) == 2
     (line,) = [record.getMessage() for record in caplog.records if record.name == "paystack_source"]
     assert "page=7" in line
-    assert "a byte that is no UTF-8" in line
+    assert "a byte that is not UTF-8" in line

@@ -158,7 +158,7 @@ def test_late_customers_with_an_old_date_are_found(pipeline, sandbox):
 def test_who_comes_into_a_window_that_was_just_read_is_no_sign_of_a_loss(pipeline, sandbox, monkeypatch):
     server = sandbox(customers=300)
     look, newest = (
-        Extraction._ask_newest,
+        Extraction._request_newest,
         max(row["createdAt"] for row in server.customers_truth(as_listed=True)),
     )
     comes = iter([None, newest])  # before the second look, in the second of the newest one
@@ -168,7 +168,7 @@ def test_who_comes_into_a_window_that_was_just_read_is_no_sign_of_a_loss(pipelin
             server.add_customers(1, created_at=at)
         return look(extraction)
 
-    monkeypatch.setattr(Extraction, "_ask_newest", looked)
+    monkeypatch.setattr(Extraction, "_request_newest", looked)
     report = copy(pipeline, server)
     assert (report.complete, report.unproven, report.warehouse_total) == (True, [], 301)
     assert held(pipeline) == truth(server)

@@ -108,7 +108,7 @@ def test_a_dataset_that_dlt_calls_otherwise_is_refused_and_the_advice_helps(
 ):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv(f"PIPELINES__{setting}", value)
-    with pytest.raises(ConfigError, match="of the dataset paystack:") as error:
+    with pytest.raises(ConfigError, match="change the dataset paystack to") as error:
         open_pipeline("duckdb", "paystack")
     assert "[pipelines.paystack_customers]" in str(error.value)
     monkeypatch.setenv("PIPELINES__PAYSTACK_CUSTOMERS__DATASET_NAME_LAYOUT", "%s")
@@ -120,5 +120,5 @@ def test_a_first_run_that_meets_another_one_says_so(tmp_path, monkeypatch):
     """dlt makes the working folder itself, and fails where another process makes it in the same moment."""
     monkeypatch.setattr(dlt, "pipeline", Mock(side_effect=FileExistsError))
     monkeypatch.chdir(tmp_path)
-    with pytest.raises(AlreadyRunningError, match="just beginning"):
+    with pytest.raises(AlreadyRunningError, match="just starting"):
         open_pipeline("duckdb", "paystack")
