@@ -33,6 +33,13 @@ ARROW_TYPES: Final[Mapping[Kind, pa.DataType]] = {
 """The Arrow type of each of dlt's types, for every table of the package."""
 
 
+NAMES: Final = frozenset(
+    {"customers", "ledger", "customers_history", "customer_details", "customer_authorizations"}
+    | {"write_back_rows", "write_back_runs"}
+)
+"""The tables of the package: what a load of them had can be read or recorded again."""
+
+
 @dataclass(frozen=True, slots=True)
 class Column:
     """One column of a table."""

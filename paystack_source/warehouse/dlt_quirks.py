@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import shutil
 from contextlib import contextmanager
 from pathlib import Path
@@ -29,6 +30,7 @@ from dlt.pipeline import trace
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.tables import NAMES
 from paystack_source.warehouse.locations import set_database_aside
 
 if TYPE_CHECKING:
@@ -212,9 +214,27 @@ def is_loaded(pipeline: Pipeline, table: str) -> bool:
     return bool((tables.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
 
 
+def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None:
+    """Raise `ConfigError` if rows of the user's own tables wait in a pipeline's folder that is about to be dropped.
+
+    `customers` is the table of the customers, if a hint renamed it.
+    """
+    jobs = (*folder.glob("normalize/extracted/*/*_jobs/*"), *folder.glob("load/normalized/*/*_jobs/*"))
+    waiting = {ParsedLoadJobFileName.parse(job.name).table_name for job in jobs}
+    theirs = sorted(name for name in waiting - NAMES - {customers} if not name.startswith("_dlt_"))
+    if theirs:
+        raise ConfigError(
+            f"Rows of {', '.join(theirs)} wait in {folder}, in a load that has to be dropped, and may be nowhere else",
+            advice="Save them if you need them, drop the load, and run again. This drops it: "
+            f"dlt pipeline --pipelines-dir {shlex.quote(str(folder.parent))} {folder.name} abort-packages",
+        )
+
+
 def drop_local_state(pipeline: Pipeline) -> None:
     """Drop dlt's local files of this pipeline: its state and its pending load packages."""
-    with set_database_aside(Path(pipeline.working_dir)):
+    folder = Path(pipeline.working_dir)
+    require_no_other_rows(folder, customers_table(pipeline))
+    with set_database_aside(folder):
         pipeline.drop()
 
 
@@ -289,11 +309,12 @@ _LOAD_ID = "_dlt_load_id"
 
 
 def pending_packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
-    """The pending load packages, oldest first: load id, folder and schema."""
-    for load in pipeline.list_normalized_load_packages():
-        package = Path(pipeline.get_load_package_info(load).package_path)
+    """The pending packages, extracted or normalized, oldest first: load id, folder and schema."""
+    folder = Path(pipeline.working_dir)
+    found = (*folder.glob("normalize/extracted/*"), *folder.glob("load/normalized/*"))
+    for package in sorted(found, key=lambda each: each.name):
         text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
-        yield load, package, Schema.from_stored_schema(json.loads(text))
+        yield package.name, package, Schema.from_stored_schema(json.loads(text))
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:

@@ -76,10 +76,10 @@ def prepare(pipeline: Pipeline) -> None:
     """Finish interrupted loads, and repair the dataset. Call it while the run holds its locks."""
     delete_loaded_files(pipeline)
     if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
+        drop_local_state(pipeline)
         log.warning(
             "Another machine has loaded since a load was interrupted here; its customers are read again."
         )
-        drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
     if pipeline.has_pending_data:  # a first `run` would delete it
@@ -213,8 +213,8 @@ def our_schemas(pipeline: Pipeline) -> list[Schema]:
 
 def others_loaded_since(pipeline: Pipeline) -> bool:
     """Whether another machine has loaded after a load was interrupted on this one."""
-    pending = [(load, schema) for load, _, schema in pending_packages(pipeline)]
-    if not pending or not all(is_ours(schema) for _, schema in pending):
+    pending = [(load, schema) for load, _, schema in pending_packages(pipeline) if is_ours(schema)]
+    if not pending:
         return False
     oldest, schema = pending[0]
     return any(load > oldest for load in _completed_loads(pipeline, schema.loads_table_name, schema.name))

@@ -36,6 +36,7 @@ from paystack_source.warehouse.dlt_quirks import (
     CheckedCollector,
     delete_normalized_files,
     drop_foreign_state,
+    require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
 from paystack_source.warehouse.locations import destination_is, is_lake, restore_database, set_database_aside
@@ -96,7 +97,12 @@ class ActiveRun:
         self.dataset = True
 
     def require_dataset(self) -> None:
-        """Raise `AlreadyRunningError` if the lock was lost: then another run may write into the dataset."""
+        """Raise `AlreadyRunningError` if the lock was lost: then another run may write into the dataset.
+
+        Raises the error of the preparation, if it failed: dlt would load what is pending.
+        """
+        if self.error is not None:
+            raise self.error
         if not self.still_held():
             raise AlreadyRunningError(
                 f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",
@@ -187,6 +193,7 @@ def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
         _lock_folder(locks, folder, wait=False)
         with contextlib.suppress(*damaged):  # another process has deleted them
             return make()
+        require_no_other_rows(folder)
         with set_database_aside(folder):
             shutil.rmtree(folder)
             return make()

@@ -13,8 +13,13 @@ import pytest
 from dlt.normalize import Normalize
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import PaystackClient, copy_customers, paystack_source
+from paystack_source import ConfigError, PaystackClient, copy_customers, paystack_source, tables
+from paystack_source.customer import CUSTOMERS
+from paystack_source.extract.details import AUTHORIZATIONS, DETAILS
+from paystack_source.extract.ledger import LEDGER
 from paystack_source.warehouse.destinations import read_table
+from paystack_source.warehouse.history import HISTORY
+from paystack_source.warehouse.sync import open_pipeline
 from tests.events import PATIENCE
 from tests.processes import python
 
@@ -134,6 +139,93 @@ def test_an_extraction_that_another_machine_overtook_puts_no_old_values_back(kin
         names = read_table(pipeline, columns=["customer_code", "first_name"]).to_pylist()
         assert {"customer_code": code, "first_name": "Newer"} in names
         slow.run(source(few))
+
+
+def with_emails(source):
+    @dlt.transformer(name="emails", primary_key="id", write_disposition="merge")
+    def emails(table):
+        yield table.select(["id", "email"])
+
+    source.resources["emails"] = source.customers | emails
+    return source
+
+
+def test_the_names_of_our_tables_are_those_that_are_declared():
+    declared = (
+        CUSTOMERS,
+        LEDGER,
+        HISTORY,
+        DETAILS,
+        AUTHORIZATIONS,
+        tables.WRITE_BACK_ROWS,
+        tables.WRITE_BACK_RUNS,
+    )
+    assert {table.name for table in declared} == tables.NAMES
+
+
+@pytest.mark.parametrize("normalized", [False, True], ids=["extracted", "normalized"])
+@pytest.mark.parametrize("theirs", ["emails", "mine"])
+def test_rows_of_other_tables_are_not_dropped_with_customers_whom_another_machine_overtook(
+    theirs, normalized, few, warehouse, tmp_path
+):
+    place = warehouse("duckdb")
+    slow, quick = (place.pipeline(tmp_path / name) for name in ("slow", "quick"))
+    quick.run(source(few))
+    slow.sync_destination()
+    slow.extract(with_emails(source(few)) if theirs == "emails" else source(few))
+    if theirs == "mine":
+        slow.extract([{"a": 1}], table_name="mine", schema=dlt.Schema("mine"))
+    quick.run(source(few))
+    if normalized:
+        slow.normalize()
+    asked = few.stats.total
+    with PaystackClient(few.secret_key, base_url=few.url, quota=0) as client:
+        with pytest.raises(ConfigError, match=f"Rows of {theirs} wait in ") as said:
+            copy_customers(slow, client)
+        with pytest.raises(PipelineStepFailed, match=f"Rows of {theirs} wait in "):
+            slow.run(source(few))
+        assert f"--pipelines-dir {tmp_path / 'slow'} paystack_customers abort-packages" in said.value.advice
+        assert (slow.has_pending_data, few.stats.total) == (True, asked)
+        if not normalized:
+            slow.abort_packages()
+            assert copy_customers(slow, client).complete
+
+
+@pytest.mark.parametrize("changed", ["dataset", "state"])
+def test_rows_of_other_tables_are_not_dropped_with_a_state_of_elsewhere_or_a_damaged_one(
+    changed, few, own_machine, monkeypatch
+):
+    def run(dataset="paystack"):
+        with PaystackClient(few.secret_key, base_url=few.url, quota=0) as client:
+            return copy_customers(open_pipeline("duckdb", dataset), client)
+
+    monkeypatch.setattr("paystack_source.warehouse.sync.pipeline_name", lambda name, *_: name)
+    run()
+    pipeline = open_pipeline("duckdb", "paystack")
+    pipeline.extract(source(few))
+    pipeline.extract([{"a": 1}], table_name="mine")
+    if changed == "state":
+        Path(pipeline.working_dir, "state.json").write_bytes(b"{")
+    with pytest.raises(ConfigError, match="Rows of mine wait in "):
+        run(changed if changed == "dataset" else "paystack")
+    assert list(Path(pipeline.working_dir).glob("normalize/extracted/*/new_jobs/mine.*"))
+
+
+def test_customers_of_a_renamed_table_whom_another_machine_overtook_are_read_again(few, warehouse, tmp_path):
+    def renamed():
+        found = source(few)
+        found.customers.apply_hints(table_name="people")
+        return found
+
+    place = warehouse("duckdb")
+    slow, quick = (place.pipeline(tmp_path / name) for name in ("slow", "quick"))
+    quick.run(renamed())
+    slow.sync_destination()
+    slow.extract(renamed())
+    quick.run(renamed())
+    slow.run(renamed())
+    assert read_table(slow, "people").num_rows == 40
+    assert not slow.has_pending_data
 
 
 @pytest.mark.parametrize(
