@@ -75,53 +75,66 @@ def installed(wheel, tmp_path_factory):
     return python
 
 
-def test_installed_in_a_clean_environment_every_module_imports_from_there(installed, tmp_path):
-    code = (
-        "import importlib, pathlib, pkgutil, paystack_source as p\n"
-        "names = [m.name for m in pkgutil.walk_packages(p.__path__, 'paystack_source.')]\n"
-        "[importlib.import_module(name) for name in names if not name.endswith('__main__')]\n"
-        "[getattr(p, name) for name in p.__all__]\n"
-        "print(len(names), pathlib.Path(p.__file__).parent)"
-    )
+COMMANDS = ("customers", "bulk", "query", "sandbox")
+CONSOLE = 'import sys; from paystack_source.__main__ import main; sys.argv[0] = "paystack-source"; sys.exit(main())'
+LOOK = f"""
+import contextlib, importlib, io, json, pathlib, pkgutil, sys
+import paystack_source as p
+from paystack_source.__main__ import main
+from paystack_source.commands import called
+
+def said(*words):
+    sys.argv = ["paystack-source", *words]
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert main() == 0
+    return out.getvalue()
+
+found = {{"called": called("bulk"), "version": said("--version"), "listed": said()}}
+found["helps"] = {{name: said(name, "--help") for name in {COMMANDS}}}
+names = [m.name for m in pkgutil.walk_packages(p.__path__, "paystack_source.")]
+[importlib.import_module(name) for name in names if not name.endswith("__main__")]
+[getattr(p, name) for name in p.__all__]
+print(json.dumps(found | {{"modules": len(names), "folder": str(pathlib.Path(p.__file__).parent)}}))
+"""
+
+
+@pytest.fixture(scope="module")
+def found(installed, tmp_path_factory):
+    """What the installed package says in one process, away from the checkout."""
     shown = subprocess.run(
-        [installed, "-I", "-c", code], check=False, capture_output=True, text=True, cwd=tmp_path
+        [installed, "-I", "-c", LOOK],
+        check=False,
+        capture_output=True,
+        text=True,
+        cwd=tmp_path_factory.mktemp("away"),
     )
     assert shown.returncode == 0, shown.stderr
-    count, folder = shown.stdout.split(maxsplit=1)
-    assert int(count) > 20
-    assert Path(folder.strip()).is_relative_to(installed.parents[1])
+    return json.loads(shown.stdout)
 
 
-def test_an_installed_package_has_its_commands(installed, tmp_path, monkeypatch):
+def test_installed_in_a_clean_environment_every_module_imports_from_there(installed, found):
+    assert found["modules"] > 20
+    assert Path(found["folder"]).is_relative_to(installed.parents[1])
+
+
+def test_an_installed_package_has_its_commands(installed, found, tmp_path, monkeypatch):
+    assert found["called"] == "paystack-source bulk"
+    assert found["version"].startswith("paystack-source, version ")
+    assert [name for name in COMMANDS if f"  {name} " not in found["listed"]] == []
+    helps = found["helps"]
+    assert [name for name in COMMANDS if f"Usage: paystack-source {name} " not in helps[name]] == []
     monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "40")
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.delenv("PYTHONPATH", raising=False)
-    console = 'import sys; from paystack_source.__main__ import main; sys.argv[0] = "paystack-source"; sys.exit(main())'
 
     def command(*arguments):
         return subprocess.run(
-            [installed, "-c", console, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
+            [installed, "-c", CONSOLE, *arguments], check=False, capture_output=True, text=True, cwd=tmp_path
         )
 
-    script = "from paystack_source.commands import called; print(called('bulk'))"
-    told = subprocess.run([installed, "-c", script], check=True, capture_output=True, text=True, cwd=tmp_path)
-    assert told.stdout == "paystack-source bulk\n"
-    assert command("--version").stdout.startswith("paystack-source, version ")
-    listed = command().stdout
-    names = ("customers", "bulk", "query", "sandbox")
-    assert [name for name in names if f"  {name} " not in listed] == []
-    helps = [["paystack-source", name, "--help"] for name in names]
-    each = (
-        f"import sys; from paystack_source.__main__ import main\nfor sys.argv in {helps}:\n    print(main())"
-    )
-    shown = subprocess.run([installed, "-c", each], check=True, capture_output=True, text=True, cwd=tmp_path)
-    assert [line for line in shown.stdout.splitlines() if line.isdigit()] == ["0"] * len(names)
-    assert [name for name in names if f"Usage: paystack-source {name} " not in shown.stdout] == []
     copied = command("customers", "--sandbox", "--json")
     assert json.loads(copied.stdout.splitlines()[-1])["warehouse_total"] == 40, copied.stderr
-    (line,) = [
-        line for line in command("customers", "--sandbox").stdout.splitlines() if "paystack-source" in line
-    ]
+    (line,) = [line for line in copied.stderr.splitlines() if "paystack-source" in line]
     pasted = shlex.split(line)
     assert pasted[0] == "paystack-source"
     assert command(*pasted[1:]).returncode == 0

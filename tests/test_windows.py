@@ -58,6 +58,8 @@ def importing(name, globals=None, locals=None, fromlist=(), level=0):
 
 builtins.__import__ = importing
 from paystack_source.__main__ import main
+from tests.quick_dlt import make_quick
+make_quick()  # dlt has all that it wants
 for line in sys.stdin:
     sys.argv = ["paystack-source.exe", *json.loads(line)]
     print("exit", main())
@@ -67,58 +69,62 @@ for line in sys.stdin:
 
 @pytest.fixture
 def windows(tmp_path, monkeypatch):
-    """Runs commands one after the other, as in a console of Windows that writes into a file."""
+    """Starts a Python as in a console of Windows that writes into a file."""
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "60")
     monkeypatch.setenv("PYTHONPATH", str(ROOT))
     monkeypatch.setenv("PYTHONIOENCODING", "cp1252")
 
-    def run(*commands, code=WITHOUT):
-        given = "".join(json.dumps(command) + "\n" for command in commands)
-        return subprocess.run(
-            [sys.executable, "-X", "warn_default_encoding", "-c", code],
-            input=given, capture_output=True, encoding="cp1252", cwd=tmp_path, check=False,
+    def start(code, stderr):
+        return subprocess.Popen(
+            [sys.executable, "-X", "warn_default_encoding", "-c", code], stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE, stderr=stderr, encoding="cp1252", cwd=tmp_path,
         )  # fmt: skip
 
-    return run
+    return start
 
 
 def test_a_copy_a_plan_its_run_and_a_question_where_nothing_is_posix(windows, tmp_path):
     folder = tmp_path / "the officer's files"
     folder.mkdir()
-    query = "select customer_code from customers where risk_action = 'default' order by 1 limit 20"
-    said = windows(
-        ["customers", "--sandbox", "--json"],
-        ["query", "--sandbox", "--json", "select 'Ọlá → 你' as name"],
-        ["query", "--sandbox", "--csv", query],
-    )
-    assert said.stdout.count("exit 0") == 3, said.stdout + said.stderr
-    lines = said.stdout.splitlines()
-    assert json.loads(lines[0])["warehouse_total"] == 60
-    assert json.loads(next(line for line in lines if '"columns"' in line))["rows"] == [["Ọlá → 你"]]
-    codes = [line for line in lines if line.startswith("CUS_")]
-    (folder / "allow.csv").write_text(
-        "\n".join(["customer_code,name", *(f"{code},Ọlá →" for code in codes)]), "utf-8"
-    )
+    errors = tmp_path / "errors"
+    with errors.open("wb") as stderr, windows(WITHOUT, stderr) as process:
 
-    plan = ["bulk", "plan", "risk-action", str(folder / "allow.csv"), "--risk-action", "deny", "--sandbox"]
-    said = windows(
-        [*plan, "--out", str(folder / "allow.plan")],
-        ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes", "--json"],
-        ["bulk", "status", "--sandbox"],
-        ["bulk", "status", "latest", "--sandbox", "--json"],
-        ["bulk", "undo", "latest", "--sandbox", "--yes", "--json"],
-        ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes"],
-    )
-    ends = [line for line in said.stdout.splitlines() if line.startswith("exit")]
-    assert ends == ["exit 0"] * 5 + ["exit 2"], said.stdout + said.stderr
-    assert f'apply "{folder / "allow.plan"}"' in said.stdout  # as cmd.exe takes it
-    objects = [json.loads(line) for line in said.stdout.splitlines() if line.startswith("{")]
-    assert [found["applied"] for found in objects] == [20, 20, 20]
-    (run,) = {found["run_id"] for found in objects[:2]}
-    assert (tmp_path / "paystack_results_sandbox" / run / "results.csv").read_text("utf-8-sig").count(
-        "Ọlá →"
-    ) == 20
+        def said(code, *words):
+            """The lines of a command that ends with this exit code."""
+            print(json.dumps(words), file=process.stdin, flush=True)
+            lines = []
+            for line in process.stdout:
+                lines.append(line.rstrip("\n"))
+                if line.startswith("exit "):
+                    break
+            assert lines[-1:] == [f"exit {code}"], "\n".join([*lines, errors.read_text("cp1252")])
+            return lines[:-1]
+
+        def told(code, *words):
+            """The JSON object that it ends with."""
+            return json.loads(said(code, *words, "--json")[-1])
+
+        assert told(0, "customers", "--sandbox")["warehouse_total"] == 60
+        assert told(0, "query", "--sandbox", "select 'Ọlá → 你' as name")["rows"] == [["Ọlá → 你"]]
+        query = "select customer_code from customers where risk_action = 'default' order by 1 limit 20"
+        codes = [line for line in said(0, "query", "--sandbox", "--csv", query) if line.startswith("CUS_")]
+        lines = ["customer_code,name", *(f"{code},Ọlá →" for code in codes)]
+        (folder / "allow.csv").write_text("\n".join(lines), "utf-8")
+
+        plan = ["bulk", "plan", "risk-action", str(folder / "allow.csv"), "--risk-action", "deny", "--sandbox"]
+        apply = ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes"]
+        planned = said(0, *plan, "--out", str(folder / "allow.plan"))
+        assert f'apply "{folder / "allow.plan"}"' in "\n".join(planned)  # as cmd.exe takes it
+        applied = told(0, *apply)
+        said(0, "bulk", "status", "--sandbox")
+        shown = told(0, "bulk", "status", "latest", "--sandbox")
+        undone = told(0, "bulk", "undo", "latest", "--sandbox", "--yes")
+        said(2, *apply)
+        assert [found["applied"] for found in (applied, shown, undone)] == [20, 20, 20]
+        assert applied["run_id"] == shown["run_id"]
+    results = tmp_path / "paystack_results_sandbox" / applied["run_id"] / "results.csv"
+    assert results.read_text("utf-8-sig").count("Ọlá →") == 20
 
 
 def test_the_package_gets_what_is_taken_away_from_nobody(windows):
@@ -127,9 +133,10 @@ def test_the_package_gets_what_is_taken_away_from_nobody(windows):
         'code = \'import os, signal; print(hasattr(os, "O_NOFOLLOW"), hasattr(signal, "SIGHUP")); import fcntl\'\n'
         "exec(code, {'__name__': 'paystack_source.x'})"
     )
-    said = windows(code=proof)
-    assert said.stdout.split() == ["False", "False"]
-    assert "No module named fcntl" in said.stderr
+    with windows(proof, subprocess.PIPE) as process:
+        out, err = process.communicate()
+    assert out.split() == ["False", "False"]
+    assert "No module named fcntl" in err
 
 
 def test_no_module_that_windows_lacks_is_named_anywhere():
