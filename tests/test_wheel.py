@@ -76,7 +76,9 @@ def installed(wheel, tmp_path_factory):
 
 
 COMMANDS = ("customers", "bulk", "query", "sandbox")
-CONSOLE = 'import sys; from paystack_source.__main__ import main; sys.argv[0] = "paystack-source"; sys.exit(main())'
+CONSOLE = (
+    'import sys; from paystack_source.__main__ import main; sys.argv[0] = "paystack-source"; sys.exit(main())'
+)
 LOOK = f"""
 import contextlib, importlib, io, json, pathlib, pkgutil, sys
 import paystack_source as p

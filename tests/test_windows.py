@@ -112,7 +112,15 @@ def test_a_copy_a_plan_its_run_and_a_question_where_nothing_is_posix(windows, tm
         lines = ["customer_code,name", *(f"{code},Ọlá →" for code in codes)]
         (folder / "allow.csv").write_text("\n".join(lines), "utf-8")
 
-        plan = ["bulk", "plan", "risk-action", str(folder / "allow.csv"), "--risk-action", "deny", "--sandbox"]
+        plan = [
+            "bulk",
+            "plan",
+            "risk-action",
+            str(folder / "allow.csv"),
+            "--risk-action",
+            "deny",
+            "--sandbox",
+        ]
         apply = ["bulk", "apply", str(folder / "allow.plan"), "--sandbox", "--yes"]
         planned = said(0, *plan, "--out", str(folder / "allow.plan"))
         assert f'apply "{folder / "allow.plan"}"' in "\n".join(planned)  # as cmd.exe takes it

@@ -1,6 +1,7 @@
 """Nothing in the documents points into the void: pages, headings, files, tests that are named as proof."""
 
 import ast
+import functools
 import re
 
 import pytest
@@ -15,6 +16,26 @@ NAMED = re.compile(
 )
 # Made on the user's machine, so not in the repository.
 LOCAL = {".dlt/secrets.toml", "benchmarks/results", ".dlt/.var"}
+
+
+@functools.cache
+def names_in(path):
+    """The functions and classes of a file."""
+    return {
+        node.name
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8")))
+        if isinstance(node, ast.FunctionDef | ast.ClassDef)
+    }
+
+
+@functools.cache
+def known_tests():
+    """The tests and the names of files in `tests`."""
+    known = set()
+    for file in (ROOT / "tests").rglob("*.py"):
+        text = file.read_text(encoding="utf-8")
+        known |= {file.stem, *re.findall(r"^(?:async )?def (test_\w+)", text, flags=re.MULTILINE)}
+    return known
 
 
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
@@ -39,12 +60,7 @@ def test_files_and_tests_that_are_named_exist(path):
             if file not in LOCAL:
                 missing.append(file)
         elif test:
-            names = {
-                node.name
-                for node in ast.walk(ast.parse(goal.read_text()))
-                if isinstance(node, ast.FunctionDef | ast.ClassDef)
-            }
-            if test not in names:
+            if test not in names_in(goal):
                 missing.append(f"{file}::{test}")
     assert not missing
 
@@ -52,15 +68,7 @@ def test_files_and_tests_that_are_named_exist(path):
 @pytest.mark.parametrize("path", PAGES, ids=NAMES)
 def test_a_test_named_alone_exists_too(path):
     named = set(re.findall(r"`(test_\w+)`", prose(path)))
-    if not named:
-        return
-    known = set()
-    for file in (ROOT / "tests").rglob("*.py"):
-        known |= set(
-            re.findall(r"^(?:async )?def (test_\w+)", file.read_text(encoding="utf-8"), flags=re.MULTILINE)
-        )
-        known |= {file.stem}
-    assert not named - known
+    assert not named - known_tests()
 
 
 def test_every_page_can_be_reached_from_the_readme():

@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.processes import python
+
 ROOT = Path(__file__).resolve().parents[2]
 CONSOLE = Path(sys.executable).with_name("paystack-source")
 
@@ -23,9 +25,9 @@ def start(*command, **environ):
     )
 
 
-@pytest.mark.parametrize("command", [(CONSOLE, "bulk"), (sys.executable, "pipelines/bulk.py"), (CONSOLE,)])
+@pytest.mark.parametrize("command", [(CONSOLE, "bulk"), ("pipelines/bulk.py",), (CONSOLE,)])
 def test_without_a_word_a_group_shows_its_help(command):
-    said = start(*command)
+    said = start(python(), *command)
     assert (said.returncode, said.stderr) == (0, "")
     assert said.stdout.startswith("Usage: ")
     assert "Commands:" in said.stdout
@@ -87,13 +89,13 @@ def test_the_sandbox_alone_says_so_as_well(tmp_path):
 
 @pytest.mark.parametrize("shell", ["bash", "zsh", "fish"])
 def test_each_shell_gets_its_script(shell):
-    said = start(CONSOLE, "completion", shell)
+    said = start(python(), CONSOLE, "completion", shell)
     assert said.returncode == 0
     assert "_PAYSTACK_SOURCE_COMPLETE" in said.stdout
 
 
 @pytest.mark.skipif(not shutil.which("bash"), reason="no bash on this machine")
-def test_bash_completes_the_commands():
+def test_bash_completes_the_commands(tmp_path):
     """The script is loaded into a real bash, and called as the Tab key calls it."""
     wanted = {
         "cu": {"customers"},
@@ -115,6 +117,9 @@ def test_bash_completes_the_commands():
         }}
         {tabs}
     """
-    said = start("bash", "-c", script, PATH=f"{CONSOLE.parent}:{os.environ['PATH']}")
+    console = tmp_path / CONSOLE.name
+    console.write_text(f'#!/bin/sh\nexec {python()} {CONSOLE} "$@"\n')
+    console.chmod(0o755)
+    said = start("bash", "-c", script, PATH=f"{tmp_path}:{os.environ['PATH']}")
     assert "-F" in said.stderr, said.stderr
     assert [set(line.split()) for line in said.stdout.splitlines()] == list(wanted.values())
