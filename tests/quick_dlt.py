@@ -4,6 +4,8 @@ dlt looks up each setting anew for each step of a load: functions that depend on
 the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
 looked up once, not once for each of its possible places. A stored schema is checked once, and made anew only when its
 file was written anew. dlt also looks once a second whether the steps of a lake table are done.
+
+The slow hash of inputs with secrets is quick as well, except where a test is about it.
 """
 
 from __future__ import annotations
@@ -31,6 +33,11 @@ from dlt.common.schema import utils
 from dlt.common.storages.live_schema_storage import LiveSchemaStorage
 from dlt.extract import extract
 from dlt.load import Load
+
+from paystack_source.bulk.plan import plan
+
+SCRYPT = dict(plan._COST)
+"""The cost of that hash as the package has it."""
 
 OF_THEIR_ARGUMENTS_ALONE = (
     "extract_inner_hint",
@@ -178,6 +185,7 @@ def alone(connect: Callable[..., Any]) -> Callable[..., Any]:
 def make_quick() -> None:
     """Once per process, before the first load."""
     duckdb.connect = alone(duckdb.connect)
+    plan._COST["n"] = 16
     known: dict[Any, Any] = {}
     for module in [module for name, module in sys.modules.items() if name.startswith(dlt.__name__)]:
         for name in OF_THEIR_ARGUMENTS_ALONE:

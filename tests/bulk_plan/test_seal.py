@@ -12,10 +12,19 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from paystack_source.bulk.input.files import write_table
-from paystack_source.bulk.plan.plan import PLAN_FORMAT, ROW_SCHEMA, Plan, PlanWriter, digest_fits, digest_of
+from paystack_source.bulk.plan.plan import (
+    _COST,
+    PLAN_FORMAT,
+    ROW_SCHEMA,
+    Plan,
+    PlanWriter,
+    digest_fits,
+    digest_of,
+)
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.errors import ConfigError, EditedPlan, StalePlan
 from tests.canary import search
+from tests.quick_dlt import SCRYPT
 
 from .world import copy_of, customer, frame, plan
 
@@ -172,7 +181,10 @@ def test_no_secret_rests_in_plan_or_page(tmp_path, personal):
     )
 
 
-def test_the_hash_of_an_input_with_secrets_cannot_be_guessed_fast(tmp_path):
+def test_the_hash_of_an_input_with_secrets_cannot_be_guessed_fast(tmp_path, monkeypatch):
+    assert SCRYPT["n"] * SCRYPT["r"] * 128 >= 2**24  # bytes of memory for each guess
+    for name, cost in SCRYPT.items():
+        monkeypatch.setitem(_COST, name, cost)
     path = tmp_path / "codes.csv"
     write_table(path, ["authorization_code"], [["AUTH_canary77"]])
     made = plan(tmp_path, "deactivate-authorization", path)

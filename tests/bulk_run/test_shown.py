@@ -12,8 +12,7 @@ from paystack_source import ConfigError, bulk_set_risk_action
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import confirmation
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.cli.terminal import Terminal, run
-from tests.bulk_run.conftest import load_script
+from paystack_source.cli.terminal import Terminal
 
 
 def allow(desk, number=6, *, name="allow.csv", twice=0):
@@ -108,7 +107,7 @@ def test_the_problems_of_an_earlier_plan_go_when_a_plan_is_good(desk):
 
 
 @pytest.fixture
-def asked(desk, monkeypatch):
+def asked(monkeypatch):
     """The questions that were asked."""
     asked = []
 
@@ -149,12 +148,13 @@ def test_the_question_names_the_action_and_what_is_dangerous_about_it(desk, aske
     )
 
 
-def test_the_loss_of_undo_stands_in_the_question_itself(desk, asked):
+def test_the_loss_of_undo_stands_in_the_question_itself(copied, asked, monkeypatch):
+    desk = copied
+    monkeypatch.setattr("paystack_source.bulk.run.recording.load", lambda *_: None)
     desk.bulk("run", "risk-action", allow(desk, 4), "--risk-action", "deny", "--refresh", "never")
     assert asked.pop() == (
         "Set 4 customers to deny on the TEST account? It cannot be undone for 4 of 4: what they hold now is not known."
     )
-    assert run(load_script("customers").main, ["--quiet"]) == 0
     codes = [one["customer_code"] for one in desk.customers(2)] + desk.api.add_customers(1)
     path = desk.csv("some.csv", [{"customer_code": code} for code in codes])
     desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "never", copy=True)

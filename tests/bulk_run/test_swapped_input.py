@@ -177,12 +177,17 @@ def test_an_input_or_a_plan_that_is_saved_over_while_the_plan_is_applied(desk, l
     a, b = (lists.file(which, "validate", ".csv") for which in "AB")
     path.write_bytes(b)
     desk.bulk("plan", "validate", path, "--out", "b.plan")
+    path.write_bytes(a)
+    desk.bulk("plan", "validate", path, "--out", "a.plan")
+    plan = desk.folder / "a.plan"
+    planned = plan.read_bytes()
     ended = []
     for number in itertools.count(1):
         lists.reset()
+        shutil.rmtree(os.environ["XDG_STATE_HOME"], ignore_errors=True)  # else the plan was applied before
+        shutil.rmtree(desk.folder / ".plans", ignore_errors=True)
         path.write_bytes(a)
-        desk.bulk("plan", "validate", path, "--out", "a.plan")
-        plan = desk.folder / "a.plan"
+        plan.write_bytes(planned)
         new = b if swapped == "input" else (desk.folder / "b.plan").read_bytes()
         old = path if swapped == "input" else plan
 
@@ -383,7 +388,7 @@ def as_path(rows, other):
     [
         (as_pandas, bulk_validate, "validate"),
         (as_list, bulk_set_risk_action, "risk-action"),
-        (as_relation, bulk_validate, "validate"),
+        (as_relation, bulk_set_risk_action, "risk-action"),
         (as_path, bulk_set_risk_action, "risk-action"),
     ],
 )

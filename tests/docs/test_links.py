@@ -59,9 +59,8 @@ def test_files_and_tests_that_are_named_exist(path):
         if not goal.exists():
             if file not in LOCAL:
                 missing.append(file)
-        elif test:
-            if test not in names_in(goal):
-                missing.append(f"{file}::{test}")
+        elif test and test not in names_in(goal):
+            missing.append(f"{file}::{test}")
     assert not missing
 
 

@@ -76,14 +76,8 @@ def test_an_error_says_when_what_and_where(said, monkeypatch, words, kind):
 
 
 def test_a_bulk_run_names_the_run_from_its_first_request_to_its_end(said, tmp_path):
-    said("customers", "--sandbox")
-    _, _, found = said(
-        "query", "--sandbox", "select customer_code from customers where risk_action = 'default' limit 3"
-    )
-    (tmp_path / "deny.csv").write_text("customer_code\n" + "\n".join(code for (code,) in found["rows"]))
-    code, lines, result = said(
-        "bulk", "run", "risk-action", "deny.csv", "--risk-action", "deny", "--sandbox", "--yes"
-    )
+    (tmp_path / "people.csv").write_text("email\none@example.com\ntwo@example.com\nthree@example.com\n")
+    code, lines, result = said("bulk", "run", "create", "people.csv", "--sandbox", "--yes")
     assert (code, result["applied"]) == (0, 3)
     named = [line["run_id"] for line in lines if line["run_id"]]
     assert set(named) == {result["run_id"]}
