@@ -72,6 +72,8 @@ BUGS = [
         "coverage.add(Proven(item.window, rows + len(held.unwindowed_in(item.window)), item.verified_at))", "pass", (E + "test_extraction.py::test_rows_that_the_warehouse_lost_are_read_again",)),
     Bug("a list that is behind marks the newest", "a replica that is behind marks nobody, and is not called complete",
         "        if self._is_behind(newest):", "        if False:", (E + "test_extraction.py::test_a_list_that_is_older_than_the_copy_marks_nobody_and_is_not_called_complete",)),
+    Bug("dlt deletes a database with its folder", "a DuckDB file in dlt's folder is kept where dlt deletes the folder",
+        "    if would_delete_database(pipeline):", "    if False:", (P + "test_copying.py::test_a_database_in_dlts_folder_is_kept_where_dlt_deletes_that_folder",)),
     Bug("rows of others are dropped", "a load that another machine overtook takes no rows of the user's along",
         "    require_no_other_rows(folder, customers_table(pipeline))", "    pass", (W + "test_dlt_users.py::test_rows_of_other_tables_are_not_dropped_with_customers_whom_another_machine_overtook",)),
     Bug("a full refresh believes a list that is behind", "a full refresh is not made from a list that is older than the copy",

@@ -230,6 +230,22 @@ def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None
         )
 
 
+def keeps_database_alone(folder: Path) -> bool:
+    """Whether the folder of a pipeline has a DuckDB file and no state of dlt: dlt deletes such a folder."""
+    return (folder / f"{folder.name}.duckdb").exists() and not (folder / dlt.Pipeline.STATE_FILE).exists()
+
+
+def would_delete_database(pipeline: Pipeline) -> bool:
+    """Whether dlt will delete its folder of this pipeline, with a DuckDB file in it that may have other datasets.
+
+    It does so if it has loaded before, and its dataset is gone.
+    """
+    if not Path(pipeline.working_dir, f"{pipeline.pipeline_name}.duckdb").exists() or not pipeline.has_data:
+        return False
+    with pipeline.destination_client() as client:
+        return not client.is_storage_initialized()
+
+
 def drop_local_state(pipeline: Pipeline) -> None:
     """Drop dlt's local files of this pipeline: its state and its pending load packages."""
     folder = Path(pipeline.working_dir)

@@ -43,6 +43,7 @@ from paystack_source.warehouse.dlt_quirks import (
     repair_schema,
     restart_interrupted_loads,
     stored_schema,
+    would_delete_database,
 )
 from paystack_source.warehouse.history import HISTORY, complete_history, history_resource
 from paystack_source.warehouse.lake import newest_per_key
@@ -149,6 +150,8 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
 
 def restore_schema(pipeline: Pipeline) -> None:
     """On a new machine: get the schema from the destination, even that of a first load that never completed."""
+    if would_delete_database(pipeline):
+        drop_local_state(pipeline)
     if not pipeline.schemas:
         pipeline.sync_destination()
     if not pipeline.schemas and issubclass(pipeline.destination.client_class, WithStateSync):

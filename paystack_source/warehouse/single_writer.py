@@ -36,6 +36,7 @@ from paystack_source.warehouse.dlt_quirks import (
     CheckedCollector,
     delete_normalized_files,
     drop_foreign_state,
+    keeps_database_alone,
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
@@ -184,15 +185,20 @@ def _lock_folder(stack: contextlib.ExitStack, folder: Path, *, wait: bool) -> No
 
 
 def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
-    """Make a pipeline. Damaged local files are deleted first; dlt restores state and schemas from the destination."""
+    """Make a pipeline. Damaged local files are deleted first; dlt restores state and schemas from the destination.
+
+    A DuckDB file in the folder is kept. dlt would delete it with the folder if its state is missing.
+    """
     damaged = json.JSONDecodeError, UnicodeDecodeError  # after a power cut
-    with contextlib.suppress(*damaged):
-        return make()
     folder = Path(get_dlt_pipelines_dir(), name)
+    with contextlib.suppress(*damaged):
+        if not keeps_database_alone(folder):
+            return make()
     with contextlib.ExitStack() as locks:
         _lock_folder(locks, folder, wait=False)
         with contextlib.suppress(*damaged):  # another process has deleted them
-            return make()
+            if not keeps_database_alone(folder):
+                return make()
         require_no_other_rows(folder)
         with set_database_aside(folder):
             shutil.rmtree(folder)

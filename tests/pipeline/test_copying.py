@@ -267,6 +267,32 @@ def test_a_database_in_dlts_folder_survives_a_kill_while_that_folder_is_made_ane
     assert held(pipeline) == truth(server)
 
 
+@pytest.mark.parametrize("lost", ["state", "dataset", "dataset, plain run"])
+def test_a_database_in_dlts_folder_is_kept_where_dlt_deletes_that_folder(
+    lost, sandbox, tmp_path, monkeypatch
+):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
+    server = sandbox(customers=20)
+    copy(open_pipeline("duckdb", "paystack"), server)
+    copy(open_pipeline("duckdb", "paystack_ng"), server)
+    folder = tmp_path / "dlt" / "pipelines" / "paystack_customers"
+    if lost == "state":
+        (folder / "state.json").unlink()
+    else:
+        with duckdb.connect(str(folder / "paystack_customers.duckdb")) as database:
+            database.execute("drop schema paystack cascade")
+    if lost == "dataset, plain run":
+        open_pipeline("duckdb", "paystack").run(
+            paystack_source.paystack_source(server.secret_key, server.url, quota=0)
+        )
+    else:
+        copy(open_pipeline("duckdb", "paystack"), server)
+    for dataset in ("paystack", "paystack_ng"):
+        assert held(open_pipeline("duckdb", dataset)) == truth(server)
+
+
 def test_a_database_that_was_made_since_such_a_kill_is_not_overwritten(pipeline, sandbox, monkeypatch):
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
     server, pipeline = sandbox(customers=5), open_pipeline("duckdb", "paystack")
