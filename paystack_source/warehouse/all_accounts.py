@@ -72,16 +72,25 @@ class _View:
             self._run(f"COMMENT ON VIEW {self._view} IS {quoted_text(about)}")
 
     def _register(self, account_name: str, dataset: str) -> dict[str, str]:
-        """Register the dataset of this account; returns the dataset of every registered account."""
-        self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(self._schema)}")
-        self._run(
-            f"CREATE TABLE IF NOT EXISTS {self._accounts} (account_name text PRIMARY KEY, dataset text NOT NULL)"
+        """Register the dataset of this account, unless it is; returns the dataset of every registered account."""
+        if self._registered().get(account_name) != dataset:
+            self._run(f"CREATE SCHEMA IF NOT EXISTS {quoted_name(self._schema)}")
+            self._run(
+                f"CREATE TABLE IF NOT EXISTS {self._accounts} (account_name text PRIMARY KEY, dataset text NOT NULL)"
+            )
+            self._run(
+                f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
+                " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
+            )
+        return self._registered()
+
+    def _registered(self) -> dict[str, str]:
+        """The dataset of every registered account."""
+        exists = self._run(
+            "SELECT 1 FROM information_schema.tables WHERE table_catalog = current_database()"
+            f" AND table_schema = {quoted_text(self._schema)} AND table_name = 'accounts'"
         )
-        self._run(
-            f"INSERT INTO {self._accounts} VALUES ({quoted_text(account_name)}, {quoted_text(dataset)})"
-            " ON CONFLICT (account_name) DO UPDATE SET dataset = EXCLUDED.dataset"
-        )
-        rows = self._run(f"SELECT account_name, dataset FROM {self._accounts}")
+        rows = self._run(f"SELECT account_name, dataset FROM {self._accounts}") if exists else ()
         return {str(name): str(registered) for name, registered in rows}
 
     def _columns(self, datasets: Mapping[str, str]) -> dict[str, dict[str, str]]:

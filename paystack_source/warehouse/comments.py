@@ -1,6 +1,7 @@
 """Writes the descriptions in dlt's schema into DuckDB and PostgreSQL, as comments on tables and columns.
 
-At the end of each run one query compares them, and those that differ are written. dlt itself writes them in BigQuery,
+At the end of each run one query compares them, and those that differ are written; in PostgreSQL only of tables that the
+role owns, because only the owner may. dlt itself writes them in BigQuery,
 Databricks and Snowflake. Files have no comments.
 """
 
@@ -34,7 +35,7 @@ FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
 CROSS JOIN LATERAL (SELECT NULL AS attname, 0 AS attnum UNION ALL
                     SELECT attname, attnum FROM pg_attribute
                     WHERE attrelid = c.oid AND attnum > 0 AND NOT attisdropped) a
-WHERE n.nspname = {dataset} AND c.relkind IN ('r', 'p')
+WHERE n.nspname = {dataset} AND c.relkind IN ('r', 'p') AND pg_has_role(c.relowner, 'USAGE')
 """
 _LOCK_TIMEOUT = "SET LOCAL lock_timeout = '2s'"
 """PostgreSQL cannot comment on a table while it is being vacuumed."""

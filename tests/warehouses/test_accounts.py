@@ -89,6 +89,20 @@ def test_the_view_follows_what_the_datasets_are_like(warehouse, postgres, accoun
     assert postgres.execute(COUNTS.format("paystack_all"), database) == ALL[:1]
 
 
+def test_a_run_that_changes_neither_account_nor_view_writes_neither(warehouse, postgres, accounts, command):  # noqa: F811
+    made = warehouse("postgres")
+    database = made.environment["DESTINATION__POSTGRES__CREDENTIALS"].rpartition("/")[2]
+    written = []
+    for _ in range(2):
+        done = command("customers", "--account", "gh", "--destination", "postgres")
+        assert done.code == ExitCode.OK, done.err
+        rows = "select account_name, xmin::text from paystack_all.accounts"
+        view = "select oid::text, xmin::text from pg_class where relname = 'all_customers'"
+        written.append((postgres.execute(rows, database), postgres.execute(view, database)))
+    assert written[0] == written[1]
+    assert written[0][0][0][0] == "gh"
+
+
 def test_no_account_is_lost_from_the_view_when_two_runs_end_at_once(warehouse, postgres, accounts, command):  # noqa: F811
     made = warehouse("postgres")
     database = made.environment["DESTINATION__POSTGRES__CREDENTIALS"].rpartition("/")[2]
