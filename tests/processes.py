@@ -3,7 +3,8 @@
 Importing dlt, pandas and DuckDB takes most of a short command's time. So one process per test worker has imported all of
 it, and forks a fresh child for each command. The child has the working folder, the environment, the arguments and the
 streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c`, our own modules and
-the kernels of notebooks are run so; all else is run by the interpreter itself. Not for tests of SIGKILL: it reaches the caller alone.
+the kernels of notebooks are run so; all else is run by the interpreter itself. SIGKILL and SIGSTOP reach the caller alone:
+they are for the process whose id the child's caller writes into the file that the variable CHILD names.
 
 `tests/test_wheel.py` starts commands without this, as a user does.
 """
@@ -74,6 +75,10 @@ with socket.socket(socket.AF_UNIX) as line:
     line.sendall(told)
     answers = line.makefile("rb")
     child = int(answers.readline())
+    if "CHILD" in os.environ:
+        with open(os.environ["CHILD"] + ".part", "w") as file:
+            file.write(str(child))
+        os.replace(os.environ["CHILD"] + ".part", os.environ["CHILD"])
     for passed_on in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(passed_on, lambda number, frame: os.kill(child, number))
     for number in (0, 1, 2):

@@ -32,12 +32,13 @@ HELPERS = {
     "validate": bulk_validate,
     "deactivate-authorization": bulk_deactivate_authorization,
 }
+# Each operation, and each way to name a customer: what finds the customer does not depend on the operation.
 CASES = [
-    *(("risk-action", name) for name in ("Customer Code", "E-Mail", "id", "mixed")),
-    *(("update", name) for name in ("code", "email", "id", "mixed")),
+    *(("risk-action", name) for name in ("Customer Code", "E-Mail", "id")),
+    *(("update", name) for name in ("code", "mixed")),
     ("create", "E-Mail"),
-    *(("validate", name) for name in ("code", "email", "mixed")),
-    *(("deactivate-authorization", name) for name in ("code", "mixed")),
+    ("validate", "email"),
+    ("deactivate-authorization", "mixed"),
 ]
 # A user's own columns, called as ours are but for the underscore.
 OWN = {"status": "open", "Message": "call back", "time": "noon", "outcome": "?", "_note": "=1+1"}
@@ -85,6 +86,7 @@ def copied(desk, monkeypatch, people):
     frame = pd.DataFrame(people)[["id", "customer_code", "email", "first_name", "risk_action"]]
     monkeypatch.setattr(WriteBack, "find_copy", lambda _: pa.Table.from_pandas(frame))
     monkeypatch.setattr(WriteBack, "applied_by", lambda *_: None)
+    monkeypatch.setattr("paystack_source.bulk.service.claim", lambda *_: None)
     monkeypatch.setattr("paystack_source.bulk.service.catch_up", lambda *_: None)
     monkeypatch.setattr("paystack_source.bulk.run.recording.load", lambda *_: None)
     return frame
@@ -198,14 +200,12 @@ FRAMES = {
 @pytest.mark.parametrize(
     ("operation", "name", "kind"),
     [
-        ("risk-action", "email", "pandas"),
         ("risk-action", "code", "arrow"),
         ("update", "id", "polars"),
         ("update", "mixed", "list"),
         ("create", "email", "arrow"),
         ("validate", "email", "pandas"),
         ("validate", "code", "csv"),
-        ("deactivate-authorization", "email", "list"),
     ],
 )
 def test_failed_rows_from_python_are_given_to_the_helper_again(

@@ -7,9 +7,9 @@ import os
 import random
 import signal
 import subprocess
-import sys
 import threading
 from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 
 import dlt
 import pytest
@@ -18,20 +18,39 @@ from paystack_source import bulk_set_risk_action, copy_customers
 from paystack_source.file_lock import DUCKDB_FILES
 from tests.bulk_run.conftest import ROOT
 from tests.events import PATIENCE, Gate, until
+from tests.processes import python
+
+ROWS = 60
 
 
-def start(*args):
-    command = [
-        sys.executable,
-        ROOT / "pipelines" / "bulk.py",
-        *map(str, args),
-        "--no-copy",
-        "--json",
-        "--quiet",
-    ]
-    return subprocess.Popen(
-        command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
-    )
+@pytest.fixture
+def start(tmp_path, monkeypatch):
+    """Starts a bulk command as a process."""
+    monkeypatch.setenv("CHILD", str(tmp_path.parent / f"{tmp_path.name}.child"))
+
+    def begin(*args):
+        command = [
+            python(),
+            ROOT / "pipelines" / "bulk.py",
+            *map(str, args),
+            "--no-copy",
+            "--json",
+            "--quiet",
+        ]
+        return subprocess.Popen(
+            command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ
+        )
+
+    return begin
+
+
+def worker():
+    """The id of the process that was forked for the command: SIGKILL and SIGSTOP are for it."""
+    return int(Path(os.environ["CHILD"]).read_text(encoding="utf-8"))
+
+
+def stopped(process):
+    return Path(f"/proc/{process}/stat").read_text(encoding="utf-8").rpartition(")")[2].split()[0] == "T"
 
 
 def after_writes(api, number):
@@ -40,9 +59,9 @@ def after_writes(api, number):
 
 
 def file_for(desk, operation):
-    people = desk.customers(120)
+    people = desk.customers(ROWS)
     if operation == "create":
-        rows = [{"email": f"new{n}@example.com", "first_name": f"Ada {n}"} for n in range(120)]
+        rows = [{"email": f"new{n}@example.com", "first_name": f"Ada {n}"} for n in range(ROWS)]
     elif operation == "update":
         rows = [{"customer_code": c["customer_code"], "first_name": f"Ada {n}"} for n, c in enumerate(people)]
     else:
@@ -62,26 +81,26 @@ def holds(desk, row):
 @pytest.mark.parametrize(
     ("operation", "seed"), [("risk-action", 1), ("update", 2), ("create", 3), ("create", 4)]
 )
-def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, operation, seed):
+def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, start, operation, seed):
     rng = random.Random(seed)
-    desk.api.add_customers(60)
     path = file_for(desk, operation)
-    trouble = "reset_before@writes=0.03,reset_after@writes=0.03,error_after@writes=0.02"
-    gate = after_writes(desk.api, rng.randint(5, 100))
+    trouble = "reset_before@writes=0.06,reset_after@writes=0.06,error_after@writes=0.04"
+    gate = after_writes(desk.api, rng.randint(5, 50))
     desk.api.configure(faults=trouble)
     process = start("run", operation, path, "--yes", "--refresh", "never")
     try:
         gate.wait()
     finally:
-        process.send_signal(signal.SIGKILL)
+        os.kill(worker(), signal.SIGKILL)
         process.communicate(timeout=PATIENCE)
+    assert process.returncode == -signal.SIGKILL
     gate.open()
     desk.api.configure(faults="")
     for _ in range(2):  # the second resume finds nothing left to do
         said = desk.bulk("resume", "latest", "--yes")
     lines = desk.results(said)
-    assert len(lines) == 120
-    assert sum(said.json[word] for word in ("applied", "rejected", "unknown", "unsent")) == 120
+    assert len(lines) == ROWS
+    assert sum(said.json[word] for word in ("applied", "rejected", "unknown", "unsent")) == ROWS
     for line in lines:
         if line["_status"] == "applied":
             assert holds(desk, line)
@@ -92,12 +111,11 @@ def test_a_killed_run_is_resumed_and_every_claim_is_true(desk, operation, seed):
         assert len(emails) == len(set(emails))
         assert said.json["unsent"] == said.json["rejected"] == 0
     else:
-        assert said.json["applied"] == 120
+        assert said.json["applied"] == ROWS
 
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run(desk, number):
-    desk.api.add_customers(60)
+def test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run(desk, start, number):
     path = file_for(desk, "risk-action")
     gate = after_writes(desk.api, 10)
     process = start("run", "risk-action", path, "--yes", "--refresh", "never")
@@ -110,13 +128,13 @@ def test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run(desk
     assert said["status"] == "interrupted"
     assert said["unknown"] == 0
     assert said["applied"] == len(desk.api.write_log())
-    assert said["unsent"] == 120 - said["applied"] > 0
+    assert said["unsent"] == ROWS - said["applied"] > 0
     assert f"resume {said['run_id']}" in err
-    assert desk.bulk("resume", said["run_id"], "--yes").json["applied"] == 120
+    assert desk.bulk("resume", said["run_id"], "--yes").json["applied"] == ROWS
     assert desk.api.repeated_writes() == {}
 
 
-def test_an_interrupt_does_not_sit_out_a_quota_window(desk):
+def test_an_interrupt_does_not_sit_out_a_quota_window(desk, start):
     desk.api.configure(limit=20, window_seconds=3600.0)
     path = file_for(desk, "risk-action")
     process = start("run", "risk-action", path, "--yes", "--refresh", "never")
@@ -127,23 +145,23 @@ def test_an_interrupt_does_not_sit_out_a_quota_window(desk):
     assert (process.returncode, said["applied"], said["unknown"]) == (130, 20, 0)
 
 
-def test_two_processes_cannot_apply_one_plan(desk):
+def test_two_processes_cannot_apply_one_plan(desk, start):
     plan = desk.bulk("plan", "risk-action", file_for(desk, "risk-action"), "--refresh", "never").json[
         "plan_file"
     ]
     gate = after_writes(desk.api, 5)
     first = start("apply", plan, "--yes")
     gate.wait()
-    first.send_signal(signal.SIGSTOP)
-    os.waitpid(first.pid, os.WUNTRACED)  # it stands still, so the gate need not
+    os.kill(worker(), signal.SIGSTOP)
+    until(lambda: stopped(worker()))  # it stands still, so the gate need not
     gate.open()
     second = desk.bulk("apply", plan, "--yes")
-    first.send_signal(signal.SIGCONT)
+    os.kill(worker(), signal.SIGCONT)
     assert second.code == 2
     assert "being applied by another process" in second.err
     assert len(desk.bulk("status").json["runs"]) == 1
     out, _ = first.communicate(timeout=PATIENCE)
-    assert json.loads(out.splitlines()[-1])["applied"] == 60
+    assert json.loads(out.splitlines()[-1])["applied"] == ROWS
     assert desk.api.repeated_writes() == {}
 
 
