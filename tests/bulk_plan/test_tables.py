@@ -315,7 +315,7 @@ def in_pieces(text):
             yield from (piece.lstrip('"') for piece in line.split(separator))
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(CELL, min_size=2, max_size=5))
 @example(["x;=cmd|' /C calc'!A0", "y"])
 @example(["x", '";"=1+1'])

@@ -14,7 +14,7 @@ import pandas as pd
 import pyarrow as pa
 import pytest
 
-from paystack_source import bulk_set_risk_action
+from paystack_source import bulk_set_risk_action, settings
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.cli.terminal import run
@@ -87,9 +87,8 @@ def test_created_customers_are_in_the_copy_at_once(copied):
 
 
 def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
-    copied.api.add_customers(60)
-    path = copied.risk_file(120)  # more than a plan reads from Paystack unless it must
-    assert run(load_script("customers").main, ["--quiet", "--full-refresh"]) == 0
+    monkeypatch.setitem(settings.QUOTA_BY_MODE, "test", 5)
+    path = copied.risk_file(20)  # more than a plan reads from Paystack unless it must
     locked = OSError("Could not set lock on file")
     real = WriteBack.load
 
@@ -98,21 +97,23 @@ def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):
 
     monkeypatch.setattr(WriteBack, "load", fail)
     said = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
-    assert (said.code, said.json["applied"]) == (0, 120)
+    assert (said.code, said.json["applied"]) == (0, 20)
     assert "could not be updated" in said.json["warnings"][0]
     assert f"status {said.json['run_id']} --load" in said.err
 
     # As long as the copy does not know, it is not believed: the next plan reads the customers themselves.
     again = copied.bulk("plan", "risk-action", path, "--risk-action", "default", copy=True)
-    assert (again.json["to_send"], again.json["noop"]) == (120, 0)
+    assert (again.json["to_send"], again.json["noop"]) == (20, 0)
     assert "read live" in again.err
 
     monkeypatch.setattr(WriteBack, "load", real)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
     copied.bulk("status", said.json["run_id"], "--load", copy=True)
-    assert ask(copied, "select applied from paystack.write_back_runs") == [(120,)]
-    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(120,)]
-    assert ask(copied, "select count(*) from paystack.customers where risk_action = 'deny'") == [(120,)]
+    assert ask(copied, "select applied from paystack.write_back_runs") == [(20,)]
+    assert ask(copied, "select count(*) from paystack.write_back_rows") == [(20,)]
+    codes = [customer["customer_code"] for customer in copied.customers(20)]
+    held = "select risk_action, count(*) from paystack.customers where customer_code in ? group by all"
+    assert ask(copied, held, codes) == [("deny", 20)]
 
 
 def test_an_interrupt_while_the_copy_is_told_of_a_run_is_heard(copied, monkeypatch):
@@ -255,7 +256,7 @@ def test_a_load_waits_for_a_thread_that_reads_the_file(copied):
 
 def test_a_damaged_run_is_named_and_customers_are_read_live(copied):
     deny = ["risk-action", copied.risk_file(2), "--risk-action", "deny"]
-    said = copied.bulk("run", *deny, "--yes", copy=True)
+    said = copied.bulk("run", *deny, "--yes")
     (copied.folder / "paystack_results" / said.json["run_id"] / "journal.sqlite").write_bytes(b"")
     planned = copied.bulk("plan", *deny, copy=True)
     assert planned.code == 0

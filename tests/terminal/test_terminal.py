@@ -335,7 +335,7 @@ LOADING = textwrap.dedent("""
 def test_an_interrupt_while_dlt_loads_is_not_forgotten_once_it_has_loaded(tmp_path):
     plain = {name: value for name, value in os.environ.items() if not name.startswith("RUNTIME__")}
     done = subprocess.run(
-        [sys.executable, "-c", LOADING, str(tmp_path)],
+        [python(), "-c", LOADING, str(tmp_path)],
         env=plain,
         cwd=tmp_path,
         capture_output=True,
