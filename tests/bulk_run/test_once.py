@@ -37,6 +37,12 @@ def folders(desk, monkeypatch):
     return desk.folder / "a", desk.folder / "b"
 
 
+@pytest.fixture
+def claimed_only(monkeypatch):
+    """The warehouse hears of a run before it sends, and no more after it: loads take long."""
+    monkeypatch.setattr(service, "record_runs", lambda *_: None)
+
+
 def identities(desk, number=3):
     rows = [
         {"customer_code": c["customer_code"], "first_name": "Ada", "last_name": "Obi", "country": "NG",
@@ -118,6 +124,7 @@ def test_without_a_register_the_plans_own_folder_knows_and_it_is_said(desk, fold
     assert writes(desk) == 3
 
 
+@pytest.mark.usefixtures("claimed_only")
 @pytest.mark.parametrize("broken", ["applied_by", "load"])
 def test_without_a_register_and_a_warehouse_nothing_is_sent_that_may_not_be_sent_twice(
     broken, desk, monkeypatch
@@ -150,6 +157,7 @@ def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch)
     assert "write_back_runs" in said.json["message"]
 
 
+@pytest.mark.usefixtures("claimed_only")  # as if the process was killed before
 @pytest.mark.parametrize("when", ["after a kill", "at once", "at once, in a new account"])
 def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, folders, sandbox, monkeypatch):
     a, b = folders
@@ -162,7 +170,6 @@ def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, f
     people = desk.csv("people.csv", [{"email": f"new{n}@example.com"} for n in range(3)])
     desk.bulk("plan", "create", people, "--out", a / "new.plan", copy=True)
     copied = shutil.copy(a / "new.plan", b / "copy.plan")
-    monkeypatch.setattr(service, "record_runs", lambda *_: None)  # as if the process was killed before
     assert desk.bulk("apply", a / "new.plan", "--yes", copy=True).json["applied"] == 3
     with duckdb.connect(str(desk.folder / "copy.duckdb")) as held:  # it may never hear more of them
         known = held.execute("select applied, unsent, unknown from paystack.write_back_runs").fetchall()
@@ -177,6 +184,7 @@ def test_another_machine_does_not_apply_what_may_not_be_sent_twice(when, desk, f
     assert not list(Runs(b / "paystack_results"))
 
 
+@pytest.mark.usefixtures("claimed_only")
 def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_command_that_goes_on_with_it(
     desk, folders, monkeypatch
 ):
@@ -196,6 +204,7 @@ def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_co
     assert desk.bulk(*shlex.split(command), "--yes", copy=True).json["applied"] == 3
 
 
+@pytest.mark.usefixtures("claimed_only")
 def test_a_run_that_was_interrupted_before_the_warehouse_had_it_goes_on_unless_another_machine_was_faster(
     desk, folders, monkeypatch
 ):
