@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import random
 import threading
 import uuid
 from concurrent.futures import ThreadPoolExecutor
@@ -16,6 +18,7 @@ from paystack_source import paystack_source
 from paystack_source.warehouse import bucket_lease
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.destinations import read_table
+from tests.events import PATIENCE
 
 
 @pytest.fixture
@@ -131,6 +134,121 @@ def test_an_owner_who_comes_back_too_late_knows_it(path, time):
     assert not owner.take()
     other.renew()
     assert other.still_held()
+
+
+class World:
+    """Runs that share a bucket, one step of one of them at a time: a step ends before and after each request.
+
+    Each has a clock of its own. Time passes between steps, little or more than a lease; answers get lost.
+    """
+
+    def __init__(self, seed, names, monkeypatch):
+        self.random, self.objects, self.now, self.current = random.Random(seed), {}, 0.0, names[0]
+        self.clocks = {name: self.random.uniform(1, 1e9) for name in names}
+        self.turns, self.back = {name: threading.Semaphore(0) for name in names}, threading.Semaphore(0)
+        self.leases, self.taken, self.over = {}, 0, False
+        self.restless = self.random.choice((0.05, 0.15, 0.4))
+        monkeypatch.setattr(bucket_lease, "_now", lambda: self.clocks[self.current] + self.now)
+        self.threads = {name: threading.Thread(target=self.act, args=(name,), daemon=True) for name in names}
+
+    def run(self, steps):
+        for thread in self.threads.values():
+            thread.start()
+        for _ in range(steps):
+            self.now += self.random.choice((1, 5, 15, 40, 61)) if self.random.random() < 0.1 else 0
+            another = self.random.random() < self.restless  # else one goes on, while the others are paused
+            self.turn(self.random.choice(list(self.turns)) if another else self.current)
+            current, holding = self.current, sum(map(self.holds, self.leases))
+            self.current = current
+            assert holding <= 1
+        self.over = True
+        for name, thread in self.threads.items():
+            self.turns[name].release()
+            thread.join(PATIENCE)
+
+    def holds(self, name):
+        self.current = name
+        return self.leases[name].still_held()
+
+    def turn(self, name):
+        self.current = name
+        self.turns[name].release()
+        assert self.back.acquire(timeout=PATIENCE)
+
+    def step(self):
+        name = self.current
+        self.back.release()
+        self.wait(name)
+
+    def wait(self, name):
+        self.turns[name].acquire()
+        if self.over:
+            raise SystemExit
+
+    def act(self, name):
+        """Takes the lock again and again; renews it, gives it up, loses it or dies."""
+        self.wait(name)
+        while True:
+            self.leases.pop(name, None)
+            lease = BucketLease(self, "bucket/lock")
+            with contextlib.suppress(OSError):
+                while not lease.take():
+                    self.step()
+                self.leases[name], self.taken = lease, self.taken + 1
+                while lease.still_held() and self.random.random() < 0.9:
+                    self.step()
+                    with contextlib.suppress(OSError):
+                        lease.renew()
+                if self.random.random() < 0.7:
+                    del self.leases[name]
+                    with lease:
+                        pass
+
+    # -- what a bucket can do
+
+    def invalidate_cache(self):
+        pass
+
+    def requested(self, do):
+        self.step()
+        result = do()
+        self.step()
+        if self.random.random() < 0.02:
+            raise OSError
+        return result
+
+    def ls(self, _folder, detail):
+        assert not detail
+        return self.requested(lambda: list(self.objects))
+
+    def cat_file(self, path):
+        content = self.requested(lambda: self.objects.get(path))
+        if content is None:
+            raise FileNotFoundError
+        return content
+
+    def rm_file(self, path):
+        self.requested(lambda: self.objects.pop(path, None))
+
+    def pipe_file(self, path, content, mode="overwrite"):
+        def write():
+            if mode == "create" and path in self.objects:
+                return False
+            self.objects[path] = content
+            return True
+
+        if not self.requested(write):
+            raise FileExistsError
+
+
+@pytest.mark.parametrize("runs", [2, 3])
+def test_no_two_hold_it_however_they_interleave_and_it_is_taken_again(runs, monkeypatch):
+    taken = 0
+    for seed in range(40):
+        world = World(seed, "abc"[:runs], monkeypatch)
+        world.run(1_500)
+        taken += world.taken
+    assert taken > 300
 
 
 def test_a_real_bucket_gives_an_expired_one_to_one_of_many(s3, monkeypatch):
