@@ -28,6 +28,7 @@ from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import copy_customers, open_pipeline
+from tests.copies import begin_copied
 from tests.events import PATIENCE
 from tests.extract.listing_server import Listing
 from tests.processes import python
@@ -43,6 +44,14 @@ def pipeline(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
     return open_pipeline("duckdb", "paystack")
+
+
+@pytest.fixture
+def copied(pipeline, sandbox):
+    """A pipeline that has copied 350 customers, and their sandbox. The file is kept open: that costs less."""
+    made = begin_copied(sandbox, 350)
+    with duckdb.connect("paystack_customers.duckdb"):
+        yield made
 
 
 @pytest.mark.parametrize(
@@ -133,9 +142,8 @@ def test_the_copy_equals_the_server_field_by_field(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
-def test_increments_cost_next_to_nothing(pipeline, sandbox):
-    server = sandbox(customers=1500)
-    copy(pipeline, server)
+def test_increments_cost_next_to_nothing(copied):
+    pipeline, server = copied
     nothing = copy(pipeline, server)
     assert (nothing.complete, nothing.rows_loaded) == (True, 0)
     assert nothing.requests == 2
@@ -146,9 +154,8 @@ def test_increments_cost_next_to_nothing(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
-def test_late_customers_with_an_old_date_are_found(pipeline, sandbox):
-    server = sandbox(customers=1500)
-    copy(pipeline, server)
+def test_late_customers_with_an_old_date_are_found(copied):
+    pipeline, server = copied
     server.add_customers(3, created_at=datetime.now(UTC) - timedelta(days=200))
     report = copy(pipeline, server)
     assert (report.complete, report.rows_new) == (True, 3)
@@ -184,23 +191,21 @@ def test_windows_that_do_not_add_up_are_no_matter_once_the_whole_list_did(pipeli
     assert (report.complete, report.unproven) == (True, [])
 
 
-def test_edits_of_old_customers_arrive_within_the_stated_number_of_runs(pipeline, sandbox):
-    server = sandbox(customers=500)
-    copy(pipeline, server)
+def test_edits_of_old_customers_arrive_within_the_stated_number_of_runs(copied):
+    pipeline, server = copied
     for row in list(server.customers_truth())[::7]:
         server.edit_customer(row["customer_code"], risk_action="deny", first_name="Ọmọ́")
-    first = copy(pipeline, server, refresh_budget=4)
-    assert first.requests <= 2 + 4
+    first = copy(pipeline, server, refresh_budget=3)
+    assert first.requests <= 2 + 3
     assert 1 < first.refresh_runs < 5
     assert held(pipeline) != truth(server)
     for _ in range(first.refresh_runs - 1):
-        copy(pipeline, server, refresh_budget=4)
+        copy(pipeline, server, refresh_budget=3)
     assert held(pipeline) == truth(server)
 
 
-def test_rows_that_vanish_from_the_copy_come_back(pipeline, sandbox):
-    server = sandbox(customers=900)
-    copy(pipeline, server)
+def test_rows_that_vanish_from_the_copy_come_back(copied):
+    pipeline, server = copied
     with pipeline.sql_client() as client:
         client.execute_sql("delete from paystack.customers where id % 9 = 0")
     report = copy(pipeline, server)
@@ -209,14 +214,13 @@ def test_rows_that_vanish_from_the_copy_come_back(pipeline, sandbox):
 
 
 def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
-    server = sandbox(customers=250)
-    copy(pipeline, server, history=True)
+    pipeline, server = begin_copied(sandbox, 350, history=True)
     with pipeline.sql_client() as client:
         client.execute_sql("drop table paystack.customers")
         client.execute_sql("alter table paystack.customers_history drop column phone")
     server.add_customers(1)
     report = copy(open_pipeline("duckdb", "paystack"), server, history=True)
-    assert (report.complete, report.warehouse_total) == (True, 251)
+    assert (report.complete, report.warehouse_total) == (True, 351)
     assert held(pipeline) == truth(server)
     with pipeline.sql_client() as client:
         client.execute_sql("alter table paystack.customers rename phone to telephone")
@@ -224,19 +228,25 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
-@pytest.mark.parametrize("file", ["state.json", "schemas/paystack.schema.json"])
-@pytest.mark.parametrize("content", [b"", b"{", b"\0\0", b"{\xc3"])
-@pytest.mark.parametrize("place", ["copy.duckdb", ":pipeline:"])  # the latter is in the folder of these files
-def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(
-    file, content, place, pipeline, sandbox, monkeypatch
-):
-    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", place)
-    server, pipeline = sandbox(customers=250), open_pipeline("duckdb", "paystack")
-    copy(pipeline, server)
-    Path(pipeline.working_dir, file).write_bytes(content)
-    server.add_customers(1)
-    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 250
+@pytest.mark.parametrize("place", ["", ":pipeline:"])  # the latter is in the folder of these files
+def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(place, pipeline, sandbox, monkeypatch):
+    if place:
+        monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", place)
+    pipeline, server = begin_copied(sandbox, 350, place=place)
+    for file, content in DAMAGED:
+        Path(pipeline.working_dir, file).write_bytes(content)
+        server.add_customers(1)
+        pipeline = open_pipeline("duckdb", "paystack")
+        assert copy(pipeline, server).rows_seen < 350
     assert held(pipeline) == truth(server)
+
+
+DAMAGED = [
+    ("state.json", b""),
+    ("state.json", b"{\xc3"),
+    ("schemas/paystack.schema.json", b"{"),
+    ("schemas/paystack.schema.json", b"\0\0"),
+]
 
 
 _KILLED = """
@@ -256,14 +266,13 @@ def test_a_database_in_dlts_folder_survives_a_kill_while_that_folder_is_made_ane
     damaged, pipeline, sandbox, monkeypatch
 ):
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
-    server, pipeline = sandbox(customers=250), open_pipeline("duckdb", "paystack")
-    copy(pipeline, server)
+    pipeline, server = begin_copied(sandbox, 350, place=":pipeline:")
     if damaged:
         Path(pipeline.working_dir, "state.json").write_bytes(b"{")
     assert subprocess.run([python(), "-c", _KILLED], check=False).returncode == 9
     assert not list(Path(pipeline.working_dir).glob("*.duckdb"))
     server.add_customers(1)
-    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 250
+    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 350
     assert held(pipeline) == truth(server)
 
 
@@ -295,8 +304,7 @@ def test_a_database_in_dlts_folder_is_kept_where_dlt_deletes_that_folder(
 
 def test_a_database_that_was_made_since_such_a_kill_is_not_overwritten(pipeline, sandbox, monkeypatch):
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
-    server, pipeline = sandbox(customers=5), open_pipeline("duckdb", "paystack")
-    copy(pipeline, server)
+    pipeline, server = begin_copied(sandbox, 350, place=":pipeline:")
     assert subprocess.run([python(), "-c", _KILLED], check=False).returncode == 9
     made = Path(
         open_pipeline("duckdb", "paystack").working_dir, "paystack_customers.duckdb"
@@ -308,12 +316,12 @@ def test_a_database_that_was_made_since_such_a_kill_is_not_overwritten(pipeline,
     with duckdb.connect(str(made)) as since:
         assert since.execute("from write_back_runs").fetchall() == [(1,)]
     made.unlink()
-    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 5
+    assert copy(open_pipeline("duckdb", "paystack"), server).rows_seen < 350
     assert held(pipeline) == truth(server)
 
 
-def test_damaged_files_of_a_run_that_is_under_way_are_left_to_it(pipeline, sandbox):
-    copy(pipeline, sandbox(customers=5))
+def test_damaged_files_of_a_run_that_is_under_way_are_left_to_it(copied):
+    pipeline, _server = copied
     state = Path(pipeline.working_dir, "state.json")
     with exclusive_run(pipeline):
         state.write_bytes(b"{")
@@ -322,20 +330,18 @@ def test_damaged_files_of_a_run_that_is_under_way_are_left_to_it(pipeline, sandb
     assert state.exists()
 
 
-@pytest.mark.parametrize("column", ["domain", "integration"])
-def test_a_column_of_the_account_that_was_dropped_is_filled_again(column, pipeline, sandbox):
-    server = sandbox(customers=250)
-    copy(pipeline, server)
-    with pipeline.sql_client() as client:
-        client.execute_sql(f"alter table paystack.customers drop column {column}")
-    assert copy(pipeline, server, refresh_budget=60).complete
-    assert held(pipeline) == truth(server)
+def test_a_column_of_the_account_that_was_dropped_is_filled_again(copied):
+    pipeline, server = copied
+    for column in ("domain", "integration"):
+        with pipeline.sql_client() as client:
+            client.execute_sql(f"alter table paystack.customers drop column {column}")
+        assert copy(pipeline, server, refresh_budget=60).complete
+        assert held(pipeline) == truth(server)
 
 
 @pytest.mark.parametrize("table", ["_dlt_loads", "_dlt_version", "_dlt_pipeline_state"])
-def test_a_table_of_dlts_that_was_dropped_is_made_anew(table, pipeline, sandbox):
-    server = sandbox(customers=250)
-    copy(pipeline, server)
+def test_a_table_of_dlts_that_was_dropped_is_made_anew(table, copied):
+    pipeline, server = copied
     with pipeline.sql_client() as client:
         client.execute_sql(f"drop table paystack.{table}")
     server.add_customers(1)
@@ -357,9 +363,9 @@ def test_trouble_of_each_kind_loses_and_doubles_nothing(pipeline, sandbox):
 
 
 def test_a_range_takes_just_its_customers(pipeline, sandbox):
-    server = sandbox(customers=800)
+    server = sandbox(customers=350)
     times = sorted(row["created_at"] for row in truth(server).values())
-    start, end = times[200], times[600]
+    start, end = times[100], times[250]
     report = copy(pipeline, server, start=start, end=end)
     assert report.complete
     expected = {number: row for number, row in truth(server).items() if start <= row["created_at"] < end}
@@ -381,21 +387,19 @@ def test_without_a_client_the_settings_are_found_and_the_connections_closed(pipe
     assert closed.called
 
 
-def test_a_copy_that_could_not_be_proven_complete_is_an_error_unless_it_may_be(pipeline, sandbox):
-    server = sandbox(customers=60)
-    copy(pipeline, server)
+def test_a_copy_that_could_not_be_proven_complete_is_an_error_unless_it_may_be(copied):
+    pipeline, server = copied
     server.add_customers(3)
     server.configure(total_off=1)
     with pytest.raises(NotCompleteError) as caught:
         copy(pipeline, server)
     assert caught.value.details["status"] == "incomplete"
     assert not copy(pipeline, server, allow_incomplete=True).complete
-    assert Warehouse(pipeline).count([ALWAYS])[0] == 63
+    assert Warehouse(pipeline).count([ALWAYS])[0] == 353
 
 
-def test_another_accounts_customers_are_refused(pipeline, sandbox):
-    server = sandbox(customers=50)
-    copy(pipeline, server)
+def test_another_accounts_customers_are_refused(copied):
+    pipeline, server = copied
     with pipeline.sql_client() as client:
         client.execute_sql("update paystack.customers set integration = 1, domain = 'live'")
     with pytest.raises(Exception, match="The dataset holds customers of"):
@@ -496,10 +500,9 @@ def test_a_run_counts_its_own_requests(pipeline, sandbox):
         assert first.requests + again.requests == server.stats.total
 
 
-def test_a_users_own_connection_has_its_settings_back_after_a_run(pipeline, sandbox):
+def test_a_users_own_connection_has_its_settings_back_after_a_run(copied):
     settings = "select current_setting('threads'), current_setting('memory_limit')"
-    server = sandbox(customers=50)
-    copy(pipeline, server)
+    pipeline, server = copied
     with duckdb.connect("paystack_customers.duckdb") as own:
         own.execute("set threads = 3")
         own.execute("set memory_limit = '1.0 GiB'")
@@ -524,8 +527,7 @@ def test_a_users_own_transaction_does_not_stop_the_loads(pipeline, sandbox):
 
 def test_a_load_of_many_bytes_ends_inside_a_window(pipeline, sandbox):
     server = sandbox(customers=3_100, seed=6)
-    limits = Limits(bytes=60_000)
-    report = copy(pipeline, server, limits=limits)
+    report = copy(pipeline, server, limits=Limits(bytes=60_000))
     assert (report.complete, report.rows_new) == (True, 3_100)
     assert held(pipeline) == truth(server)
     with pipeline.sql_client() as client:

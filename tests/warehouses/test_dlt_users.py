@@ -9,6 +9,7 @@ from pathlib import Path
 from unittest import mock
 
 import dlt
+import duckdb
 import pytest
 from dlt.normalize import Normalize
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -26,6 +27,13 @@ from tests.processes import python
 ROOT = Path(__file__).parents[2]
 DLT = "import sys; from dlt._workspace.cli._dlt import _main; sys.exit(_main())"
 """What the command `dlt` is."""
+
+
+@pytest.fixture(autouse=True)
+def kept_open(tmp_path):
+    """To open the file costs more than most of what it is asked here."""
+    with duckdb.connect(str(tmp_path / "copy.duckdb")):
+        yield
 
 
 @pytest.fixture
@@ -51,7 +59,9 @@ def held_ids(pipeline) -> list[int]:
     return sorted(read_table(pipeline, columns=["id"])["id"].to_pylist())
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres", "parquet", "iceberg"])
+@pytest.mark.parametrize(
+    "kind", ["duckdb", "parquet"]
+)  # as the others are by `copy_customers`: `test_copy.py`
 def test_pipeline_run_of_the_source_is_all_it_takes(kind, api, warehouse, own_machine):
     pipeline = warehouse(kind).pipeline(own_machine)
     pipeline.run(source(api))
@@ -60,13 +70,12 @@ def test_pipeline_run_of_the_source_is_all_it_takes(kind, api, warehouse, own_ma
     info.raise_on_failed_jobs()
     assert held_ids(pipeline) == sorted(ids(api))
     assert pipeline.last_trace.last_normalize_info.row_counts["customers"] < 20
-    if kind in {"duckdb", "postgres", "parquet"}:  # a lake's other formats need a reader of their own
-        dataset = pipeline.dataset()
-        assert dataset.customers.df().shape[0] == 252
-        assert dataset.customers.select("id", "email").arrow().num_rows == 252
-        assert dataset.customers.where("risk_action", "eq", "deny").limit(1).fetchall()
-        assert dataset("select count(*) from customers").fetchone() == (252,)
-        assert set(dataset.tables) >= {"customers", "ledger"}
+    dataset = pipeline.dataset()
+    assert dataset.customers.df().shape[0] == 252
+    assert dataset.customers.select("id", "email").arrow().num_rows == 252
+    assert dataset.customers.where("risk_action", "eq", "deny").limit(1).fetchall()
+    assert dataset("select count(*) from customers").fetchone() == (252,)
+    assert set(dataset.tables) >= {"customers", "ledger"}
 
 
 def test_resources_can_be_chosen_limited_and_hinted(api, warehouse, own_machine):
@@ -135,10 +144,11 @@ def test_an_extraction_that_another_machine_overtook_puts_no_old_values_back(kin
     slow.normalize()
     with pytest.raises(PipelineStepFailed, match="Another machine has loaded since"):
         slow.load()
-    for pipeline in (quick, slow):
-        names = read_table(pipeline, columns=["customer_code", "first_name"]).to_pylist()
+    for again in (False, True):
+        if again:
+            slow.run(source(few))
+        names = read_table(slow, columns=["customer_code", "first_name"]).to_pylist()
         assert {"customer_code": code, "first_name": "Newer"} in names
-        slow.run(source(few))
 
 
 def with_emails(source):
@@ -228,22 +238,18 @@ def test_customers_of_a_renamed_table_whom_another_machine_overtook_are_read_aga
     assert not slow.has_pending_data
 
 
-@pytest.mark.parametrize(
-    "how", [{"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}], ids=str
-)
-def test_who_has_tables_emptied_before_a_load_gets_everybody_anew(how, few, warehouse, own_machine):
+def test_who_has_tables_emptied_before_a_load_gets_everybody_anew(few, warehouse, own_machine):
     pipeline, more = warehouse("duckdb").pipeline(own_machine), {"history": True, "details": True}
     pipeline.run(source(few, **more))
     few.add_customers(2)
-    for _ in range(2):
+    for how in ({"write_disposition": "replace"}, {"refresh": "drop_sources"}, {"refresh": "drop_data"}):
         pipeline.run(source(few, **more), **how)
-        assert held_ids(pipeline) == sorted(ids(few))
-    for table in ("customers_history", "customer_details"):
-        assert read_table(pipeline, table).num_rows in {40, 42}, table
+        assert held_ids(pipeline) == sorted(ids(few)), how
+        for table in ("customers_history", "customer_details"):
+            assert read_table(pipeline, table).num_rows in {40, 42}, (how, table)
 
 
-@pytest.mark.parametrize("how", ["drop_sources", "drop_data"])
-@pytest.mark.parametrize("door", ["run", "copy_customers"])
+@pytest.mark.parametrize(("how", "door"), [("drop_sources", "run"), ("drop_data", "copy_customers")])
 def test_a_pipeline_that_empties_tables_at_each_load_keeps_the_copy(how, door, few, warehouse, own_machine):
     pipeline = warehouse("duckdb").pipeline(own_machine)
     pipeline.refresh = how  # as by `dlt.pipeline(..., refresh=how)`
@@ -360,15 +366,14 @@ def test_an_empty_interval_is_warned_of(api, warehouse, own_machine, monkeypatch
     assert held_ids(pipeline) == sorted(ids(api))
 
 
-@pytest.mark.parametrize("how", ["a hint", "the run"])
-def test_scd2_is_refused_with_a_pointer_to_the_history(how, api, warehouse, own_machine):
+def test_scd2_is_refused_with_a_pointer_to_the_history(api, warehouse, own_machine):
     pipeline = warehouse("duckdb").pipeline(own_machine)
     pipeline.run(source(api))
     scd2, hinted = {"disposition": "merge", "strategy": "scd2"}, source(api)
-    if how == "a hint":
-        hinted.customers.apply_hints(write_disposition=scd2)
-    with pytest.raises(PipelineStepFailed, match="history=True"):
-        pipeline.run(hinted, **({} if how == "a hint" else {"write_disposition": scd2}))
+    hinted.customers.apply_hints(write_disposition=scd2)
+    for asked, how in ((hinted, {}), (source(api), {"write_disposition": scd2})):
+        with pytest.raises(PipelineStepFailed, match="history=True"):
+            pipeline.run(asked, **how)
     pipeline.run(source(api))
     assert held_ids(pipeline) == sorted(ids(api))
 
@@ -492,15 +497,15 @@ def test_a_history_that_was_left_out_once_is_completed(few, warehouse, own_machi
 
 def test_resources_may_run_in_the_threads_of_dlt(few, warehouse, own_machine):
     pipeline = warehouse("duckdb").pipeline(own_machine)
-    for _ in range(3):
+    for _ in range(2):
         parallel = source(few, history=True, details=True)
         for resource in parallel.resources.values():
             resource.parallelize()
         pipeline.run(parallel)
         assert held_ids(pipeline) == sorted(ids(few))
         few.add_customers(1)
-    assert read_table(pipeline, "customers_history").num_rows == 42
-    assert read_table(pipeline, "customer_details").num_rows == 41
+    assert read_table(pipeline, "customers_history").num_rows == 41
+    assert read_table(pipeline, "customer_details").num_rows == 40
 
 
 @pytest.mark.parametrize("kind", ["duckdb", "parquet"])
