@@ -26,7 +26,7 @@ class Server:
         return self.client.stats.requests
 
 
-def copied(sandbox, *, customers=1_150, window_rows=300, runs=1, **switches):
+def copied(sandbox, *, customers=750, window_rows=200, runs=1, **switches):
     server = sandbox(customers, **switches)
     api = Server(server)
     with api.client:

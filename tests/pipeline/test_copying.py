@@ -244,7 +244,7 @@ def test_a_file_of_dlts_that_a_power_cut_damaged_is_made_anew(place, pipeline, s
 DAMAGED = [
     ("state.json", b""),
     ("state.json", b"{\xc3"),
-    ("schemas/paystack.schema.json", b"{"),
+    ("schemas/paystack.schema.json", b"{\xc3"),
     ("schemas/paystack.schema.json", b"\0\0"),
 ]
 
