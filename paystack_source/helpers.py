@@ -30,7 +30,7 @@ from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.run.results import OUTCOME_COLUMNS, may_be_fed_back, outcome_cells, row_results
+from paystack_source.bulk.run.results import OUTCOME_COLUMNS, outcome_cells, resendable, row_results
 from paystack_source.bulk.run.runner import stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
@@ -273,7 +273,7 @@ class BulkResult:
         Unknown rows are among them if sending them again is harmless; `resume` is for those of a create or a check.
         """
         found = self._with_outcomes(_as_pandas(self._table))
-        again = may_be_fed_back(self._report.plan.header.operation)
+        again = resendable(self._report.plan.header.operation)
         return found[found["_status"].isin([outcome.value for outcome in again])]
 
     @property
@@ -380,7 +380,7 @@ class FrameConsole(UnattendedConsole):
 
 
 def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
-    if question.anew:  # an answer from before the canary stopped the run does not count
+    if question.after_canary:  # an answer from before the canary stopped the run does not count
         return confirmed == str(question.rows)
     return mode != "live" or confirmed in (str(question.rows), str(question.planned))
 

@@ -1,7 +1,7 @@
 """The question before rows are sent, and the `Console` that asks it.
 
-What the question says is counted from the plan's rows and the runs' journals, not read from the plan's header, which
-could be edited. The thresholds hold for all runs of 24 hours together.
+The numbers in the question are counted from the plan's rows and the runs' journals, because the plan's header could be
+edited. The thresholds apply to all runs of 24 hours together.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Final, Protocol
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Tally, confirmation
 from paystack_source.bulk.run.recording import is_on
-from paystack_source.bulk.run.results import rows_to_go
+from paystack_source.bulk.run.results import remaining_rows
 from paystack_source.bulk.run.runner import stopped_by_canary
 from paystack_source.bulk.run.states import Phase
 from paystack_source.errors import ConfigError, JournalError
@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")
-_HELD_NOW: Final = {"deny": "Denied", "allow": "Allowed"}
+_RISKS: Final = {"deny": "Denied", "allow": "Allowed"}
 DAY: Final = timedelta(hours=24)
 _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOUBT})
 
@@ -44,17 +44,17 @@ class Question:
     rows: int
     confirm: Confirmation
     planned: int = 0
-    """How many rows the whole plan sends; `rows` of them are left."""
+    """The number of rows that the whole plan sends; `rows` of them are left."""
     resumed: bool = False
-    anew: bool = False
-    """Whether the canary stopped this run, so that an answer from before does not count."""
+    after_canary: bool = False
+    """Whether the canary stopped this run, so that an earlier answer does not count."""
 
 
 class Console(Protocol):
     """Shows warnings and progress to the user of the service, and asks before anything is sent."""
 
     def warn(self, text: str) -> None:
-        """Show a warning; the work goes on."""
+        """Show a warning and go on."""
         ...
 
     def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
@@ -62,15 +62,15 @@ class Console(Protocol):
         ...
 
     def agree(self, plan: Plan, question: Question) -> None:
-        """Return if these rows of the plan may be sent, else raise; then nothing is sent."""
+        """Return if these rows of the plan may be sent. Otherwise raise an error, so that nothing is sent."""
         ...
 
 
 class UnattendedConsole:
-    """The `Console` of a program: it logs warnings, and refuses a plan above the thresholds that was not approved."""
+    """The `Console` of a program: logs warnings, and refuses plans above the thresholds unless they are approved."""
 
     def __init__(self, approves: Callable[[Question], bool], advice: str) -> None:
-        """`approves` decides on a question; `advice` says how to approve."""
+        """`approves` returns whether a question is approved; `advice` describes how to approve."""
         self._approves = approves
         self._advice = advice
 
@@ -81,16 +81,16 @@ class UnattendedConsole:
         return Progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
-        """Raise `ConfigError` if the rows must be confirmed, or the canary stopped the run, and nobody approved."""
-        if not (question.confirm.needed or question.anew) or self._approves(question):
+        """Raise `ConfigError` if the rows need an approval (also after a canary stopped the run) and have none."""
+        if not (question.confirm.needed or question.after_canary) or self._approves(question):
             return
         what = f"This changes live customers: {'; '.join(question.confirm.limits)}."
-        if question.anew:
-            what = "The canary stopped this run. Look at its results before it goes on."
+        if question.after_canary:
+            what = "The canary stopped this run. Look at its results before you continue it."
         raise ConfigError(what, advice=self._advice)
 
 
-def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
+def question_of(  # noqa: PLR0913 - the plan, and what was sent before
     plan: Plan,
     run: Run | None,
     *,
@@ -102,15 +102,15 @@ def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
 ) -> Question | None:
     """The question about a plan, or about the rows that are left of its run; None if there is nothing to send.
 
-    `customers` is the account's number of customers, `now` is in seconds since 1970. `warn` is told of runs that cannot
-    be read, and so do not count towards the thresholds.
+    `customers` is the account's number of customers, `now` is in seconds since 1970. `warn` gets a warning for each run
+    that cannot be read and therefore does not count towards the thresholds.
     """
     operation, stopped = BULK_OPERATIONS[plan.header.operation], None
     if run is None:
         tally = plan.tally
     else:
         with run.journal() as journal:
-            tally = _tally(operation, rows_to_go(plan, journal))
+            tally = _tally(operation, remaining_rows(plan, journal))
             sessions = journal.sessions()
         stopped = sessions[-1].stopped if sessions else None
     if not tally.rows:
@@ -119,19 +119,19 @@ def question_of(  # noqa: PLR0913 - what is asked, and what was sent before
         tally,
         customers=customers,
         live=scope.key_mode == "live",
-        earlier=_sent_lately(runs, operation, scope, now - DAY.total_seconds(), run, warn),
+        earlier=_sent_last_day(runs, operation, scope, now - DAY.total_seconds(), run, warn),
     )
     return Question(
-        _words(plan, tally, scope.key_mode, run.run_id if run else ""),
+        _question_text(plan, tally, scope.key_mode, run.run_id if run else ""),
         tally.rows,
         confirm,
         planned=plan.tally.rows,
         resumed=run is not None,
-        anew=stopped_by_canary(stopped),
+        after_canary=stopped_by_canary(stopped),
     )
 
 
-def _sent_lately(  # noqa: PLR0913, PLR0917 - which runs, since when, and who hears of those that cannot be read
+def _sent_last_day(  # noqa: PLR0913, PLR0917 - which runs, since when, and who gets warnings
     runs: Runs,
     operation: BulkOperation,
     scope: Scope,
@@ -139,15 +139,15 @@ def _sent_lately(  # noqa: PLR0913, PLR0917 - which runs, since when, and who he
     resumed: Run | None,
     warn: Callable[[str], None],
 ) -> list[int]:
-    """By threshold of the operation, the rows that runs on this account sent, or may have sent, since this time.
+    """By threshold of the operation, the number of rows that runs on this account sent, or may have sent, since then.
 
-    Rows that the run `resumed` is going to send again are not counted.
+    Rows that the run `resumed` will send again are not counted.
     """
     own = None if resumed is None else resumed.folder.resolve()
     total = [0] * len(operation.thresholds)
     for run in runs.everywhere(scope):
         try:
-            counted = _sent(run, operation, scope, since, goes_on=run.folder.resolve() == own)
+            counted = _sent(run, operation, scope, since, is_resumed=run.folder.resolve() == own)
         except (ConfigError, JournalError):
             warn(
                 f"The run {run.run_id} cannot be read: what it sent does not count towards the thresholds of today."
@@ -157,13 +157,13 @@ def _sent_lately(  # noqa: PLR0913, PLR0917 - which runs, since when, and who he
     return total
 
 
-def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, goes_on: bool) -> list[int]:
+def _sent(run: Run, operation: BulkOperation, scope: Scope, since: float, *, is_resumed: bool) -> list[int]:
     with run.journal() as journal:
         if journal.meta.get("operation") != operation.name or not is_on(journal, scope):
             return [0] * len(operation.thresholds)
         sent = {row for row, state in journal.states() if state.phase in _SENT and (state.at or 0) >= since}
-        if goes_on:
-            sent -= {row.row for row in rows_to_go(run.plan(), journal)}
+        if is_resumed:
+            sent -= {row.row for row in remaining_rows(run.plan(), journal)}
     rows = run.plan().rows() if sent else ()
     return _tally(operation, (row for row in rows if row.row in sent)).per_threshold
 
@@ -175,32 +175,29 @@ def _tally(operation: BulkOperation, rows: Iterable[PlanRow]) -> Tally:
     return made
 
 
-def _words(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
-    """The text of the question: the action, the account, and what is dangerous about it.
-
-    `resumed` is the id of a run that is continued, or "".
-    """
+def _question_text(plan: Plan, tally: Tally, key_mode: str, resumed: str) -> str:
+    """The text of the question: the action, the account, and the dangers. `resumed` is a resumed run's id, or ""."""
     header = plan.header
     operation = tally.operation
     first = f"Resume {resumed}: " if resumed else f"Undo {header.undo_of}: " if header.undo_of else ""
     asked = f"{first}{_action(tally)} on the {key_mode.upper()} account?"
-    held: Counter[str] = Counter()
+    before: Counter[str] = Counter()
     for kind, rows in tally.transitions.items():
         if kind.field == "risk_action" and kind.before != kind.after:
-            held[kind.before] += rows
+            before[kind.before] += rows
     of_all = f"of {tally.rows:,}"
-    said = [f"{word} now: {held[value]:,} {of_all}." for value, word in _HELD_NOW.items() if held[value]]
+    parts = [f"{word} now: {before[value]:,} {of_all}." for value, word in _RISKS.items() if before[value]]
     if operation.undo_reason:
-        said.append("It cannot be undone.")
+        parts.append("It cannot be undone.")
     elif tally.unknown_old:
-        said.append(
-            f"It cannot be undone for {tally.unknown_old:,} {of_all}: what they hold now is not known."
+        parts.append(
+            f"It cannot be undone for {tally.unknown_old:,} {of_all}: their present values are not known."
         )
-    return " ".join([asked, *said])
+    return " ".join([asked, *parts])
 
 
 def _action(tally: Tally) -> str:
-    """The action and its number of customers, as the beginning of the question."""
+    """The beginning of the question: the action and its number of customers."""
     customers = counted(tally.rows, "customer")
     name = tally.operation.name
     if name == "risk-action":

@@ -1,4 +1,4 @@
-"""Describes plans and runs: the facts that the command line shows, the commands to paste, and the JSON objects."""
+"""Describes plans and runs: the facts and commands that the command line shows, and the JSON objects."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ _SHOWN: Final = 40
 _OF_CUSTOMERS: Final = frozenset({"risk-action", "update", "validate"})
 
 NOTHING_SENT: Final = "Nothing has been sent yet."
-"""Shown for a plan that was made and not applied."""
+"""Shown for a plan that was not applied."""
 
 Facts = list[tuple[str, object]]
 
@@ -70,7 +70,7 @@ def plan_facts(plan: Plan) -> Facts:
             if header.per_minute
             else "without a limit of our own: as fast as Paystack answers",
         ),
-        ("compared with", _copy(header)),
+        ("compared with", _compared_with(header)),
         ("plan", plan.path),
         ("seal", header.seal[:12]),
     ]
@@ -80,7 +80,7 @@ def plan_facts(plan: Plan) -> Facts:
 
 
 def transition_facts(tally: Tally) -> Facts:
-    """How many rows change a choice (a risk action) from which value to which; denied and allowed customers first."""
+    """The number of rows by change of a choice (a risk action); changes of denied and allowed customers first."""
     if not tally.operation.compared:
         return []
     choices = [item for item in danger_first(tally) if tally.operation.by_column[item[0].field].choices]
@@ -88,12 +88,12 @@ def transition_facts(tally: Tally) -> Facts:
 
 
 def is_dangerous(kind: Transition) -> bool:
-    """Whether it changes a customer who is denied or allowed now: somebody decided that before."""
+    """Whether it changes a customer who is denied or allowed now, because somebody has decided that."""
     return kind.before in {"deny", "allow"} and kind.before != kind.after
 
 
 def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
-    """The kinds of change and their rows: of customers who are denied now, then allowed now, then by number of rows."""
+    """The kinds of change and their rows: first of denied customers, then of allowed ones, then by number of rows."""
     order = {"deny": 0, "allow": 1}
     return sorted(
         tally.transitions.items(),
@@ -116,10 +116,10 @@ def plan_cautions(plan: Plan) -> list[str]:
     """The warnings of a plan, the most dangerous first."""
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
-    said = list(header.guard.reasons)
+    cautions = list(header.guard.reasons)
     if operation.undo_reason and header.counts.to_send:
-        said.append(f"It cannot be undone. {operation.undo_reason}")
-    return [*said, *header.warnings]
+        cautions.append(f"It cannot be undone. {operation.undo_reason}")
+    return [*cautions, *header.warnings]
 
 
 def mode(header: PlanHeader) -> str:
@@ -127,21 +127,21 @@ def mode(header: PlanHeader) -> str:
     return "LIVE" if header.key_mode == "live" else header.key_mode
 
 
-def _copy(header: PlanHeader) -> str:
-    held = []
+def _compared_with(header: PlanHeader) -> str:
+    sources = []
     if header.copy is not None:
         as_of = f", as of {header.copy.as_of:%Y-%m-%d %H:%M} UTC" if header.copy.as_of else ""
-        held.append(f"the copy ({header.copy.customers:,} customers{as_of})")
+        sources.append(f"the copy ({header.copy.customers:,} customers{as_of})")
     if header.refreshed:
-        held.append(f"{header.refreshed:,} customers read now")
-    return " and ".join(held) or "nothing: old values are unknown"
+        sources.append(f"{header.refreshed:,} customers read now")
+    return " and ".join(sources) or "nothing: old values are unknown"
 
 
 CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
 
 
 def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes as rows of `CHANGES`, one per field, with values in clear."""
+    """The first changes with values in clear: a row for each field, with the columns `CHANGES`."""
     lines: list[tuple[object, ...]] = []
     for row in itertools.islice(plan.rows(sent=True), most):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
@@ -164,7 +164,7 @@ def _shown(value: object) -> str:
 
 
 def plan_frame(plan: Plan) -> pd.DataFrame:
-    """A plan as a pandas frame, one row per input row: its verdict, and `old_COLUMN` and `new_COLUMN` of every field.
+    """A plan as a pandas frame, one row per input row, with its verdict, and `old_COLUMN` and `new_COLUMN` per field.
 
     `attrs` has the result of `plan_json`. Unknown old values are missing values.
     """
@@ -225,7 +225,7 @@ _LABELS: Final = {
 # Rows of these operations are not compared with Paystack, so a skipped one is not "already as wanted".
 _SKIPPED: Final = {"create": "customers already", "validate": "validated already"}
 
-# While another process works on the run, a row without an outcome is no failure.
+# While another process works on the run, a row without an outcome has not failed.
 _UNFINISHED: Final = frozenset({Outcome.UNKNOWN, Outcome.UNSENT})
 _RUNNING_LABELS: Final = _LABELS | {Outcome.UNKNOWN: "under way", Outcome.UNSENT: "to be sent"}
 
@@ -241,9 +241,9 @@ HEADINGS: Final = {
 
 def labels(finished: RunReport) -> dict[Outcome, str]:
     """The label of each outcome."""
-    known = _RUNNING_LABELS if finished.running else _LABELS
+    names = _RUNNING_LABELS if finished.running else _LABELS
     skipped = _SKIPPED.get(finished.plan.header.operation)
-    return known | {Outcome.SKIPPED_NOOP: skipped} if skipped else known
+    return names | {Outcome.SKIPPED_NOOP: skipped} if skipped else names
 
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
@@ -276,23 +276,23 @@ def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
 
 
 def _number(finished: RunReport, outcome: Outcome) -> int:
-    """The rows with this outcome, without blank rows and rows that the plan left out, which have facts of their own."""
+    """The rows with this outcome, without blank and left-out rows, which have their own facts."""
     others = finished.plan.header.counts.left_out + finished.blank if outcome is Outcome.SKIPPED_NOOP else 0
     return finished.counts[outcome] - others
 
 
 def _counted(finished: RunReport, outcome: Outcome) -> str:
-    """The rows with this outcome, and how many of them repeat another row and were not sent themselves."""
+    """The rows with this outcome, and how many of them repeat another row and so were not sent."""
     duplicates = finished.duplicates[outcome]
     more = f" ({duplicates:,} of them repeat another row, which was sent once)" if duplicates else ""
     return f"{_number(finished, outcome):,}{more if outcome is not Outcome.SKIPPED_NOOP else ''}"
 
 
 def _undoable(finished: RunReport) -> bool:
-    """Whether to offer an undo: it would have rows to send, and the run is not an undo itself."""
+    """Whether to offer an undo: the run is not an undo, and an undo would have rows to send."""
     header = finished.plan.header
-    known = header.counts.to_send > header.counts.unknown_old
-    undoable = BULK_OPERATIONS[header.operation].undoable and known and not header.undo_of
+    has_old = header.counts.to_send > header.counts.unknown_old
+    undoable = BULK_OPERATIONS[header.operation].undoable and has_old and not header.undo_of
     return bool(undoable and finished.counts[Outcome.APPLIED] and not finished.running)
 
 
@@ -321,7 +321,7 @@ def run_lines(finished: RunReport, undone: str | None) -> list[str]:
 
 
 def undone_by(runs: list[RunReport]) -> dict[str, str]:
-    """By run id, the newest undo of it that changed something. `runs` begin with the newest."""
+    """By run id, the newest undo of that run that changed something. `runs` are in order, the newest first."""
     undone: dict[str, str] = {}
     for run in runs:
         if run.plan.header.undo_of and run.counts[Outcome.APPLIED]:
@@ -334,7 +334,7 @@ REASONS: Final = ("rows", "outcome", "code", "message", "example line")
 
 
 def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
-    """Rows grouped by outcome and reason, with one example line each, as rows of `REASONS`."""
+    """Rows grouped by outcome and reason, with an example line each; the columns are `REASONS`."""
     names = labels(finished)
     lines: list[tuple[object, ...]] = [
         (
@@ -351,7 +351,7 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
 
 
 def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
-    """The commands to type next, most urgent first; none after a success, because users type what they see.
+    """The commands to type next, the most urgent first. None after a success, because users type what they see.
 
     For `chosen` see `commands.command`.
     """
@@ -367,7 +367,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
         for group in finished.reasons
         if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
     )
-    if correctable and header.undo_of:  # another undo of the same run sends only what is not undone yet
+    if correctable and header.undo_of:  # another undo sends only rows that are not undone yet
         commands.append(follow_up("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))
     elif correctable:
         masked = " and ".join(plan.secret_columns)
@@ -380,7 +380,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
 
 
 def follow_up(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any]) -> str:
-    """A command to paste, with the switches that the plan was made with. For `chosen` see `commands.command`."""
+    """A command to paste, with the switches of the plan. For `chosen` see `commands.command`."""
     options = plan.header.options
     if (chosen.get("max_age") or 0) <= MAX_AGE_RESUMED.total_seconds() / 3600:
         chosen = {**chosen, "max_age": None}  # by default `resume` takes a plan of this age
@@ -390,6 +390,6 @@ def follow_up(subcommand: str, what: str, plan: Plan, chosen: Mapping[str, Any])
 
 
 def input_switch(plan: Plan) -> str:
-    """The switch `--input FILE` if the plan needs secret values that came from a frame or from standard input."""
+    """The switch `--input FILE`, if the plan needs secret values that came from a frame or standard input."""
     lacks = plan.header.input.path is None and plan.secret_columns
     return " --input FILE" if lacks else ""

@@ -1,14 +1,14 @@
-"""A dlt destination that changes customers by journaled bulk runs, for rows that come out of a dlt pipeline.
+"""A dlt destination that changes customers: it sends the rows of a dlt pipeline as journaled bulk runs.
 
     from paystack_source.bulk.dlt_destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
-    pipeline.run(rows)                      # rows as the operation takes them: customer_code, risk_action
+    pipeline.run(rows)                      # with the operation's columns: customer_code, risk_action
 
 dlt passes one file after the other, and the same file again after an error. Each file is one run, named after dlt's
-load and the file's content. A file that comes again resumes its run: rows that were sent are not sent twice, and rows
-in doubt are read back. A rejected row raises nothing, because dlt would retry its whole file five times and block all
-files behind it; the run's results have it. A run that was stopped raises `StoppedError`, and dlt may retry it.
+load and the file's content. If a file is passed again, its run is resumed: rows that were sent are not sent twice, and
+rows in doubt are read back. A rejected row raises no error, because dlt would retry its whole file five times and block
+all later files; the run's results have the row. A run that was stopped raises `StoppedError`, and dlt may retry it.
 
 The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
 docs/decisions/write-back-destination.md.
@@ -47,7 +47,7 @@ log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
 
 
-def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
+def paystack_customers(  # noqa: PLR0913 - all have a default
     operation: str = "risk-action",
     *,
     client: PaystackClient | None = None,
@@ -57,7 +57,7 @@ def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
     metadata: Literal["merge", "replace"] = "merge",
     risk_action: str | None = None,
 ) -> Destination[Any, Any]:
-    """A dlt destination for one of the bulk operations.
+    """A dlt destination for one bulk operation.
 
     `client` None makes one with the key from the settings. With a live key, a file above the operation's thresholds is
     refused unless `approved`. Rows need the columns of the operation (docs/bulk-input.md); dlt's own columns are left
@@ -72,7 +72,7 @@ def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
         loader_file_format="parquet",
         naming_convention="direct",
         skip_dlt_columns_and_tables=True,
-        max_parallel_load_jobs=1,  # a run keeps as many requests under way as the quota takes
+        max_parallel_load_jobs=1,  # a run sends as many requests at once as the quota allows
     )
     def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001 - dlt's: here a path, and a schema
         _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
@@ -81,7 +81,7 @@ def paystack_customers(  # noqa: PLR0913 - each is a choice with a default
     return made()
 
 
-def _send(  # noqa: PLR0913 - what dlt's function was made with
+def _send(  # noqa: PLR0913 - the arguments of the destination
     path: Path,
     operation: str,
     client: PaystackClient | None,
@@ -121,7 +121,7 @@ def _send(  # noqa: PLR0913 - what dlt's function was made with
 
 
 def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
-    """The run's id: the same for the same file of the same load, however often dlt passes it."""
+    """The run's id. It is the same each time that dlt passes the same file of the same load."""
     load_id = snapshot.path.parent.parent.name
     digest = hashlib.sha256(load_id.encode())
     digest.update(snapshot.data)

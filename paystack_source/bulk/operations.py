@@ -1,8 +1,8 @@
-"""The bulk operations in one declarative table, from which checks, plan, command line, docs and tests derive.
+"""The bulk operations in one declarative table; checks, plan, command line, docs and tests derive from it.
 
 The facts are from Paystack's API reference and OpenAPI description (paths, required fields, 202 for identity checks)
 and from recorded answers (metadata has to be an object, an unknown authorization is a 404). A fact that is not
-documented has a comment. `readback.py` says how a row is read back.
+documented has a comment. `readback.py` describes how a row is read back.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from paystack_source.api.models import Reply
 
 CLEAR: Final = "<clear>"
-"""The cell that empties a field; a blank cell leaves the field as it is."""
+"""The cell that empties a field. A blank cell does not change the field."""
 
 CellKind = Literal[
     "code", "email", "id", "auth_code", "name", "phone", "json", "enum", "country", "digits", "text"
@@ -30,7 +30,7 @@ CellKind = Literal[
 
 
 Rule = tuple[str, str]
-"""A regular expression (RE2), and the message for a cell that matches it, or does not."""
+"""A regular expression (RE2), and the message for a wrong cell."""
 
 _UNSEEN: Final = (
     r"\x{ad}\x{34f}\x{61c}\x{115f}\x{1160}\x{17b4}\x{17b5}\x{180b}-\x{180f}\x{200b}\x{200e}\x{200f}\x{2028}-\x{202e}"
@@ -39,7 +39,7 @@ _UNSEEN: Final = (
 """Invisible characters that no name needs; some names need the joiners (200c, 200d) and variants (fe00 to fe0f)."""
 _JOINING: Final = r"\x{200c}\x{200d}\x{fe00}-\x{fe0f}"
 NOTHING_VISIBLE: Final = rf"^[\s\pZ{_JOINING}{_UNSEEN}]+$"
-"""A cell that matches is blank."""
+"""A cell is blank if it matches this."""
 
 _LOCAL: Final = r'[^\s\pZ\pC@<>()\[\],;:\\".]+'
 _LABEL: Final = r"[\pL\pN]([\pL\pN\pM-]*[\pL\pN\pM])?"
@@ -86,7 +86,7 @@ _HIDDEN: Final[tuple[Rule, ...]] = (
     (rf"[{_UNSEEN}]", "holds an invisible character; type the value again"),
     (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value again"),
 )
-_MARKED: Final = ("^'", "begins with an apostrophe, as spreadsheets mark a text; take it off")
+_MARKED: Final = ("^'", "begins with an apostrophe, as spreadsheets mark a text; remove it")
 _NO_EMAIL: Final[tuple[Rule, ...]] = (
     (rf"[{_JOINING}{_UNSEEN}]", "holds an invisible character; type the value again"),
     _MARKED,
@@ -137,7 +137,7 @@ SUSPICIOUS: Final[tuple[Rule, ...]] = (
 class InputColumn:
     """One input column: its names, its valid values, and how they are protected.
 
-    `secret` values are sent to Paystack and stored nowhere; `personal` ones are masked in the review page. `length` is
+    `secret` values are sent to Paystack and never stored; `personal` ones are masked in the review page. `length` is
     the smallest and the largest number of characters, or of digits for `phone`. For the kind `digits` it is the usual
     number: another number is sent with a warning, because Paystack decides (a BVN for tests has 12 digits).
     """
@@ -176,10 +176,10 @@ class Threshold:
 class BulkOperation:
     """One operation.
 
-    `endpoint` is its name in `api/operations.py`, the client's method and the quota bucket. `identifier_required`: the
+    `endpoint` is its name in `api/operations.py`, of the client's method and of the quota. `identifier_required`: the
     request names the customer. `repeatable`: sending the same row twice does no harm. `absent_means_done`: a 404 for a
-    row that is sent *again* means that it was applied before. `read_back` finds out whether a row whose answer was
-    lost was applied; `settle` finds out the verdict of a row that was only accepted.
+    row that is sent *again* means that it was applied before. `read_back` decides whether a row was applied if its
+    answer was lost; `verdict_of` returns the verdict of a row that was only accepted.
     """
 
     name: str
@@ -190,7 +190,7 @@ class BulkOperation:
     repeatable: bool
     thresholds: tuple[Threshold, ...]
     read_back: readback.ReadBack | None = None
-    settle: readback.Settle | None = None
+    verdict_of: readback.VerdictOf | None = None
     undoable: tuple[str, ...] = ()
     undo_reason: str = ""
     accepted_pending: bool = False
@@ -209,7 +209,7 @@ class BulkOperation:
 
     @property
     def compared(self) -> bool:
-        """Whether it sets fields. Then a row is compared with the customer's present values, and can be undone."""
+        """Whether it sets fields. Such rows are compared with the customer's present values, and can be undone."""
         return bool(self.undoable)
 
     @property
@@ -219,7 +219,7 @@ class BulkOperation:
 
     @property
     def secret_fields(self) -> tuple[str, ...]:
-        """The names of the columns whose values are stored nowhere in clear."""
+        """The names of the columns whose values are never stored in clear."""
         return tuple(c.name for c in self.columns if c.secret)
 
 
@@ -322,7 +322,7 @@ _CREATE: Final = BulkOperation(
     endpoint="create",
     columns=(_required(_EMAIL), *(replace(column, clearable=False) for column in _PROFILE)),
     identifiers=("email",),
-    # Seven code bases rely on "a known email answers with the existing customer"; Paystack does not document
+    # Seven code bases rely on "for a known email the answer is the existing customer"; Paystack does not document
     # it.
     repeatable=False,
     read_back=readback.customer_appeared,
@@ -389,7 +389,7 @@ _VALIDATE: Final = BulkOperation(
     ),
     identifiers=IDENTIFIERS,
     repeatable=False,  # it asks the bank, and writes the names
-    settle=readback.identity_verdict,
+    verdict_of=readback.identity_verdict,
     undo_reason="If the check succeeds, Paystack overwrites first and last name with those of the BVN and locks them: "
     "only another identity check can change them.",
     accepted_pending=True,
@@ -413,7 +413,7 @@ _DEACTIVATE: Final = BulkOperation(
         *_NAMED,
     ),
     identifiers=IDENTIFIERS,
-    identifier_required=False,  # named only so that an unknown outcome can be read back
+    identifier_required=False,  # a customer is named only to read back unknown outcomes
     repeatable=True,
     absent_means_done=True,
     read_back=readback.authorization_gone,
@@ -424,11 +424,11 @@ _DEACTIVATE: Final = BulkOperation(
 BULK_OPERATIONS: Final[Mapping[str, BulkOperation]] = MappingProxyType(
     {op.name: op for op in (_RISK, _UPDATE, _CREATE, _VALIDATE, _DEACTIVATE)}
 )
-"""Every bulk operation by the name it has on the command line."""
+"""Every bulk operation, by its name on the command line."""
 
 
 def operation(name: str) -> BulkOperation:
-    """The operation of this name (`_` may stand for `-`). Raises `ConfigError` if there is none."""
+    """The operation of this name (`_` may replace `-`). Raises `ConfigError` if there is none."""
     try:
         return BULK_OPERATIONS[name.replace("_", "-")]
     except KeyError:

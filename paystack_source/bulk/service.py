@@ -1,7 +1,7 @@
 """Bulk changes from end to end: plan, ask, apply, resume, undo, load into the warehouse.
 
-The command line, the Python helpers and the dlt destination each make a `BulkService` and pass what differs between
-them: the client, the console that shows and asks, and the warehouse if there is one.
+The command line, the Python helpers and the dlt destination each make a `BulkService`. They pass their own client,
+their console, which shows progress and asks for approval, and the warehouse, if there is one.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from paystack_source.bulk.plan.planner import make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import catch_up, claim, record_runs
-from paystack_source.bulk.run.results import conclude, rows_to_go
+from paystack_source.bulk.run.results import conclude, remaining_rows
 from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
 from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, owner, utc
 from paystack_source.bulk.run.send import Sender, customer_of
@@ -69,32 +69,32 @@ class KeyAccount(NamedTuple):
 
 @dataclass
 class BulkService:
-    """Plans and runs bulk changes for one caller. `account` is requested once, so make one for each command or call."""
+    """Plans and runs bulk changes for one command or call. It requests `account` once, so do not use it longer."""
 
     client: PaystackClient
     runs: Runs
     console: Console
     warehouse: WriteBackTarget | None = None
-    """The dataset with the copy, into which runs are loaded; None for no copy and no load."""
+    """The dataset that has the copy and gets the runs; None for no copy and no load."""
     records: bool = True
     """Whether runs are loaded into the warehouse."""
     copy: CustomerCopy | None = None
     """The customers to compare with, instead of the warehouse's copy."""
     rules: StopRules | None = None
     max_age: timedelta | None = None
-    """How old a plan may be; None for `MAX_AGE`, or `MAX_AGE_RESUMED` when a run is resumed."""
+    """The greatest age of a plan; None for `MAX_AGE`, or for `MAX_AGE_RESUMED` when a run is resumed."""
     recheck: bool | None = None
-    """Whether each customer is read just before the change; None: if the plan is older than `RECHECK_AFTER`."""
+    """Whether each customer is read just before the change. None: only if the plan is older than `RECHECK_AFTER`."""
     per_minute: float | None = None
     """The quota in requests a minute, without the share; None for the client's."""
     server: str | None = None
-    """The identity of a sandbox, whose URL changes at each start; None for the client's base URL."""
+    """The identity of a sandbox, because its URL changes at each start; None for the client's base URL."""
     now: Callable[[], float] = time.time
-    _told_of: Runner | None = None
+    _warned_for: Runner | None = None
 
     @cached_property
     def account(self) -> KeyAccount:
-        """The account of the key, by one request for one customer."""
+        """The account of the key. Sends one request, for one customer."""
         page = self.client.list(per_page=1)
         if not (rows := page.rows):
             return KeyAccount()
@@ -136,7 +136,7 @@ class BulkService:
             )
 
     def plan_undo(self, run: Run, *, out: Path | None = None, options: PlanOptions) -> Undo:
-        """A plan that puts back the values that the run replaced. Sends no write."""
+        """A plan that restores the values that the run replaced. Sends no write."""
         operation = run.plan().header.operation
         how = msgspec.structs.replace(options, metadata="replace", undo_of=run.run_id, refresh="live")
         target = out or run.folder / "undo.plan"
@@ -159,7 +159,7 @@ class BulkService:
         problem = catch_up(self.warehouse, self.runs, self._scope(account))
         if problem:
             self.console.warn(
-                f"{problem} The copy does not know of earlier runs, so customers are read live."
+                f"{problem} The copy lacks changes of earlier runs, so customers are read live."
             )
             options = msgspec.structs.replace(options, refresh="live")
         return options, copy
@@ -195,7 +195,7 @@ class BulkService:
             except ConfigError:  # nothing was sent
                 shutil.rmtree(run.folder)
                 raise
-            with run.at_work():
+            with run.hold_lock():
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
@@ -215,13 +215,13 @@ class BulkService:
             before = lock.applied(scope)
             if before is not None and not before.is_of(run.folder):
                 raise _applied(before)
-            run.check_journal()  # again, because time passed during the question, and also against the register
+            run.check_journal()  # again, after the question; and also against the register
             self._claim(run, plan, lock)
             finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
     def _ask(self, plan: Plan, scope: Scope, run: Run | None = None) -> int:
-        """Ask whether the rows of the plan, or the rows that are left of the run, may be sent; returns their number."""
+        """Ask whether the rows of the plan, or the remaining rows of the run, may be sent; returns their number."""
         asked = question_of(
             plan,
             run,
@@ -237,13 +237,13 @@ class BulkService:
         raise_cancellation()
         return asked.rows
 
-    def settle(self, run: Run) -> int:
-        """Ask Paystack for the verdicts of rows that are `accepted_pending`; returns how many came. Sends no write.
+    def fetch_verdicts(self, run: Run) -> int:
+        """Read the verdicts of `accepted_pending` rows from Paystack; returns the number of new ones. Sends no write.
 
-        Raises `BusyError` while the run is under way.
+        Raises `BusyError` while another process works on the run.
         """
         plan = run.plan()
-        verdict_of = BULK_OPERATIONS[plan.header.operation].settle
+        verdict_of = BULK_OPERATIONS[plan.header.operation].verdict_of
         if verdict_of is None:
             return 0
         settled = 0
@@ -263,7 +263,7 @@ class BulkService:
         if self.warehouse is not None and self.records:
             try:
                 record_runs([finished], self.warehouse)
-            except KeyboardInterrupt:  # what was sent is told all the same
+            except KeyboardInterrupt:  # the report of the sent rows is still shown
                 finished.not_loaded = "The warehouse could not be updated: Interrupted."
         return finished
 
@@ -283,7 +283,7 @@ class BulkService:
         return self._scope(plan.header.account if account.integration is None else account.integration)
 
     def _refuse_applied(self, plan: Plan, scope: Scope, lock: PlanLock) -> None:
-        """Raise `AppliedError` if the plan is in a run's folder, or if the register or the warehouse has an apply."""
+        """Raise `AppliedError` if the plan is in a run's folder, or if register or warehouse has a run of it."""
         before, own = lock.applied(scope), owner(plan.path)
         if own is not None:
             before = AppliedPlan(run_id=own.run_id, folder=str(own.folder))
@@ -303,11 +303,13 @@ class BulkService:
         """The error for a plan that the warehouse has as this run."""
         if (here := self.runs.root / run_id).is_dir():
             return _applied(AppliedPlan(run_id=run_id, folder=str(here)))
-        where = f"This plan was applied before, as run {run_id}: write_back_runs in the warehouse says so."
+        where = (
+            f"This plan was applied before, as run {run_id}, which write_back_runs in the warehouse lists."
+        )
         return AppliedError(where, advice=f"Resume that run where its folder is. {_AGAIN}", run_id=run_id)
 
     def _claim(self, run: Run, plan: Plan, lock: PlanLock) -> None:
-        """Tell the warehouse of a run whose rows may not be sent twice. Raises `AppliedError` if it has another run."""
+        """Register an unrepeatable run in the warehouse. Raises `AppliedError` if that has another run of the plan."""
         if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
             return
         try:
@@ -328,7 +330,7 @@ class BulkService:
         left: int,
     ) -> RunReport:
         """Run one session while the plan is locked; returns the report."""
-        raise_cancellation()  # again: the warehouse may have been waited for
+        raise_cancellation()  # again, after waiting for the warehouse
         operation = BULK_OPERATIONS[plan.header.operation]
         old = utc(self.now()) - plan.header.created_at > RECHECK_AFTER
         sender = Sender(
@@ -341,7 +343,7 @@ class BulkService:
         )
         rows = (row for row in plan.rows() if row.verdict == "send")
         workers: ThreadWorkers[Job, Done] = ThreadWorkers(
-            sender, lambda: self._say_if_stopping(runner, workers.busy)
+            sender, lambda: self._warn_if_stopping(runner, workers.busy)
         )
         with (
             run.journal() as journal,
@@ -351,11 +353,11 @@ class BulkService:
             runner = Runner(
                 operation, rows, journal, workers, rules=self.rules, now=self.now, on_done=on_done
             )
-            for said in run.discard_results():
-                self.console.warn(said)
+            for warning in run.discard_results():
+                self.console.warn(warning)
             before, started = self.client.stats.requests, self.now()
             folder = str(run.folder.resolve())
-            # The register has the run before anything is sent.
+            # The register gets the run before anything is sent.
             lock.add(AppliedPlan(run_id=run.run_id, folder=folder, scope=scope, started=started))
             journal.begin_session(started, who=user(), host=socket.gethostname(), os_user=os_user())
             try:
@@ -364,11 +366,11 @@ class BulkService:
                 requests = self.client.stats.requests - before
                 journal.end_session(self.now(), requests=requests, stopped=ended.reason)
                 finished = conclude(run, plan, journal, ended=ended)
-            except KeyboardInterrupt as stop:  # the second one: rows that were under way are in doubt
-                stop.advice, stop.details = _way_on(run, plan)  # type: ignore[attr-defined]
+            except KeyboardInterrupt as stop:  # the second Ctrl-C: rows that were being sent are in doubt
+                stop.advice, stop.details = _resume_advice(run, plan)  # type: ignore[attr-defined]
                 raise
             except Exception as error:
-                raise _broken_off(error, *_way_on(run, plan)) from error
+                raise _broken_off(error, *_resume_advice(run, plan)) from error
             finally:
                 runner.stop()  # the workers stop as well
                 workers.close()
@@ -378,27 +380,27 @@ class BulkService:
             finished.warnings.append(lock.problem)
         return finished
 
-    def _say_if_stopping(self, runner: Runner, busy: int) -> None:
-        """After Ctrl-C: break off reads, and tell the user once how long the changes under way may take."""
+    def _warn_if_stopping(self, runner: Runner, busy: int) -> None:
+        """After Ctrl-C: end reads, and warn the user once how long the sent changes may take."""
         if runner.interrupted:
             self.client.break_off_reads()
-        if runner.interrupted and runner is not self._told_of:
-            self._told_of = runner
+        if runner.interrupted and runner is not self._warned_for:
+            self._warned_for = runner
             self.console.warn(
                 f"Stopping: up to {busy} changes are under way, and Paystack has {self.client.answer_timeout:.0f} s "
-                "to answer. Ctrl-C again stops at once; what became of them is read back when the run is resumed."
+                "to answer. Ctrl-C again stops at once; then their outcome is read back when the run is resumed."
             )
 
 
 def client_operations(operation: str | None) -> set[str]:
-    """The argument `operations` of a `PaystackClient` for one bulk operation: the reads, and its one write."""
+    """The argument `operations` of a `PaystackClient` for a bulk operation: the reads, and its write."""
     return {"list", "fetch"} | ({BULK_OPERATIONS[operation].endpoint} if operation else set())
 
 
 def _follow(
     shown: Progress, client: PaystackClient, endpoint: str
 ) -> Callable[[Done, RowState | None], None]:
-    """The runner's `on_done`: shows each settled row, and how much of the quota is used."""
+    """The runner's `on_done`: counts each row that has an outcome, and shows the use of the quota."""
 
     def on_done(_done: Done, state: RowState | None) -> None:
         if state is not None and outcome(state) not in {Outcome.UNSENT, Outcome.UNKNOWN}:
@@ -409,12 +411,12 @@ def _follow(
 
 
 def _require_register(lock: PlanLock, plan: Plan, error: Exception) -> None:
-    """Raise `ConfigError` if a plan may not be sent twice, and neither register nor warehouse can know of an apply."""
+    """Raise `ConfigError` if a plan must not be sent twice, and neither register nor warehouse can be read."""
     raise_interrupt(error)
     if lock.problem is not None and not BULK_OPERATIONS[plan.header.operation].repeatable:
         raise ConfigError(
             f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
-            f"asked either: {explain(error).message}",
+            f"read either: {explain(error).message}",
             advice="Make one of the two work; nothing was sent.",
         ) from None
 
@@ -422,23 +424,23 @@ def _require_register(lock: PlanLock, plan: Plan, error: Exception) -> None:
 def _applied(entry: AppliedPlan) -> AppliedError:
     """The error for a plan that was applied: it names the run, and the command to resume it if rows are left."""
     where = f"This plan was applied before, as run {entry.run_id} in {entry.folder}."
-    if not entry.is_there:
-        gone = f"{where} That folder is gone, so the run cannot be resumed."
-        return AppliedError(gone, advice=_AGAIN, run_id=entry.run_id)
+    if not entry.folder_exists:
+        missing = f"{where} That folder no longer exists, so the run cannot be resumed."
+        return AppliedError(missing, advice=_AGAIN, run_id=entry.run_id)
     run = Run(Path(entry.folder))
     with contextlib.suppress(ConfigError, JournalError), run.journal() as journal:
-        if next(rows_to_go(run.plan(), journal), None) is None:
+        if next(remaining_rows(run.plan(), journal), None) is None:
             return AppliedError(where, advice=f"That run is complete. {_AGAIN}", run_id=entry.run_id)
-    advice = f"Go on with it: {COMMAND} resume {run.name}"
+    advice = f"Continue it: {COMMAND} resume {run.name}"
     return AppliedError(where, advice=advice, run_id=entry.run_id, goes_on=True)
 
 
-def _way_on(run: Run, plan: Plan) -> tuple[str, dict[str, str]]:
-    return f"Go on with: {COMMAND} resume {run.name}{input_switch(plan)}", {"run_id": run.run_id}
+def _resume_advice(run: Run, plan: Plan) -> tuple[str, dict[str, str]]:
+    return f"Continue with: {COMMAND} resume {run.name}{input_switch(plan)}", {"run_id": run.run_id}
 
 
 def _broken_off(error: Exception, advice: str, about: dict[str, str]) -> BrokenOffError:
     failure = explain(error)
-    # --json names what broke, not that it broke
+    # the name of the error in --json
     details = {"error": failure.error, **about}
     return BrokenOffError(failure.message, advice, exit_code=failure.exit_code, details=details)

@@ -211,7 +211,7 @@ def status(
     made = found.plan()
     if refresh:
         with bulk_command(terminal, chosen) as here:
-            settled = here.service.settle(found)
+            settled = here.service.fetch_verdicts(found)
         terminal.say(f"{counted(settled, 'verdict')} came.")
     with found.journal() as journal:
         if verify:

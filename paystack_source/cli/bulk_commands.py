@@ -83,10 +83,10 @@ class TerminalConsole:
                 raise UsageError("--approve does not name this plan.", _SEAL)
             return
         guarded = self._mode == "live" and confirm.needed
-        if self._chosen["yes"] and (guarded or question.anew):
-            why = "The canary stopped this run: look at its results first. " if question.anew else ""
+        if self._chosen["yes"] and (guarded or question.after_canary):
+            why = "The canary stopped this run: look at its results first. " if question.after_canary else ""
             raise UsageError(
-                f"{why}--yes alone is not enough {'here' if question.anew else 'for this plan on a live key'}.",
+                f"{why}--yes alone is not enough {'here' if question.after_canary else 'for this plan on a live key'}.",
                 f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
             )
         if self._chosen["yes"]:

@@ -245,7 +245,7 @@ def test_how_many_digits_a_number_has_is_for_paystack_to_judge(tmp_path):
     made = plan(tmp_path, "validate", frame(identity(), *rows))
     assert made.header.counts.to_send == 1 + len(rows)
     warnings = sorted(text for text in made.header.warnings if "usual" in text)
-    judged = " Such numbers are sent as they are: Paystack judges them."
+    judged = " Such numbers are sent unchanged: Paystack decides about them."
     assert warnings == [said + judged for said in UNUSUAL]
 
 
@@ -410,7 +410,7 @@ def test_a_frame_of_a_result_file_may_have_its_apostrophes_still(tmp_path):
     ((_, _, reason),) = reasons(
         tmp_path / "phone", "update", frame({"customer_code": "CUS_1", "phone": "'+234801"})
     )
-    assert reason == "begins with an apostrophe, as spreadsheets mark a text; take it off"
+    assert reason == "begins with an apostrophe, as spreadsheets mark a text; remove it"
 
 
 def test_what_looks_damaged_is_warned_of_by_line(tmp_path):

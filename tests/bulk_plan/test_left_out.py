@@ -100,7 +100,7 @@ def test_of_rows_that_contradict_each_other_none_is_planned(tmp_path):
 
 
 def test_more_rows_are_left_out_than_problems_would_be_told(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "_KEPT", 3)
+    monkeypatch.setattr(planner, "_MAX_PROBLEMS", 3)
     asked = [
         {"customer_code": f"CUS_000{n}", "risk_action": how} for n in (1, 2, 3) for how in ("deny", "allow")
     ]
@@ -112,7 +112,7 @@ def test_more_rows_are_left_out_than_problems_would_be_told(tmp_path, monkeypatc
 
 
 def test_more_problems_than_can_be_left_out_are_refused_with_the_limit(tmp_path, monkeypatch):
-    monkeypatch.setattr(planner, "_KEPT", 1)
+    monkeypatch.setattr(planner, "_MAX_PROBLEMS", 1)
     source = frame(
         *({"customer_code": code, "risk_action": "deny"} for code in ("no", "neither", "CUS_0001"))
     )

@@ -159,8 +159,8 @@ def test_identity_checks_are_never_read_back_but_settled():
         ({"identified": False, "identifications": [{"status": "failed"}]}, EventKind.FAILED),
         ({"identified": False, "identifications": {"status": "FAILED"}}, EventKind.FAILED),
     ):
-        assert operation.settle(customer(1, **held)) == verdict
-    assert operation.settle(None) is None
+        assert operation.verdict_of(customer(1, **held)) == verdict
+    assert operation.verdict_of(None) is None
 
 
 def test_a_read_that_fails_says_nothing_about_the_row():

@@ -99,7 +99,7 @@ def test_only_missing_fills_and_never_overwrites(tmp_path):
     one, three = plan(tmp_path, "update", source, copy=copy_of(*COPY), only_missing=True).rows()
     assert one.new == {"first_name": "Bola"}
     assert three.new == {"metadata": {"n": 1, "tier": "gold"}}
-    with pytest.raises(InputError, match="must know what the customer has"):
+    with pytest.raises(InputError, match="needs the present values"):
         plan(
             tmp_path,
             "update",

@@ -465,7 +465,7 @@ def test_values_of_numpy_inside_an_object_are_plain_json():
 @pytest.mark.parametrize("value", [np.nan, np.float32("inf"), b"x", np.array([np.nan])])
 def test_what_json_has_not_is_named_and_becomes_no_null(value):
     (batch,) = open_table([{"metadata": {"a": [{"b": value}]}}]).batches()
-    assert "which JSON has not" in batch.cells[0].bad[0]
+    assert "which JSON does not have" in batch.cells[0].bad[0]
 
 
 def test_an_exact_number_inside_an_object_stays_a_number():
@@ -511,7 +511,7 @@ def test_what_is_no_table_is_refused(tmp_path):
         open_table(tmp_path / "missing.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path, tmp_path / "pipe.csv"):
-        with pytest.raises(ConfigError, match="no ordinary file"):
+        with pytest.raises(ConfigError, match="not an ordinary file"):
             open_table(path)
     with pytest.raises(InputError, match="Parquet"):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))

@@ -485,7 +485,7 @@ def test_what_has_not_begun_names_no_run(desk, monkeypatch):
 
 
 def test_an_interrupted_run_is_gone_on_with_by_its_name(desk, monkeypatch):
-    stop = interrupted(advice="Go on with: python pipelines/bulk.py resume RUN", details={"run_id": "RUN"})
+    stop = interrupted(advice="Continue with: python pipelines/bulk.py resume RUN", details={"run_id": "RUN"})
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", stop)
     said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
     assert (said.code, said.json["status"]) == (130, "interrupted")
@@ -627,7 +627,7 @@ def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(des
     assert (said.code, said.json["error"]) == (1, "DiskFull")
     run_id = Runs().open("latest").run_id
     assert said.json["run_id"] == run_id
-    assert said.json["advice"] == f"Go on with: python pipelines/bulk.py resume {run_id} --no-copy"
+    assert said.json["advice"] == f"Continue with: python pipelines/bulk.py resume {run_id} --no-copy"
     assert desk.bulk("resume", run_id, "--yes").json["applied"] == 1
     assert len(desk.api.write_log()) == 1
 

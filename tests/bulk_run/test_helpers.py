@@ -448,7 +448,7 @@ def test_a_path_that_is_not_there_is_named(desk, settings):
     ids=["CSV", "JSON", "one line", "one code", "NUL", "longer than a name"],
 )
 def test_rows_that_are_given_for_a_path_are_not_quoted(desk, settings, text):
-    with pytest.raises(ConfigError, match="text that holds rows") as refused:
+    with pytest.raises(ConfigError, match="text with rows is not") as refused:
         bulk_set_risk_action(text, "deny", **settings)
     assert "ada" not in str(refused.value)
 

@@ -115,9 +115,9 @@ def test_returned_customers_are_erased_once_the_warehouse_has_them(path):
         journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
         journal.append([JournalEvent(1, EventKind.APPLIED, 2.0)], [(1, {"email": "ada@marked.example"})])
         assert journal.answer_of(1) == {"email": "ada@marked.example"}
-        journal.forget_returned(1)  # less than there is: more came meanwhile
+        journal.erase_returned(1)  # less than there is: more came meanwhile
         assert journal.answer_of(1)
-        journal.forget_returned(journal.last_seq)
+        journal.erase_returned(journal.last_seq)
         assert not journal.answer_of(1)
     assert b"ada@marked.example" not in path.read_bytes()
 

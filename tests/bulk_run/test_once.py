@@ -200,7 +200,7 @@ def test_a_run_that_was_interrupted_before_it_sent_anything_is_named_with_the_co
         assert desk.bulk("apply", "new.plan", "--yes", copy=True).code == 130
     said = desk.bulk("apply", "new.plan", "--yes", copy=True)
     assert (said.code, said.json["error"], writes(desk)) == (2, "AppliedError", 0)
-    command = said.json["advice"].removeprefix(f"Go on with it: {COMMAND} ")
+    command = said.json["advice"].removeprefix(f"Continue it: {COMMAND} ")
     assert desk.bulk(*shlex.split(command), "--yes", copy=True).json["applied"] == 3
 
 

@@ -74,7 +74,7 @@ def test_who_looks_whether_a_run_is_busy_is_no_run(runs, plan):
     with runs.lock(plan):
         run = runs.create(plan, now=NOW)
         assert not run.is_busy
-        with run.at_work():
+        with run.hold_lock():
             assert run.is_busy
         handle = open_private(run.lock_file)
         assert try_lock(handle, shared=True)

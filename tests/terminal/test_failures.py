@@ -133,10 +133,10 @@ def test_each_known_end_has_its_name_and_code(error, name, code):
 
 def test_an_interruption_says_what_the_run_inside_says_and_not_what_click_would():
     stop = KeyboardInterrupt()
-    stop.advice, stop.details = "Go on with: resume RUN", {"run_id": "RUN"}
+    stop.advice, stop.details = "Continue with: resume RUN", {"run_id": "RUN"}
     for outer in (click.Abort(), KeyboardInterrupt(), PipelineStepFailed(stop)):
         shown = explain(raised_from(outer, stop)).as_json()
-        assert shown["advice"] == "Go on with: resume RUN"
+        assert shown["advice"] == "Continue with: resume RUN"
         assert (shown["run_id"], shown["status"], shown["exit_code"]) == ("RUN", "interrupted", 130)
     advice = explain(raised_from(click.Abort(), KeyboardInterrupt())).advice
     assert advice.endswith(

@@ -1,6 +1,6 @@
-"""Turns any cell into text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`.
+"""Converts any cell to text, without guessing: phones keep zeros and plus signs, whole floats lose their `.0`.
 
-A number that has more digits than its type can hold lost digits before; it is reported, not repaired.
+A number with more digits than its type can hold has lost digits. It is reported, not repaired.
 """
 
 # ruff: noqa: ANN401  # a cell may be anything
@@ -25,12 +25,12 @@ LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"
 )
 NOT_TEXT: Final = "holds bytes or another value that is not text"
-NO_JSON: Final = "holds NaN, infinity or bytes, which JSON has not; leave the key out, or give None"
+NO_JSON: Final = "holds NaN, infinity or bytes, which JSON does not have; leave the key out, or give None"
 
 # The errors of Arrow for a value that Python cannot represent.
 _NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowException)
 
-# By the bits of a float, the limit up to which whole numbers are exact; spreadsheets keep 15 digits.
+# By the bits of a float, the limit up to which whole numbers are exact. Spreadsheets keep 15 digits.
 _EXACT: Final = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 SPREADSHEET_EXACT: Final = 1e15
 
@@ -41,7 +41,7 @@ class Cells:
 
     text: pa.Array
     bad: dict[int, str] = field(default_factory=dict)  # position -> the problem of the cell
-    numbers: bool = False  # some cells were numbers, so zeros in front may be lost
+    numbers: bool = False  # some cells were numbers, so leading zeros may be lost
     others: list[int] = field(default_factory=list)  # positions of dates, times, booleans, lists and objects
 
 
@@ -49,8 +49,8 @@ class Cells:
 class Batch:
     """Consecutive rows of an input, by column.
 
-    `lines` is the line of the file on which each row starts (None for frames and Parquet). `uneven` has the positions
-    of rows with too few or too many cells, and their messages.
+    `lines` has the line of the file on which each row starts (None for frames and Parquet). `uneven` has the positions
+    of rows with too few or too many cells, with messages.
     """
 
     first_row: int
@@ -77,7 +77,9 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         return cells
     kind = array.type
     if pa.types.is_dictionary(kind):
-        views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow has no `take` for views
+        views = pa.types.is_string_view(
+            kind.value_type
+        )  # from polars' categories; Arrow has no `take` for views
         names = array.dictionary.cast(pa.string()) if views else array.dictionary
         return column_cells(names.take(array.indices))
     if pa.types.is_floating(kind):
@@ -90,7 +92,7 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         found = array.to_pylist()
     except _NOT_IN_PYTHON:
         found = [_python_value(scalar) for scalar in array]
-    if pa.types.is_nested(kind):  # a struct has null for fields that only other rows have
+    if pa.types.is_nested(kind):  # a struct has nulls for fields of other rows
         found = [without_nulls(value) for value in found]
     return cells_of(found)
 
@@ -109,7 +111,7 @@ def _is_utf8(array: pa.Array) -> bool:
 
 
 def _python_value(scalar: pa.Scalar) -> Any:
-    """The value in Python; bytes for a value that Python cannot represent, e.g. a date after the year 9999."""
+    """The value in Python; bytes if Python cannot represent it, e.g. a date after the year 9999."""
     try:
         return scalar.as_py()
     except _NOT_IN_PYTHON:
@@ -124,7 +126,7 @@ def without_nulls(value: Any) -> Any:
 
 
 def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
-    """The cells of Python values of any types; a whole float of `exact` or more may have lost digits."""
+    """The cells of Python values of any types. A whole float of `exact` or more may have lost digits."""
     cells, texts = Cells(pa.nulls(0)), []
     for position, value in enumerate(values):
         text, reason = _cell_text(value, exact)
@@ -140,7 +142,7 @@ def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
 
 
 def _cell_text(value: Any, exact: float) -> tuple[str, str]:
-    """One cell's text, and its problem ("" if it has none). The text of a missing value of any kind is ""."""
+    """A cell's text, and its problem or "". The text of any missing value is ""."""
     if value is None or isinstance(value, str):
         return _utf8(value or "")
     for kinds, convert in _BY_TYPE:
@@ -152,7 +154,7 @@ def _cell_text(value: Any, exact: float) -> tuple[str, str]:
 
 
 def _utf8(text: str) -> tuple[str, str]:
-    """`text`, or a problem if UTF-8 cannot encode it: a lone surrogate can be neither sent nor stored."""
+    """`text`, or a problem if UTF-8 cannot encode it: a lone surrogate cannot be sent or stored."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -186,7 +188,7 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
 
 
 def _fits_json(value: Any) -> bool:
-    """Whether JSON can hold the value: it has no bytes, and NaN would be written as null."""
+    """Whether JSON can represent the value: JSON has no bytes, and NaN would be written as null."""
     if isinstance(value, float | np.floating):
         return math.isfinite(value)
     if isinstance(value, dict):
@@ -197,7 +199,7 @@ def _fits_json(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy value inside of an object, as a Python value."""
+    """A NumPy value inside of an object as a Python value."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
     raise TypeError

@@ -1,8 +1,8 @@
-"""Checks every cell of an input, a batch of columns at a time. Pure, no request.
+"""Checks every cell of an input, a batch of columns at a time. Pure.
 
-It finds every bad cell, with line, column and reason. A value that Paystack has already is never wrong, however odd. So
-a bad cell that may have such a value is only a doubt, and `plan.matching` decides. A secret cell becomes a masked hint
-and a keyed hash, which finds duplicates; the key exists only while the plan is made.
+It finds every bad cell, with line, column and reason. A value that Paystack has already is never wrong, even if it is
+unusual. So a bad cell that may have such a value is only a doubt, and `plan.matching` decides. A secret cell becomes a
+masked hint and a keyed hash, which finds duplicates; the key exists only while the plan is made.
 """
 
 # ruff: noqa: ANN401  # masks are NumPy arrays, cells Arrow arrays; neither has useful types
@@ -39,7 +39,7 @@ if TYPE_CHECKING:
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
 """By identifier, the pattern of its cells in a column that mixes identifiers."""
-_CALLED: Final = {
+_IDENTIFIER_NAMES: Final = {
     "customer_code": "a customer code (CUS_…)",
     "email": "an email address",
     "id": "a customer id",
@@ -50,21 +50,21 @@ ODD_CELLS: Final = pa.schema(
 )
 """The problems of cells, or of a whole row (then `name` is "").
 
-With a `field` it is a doubt: the cell is valid if Paystack has exactly this `text` in that field. Without a `reason`
+With a `field` it is a doubt: the cell is valid if Paystack has exactly this `text` in the field. Without a `reason`
 only the spaces around the value are odd. `shown` is the masked value.
 """
 _EXAMPLES: Final = 5
-# Column, the pattern of its unusual numbers (a spreadsheet drops zeros in front), and the usual number of digits.
-_OF_NIGERIA: Final = (
+# Column, the pattern of unusual numbers (a spreadsheet removes leading zeros), and the usual number of digits.
+_NIGERIAN_LENGTHS: Final = (
     ("account_number", "^([0-9]{5,9}|[0-9]{11,20})$", 10),
     ("bank_code", "^[0-9]{2}$", 3),
 )
 
 
 class Checker:
-    """Checks batch after batch; `warnings` are remarks on valid cells so far.
+    """Checks batch after batch. `warnings` are about valid cells so far.
 
-    `as_held`: names and phones are values that Paystack had before (an undo), so they are not checked.
+    `is_undo`: names and phones are values that Paystack had before, so they are not checked.
     """
 
     def __init__(  # what is checked, against what
@@ -74,7 +74,7 @@ class Checker:
         mapping: ColumnMapping,
         given: dict[str, str],
         *,
-        as_held: bool = False,
+        is_undo: bool = False,
     ) -> None:
         self.operation = operation
         self.mapping = mapping
@@ -83,14 +83,14 @@ class Checker:
         self._given = given
         self._defaults = {c.name: c.default for c in operation.columns if c.default} | given
         self._key = secrets.token_bytes(32)
-        self._as_held = as_held
+        self._as_held = is_undo
         self._columns = mapping.columns | (
             {} if mapping.mixed is None else dict.fromkeys(operation.identifiers, mapping.mixed)
         )
         self.identifiers = {name for name in operation.identifiers if name in mapping.columns}
         """The identifiers that the input uses."""
         self._numeric: set[str] = set()
-        # By column and usual length: how many numbers have another length, and the lines of the first ones. They are
+        # By column and usual length: the number of cells of another length, and the lines of the first ones. They are
         # sent: the only bank details that Paystack takes with a test key have a BVN of 12 digits, real ones 11.
         self._unusual: dict[tuple[str, str], tuple[int, list[str]]] = {}
         self._objects = msgspec.json.Decoder(dict[str, Any])
@@ -102,18 +102,18 @@ class Checker:
 
     @property
     def warnings(self) -> list[str]:
-        """The plan's warnings about valid cells."""
-        said = [
+        """Warnings about valid cells."""
+        found = [
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
         ]
         for (column, usual), (count, first) in self._unusual.items():
             more = f" and {count - len(first):,} more" if count > len(first) else ""
-            said.append(
+            found.append(
                 f"{column!r} has not the usual {usual} in {', '.join(first)}{more}. "
-                "Such numbers are sent as they are: Paystack judges them."
+                "Such numbers are sent unchanged: Paystack decides about them."
             )
-        return said
+        return found
 
     @property
     def schema(self) -> pa.Schema:
@@ -132,7 +132,7 @@ class Checker:
         return (f"f_{column.name}",)
 
     def check(self, batch: Batch) -> tuple[pa.RecordBatch, pa.Table]:
-        """Check a batch; returns its rows without certain problems, and its `ODD_CELLS`.
+        """Check a batch; returns its rows that have no certain problem, and its `ODD_CELLS`.
 
         The rows have row, line, blank, identifiers, fields and secrets. Fields are `f_…` (null = leave, "" = clear); a
         secret is a hash (`s_…`) and a hint (`h_…`).
@@ -151,7 +151,7 @@ class Checker:
         staged: dict[str, Any] = {"row": numbers, "line": self._row_labels, "blank": blank}
         for column in self.operation.columns:
             staged |= zip(self._staged(column), self._column(column, cells), strict=True)
-        self._across(cells, staged)
+        self._check_across_columns(cells, staged)
         self.rows += batch.size
         rows = pa.RecordBatch.from_pydict(staged, schema=self.schema)
         if self._wrong:  # a comparison would report these rows a second time
@@ -169,11 +169,11 @@ class Checker:
         blank = pc.equal(text, "")
         rest = ~self._skip
         if index is not None:
-            rest[list(self._batch.cells[index].bad)] = False  # these are reported already
+            rest[list(self._batch.cells[index].bad)] = False  # these were reported already
         if index is not None and (wanted := self._given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
-            said = f"is not the {wanted!r} given for all rows; leave the column or the option out"
-            self._bad(column, other, rest, said, text, certain=True)
+            why = f"is not the {wanted!r} given for all rows; leave the column or the option out"
+            self._bad(column, other, rest, why, text, certain=True)
         default = self._defaults.get(column.name)
         if default is not None:
             text, blank = pc.if_else(blank, default, text), pc.and_(blank, False)
@@ -185,21 +185,21 @@ class Checker:
         asked = text
         text = self._value(column, text, rest & ~_mask(blank) & ~_mask(cleared))
         value = pc.if_else(cleared, "", pc.if_else(blank, pa.scalar(None, pa.string()), text))
-        if column.name not in self.operation.identifiers and self._may_be_held(column):
-            value = self._left_if_held(column, value, asked, rest & ~_mask(blank))
+        if column.name not in self.operation.identifiers and self._may_be_unchanged(column):
+            value = self._leave_doubtful(column, value, asked, rest & ~_mask(blank))
         if column.kind == "id":
             fits = pc.match_substring_regex(value, "^[0-9]{1,18}$")
             value = pc.if_else(fits, value, None).cast(pa.int64())
         return self._hidden(value) if column.secret else (value,)
 
     def _text(self, column: InputColumn, index: int | None, cells: list[pa.Array]) -> pa.Array:
-        """The column's cells as text. Problems of the cells' types are reported here, because text has no type."""
+        """The column's cells as text. Problems of the cells' types are reported here, because the text has no type."""
         if index is None:
             return pa.array(np.full(self._batch.size, ""), pa.string())
         if index == self.mapping.mixed:
             text = self._of_identifier(column.name, cells[index])
         else:
-            # A value at Paystack may begin or end with a space; an undo restores that too.
+            # A value at Paystack may begin or end with a space, which an undo restores.
             exact = self._as_held and column.kind in ("phone", "name")
             text = self._batch.columns[index] if exact else cells[index]
         if column.name in self.mapping.columns:
@@ -207,9 +207,9 @@ class Checker:
         return text
 
     def _of_identifier(self, name: str, cells: pa.Array) -> pa.Array:
-        """The cells of the mixed column that look like this identifier; the others are blank.
+        """The cells of the mixed column that look like this identifier; other cells are blank.
 
-        A cell that looks like no identifier belongs to the one in the column's name.
+        A cell that looks like no identifier counts as the identifier in the column's name.
         """
         own = name in self.mapping.columns
         others = [other for other in LOOKS_LIKE if other not in self.mapping.columns]
@@ -221,7 +221,7 @@ class Checker:
         return text
 
     def _types(self, column: InputColumn, cells: Cells, text: pa.Array) -> None:
-        """Report problems of the cells' types, which their text no longer shows."""
+        """Report problems of the cells' types, which cannot be seen in their text."""
         for position, reason in cells.bad.items():
             self._add([position], column, reason, text)
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
@@ -235,7 +235,7 @@ class Checker:
             self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
 
     def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
-        """Report bad cells of `rest`, one reason each; returns the cells as they will be sent."""
+        """Report bad cells of `rest`, with one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
             return self._json(column, text, rest)
@@ -247,12 +247,12 @@ class Checker:
         if self._as_held and kind in ("phone", "name"):
             return text
         if column.secret:
-            said = "is masked, as result files are; type the value itself"
-            rest = self._bad(column, pc.starts_with(text, "…"), rest, said, text)
+            why = "is masked, as result files are; type the value itself"
+            rest = self._bad(column, pc.starts_with(text, "…"), rest, why, text)
         for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, ()):
             rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
         if self.mapping.mixed is not None and self._columns.get(column.name) == self.mapping.mixed:
-            *most, last = (_CALLED[name] for name in self.operation.identifiers)
+            *most, last = (_IDENTIFIER_NAMES[name] for name in self.operation.identifiers)
             other = pc.invert(pc.match_substring_regex(text, LOOKS_LIKE[column.name]))
             rest = self._bad(column, other, rest, f"is neither {', '.join(most)} nor {last}", text)
         if kind in SHAPES:
@@ -275,7 +275,7 @@ class Checker:
             self._bad(column, other, rest, f"must have {wanted}", text)
 
     def _note_length(self, column: str, usual: str, where: Any) -> None:
-        """Keep for the warnings how many cells are in the mask `where`, and the lines of the first of them."""
+        """Count the cells in the mask `where` for the warnings, and keep the lines of the first ones."""
         positions = np.flatnonzero(where).tolist()
         if positions:
             unit = "row" if self._batch.lines is None else "line"
@@ -291,46 +291,46 @@ class Checker:
         for position in np.flatnonzero(rest).tolist():
             try:
                 values[position] = json_text(self._objects.decode(values[position]), ordered=True)
-                if _has_a_key_twice(text[position].as_py()):
+                if _has_duplicate_key(text[position].as_py()):
                     self._add([position], column, "has a key twice; leave one of them", text)
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
                 no_object = isinstance(error, msgspec.ValidationError)
-                why = "is JSON, but no object" if no_object else "is not valid JSON"
+                why = "is JSON, but not an object" if no_object else "is not valid JSON"
                 self._add([position], column, f'{why}; write it as {{"key": "value"}}', text, doubt=True)
         objects = pa.array(values, pa.string())
         self._length(column, objects, rest)
         return objects
 
     def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """A hash and a hint of each cell."""
+        """The hash and the hint of each cell."""
         hashes = [v and hashlib.blake2b(v.encode(), key=self._key).hexdigest() for v in value.to_pylist()]
         hints = [v and masked(v, secret=True) for v in value.to_pylist()]
         return pa.array(hashes, pa.string()), pa.array(hints, pa.string())
 
-    def _across(self, cells: list[pa.Array], staged: dict[str, Any]) -> None:
-        """Checks that need two columns."""
+    def _check_across_columns(self, cells: list[pa.Array], staged: dict[str, Any]) -> None:
+        """Check rows by several columns."""
         if self.operation.identifier_required:
             named = [staged[name] for name in ("code", "email", "id") if name in staged]
-            nobody = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
+            unnamed = np.all([_mask(pc.is_null(column)) for column in named], axis=0)
             given = [name for name in self.operation.identifiers if name in self._columns]
             if not any(self.operation.by_column[name].required for name in given):
-                where = set(np.flatnonzero(nobody & ~self._skip).tolist()) - self._wrong
+                where = set(np.flatnonzero(unnamed & ~self._skip).tolist()) - self._wrong
                 self._add(sorted(where), None, f"names no customer: {either(given)} is blank")
-        for name, unusual, usual in _OF_NIGERIA:
+        for name, unusual, usual in _NIGERIAN_LENGTHS:
             index = self.mapping.columns.get(name)
             if index is not None and "f_country" in staged:
                 other = pc.match_substring_regex(cells[index], unusual)
                 odd = ~self._skip & _mask(pc.and_(other, pc.equal(staged["f_country"], "NG")))
                 self._note_length(name, f"{usual} digits of Nigeria", odd)
 
-    def _may_be_held(self, column: InputColumn) -> bool:
-        """Whether Paystack may have the cell's value already, so that the cell would change nothing."""
+    def _may_be_unchanged(self, column: InputColumn) -> bool:
+        """Whether Paystack may have the cell's value already. Then the cell would change nothing."""
         if column.name in self.operation.identifiers:
             return self.operation.name != "create" and column.kind == "email"
         return self.operation.compared and column.name in self.mapping.columns
 
-    def _left_if_held(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
-        """Leave a doubtful field as it is. A value with spaces around it is a doubt too: Paystack may have them."""
+    def _leave_doubtful(self, column: InputColumn, value: pa.Array, trimmed: pa.Array, rest: Any) -> pa.Array:
+        """Do not set a doubtful field. A value with spaces around it is a doubt too: Paystack may have the spaces."""
         doubted = [row for row, _, name, *_ in self._odd if name == column.name]
         left = np.isin(np.arange(self._batch.size) + self._batch.first_row, doubted)
         spaced = _mask(pc.not_equal(self._batch.columns[self._columns[column.name]], trimmed))
@@ -363,7 +363,7 @@ class Checker:
     ) -> None:
         index = None if column is None else self._columns.get(column.name)
         name = self._table.columns[index] if index is not None else column.name if column is not None else ""
-        field = column.name if doubt and column is not None and self._may_be_held(column) else ""
+        field = column.name if doubt and column is not None and self._may_be_unchanged(column) else ""
         if not field:
             self._wrong.update(where)
         for position in where:
@@ -376,8 +376,8 @@ class Checker:
             self._odd.append((row, self._row_labels[position], field, name, reason, shown, raw))
 
 
-def _has_a_key_twice(text: str) -> bool:
-    """Whether an object in this JSON has a key twice: programs differ in which of the two values they take."""
+def _has_duplicate_key(text: str) -> bool:
+    """Whether an object in this JSON has a key twice. Programs differ in which value they use."""
     found = []
 
     def look(pairs: list[tuple[str, Any]]) -> None:

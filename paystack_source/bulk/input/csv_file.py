@@ -1,8 +1,8 @@
-"""Reads and writes CSV: every cell is text, physical lines are known, and no cell is a formula for a spreadsheet.
+"""Reads and writes CSV: every cell is text with a physical line, and spreadsheets take no cell for a formula.
 
 The guard is an apostrophe before a cell that a spreadsheet would take for a formula; reading removes one again. So
 `+2348012345678` is written as `'+2348012345678` and read as before, and so is a cell `'+234…`. A spreadsheet with
-semicolons as list separators cuts our cells at semicolons, tabs and ends of lines, also inside quotes; the part after
+semicolons as list separators splits our cells at semicolons, tabs and ends of lines, also inside quotes; the part after
 each of these is guarded in the same way.
 """
 
@@ -38,7 +38,7 @@ _GUARDED_INSIDE: Final = f"{_CUT}'+[{_STARTS}]"
 _DELIMITERS: Final = ",;\t|"
 _NAMES: Final = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "bars"}
 _CHUNK: Final = 1 << 20
-# The line `sep=;` before the header, as Excel reads it; spreadsheets save it quoted, or with empty cells behind it.
+# The line `sep=;` before the header, which Excel reads. Spreadsheets save it quoted, or with empty cells behind it.
 _DECLARED: Final = re.compile(r'"?sep=(.)"?\1*\s*', re.IGNORECASE)
 _MARKS: Final = (
     (codecs.BOM_UTF8, "utf-8-sig"),
@@ -58,7 +58,7 @@ def guard_formula(text: str) -> str:
 
 
 def unguard(column: pa.Array) -> pa.Array:
-    """The cells as they were before `guard_formula`."""
+    """Undo `guard_formula` for all cells."""
     if not pc.any(pc.match_substring(column, "'")).as_py():
         return column
     guarded = pc.match_substring_regex(column, _GUARDED)
@@ -71,7 +71,7 @@ def unguard(column: pa.Array) -> pa.Array:
 
 
 def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
-    """The file's encoding (by its byte order mark, else UTF-8, else Windows-1252), and a warning or ""."""
+    """The file's encoding (from its byte order mark, else UTF-8, else Windows-1252), and a warning or ""."""
     name = snapshot.path.name
     with snapshot.open() as file:
         head = file.read(1024)
@@ -82,11 +82,11 @@ def _find_encoding(snapshot: FileSnapshot) -> tuple[str, str]:
         raise InputError([Problem(None, "", "looks like UTF-16 without a mark; save it as UTF-8")], name=name)
     # Windows-1252 leaves some bytes undefined; Latin-1 gives them a (control) meaning instead of failing.
     encoding = next(e for e in ("utf-8", "cp1252", "latin-1") if _can_read(snapshot, e))
-    said = (
+    warning = (
         f"{name} is not UTF-8; it was read as Windows-1252. Check the accents, or save it as UTF-8. "
         "If Excel on a Mac wrote it: --encoding mac_roman."
     )
-    return encoding, "" if encoding == "utf-8" else said
+    return encoding, "" if encoding == "utf-8" else warning
 
 
 def _can_read(snapshot: FileSnapshot, encoding: str) -> bool:
@@ -100,12 +100,12 @@ def _can_read(snapshot: FileSnapshot, encoding: str) -> bool:
 
 
 class CsvFile:
-    """One CSV file: its header as `columns`, its rows in batches. `warning` is about its encoding, or ""."""
+    """One CSV file: its header as `columns`, its rows in batches, and a `warning` about its encoding or ""."""
 
     def __init__(
         self, snapshot: FileSnapshot, encoding: str | None = None, delimiter: str | None = None
     ) -> None:
-        """Read the header. An encoding or a delimiter that is None is found.
+        """Read the header. If encoding or delimiter is None, it is detected.
 
         Raises `ConfigError` for an invalid encoding or delimiter, and `InputError` for an unreadable file.
         """
@@ -117,15 +117,18 @@ class CsvFile:
         except (LookupError, ValueError):
             raise ConfigError(
                 f"There is no text encoding {encoding!r}",
-                advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: it is found by itself.",
+                advice="Try utf-8, utf-16, cp1252 or latin-1, or leave it out: then it is detected.",
             ) from None
         if delimiter is not None and (len(delimiter) != 1 or delimiter in '"\r\n\0'):
             raise ConfigError(
                 f"{delimiter!r} cannot separate cells",
-                advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: it is found by itself.",
+                advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: then it is detected.",
             )
         declared = None
-        with contextlib.suppress(UnicodeError), self._open() as file:  # reading the header says what is wrong
+        with (
+            contextlib.suppress(UnicodeError),
+            self._open() as file,
+        ):  # reading the header reports what is wrong
             declared = _DECLARED.fullmatch(file.readline())
         self._before = 1 if declared else 0
         self.delimiter = delimiter or (declared[1] if declared else self._sniff())
@@ -135,7 +138,7 @@ class CsvFile:
         self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
     def lines(self) -> int:
-        """An upper limit of the number of rows: the number of ends of lines."""
+        """An upper limit for the number of rows: the number of ends of lines."""
         ends = [0, 0]
         with self._snapshot.open() as file:
             while data := file.read(_CHUNK):
@@ -143,12 +146,12 @@ class CsvFile:
         return max(ends)
 
     def batches(self) -> Iterator[Batch]:
-        """The rows after the header. Raises `InputError` at broken quotes, since later cells would be wrong."""
+        """The rows after the header. Raises `InputError` for broken quotes, because later cells would be wrong."""
         width = len(self.columns)
         records = itertools.islice(self._records(), 1, None)
         row = 1
         while True:
-            # No list of a row is kept: Python's cyclic collector would visit all of them again and again.
+            # Lists of rows are not kept: Python's garbage collector would visit all of them repeatedly.
             lines: list[int] = []
             texts: list[str] = []
             uneven: dict[int, str] = {}
@@ -164,7 +167,7 @@ class CsvFile:
             row += len(lines)
 
     def _evened(self, record: list[str]) -> list[str]:
-        """The cells of an uneven row, joined or filled up to the number of columns."""
+        """The cells of an uneven row: extra cells are joined, missing ones are blank."""
         last = len(self.columns) - 1
         if len(record) > last:
             return [*record[:last], self.delimiter.join(record[last:])]
@@ -181,7 +184,7 @@ class CsvFile:
         return io.TextIOWrapper(self._snapshot.open(), self.encoding, "strict", newline="")
 
     def _sniff(self) -> str:
-        """The separator that cuts the header into most cells; separators inside quotes do not count."""
+        """The separator that splits the header into the most cells. Separators inside quotes do not count."""
         cells = dict.fromkeys(_DELIMITERS, 1)
         for self.delimiter in _DELIMITERS:
             with contextlib.suppress(InputError):
@@ -199,7 +202,7 @@ class CsvFile:
             start = 1
             try:
                 for record in reader:
-                    # A line of spaces alone is no row, nor is DOS's end-of-file character.
+                    # A line of spaces is not a row, and DOS's end-of-file character is not one.
                     if len(record) > 1 or (record and (width in {0, 1} or record[0].strip(" \t\x1a"))):
                         width = width or len(record)
                         yield self._before + start, record

@@ -1,7 +1,7 @@
 """Opens any input as a table of text columns, and writes CSV files that are inputs again.
 
 Files: CSV, Parquet, Excel. Frames: pandas, Arrow, polars, DuckDB relations, lists of dictionaries, and anything with
-the Arrow C stream interface. `cells` says how values become text, `csv_file` how CSV is read. A file is read once, into
+the Arrow C stream interface. `cells` converts values to text, `csv_file` reads CSV. A file is read once, into
 a snapshot, and a frame is copied, so later changes do not reach the table.
 """
 
@@ -47,16 +47,16 @@ Format = Literal["csv", "parquet", "excel", "frame"]
 
 @dataclass(slots=True)
 class InputTable:
-    """An input as it was when it was opened. `batches()` can be called as often as one likes.
+    """An input as it was when it was opened. `batches()` may be called many times.
 
-    `sha256()` differs whenever any cell does.
+    `sha256()` changes if any cell changes.
     """
 
     name: str
     format: Format
     columns: list[str]
     batches: Callable[[], Iterator[Batch]]
-    """The rows in order, a batch in memory at a time. Raises `InputError` for a file that cannot be cut into rows."""
+    """The rows in order, one batch in memory at a time. Raises `InputError` if the file cannot be split into rows."""
     sha256: Callable[[], str]
     """Hash of the file's bytes, or of a frame's columns and text."""
     path: Path | None = None
@@ -67,7 +67,7 @@ class InputTable:
     unread: str = ""
     """What of a frame was not read, for the advice if a column is missing."""
     frame: Any = field(default=None, repr=False)
-    """The copy of the frame that was given: pandas or Arrow."""
+    """The copy of the user's frame, in pandas or Arrow."""
 
     def rows(self) -> Iterator[tuple[str, ...]]:
         """The rows as tuples of text, for writing them out again."""
@@ -75,7 +75,7 @@ class InputTable:
             yield from zip(*(column.to_pylist() for column in batch.columns), strict=True)
 
 
-def open_table(  # noqa: PLR0913  # how each kind of source is read
+def open_table(  # noqa: PLR0913  # options for each kind of source
     source: Any,
     *,
     encoding: str | None = None,
@@ -84,12 +84,12 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
     keep: bool = True,
     expected: Sequence[str] = (),
 ) -> InputTable:
-    """Open a path, a snapshot or a frame. An `InputTable` is returned as it is.
+    """Open a path, a snapshot or a frame. An `InputTable` is returned unchanged.
 
-    `encoding`, `delimiter` (CSV) and `sheet` (Excel) override what is found. `keep` False: the frame is not copied,
+    `encoding`, `delimiter` (CSV) and `sheet` (Excel) override the detected ones. `keep` False: the frame is not copied,
     because it is read only once. `expected`: the columns of an empty list, or of a frame without columns and rows.
 
-    Raises `InputError` if the content is not a table, `ConfigError` if the source is of no known kind, and
+    Raises `InputError` if the content is not a table, `ConfigError` for an unknown kind of source, and
     `FileNotFoundError`.
     """
     if isinstance(source, InputTable):
@@ -123,7 +123,7 @@ def open_table(  # noqa: PLR0913  # how each kind of source is read
 
 
 def write_table(path: Path, columns: Sequence[str], rows: Iterable[Sequence[str]]) -> None:
-    """Write rows of text as CSV into a `private_file`; `open_table` reads the same cells back."""
+    """Write rows of text as CSV into a `private_file`. `open_table` reads the same cells."""
     with private_file(path) as file, csv_writer(file, columns) as write:
         for row in rows:
             write(row)
@@ -133,14 +133,14 @@ def _snapshot(source: str | os.PathLike[str]) -> FileSnapshot:
     path = os.path.expanduser(source)  # noqa: PTH111  # pathlib fails for ~backup.csv, and for ~$book.xlsx of Excel
     if isinstance(source, str) and _holds_rows(path):  # an error would quote them
         raise ConfigError(
-            "No file is called like this, and a text that holds rows is no table",
+            "There is no file of this name, and a text with rows is not a table",
             advice="Save it as a file, and give its path.",
         )
     return FileSnapshot.of(Path(path))
 
 
 def _holds_rows(text: str) -> bool:
-    """Whether a text is the rows of a table, not the name of their file."""
+    """Whether a text is the rows of a table, not a file name."""
     if text.startswith(("[{", '{"')) or len(text.splitlines()) > 1:
         return True
     return bool(re.search(r"[,;|@\t\0]|\bCUS_|[^/]{256}", text)) and not os.path.lexists(text)
@@ -172,14 +172,14 @@ def write_left_out(
 ) -> Path:
     """Write the rows of the input that have problems into a new file beside the plan; returns its path.
 
-    It has the input's own columns, the line, and the problems of each row. It can be corrected and planned as it is:
-    columns whose names begin with `_` are never read. The columns in `secret` are masked. A cell that was wrong by its
-    type, or in a row of too few or too many cells, ends with U+FFFD, which is refused: its text alone might pass.
+    It has the input's own columns, the line, and the problems of each row. It can be corrected and planned, because
+    columns whose names begin with `_` are never read. The columns in `secret` are masked. U+FFFD is added to a cell of
+    a wrong type, or in a row with too few or too many cells: its text alone might be valid, and U+FFFD is refused.
     """
     why: dict[int, dict[str, None]] = {}
     for problem in problems:
-        said = f"{problem.column}: {problem.reason}" if problem.column else problem.reason
-        why.setdefault(problem.row or 0, {})[said] = None
+        reason = f"{problem.column}: {problem.reason}" if problem.column else problem.reason
+        why.setdefault(problem.row or 0, {})[reason] = None
     kept = [(index, name) for index, name in enumerate(table.columns) if name not in LEFT_OUT_COLUMNS]
 
     def rows() -> Iterator[list[str]]:
@@ -198,7 +198,7 @@ def write_left_out(
 
 
 def _doubted(batch: Batch, index: int, position: int) -> str:
-    """The text of a cell, with U+FFFD if it is not what the cell meant."""
+    """The text of a cell, with U+FFFD if the cell's type or its row was wrong."""
     text: str = batch.columns[index][position].as_py()
     wrong = position in batch.cells[index].bad or (text and position in batch.uneven)
     return f"{text}\ufffd" if wrong else text
@@ -227,17 +227,17 @@ def _kind(snapshot: FileSnapshot) -> Format:
 
 
 def _check_size(name: str, rows: int, columns: int) -> None:
-    """Raise `InputError` for an input that is too large to be planned."""
-    said = ""
+    """Raise `InputError` if the input is too large to be planned."""
+    reason = ""
     if columns > MOST_COLUMNS:
-        said = f"has {columns:,} columns; at most {MOST_COLUMNS:,} can be read"
+        reason = f"has {columns:,} columns; at most {MOST_COLUMNS:,} can be read"
     elif rows > MOST_ROWS:
-        said = f"has more than {MOST_ROWS:,} rows; that is more than can be planned at once"
+        reason = f"has more than {MOST_ROWS:,} rows; that is more than can be planned at once"
     elif rows * columns > MOST_CELLS:
-        said = f"has {rows:,} rows of {columns:,} columns; at most {MOST_CELLS:,} cells can be read"
-    if said:
+        reason = f"has {rows:,} rows of {columns:,} columns; at most {MOST_CELLS:,} cells can be read"
+    if reason:
         advice = "Leave out the columns that are not needed, or cut it into several files."
-        raise InputError([Problem(None, "", said)], name=name, advice=advice)
+        raise InputError([Problem(None, "", reason)], name=name, advice=advice)
 
 
 def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | None) -> InputTable:
@@ -253,8 +253,8 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
         about = pq.read_metadata(snapshot.open())
         columns = about.schema.to_arrow_schema().names
     except pa.ArrowException as error:
-        said = f"is not readable Parquet: {error}"
-        raise InputError([Problem(None, "", said)], name=snapshot.path.name) from None
+        reason = f"is not readable Parquet: {error}"
+        raise InputError([Problem(None, "", reason)], name=snapshot.path.name) from None
     if b"plan_seal" in (about.metadata or {}):
         raise ConfigError(
             f"{snapshot.path.name} is a plan, not an input",
@@ -283,7 +283,7 @@ def _of_file(
     rows: int,
     batches: Callable[[], Iterator[Batch]],
 ) -> InputTable:
-    """The table of a file of about so many rows. Raises `InputError` if it is too large."""
+    """The table of a file with about `rows` rows. Raises `InputError` if it is too large."""
     name = snapshot.path.name
     _check_size(name, rows, len(columns))
     return InputTable(name, kind, columns, batches, lambda: snapshot.sha256, path=snapshot.path)
@@ -310,14 +310,14 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
     except (pa.ArrowException, TypeError, ValueError):  # one column without a name: a Series, an Arrow array
         pass
     raise ConfigError(
-        f"A {type(source).__name__} is no table",
+        f"A {type(source).__name__} is not a table",
         advice='Give a frame with named columns, e.g. frame[["customer_code"]] or series.to_frame(), or a path; '
-        "cast a type that Arrow has not, such as polars' Int128.",
+        "cast types that Arrow lacks, such as polars' Int128.",
     )
 
 
 def _read_stream(stream: pa.RecordBatchReader) -> pa.Table:
-    """All batches of a stream, whose size is checked as it is read."""
+    """All batches of a stream. The size is checked while it is read."""
     batches, rows = [], 0
     for batch in stream:
         rows += batch.num_rows
@@ -392,7 +392,7 @@ def _series_cells(series: pd.Series | pd.Index[Any]) -> Cells:
 
 
 def _frame_hash(columns: list[str], batches: Iterator[Batch]) -> str:
-    """SHA-256 over names and cells, independent of how the rows are cut into batches."""
+    """SHA-256 of names and cells. It does not depend on the size of batches."""
     lengths = [hashlib.sha256() for _ in columns]
     contents = [hashlib.sha256() for _ in columns]
     for batch in batches:

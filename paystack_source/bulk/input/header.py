@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.operations import BulkOperation
 
-# Names that are data, not names of columns; they are not shown, because they may be a customer's.
+# Names that are data, not names of columns. They are not shown, because they may be a customer's data.
 _DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")
 _SHOWN_NAMES: Final = 12
 _SHOWN_LENGTH: Final = 40
@@ -22,30 +22,30 @@ _SHOWN_LENGTH: Final = 40
 
 @dataclass(frozen=True, slots=True)
 class ColumnMapping:
-    """For each column of the operation the index of the input's column, and the input's columns that are ignored."""
+    """For each column of the operation the index of the input's column; and the ignored columns of the input."""
 
     columns: dict[str, int]
     ignored: list[str]
     warnings: list[str]
     mixed: int | None = None
-    """The index of the identifier column if there is only one: its cells may mix codes, emails and ids."""
+    """The index of the identifier column, if there is only one: its cells may mix codes, emails and ids."""
 
 
 def map_columns(
     operation: BulkOperation, names: list[str], *, given: Iterable[str] = (), source: str = ""
 ) -> ColumnMapping:
-    """Find the operation's columns among the input's; case, spaces, `_`, `-` and `.` do not matter.
+    """Find the operation's columns among the input's. Case, spaces, `_`, `-` and `.` are ignored.
 
-    The exact name wins over its aliases. A name that begins with `_` is never read. `given` are columns that an
-    option supplies. Raises `InputError` for headers that are missing, doubled or ambiguous.
+    An exact name is preferred to aliases. A name that begins with `_` is never read. `given` are columns that an
+    option supplies. Raises `InputError` for headers that are missing, duplicate or ambiguous.
     """
     found, problems = _find(operation, names)
     if not found and any(_DATA.search(name) for name in names):
-        said = "the first line holds data; it must name the columns"
+        reason = "the first line holds data; it must name the columns"
         advice = "Put a line with the columns' names above the data (docs/bulk-input.md)."
-        raise InputError([Problem(1, "", said)], name=source or "the header", advice=advice)
+        raise InputError([Problem(1, "", reason)], name=source or "the header", advice=advice)
     ignored = [name for index, name in enumerate(names) if index not in found.values()]
-    near = _near(operation, ignored, found)
+    near = _similar(operation, ignored, found)
     warnings = [f"Column {name!r} is not used; did you mean {target}?" for name, target in near.items()]
     present = {*found, *given}
     missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
@@ -64,47 +64,47 @@ def map_columns(
     return ColumnMapping(found, ignored, warnings, mixed)
 
 
-def _compared(name: str) -> str:
-    """The name as it is compared; "" if it begins with `_`, because we or dlt added such a column."""
+def _normalized(name: str) -> str:
+    """The name in the form that is compared; "" if it begins with `_`: we or dlt added such a column."""
     name = name.strip("\ufeff\u200b ")
     return "" if name.startswith("_") else re.sub(r"[\s_\-.]+", "", name).casefold()
 
 
 def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], list[Problem]]:
-    compared = [_compared(name) for name in names]
+    compared = [_normalized(name) for name in names]
     problems = [
         Problem(None, name, "is in the header more than once")
         for name in dict.fromkeys(names)
-        if _compared(name) and compared.count(_compared(name)) > 1
+        if _normalized(name) and compared.count(_normalized(name)) > 1
     ]
     found: dict[str, int] = {}
     for column in operation.columns:
-        aliases = {_compared(alias) for alias in column.aliases}
-        exact = [index for index, name in enumerate(compared) if name == _compared(column.name)]
+        aliases = {_normalized(alias) for alias in column.aliases}
+        exact = [index for index, name in enumerate(compared) if name == _normalized(column.name)]
         hits = exact or [index for index, name in enumerate(compared) if name in aliases]
         if hits:
             found[column.name] = hits[0]
         if len(hits) > 1 and not exact:
             both = " and ".join(repr(names[index]) for index in hits)
-            said = f"{both} may both be {column.name}; rename one of them"
-            problems.append(Problem(None, column.name, said))
+            reason = f"{both} may both be {column.name}; rename one of them"
+            problems.append(Problem(None, column.name, reason))
     return found, problems
 
 
-def _near(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
-    """Unused input columns that look like a column of the operation that was not found."""
+def _similar(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
+    """Unused input columns that resemble a column of the operation that was not found."""
     lacking = [column for column in operation.columns if column.name not in found]
-    known = {_compared(name): column.name for column in lacking for name in (column.name, *column.aliases)}
+    wanted = {_normalized(name): column.name for column in lacking for name in (column.name, *column.aliases)}
     close = {
-        name: difflib.get_close_matches(_compared(name), known, n=1, cutoff=0.75)
+        name: difflib.get_close_matches(_normalized(name), wanted, n=1, cutoff=0.75)
         for name in ignored
         if len(name) <= _SHOWN_LENGTH
     }
-    return {name: known[hits[0]] for name, hits in close.items() if hits}
+    return {name: wanted[hits[0]] for name, hits in close.items() if hits}
 
 
 def _advice(names: list[str], missing: list[str]) -> str:
-    """The advice for a bad header: the columns that were found, and the option that replaces a missing one."""
+    """The advice for a wrong header: the columns that were found, and the option that replaces a missing one."""
     shown = [name.strip()[:_SHOWN_LENGTH] for name in names if not _DATA.search(name)][:_SHOWN_NAMES]
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""

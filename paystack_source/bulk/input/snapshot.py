@@ -1,7 +1,7 @@
-"""A copy of a file's bytes at one moment: hashing, parsing, showing and sending all read this copy.
+"""A copy of a file's bytes at one moment. Hashing, parsing, showing and sending all read this copy.
 
-The path is opened once, so a later change of the file has no effect. The copy has no name: a small one is in memory, a
-larger one in a temporary file that only this process can open and that ends with it.
+The path is opened once, so later changes of the file have no effect. The copy has no name: a small one is in memory, a
+larger one in a temporary file that only this process can open, and that is deleted with it.
 """
 
 from __future__ import annotations
@@ -24,13 +24,13 @@ _CHUNK: Final = 1 << 20
 
 
 class FileSnapshot:
-    """`open()` reads `data`, the bytes, from their beginning, as often as one likes; `sha256` is their hash."""
+    """The bytes `data` and their hash `sha256`. `open()` may be called many times and reads from the beginning."""
 
     def __init__(self, file: BinaryIO, path: Path) -> None:
         """Copy `file` from its beginning to its end; `path` is its name."""
         self.path = path
         self.data: pa.Buffer
-        if file.seekable():  # a pipe has only one beginning
+        if file.seekable():  # a pipe is not
             file.seek(0)
         begin = file.read(_CHUNK)
         if len(begin) < _CHUNK:
@@ -47,7 +47,7 @@ class FileSnapshot:
     def of(cls, path: str | Path) -> FileSnapshot:
         """Copy the file at `path`.
 
-        Raises `FileNotFoundError`, or `ConfigError` if it is no ordinary file or was written to while it was copied.
+        Raises `FileNotFoundError`, or `ConfigError` if it is not an ordinary file, or was changed while it was copied.
         """
         path = Path(path)
         # Without O_NONBLOCK, opening a pipe waits for a writer. Without O_BINARY, Windows changes the ends of lines.
@@ -56,7 +56,7 @@ class FileSnapshot:
         if not stat.S_ISREG(before.st_mode):
             os.close(handle)
             raise ConfigError(
-                f"{path} is no ordinary file",
+                f"{path} is not an ordinary file",
                 advice="Save it as a file first. A command also reads standard input: -",
             )
         with os.fdopen(handle, "rb") as file:

@@ -1,4 +1,4 @@
-"""Reads one sheet of an Excel or similar workbook: its cells with their types, and warnings about hidden cells.
+"""Reads one sheet of an Excel or similar workbook: its cells with types, and warnings about hidden cells.
 
 Another process reads it (`workbook_process`), because a workbook of a few kilobytes may need any amount of memory.
 """
@@ -28,12 +28,12 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.snapshot import FileSnapshot
 
 FAILED_FORMULA: Final = (
-    "holds an error of the spreadsheet, such as #N/A, or a formula that was never worked out; open the file in a "
+    "holds an error of the spreadsheet, such as #N/A, or a formula that was never calculated; open the file in a "
     "spreadsheet and save it, or type the value itself"
 )
 _ROWS: Final = 65_536
 _SHOWN: Final = 5
-_MOMENTS: Final = {
+_PARSERS: Final = {
     "date": date.fromisoformat, "datetime": datetime.fromisoformat, "time": time.fromisoformat,
 }  # fmt: skip
 
@@ -71,7 +71,7 @@ class Workbook:
         if several and (others := about["others"]):
             yield f"{name} has {len(others) + 1} sheets; only {self.sheet!r} was read. {_advice(others)}"
         if not about.get("seen"):
-            yield f"Hidden rows and failed formulas cannot be seen in {name}; an .xlsx file shows them."
+            yield f"Hidden rows and failed formulas cannot be found in {name}; in an .xlsx file they can."
         lines = {line for batch in self.batches for line in batch.lines or ()}
         if hidden := sorted(lines.intersection(about.get("hidden", ()))):
             yield (
@@ -98,7 +98,7 @@ def _first(what: str, numbers: list[int]) -> str:
 def _cells(values: list[Any]) -> Cells:
     """The cells of one column; a failed formula is a blank cell with a problem.
 
-    A spreadsheet keeps the apostrophes of a result file that it opened, also when it saves it as a workbook.
+    A spreadsheet keeps the apostrophes of our result files, even if it saves them as a workbook.
     """
     found = cells_of(
         [_value(*cell) if isinstance(cell, list) else cell for cell in values], SPREADSHEET_EXACT
@@ -109,8 +109,8 @@ def _cells(values: list[Any]) -> Cells:
 
 
 def _value(kind: str, text: str) -> Any:
-    """A date or a time; bytes, which are not text, for a duration and any other type."""
-    return _MOMENTS[kind](text) if kind in _MOMENTS else b""
+    """A date or a time. Durations and other types become bytes, which are reported as not text."""
+    return _PARSERS[kind](text) if kind in _PARSERS else b""
 
 
 def _read(snapshot: FileSnapshot, wanted: str | None) -> Iterator[Any]:
@@ -119,7 +119,7 @@ def _read(snapshot: FileSnapshot, wanted: str | None) -> Iterator[Any]:
     with snapshot.open() as file:
         data = file.read()
     try:
-        done = subprocess.run(  # noqa: S603  # a script of ours
+        done = subprocess.run(  # noqa: S603  # our own script
             command, input=data, capture_output=True, check=False, timeout=2 * workbook_process.SECONDS
         )
         code, out, why = done.returncode, done.stdout, done.stderr.decode(errors="replace")

@@ -1,13 +1,13 @@
 """The process that reads a workbook: bytes on standard input, lines of JSON on standard output.
 
 `workbook` starts it as a plain script, with the limits `MEMORY` and `SECONDS`: a file of a few kilobytes can need any
-amount of memory, and the library ends its process if there is not enough. The lines are:
+amount of memory, and without enough memory the library ends its process. The lines are:
 
     {"sheet": its name, "others": [names of the other sheets], "hidden": [rows], "columns": [hidden columns],
      "merged": [rows], "seen": whether hidden rows and failed formulas can be seen in this kind of file}
-    [number of a row, its cells]     for each row that holds something
+    [number of a row, its cells]     for each row that is not empty
 
-A formula that failed or was never worked out is null, a date or time [its type, ISO 8601]. Rows count from 1,
+A formula that failed or was never calculated is null, a date or time [its type, ISO 8601]. Rows count from 1,
 columns from 0.
 """
 
@@ -32,8 +32,8 @@ if TYPE_CHECKING:
 
 MEMORY: Final = 640 << 20
 SECONDS: Final = 60
-UNFOLDED: Final = 300 << 20
-"""The most bytes that the parts of an archive may have, by its directory."""
+MAX_UNPACKED: Final = 300 << 20
+"""The most bytes that the parts of an archive may have unpacked, by its directory."""
 UNREADABLE: Final = 3
 """The exit code for an unreadable workbook; standard error has the reason. Any other code but 0: it is too large."""
 TOO_LARGE: Final = 4
@@ -45,7 +45,7 @@ _KIND: Final = "{urn:org:documentfoundation:names:experimental:calc:xmlns:calcex
 def main(wanted: str | None) -> None:
     """Read the workbook's sheet `wanted`, or its first visible one."""
     if sys.platform != "win32":
-        import resource  # noqa: PLC0415  # only there
+        import resource  # noqa: PLC0415  # not on Windows
 
         resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
         resource.setrlimit(resource.RLIMIT_CPU, (SECONDS, SECONDS))
@@ -54,7 +54,7 @@ def main(wanted: str | None) -> None:
     try:
         if zipfile.is_zipfile(data):
             with zipfile.ZipFile(data) as archive:
-                if sum(part.file_size for part in archive.infolist()) > UNFOLDED:
+                if sum(part.file_size for part in archive.infolist()) > MAX_UNPACKED:
                     sys.exit(TOO_LARGE)
         data.seek(0)
         book = python_calamine.CalamineWorkbook.from_filelike(data)
@@ -66,7 +66,7 @@ def main(wanted: str | None) -> None:
         _refuse("it is protected by a password")
     except (python_calamine.CalamineError, zipfile.BadZipFile) as error:
         _refuse(str(error))
-    around = _look_around(data, name)
+    around = _hidden_and_failed(data, name)
     failed: dict[int, list[int]] = around.pop("failed", {})
     left = sheet.start[1] if sheet.start else 0
     merged = [row + 1 for (row, _), _ in sheet.merged_cell_ranges or ()]
@@ -105,8 +105,8 @@ def _write(line: Any) -> None:
     sys.stdout.buffer.write(msgspec.json.encode(line) + b"\n")
 
 
-def _look_around(data: BytesIO, sheet: str) -> dict[str, Any]:
-    """What the library does not report: hidden rows and columns, and cells with a failed formula."""
+def _hidden_and_failed(data: BytesIO, sheet: str) -> dict[str, Any]:
+    """Hidden rows and columns, and cells with a failed formula, which the library does not report."""
     try:
         with zipfile.ZipFile(data) as archive:
             if _ODS in archive.namelist():
@@ -120,7 +120,7 @@ def _look_around(data: BytesIO, sheet: str) -> dict[str, Any]:
 def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, ET.Element]]:
     """The elements of an XML part with their names, each when it ends."""
     with archive.open(part) as file:
-        for _, element in ET.iterparse(file):  # noqa: S314 - whatever it unfolds to, this process has limits
+        for _, element in ET.iterparse(file):  # noqa: S314 - this process has limits
             yield element.tag.rpartition("}")[2], element
 
 
@@ -164,7 +164,7 @@ def _read_sheet(archive: zipfile.ZipFile, part: str) -> dict[str, Any]:
 
 
 def _read_ods(archive: zipfile.ZipFile, sheet: str) -> dict[str, Any]:
-    """The same of an OpenDocument sheet, where equal rows, cells and columns are written once, with their number."""
+    """The same for OpenDocument, where equal rows, cells and columns are written once, with their number."""
     hidden: list[int] = []
     columns: list[int] = []
     failed: dict[int, list[int]] = {}
@@ -201,7 +201,7 @@ def _failed_ods(row: ET.Element) -> Iterator[int]:
 
 
 def _failed(row: ET.Element) -> Iterator[int]:
-    """The columns of cells with an error, or with a formula without a result; a result of type text may be empty."""
+    """The columns of cells with an error, or a formula without a result. A result of type text may be empty."""
     column = -1
     for cell in row:
         column = _column(cell.attrib["r"].rstrip(digits)) if "r" in cell.attrib else column + 1

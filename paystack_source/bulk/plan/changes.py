@@ -1,6 +1,6 @@
 """Computes in DuckDB the old and new value of each field, and the verdict of each row.
 
-It reads the tables of `matching`, which finds the customer of each row, and makes one more:
+It reads the tables of `matching`, which finds the customer of each row, and creates one more:
 
     merged    row -> metadata before and after
 
@@ -8,7 +8,7 @@ Whether Paystack replaces or merges `metadata` on update is not documented. The 
 cases, so a plan has the whole object before and after.
 """
 
-# ruff: noqa: S608  # the names are those of the table of operations; values are never in the text of a query
+# ruff: noqa: S608  # names come from the table of operations; queries contain no values
 
 from __future__ import annotations
 
@@ -60,31 +60,31 @@ class NotAnObjectError(ValueError):
 
 
 def merge_metadata(m: Matching) -> None:
-    """Compute the whole metadata after the update; null if the present metadata is no object to merge into."""
+    """Compute the whole metadata after the update; null if the present metadata is not an object."""
     m.create("merged", _MERGED)
     if "metadata" not in m.fields:
         return
     how = "replace" if m.operation.name != "update" else "fill" if m.only_missing else m.metadata
     for batch in m.con.cursor().execute(_METADATA).to_arrow_reader(_BATCH):
         found = []
-        for row, line, asked, held, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
-            drifted = bool(is_live) and not same(_decoded(held), _decoded(copied))
+        for row, line, asked, present, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
+            drifted = bool(is_live) and not same(_decoded(present), _decoded(copied))
             one: dict[str, object] = {"row": row, "line": line, "drifted": drifted}
             with contextlib.suppress(NotAnObjectError):
-                one |= zip(("before", "after", "same"), _merged(asked, _decoded(held), how), strict=True)
+                one |= zip(("before", "after", "same"), _merged(asked, _decoded(present), how), strict=True)
             found.append(one)
         m.append("merged", pa.Table.from_pylist(found, schema=_MERGED))
 
 
 def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:
-    """The JSON before and after, and whether they are the same. `asked` is a JSON object, "" to clear.
+    """The JSON before and after, and whether they are the same. `asked` is a JSON object, or "" to clear.
 
-    `how`: "merge" (the row's keys win), "fill" (only keys that are missing or blank), "replace". Keys are those of the
-    top level.
+    `how`: "merge" (the row's keys replace others), "fill" (only missing or blank keys), "replace". Only keys of the top
+    level count.
     """
     wanted: dict[str, Any] = msgspec.json.decode(asked) if asked else {}
     if how == "fill" and not asked:
-        wanted = _object(present)  # to clear is to overwrite
+        wanted = _object(present)  # clearing would overwrite
     elif how != "replace" and asked:
         old = _object(present)
         if how == "fill":
@@ -100,7 +100,7 @@ def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:
 
 def _object(present: object) -> dict[str, Any]:
     """The present metadata. Raises `NotAnObjectError`."""
-    if isinstance(present, str):  # seen: an object that was stored as text
+    if isinstance(present, str):  # some accounts have objects that were stored as text
         present = _decoded(present)
     if is_blank(present) or present == []:
         return {}
@@ -110,7 +110,7 @@ def _object(present: object) -> dict[str, Any]:
 
 
 def _decoded(text: str | None) -> object:
-    """The value of stored JSON; text that is no JSON is itself."""
+    """The value of stored JSON. Text that is not JSON is returned unchanged."""
     try:
         return msgspec.json.decode(text) if text else None
     except msgspec.DecodeError:
@@ -119,7 +119,7 @@ def _decoded(text: str | None) -> object:
 
 # -- the plan's rows -----------------------------------------------------------------------------------------
 
-# Of each field the value that the row asks for (`w_…`), whether the customer has it already (`s_…`), and the customer's
+# For each field: the value that the row sets (`w_…`), whether the customer has it already (`s_…`), and the customer's
 # value (`c_…`).
 _COMPARED: Final = """
 CREATE VIEW compared AS
@@ -137,7 +137,7 @@ LEFT JOIN left_out l ON l.row = i.row
 
 
 def compare(m: Matching) -> None:
-    """Make the view `compared`: each row, its customer, and what it would change."""
+    """Create the view `compared`: each row, its customer, and its changes."""
     compared = m.operation.compared
     fields, drifted = "", []
     for name in m.fields:
@@ -186,11 +186,7 @@ def cleared(m: Matching) -> int:
 
 
 def odd_texts(m: Matching) -> Iterator[str]:
-    """Warnings about suspicious texts that would be sent, by the first rule of `SUSPICIOUS` that a cell matches.
-
-    Texts that are not sent are ignored: values that the customer has already, repeated rows, fields that are not
-    missing.
-    """
+    """Warnings about suspicious texts that would be sent, by the first rule of `SUSPICIOUS` that a cell matches."""
     parts, patterns = [], []
     new = " AND NOT known" if m.operation.name == "create" else ""
     for field in m.fields:
@@ -215,11 +211,11 @@ def odd_texts(m: Matching) -> Iterator[str]:
         " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
         patterns,
     )
-    said = [what for _, what in SUSPICIOUS] + [_NO_PLUS]
+    descriptions = [what for _, what in SUSPICIOUS] + [_NO_PLUS]
     for rule, count, lines in found.fetchall():
         first = ", ".join(f"{m.counted_in} {line}" for line in lines)
         yield (
-            f"{counted(count, 'cell', 'holds', 'hold')} {said[rule]} and would be sent as text; leave a cell "
+            f"{counted(count, 'cell', 'holds', 'hold')} {descriptions[rule]} and would be sent as text; leave a cell "
             f"blank to leave the field as it is. First seen in {first}."
         )
 
@@ -231,16 +227,13 @@ def _key(m: Matching) -> str:
 
 
 def _json_object(pairs: list[tuple[str, str, str]]) -> str:
-    """SQL for a JSON object of name and JSON value, without the pairs whose third expression is not true."""
-    parts = [f"CASE WHEN {there} THEN '\"{name}\":' || {value} END" for name, value, there in pairs]
+    """SQL for a JSON object of names and JSON values, without pairs whose third expression is not true."""
+    parts = [f"CASE WHEN {exists} THEN '\"{name}\":' || {value} END" for name, value, exists in pairs]
     return f"'{{' || concat_ws(',', {', '.join(parts)}) || '}}'" if parts else "'{}'"
 
 
 def _fields(m: Matching, texts: str, metadata: str) -> str:
-    """The fields that the row changes, with their values from the columns that begin with `texts`.
-
-    Where a row changes nothing: the fields that it names.
-    """
+    """The fields that the row changes, or all of them if it changes nothing; `texts` is the values' prefix."""
     return _json_object(
         [
             (
@@ -258,7 +251,7 @@ def _nothing(m: Matching) -> str:
 
 
 def _done(m: Matching) -> str:
-    """The SQL condition that a row need not be sent."""
+    """The SQL condition that a row does not have to be sent."""
     if m.operation.name == "create":
         return "known"
     if not m.operation.compared:

@@ -1,4 +1,4 @@
-"""Makes the view `held` of the customers to compare with, from a DuckDB file or from a frame.
+"""Creates the view `held`: the customers to compare with, from a DuckDB file or a frame.
 
 The view has the columns of `customer.COLUMNS`. A column that the copy lacks is null.
 """
@@ -33,29 +33,29 @@ _HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in CO
 }
 
 CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str], CopyInfo]
-"""A function that makes the view `held` in a DuckDB, of this key mode's customers only, and describes the copy."""
+"""A function that creates the view `held` of customers of a key mode, and returns a description of the copy."""
 
 
 def no_copy(con: DuckDBPyConnection, _mode: str) -> None:
-    """Make an empty view `held`, if there is no copy."""
+    """Create an empty view `held`."""
     columns = ", ".join(f"CAST(NULL AS {kind}) AS {column}" for column, kind in _HELD.items())
     con.execute(f"CREATE VIEW held AS SELECT {columns} WHERE false")
 
 
 def release(con: DuckDBPyConnection) -> None:
-    """Drop the view `held`, and close the copy's file: nobody else can write it while it is open."""
+    """Drop the view `held`, and close the copy's file, because an open file cannot be written by others."""
     con.execute("DROP VIEW held; DETACH DATABASE IF EXISTS copied")
 
 
 def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
-    """The copy in a DuckDB file that has the table `customers` in this dataset; it is opened read-only."""
+    """The copy in the table `customers` of this dataset in a DuckDB file, which is opened read-only."""
 
     def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
         schema = f"copied.{quoted_name(dataset)}"
         name = f"{schema}.customers"
         try:
             con.execute(f"ATTACH {quoted_text(str(path))} AS copied (READ_ONLY)")
-        except duckdb.BinderException:  # open for writing in this process, e.g. by another thread
+        except duckdb.BinderException:  # this process has it open for writing, e.g. in another thread
             _attach_a_copy(con, path, dataset)
         columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         _check_columns(columns)
@@ -84,7 +84,7 @@ def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str) -> None:
 def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
     """The copy as a pandas, Arrow, polars or DuckDB frame with Paystack's column names.
 
-    `as_of` is its age as a time in UTC, if it has no `_last_seen_at`.
+    `as_of` is the time of its last update, in UTC, if it has no `_last_seen_at`.
     """
 
     def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
@@ -108,11 +108,11 @@ def _check_columns(columns: Sequence[str]) -> None:
     if "customer_code" not in columns or "email" not in columns:
         raise ConfigError(
             "The copy has no columns customer_code and email",
-            advice="Give the customers table as the extract writes it.",
+            advice="Give the table `customers` of the extract.",
         )
 
 
-def _make_view(  # noqa: PLR0913, PLR0917  # each says another thing about the copy
+def _make_view(  # noqa: PLR0913, PLR0917  # the properties of the copy
     con: DuckDBPyConnection,
     name: str,
     columns: Sequence[str],

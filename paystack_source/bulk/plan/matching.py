@@ -1,19 +1,19 @@
-"""Finds the customer of each row of an input, in the copy and among live customers, in DuckDB.
+"""Finds the customer of each row of an input, among the copy's and the live customers, in DuckDB.
 
-Tables, in the order in which they are made:
+Tables, in the order in which they are created:
 
     input       the checked rows (see `checks.Checker.check`)
     odd_cells   cells that are wrong, or valid only if Paystack has exactly that value
-    base        the copy's customers that the rows may mean
+    base        the copy's customers that rows may refer to
     live        customers that were read from Paystack, one row for each requested key
-    current     the live customer if there is one, else the one in base
+    current     the live customer, or the one in base if there is no live one
     matched     row -> the customer's code, and an identity that duplicates share
-    duplicates  row -> the first row for the same customer, and whether the two ask for the same
-    problems    the problems of rows of the input, by themselves, among each other, and with the customers
+    duplicates  row -> the first row for the same customer, and whether both set the same values
+    problems    the problems of rows, between rows, and between rows and customers
     left_out    rows of the input that are not planned, because they have problems
 """
 
-# ruff: noqa: S608  # every name and condition is made here; values are bound or come from tables
+# ruff: noqa: S608  # names and conditions are constants of this file; values are bound or come from tables
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ if TYPE_CHECKING:
 
 _BATCH: Final = 50_000
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
-_OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # columns that a live customer does not have
+_OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # columns that live customers lack
 _LIVE: Final = pa.schema(
     [
         *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *IDENTIFIERS, *_FIELDS)),
@@ -53,8 +53,8 @@ _LIVE: Final = pa.schema(
     ]
 )
 
-# `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips), `alike` whether two texts
-# mean the same, `plain` is JSON without spaces and quotes.
+# `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips). `alike` is true for equal
+# texts and for two blank ones. `plain` is JSON without spaces and quotes.
 _MACROS: Final = r"""
 CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
 CREATE MACRO blank(x) AS x IS NULL
@@ -73,7 +73,7 @@ SELECT {columns}, false AS is_live FROM base
 ANTI JOIN live USING (customer_code)
 """
 
-# A clash is a row whose code, email and id belong to different customers, as far as the customers are known.
+# A clash is a row whose code, email and id belong to different known customers.
 _MEANT: Final = """
 CREATE OR REPLACE TABLE matched AS
 WITH by_email AS (
@@ -139,13 +139,13 @@ FROM paired WHERE row <> first
 
 _CONTRADICTS: Final = "another row has other values for the same customer"
 _NO_OBJECT: Final = (
-    "the customer's present metadata is no object, so nothing can be merged into it; use --metadata replace"
+    "the customer's present metadata is not an object, so nothing can be merged; use --metadata replace"
 )
 
 
 @contextlib.contextmanager
 def planning_database(beside: Path) -> Iterator[DuckDBPyConnection]:
-    """A DuckDB in memory with a memory limit, which spills into a temporary, private folder in `beside`."""
+    """A DuckDB in memory with a memory limit. It spills into a private temporary folder in `beside`."""
     beside = beside.absolute()
     is_utf8 = stored_path(beside) == str(beside)  # else DuckDB cannot write there
     with tempfile.TemporaryDirectory(prefix=".planning-", dir=beside if is_utf8 else None) as folder:
@@ -169,10 +169,10 @@ class Matching:
     only_missing: bool = False
     copied: bool = False  # whether there is a copy
     counted_in: Literal["line", "row"] = "line"  # how messages name a row
-    as_held: bool = False  # an undo: the values are those that Paystack had before
+    is_undo: bool = False  # the values are those that Paystack had before
 
     def open_input(self, schema: pa.Schema) -> None:
-        """Make the table `input` for batches of this schema."""
+        """Create the table `input` for batches of this schema."""
         self.create("input", schema)
         self.create("odd_cells", ODD_CELLS)
         self.con.execute("CREATE TABLE left_out (row BIGINT, line BIGINT)")
@@ -182,7 +182,7 @@ class Matching:
     # -- the customer of each row ----------------------------------------------------------------------------
 
     def look_up(self) -> None:
-        """Take from the copy the customers that the rows may mean, and match the rows with them."""
+        """Copy the customers that rows may refer to into `base`, and match the rows with them."""
         wanted = [
             f"{held} IN (SELECT {given} FROM input)"
             for name, held, given in (
@@ -197,7 +197,7 @@ class Matching:
             f"CREATE TABLE base AS SELECT {columns} FROM held WHERE {' OR '.join(wanted) or 'false'}"
         )
         if self.one("SELECT count(customer_code) - count(DISTINCT customer_code) FROM base")[0]:
-            # A frame that the user gives may have a customer twice.
+            # A user's frame may have a customer twice.
             self.con.execute(
                 "CREATE OR REPLACE TABLE base AS SELECT * FROM base "
                 "QUALIFY row_number() OVER (PARTITION BY customer_code ORDER BY _last_seen_at DESC NULLS LAST) = 1"
@@ -206,13 +206,13 @@ class Matching:
         self._identify()
 
     def _needed(self) -> list[str]:
-        """The columns of a customer that this plan needs; the others are never read from the copy."""
+        """The columns of a customer that this plan needs. Others are not read from the copy."""
         identified = ["identified"] if self.may_be_locked else []
         return [*IDENTIFIERS, *(name for name in _FIELDS if name in self.fields), *identified]
 
     @property
     def may_be_locked(self) -> list[str]:
-        """The fields that Paystack no longer changes once a customer passed an identity check."""
+        """The fields that Paystack does not change after the customer passed an identity check."""
         return [name for name in self.fields if name in LOCKED_NAMES] if self.operation.compared else []
 
     def _identify(self) -> None:
@@ -236,11 +236,11 @@ class Matching:
         as_of: datetime | None = None,
         most: int | None = None,
     ) -> list[str]:
-        """The codes or emails of the customers to read from Paystack, each once, at most `most`.
+        """The codes or emails of the customers to read from Paystack, without repetition, at most `most`.
 
-        "needed": customers whose present values the plan needs; "stale": also those that the copy lacks or saw last
-        before `stale_before` (if no row says when: `as_of`); "all": the customers of all rows; "doubted": "needed", and
-        customers that may have an odd value of the input.
+        "needed": customers whose present values the plan needs; "stale": also those that the copy lacks or last read
+        before `stale_before` (in `as_of` if it has no times); "all": customers of all rows; "doubted": "needed", and
+        customers that may have an odd cell's value already.
         """
         conditions = {
             "all": "true",
@@ -277,38 +277,38 @@ class Matching:
         self._identify()
         return count
 
-    # -- odd cells: one with a field is valid if Paystack has exactly that value -----------------------------
+    # -- odd cells: a cell with a field is valid if Paystack has exactly its value ---------------------------
 
-    def _held(self) -> str:
+    def _has_value(self) -> str:
         """The SQL condition that the customer `c` has exactly the value of the odd cell `d`."""
-        known = [name for name in self._needed() if name not in ("id", "identified")]
+        names = [name for name in self._needed() if name not in ("id", "identified")]
         whens = " ".join(
             f"WHEN '{name}' THEN plain(c.metadata) = plain(d.text)"
             if name == "metadata"
             else f"WHEN '{name}' THEN lower(trim(c.email)) = lower(trim(d.text))"
             if name == "email"
             else f"WHEN '{name}' THEN c.{name} = d.text"
-            for name in known
+            for name in names
         )
         return f"coalesce(CASE d.field {whens} ELSE false END, false)"
 
     def _wrong_cells(self) -> str:
-        """FROM and WHERE for odd cells that are wrong by now; of a row that is not matched, those without a field."""
-        return _OF_CELLS.format(wrong=f"(d.field = '' OR w.row IS NOT NULL AND NOT {self._held()})")
+        """FROM and WHERE for odd cells that are known to be wrong; of unmatched rows only those without a field."""
+        return _OF_CELLS.format(wrong=f"(d.field = '' OR w.row IS NOT NULL AND NOT {self._has_value()})")
 
     def wrong_cells(self, *, certainly: bool = False) -> int:
-        """How many cells are wrong by now; `certainly`: without those that a customer's value could make valid."""
+        """How many cells are known to be wrong; `certainly`: without those that a customer's value could make valid."""
         certain = " AND d.field = ''" if certainly else ""
         return int(self.one(f"SELECT count(*) {self._wrong_cells()}{certain}")[0])
 
-    def drop_what_is_held(self) -> None:
-        """Leave fields alone whose odd value the customer has already: they change nothing."""
+    def drop_unchanged_fields(self) -> None:
+        """Remove fields whose odd value the customer has already, because they change nothing."""
         if not self.one("SELECT count(*) FROM odd_cells WHERE field <> ''")[0]:
             return
         for name in self.fields:
             self.con.execute(
                 f"UPDATE input SET f_{name} = NULL WHERE row IN (SELECT d.row FROM odd_cells d JOIN matched w USING "
-                f"(row) JOIN current c ON c.customer_code = w.code WHERE d.field = '{name}' AND {self._held()})"
+                f"(row) JOIN current c ON c.customer_code = w.code WHERE d.field = '{name}' AND {self._has_value()})"
             )
 
     # -- problems --------------------------------------------------------------------------------------------
@@ -318,13 +318,13 @@ class Matching:
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
         self.con.execute(_DUPLICATES.format(wants=wants))
-        said = f"has other values for the same customer than {self.counted_in} "
+        reason = f"has other values for the same customer than {self.counted_in} "
         if self.operation.name == "deactivate-authorization":
-            said = f"names another customer for the same authorization than {self.counted_in} "
+            reason = f"names another customer for the same authorization than {self.counted_in} "
         no_object = quoted_text(_NO_OBJECT)
         parts = [
             f"SELECT row, d.line, d.name, d.reason, d.shown, NULL AS value {self._wrong_cells()}",
-            f"SELECT row, line, '' AS name, '{said}' || first_line AS reason FROM duplicates WHERE differs",
+            f"SELECT row, line, '' AS name, '{reason}' || first_line AS reason FROM duplicates WHERE differs",
             f"SELECT row, line, 'metadata' AS name, {no_object} AS reason FROM merged WHERE after IS NULL",
         ]
         parts += [
@@ -364,31 +364,29 @@ class Matching:
             yield "email", reason, "w.ambiguous"
         if self.operation.name not in ("create", "deactivate-authorization"):
             absent = "coalesce(w.code, i.email) IN (SELECT asked FROM live WHERE customer_code IS NULL)"
-            said = "row IN (SELECT row FROM odd_cells WHERE field = 'email' AND reason <> '')"  # that the email is odd
-            yield "", "Paystack has no such customer", f"{absent} AND NOT {said}"
+            odd_email = "row IN (SELECT row FROM odd_cells WHERE field = 'email' AND reason <> '')"
+            yield "", "Paystack has no such customer", f"{absent} AND NOT {odd_email}"
         if self.operation.name != "update":
             return
         reason = "an update needs the customer code, which is not known for this email; plan with the copy, "
         unknown = "w.code IS NULL AND i.email IS NOT NULL AND NOT w.ambiguous"
         yield "email", reason + "with --refresh live, or give customer_code", unknown
-        if "phone" in self.fields and not (self.only_missing or self.as_held):
+        if "phone" in self.fields and not (self.only_missing or self.is_undo):
             reason = "lost the zero in front that Paystack has, as in a spreadsheet; store it as text"
             yield "phone", reason, "trim(c.phone) = '0' || i.f_phone AND i.f_phone <> ''"
         unknown = "w.code IS NOT NULL AND c.customer_code IS NULL"
         if self.only_missing:
-            reason = (
-                "--only-missing must know what the customer has; plan with the copy or with --refresh live"
-            )
+            reason = "--only-missing needs the present values; plan with the copy or with --refresh live"
             yield "", reason, unknown
         elif "metadata" in self.fields and self.metadata == "merge":
             reason = "merging needs the present metadata; use the copy, --refresh live, or --metadata replace"
             yield "metadata", reason, f"{unknown} AND i.f_metadata <> ''"
 
     def leave_out(self) -> list[Problem]:
-        """Take the rows with problems out of the plan; returns the problems.
+        """Remove the rows with problems from the plan; returns the problems.
 
-        All rows that ask for different things for one customer are taken out too, because it is not known which of them
-        is meant. The rows become blank, so that the others keep their numbers.
+        If rows set different values for one customer, all of them are removed, because it is not known which is right.
+        Removed rows become blank rows, so that the other rows keep their numbers.
         """
         several = "SELECT identity FROM matched JOIN duplicates USING (row) WHERE differs"
         self.con.execute(
@@ -406,7 +404,7 @@ class Matching:
     # -- also used by `changes` ------------------------------------------------------------------------------
 
     def create(self, table: str, schema: pa.Schema) -> None:
-        """Make an empty table."""
+        """Create an empty table."""
         self.con.register("part", schema.empty_table())
         self.con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM part")
         self.con.unregister("part")
@@ -427,8 +425,8 @@ def _live_row(asked: str, customer: dict[str, Any] | None) -> dict[str, Any]:
     row: dict[str, Any] = {"asked": asked}
     if customer is not None:
         row |= {name: as_text(customer.get(name)) for name in (*IDENTIFIERS, *_FIELDS)}
-        number, held = customer.get("id"), customer.get("metadata")
+        number, metadata = customer.get("id"), customer.get("metadata")
         row["id"] = number if isinstance(number, int) else None
         row["identified"] = customer.get("identified") is True
-        row["metadata"] = None if held is None else json_text(held, ordered=True)
+        row["metadata"] = None if metadata is None else json_text(metadata, ordered=True)
     return row

@@ -1,8 +1,8 @@
-"""A plan: the rows to send, their customers, and the values before. One Parquet file (`.plan`), sealed over every byte.
+"""A plan: the rows to send, their customers, and the old values. It is one Parquet file (`.plan`) with a seal.
 
 The header is JSON in the file's metadata. The seal is the SHA-256 of the whole file with the seal's own 64 characters
-read as zeros. It shows every later change, by accident or by hand. It is no signature: anyone who can write the file
-can compute a new seal. No secret value (BVN, account number, authorization code) is in the file; these are read again
+read as zeros. It shows every later change, by accident or by hand. It is not a signature: anyone who can write the file
+can compute a new seal. The file has no secret value (BVN, account number, authorization code); these are read again
 from the input. `planner.make_plan` makes a plan.
 """
 
@@ -44,11 +44,11 @@ RUN_PLAN: Final = "plan.plan"
 """The plan in a run's folder."""
 RUN_JOURNAL: Final = "journal.sqlite"
 """The journal in a run's folder."""
-_FORMER: Final = 1  # the same format, with "folded" for "duplicate"
-_MARK: Final = b"\x1eplan-seal\x1f"  # control characters: no JSON text can hold them
+_OLD_FORMAT: Final = 1  # the same format, with "folded" for "duplicate"
+_MARK: Final = b"\x1eplan-seal\x1f"  # control characters, which JSON text cannot contain
 _ZEROS: Final = b"0" * 64
 _COST: Final = {"n": 2**14, "r": 8, "p": 1}  # of scrypt: about 50 ms and 16 MB a guess
-_AHEAD: Final = timedelta(minutes=5)  # clocks of two machines differ
+_CLOCK_SKEW: Final = timedelta(minutes=5)  # clocks of two machines differ
 
 
 class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
@@ -76,7 +76,7 @@ class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class Counts(msgspec.Struct, frozen=True, kw_only=True):
-    """Numbers of rows. Each input row is exactly one of `to_send`, `noop`, `duplicates` and `left_out`.
+    """Numbers of rows. Each input row counts in exactly one of `to_send`, `noop`, `duplicates` and `left_out`.
 
     `drifted` and `unknown_old` count some of these rows again.
     """
@@ -121,7 +121,7 @@ class PlanRow(msgspec.Struct, frozen=True, kw_only=True):
     """One input row. `row` counts data rows from 1; `line` is the line of the file on which it starts, else the row.
 
     `old` is None if it is unknown; otherwise it has the fields of `new`. `secrets` are masked hints by field; the
-    values come from `Plan.secrets`. A duplicate asks for the same as row `same_as`, and has that row's outcome.
+    values come from `Plan.secrets`. A duplicate sets the same values as row `same_as`, and has that row's outcome.
     """
 
     row: int
@@ -178,14 +178,14 @@ class Plan:
 
     @cached_property
     def tally(self) -> Tally:
-        """What the rows change: they are counted, not read from the header, which could be edited."""
+        """What the rows change, counted from the rows, because the header could be edited."""
         made = Tally(BULK_OPERATIONS[self.header.operation])
         for batch in self.batches():
             made.add_batch(batch)
         return made
 
     def rows(self, *, sent: bool | None = None) -> Iterator[PlanRow]:
-        """The rows in input order, a batch in memory at a time; `sent` True: only those to send; False: the others."""
+        """The rows in input order, one batch in memory at a time. `sent` True: only rows to send; False: the others."""
         decode = msgspec.json.decode
         for batch in self.batches():
             to_send = pc.equal(batch["verdict"], "send")
@@ -203,21 +203,21 @@ class Plan:
         self._snapshot.save(path)
 
     def batches(self) -> Iterator[pa.RecordBatch]:
-        """The rows in input order as they are in the file, with the columns of `ROW_SCHEMA`."""
+        """The rows in input order as batches with the columns of `ROW_SCHEMA`."""
         with self._snapshot.open() as file:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 
     def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
-        """The input that was planned: `source`, or if that is None the file that was planned.
+        """The input that was planned: `source`, or the planned file if `source` is None.
 
-        It is read once; later calls return the same table. Raises `InputChanged` if it is missing or was changed.
+        It is read once; later calls return the same table. Raises `InputChanged` if it is missing or has changed.
         """
         about = self.header.input
         if self._table is not None:
             return self._table
         if source is None and about.path is None:
             raise InputChanged(
-                "This plan was made from a frame or from standard input, which is not at hand",
+                "This plan was made from a frame or from standard input, which is not available now",
                 advice="Give the same rows again: in Python as source=, on the command line as --input FILE.",
             )
         try:
@@ -229,7 +229,7 @@ class Plan:
             )
         except FileNotFoundError:
             raise InputChanged(
-                "The input file of this plan is gone", advice="Put it back, or plan again."
+                "The input file of this plan no longer exists", advice="Put it back, or plan again."
             ) from None
         if table.columns != about.columns or not digest_fits(about.digest, table.sha256()):
             raise InputChanged(
@@ -242,7 +242,7 @@ class Plan:
     def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
         """Read the secret fields of the `input` into memory; returns a function from a row to its secret values.
 
-        Without secret fields the input is needed for the result files only, so it may be missing.
+        Without secret fields only the result files need the input, so it may be missing.
         """
         about = self.header.input
         names = self.secret_columns
@@ -262,16 +262,16 @@ class Plan:
     ) -> None:
         """Raise `StalePlan` or `WrongAccount` unless the plan may be applied now, by this client.
 
-        `now` must have a time zone. `account` is the client's; None: it has no customers to show its number. The key's
-        fingerprint is compared only if the client's or the plan's account is None, because a key may have been
+        `now` must have a time zone. `account` is the client's; None if it has no customers to show its number. The
+        key's fingerprint is compared only if the client's or the plan's account is None, because a key may have been
         replaced since.
         """
         header = self.header
         age = now - header.created_at
-        if age > max_age or age < -_AHEAD:
-            said = f"{age.total_seconds() / 3600:.1f} hours old" if age > max_age else "from the future"
+        if age > max_age or age < -_CLOCK_SKEW:
+            when = f"{age.total_seconds() / 3600:.1f} hours old" if age > max_age else "from the future"
             raise StalePlan(
-                f"{self.path.name} is {said}; customers may have changed since", advice="Plan again."
+                f"{self.path.name} is {when}; customers may have changed since", advice="Plan again."
             )
         if header.key_mode != client.mode:
             raise WrongAccount(
@@ -294,7 +294,7 @@ class Plan:
                 )
         elif client.key.fingerprint != header.key_fingerprint:
             raise WrongAccount(
-                "The plan was made with another key, and whether it is the same account is not known",
+                "The plan was made with another key, which may be of another account",
                 advice="Plan again with this key.",
             )
 
@@ -304,7 +304,7 @@ class PlanWriter:
 
     def __init__(self, file: BinaryIO) -> None:
         self._file = file
-        # No Arrow schema: it would repeat the metadata, and with it the place of the seal. No statistics: they would
+        # No Arrow schema: it would repeat the metadata, and with it the seal's place. No statistics: they would
         # repeat customers' data in the footer.
         self._writer = pq.ParquetWriter(
             file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
@@ -331,11 +331,11 @@ class PlanWriter:
         return self
 
     def __exit__(self, *_: object) -> None:
-        self._writer.is_open = False  # given up: its clean-up must not write to the closed file
+        self._writer.is_open = False  # or its clean-up would write to the closed file
 
 
 def _digest(data: memoryview) -> tuple[str, int]:
-    """Compute the seal of a plan's bytes; returns it and its offset. Raises `ValueError` if they have not one seal."""
+    """Compute the seal of a plan's bytes; returns it and its offset. Raises `ValueError` unless there is one seal."""
     footer = max(len(data) - 8 - int.from_bytes(data[-8:-4], "little"), 0)
     tail = data[footer:].tobytes()
     if tail.count(_MARK) != 1:
@@ -357,10 +357,10 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
         data = memoryview(snapshot.data)
         seal, at = _digest(data)
         if data[at : at + len(_ZEROS)] != seal.encode():
-            raise ValueError("broken seal")  # noqa: TRY301 - one answer for every way a file can be wrong
+            raise ValueError("broken seal")  # noqa: TRY301 - one message for all damaged files
         text = pq.read_metadata(snapshot.open()).metadata[b"plan"]
         version = msgspec.json.decode(text).get("format")
-        header = msgspec.json.decode(text, type=PlanHeader) if version in (_FORMER, PLAN_FORMAT) else None
+        header = msgspec.json.decode(text, type=PlanHeader) if version in (_OLD_FORMAT, PLAN_FORMAT) else None
     except (ValueError, KeyError, OSError, pa.ArrowException, msgspec.MsgspecError) as error:
         raise EditedPlan(
             f"{path.name} was changed after it was planned, or is not a plan ({error}).",
@@ -375,7 +375,7 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
 
 
 def is_plan(path: Path) -> bool:
-    """Whether the file is a plan that may be replaced by another one; the plan in a run's folder may not."""
+    """Whether the file is a plan that may be replaced. The plan in a run's folder may not."""
     if path.name == RUN_PLAN and path.with_name(RUN_JOURNAL).exists():
         return False
     try:
@@ -390,9 +390,9 @@ def host_of(client: PaystackClient) -> Literal["paystack", "loopback"]:
 
 
 def digest_of(sha256: str, *, hides: bool) -> str:
-    """The digest for an input's SHA-256: `sha256:…`, or with `hides`, for rows that hold secrets, `scrypt:salt:…`.
+    """The digest for an input's SHA-256: `sha256:…`, or with `hides`, for rows with secrets, `scrypt:salt:…`.
 
-    If all other cells of a small file are known, its plain hash lets a graphics card find an eleven-digit BVN in
+    If all other cells of a small file are known, a graphics card can find an eleven-digit BVN from a plain hash in
     seconds.
     """
     if not hides:

@@ -1,4 +1,4 @@
-"""Makes plans: checks an input, finds the customers of its rows, compares, counts, and says what must be confirmed."""
+"""Makes plans: checks an input, finds the customers of its rows, compares, counts, and decides about confirmation."""
 
 from __future__ import annotations
 
@@ -51,18 +51,18 @@ if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.copy import CustomerCopy
 
-_FRESH: Final = timedelta(hours=24)  # the copy is believed about a customer that it read within this time
-_KEPT: Final = 100_000  # the most problems that are listed; further ones are only counted
+_FRESH: Final = timedelta(hours=24)  # a customer in the copy is current if it was read within this time
+_MAX_PROBLEMS: Final = 100_000  # the most problems that are listed; all are counted
 
 
 class PlanOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True):
     """The options of a plan.
 
     `refresh`: "live" reads the customer of every row from Paystack, "never" none. "auto" reads all of them if there is
-    a copy to compare with and a minute of quota suffices; else those that the copy lacks or read long ago, within the
-    same limit. `account` None takes it from the copy. `leave_out_problems`: rows with problems are not planned, but
+    a copy to compare with and a minute of quota is enough; else those that the copy lacks or read long ago, within the
+    same limit. If `account` is None, it is the copy's. `leave_out_problems`: rows with problems are not planned, but
     written into a file that can be corrected and planned. `quota` is requests a minute.
-    `switches` are the command line's switches that say whose copy is meant and where it is, for later commands.
+    `switches` are the command line's switches for account and location of the copy, for later commands.
     """
 
     risk_action: str | None = None
@@ -77,7 +77,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     switches: dict[str, bool | str] = {}
 
 
-def make_plan(  # noqa: PLR0913 - what is planned, against what, when
+def make_plan(  # noqa: PLR0913 - the input, the copy, and the options
     operation: str,
     table: InputTable,
     *,
@@ -92,9 +92,9 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
 ) -> Plan:
     """Check the input, compare it with the copy and with Paystack, and write a sealed plan to `out`.
 
-    It sends no write, and reads from Paystack as `options.refresh` allows; `on_fetch` gets the number of customers
-    read. `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with one id are applied once.
-    `customers` is the account's number of customers; None: the copy's.
+    It sends no write, and reads customers from Paystack as `options.refresh` allows; `on_fetch` gets the number
+    of those. `now` is the plan's time, in UTC. `plan_id` None makes a new id; plans with the same id are applied once.
+    `customers` is the account's number of customers; None takes the copy's.
 
     Raises `InputError` with every bad cell, and `ConfigError`.
     """
@@ -108,13 +108,13 @@ def make_plan(  # noqa: PLR0913 - what is planned, against what, when
     with planning_database(path.parent) as con, private_file(path) as file, PlanWriter(file) as writer:
         planner.run(con, writer, copy, path)
         plan = Plan(FileSnapshot(file, path), table)
-        plan.tally = planner.tally  # what was written is not read again
+        plan.tally = planner.tally  # so the rows are not counted again
         return plan
 
 
 @dataclass
 class _Planner:
-    """One planning. `run` does it all; the other methods are its steps."""
+    """Makes one plan. `run` calls the other methods, which are the steps."""
 
     operation: BulkOperation
     table: InputTable
@@ -138,25 +138,25 @@ class _Planner:
             self.mapping = map_columns(
                 self.operation, self.table.columns, given=self.given, source=self.table.name
             )
-        except InputError as error:  # perhaps another sheet is the right one
+        except InputError as error:  # the right one may be another sheet
             error.advice = " ".join([error.advice, *self.warnings, self.table.unread]).rstrip()
             raise
 
     def run(self, con: DuckDBPyConnection, writer: PlanWriter, copy: CustomerCopy | None, out: Path) -> None:
-        """Write the plan, and beside `out` the rows that are left out.
+        """Write the plan, and the rows that are left out into a file beside `out`.
 
-        Raises `InputError` with all problems, and then writes nothing.
+        Raises `InputError` with all problems; then nothing is written.
         """
         matching = self._matching(con, copied=copy is not None)
         checker = self._check(matching)
         with DUCKDB_FILES:
             self.about = (copy or no_copy)(con, self.mode)
             if self.about is not None:
-                self._belongs_to(self.about.account)
+                self._require_account(self.about.account)
             matching.look_up()
             release(con)
         self._refresh(matching)
-        matching.drop_what_is_held()
+        matching.drop_unchanged_fields()
         self._leave_out(matching, out)
         compare(matching)
         counts = self._write(matching, writer)
@@ -177,12 +177,12 @@ class _Planner:
             only_missing=self.options.only_missing,
             copied=copied,
             counted_in="line" if self.table.format in ("csv", "excel") else "row",
-            as_held=self.options.undo_of is not None,
+            is_undo=self.options.undo_of is not None,
         )
 
     def _check(self, matching: Matching) -> Checker:
         """Check every cell, batch by batch, and put the rows into the database."""
-        checker = Checker(self.operation, self.table, self.mapping, self.given, as_held=matching.as_held)
+        checker = Checker(self.operation, self.table, self.mapping, self.given, is_undo=matching.is_undo)
         matching.open_input(checker.schema)
         for batch in self.table.batches():
             rows, odd = checker.check(batch)
@@ -199,14 +199,16 @@ class _Planner:
         """
         leave_out = self.options.leave_out_problems
         found: list[Problem] = []
-        while True:  # a row that is left out may have identified the customer of another row
+        while True:  # a left-out row may have identified the customer of another row
             merge_metadata(matching)
             count = matching.find_problems()
             if not count:
                 break
-            if count > _KEPT or not leave_out:
-                many = f"At most {_KEPT:,} problems can be left out." if leave_out else None
-                raise InputError(matching.problems(_KEPT), count=count, name=self.table.name, advice=many)
+            if count > _MAX_PROBLEMS or not leave_out:
+                many = f"At most {_MAX_PROBLEMS:,} problems can be left out." if leave_out else None
+                raise InputError(
+                    matching.problems(_MAX_PROBLEMS), count=count, name=self.table.name, advice=many
+                )
             found += matching.leave_out()
         if not found:
             return
@@ -229,25 +231,25 @@ class _Planner:
         how = self.options.refresh
         if how == "never" or self.operation.name == "deactivate-authorization":
             return
-        keys = matching.to_read("all") if how == "live" else self._keys(matching)
-        # All problems are reported together, but a typing error must not be reported an hour later.
-        in_haste = len(keys) > self._most() and not self.options.leave_out_problems
-        if in_haste and matching.wrong_cells(certainly=self.about is None):
+        keys = matching.to_read("all") if how == "live" else self._default_reads(matching)
+        # All problems are reported together, but not after an hour of reading customers.
+        read_last = len(keys) > self._max_reads() and not self.options.leave_out_problems
+        if read_last and matching.wrong_cells(certainly=self.about is None):
             return
         odd = set(matching.to_read("doubted"))
-        # Customers with doubtful cells first: if such a cell is wrong, the others need not be read.
+        # Customers of odd cells first: if such a cell is wrong, the others need not be read.
         for part in ([key for key in keys if key in odd], [key for key in keys if key not in odd]):
-            if part and not (in_haste and part[0] not in odd and matching.wrong_cells()):
+            if part and not (read_last and part[0] not in odd and matching.wrong_cells()):
                 with contextlib.closing(workers.fetch_all(self.client, part)) as found:
                     self.refreshed += matching.add_live(self._of_one_account(found))
 
-    def _most(self) -> int:
-        """How many customers are read by default at most: a minute of quota."""
+    def _max_reads(self) -> int:
+        """The most customers that are read by default: a minute of quota."""
         return int(self._per_minute()) or QUOTA_BY_MODE[self.mode]
 
-    def _keys(self, matching: Matching) -> list[str]:
-        """The customers that are read by default: all if a minute of quota suffices, else the stale ones, else none."""
-        most, keys, about = self._most(), list[str](), self.about
+    def _default_reads(self, matching: Matching) -> list[str]:
+        """The customers to read by default: all if a minute of quota is enough, else the stale ones, else none."""
+        most, keys, about = self._max_reads(), list[str](), self.about
         if about is not None and self.operation.compared:
             keys = matching.to_read("all", most=most + 1)
             if len(keys) <= most:
@@ -255,26 +257,26 @@ class _Planner:
             keys = matching.to_read("stale", stale_before=self.now - _FRESH, as_of=about.as_of)
             old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
             self.warnings.append(
-                f"Rows are compared with the copy, not with Paystack itself{old}. What was changed there since is not "
-                f"known; --refresh live reads it first, in about {self._minutes(self.rows):.0f} minutes."
+                f"Rows are compared with the copy, not with Paystack itself{old}. Later changes at Paystack are not "
+                f"known; --refresh live reads them first, in about {self._minutes(self.rows):.0f} minutes."
             )
         if not 0 < len(keys) <= most:
             keys = matching.to_read("needed")
         return keys if len(keys) <= most else []
 
     def _of_one_account(self, found: Iterator[FetchedCustomer]) -> Iterator[FetchedCustomer]:
-        """The same customers; raises `WrongAccount` if one belongs to another account."""
+        """The same customers. Raises `WrongAccount` if one belongs to another account."""
         for number, (key, customer) in enumerate(found, 1):
             account = (customer or {}).get("integration")
             if isinstance(account, int):
-                self._belongs_to(account)
+                self._require_account(account)
             self.on_fetch(number)
             yield key, customer
 
-    def _belongs_to(self, account: int | None) -> None:
+    def _require_account(self, account: int | None) -> None:
         if None not in (self.account, account) and self.account != account:
             raise WrongAccount(
-                "The copy, the key and the account that was named do not belong together",
+                "The copy, the key and the named account do not belong together",
                 advice="Give the copy of the account whose key is used.",
             )
         self.account = account if self.account is None else self.account
@@ -352,7 +354,7 @@ class _Planner:
         return requests / speed if speed else 0.0
 
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
-        """Warnings about the plan that are no problems."""
+        """Warnings about the plan."""
         compared, about = self.operation.compared, self.about
         if self.locked:
             yield (
@@ -365,7 +367,7 @@ class _Planner:
             yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."
         if about is not None and compared and not self.refreshed:
             if about.as_of is None:
-                yield "How old the copy is, is not known."
+                yield "The age of the copy is not known."
             elif (age := self.now - about.as_of) > _FRESH:
                 hours = age.total_seconds() / 3600
                 yield f"The copy is {hours:,.0f} hours old; --refresh live compares with Paystack itself."
@@ -397,13 +399,13 @@ def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
         column = operation.by_column.get("risk_action")
         if column is None:
             raise ConfigError(f"{operation.name} takes no risk action", advice="Leave --risk-action out.")
-        said = options.risk_action.strip().lower()
-        if said not in column.choices:
+        action = options.risk_action.strip().lower()
+        if action not in column.choices:
             raise ConfigError(
                 f"There is no risk action {options.risk_action[:20]!r}",
                 advice=f"Use {', '.join(column.choices)}.",
             )
-        options = msgspec.structs.replace(options, risk_action=said)
+        options = msgspec.structs.replace(options, risk_action=action)
     if options.only_missing and operation.name != "update":
         raise ConfigError(f"{operation.name} has no --only-missing", advice="It is for update.")
     if options.metadata != "merge" and operation.name != "update" and options.undo_of is None:

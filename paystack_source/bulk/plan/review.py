@@ -1,8 +1,8 @@
-"""Writes a plan as one HTML file for a browser: without network and external parts, with personal data masked.
+"""Writes a plan as one HTML page, which needs no network and no other file, and masks personal data.
 
-It shows the facts that the terminal shows (`describe`), dangerous changes first. Values are masked here, not in the
-browser, so a value that is not shown is not in the file. The page's script and style are allowed by their hashes only,
-and the script writes text, never markup.
+It shows the same facts as the terminal (`describe`), dangerous changes first. Values are masked here, not in the
+browser, so the file does not contain hidden values. The page's script and style are allowed by their hashes only, and
+the script writes text, never markup.
 """
 
 from __future__ import annotations
@@ -31,10 +31,10 @@ if TYPE_CHECKING:
     from paystack_source.bulk.plan.tally import Tally
 
 MOST_ROWS: Final = 5_000
-"""The most rows of the page; it says how many more the plan has."""
+"""The most rows of the page. The page also shows how many more the plan has."""
 
 _LONGEST: Final = 200
-_OURS: Final = b'<meta name="generator" content="paystack-source review">'
+_GENERATOR: Final = b'<meta name="generator" content="paystack-source review">'
 
 
 def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
@@ -48,7 +48,7 @@ def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN
 
 def check_review(path: Path) -> None:
     """Raise `ConfigError` if the page would replace a file that is not an earlier page."""
-    check_output(path, "page", lambda there: _OURS in there.read_bytes()[:2_000])
+    check_output(path, "page", lambda existing: _GENERATOR in existing.read_bytes()[:2_000])
 
 
 def render_review(
@@ -57,7 +57,7 @@ def render_review(
     """The page as text.
 
     `show_personal` shows names, emails and phones in clear; secret values are never in the page. `command` applies the
-    plan, if it is not the usual one. `rows` is the most rows of the page; rows to send come first.
+    plan; None for the usual command. `rows` is the most rows of the page; rows to send come first.
     """
     header = plan.header
     operation = BULK_OPERATIONS[header.operation]
@@ -81,10 +81,10 @@ def render_review(
         "facts": _facts(plan),
         "warnings": _warnings(plan),
         "changes": _changes(plan.tally),
-        "command": html.escape(_spelled(command or f"{called('bulk')} apply {quoted(plan.path)}")),
+        "command": html.escape(_escaped(command or f"{called('bulk')} apply {quoted(plan.path)}")),
         "confirm": _confirm(header),
         "masked": "Personal data is shown." if show_personal else "Personal data is masked in this file.",
-        "held": _held(len(shown), total),
+        "held": _rows_note(len(shown), total),
         "seal": html.escape(header.seal),
         "version": html.escape(header.tool_version),
         "data": msgspec.json.encode(data).decode().replace("<", "\\u003c").replace("\u2028", "\\u2028"),
@@ -97,7 +97,7 @@ def render_review(
 
 
 def _gather(plan: Plan, most: int, *, show_personal: bool) -> list[list[Any]]:
-    """The rows to show, in input order; rows to send are chosen before others."""
+    """The rows to show, in input order. Rows to send are chosen first."""
     sent = list(islice(plan.rows(sent=True), most))
     others = islice(plan.rows(sent=False), most - len(sent))
     operation = BULK_OPERATIONS[plan.header.operation]
@@ -135,17 +135,17 @@ def _text(value: object, *, personal: bool) -> str:
 
 
 def _clean(text: str) -> str:
-    text = _spelled(text)
+    text = _escaped(text)
     return text if len(text) <= _LONGEST else text[:_LONGEST] + "…"
 
 
-def _spelled(text: str) -> str:
-    """The text with invisible characters spelled out."""
+def _escaped(text: str) -> str:
+    """The text with invisible characters as `⟨U+200B⟩`."""
     return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def _inside(page: str, tag: str) -> str:
-    """The text between the tags, as the browser hashes it."""
+    """The text between the tags, exactly as the browser hashes it."""
     match = re.search(rf"<{tag}>(.*?)</{tag}>", page, re.DOTALL)
     return match[1] if match else ""
 
@@ -172,12 +172,12 @@ def _facts(plan: Plan) -> str:
 
 
 def _warnings(plan: Plan) -> str:
-    said, ignored = plan_cautions(plan), plan.header.input.ignored
+    cautions, ignored = plan_cautions(plan), plan.header.input.ignored
     if ignored:
-        said.append("Columns that are not used: " + ", ".join(ignored))
-    if not said:
+        cautions.append("Columns that are not used: " + ", ".join(ignored))
+    if not cautions:
         return ""
-    items = "".join(f"<li>{html.escape(_spelled(text))}</li>" for text in said)
+    items = "".join(f"<li>{html.escape(_escaped(text))}</li>" for text in cautions)
     return (
         f'<section class="warnings" aria-label="Warnings"><h2>Before you apply</h2><ul>{items}</ul></section>'
     )
@@ -207,7 +207,7 @@ def _confirm(header: PlanHeader) -> str:
     return f"<p>You will be asked to type <b>{header.counts.to_send}</b>, the number of rows to send.</p>"
 
 
-def _held(held: int, total: int) -> str:
-    if held == total:
+def _rows_note(shown: int, total: int) -> str:
+    if shown == total:
         return ""
-    return f"This page holds {held:,} rows, those to send first; {total - held:,} more are in the plan."
+    return f"This page shows {shown:,} rows, those to send first; {total - shown:,} more are in the plan."

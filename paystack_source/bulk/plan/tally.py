@@ -21,11 +21,11 @@ if TYPE_CHECKING:
 
 BLANK_ROW: Final = "blank row"
 """The note of a row whose cells are all blank."""
-_FEW: Final = 10  # up to so many rows no share of the customers counts
+_FEW: Final = 10  # up to this many rows, the share of all customers is ignored
 
 
 class FieldChange(NamedTuple):
-    """The change of one field by a row. `known`: whether the old value is known."""
+    """The change of one field by a row. `known` is false if the old value is not known."""
 
     name: str
     known: bool
@@ -38,13 +38,13 @@ class FieldChange(NamedTuple):
 
 
 def field_changes(old: Mapping[str, Any] | None, new: Mapping[str, Any]) -> list[FieldChange]:
-    """The changes of a row with these `old` and `new` values, without secret fields."""
+    """The changes of a row from its `old` to its `new` values, without secret fields."""
     old = old or {}
     return [FieldChange(name, name in old, old.get(name), value) for name, value in new.items()]
 
 
 class Transition(NamedTuple):
-    """A kind of change: for choices the values before and after, for other fields `set`, `changed` and so on."""
+    """A kind of change: for choices the old and the new value, for other fields `set`, `changed` and so on."""
 
     field: str
     before: str
@@ -67,7 +67,7 @@ def transition(operation: BulkOperation, change: FieldChange) -> Transition:
 
 @dataclass(slots=True)
 class Tally:
-    """The rows to send, how many of them cannot be undone, what they change, and how many each threshold counts.
+    """The number of rows to send: all, those that cannot be undone, and by kind of change and threshold.
 
     `blank` counts blank rows, which are not sent.
     """
@@ -83,7 +83,7 @@ class Tally:
         self.per_threshold = [0] * len(self.operation.thresholds)
 
     def add_batch(self, batch: pa.RecordBatch) -> None:
-        """Count a batch of a plan: its rows to send and its blank rows. Equal changes are decoded once."""
+        """Count the rows to send and the blank rows of a batch. Equal changes are decoded once."""
         self.blank += pc.sum(pc.equal(batch["note"], BLANK_ROW)).as_py() or 0
         sent = batch.filter(pc.equal(batch["verdict"], "send"))
         decode = msgspec.json.decode
@@ -117,7 +117,7 @@ class Confirmation(msgspec.Struct, frozen=True, kw_only=True):
     needed: bool = False
     reasons: list[str] = []
     limits: list[str] = []
-    """The reasons without the numbers of this plan: a refusal shows these, because the number is the answer."""
+    """The reasons without this plan's numbers, for a refusal: the number of rows is the answer that approves."""
 
 
 def confirmation(
@@ -142,7 +142,7 @@ def confirmation(
             limits.append(f"more than {threshold.rows:,} {threshold.what}")
         if customers and count > _FEW and count / customers > threshold.share:
             part = f"{count / customers:.1%} of all {customers:,} customers"
-            if count > customers:  # of several runs, which changed the same customers
+            if count > customers:  # several runs changed the same customers
                 part = f"more than all {customers:,} customers"
             reasons.append(f"{what} are {part}, more than {threshold.share:.0%}")
             limits.append(f"{threshold.what} of more than {threshold.share:.0%} of all customers")

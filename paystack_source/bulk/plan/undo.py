@@ -1,8 +1,8 @@
-"""Undoes a run: makes an input of the values that the run replaced, and plans it like any other input.
+"""Undoes a run: writes the values that the run replaced into an input, and plans it like any other input.
 
 So an undo is compared with Paystack's present values, shown, confirmed and applied in the usual way. The input has the
 rows that were applied, if the run's plan has their old values and if Paystack still has the values that the run wrote.
-A value that somebody changed since the run is left alone. Rows that are left out are listed with the reason.
+A value that somebody changed after the run is not undone. Rows that are left out are listed with the reason.
 """
 
 from __future__ import annotations
@@ -35,7 +35,7 @@ _NAMED = ("customer_code", "email")
 
 @dataclass(frozen=True, slots=True)
 class Undo:
-    """The plan of an undo. `not_undoable` rows are left out; `left` is a CSV that lists them and says why."""
+    """The plan of an undo. `not_undoable` rows are left out; `left` is a CSV that lists them with the reasons."""
 
     plan: Plan
     not_undoable: int
@@ -43,9 +43,9 @@ class Undo:
 
 
 def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
-    """Plan the undo of a run, which cannot be resumed meanwhile. `plan_table` plans a table with customers read live.
+    """Plan the undo of a run. The run cannot be resumed meanwhile. `plan_table` plans a table, reading customers live.
 
-    Raises `ConfigError` if the operation cannot be undone, or no row of the run; `BusyError` if the run is under way.
+    Raises `ConfigError` if the operation or all rows cannot be undone, `BusyError` if a process works on the run.
     """
     plan = run.plan()
     operation = BULK_OPERATIONS[plan.header.operation]
@@ -56,7 +56,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
     changed: dict[int, str] = {}
     with Runs(run.folder.parent).lock(plan):
         run.check_journal()
-        while True:  # each plan reads the customers anew, so each is compared with what the run wrote
+        while True:  # each plan reads the customers again, so each is compared with what the run wrote
             reasons: list[list[str]] = []
             cells = (
                 _cells(found.row, columns) for found in _undoable(run, plan, operation, changed, reasons)
@@ -67,7 +67,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
             if not number:
                 raise ConfigError(
                     "No row of this run can be undone.",
-                    advice=f"{left} says why, line by line."
+                    advice=f"{left} has the reason for each line."
                     if reasons
                     else "Nothing was applied in this run.",
                 )
@@ -75,7 +75,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
             left_out = len(changed)
             rows = _undoable(run, plan, operation, changed.copy(), [])
             for result, now in zip(rows, made.rows(), strict=True):
-                if now.verdict == "send" and (names := _changed_since(result, now)):
+                if now.verdict == "send" and (names := _changed_fields(result, now)):
                     changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
             if len(changed) == left_out:
                 return Undo(made, len(reasons), left if reasons else None)
@@ -84,7 +84,7 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
 def _undoable(
     run: Run, plan: Plan, operation: BulkOperation, changed: dict[int, str], reasons: list[list[str]]
 ) -> Iterator[RowResult]:
-    """The rows that can be undone; for the others a line is added to `reasons`."""
+    """The rows that can be undone. For each other row a line is added to `reasons`."""
     with run.journal() as journal:
         for result in map(applied_part, row_results(plan, journal)):
             reason = why_not(result, operation)
@@ -96,7 +96,7 @@ def _undoable(
                 reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
-def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - one line per reason
+def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - a line for each reason
     """Why a row cannot be undone: None if it can be, "" if there is nothing to undo."""
     row = result.row
     if row.verdict == "duplicate" or result.outcome in (
@@ -106,7 +106,7 @@ def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa:
     ):
         return ""
     if result.outcome is not Outcome.APPLIED:
-        return f"{result.outcome.value}: settle it first (resume the run)"
+        return f"{result.outcome.value}: resume the run first"
     if not (row.customer_code or row.email):
         return "the customer's code is not known"
     if row.old is None:
@@ -121,8 +121,8 @@ def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa:
     return None
 
 
-def _changed_since(result: RowResult, now: PlanRow) -> list[str]:
-    """The fields that no longer hold what the run wrote."""
+def _changed_fields(result: RowResult, now: PlanRow) -> list[str]:
+    """The fields that no longer have the value that the run wrote."""
     held = now.old or {}
     return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
@@ -139,6 +139,6 @@ def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) ->
 
 
 def _cells(row: PlanRow, columns: tuple[str, ...]) -> list[str]:
-    """The cells of a row with the values that it replaced, as far as they are known."""
+    """The cells of a row with the known values that it replaced."""
     old = row.old or {}
     return input_cells(row, columns, {name: old[name] for name in row.new if name in old})

@@ -1,9 +1,9 @@
-"""The journal of a run: an append-only SQLite file, one per run.
+"""The journal of a run: an append-only SQLite file.
 
 Rows are only added to `events` (triggers refuse anything else), and each event has the hash of the one before it, so
-that a later edit shows. The state of a row is the fold of its events (`states.step`), found by an index. One `append`
-is one transaction and one fsync for any number of rows: the runner collects events while requests are under way, so
-the journal does not limit the speed.
+that later edits are found. The state of a row is the fold of its events (`states.step`), which an index finds. One
+`append` is one transaction and one fsync for any number of rows: the runner collects events while requests are sent,
+so the journal does not limit the speed.
 
 Events have row numbers, times, Paystack's status, code and redacted message: no personal data, keys or secrets. The
 sessions of the run are events of row 0, which no plan has. Two more tables hold customers: `customers` the code and id
@@ -38,7 +38,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 JOURNAL_FORMAT: Final = 3
-_FORMER: Final = (1, 2)
+_OLD_FORMATS: Final = (1, 2)
 _SESSIONS: Final = 0  # the row of the events about sessions
 
 _SCHEMA: Final = """
@@ -54,7 +54,7 @@ CREATE TRIGGER events_last BEFORE DELETE ON events
 BEGIN SELECT RAISE(ABORT, 'the journal is append-only'); END;
 """
 
-# What a journal of an earlier format lacks. The sessions of format 1 are in another table, which is read as it is.
+# Parts that journals of earlier formats lack. The sessions of format 1 are in another table, which is only read.
 _ADDED: Final = """
 CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEXT, customer_id INTEGER);
 CREATE INDEX IF NOT EXISTS events_of_rows ON events (row);
@@ -64,7 +64,7 @@ _EVENT: Final = "row, kind, at, http_status, code, message"
 
 
 class SessionNote(NamedTuple):
-    """One process that worked on the run. Times are seconds since 1970; no `ended`: it was killed, or still works."""
+    """One process that worked on the run. Times are since 1970; `ended` is None if it was killed, or still works."""
 
     started: float
     ended: float | None
@@ -73,7 +73,7 @@ class SessionNote(NamedTuple):
     stopped: str | None
     requests: int
     os_user: str = ""
-    """The owner of the process by the system; `who` is by the environment, which anybody can set."""
+    """The owner of the process by the operating system; `who` is from the environment, which anybody can set."""
 
 
 class Journal:
@@ -90,16 +90,16 @@ class Journal:
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
             found = self.meta.get("format")
-            known = found in (*_FORMER, JOURNAL_FORMAT)
+            readable = found in (*_OLD_FORMATS, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
-            last = self._db.execute(query).fetchone() if known else None
-            if found in _FORMER:
+            last = self._db.execute(query).fetchone() if readable else None
+            if found in _OLD_FORMATS:
                 self._db.executescript(_ADDED)
         except sqlite3.DatabaseError as error:
             raise JournalError(
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
-        if not known:
+        if not readable:
             raise JournalError(f"{path.name} has journal format {found}, this version reads {JOURNAL_FORMAT}")
         self._format = found
         self._chain: bytes = last[0] if last else self._seed()
@@ -133,13 +133,13 @@ class Journal:
 
     def state(self, row: int) -> RowState:
         """The state of one row; a row without events is planned. Raises `EditedJournalError`, as `states` does."""
-        return next((state for _, state in self._folded("row = ?", row)), PLANNED)
+        return next((state for _, state in self._read_states("row = ?", row)), PLANNED)
 
     def states(self) -> Iterator[tuple[int, RowState]]:
-        """Every row that has events, in row order, streaming."""
-        return self._folded("row > ?", _SESSIONS)
+        """The state of every row that has events, in row order, as a stream."""
+        return self._read_states("row > ?", _SESSIONS)
 
-    def _folded(self, where: str, row: int) -> Iterator[tuple[int, RowState]]:
+    def _read_states(self, where: str, row: int) -> Iterator[tuple[int, RowState]]:
         query = f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY row, seq"  # noqa: S608
         try:
             for number, events in itertools.groupby(self._db.execute(query, (row,)), key=itemgetter(0)):
@@ -148,9 +148,9 @@ class Journal:
             raise _damaged("in the events of a row") from None
 
     def verify(self) -> None:
-        """Recompute the hash chain. Raises `EditedJournalError` at the first event that does not fit.
+        """Check the hash chain. Raises `EditedJournalError` at the first event whose hash is wrong.
 
-        It reads one snapshot of the journal, also while another process writes it.
+        It reads a snapshot of the journal, also while another process writes.
         """
         chain, seq = self._seed(), 0
         try:
@@ -178,7 +178,7 @@ class Journal:
     ) -> dict[int, RowState]:
         """Write events in one transaction: all of them are on disk when this returns, or none if it raises.
 
-        `returned` are customers as Paystack answered, by row. Returns the new states of the events' rows.
+        `returned` are customers in Paystack's answers, by row. Returns the new states of the events' rows.
         """
         customers = list(returned)
         kept = [(row, json.dumps(customer)) for row, customer in customers]
@@ -208,7 +208,7 @@ class Journal:
         return states
 
     def reopen(self, now: float) -> int:
-        """Turn intents without an outcome into doubts; returns how many. Not while another process writes here."""
+        """Turn intents without an outcome into doubts; returns their number. No other process may write meanwhile."""
         last = "SELECT max(seq) FROM events WHERE row > 0 GROUP BY row"
         cut_off = f"SELECT row FROM events WHERE seq IN ({last}) AND kind = ?"  # noqa: S608
         rows = [row for (row,) in self._db.execute(cut_off, (EventKind.INTENT,))]
@@ -221,7 +221,7 @@ class Journal:
         self.append([JournalEvent(_SESSIONS, EventKind.BEGUN, started, message=text)])
 
     def end_session(self, ended: float, *, requests: int, stopped: str | None) -> None:
-        """Record the end of the session that began last. A session without an end was killed."""
+        """Record the end of the last session. A session without an end was killed."""
         text = json.dumps([requests, stopped])
         self.append([JournalEvent(_SESSIONS, EventKind.ENDED, ended, message=text)])
 
@@ -244,13 +244,13 @@ class Journal:
         return found
 
     def answer_of(self, row: int) -> dict[str, Any]:
-        """The customer that Paystack returned for a row; empty if there was none, or if the warehouse has it by now."""
+        """The customer that Paystack returned for a row; empty if there was none, or if the warehouse has it."""
         found = self._db.execute("SELECT customer FROM returned WHERE row = ?", (row,)).fetchone()
         answer: dict[str, Any] = json.loads(found[0]) if found else {}
         return answer
 
     def customer_of(self, row: int) -> tuple[str | None, int | None]:
-        """Code and id of the customer that Paystack returned for a row; they are kept when `returned` is erased."""
+        """Code and id of the customer that Paystack returned for a row. They are kept when `returned` is erased."""
         query = "SELECT customer_code, customer_id FROM customers WHERE row = ?"
         code, number = self._db.execute(query, (row,)).fetchone() or (None, None)
         return code, number if isinstance(number, int) else None
@@ -260,8 +260,8 @@ class Journal:
         """The number of the last event; 0 if there is none."""
         return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
 
-    def forget_returned(self, seq: int) -> None:
-        """Erase `returned`, because the warehouse has it up to event `seq`; not if there are later events."""
+    def erase_returned(self, seq: int) -> None:
+        """Erase `returned`, because the warehouse has it up to event `seq`. If there are later events, it is kept."""
         if seq >= self.last_seq:
             self._db.execute("DELETE FROM returned")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
@@ -271,7 +271,7 @@ class Journal:
         return self._db  # as a context manager: commit, or roll back on any exception
 
     def _seed(self) -> bytes:
-        """The start of the hash chain: a hash of `meta`, so that the events fit no other run."""
+        """The start of the hash chain: a hash of `meta`, so that events of another run do not match."""
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
 
 
@@ -290,7 +290,7 @@ def _link(chain: bytes, event: JournalEvent) -> bytes:
 
 
 def user() -> str:
-    """The user's name by the environment (`LOGNAME` and others), which anybody can set."""
+    """The user's name from the environment (`LOGNAME` and others), which anybody can set."""
     try:
         return getpass.getuser()
     except (ImportError, KeyError, OSError):  # a container user without a name
@@ -298,7 +298,7 @@ def user() -> str:
 
 
 def os_user() -> str:
-    """The owner of this process by the system, as name and number; Windows has only `user`."""
+    """The owner of this process by the operating system, as name and number. On Windows it is `user`."""
     if os.name == "nt":
         return user()
     import pwd  # noqa: PLC0415  # Windows does not have it

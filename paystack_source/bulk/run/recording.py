@@ -1,7 +1,7 @@
-"""Loads runs into the warehouse: a row per run, a row per input row, and the columns that customers got.
+"""Loads runs into the warehouse: a row per run, a row per input row, and the changed columns of customers.
 
 The journal on disk has everything. If the warehouse is locked or cannot be reached, `load` returns the reason, and the
-next plan, or `status --load`, loads the run. The warehouse itself says which runs it holds.
+next plan, or `status --load`, loads the run. Which runs the warehouse holds is read from the warehouse itself.
 """
 
 from __future__ import annotations
@@ -62,7 +62,7 @@ class _Rows:
         self.customers: dict[int, dict[str, Any]] = {}
         """By customer id, the columns that the run set: the values that were sent, then those of Paystack's answer."""
         self.account: int | None = None
-        """The account in Paystack's answers: the plan does not have it if the account had no customers."""
+        """The account in Paystack's answers. The plan lacks it if the account had no customers."""
         self._run = {"run_id": run.run_id, "operation": operation}
         self._journal = journal
         self._part: list[dict[str, Any]] = []
@@ -76,18 +76,18 @@ class _Rows:
         if self._run["operation"] in _SETS_COLUMNS and applied and isinstance(number, int):
             columns = {**_columns(part.row, answer), "_last_seen_at": _moment(part.state.at)}
             self.customers.setdefault(number, {}).update(columns)
-        self._part.append({**self._run, **self._whom(result.row), **_values(result)})
+        self._part.append({**self._run, **self._customer_of(result.row), **_values(result)})
         if len(self._part) == _BATCH:
             self.flush()
 
     def flush(self) -> None:
-        """Make a table of the rows that are not in one yet."""
+        """Make a table of the rows that are in no table yet."""
         if self._part:
             self.tables.append(pa.Table.from_pylist(self._part, schema=WRITE_BACK_ROWS.schema))
             self._part = []
 
-    def _whom(self, row: PlanRow) -> dict[str, object]:
-        """Code and id of the row's customer: from the plan, else from Paystack's answer to it or to its duplicate."""
+    def _customer_of(self, row: PlanRow) -> dict[str, object]:
+        """Code and id of the row's customer: from the plan, else from Paystack's answer to the row or its duplicate."""
         code, number = row.customer_code, row.customer_id
         if code is None or number is None:
             answered, found = self._journal.customer_of(row.same_as or row.row)
@@ -116,7 +116,7 @@ def _values(result: RowResult) -> dict[str, object]:
     }
 
 
-def _line(finished: RunReport, events: int, account: int | None) -> pa.Table:
+def _run_row(finished: RunReport, events: int, account: int | None) -> pa.Table:
     """The row of a run in `write_back_runs`."""
     header, sessions = finished.plan.header, finished.sessions
     last = sessions[-1] if sessions else None
@@ -148,7 +148,7 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
     for key, column in (("createdAt", "created_at"), ("updatedAt", "updated_at")):
         if key in found:
             time = read_time(found.pop(key))
-            # The answer to a create has milliseconds, which the list does not show.
+            # The answer to a create has milliseconds, which the list lacks.
             found[column] = None if time is None else time.replace(microsecond=0)
     if "metadata" in found:
         found["metadata"] = as_text(found["metadata"])
@@ -156,7 +156,7 @@ def _columns(row: PlanRow, answer: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
-    """Load a run that has not begun, so that no other machine applies its plan meanwhile.
+    """Load a run before it begins, so that no other machine applies its plan meanwhile.
 
     Returns the id of another run that applied the plan, if there is one; then nothing is loaded.
     """
@@ -164,9 +164,9 @@ def claim(warehouse: WriteBackTarget, run: Run) -> str | None:
         if journal.last_seq:
             return None
         begun = report(run, run.plan(), journal)
-    # If nothing is ever heard of the run again, it is not known what became of these rows.
+    # If the run is never loaded again, the outcome of these rows is unknown.
     begun.counts[Outcome.UNKNOWN] += begun.counts.pop(Outcome.UNSENT, 0)
-    return warehouse.load(_line(begun, 0, None), [], {}, first=True)
+    return warehouse.load(_run_row(begun, 0, None), [], {}, first=True)
 
 
 def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
@@ -177,16 +177,16 @@ def record_runs(finished: list[RunReport], warehouse: WriteBackTarget) -> None:
 
 
 def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
-    """Load those of these runs that the warehouse does not hold yet, oldest first.
+    """Load these runs, oldest first, except those that the warehouse holds already.
 
     Returns None, or the reason as text if it failed. Only `KeyboardInterrupt` is raised, not an error of the warehouse:
-    the rows are applied at Paystack, and the journals keep what is to be loaded.
+    the rows are applied at Paystack, and the journals still have all data for a later load.
     """
     problem = None
     try:
         held = warehouse.loaded_runs()
     except Exception as error:  # noqa: BLE001 - any destination's own errors
-        return _could_not(error)
+        return _failure_text(error)
     for run in sorted(runs, key=lambda run: run.run_id):
         try:
             with run.journal() as journal:
@@ -197,17 +197,17 @@ def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
                     rows = _Rows(run, plan.header.operation, journal)
                     finished = report(run, plan, journal, rows.add)
                     rows.flush()
-                    warehouse.load(_line(finished, events, rows.account), rows.tables, rows.customers)
-                journal.forget_returned(events)
+                    warehouse.load(_run_row(finished, events, rows.account), rows.tables, rows.customers)
+                journal.erase_returned(events)
         except Exception as error:  # noqa: BLE001
-            problem = problem or _could_not(error)
+            problem = problem or _failure_text(error)
     return problem
 
 
 def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None:
     """Load the runs on this account that the copy lacks; returns None, or the reason why the copy is not up to date.
 
-    Call it before a plan is compared with the copy: without a run, the copy has the values from before it. Runs in
+    Call it before a plan is compared with the copy: if a run is not loaded, the copy has older values. Runs in
     other results folders count too, if this user's register has them.
     """
     try:
@@ -217,38 +217,38 @@ def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None
                 if is_on(journal, scope):
                     found.append(run)
     except ConfigError as error:
-        return _could_not(error)
+        return _failure_text(error)
     problem = load(warehouse, found)
-    gone = [entry for entry in registered(scope) if not entry.is_there]
-    return problem or _lacks(warehouse, gone, {run.run_id for run in found})
+    missing = [entry for entry in registered(scope) if not entry.folder_exists]
+    return problem or _lacking_run(warehouse, missing, {run.run_id for run in found})
 
 
-def _could_not(error: Exception) -> str:
+def _failure_text(error: Exception) -> str:
     raise_interrupt(error)
     if "different configuration" in str(error):
         return "The warehouse could not be updated: this program has its file open read-only; close it."
     return f"The warehouse could not be updated: {explain(error).message}"
 
 
-def _lacks(warehouse: WriteBackTarget, gone: list[AppliedPlan], there: set[str]) -> str | None:
-    """The message for the first run whose folder is gone, and whose changes the copy has neither loaded nor read."""
-    if not gone:
+def _lacking_run(warehouse: WriteBackTarget, missing: list[AppliedPlan], there: set[str]) -> str | None:
+    """The message for the first run whose folder is missing, and whose changes the copy has neither loaded nor read."""
+    if not missing:
         return None
     try:
         held = warehouse.loaded_runs()
         lacking = [
             entry
-            for entry in gone
+            for entry in missing
             if entry.run_id not in there and (entry.events is None or held.get(entry.run_id) != entry.events)
         ]
         read = warehouse.oldest_read() if lacking else None
     except Exception as error:  # noqa: BLE001
-        return _could_not(error)
+        return _failure_text(error)
     for entry in lacking:
         ended = utc(entry.started) + MAX_AGE_RESUMED if entry.ended is None else utc(entry.ended)
         if read is None or read <= ended:
             return (
-                f"The copy lacks the run {entry.run_id}, whose folder {entry.folder} is gone; "
+                f"The copy lacks the run {entry.run_id}, whose folder {entry.folder} is missing; "
                 f"{called('customers')} --full-refresh reads what it did."
             )
     return None
@@ -258,4 +258,4 @@ def is_on(journal: Journal, scope: Scope) -> bool:
     """Whether the journal's run changed customers of this account."""
     about = journal.meta
     host = about.get("host") or scope.host
-    return scope.meets(Scope(about["account"], about["key_mode"] or scope.key_mode, host))
+    return scope.may_equal(Scope(about["account"], about["key_mode"] or scope.key_mode, host))

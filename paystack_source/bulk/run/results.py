@@ -3,12 +3,12 @@
 `report` reads plan and journal row by row, counts, and passes each `RowResult` on: to the result files when a session
 ends (`conclude`), to the tables for the warehouse (`recording`) when a run is loaded.
 
-A result file has the input's own columns, untouched and in order, plus four:
+A result file has the input's own columns, unchanged and in order, and four more:
 
     _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
     _code     Paystack's code, or one of ours
     _message  the reason
-    _time     when the outcome was known (UTC)
+    _time     when the outcome became known (UTC)
 
 `results.csv` has every row; `failed.csv` the rejected rows, and unknown ones if sending them again is harmless;
 `unsent.csv` those that were not sent. Unknown rows that must not be sent twice are in `unknown.csv`. All files are
@@ -55,8 +55,8 @@ FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
 OUTCOME_COLUMNS: Final = ("_status", "_code", "_message", "_time")
 
 
-def may_be_fed_back(operation: str) -> frozenset[Outcome]:
-    """The outcomes whose rows may be sent again: not unknown creates and identity checks, which may have succeeded."""
+def resendable(operation: str) -> frozenset[Outcome]:
+    """The outcomes whose rows may be sent again. An unknown create or identity check may have succeeded already."""
     return FAILED if BULK_OPERATIONS[operation].repeatable else frozenset({Outcome.REJECTED})
 
 
@@ -96,7 +96,7 @@ class RowResult:
 
 
 def row_results(plan: Plan, journal: Journal) -> Iterator[RowResult]:
-    """The results of all rows of the plan in input order, as a stream. A duplicate has its first row's outcome."""
+    """The results of all rows in input order, as a stream. A duplicate has the outcome of the row it repeats."""
     unsent = _why_unsent(journal.sessions())
     states = iter(journal.states())
     number, state = next(states, (0, PLANNED))
@@ -124,7 +124,7 @@ def _why_unsent(sessions: list[SessionNote]) -> str:
 
 
 def applied_part(result: RowResult) -> RowResult:
-    """The part of a row that was applied, if Paystack kept the names and set the rest; any other row as it is."""
+    """The applied part of a row whose names Paystack kept; any other row unchanged."""
     names = applied_fields(result.row) if result.code == NAMES_LOCKED else []
     if not names:
         return result
@@ -160,7 +160,7 @@ class RunReport:
     running: bool = False  # by another process, at this moment
     counts: Counter[Outcome] = field(default_factory=Counter)
     duplicates: Counter[Outcome] = field(default_factory=Counter)
-    """Those of `counts` that repeat another row and were not sent themselves."""
+    """The rows in `counts` that repeat another row and so were not sent."""
     warnings: list[str] = field(default_factory=list)
     not_loaded: str | None = None
     """Why the load into the warehouse failed."""
@@ -180,7 +180,7 @@ class RunReport:
 
     @property
     def blank(self) -> int:
-        """How many of the skipped rows are blank."""
+        """The number of blank rows among the skipped ones."""
         return sum(group.rows for group in self._reasons.values() if group.message == BLANK_ROW)
 
     @property
@@ -210,7 +210,7 @@ class RunReport:
 
     @property
     def status(self) -> str:
-        """One word: running, complete, killed, interrupted, stopped (by itself), or incomplete."""
+        """running, complete, killed, interrupted, stopped (by a stop rule or an error), or incomplete."""
         if self.running:
             return "running"
         if self.complete and not self.stopped:
@@ -222,7 +222,7 @@ class RunReport:
         return "incomplete"
 
     def as_json(self) -> dict[str, Any]:
-        """The object of `--json`, without personal data: counts, codes, redacted messages, line numbers, file names."""
+        """The object of `--json`, without personal data: counts, codes, redacted messages, line numbers, files."""
         header, run = self.plan.header, self.run
         return {
             "run_id": run.run_id,
@@ -262,7 +262,7 @@ def report(
     *,
     ended: SessionEnd | None = None,
 ) -> RunReport:
-    """Make the report of a run in one pass over its rows; `each` is called with every row, in input order."""
+    """Make the report of a run in one pass over its rows. `each` is called for every row, in input order."""
     sessions = journal.sessions()
     if ended is None:
         ended = SessionEnd(sessions[-1].stopped if sessions else None)
@@ -274,8 +274,8 @@ def report(
     return made
 
 
-def rows_to_go(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
-    """The rows that a resume reads back or sends, without duplicates of other rows."""
+def remaining_rows(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
+    """The rows that a resume reads back or sends, without duplicates."""
     for result in row_results(plan, journal):
         if result.outcome in (Outcome.UNSENT, Outcome.UNKNOWN) and result.row.verdict == "send":
             yield result.row
@@ -290,7 +290,7 @@ def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
 
 
 def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None = None) -> RunReport:
-    """Write the result files and the summary of a run; returns its report. Raises the error of a bug that ended it."""
+    """Write the result files and the summary of a run; returns its report. An error that was a bug is raised."""
     edited = run.keep_edited_results()
     columns, cells, missing = _input_of(run, plan)
     with _result_files(run, plan.header.operation, columns, cells) as add:
@@ -310,8 +310,8 @@ def conclude(run: Run, plan: Plan, journal: Journal, *, ended: SessionEnd | None
 def _result_files(
     run: Run, operation: str, columns: Sequence[str], cells: _Cells
 ) -> Iterator[Callable[[RowResult], None]]:
-    """Gives a function that writes a row into the result files, in order. The files appear when this context ends."""
-    again, columns = may_be_fed_back(operation), [*columns, *OUTCOME_COLUMNS]
+    """Returns a function that writes a row into the result files. The files appear when the context ends."""
+    again, columns = resendable(operation), [*columns, *OUTCOME_COLUMNS]
     parts = {
         **dict.fromkeys(again, run.failed_file),
         **dict.fromkeys(FAILED - again, run.unknown_file),
@@ -341,18 +341,17 @@ def _result_files(
 
 
 def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
-    """The input's columns, a function for the cells of a row, and why the input is missing, or "".
+    """The input's columns, a function for the cells of a row, and the reason if the input is missing, or "".
 
-    They are those of the input if it was not changed; else those of earlier results, if nobody edited them; else those
-    of the plan.
+    They come from the unchanged input, else from earlier results that nobody edited, else from the plan.
     """
     try:
-        return *_chosen(plan.input(), set(plan.secret_columns.values())), ""
+        return *_columns_and_cells(plan.input(), set(plan.secret_columns.values())), ""
     except (OSError, ConfigError) as error:
         missing = str(getattr(error, "message", "The input file cannot be read"))
     earlier = _earlier(run)
     if earlier is not None:
-        return *_chosen(earlier, set()), ""
+        return *_columns_and_cells(earlier, set()), ""
     names = [column.name for column in BULK_OPERATIONS[plan.header.operation].columns]
 
     def planned(result: RowResult) -> list[str]:
@@ -379,8 +378,8 @@ def _hash_line(digest: str) -> bytes:
     return f"{digest}  results.csv\n".encode()
 
 
-def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
-    """A table's columns without `OUTCOME_COLUMNS`, and its cells, secret ones masked, row after row."""
+def _columns_and_cells(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
+    """A table's columns without `OUTCOME_COLUMNS`, and a function for the cells of the next row, secret ones masked."""
     kept = [
         (index, name in secret) for index, name in enumerate(table.columns) if name not in OUTCOME_COLUMNS
     ]
@@ -394,14 +393,14 @@ def _chosen(table: InputTable, secret: set[str]) -> tuple[list[str], _Cells]:
 
 
 def input_cells(row: PlanRow, names: Sequence[str], values: Mapping[str, Any]) -> list[str]:
-    """The cells of an input row that sets `values` for the customer of `row`, named by the first known identifier."""
+    """The cells of an input row that sets `values` for the customer of `row`, identified by the first known name."""
     number = None if row.customer_id is None else str(row.customer_id)
     named = {"customer_code": row.customer_code, "email": row.email, "id": number}
-    surest = next((name for name in names if named.get(name)), None)
+    identifier = next((name for name in names if named.get(name)), None)
 
     def cell(name: str) -> str:
         if name in named:
-            return (named[name] or "") if name == surest else ""
+            return (named[name] or "") if name == identifier else ""
         if name not in values:
             return ""
         return CLEAR if is_blank(values[name]) else as_text(values[name]) or ""

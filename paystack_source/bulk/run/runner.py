@@ -1,7 +1,7 @@
-"""Applies a plan: intent into the journal, request, outcome into the journal; reads back the rows in doubt.
+"""Applies a plan: writes each intent into the journal, sends the request, writes the outcome; reads back doubts.
 
-One thread uses the journal and the plan, and makes all decisions: which row is next, how many requests are under way,
-and when the run stops by itself (`Circuit`). It journals a few more rows than there are requests under way, so that
+One thread uses the journal and the plan, and makes all decisions: which row is next, how many requests are sent,
+and when the run stops by itself (`Circuit`). It journals a few more rows than requests are being sent, so that
 workers never wait for the disk and one fsync covers many rows. Workers only send and read (`Sender`). The workers, the
 clock and the plan's rows are parameters, so a simulation runs the same loop on one thread and stops it at any step.
 """
@@ -33,18 +33,18 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.send import Done
 
 TRIES_PER_SESSION: Final = 3  # the most sends, and the most read-backs, of one row in a session
-_AHEAD: Final = 8  # rows that are journaled beyond those under way, so that no worker waits for the disk
+_AHEAD: Final = 8  # more rows are journaled than are being sent, so that no worker waits for the disk
 INTERRUPTED: Final = "interrupted"
 _CANARY: Final = "the canary allows"
 _REFUSALS: Final = frozenset({EventKind.REJECTED, EventKind.LOCKED})
 MAX_IN_FLIGHT: Final = 32
 MIN_IN_FLIGHT: Final = 4
-MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice what the live quota lets through
+MAX_UNREPEATABLE: Final = 8  # at 300 ms more than twice the live quota
 # CPU time of one request (client, journal, bookkeeping): more requests in flight than latency divided by this would
 # only queue inside the process.
 REQUEST_CPU_SECONDS: Final = 0.0015
 _STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
-"""Ctrl-C, a scheduler, a terminal that was closed; Ctrl-Break of Windows."""
+"""From Ctrl-C, a scheduler, a closed terminal; from Ctrl-Break on Windows."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,15 +52,15 @@ class StopRules:
     """Limits that end a run early; 0 switches a rule off. Shares are between 0 and 1."""
 
     equal_rejections: int = 20  # the same rejection this many times in a row
-    unknown_window: int = 50  # of the last so many answers ...
-    unknown_share: float = 0.5  # ... more than this share unknown
-    unreachable: int = 10  # so many rows in a row that could not even be sent
-    canary_rows: int = 0  # send this many first, and look before going on
-    canary_share: float = 0.0  # more than this share of the canary rejected or unknown: stop
+    unknown_window: int = 50  # of this many last answers ...
+    unknown_share: float = 0.5  # ... a larger share is unknown
+    unreachable: int = 10  # this many rows in a row could not be sent
+    canary_rows: int = 0  # send this many first, and judge them before sending more
+    canary_share: float = 0.0  # stop if a larger share of the canary is rejected or unknown
 
 
 def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> StopRules:
-    """The stop rules with a canary of so many rows and share. Raises `ConfigError` for invalid values."""
+    """The stop rules with a canary of this many rows. Raises `ConfigError` for invalid values."""
     rows = count_of("The rows of the canary", canary)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:
         raise ConfigError(
@@ -70,7 +70,7 @@ def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> 
     if share and not rows:
         raise ConfigError(
             "A share of the canary is given, and no canary",
-            advice="Say how many rows are sent first: canary=50, on the command line --canary 50.",
+            advice="Give the number of rows that are sent first: canary=50, on the command line --canary 50.",
         )
     return StopRules(equal_rejections=equal_rejections, canary_rows=rows, canary_share=share)
 
@@ -80,25 +80,25 @@ class Circuit:
     """Decides when a run stops by itself. `see` gets the answers to sends in the order in which they arrive."""
 
     rules: StopRules
-    _equal: int = 0  # so many answers in a row were like the last one
+    _equal: int = 0  # the number of equal answers in a row
     _last: tuple[EventKind, str | None, str | None] | None = None
-    _unsent: int = 0  # so many rows in a row could not be sent
+    _unsent: int = 0  # the number of rows in a row that could not be sent
     _recent: deque[bool] = field(init=False)  # whether each of the last answers is unknown
     _canary: list[bool] = field(default_factory=list)  # whether each row of the canary failed
 
     def __post_init__(self) -> None:
         self._recent = deque(maxlen=self.rules.unknown_window)
 
-    def see(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
-        """Take in one more answer; returns the reason to stop, or None."""
+    def record(self, kind: EventKind, code: str | None, message: str | None) -> str | None:
+        """Record one more answer; returns the reason to stop, or None."""
         rules, answer = self.rules, (kind, code, message)
         self._equal = self._equal + 1 if answer == self._last else 1
         self._last = answer
         self._unsent = self._unsent + 1 if kind is EventKind.NOT_SENT else 0
         if kind is not EventKind.ALREADY:
             self._recent.append(kind is EventKind.UNKNOWN)
-        held = self.holding if kind not in (EventKind.NOT_SENT, EventKind.ALREADY) else None
-        if held:
+        canary_left = self.canary_left if kind not in (EventKind.NOT_SENT, EventKind.ALREADY) else None
+        if canary_left:
             self._canary.append(kind in _REFUSALS or kind is EventKind.UNKNOWN)
         unknown, window, failed = sum(self._recent), rules.unknown_window, sum(self._canary)
         if kind in _REFUSALS and 0 < rules.equal_rejections <= self._equal:
@@ -107,28 +107,28 @@ class Circuit:
             return f"{unknown} of the last {window} answers did not arrive or could not be read"
         if 0 < rules.unreachable <= self._unsent:
             return f"{self._unsent} rows in a row could not be sent: {message or 'no connection'}"
-        if held == 1 and failed > rules.canary_rows * rules.canary_share:
+        if canary_left == 1 and failed > rules.canary_rows * rules.canary_share:
             return (
                 f"{failed} of the first {rules.canary_rows} rows failed ({_CANARY} {rules.canary_share:.0%})"
             )
         return None
 
     @property
-    def holding(self) -> int | None:
-        """How many more rows may be sent before the canary has been judged; None: no limit."""
+    def canary_left(self) -> int | None:
+        """The number of rows that may be sent before the canary is judged; None for no limit."""
         left = self.rules.canary_rows - len(self._canary)
         return left if left > 0 else None
 
 
 def stopped_by_canary(reason: str | None) -> bool:
-    """Whether the canary stopped the run, so that a person must look before it is resumed."""
+    """Whether the canary stopped the run. Then a person must look at the results before it is resumed."""
     return reason is not None and _CANARY in reason
 
 
 def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
-    """How many requests to keep under way at this latency (seconds; None: not known yet).
+    """The number of requests to send at once at this latency (in seconds; None if it is not known yet).
 
-    There are fewer for rows that must not be sent twice, because rows under way at a kill stay unknown.
+    It is smaller for rows that must not be sent twice, because rows that are being sent at a kill remain unknown.
     """
     most = MAX_IN_FLIGHT if repeatable else MAX_UNREPEATABLE
     if latency is None:
@@ -138,7 +138,7 @@ def in_flight(latency: float | None, *, repeatable: bool = True) -> int:
 
 @dataclass(frozen=True, slots=True)
 class SessionEnd:
-    """Why a session ended. `reason` None: nothing is left to do. `error`: the error that stopped it."""
+    """Why a session ended. `reason` is None if all rows are done; `error` is the error that stopped it."""
 
     reason: str | None = None
     error: Exception | None = None
@@ -147,7 +147,7 @@ class SessionEnd:
 class Runner:
     """One session of one run: the first, or a resume."""
 
-    def __init__(  # noqa: PLR0913 - all that a simulation swaps
+    def __init__(  # noqa: PLR0913 - simulations replace all of these
         self,
         operation: BulkOperation,
         rows: Iterable[PlanRow],
@@ -167,22 +167,22 @@ class Runner:
         self._now = now
         self._on_done = on_done
         self._fresh: Iterator[PlanRow] = iter(rows)
-        self._again: deque[PlanRow] = deque()  # in doubt, or not sent: they come after the fresh rows
+        self._retry_rows: deque[PlanRow] = deque()  # rows in doubt or not sent, after all fresh rows
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: SessionEnd | None = None
-        self._silent = False
+        self._was_interrupted = False
 
     def stop(self, reason: str = INTERRUPTED) -> None:
-        """Start no more requests; those under way are finished. Any thread and signal handlers may call it."""
-        self._silent = self._silent or reason == INTERRUPTED
+        """Start no more requests; those that were sent end normally. Any thread and signal handlers may call it."""
+        self._was_interrupted = self._was_interrupted or reason == INTERRUPTED
         if self._ended is None:
             self._ended = SessionEnd(reason)
 
     @property
     def interrupted(self) -> bool:
         """Whether a person or a scheduler stopped it."""
-        return self._silent
+        return self._was_interrupted
 
     def check(self, action: Action) -> None:
         """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
@@ -190,7 +190,7 @@ class Runner:
             raise ClosedError("The run was stopped")
 
     def run(self) -> SessionEnd:
-        """Work until nothing is left to do or the run is stopped. Then all outcomes are in the journal."""
+        """Work until all rows are done or the run is stopped. Then all outcomes are in the journal."""
         self._journal.reopen(self._now())
         finished: list[Done] = []
         while True:
@@ -202,7 +202,7 @@ class Runner:
                 self._workers.start(job, width=self._width)
             if self._workers.busy:
                 finished = self._workers.wait()
-            elif self._again:
+            elif self._retry_rows:
                 finished = []
             else:
                 return self._ended or SessionEnd()
@@ -213,24 +213,24 @@ class Runner:
         return in_flight(latency, repeatable=self._operation.repeatable)
 
     def _judge(self, done: Done) -> None:
-        """Stop if this answer says that no further row should be sent."""
+        """Stop the run if no further row should be sent after this answer."""
         if done.halt is not None and (self._ended is None or self._ended.error is None):
-            # Of an unexpected exception only the type: its text may hold personal data.
+            # Only the type of an unexpected exception: its text may have personal data.
             unexpected = f"unexpected: {type(done.halt).__name__}"
-            said = done.halt.message if isinstance(done.halt, PaystackError) else unexpected
-            self._ended = SessionEnd(said, done.halt)
+            message = done.halt.message if isinstance(done.halt, PaystackError) else unexpected
+            self._ended = SessionEnd(message, done.halt)
         if done.job.action is Action.SEND and done.event is not None:
             self._latencies.append(done.seconds)
-            reason = self._circuit.see(done.event.kind, done.event.code, done.event.message)
+            reason = self._circuit.record(done.event.kind, done.event.code, done.event.message)
             if reason:
                 self.stop(reason)
 
     def _choose(self) -> Iterator[Job]:
-        """The jobs to start now: fresh rows while there are any, then rows in doubt or not sent."""
+        """The jobs to start now: first fresh rows, then rows in doubt or not sent."""
         room = self._width + (_AHEAD if self._operation.repeatable else 0) - self._workers.busy
-        holding = self._circuit.holding
-        if holding is not None:
-            room = min(room, holding - self._workers.busy)
+        canary_left = self._circuit.canary_left
+        if canary_left is not None:
+            room = min(room, canary_left - self._workers.busy)
         while room > 0 and (job := self._next_job()) is not None:
             room -= 1
             yield job
@@ -252,17 +252,17 @@ class Runner:
             row = next(self._fresh, None)
             if row is not None:
                 return row
-        return self._again.popleft() if self._again else None
+        return self._retry_rows.popleft() if self._retry_rows else None
 
     def _action(self, state: RowState) -> Action:
         readable = self._operation.read_back is not None
         return next_action(state, repeatable=self._operation.repeatable, readable=readable)
 
     def _may(self, action: Action) -> bool:
-        """After a stop nothing is sent; rows in doubt are read back, unless it was interrupted or Paystack refused."""
+        """After a stop no row is sent. Rows in doubt are read back, except after an interrupt or a refused key."""
         if self._ended is None:
             return True
-        return action is Action.READ_BACK and not self._silent and self._ended.error is None
+        return action is Action.READ_BACK and not self._was_interrupted and self._ended.error is None
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
         """Journal outcomes of finished jobs and intents of new ones in one transaction; queue rows that need more."""
@@ -276,14 +276,14 @@ class Runner:
         for done in finished:
             state = states.get(done.job.row.row)
             if done.event is not None and state is not None and self._action(state) is not Action.NOTHING:
-                self._again.append(done.job.row)
+                self._retry_rows.append(done.job.row)
             if self._on_done is not None:
                 self._on_done(done, state)
 
 
 @contextlib.contextmanager
 def stopping(runner: Runner) -> Iterator[None]:
-    """On the first Ctrl-C (or SIGTERM, SIGHUP) stop the runner after the requests under way; on the second at once."""
+    """The first Ctrl-C (or SIGTERM, SIGHUP) stops the runner after the sent requests; the second stops it at once."""
 
     def first(_number: int, _frame: object) -> None:
         runner.stop(INTERRUPTED)
@@ -306,7 +306,7 @@ def stopping(runner: Runner) -> Iterator[None]:
 
 
 def raise_cancellation() -> None:
-    """Raise the Ctrl-C that `asyncio.run` took before: it cancels its task, which notices that when it awaits."""
+    """Raise a Ctrl-C that `asyncio.run` turned into a cancellation, which its task would notice only when it awaits."""
     with contextlib.suppress(RuntimeError):  # no loop runs in this thread
         task = asyncio.current_task()
         if task is not None and task.cancelling():

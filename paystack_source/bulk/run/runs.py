@@ -1,4 +1,4 @@
-"""The folders of runs: a private folder for each run in `paystack_results/`. And which run applied a plan, and where.
+"""The folders of runs: a private folder for each run in `paystack_results/`; and the register of applied plans.
 
 paystack_results/                       paystack_results_NAME/ for a named account
   20261123-121530-risk-action-3f9a/
@@ -7,7 +7,7 @@ paystack_results/                       paystack_results_NAME/ for a named accou
     run.lock         empty; locked by the process that applies or resumes the run
     results.csv, failed.csv, unknown.csv, unsent.csv, summary.json, results.sha256
 
-A plan is applied once, in whatever folder. Each plan has one small file, named after its id, in up to three folders:
+A plan is applied only once, in all folders. Each plan has one small file, named after its id, in up to three folders:
 
     XDG_STATE_HOME/paystack-source/plans/   this user's register; default ~/.local/state/paystack-source/plans/
     paystack_results/.plans/                the results folder of the run
@@ -45,9 +45,9 @@ if TYPE_CHECKING:
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 MAX_AGE: Final = timedelta(hours=24)
-"""The greatest age of a plan when it is applied."""
+"""The greatest age of a plan that is applied."""
 MAX_AGE_RESUMED: Final = timedelta(days=7)
-"""The greatest age of a plan when its run is resumed."""
+"""The greatest age of a plan whose run is resumed."""
 _IN_JOURNAL: Final = ("plan_id", "seal", "operation", "account", "key_mode", "host")
 """The fields of the plan's header that are in the journal's metadata."""
 STATE_NAME: Final = "XDG_STATE_HOME"
@@ -56,7 +56,7 @@ _RUN_ID: Final = re.compile(r"^\d{8}-\d{6}-[a-z-]+-[0-9a-f]{4,}$")
 
 
 def results_folder(account: str | None = None, *, sandbox: bool = False) -> Path:
-    """The results folder of an account. Each account has its own, so that `latest` is never another account's run."""
+    """The results folder of an account. Each account has its own, so `latest` is never a run of another account."""
     own = f"_{account}" if account else ""
     return RESULTS_FOLDER.with_name(f"{RESULTS_FOLDER.name}{own}{SANDBOX if sandbox else ''}")
 
@@ -79,27 +79,27 @@ class Run:
 
     @property
     def name(self) -> str:
-        """The run's name in a command in this working folder: its id, or its path if it is in another folder."""
+        """The run's name for a command in this working folder: its id, or its path if it is in another folder."""
         here = (RESULTS_FOLDER / self.run_id).absolute() == self.folder.absolute()
         return self.run_id if here else quoted(self.folder)
 
     def keep_edited_results(self) -> list[str]:
-        """Rename result files that somebody edited, before they are written or deleted; returns the warnings."""
+        """Rename result files that somebody edited, so that they are not replaced; returns the warnings."""
         ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
-        said = []
+        warnings = []
         for path in self._parts:
             if ended is not None and path.is_file() and path.stat().st_mtime_ns > ended:
                 names = (path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}") for n in count(1))
                 kept = path.rename(next(name for name in names if not name.exists()))
-                said.append(f"{path.name} was edited since it was written; it is kept as {kept}.")
-        return said
+                warnings.append(f"{path.name} was edited since it was written; it is kept as {kept}.")
+        return warnings
 
     def discard_results(self) -> list[str]:
         """Delete the last session's result files, which this session writes again at its end; returns the warnings."""
-        said = self.keep_edited_results()
+        warnings = self.keep_edited_results()
         for path in (self.summary_file, *self._parts):
             path.unlink(missing_ok=True)
-        return said
+        return warnings
 
     def plan(self) -> Plan:
         """Open the plan of this run and check its seal. Raises `ConfigError` if other users could change it."""
@@ -136,8 +136,8 @@ class Run:
                     )
 
     @contextlib.contextmanager
-    def at_work(self) -> Iterator[None]:
-        """Hold the run's lock, so that `is_busy` is true in other processes. Waits for processes that ask `is_busy`."""
+    def hold_lock(self) -> Iterator[None]:
+        """Hold the run's lock, so that `is_busy` is true in other processes. Waits while they evaluate `is_busy`."""
         if not self.plan_file.is_file():
             raise self._damaged("there is no plan in it")
         with unlocked_at_end(open_private(self.lock_file)) as handle:
@@ -146,7 +146,7 @@ class Run:
 
     @property
     def is_busy(self) -> bool:
-        """Whether a process is applying or resuming this run now. Asking does not block such a process."""
+        """Whether a process is applying or resuming this run now. This does not block that process."""
         try:
             with unlocked_at_end(os.open(self.lock_file, os.O_RDONLY)) as handle:
                 return not try_lock(handle, shared=True)
@@ -172,7 +172,7 @@ class Runs:
         run_id = run_id or new_run_id(plan, now)
         private_folder(self.root)
         run = Run(self.root / run_id)
-        # Made under another name and renamed, so that a folder with a run's name is always complete.
+        # It is created under another name, so that a folder with a run's name is always complete.
         part = self.root / f".{run_id}.part"
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
@@ -184,7 +184,7 @@ class Runs:
         return run
 
     def open(self, name: str) -> Run:
-        """The run with this id, with this unique beginning of an id, in this folder, or `latest`.
+        """The run `name`: an id, a unique beginning of an id, a folder, or `latest`.
 
         Raises `NoSuchRunError`.
         """
@@ -201,12 +201,12 @@ class Runs:
         what = "several runs begin with" if found else "there is no run"
         raise NoSuchRunError(
             f"{what} {name} in {self.root}",
-            advice=f"See {called('bulk')} status for the runs; those of the sandbox need --sandbox, "
-            "those of an account its --account.",
+            advice=f"See {called('bulk')} status for the runs; for runs of the sandbox add --sandbox, "
+            "for runs of a named account --account NAME.",
         )
 
     def new_plan_file(self, operation: str, source: Path) -> Path:
-        """The default path of a new plan: in `plans/` of the results folder, named after the input."""
+        """The default path of a new plan: a name after the input's, in `plans/` of the results folder."""
         folder = self.root / "plans"
         for path in (self.root, folder):
             private_folder(path)
@@ -225,28 +225,30 @@ class Runs:
         )
 
     def everywhere(self, scope: Scope | None = None) -> Iterator[Run]:
-        """The runs in this folder, and those in other folders that the user's register has for `scope`."""
+        """The runs in this folder, and runs in other folders that the user's register has for `scope`."""
         here = list(self)
         yield from here
         known = {run.folder.resolve() for run in here}
         yield from (
             Run(folder)
             for entry in registered(scope)
-            if entry.is_there and (folder := Path(entry.folder)) not in known
+            if entry.folder_exists and (folder := Path(entry.folder)) not in known
         )
 
     @contextlib.contextmanager
     def lock(self, plan: Plan) -> Iterator[PlanLock]:
         """Lock the plan, so that no other process applies or resumes it, from this file or from a copy of it.
 
-        Raises `BusyError` if another process has locked it. The plan's file may be deleted by now: it was read before.
+        Raises `BusyError` if another process has locked it. The plan's file may have been deleted after it was read.
         """
         private_folder(self.root)
         own = owner(plan.path)
         with lock_plan(plan.header.plan_id, self.root, plan.path) as locked, contextlib.ExitStack() as stack:
             if own is not None:
-                stack.enter_context(own.at_work())
-            elif os.name != "nt":  # Windows would let nobody read a plan that is locked; its register must do
+                stack.enter_context(own.hold_lock())
+            elif (
+                os.name != "nt"
+            ):  # on Windows a locked plan could not be read, so there only the register is locked
                 with contextlib.suppress(FileNotFoundError):
                     lock_file(stack.enter_context(unlocked_at_end(os.open(plan.path, os.O_RDONLY))))
             yield locked
@@ -278,16 +280,16 @@ class Scope(msgspec.Struct, frozen=True):
     key_mode: str
     host: str
     server: str = ""
-    """The base URL, or the state file of a sandbox: all sandboxes may have the same account number."""
+    """The base URL, or a sandbox's state file, because all sandboxes may have the same account number."""
 
-    def meets(self, other: Scope) -> bool:
+    def may_equal(self, other: Scope) -> bool:
         """Whether both may be the same account. Servers are not compared: a sandbox has a new port at each start."""
         same = (self.key_mode, self.host) == (other.key_mode, other.host)
         return same and (None in (self.account, other.account) or self.account == other.account)
 
 
 class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
-    """An entry: a run that applied a plan. `ended` and `events` belong to its last session; times are since 1970."""
+    """A run that applied a plan. `ended` and `events` belong to its last session; times are since 1970."""
 
     run_id: str
     folder: str
@@ -297,17 +299,17 @@ class AppliedPlan(msgspec.Struct, frozen=True, kw_only=True):
     ended: float | None = None
     events: int | None = None
     chain: str | None = None
-    """The hash of the last of these events: a journal without it is another one, or an older one."""
+    """The hash of the last of these events. A journal without it is older, or another one."""
 
     @property
-    def is_there(self) -> bool:
+    def folder_exists(self) -> bool:
         """Whether the run's folder still exists at this path."""
         return (Path(self.folder) / RUN_JOURNAL).is_file()
 
     def is_of(self, folder: Path) -> bool:
-        """Whether it is the entry of the run in this folder. The folder may have been moved since, but not copied."""
+        """Whether the entry is of the run in this folder, which may have been moved since, but not copied."""
         return self.run_id == folder.name and (
-            not self.is_there or Path(self.folder).resolve() == folder.resolve()
+            not self.folder_exists or Path(self.folder).resolve() == folder.resolve()
         )
 
 
@@ -323,7 +325,7 @@ def register() -> Path | None:
 
 
 def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
-    """The newest entry of each run in the user's register; with `scope` only runs on that account and server."""
+    """The newest entry of each run in the user's register, with `scope` only of runs on that account and server."""
     folder = register()
     try:
         paths = sorted(path for path in folder.iterdir() if not path.suffix) if folder is not None else []
@@ -332,7 +334,7 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
     for path in paths:
         for entry in {entry.run_id: entry for entry in _read(path)}.values():
             on = entry.scope
-            if scope is None or (on is not None and on.meets(scope) and on.server == scope.server):
+            if scope is None or (on is not None and on.may_equal(scope) and on.server == scope.server):
                 yield entry
 
 
@@ -347,19 +349,19 @@ class PlanLock:
     def applied(self, scope: Scope) -> AppliedPlan | None:
         """The newest entry for this account; None if there is none."""
         found = [entry for path, _ in self._handles for entry in _read(path)]
-        found = [entry for entry in found if entry.scope is None or entry.scope.meets(scope)]
+        found = [entry for entry in found if entry.scope is None or entry.scope.may_equal(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
     def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
-        """Record a session's end and the journal's length, in case the folder is deleted or the journal replaced."""
+        """Record a session's end and the journal's length, in case folder or journal are deleted or replaced."""
         entries = [entry for path, _ in self._handles for entry in _read(path) if entry.run_id == run_id]
         if entries:
             self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events, chain=chain))
 
     def add(self, entry: AppliedPlan) -> None:
-        """Write the entry into every file; it is on disk when this returns."""
+        """Write the entry into every file. It is on disk when this returns."""
         entry = msgspec.structs.replace(entry, folder=stored_path(Path(entry.folder)))
-        line = b"\n" + msgspec.json.encode(entry) + b"\n"  # a kill may have cut off the line before
+        line = b"\n" + msgspec.json.encode(entry) + b"\n"  # a kill may have cut off the previous line
         for _, handle in self._handles:
             os.lseek(handle, 0, os.SEEK_END)
             os.write(handle, line)
@@ -381,8 +383,8 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
             except OSError as error:
                 if any(os.path.lexists(file) for file in files):
                     raise ConfigError(
-                        f"{path} says who applied this plan, and it cannot be opened ({error.strerror}).",
-                        advice="Look who owns it. Plan again if that run is of no concern.",
+                        f"{path} records which run applied this plan, and it cannot be opened ({error.strerror}).",
+                        advice="Check who owns the file. Plan again if that run does not matter.",
                     ) from None
                 if needed:
                     raise
@@ -392,7 +394,7 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
             lock_file(lock)
             handles.append((path, handle))
         if register() is None:
-            problem = _no_register("the register of applied plans cannot be written, there is no home folder")
+            problem = _no_register("the register of applied plans cannot be written: there is no home folder")
         yield PlanLock(handles, problem)
 
 
@@ -413,8 +415,8 @@ def lock_file(handle: int) -> None:
 
 def _no_register(why: str) -> str:
     return (
-        f"{why[0].upper()}{why[1:]}: that this plan was applied is known only in the results folder, beside the plan "
-        f"and in the warehouse. Set {STATE_NAME} to a folder that stays."
+        f"{why[0].upper()}{why[1:]}. So the apply of this plan is recorded only in the results folder, beside the plan "
+        f"and in the warehouse. Set {STATE_NAME} to a permanent folder."
     )
 
 
@@ -431,7 +433,7 @@ def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
 
 
 def _read(path: Path) -> list[AppliedPlan]:
-    """The entries in a file. A line that was cut off does not count: nothing was sent before it was complete."""
+    """The entries in a file. A line that was cut off is ignored: nothing was sent before it was complete."""
     entries = []
     with contextlib.suppress(FileNotFoundError):
         for line in path.read_bytes().splitlines():

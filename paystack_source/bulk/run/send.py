@@ -1,6 +1,6 @@
-"""Sends one row, or reads one back, and returns the result as a journal event. Errors become events too.
+"""Sends one row, or reads it back, and returns the result as a journal event. Errors become events too.
 
-It keeps no state and does not use the journal, so any thread may call it.
+It has no state and does not use the journal, so any thread may call it.
 """
 
 from __future__ import annotations
@@ -48,9 +48,13 @@ _Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exceptio
 
 _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
-    ((RateLimited, Unavailable, ClosedError), EventKind.NOT_SENT, None),  # the last: stopped before it left
+    (
+        (RateLimited, Unavailable, ClosedError),
+        EventKind.NOT_SENT,
+        None,
+    ),  # `ClosedError`: stopped before it was sent
     (AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED),
-    ((Rejected, ConfigError), EventKind.REJECTED, None),  # the last: the client refused to send it
+    ((Rejected, ConfigError), EventKind.REJECTED, None),  # `ConfigError`: the client refused to send it
 )
 """By class of error, the event of the row that was sent, and its code. After any other error it is `UNKNOWN`."""
 
@@ -72,7 +76,7 @@ class Job:
 class Done:
     """The result of a job.
 
-    `event` is None if a read-back failed, which says nothing about the row. `halt`: the error that stops the run.
+    `event` is None if a read-back failed: the state of the row does not change. `halt`: the error that stops the run.
     """
 
     job: Job
@@ -82,18 +86,18 @@ class Done:
     halt: Exception | None = None
 
 
-def _other(wanted: object, answered: object) -> bool:
-    """Whether an answer has another text than was sent, not only another case or punctuation."""
+def _differs(wanted: object, answered: object) -> bool:
+    """Whether the answer's text differs from the sent one in more than case and punctuation."""
     if wanted is None or not isinstance(answered, str | None):
         return False
     asked, shown = (re.sub(r"[\W_]+", "", str(text or "")).casefold() for text in (wanted, answered))
     return asked != shown
 
 
-def _is_of_another(row: PlanRow, answer: Mapping[str, Any]) -> bool:
-    """Whether an answer is about another customer, by the first of code, id and email that both know."""
-    known = {"customer_code": row.customer_code, "id": row.customer_id, "email": row.email}
-    named = ((str(asked), str(answer[name])) for name, asked in known.items() if asked and answer.get(name))
+def _is_other_customer(row: PlanRow, answer: Mapping[str, Any]) -> bool:
+    """Whether an answer is about another customer, by the first of code, id and email that both have."""
+    ours = {"customer_code": row.customer_code, "id": row.customer_id, "email": row.email}
+    named = ((str(asked), str(answer[name])) for name, asked in ours.items() if asked and answer.get(name))
     asked, shown = next(named, ("", ""))
     return asked.casefold() != shown.casefold()
 
@@ -122,7 +126,7 @@ def _halting(error: Exception) -> Exception | None:
 class Sender:
     """Sends rows to Paystack and reads them back."""
 
-    def __init__(  # noqa: PLR0913 - all that a simulation swaps
+    def __init__(  # noqa: PLR0913 - simulations replace all of these
         self,
         operation: BulkOperation,
         client: PaystackClient,
@@ -136,7 +140,7 @@ class Sender:
         """`secrets` returns a row's secret values in clear, just before they are sent.
 
         `reader` is the client for read-backs, which may go on when sending may not. `recheck`: read each customer
-        before sending, and do not send the row if the customer was changed since the plan.
+        before sending, and do not send the row if the customer has changed since the plan.
         """
         self._recheck = recheck
         self._operation = operation
@@ -147,7 +151,7 @@ class Sender:
         self._timer = timer
 
     def __call__(self, job: Job) -> Done:
-        """Perform a job. An `Exception` becomes a part of the result; other exceptions are raised."""
+        """Perform a job. The result contains any `Exception`; other exceptions are raised."""
         started = self._timer()
         work = self._send if job.action is Action.SEND else self._read_back
         event, customer, halt = work(job)
@@ -170,10 +174,14 @@ class Sender:
         row = job.row
         try:
             if self._recheck and not job.doubtful and (names := self._drifted(row)):
-                said = (
+                message = (
                     f"{', '.join(names)}: changed at Paystack since the plan, so nothing was sent; plan again"
                 )
-                return JournalEvent(row.row, EventKind.REJECTED, self._now(), None, DRIFTED, said), None, None
+                return (
+                    JournalEvent(row.row, EventKind.REJECTED, self._now(), None, DRIFTED, message),
+                    None,
+                    None,
+                )
             body = {**row.new, **self._secrets(row)}
             reply = self._operation.call(self._client, row.key, body)
         except Exception as error:  # noqa: BLE001 - also a bug: the row may have been sent
@@ -202,23 +210,23 @@ class Sender:
 
     def _answered(self, job: Job, reply: Reply) -> _Outcome:
         data, new = reply.data or {}, job.row.new
-        kind, code, said = EventKind.APPLIED, None, reply.message
-        another = _is_of_another(job.row, data)
+        kind, code, message = EventKind.APPLIED, None, reply.message
+        another = _is_other_customer(job.row, data)
         data = {} if another else data
         kept = kept_names(new, data) if self._operation.compared else []
         others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
         if self._operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif another or any(_other(new.get(name), data[name]) for name in others):
+        elif another or any(_differs(new.get(name), data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
         elif kept:
-            kind, code, said = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
+            kind, code, message = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
         answered = (
             http_date(reply.headers.get("date")) or self._now()
         )  # by Paystack's clock: ours may be wrong
         if self._operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
-            code, said = EXISTS, "was a customer already; Paystack answered with them as they are"
-        event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, said)
+            code, message = EXISTS, "was a customer already; Paystack answered with them as they are"
+        event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, message)
         return event, _documented(data), None
 
     def _read_back(self, job: Job) -> _Outcome:
@@ -229,16 +237,16 @@ class Sender:
         try:
             held = customer_of(row, self._reader)
             seen = judge(held, row.new, self._secrets(row), since)
-        except Exception as error:  # noqa: BLE001 - nothing is claimed about the row
+        except Exception as error:  # noqa: BLE001 - the row's state does not change
             return None, None, _halting(error)
-        code, said = (NAMES_LOCKED, _names_kept(row)) if seen is EventKind.LOCKED else (None, None)
+        code, message = (NAMES_LOCKED, _names_kept(row)) if seen is EventKind.LOCKED else (None, None)
         # A customer that was read back is recorded like one in an answer.
         found = held if seen in (EventKind.FOUND, EventKind.LOCKED) else None
-        return JournalEvent(row.row, seen, self._now(), None, code, said), _documented(found or {}), None
+        return JournalEvent(row.row, seen, self._now(), None, code, message), _documented(found or {}), None
 
 
 def named_by(row: PlanRow) -> str:
-    """The code or email by which the row's customer is fetched; "" if the input does not name the customer."""
+    """The code or email to fetch the row's customer with; "" if the input does not name the customer."""
     return row.customer_code or row.key or row.email or ""
 
 

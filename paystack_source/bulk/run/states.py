@@ -3,8 +3,8 @@
     planned --intent--> sending --applied--------> applied
        ^                   |------pending--------> pending --verified--> applied
        |                   |                               --failed----> rejected
-       |                   |------already--------> already       (it was so before: nothing was changed)
-       |                   |------locked---------> rejected      (answered, but it keeps what it has locked)
+       |                   |------already--------> already       (it had the value before: nothing was changed)
+       |                   |------locked---------> rejected      (success, but Paystack keeps locked names)
        |                   |------rejected-------> rejected      (only while no earlier send is in doubt)
        +-----not_sent------|                                     (429 to the end, no connection)
                            |------unknown, lost--> doubt --found-------> applied
@@ -42,15 +42,15 @@ class EventKind(StrEnum):
     INTENT = "intent"  # about to be sent; on disk before the request leaves
     APPLIED = "applied"  # Paystack answered success
     PENDING = "pending"  # Paystack answered 202: the verdict comes later
-    ALREADY = "already"  # Paystack answered that it was so before: nothing was changed
+    ALREADY = "already"  # Paystack answered that it had the value before: nothing was changed
     LOCKED = "locked"  # Paystack answered success, but keeps the names that an identity check has locked
     REJECTED = "rejected"  # Paystack refused it
-    NOT_SENT = "not_sent"  # certainly not applied, and nothing was wrong with the row
-    UNKNOWN = "unknown"  # the request left, the answer did not come
+    NOT_SENT = "not_sent"  # certainly not applied, and the row itself is valid
+    UNKNOWN = "unknown"  # the request was sent, and no answer came
     LOST = "lost"  # an intent without an outcome, found when a journal is opened again
-    FOUND = "found"  # read back: the customer is as the row wants
-    ABSENT = "absent"  # read back: certainly not as the row wants
-    UNCLEAR = "unclear"  # read back: a read cannot tell
+    FOUND = "found"  # read back: the customer has the row's values
+    ABSENT = "absent"  # read back: the customer certainly lacks the row's values
+    UNCLEAR = "unclear"  # read back: a read cannot decide
     VERIFIED = "verified"  # the verdict of a pending row: yes
     FAILED = "failed"  # the verdict of a pending row: no
     BEGUN = "begun"  # a session of the run began; belongs to no row
@@ -115,7 +115,7 @@ class RowState(msgspec.Struct, frozen=True):
 
 PLANNED: Final = RowState()
 
-_LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
+_ALLOWED: Final[dict[Phase, frozenset[EventKind]]] = {
     Phase.PLANNED: frozenset({EventKind.INTENT}),
     Phase.SENDING: frozenset(
         {
@@ -134,9 +134,9 @@ _LEGAL: Final[dict[Phase, frozenset[EventKind]]] = {
     ),
     Phase.PENDING: frozenset({EventKind.VERIFIED, EventKind.FAILED}),
 }
-"""The events that may follow in a phase; none in the others."""
+"""The events that may follow in a phase. None may follow in other phases."""
 
-_SETTLES: Final[dict[EventKind, Phase]] = {
+_NEXT_PHASE: Final[dict[EventKind, Phase]] = {
     EventKind.APPLIED: Phase.APPLIED,
     EventKind.PENDING: Phase.PENDING,
     EventKind.ALREADY: Phase.ALREADY,
@@ -150,15 +150,15 @@ _SETTLES: Final[dict[EventKind, Phase]] = {
 def step(state: RowState, event: JournalEvent) -> RowState:
     """The state after one more event. Raises `IllegalEventError` if the event cannot follow."""
     kind = event.kind
-    if kind not in _LEGAL.get(state.phase, ()):
+    if kind not in _ALLOWED.get(state.phase, ()):
         raise IllegalEventError(f"row {event.row}: {kind.value} cannot follow {state.phase.value}")
     change: dict[str, Any]
     if kind is EventKind.INTENT:
         since = event.at if state.since is None else state.since
         change = {"phase": Phase.SENDING, "sends": state.sends + 1, "read": None, "since": since}
-    elif kind in _SETTLES:
+    elif kind in _NEXT_PHASE:
         change = {
-            "phase": _SETTLES[kind],
+            "phase": _NEXT_PHASE[kind],
             "doubts": 0,
             "read": kind if kind is EventKind.FOUND else state.read,
         }
@@ -168,7 +168,7 @@ def step(state: RowState, event: JournalEvent) -> RowState:
         change = {"doubts": 0, "read": kind}
     elif kind is EventKind.UNCLEAR:
         change = {"read": kind}
-    # Rejected and not sent are about this send only, so an earlier doubt stays. A lost request may even arrive after a
+    # `REJECTED` and `NOT_SENT` are about this send only, so an earlier doubt remains. A lost request may arrive after a
     # read-back found nothing, so a row that was ever lost is never unsent again.
     elif kind is EventKind.REJECTED:
         change = {"phase": Phase.DOUBT if state.doubts else Phase.REJECTED}
@@ -205,5 +205,5 @@ def next_action(state: RowState, *, repeatable: bool, readable: bool) -> Action:
     if state.phase is not Phase.DOUBT:
         return Action.NOTHING
     if readable and (state.read is None or not repeatable):
-        return Action.READ_BACK  # an unrepeatable row is read back again, because a read may lag behind
+        return Action.READ_BACK  # an unrepeatable row is read back again, because a replica may be behind
     return Action.SEND if repeatable else Action.NOTHING
