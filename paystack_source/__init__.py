@@ -5,7 +5,7 @@
 
     dlt.pipeline("paystack", destination="duckdb", dataset_name="paystack").run(paystack_source())
 
-Every public name is listed here, and the errors in `errors`. What takes time to load is loaded when it is first used.
+Every public name is listed here, and the errors in `errors`. Slow modules are imported when they are first used.
 """
 
 from __future__ import annotations
@@ -46,7 +46,7 @@ __all__ = [
 ]
 __all__ += errors.__all__
 
-_HOMES = {
+_MODULES = {
     "PaystackClient": "api.client",
     "IdentificationType": "api.models",
     "RiskAction": "api.models",
@@ -64,9 +64,9 @@ _HOMES = {
 
 def __getattr__(name: str) -> object:
     """Import a public name on first use."""
-    if name not in _HOMES:
+    if name not in _MODULES:
         raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
-    globals()[name] = value = getattr(import_module(f"{__name__}.{_HOMES[name]}"), name)
+    globals()[name] = value = getattr(import_module(f"{__name__}.{_MODULES[name]}"), name)
     return value
 
 

@@ -33,7 +33,7 @@ COMMANDS = {
     "sandbox": ("paystack_source.sandbox.__main__", "Run a local Paystack with invented customers."),
     "completion": (__name__, "Print the script that completes these commands in a shell."),
 }
-"""Each command's module, and its line in the list: modules are imported only when their command is called."""
+"""By command: its module, which is imported only when the command is called, and its line in the list."""
 
 SHELLS = {
     "bash": f'eval "$({CONSOLE} completion bash)"',

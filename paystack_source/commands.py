@@ -1,4 +1,4 @@
-"""Writes the commands that we print, to be pasted: with the program of this process and the switches they need."""
+"""Makes the commands that messages print for pasting: with this process's program and the switches they need."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ CONSOLE: Final = "paystack-source"
 
 _Switches = tuple[tuple[str, str, Any], ...]  # its name in Python, its name on the command line, its default
 
-_WHERE: Final[_Switches] = (
+_LOCATION: Final[_Switches] = (
     ("sandbox", "--sandbox", False),
     ("account_name", "--account", None),
     ("no_copy", "--no-copy", False),
     ("destination", "--destination", "duckdb"),
     ("dataset", "--dataset", None),
 )
-_SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
+_QUOTA_SHARE: Final[_Switches] = (("quota_share", "--quota-share", 1.0),)
 _RULES: Final[_Switches] = (
-    *_SHARE,
+    *_QUOTA_SHARE,
     ("canary", "--canary", 0),
     ("canary_max", "--canary-max", 0.0),
     ("max_equal_rejections", "--max-equal-rejections", 20),
     ("recheck", "--recheck", None),
 )
-_MORE: Final[Mapping[str, _Switches]] = {
-    "bulk apply": _SHARE,
-    "bulk undo": _SHARE,
+_BY_COMMAND: Final[Mapping[str, _Switches]] = {
+    "bulk apply": _QUOTA_SHARE,
+    "bulk undo": _QUOTA_SHARE,
     "bulk resume": (*_RULES, ("max_age", "--max-age", None)),
     "bulk run": (
         ("risk_action", "--risk-action", None),
@@ -44,14 +44,14 @@ _MORE: Final[Mapping[str, _Switches]] = {
         *_RULES,
     ),
 }
-"""The switches of a command beside `_WHERE`, which says whose copy is meant and where it is."""
+"""By command, its switches besides those in `_LOCATION` (the account, and the location of the copy)."""
 
 
 def called(name: str) -> str:
     """The command `name` (`customers`, `bulk`, `query`) as the user types it, without arguments.
 
-    In a checkout users run `pipelines/NAME.py`: its path is repeated as it was typed, so it works in their folder. With
-    an installed package, also in a script, it is the console command.
+    In a checkout users run `pipelines/NAME.py`: the path is printed as it was typed, so it works in their folder. With
+    an installed package, also in scripts, it is the console command.
     """
     program = Path(sys.argv[0] if sys.argv else "")
     if program.parent.name == "pipelines" and program.suffix == ".py":
@@ -72,20 +72,20 @@ def command(
     """
     program, _, subcommand = name.partition(" ")
     typed = " ".join(filter(None, [called(program), subcommand, *words]))
-    return typed + _written((*_WHERE, *_MORE.get(name, ())), chosen, planned or {})
+    return typed + _switches_text((*_LOCATION, *_BY_COMMAND.get(name, ())), chosen, planned or {})
 
 
 def location_switches(chosen: Mapping[str, Any]) -> str:
-    """The chosen switches that say whose copy is meant and where it is, as text to append to a command."""
-    return _written(_WHERE, chosen, {})
+    """The chosen switches for the account and the copy's location, as text to append to a command."""
+    return _switches_text(_LOCATION, chosen, {})
 
 
 def location_options(chosen: Mapping[str, Any]) -> dict[str, bool | str]:
-    """The same switches by their Python names, without those that have their default."""
-    return {name: chosen[name] for name, _, default in _WHERE if chosen.get(name, default) != default}
+    """The same switches by their Python names, without those that have the default value."""
+    return {name: chosen[name] for name, _, default in _LOCATION if chosen.get(name, default) != default}
 
 
-def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
+def _switches_text(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str, Any]) -> str:
     words = []
     for name, switch, default in wanted:
         given = (chosen.get(name), planned.get(name))
@@ -102,7 +102,7 @@ def _written(wanted: _Switches, chosen: Mapping[str, Any], planned: Mapping[str,
 def quoted(word: object) -> str:
     """A path or another word, quoted for the shell of this system."""
     text = str(word)
-    if isinstance(word, Path) and text.startswith("-"):  # it is no switch
+    if isinstance(word, Path) and text.startswith("-"):  # else it would be read as a switch
         text = f"./{text}"
     if os.name != "nt":
         if any("\ud800" <= character <= "\udfff" for character in text):  # a name that is not valid UTF-8

@@ -1,7 +1,7 @@
 """The columns of a customer, declared once.
 
-Everything that knows a customer's columns derives from `COLUMNS`: the Arrow schema and the decoder of pages
-(`extract.arrow`), the hints for dlt, the comparison of a plan with the copy, and what the journal may keep of an
+Everything that needs a customer's columns derives from `COLUMNS`: the Arrow schema and the decoder of pages
+(`extract.arrow`), the hints for dlt, the comparison of a plan with the copy, and the keys that the journal keeps of an
 answer. To add a column that Paystack documents, add a line here.
 
 The keys, types and meanings are those of Paystack's API document for customers.

@@ -1,7 +1,7 @@
 """All errors of the package. Their classes say what the caller should do.
 
     PaystackSourceError            exit 1  base of everything below: message, advice, exit code, details
-    |-- UsageError                 exit 2  the command line cannot be right; nothing was sent
+    |-- UsageError                 exit 2  the command cannot run as it was typed; nothing was sent
     |-- NotCompleteError           exit 5  the copy could not be proven complete
     |-- AlreadyRunningError        exit 1  another run works on the same pipeline
     |-- JournalError               exit 1  the journal of a bulk run cannot be read
@@ -73,9 +73,9 @@ __all__ = [
 ]
 
 SHOWN: Final = 20
-"""How many problems an `InputError` names; the others are only counted."""
+"""The most problems that an `InputError` names; all are counted."""
 
-_ALIKE: Final = 5
+_SHOWN_PER_KIND: Final = 5
 
 
 class ExitCode(IntEnum):
@@ -156,7 +156,7 @@ class EditedJournalError(JournalError):
 
 
 class BrokenOffError(PaystackSourceError):
-    """A full disk or a bug ended a session. Its journal knows what was sent; a new plan could send it twice."""
+    """A full disk or a bug ended a session. Its journal has what was sent; a new plan could send that twice."""
 
     default_advice = "Resume the run."
 
@@ -235,8 +235,8 @@ class Problem:
     def __str__(self) -> str:
         row = f"line {self.line}" if self.line is not None else f"row {self.row}" if self.row else ""
         where = ", ".join(part for part in (row, self.column) if part)
-        said = f"{where}: {self.reason}" if where else self.reason
-        return f"{said} ({self.value})" if self.value else said
+        text = f"{where}: {self.reason}" if where else self.reason
+        return f"{text} ({self.value})" if self.value else text
 
 
 class InputError(ConfigError):
@@ -269,14 +269,14 @@ class InputError(ConfigError):
 
 
 def _summary(problems: Sequence[Problem], count: int) -> list[str]:
-    """The problems as lines of text: at most `SHOWN` of them, and then at most `_ALIKE` of one kind."""
+    """The problems as lines of text: at most `SHOWN` of them, and then at most `_SHOWN_PER_KIND` of one kind."""
     if count <= SHOWN:
         return [str(problem) for problem in problems]
     kinds: Counter[tuple[str, str]] = Counter()
     lines: list[str] = []
     for problem in problems:
         kind = problem.column, problem.reason
-        if kinds[kind] < _ALIKE and len(lines) < SHOWN:
+        if kinds[kind] < _SHOWN_PER_KIND and len(lines) < SHOWN:
             lines.append(str(problem))
             kinds[kind] += 1
     return [*lines, f"… and {count - len(lines):,} more"]
@@ -287,7 +287,7 @@ class PlanError(ConfigError):
 
 
 class EditedPlan(PlanError):
-    """The seal does not fit the file."""
+    """The seal is not that of the file."""
 
 
 class StalePlan(PlanError):
@@ -359,7 +359,7 @@ class Rejected(PaystackError):
 class NotFound(Rejected):
     """HTTP 404: no such customer or authorization under this key."""
 
-    default_advice = "Check the code or email, and that the key's mode (test or live) is the one it lives in."
+    default_advice = "Check the code or email, and that the key's mode (test or live) is the customer's."
 
 
 class AlreadyValidated(Rejected):

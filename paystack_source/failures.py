@@ -1,6 +1,6 @@
-"""Explains an exception to the user: one message, one advice, one exit code. Pure.
+"""Explains an exception to the user: with one message, one advice and one exit code. Pure.
 
-`explain(error)` walks the chain of causes (dlt wraps every error of a step) and explains the first one that it knows,
+`explain(error)` searches the chain of causes (dlt wraps every error of a step) and explains the first known one,
 in this order: an interruption, an error of this package (`paystack_source.errors`), a usage error from click, an error
 of dlt, DuckDB, a driver or the system that `FOREIGN` lists, any other `OSError`. Of an unknown exception it shows only
 the type, because its text may hold customer data.
@@ -67,13 +67,13 @@ def explain(error: BaseException) -> Failure:
 
 
 def raise_interrupt(error: BaseException) -> None:
-    """Raise the Ctrl-C that `error` comes from, if it does: dlt and DuckDB make ordinary exceptions of one."""
+    """Raise `KeyboardInterrupt` if one caused `error`: dlt and DuckDB turn it into an ordinary exception."""
     if explain(error).exit_code == ExitCode.INTERRUPTED:
         raise KeyboardInterrupt from error
 
 
 def _chain(error: BaseException) -> Iterator[BaseException]:
-    """The error, then what caused it, outermost first, each once; dlt keeps its cause in `.exception`."""
+    """The error and its causes, outermost first, without repetition. dlt has its cause in `.exception`."""
     todo: list[BaseException] = [error]
     seen: set[int] = set()
     while todo:
@@ -89,12 +89,12 @@ def _chain(error: BaseException) -> Iterator[BaseException]:
 
 
 def _is(error: BaseException, *names: str) -> bool:
-    """Whether `error` is of a class with one of these names. It needs no import of dlt and DuckDB."""
+    """Whether `error` is of a class with one of these names. So dlt and DuckDB need not be imported."""
     return any(cls.__name__ in names for cls in type(error).__mro__)
 
 
 def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
-    """An interruption in the chain. Of several, the innermost one with advice is used: it knows the work best."""
+    """An interruption in the chain. Of several, the innermost with advice is used: its advice is the most exact."""
     stops = [
         link
         for link in chain
@@ -113,7 +113,7 @@ def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
 
 
 def _ours(error: BaseException) -> Failure | None:
-    """Errors of this package have their message, advice and exit code already."""
+    """Errors of this package. They have their message, advice and exit code."""
     if not isinstance(error, PaystackSourceError):
         return None
     return Failure(error.exit_code, type(error).__name__, error.message, error.advice, error.details)
@@ -181,11 +181,11 @@ def _locked(error: BaseException) -> str | None:
 def _disk_full(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
         return ""
-    known = _is(
+    possible = _is(
         error, "IOException", "TransactionException", "OutOfMemoryException", "OperationalError", "DeltaError"
     )
-    said = r"No space left on device|disk is full|Disk quota exceeded|File too large"
-    return "" if known and re.search(said, str(error)) else None
+    pattern = r"No space left on device|disk is full|Disk quota exceeded|File too large"
+    return "" if possible and re.search(pattern, str(error)) else None
 
 
 def _not_installed(error: BaseException) -> str | None:
@@ -203,7 +203,7 @@ def _not_installed(error: BaseException) -> str | None:
 def _missing(error: BaseException) -> str | None:
     if not _is(error, "ConfigFieldMissingException"):
         return None
-    names = dict.fromkeys(_settings(getattr(error, "traces", {})))
+    names = dict.fromkeys(_missing_variables(getattr(error, "traces", {})))
     return ", ".join(names) or "dlt does not say which"
 
 
@@ -238,7 +238,7 @@ def _unusable(error: BaseException) -> str | None:
     if _is(error, "TomlProviderReadException"):
         return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
     if _is(error, "InvalidInMemoryDuckdbCredentials"):
-        return "the DuckDB file, for a copy in memory would be gone"
+        return "the DuckDB file: a copy in memory would be lost at the end"
     if _is(error, "InvalidNativeValue"):
         kind = getattr(getattr(error, "spec", None), "__name__", "")
         return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
@@ -248,16 +248,16 @@ def _unusable(error: BaseException) -> str | None:
         )
     if _is(error, "ConfigValueCannotBeCoercedException"):
         return str(getattr(error, "field_name", "") or "dlt does not say which")
-    level = isinstance(error, ValueError) and str(error).startswith("Unknown level: ")  # what `logging` says
+    level = isinstance(error, ValueError) and str(error).startswith("Unknown level: ")  # from `logging`
     return "runtime.log_level, one of DEBUG, INFO, WARNING, ERROR and CRITICAL" if level else None
 
 
-def _settings(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
+def _missing_variables(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
     """The environment variable of each missing setting, with the longest path; `traces` lists where dlt looked."""
     for name, looked in traces.items():
         inner = [trace for entry in looked for trace in (getattr(entry, "traces", None),) if trace]
         for trace in inner:
-            yield from _settings(trace)
+            yield from _missing_variables(trace)
         if not inner:
             exact = ["__".join((*entry.sections, name)).upper() for entry in looked if entry.sections]
             yield max(exact, key=len, default=name)
@@ -283,7 +283,7 @@ FOREIGN: Final = (
     Foreign(
         "PartNotInstalled", ExitCode.USAGE, _named("MissingDependencyException"),
         "This destination needs a package that is not installed.",
-        "Install the extra that carries it, e.g. pip install 'paystack-source[postgres]'.",
+        "Install the extra that contains it, e.g. pip install 'paystack-source[postgres]'.",
     ),
     Foreign(
         "PartNotInstalled", ExitCode.USAGE, _not_installed, "A package is not installed: {}",
@@ -303,7 +303,7 @@ FOREIGN: Final = (
     Foreign(
         "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out,
         "The database ended a statement at its own time limit, or somebody cancelled it.",
-        "Raise statement_timeout or lock_timeout for this user, or wait for whoever locks the tables, and run again: "
+        "Raise statement_timeout or lock_timeout for this user, or wait until the tables are unlocked, and run again: "
         "finished parts are kept.",
     ),
     Foreign(
@@ -341,5 +341,5 @@ def _file(error: BaseException) -> Failure | None:
 
 
 def masked_traceback(error: BaseException) -> str:
-    """The traceback of `error` and its causes, without local variables and without what looks personal."""
+    """The traceback of `error` and its causes, without local variables and anything that looks personal."""
     return hide("".join(traceback.format_exception(error)))

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOMENT: Final = 0.02
 DUCKDB_FILES: Final = RLock()
-"""Held while a thread reads a DuckDB file, or opens one to write it: DuckDB refuses to do both in one process."""
+"""Held while a thread reads a DuckDB file, or opens one for writing: DuckDB refuses both at once in a process."""
 if hasattr(os, "register_at_fork"):  # a forked process would wait for a thread of its parent, for ever
     os.register_at_fork(after_in_child=DUCKDB_FILES._at_fork_reinit)  # type: ignore[attr-defined]  # noqa: SLF001
 

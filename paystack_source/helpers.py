@@ -38,7 +38,7 @@ from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
 from paystack_source.failures import explain, raise_interrupt
-from paystack_source.interrupts import interrupts_heard
+from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.progress import Progress, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
@@ -150,7 +150,7 @@ def bulk_create(
 ) -> BulkResult | pd.DataFrame:
     """Create customers. `frame` has `email` and any of `first_name`, `last_name`, `phone`, `metadata`.
 
-    A row whose answer was lost is never sent again: it ends as `applied` if a later read finds it, else as `unknown`.
+    A row whose answer was lost is never sent again. It ends as `applied` if a later read finds it, else as `unknown`.
 
     Settings and errors: see `Settings`.
     """
@@ -167,10 +167,10 @@ def bulk_validate(
 def bulk_validate(
     frame: Frame, *, dry_run: bool = False, **settings: Unpack[Settings]
 ) -> BulkResult | pd.DataFrame:
-    """Ask for identity checks. Rows end as `accepted_pending`: the verdict comes later.
+    """Request identity checks. Rows end as `accepted_pending`: the verdict comes later.
 
     `frame` has `customer_code`, `email` or `id`, and `first_name`, `last_name`, `country`, `bank_code`,
-    `account_number`, `bvn`, the numbers as text. BVN and account number are sent to Paystack and stored nowhere.
+    `account_number`, `bvn`, the numbers as text. BVN and account number are sent to Paystack and never stored.
 
     Settings and errors: see `Settings`.
     """
@@ -207,12 +207,12 @@ class Settings(TypedDict, total=False):
     client: a `PaystackClient`; or `secret_key` and `base_url`. Default: from the environment and `.dlt`.
     account_name: the account with the key in `[sources.paystack.accounts.NAME]`; then the dataset is `paystack_NAME`.
     confirm: the number of rows that would be sent; a live run above the thresholds needs it.
-    leave_out_problems: True plans the good rows and writes the others into a file to correct; a warning names it.
+    leave_out_problems: True plans the valid rows and writes the others into a file to correct; a warning names it.
     copy: what to compare with: a frame of customers, or False for nothing. Default: the warehouse copy, if there
         is one; then the results are loaded into it as well.
     destination, dataset: where that copy is, as dlt calls it. Default: duckdb, paystack.
     refresh: "live" reads every customer from Paystack first, "never" none. Default: "auto", see `PlanOptions`.
-    canary, canary_share: send so many rows first, and stop if a larger share of them fails. Default: 0, 0.0.
+    canary, canary_share: send this many rows first, and stop if a larger share of them fails. Default: 0, 0.0.
     quota_share: the part of the quota that the run may use, above 0 to 1. Default: 1.0.
     progress: False shows no progress bar.
     results_folder: where the run is kept. Default: `paystack_results`, with `account_name` `paystack_results_NAME`.
@@ -248,7 +248,7 @@ for _helper in (bulk_set_risk_action, bulk_update, bulk_create, bulk_validate, b
 
 @dataclass(slots=True, repr=False)
 class BulkResult:
-    """The outcome of every row of a run. It is shown as a table, and holds no key."""
+    """The outcome of every row of a run. It is shown as a table, and contains no key."""
 
     run_id: str
     summary: dict[str, Any]
@@ -270,7 +270,7 @@ class BulkResult:
     def failed(self) -> pd.DataFrame:
         """The rejected rows as they were given, to be corrected and given to the helper again.
 
-        Unknown rows are among them if sending them again is harmless; `resume` is for those of a create or a check.
+        They include unknown rows if sending them again is harmless; for unknown creates and checks use `resume`.
         """
         found = self._with_outcomes(_as_pandas(self._table))
         again = resendable(self._report.plan.header.operation)
@@ -285,7 +285,7 @@ class BulkResult:
     def resume(self, *, confirm: int | None = None) -> BulkResult:
         """Continue the run: read back the rows in doubt, and send the rows that are unsent, if there are any.
 
-        `confirm` is the number of rows that are left. A run that its canary stopped is continued only with it.
+        `confirm` is the number of remaining rows. A run that its canary stopped is continued only with it.
         """
         settings: Settings = self._settings if confirm is None else {**self._settings, "confirm": confirm}
         with _service(settings, self._report.plan.header.operation) as service:
@@ -298,7 +298,7 @@ class BulkResult:
     def undo(self, *, dry_run: Literal[False] = False, confirm: int | None = None) -> BulkResult: ...
     @strip_errors
     def undo(self, *, dry_run: bool = False, confirm: int | None = None) -> BulkResult | pd.DataFrame:
-        """Put back what the run replaced, where that is known.
+        """Restore the values that the run replaced, where they are known.
 
         `confirm` is the number of rows that the undo sends; the run's own `confirm` does not count. With `dry_run`
         nothing is sent and the plan is returned as a frame. Raises `ConfigError` if no row can be undone.
@@ -370,7 +370,7 @@ class FrameConsole(UnattendedConsole):
     def __init__(self, settings: Settings, mode: str) -> None:
         super().__init__(
             lambda question: _is_confirmed(question, mode, str(settings.get("confirm", ""))),
-            "Look at it with dry_run=True, then give confirm= with the number of rows that would be sent.",
+            "See the plan with dry_run=True, then give confirm= with the number of rows that would be sent.",
         )
         self._shows_bar = settings.get("progress", True)
 
@@ -387,9 +387,9 @@ def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
 
 @contextlib.contextmanager
 def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]:
-    """The service of one call, with the caller's client or one of its own."""
+    """The service of one call, with the caller's client or a new one."""
     account = settings.get("account_name")
-    with interrupts_heard(), contextlib.ExitStack() as stack:
+    with redeliver_interrupts(), contextlib.ExitStack() as stack:
         stack.push(_as_config_error)
         client = settings.get("client")
         if client is None:
@@ -426,7 +426,7 @@ def _as_config_error(_kind: object, error: BaseException | None, _trace: object)
 
 
 def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it
-    """The planner's options, with the switches that a command needs to continue a run from here."""
+    """The planner's options, with the switches that a command needs to continue a run."""
     return PlanOptions(
         refresh=settings.get("refresh", "auto"),
         leave_out_problems=settings.get("leave_out_problems", False),

@@ -1,4 +1,4 @@
-"""Hears the signals that Python drops."""
+"""Sends a Ctrl-C again that Python has dropped."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ _MOMENT: Final = 0.05
 
 
 @contextlib.contextmanager
-def interrupts_heard(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
-    """Within it, a `KeyboardInterrupt` that Python drops is raised again: the signal is sent again a moment later.
+def redeliver_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
+    """In this context a `KeyboardInterrupt` that Python drops is raised again: the signal is sent again after a moment.
 
     Python drops one in a `__del__`, and in a callback of a weak reference, of the garbage collector or of an import.
-    Only the main thread hears signals; in another thread this does nothing.
+    Only the main thread gets signals; in other threads this does nothing.
     """
 
-    def again() -> None:
+    def send_again() -> None:
         time.sleep(_MOMENT)
         if sys.unraisablehook is unraisable:  # the work still goes on
             if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
@@ -34,7 +34,7 @@ def interrupts_heard(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
-            _thread.start_new_thread(again, ())  # not `threading`: its locks may be held here
+            _thread.start_new_thread(send_again, ())  # not `threading`: its locks may be held here
         else:
             hook(lost)
 

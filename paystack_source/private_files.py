@@ -32,7 +32,7 @@ def open_private(path: Path, *, new: bool = False) -> int:
 
 @contextlib.contextmanager
 def private_file(path: Path) -> Iterator[BinaryIO]:
-    """Write a file that appears complete or not at all. It replaces a file or a link at `path`."""
+    """Write a file that appears only when it is complete. It replaces a file or a link at `path`."""
     path.parent.mkdir(parents=True, exist_ok=True)
     part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
     handle = open_private(part, new=True)
@@ -61,21 +61,21 @@ def check_private(path: Path, what: str = "folder", *, owners: Collection[int] =
     if about.st_uid not in {os.geteuid(), *owners}:
         raise ConfigError(
             f"The {what} {path} belongs to another user, who could have planted what is in it.",
-            advice=f"Work in a folder of your own, or look at what is there. Then: chown {os.geteuid()} {path}",
+            advice=f"Work in a folder of your own, or check its content. Then: chown {os.geteuid()} {path}",
         )
     if about.st_mode & _WRITABLE_BY_OTHERS:
         raise ConfigError(
             f"Other users may write into the {what} {path}, so they could have planted what is in it.",
-            advice=f"Look at what it holds. Then: chmod go-w {path}",
+            advice=f"Check its content. Then: chmod go-w {path}",
         )
 
 
 def check_output(path: Path, what: str, is_ours: Callable[[Path], bool]) -> None:
-    """Raise `ConfigError` if something is at `path` that is not an earlier output of this kind (`is_ours`)."""
+    """Raise `ConfigError` if `path` exists and is not an earlier output of this kind (`is_ours`)."""
     if not os.path.lexists(path) or (path.is_file() and not path.is_symlink() and is_ours(path)):
         return
     raise ConfigError(
-        f"{path} is there already, and it is no {what} of this program: it is not replaced.",
+        f"{path} exists already, and is not a {what} of this program: it is not replaced.",
         advice="Give another name, or move it away.",
     )
 

@@ -25,7 +25,7 @@ from paystack_source.values import duration
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-_GONE = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
+_CLOSED = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 _FULL = {errno.ENOSPC, errno.EDQUOT}
 LINE_EVERY_SECONDS = 5.0
 NOTEBOOK_EVERY_SECONDS = 0.25
@@ -76,7 +76,7 @@ def line(now: ProgressState) -> str:
 
 
 def last_line(now: ProgressState) -> str:
-    """The line that stays on the screen at the end."""
+    """The line that remains on the screen at the end."""
     return f"{line(replace(now, quota=None))} · took {duration(now.elapsed)}"
 
 
@@ -126,18 +126,18 @@ class Progress:
         self._change(**{name: value for name, value in given.items() if value is not None})
 
     def begin(self, description: str, *, total: int) -> None:
-        """Begin the next step of the job, counted and timed from 0; the last step is shown as it is now."""
+        """Begin the next step of the job, counted and timed from 0. The previous step stays on the screen."""
         with self._lock:
             self._change(True)
             self._started = self._clock()
             self._change(True, description=description, done=0, total=total, quota=None, note="")
 
     def quota(self, use: tuple[int, int] | None) -> None:
-        """Requests used of those allowed in the present window; None where nothing limits them."""
+        """The requests used and allowed in the present window; None if there is no limit."""
         self._change(quota=use)
 
     def note(self, text: str = "") -> None:
-        """Show what the job is waiting for, e.g. `waiting 12 s for the quota window`; empty: nothing."""
+        """Show why the job waits, e.g. `waiting 12 s for the quota window`; an empty text removes it."""
         self._change(bool(text) and not self.now.note, note=text)
 
     def _change(self, urgent: bool = False, /, **changes: Any) -> None:  # noqa: ANN401  # fields of `ProgressState`
@@ -148,7 +148,7 @@ class Progress:
 
 
 class LineView:
-    """A line at the start, every few seconds, when a wait begins, and at the end, each handed to `write`."""
+    """Passes lines to `write`: at the start, every few seconds, when a wait begins, and at the end."""
 
     def __init__(self, write: Callable[[str], None], every: float = LINE_EVERY_SECONDS) -> None:
         self._write = write
@@ -160,7 +160,7 @@ class LineView:
         self._write(f"{now.description} …")
 
     def show(self, now: ProgressState, *, urgent: bool) -> None:
-        """Show a snapshot, at once if it is urgent; this may be called often."""
+        """Show a snapshot, at once if it is urgent. This may be called often."""
         if urgent or now.elapsed - self._shown_at >= self._every:
             self._shown_at = now.elapsed
             self._write(line(now))
@@ -254,16 +254,16 @@ def in_notebook() -> bool:
 def tolerate_closed_reader(
     stream: IO[str], when_full: Callable[[OSError], object] | None = None
 ) -> Iterator[None]:
-    """Ignore a closed reader of `stream` (`… | head -1`, a closed terminal): the job itself went well.
+    """Ignore a closed reader of `stream` (`… | head -1`, a closed terminal), because the job itself has not failed.
 
-    If the disk under the stream is full, `when_full` is called. Without `when_full` that is an error.
+    If the disk of the stream is full, `when_full` is called; without `when_full` the error is raised.
     """
     try:
         yield
         stream.flush()
     except OSError as error:
         full = error.errno in _FULL
-        if error.errno not in _GONE and not (full and when_full):
+        if error.errno not in _CLOSED and not (full and when_full):
             raise
         with contextlib.suppress(OSError, ValueError):
             os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

@@ -38,7 +38,7 @@ SECTION: Final = "sources.paystack"
 """The section of dlt's configuration for a single account, and for the settings that all accounts share."""
 
 DATASET: Final = "paystack"
-AN_ARGUMENT: Final = "an argument"
+ARGUMENT_SOURCE: Final = "an argument"
 """The source of a key that the caller's program passes."""
 
 ALL: Final = "all"
@@ -48,14 +48,12 @@ _ACCOUNTS: Final = f"{SECTION}.accounts."
 _NAME: Final = re.compile(r"[a-z0-9]+(_[a-z0-9]+)*")
 _LONGEST: Final = 40  # PostgreSQL takes 63 characters for a schema, and dlt adds `_staging`
 
-WHERE_THE_KEY_IS_LOOKED_FOR = (
-    f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [{SECTION}] in .dlt/secrets.toml."
-)
+KEY_ADVICE = f"Set {KEY_NAME} or {PLAIN_KEY_NAME}, or secret_key under [{SECTION}] in .dlt/secrets.toml."
 
 
 @functools.cache
 def installed_version() -> str:
-    """The version of the installed package; `unknown` where its folder was copied, not installed."""
+    """The version of the installed package; `unknown` if its folder was only copied."""
     try:
         return metadata.version("paystack-source")
     except metadata.PackageNotFoundError:
@@ -77,12 +75,12 @@ def check_dataset(name: str) -> str:
     """
     if not re.fullmatch(r"[a-z_][a-z0-9]*(_[a-z0-9]+)*", name):
         raise ConfigError(
-            f"{name!r}: small letters, digits and single underscores make a name",
+            f"{name!r}: a dataset's name has only small letters, digits and single underscores",
             advice="Give the dataset another name.",
         )
     if name.endswith(SANDBOX):
         raise ConfigError(
-            f"{name!r}: names that end in {SANDBOX} are kept for --sandbox",
+            f"{name!r}: names that end in {SANDBOX} are reserved for --sandbox",
             advice="Give the dataset another name.",
         )
     return name
@@ -95,19 +93,19 @@ def section_of(account: str | None) -> str:
     reserved = account == ALL or f"_{account}".endswith(SANDBOX)
     if reserved or not _NAME.fullmatch(account) or len(account) > _LONGEST:
         raise ConfigError(
-            f"This is no name for an account: {account[:_LONGEST]!r}",
-            advice="Small letters, digits and single underscores make a name, as it is a part of the dataset's; "
+            f"This is not a name for an account: {account[:_LONGEST]!r}",
+            advice="Use small letters, digits and single underscores, as the name is a part of the dataset's; "
             f"{ALL}, and names that end in sandbox, have another meaning.",
         )
     return f"{_ACCOUNTS}{account}"
 
 
 def account_of(section: str) -> str | None:
-    """The account whose section this is; None for any other section."""
+    """The account of this section; None for other sections."""
     return section.removeprefix(_ACCOUNTS) if section.startswith(_ACCOUNTS) else None
 
 
-def known_accounts() -> list[str]:
+def configured_accounts() -> list[str]:
     """The names of the sections of accounts, in the environment and in dlt's files."""
     prefix = _variable(_ACCOUNTS, "")
     named = (re.fullmatch(rf"{prefix}(\w+?)__[A-Z]+(_[A-Z]+)*", name) for name in os.environ)
@@ -121,7 +119,7 @@ def known_accounts() -> list[str]:
     return sorted(found)
 
 
-# -- what is looked up ------------------------------------------------------------------------------------------------
+# -- lookup -----------------------------------------------------------------------------------------------------------
 
 
 @dataclass(frozen=True, slots=True)
@@ -133,7 +131,7 @@ class FoundKey:
 
 
 def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
-    """The key of a section. `pipeline`: the section `[PIPELINE.SECTION]` is looked up first, as dlt does.
+    """The key of a section. `pipeline`: the section `[PIPELINE.SECTION]` is searched first, as dlt does.
 
     Raises:
         ConfigError: There is no key in this section, or other users can write the file that it is in.
@@ -147,7 +145,7 @@ def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
         if text := os.environ.get(name):
             return FoundKey(text, name)
     for each in sections:
-        if stored := _told_to_dlt(f"{each}.secret_key", secret=True):
+        if stored := _dlt_value(f"{each}.secret_key", secret=True):
             found = FoundKey(stored[0], str(stored[1]))
             del stored  # or a traceback with locals would show the key
             _require_own(Path(found.source))
@@ -157,14 +155,14 @@ def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
 
 def _missing_key(section: str) -> ConfigError:
     if section == SECTION:
-        return ConfigError("There is no Paystack key", advice=WHERE_THE_KEY_IS_LOOKED_FOR)
+        return ConfigError("There is no Paystack key", advice=KEY_ADVICE)
     account = account_of(section)
     advice = f"Set {_variable(section, 'secret_key')}, or secret_key under [{section}] in .dlt/secrets.toml."
     message = f"There is no Paystack key in the section {section}"
     if account is not None:
-        known = known_accounts()
-        advice += f" Accounts that have a section: {', '.join(known) or 'none'}."
-        if account not in known:
+        configured = configured_accounts()
+        advice += f" Accounts that have a section: {', '.join(configured) or 'none'}."
+        if account not in configured:
             message = f"There is no account {account}: nothing sets {section}"
     return ConfigError(message, advice=advice)
 
@@ -196,7 +194,7 @@ def _look_up(name: str, section: str) -> str | None:
         if value.strip():
             return value
     for each in sections:
-        if found := _told_to_dlt(f"{each}.{name}"):
+        if found := _dlt_value(f"{each}.{name}"):
             return found[0]
     return None
 
@@ -208,7 +206,7 @@ def _variable(section: str, name: str) -> str:
 # -- dlt's files ------------------------------------------------------------------------------------------------------
 
 
-def _told_to_dlt(path: str, *, secret: bool = False) -> tuple[str, Path] | None:
+def _dlt_value(path: str, *, secret: bool = False) -> tuple[str, Path] | None:
     """The value that dlt's providers have under this path, and its file; None if there is none.
 
     A provider without a file is named by a relative path.
@@ -233,7 +231,7 @@ def _file_of(provider: Any, key: str, sections: list[str]) -> Path:  # noqa: ANN
     files = [Path(each).absolute() for each in getattr(provider, "present_locations", ())]
     if not files:
         return Path(provider.name)
-    # dlt merges the file of its own folder under that of the working folder, and marks what is from there.
+    # dlt merges the files of its own folder and of the working folder, and marks values of its own folder.
     of_dlt = provider.get_value_location(key, None, *sections).startswith("global:")
     return files[-1] if of_dlt else files[0]
 
@@ -241,8 +239,8 @@ def _file_of(provider: Any, key: str, sections: list[str]) -> Path:  # noqa: ANN
 def require_own_dlt_folder() -> None:
     """Raise :class:`ConfigError` if other users can write the folder of dlt's global settings.
 
-    Without a writable home that folder is `/tmp/dlt`, which any user can make. Its settings choose the account that is
-    read and the destination.
+    Without a writable home that folder is `/tmp/dlt`, which any user can create. Its settings choose the account and
+    the destination.
     """
     import dlt  # noqa: PLC0415  # takes a second
 
@@ -252,7 +250,7 @@ def require_own_dlt_folder() -> None:
 
 
 def _require_own(file: Path) -> None:
-    """Raise :class:`ConfigError` if others can write this file. It may be root's."""
+    """Raise :class:`ConfigError` if others can write this file. It may belong to root."""
     if not file.is_absolute():  # the name of a provider that reads no file
         return
     with contextlib.suppress(FileNotFoundError):

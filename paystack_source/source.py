@@ -3,17 +3,17 @@
     pipeline = dlt.pipeline("paystack_customers", destination="duckdb", dataset_name="paystack")
     pipeline.run(paystack_source())
 
-`customers` has one row per customer, and `ledger` one row for every window that was read and counted. The resource's
-state remembers what is proven; dlt commits it together with the rows.
+`customers` has one row per customer, and `ledger` one row per window that was read and counted. The resource's
+state stores the proven windows; dlt commits it together with the rows.
 
-`pipeline.run(paystack_source())` uses the engine of `copy_customers`: the locks of folder and dataset, loads that were
-interrupted, repair, the baseline of the history, and a count of the destination at the end, which completes the
-ledger. dlt makes one load of it, so there are three differences:
+`pipeline.run(paystack_source())` uses the engine of `copy_customers`: it locks folder and dataset, finishes interrupted
+loads, repairs the dataset, completes the history, and counts the customers in the destination at the end. dlt makes one
+load of it, so there are three differences:
 
 - There are no checkpoints. A run that is interrupted while it reads begins anew.
 - The destination is counted after the load. If the count does not agree, dlt's log has an error, the ledger says so,
   and the next run reads what is missing; nothing is raised.
-- Details are fetched for customers that were held before the run.
+- Details are fetched only for customers that the destination had before the run.
 
 With `enable_runtime_trace=false` dlt does not call us when a run begins: then there is no lock and no count at the end,
 and a dataset that needs repair is refused. It is also refused if the destination is an argument of `pipeline.run`.
@@ -58,7 +58,7 @@ P = ParamSpec("P")
 class _KeyHidden(DltSourceFactoryWrapper[Any, DltSource]):
     """A dlt source whose argument `secret_key` reaches dlt as a `SecretKey`.
 
-    dlt's frames hold the arguments, and a traceback with local variables would show a text. If no key is given, we look
+    dlt's frames have the arguments, and a traceback with local variables would show a text. If no key is given, we look
     it up, not dlt: dlt would inject a text. It injects nothing here, because `SecretKey` is the first type of the
     argument.
     """
@@ -150,7 +150,7 @@ def _connection(
     base_url: str | None,
     **limits: Any,  # noqa: ANN401
 ) -> Callable[..., PaystackClient]:
-    """Check the settings now, and return what makes a client: each run opens its own connections.
+    """Check the settings, and return a function that makes a client, because each run opens its own connections.
 
     A clone with another section takes the key from that section only. With another account's key, that account's
     customers would be loaded into the dataset.
@@ -187,7 +187,7 @@ def _copying(
     window: Callable[[], Window | None],
     **settings: Any,  # noqa: ANN401  # of `Copying`
 ) -> Iterator[Copying]:
-    """A new run, with a client of its own that is closed at the end."""
+    """A new run with its own client, which is closed at the end."""
     waits = Waits()
     with (
         connect(on_wait=waits) as client,

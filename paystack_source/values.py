@@ -1,6 +1,6 @@
 """Functions of plain values that several parts need: times, blanks, JSON text, masking, names in SQL, batches.
 
-They do no I/O and know nothing of Paystack, dlt or a destination.
+They do no I/O and do not depend on Paystack, dlt or a destination.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ Item = TypeVar("Item")
 
 _LONGEST_NUMBER: Final = 18  # digits; Python refuses to read some thousands of them
 
-UNSEEN: Final = re.compile(
+INVISIBLE: Final = re.compile(
     "[\x00-\x1f\x7f-\x9f\xad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u2028-\u202e"
     "\u2060-\u206f\u2800\u3164\ud800-\udfff\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufffb\U000e0000-\U000e0fff]"
 )
@@ -68,9 +68,9 @@ def whole_number(value: object) -> int | None:
 
 
 def is_blank(value: object) -> bool:
-    """Whether a field holds nothing: null, an empty object, or a text of white space alone.
+    """Whether a field is blank: null, an empty object, or a text of white space only.
 
-    The same rule holds for the cells of an input and for the values at Paystack.
+    The same rule applies to the cells of an input and to the values at Paystack.
     """
     if isinstance(value, str):
         return value.strip() in {"", "{}"}
@@ -83,12 +83,12 @@ def json_text(value: object, *, ordered: bool = False) -> str:
 
 
 def as_text(value: object) -> str | None:
-    """A text as it is, null as None, and any other JSON value as JSON."""
+    """A text unchanged, null as None, and any other JSON value as JSON."""
     return value if value is None or isinstance(value, str) else json_text(value)
 
 
 def masked(value: object, *, secret: bool = False) -> str:
-    """A value, masked: its owner can find it again in a file, and nobody else can use it.
+    """A masked value: its owner can find it in a file, but nobody else can use it.
 
     Secrets keep at most their last two characters, all other values their first and last one. Invisible characters
     are left out.
@@ -97,7 +97,7 @@ def masked(value: object, *, secret: bool = False) -> str:
     if not text:
         return ""
     if secret:
-        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - two characters are much of a short one
+        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - two characters would be much of a short text
     if "@" in text:
         name, _, domain = text.rpartition("@")
         return f"{name[:1]}…@{domain[:1]}…"
@@ -105,22 +105,22 @@ def masked(value: object, *, secret: bool = False) -> str:
 
 
 def visible(text: object) -> str:
-    """The text on one line, without the characters in `UNSEEN`: they could control a terminal."""
-    return UNSEEN.sub("", re.sub(r"[\n\t]", " ", str(text)))
+    """The text on one line, without the characters in `INVISIBLE`: they could control a terminal."""
+    return INVISIBLE.sub("", re.sub(r"[\n\t]", " ", str(text)))
 
 
 def quoted_name(name: str) -> str:
-    """A name of a table or column as SQL writes it."""
+    """The name of a table or column, quoted for SQL."""
     return '"' + name.replace('"', '""') + '"'
 
 
 def quoted_text(text: str) -> str:
-    """A text value as SQL writes it."""
+    """A text value, quoted for SQL."""
     return "'" + text.replace("'", "''") + "'"
 
 
 def batches(items: Sequence[Item], size: int) -> Iterator[Sequence[Item]]:
-    """The items in order, in slices of at most `size`."""
+    """Slices of at most `size` items, in order."""
     for start in range(0, len(items), size):
         yield items[start : start + size]
 

@@ -323,11 +323,11 @@ BUGS = [
         "before = {number: signal.getsignal(number) for number in signals}", (B + "test_killed.py::test_an_interrupt_finishes_what_is_under_way_and_leaves_a_resumable_run",)),
     # -- what is shown
     Bug("control characters reach the terminal", "control characters never reach the terminal",
-        'return UNSEEN.sub("", ', "return str(", ("tests/terminal/test_terminal.py",)),
+        'return INVISIBLE.sub("", ', "return str(", ("tests/terminal/test_terminal.py",)),
     Bug("a reader that leaves changes the outcome", "showing never changes an outcome (law 5)",
-        "if error.errno not in _GONE and not (full", "if not (full", ("tests/terminal/test_terminal.py",)),
+        "if error.errno not in _CLOSED and not (full", "if not (full", ("tests/terminal/test_terminal.py",)),
     Bug("the next command lacks its switches", "what we print can be pasted (law 6)",
-        "return typed + _written((*_WHERE, ", "return typed + _written((", (B + "test_fed_back.py", "tests/pipeline/test_query.py")),
+        "return typed + _switches_text((*_LOCATION, ", "return typed + _switches_text((", (B + "test_fed_back.py", "tests/pipeline/test_query.py")),
     # -- bulk changes that tell the truth: README and docs/bulk.md
     Bug("who is validated already is rejected", "an identity check that was made before is nothing to do, and stops no run",
         "(AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED)", "(AlreadyValidated, EventKind.REJECTED, None)",

@@ -31,7 +31,7 @@ class SecretKey:
     source: str
     """Where the key was found: the name of an environment variable, the path of a file, or `an argument`."""
 
-    def __init__(self, text: str, source: str = settings.AN_ARGUMENT) -> None:
+    def __init__(self, text: str, source: str = settings.ARGUMENT_SOURCE) -> None:
         self.__text = text
         self.source = source
         self.mode = cast("Mode", text[3:7])
@@ -40,13 +40,13 @@ class SecretKey:
         ).hexdigest()
 
     @classmethod
-    def parse(cls, text: str | SecretKey | None, source: str = settings.AN_ARGUMENT) -> SecretKey:
+    def parse(cls, text: str | SecretKey | None, source: str = settings.ARGUMENT_SOURCE) -> SecretKey:
         """Check the shape of a key. Raises :class:`ConfigError` with advice, never with the text."""
         problem = _problem(text.reveal() if isinstance(text, SecretKey) else text)
         if problem is None:
             return text if isinstance(text, SecretKey) else cls(cast("str", text), source)
         del text  # or a traceback with locals would show it
-        where = "" if source == settings.AN_ARGUMENT else f" It is from {source}."
+        where = "" if source == settings.ARGUMENT_SOURCE else f" It is from {source}."
         raise ConfigError(*problem[:1], advice=f"{problem[1].rstrip('.')}.{where}")
 
     @classmethod

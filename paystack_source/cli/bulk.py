@@ -28,16 +28,16 @@ if TYPE_CHECKING:
     from paystack_source.cli.terminal import Terminal
 
 
-yes = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
-copy_location = together(
+yes_option = click.option("--yes_option", is_flag=True, help="Answer the question beforehand.")
+copy_options = together(
     location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
-    click.option("--no-copy", is_flag=True, help="Neither read the warehouse copy nor write to it."),
+    click.option("--no-copy", is_flag=True, help="Do not use the warehouse copy: neither read nor write it."),
 )
-planning = together(
+planning_options = together(
     once("--risk-action", type=click.Choice(["allow", "deny", "default"]), help="The action of every row."),
     click.option(
         "--leave-out-problems", is_flag=True,
-        help="Plan the good rows; write the others into a file that can be corrected and planned.",
+        help="Plan the valid rows; write the others into a file that can be corrected and planned.",
     ),
     click.option("--only-missing", is_flag=True, help="update: fill blanks, never overwrite."),
     once(
@@ -46,20 +46,20 @@ planning = together(
     ),
     once(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
-        help="Which customers of the input to read from Paystack while planning: live: all; never: none; "
+        help="Which customers of the input to read from Paystack while planning_options: live: all; never: none; "
         "auto: those whose present values the copy lacks, if a minute of quota is enough.",
     ),
     click.option("--sheet", help="Excel: which sheet."),
-    click.option("--encoding", help="CSV: the encoding, if the one that was found is wrong."),
-    click.option("--delimiter", help="CSV: the delimiter, if the one that was found is wrong."),
+    click.option("--encoding", help="CSV: the encoding, if the detected one is wrong."),
+    click.option("--delimiter", help="CSV: the delimiter, if the detected one is wrong."),
     click.option("--review", type=click.Path(path_type=Path), help="Also write the plan as a page."),
 )  # fmt: skip
-again_given = click.option(
+input_option = click.option(
     "--input", "source", metavar="FILE", type=click.Path(path_type=Path),
     help="The planned input, if it was moved; -: standard input.",
 )  # fmt: skip
-applying = together(
-    yes,
+applying_options = together(
+    yes_option,
     click.option("--approve", metavar="HASH", help="The plan's seal, or its first 12 characters."),
     click.option("--canary", type=click.IntRange(0), default=0, help="How many rows to send first, as a trial."),
     click.option(
@@ -109,7 +109,7 @@ def main(context: click.Context) -> None:
 @click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
-@together(planning, copy_location, sharing, options)
+@together(planning_options, copy_options, sharing, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Check FILE and show what would be sent. Sends nothing. `-` reads standard input."""
     with bulk_command(terminal, chosen) as here:
@@ -118,7 +118,7 @@ def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **
         return here.finish_plan(made)
 
 
-def _opened(file: Path) -> Plan:
+def _open_plan(file: Path) -> Plan:
     try:
         return Plan.open(file)
     except FileNotFoundError:
@@ -129,10 +129,10 @@ def _opened(file: Path) -> Plan:
     epilog=examples(f"{COMMAND} apply names.plan", f"{COMMAND} apply names.plan --canary 20 --canary-max 5")
 )
 @click.argument("file", metavar="PLAN", type=click.Path(path_type=Path))
-@together(again_given, applying, copy_location, sharing, options)
+@together(input_option, applying_options, copy_options, sharing, options)
 def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Apply PLAN, once: send its rows."""
-    made = _opened(file)
+    made = _open_plan(file)
     with bulk_command(terminal, chosen, made.header.operation, recheck=True) as here:
         return here.apply(made, source)
 
@@ -141,12 +141,12 @@ def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any)
     name="run",
     epilog=examples(
         f"{COMMAND} run risk-action customers.csv --risk-action deny",
-        f"{COMMAND} run create people.csv --canary 20 --yes",
+        f"{COMMAND} run create people.csv --canary 20 --yes_option",
     ),
 )
 @click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
-@together(planning, applying, copy_location, sharing, options)
+@together(planning_options, applying_options, copy_options, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Plan FILE, show the plan, ask, and apply it. `-` reads standard input."""
     with bulk_command(terminal, chosen, operation) as here:
@@ -163,7 +163,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
     """Write PLAN as one HTML page to review and to share; it needs no network."""
-    made = _opened(file)
+    made = _open_plan(file)
     command = follow_up("apply", quoted(file), made, {})
     page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
     terminal.finish("Written", [("page", page)], {"review_file": str(page)})
@@ -172,7 +172,7 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 
 @main.command(epilog=examples(f"{COMMAND} resume latest"))
 @click.argument("name", metavar="RUN")
-@together(again_given, applying, copy_location, sharing, options)
+@together(input_option, applying_options, copy_options, sharing, options)
 def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
     """Continue RUN (an id, its beginning, or `latest`): read back the rows in doubt, and send the unsent rows."""
     found = runs_of(chosen).open(name)
@@ -183,10 +183,10 @@ def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any)
 
 @main.command(epilog=examples(f"{COMMAND} status", f"{COMMAND} status latest --refresh"))
 @click.argument("name", metavar="[RUN]", required=False)
-@click.option("--refresh", is_flag=True, help="Ask Paystack for identity verdicts that are still to come.")
+@click.option("--refresh", is_flag=True, help="Read missing identity verdicts from Paystack.")
 @click.option("--load", is_flag=True, help="Load the runs that the copy lacks, from their journals.")
 @click.option("--verify", is_flag=True, help="Check the journal's hash chain.")
-@together(yes, copy_location, options)
+@together(yes_option, copy_options, options)
 def status(
     name: str | None,
     *,
@@ -197,26 +197,26 @@ def status(
     **chosen: Any,  # noqa: ANN401
 ) -> int:
     """Show all runs, newest first, or one RUN."""
-    kept = runs_of(chosen)
+    runs = runs_of(chosen)
     if name is None:
         if refresh or verify:
             raise UsageError(
                 f"{'--refresh' if refresh else '--verify'} is for one run.", "Name it: its id, or latest."
             )
-        show_runs(kept, terminal, chosen, load=load)
+        show_runs(runs, terminal, chosen, load=load)
         terminal.require_shown()
         return ExitCode.OK
-    found = kept.open(name)
+    found = runs.open(name)
     terminal.context.run_id = found.run_id
     made = found.plan()
     if refresh:
         with bulk_command(terminal, chosen) as here:
-            settled = here.service.fetch_verdicts(found)
-        terminal.say(f"{counted(settled, 'verdict')} came.")
+            found_verdicts = here.service.fetch_verdicts(found)
+        terminal.say(f"{counted(found_verdicts, 'new verdict')}.")
     with found.journal() as journal:
         if verify:
             found.check_journal()
-            terminal.say("The journal's hash chain holds.")
+            terminal.say("The journal's hash chain is intact.")
         running = found.is_busy
         # A session that was killed left no summary; there may be results of an earlier session.
         write = refresh or not (running or found.summary_file.is_file())
@@ -233,9 +233,9 @@ def status(
 @click.argument("name", metavar="RUN")
 @click.option("--plan-only", is_flag=True, help="Only write the plan of the undo.")
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write that plan.")
-@together(applying, copy_location, sharing, options)
+@together(applying_options, copy_options, sharing, options)
 def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Put back the values that RUN replaced: plan it, ask, and apply it."""
+    """Restore the values that RUN replaced: plan it, ask, and apply it."""
     found = runs_of(chosen).open(name)
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:
         with found.journal() as journal:
@@ -244,7 +244,9 @@ def undo(name: str, *, plan_only: bool, out: Path | None, terminal: Terminal, **
                 terminal.say(f"  {line}")
         made = here.service.plan_undo(found, out=out, options=here.options)
         if made.not_undoable:
-            terminal.warn(f"{counted(made.not_undoable, 'row')} cannot be taken back; {made.left} says why.")
+            terminal.warn(
+                f"{counted(made.not_undoable, 'row')} cannot be undone; {made.left} has the reasons."
+            )
         if not plan_only:
             return here.apply(made.plan)
         here.show_plan(made.plan)

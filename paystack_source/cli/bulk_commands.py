@@ -1,4 +1,4 @@
-"""What the subcommands of `bulk` share: they make a `BulkService` from the options, and show plans and runs."""
+"""Shared by the subcommands of `bulk`: makes a `BulkService` from the options, and shows plans and runs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ if TYPE_CHECKING:
     from paystack_source.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
-SEAL_SHOWN = 12  # characters of a plan's seal: long enough not to be guessed
+SEAL_SHOWN = 12  # characters of a plan's seal: too many to be guessed
 _SEAL = (
     "It takes the seal of the plan: `plan` prints it, and the page of the plan shows it (bulk review PLAN)."
 )
@@ -72,7 +72,7 @@ class TerminalConsole:
         return self._terminal.progress(title, total=total, unit=unit)
 
     def agree(self, plan: Plan, question: Question) -> None:
-        """Ask, and raise `UsageError` without an agreement. On a live key above the thresholds a yes is not enough."""
+        """Ask, and raise `UsageError` without approval. With a live key above the thresholds `--yes` is not enough."""
         approval, confirm = self._chosen["approve"], question.confirm
         shown = [] if question.resumed else plan.header.guard.reasons
         for reason in confirm.reasons:
@@ -123,7 +123,7 @@ class BulkCommand:
         source = self.read(file)
         cut = {name: self.chosen[name] for name in ("encoding", "delimiter", "sheet")}
         table = open_table(source, **cut)
-        for option, value in cut.items():  # perhaps another file was meant
+        for option, value in cut.items():  # the user may have meant another file
             if value is not None and option not in _CUT_BY.get(table.format, ()):
                 raise UsageError(
                     f"--{option} has no meaning for {table.name}, which is {table.format}.", "Leave it out."
@@ -139,7 +139,7 @@ class BulkCommand:
         if isinstance(source, FileSnapshot) and table.path is not None:
             source.save(table.path)
         if lists_problems(listed):
-            listed.unlink()  # the problems are solved
+            listed.unlink()  # the problems no longer exist
         if self.service.warehouse is not None and made.header.copy is None:
             self.terminal.say(
                 f"There is no copy of the customers here ({command('customers', self.chosen)} makes one)."
@@ -169,7 +169,7 @@ class BulkCommand:
         return file
 
     def _kept(self, operation: str) -> Path | None:
-        """Where standard input is kept for later commands; None if its rows hold secrets, which are stored nowhere."""
+        """The path that keeps standard input for later commands; None for rows with secrets, which are never stored."""
         if BULK_OPERATIONS[operation].secret_fields:
             return None
         return self.service.runs.new_plan_file(operation, Path(_STDIN)).with_suffix(".input")
@@ -218,7 +218,7 @@ class BulkCommand:
 
     def _write_review(self, made: Plan, page: Path) -> None:
         write_review(made, page, command=self._apply_command(made))
-        self.terminal.say(f"To look at: {page}")
+        self.terminal.say(f"Review page: {page}")
 
     def _apply_command(self, made: Plan) -> str:
         return describe.follow_up("apply", quoted(made.path), made, self.chosen)
@@ -241,7 +241,7 @@ def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
 def bulk_command(
     terminal: Terminal, chosen: dict[str, Any], writes: str | None = None, *, recheck: bool | None = None
 ) -> Iterator[BulkCommand]:
-    """The command with its service, of Paystack or a sandbox. Its client can only read, and send `writes`.
+    """The command with its service, for Paystack or a sandbox. Its client may only read, and send `writes`.
 
     `recheck` is the default of that switch.
     """
@@ -287,7 +287,7 @@ def _stop_rules(chosen: dict[str, Any]) -> StopRules:
 
 
 def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
-    """Complete the advice after an interruption: the same command again would make a new plan and a new run."""
+    """Complete the advice after an interruption, because the same command would make a new plan and a new run."""
     if "run_id" in getattr(stop, "details", {}) and getattr(stop, "goes_on", True):
         stop.advice += location_switches(chosen)  # type: ignore[union-attr]
     elif stop is not None and not getattr(stop, "advice", ""):

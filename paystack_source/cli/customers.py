@@ -1,4 +1,4 @@
-"""The command `customers`: keeps a complete copy of Paystack's customers, and proves at each run that it is complete.
+"""The command `customers`: keeps a copy of Paystack's customers, and proves in each run that it is complete.
 
     python pipelines/customers.py --sandbox
 
@@ -21,7 +21,7 @@ from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import explain, raise_interrupt
-from paystack_source.settings import ALL, SECTION, dataset_of, known_accounts
+from paystack_source.settings import ALL, SECTION, configured_accounts, dataset_of
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 THIS = called("customers")
 ClosingReport: TypeAlias = tuple[str, list[tuple[str, object]], dict[str, Any], list[str]]
 
-WORSE = (
+BY_SEVERITY = (
     ExitCode.OK,
     ExitCode.UNEXPECTED,
     ExitCode.ROWS_FAILED,
@@ -98,7 +98,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
     from paystack_source.warehouse.sync import copy_customers, open_pipeline  # noqa: PLC0415
 
     terminal.context.run_id = uuid.uuid4().hex[:12]
-    gc.freeze()  # dlt's objects stay: collecting among them took a twentieth of a run
+    gc.freeze()  # dlt's objects stay in memory; collecting them took 5 % of a run
     with (
         terminal.progress("Reading customers", unit="customers") as progress,
         paystack(terminal, chosen, read_only=True) as (client, sandbox),
@@ -145,20 +145,20 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
 
 
 def with_all_accounts(terminal: Terminal, pipeline: Any, account: str) -> str | None:  # noqa: ANN401  # dlt's
-    """Make the view over all accounts again; a failure is only a warning, because the copy is complete without it."""
+    """Create the view over all accounts again. An error is only a warning, because the copy is complete without it."""
     from paystack_source.warehouse.all_accounts import VIEW, refresh_all_customers  # noqa: PLC0415
 
     try:
         return refresh_all_customers(pipeline, account)
-    except Exception as error:  # noqa: BLE001  # it is made again by the next run
+    except Exception as error:  # noqa: BLE001  # the next run creates it again
         raise_interrupt(error)
         terminal.warn(f"The view {VIEW} could not be renewed: {explain(error).message}")
         return None
 
 
 def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
-    """Copy one account after the other. One that fails does not keep the others from being copied."""
-    names = known_accounts()
+    """Copy one account after the other. If one fails, the others are copied all the same."""
+    names = configured_accounts()
     if not names:
         raise UsageError(
             "There are no accounts.",
@@ -173,11 +173,11 @@ def copy_all(terminal: Terminal, chosen: dict[str, Any]) -> int:
         try:
             code, (title, facts, result, then) = copy(terminal, {**chosen, "account_name": name})
             terminal.print_summary(f"{name}: {title}", facts, then)
-        except Exception as error:  # noqa: BLE001  # the others are copied all the same
+        except Exception as error:  # noqa: BLE001  # the others are copied
             raise_interrupt(error)
             code, result = terminal.report(error)
         results[name] = result
-        worst = max(worst, code, key=WORSE.index)
+        worst = max(worst, code, key=BY_SEVERITY.index)
     terminal.context = common
     terminal.finish(*total(results, worst, chosen))
     return worst
@@ -193,13 +193,13 @@ def total(results: dict[str, dict[str, Any]], worst: int, chosen: dict[str, Any]
         ("customers", f"{sums['warehouse_total']:,}"),
         ("requests", f"{sums['requests']:,}"),
     ]
-    said = [f"{name}: {results[name].get('message') or 'not proven'}" for name in failed]
-    facts += [("NOT COMPLETE", each) for each in said]
+    messages = [f"{name}: {results[name].get('message') or 'not proven'}" for name in failed]
+    facts += [("NOT COMPLETE", each) for each in messages]
     title = "All accounts" if failed else "Complete: every customer of every account is here"
     result = {
         "status": "incomplete" if failed else "complete",
         "exit_code": worst,
-        **({"message": "; ".join(said)} if said else {}),
+        **({"message": "; ".join(messages)} if messages else {}),
         "accounts": results,
         "total": sums,
     }
@@ -228,10 +228,10 @@ def summary(
     ]
     if report.details is not None:
         due, failed = report.details.fetched + report.details.failed, report.details.failed
-        said = [f"{report.details.fetched:,} customers fetched" if due else "nothing was due"]
-        said += [f"{failed:,} could not be fetched"] if failed else []
-        said += [f"{report.details.waiting:,} wait for the next run"] if report.details.waiting else []
-        rows.append(("details", "; ".join(said)))
+        parts = [f"{report.details.fetched:,} customers fetched" if due else "nothing was due"]
+        parts += [f"{failed:,} could not be fetched"] if failed else []
+        parts += [f"{report.details.waiting:,} wait for the next run"] if report.details.waiting else []
+        rows.append(("details", "; ".join(parts)))
     if report.rows_missing:
         rows.append(("no longer shown", f"{report.rows_missing:,}, marked in _missing_since"))
     rows += [
@@ -252,7 +252,7 @@ def summary(
 
 
 def proof(report: CopyReport) -> str:
-    """What the run proved, and how, as text."""
+    """What the run proved and how, as text."""
     windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
     if report.api_total is None:
         return f"{windows}, by several readings that agree: Paystack gives no total to compare with"
@@ -267,4 +267,4 @@ def horizon(report: CopyReport) -> str:
         return f"; every customer within {report.refresh_runs:,} runs"
     if report.filters_ignored:
         return "; Paystack does not filter by time here: old customers are read again only by --full-refresh"
-    return "; --refresh-budget does not reach everybody: edits of old customers may not be seen"
+    return "; --refresh-budget does not reach all customers: edits of old customers may not be seen"

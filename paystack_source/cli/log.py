@@ -11,7 +11,7 @@ from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.settings import dataset_of
-from paystack_source.values import UNSEEN
+from paystack_source.values import INVISIBLE
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
@@ -35,7 +35,7 @@ class RunContext:
 
     @classmethod
     def of_words(cls, words: Sequence[str]) -> RunContext:
-        """The context from the words of the command line; click may refuse them."""
+        """The context from the words of the command line, before click has checked them."""
         account = value_of(words, "--account")
         return cls(
             destination=value_of(words, "--destination") or DUCKDB[0],
@@ -51,10 +51,10 @@ class RunContext:
             "run_id": self.run_id,
             "destination": self.destination,
             "dataset": self.dataset,
-            **self.whose(),
+            **self.account_fields(),
         }
 
-    def whose(self) -> dict[str, Any]:
+    def account_fields(self) -> dict[str, Any]:
         """The account's name if one was given, and where the key came from once it is known."""
         return ({"account_name": self.account_name} if self.account_name else {}) | self.key
 
@@ -90,7 +90,7 @@ def warnings_to(warn: Callable[[str], None]) -> Iterator[None]:
 
 
 def value_of(words: Sequence[str], switch: str) -> str | None:
-    """The last value of a switch among the words of a command line; None if the switch is not there."""
+    """The last value of a switch among the words of a command line; None without the switch."""
     found = None
     for word, following in zip(words, [*words[1:], None], strict=False):
         if word == switch:
@@ -114,4 +114,4 @@ def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
         text = json.dumps(record, default=str, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError:  # JSON has no infinity and no NaN
         text = json.dumps(_finite(record), default=str, ensure_ascii=ascii_only)
-    return UNSEEN.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"
+    return INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"

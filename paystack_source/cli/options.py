@@ -64,7 +64,7 @@ def location(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options `--sandbox`, `--account`, `--dataset` and, if it has a help text, `--destination`.
 
-    The command gets them as they were typed; `location_of` says where the copy is. A dataset's name that dlt would
+    The command gets them as typed; `location_of` returns the copy's location. A dataset's name that dlt would
     change is refused. `all_accounts`: the command accepts `--account all`.
     """
 
@@ -102,7 +102,7 @@ def location(
 
 
 def location_of(chosen: dict[str, Any]) -> tuple[str, str]:
-    """Destination and dataset of the chosen copy; with `--sandbox` those of the sandbox's copy."""
+    """Destination and dataset of the chosen copy, with `--sandbox` of the sandbox's copy."""
     named = chosen.get("destination", DUCKDB[0]), chosen["dataset"] or dataset_of(chosen["account_name"])
     return sandbox_location(*named) if chosen["sandbox"] else named
 
@@ -121,7 +121,7 @@ def _not_of_sandbox(value: str) -> str:
     if not value:
         raise click.BadParameter("the name is blank")
     if value.endswith(SANDBOX):
-        raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are kept for --sandbox")
+        raise click.BadParameter(f"{value!r}: names that end in {SANDBOX} are reserved for --sandbox")
     return value
 
 
@@ -132,7 +132,7 @@ def _checked_account(value: str) -> str:
 
 
 def _sandbox_size() -> int | None:
-    """How many customers a new sandbox has; None for the default."""
+    """The number of customers of a new sandbox; None for the default."""
     text = os.environ.get("PAYSTACK_SANDBOX_CUSTOMERS", "").strip()
     size = whole_number(text)
     if text and size is None:

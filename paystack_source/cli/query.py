@@ -1,7 +1,7 @@
 """The command `query`: queries the DuckDB copy in SQL: `python pipelines/query.py "select count(*) from customers"`.
 
-Without SQL it shows the tables. It opens the file read-only. With --csv the result is CSV on standard output, which
-`pipelines/bulk.py` takes as its input; with --json it is one object on the last line.
+Without SQL it shows the tables. It opens the file read-only. With --csv the result is CSV on standard output, an input
+for `pipelines/bulk.py`; with --json it is one object on the last line.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ OF_ALL = "select account_name, count(*) as customers from all_customers group by
 def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: bool, **chosen: Any) -> int:  # noqa: ANN401  # of `location`
     """Query the DuckDB copy in SQL, or show its tables."""
     if database and chosen["sandbox"]:
-        raise UsageError("--sandbox asks the sandbox's own file.", "Leave --database or --sandbox out.")
+        raise UsageError("--sandbox queries the sandbox's own file.", "Leave --database or --sandbox out.")
     destination, dataset = location_of(chosen)
     path = database or duckdb_file(destination)
     if not path.exists():
@@ -84,7 +84,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:
-                title = f"What the dataset {dataset} in {path} holds"
+                title = f"Tables of the dataset {dataset} in {path}"
                 show(terminal, title, *overview(connection), as_csv=as_csv)
                 whose = chosen["account_name"] == ALL
                 columns, rows = answer(connection, OF_ALL if whose else SAMPLE)
@@ -139,7 +139,7 @@ def advice(
 
 
 def make_one(chosen: dict[str, Any]) -> str:
-    """The advice how to make the copy."""
+    """The advice to make a copy."""
     return f"Make a copy: {command('customers', chosen)}" + (
         "" if chosen["sandbox"] else " (try it with --sandbox)."
     )
@@ -155,7 +155,7 @@ def overview(connection: duckdb.DuckDBPyConnection) -> tuple[list[str], list[tup
 
 
 def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], list[tuple[Any, ...]]]:
-    """Column names and rows of one statement. DuckDB hears no signal while it works, so it works in a thread."""
+    """Column names and rows of one statement. It runs in a thread, because a signal does not interrupt DuckDB."""
     found: Future[tuple[list[str], list[tuple[Any, ...]]]] = Future()
 
     def ask() -> None:
@@ -163,7 +163,7 @@ def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], 
             relation = connection.execute(sql)
             columns = [column[0] for column in relation.description or []]
             found.set_result((columns, relation.fetchall()))
-        except BaseException as error:  # noqa: BLE001 - it is raised where the answer is wanted
+        except BaseException as error:  # noqa: BLE001 - raised in the main thread
             found.set_exception(error)
 
     thread = threading.Thread(target=ask, daemon=True)
@@ -183,7 +183,7 @@ def show(
 ) -> None:
     """Rows as a table for people, or all of them as CSV."""
     if as_csv:
-        # What a spreadsheet would take for a formula is guarded; pipelines/bulk.py takes the guard off again.
+        # Cells that a spreadsheet would take for a formula are guarded; pipelines/bulk.py removes the guard.
         write_utf8()
         spelled = visible if sys.stdout.isatty() else str
         with tolerate_closed_reader(sys.stdout):

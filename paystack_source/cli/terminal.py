@@ -30,7 +30,7 @@ from rich.text import Text
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
-from paystack_source.interrupts import interrupts_heard
+from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
 from paystack_source.values import visible
 
@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     from paystack_source.api.keys import SecretKey
 
 TERMINAL = Path("CONIN$" if os.name == "nt" else "/dev/tty")
-_WIDTH = 160  # of what is no terminal
+_WIDTH = 160  # if the output is not a terminal
 _ENDLESS = 1_000_000
 _IN_ASCII = {"…": "...", "→": "->", "·": "-"}
 
@@ -55,7 +55,7 @@ class Terminal:
     """The output of a command. `json_output` moves all but the last line to stderr; `quiet` drops messages.
 
     With `json_log` each message is a JSON object with the fields of `context`. The streams are looked up at each use,
-    so a notebook or a test can redirect them.
+    so notebooks and tests can redirect them.
     """
 
     json_output: bool = False
@@ -66,7 +66,7 @@ class Terminal:
     stdin_is_data: bool = False
     """Whether the command reads its data from standard input, so that no answer can come from there."""
     lost: OSError | None = None
-    """The error of a full disk that lost some of the output."""
+    """The error of a full disk, if some of the output was lost."""
     _progress: Progress | None = None
 
     def say(self, text: object) -> None:
@@ -187,14 +187,14 @@ class Terminal:
         """Show the closing table and, with --json, print `result`."""
         self.print_summary(title, rows, next_commands)
         if self.json_output:
-            self.emit_json(self.context.whose() | result)
+            self.emit_json(self.context.account_fields() | result)
 
     def emit_json(self, result: dict[str, Any]) -> None:
         """Print one JSON object as the last line of stdout."""
         self._write_json(sys.stdout, result)
 
     def confirm(self, question: str, phrase: str | None = None) -> bool:
-        """Ask yes or no, or with `phrase` for these words instead of a y. Raises `UsageError` without a terminal."""
+        """Ask for yes or no, or for `phrase` instead of a y. Raises `UsageError` without a terminal."""
         if phrase is not None:
             return self._ask(f"{question} Type {phrase} to go on: ") == phrase
         return self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
@@ -221,13 +221,13 @@ class Terminal:
 
     def _print(self, stream: IO[str], what: Text | Table) -> None:
         console = _console(stream)
-        with self._may_be_lost(stream):
+        with self._tolerate_lost_output(stream):
             with console.capture() as drawn:  # Rich would end the process if the reader has left
                 console.print(what, soft_wrap=isinstance(what, Text))
             stream.write(drawn.get())
 
     def _write(self, stream: IO[str], text: str) -> None:
-        with self._may_be_lost(stream):
+        with self._tolerate_lost_output(stream):
             stream.write(text)
 
     def _write_json(self, stream: IO[str], record: dict[str, Any]) -> None:
@@ -239,7 +239,7 @@ class Terminal:
         if self.lost:
             raise self.lost
 
-    def _may_be_lost(self, stream: IO[str]) -> contextlib.AbstractContextManager[None]:
+    def _tolerate_lost_output(self, stream: IO[str]) -> contextlib.AbstractContextManager[None]:
         """Ignore a closed reader and a full disk; warn once about a full disk."""
 
         def lost(error: OSError) -> None:
@@ -260,13 +260,13 @@ def _console(stream: IO[str]) -> Console:
 
 @contextlib.contextmanager
 def _keyboard(*, stdin_is_data: bool) -> Iterator[IO[str]]:
-    """The stream on which a person types. Raises `UsageError` if there is no terminal."""
+    """The stream of the user's answers. Raises `UsageError` if there is no terminal."""
     if not stdin_is_data and sys.stdin and sys.stdin.isatty():
         yield sys.stdin
         return
     try:
         if not stdin_is_data:
-            raise OSError  # noqa: TRY301  # with standard input redirected, --yes has to answer
+            raise OSError  # noqa: TRY301  # if standard input is redirected, --yes must answer
         terminal = TERMINAL.open(encoding="utf-8")
     except OSError:
         what = "is the list, and there is no terminal" if stdin_is_data else "is not a terminal"
@@ -374,7 +374,7 @@ def _signals_interrupt() -> Iterator[None]:
         if signal.getsignal(number) != signal.SIG_IGN
     }
     try:
-        with interrupts_heard(signal.SIGTERM):
+        with redeliver_interrupts(signal.SIGTERM):
             yield
     finally:
         for number, handler in before.items():
@@ -382,7 +382,7 @@ def _signals_interrupt() -> Iterator[None]:
 
 
 def _open_streams() -> None:
-    """Replace closed standard streams by the null device, and make the others spell characters that they cannot write.
+    """Replace closed standard streams with the null device; the others get replacements for characters they lack.
 
     Otherwise the next file that is opened would get the descriptor of a closed stream.
     """
@@ -398,7 +398,7 @@ def _open_streams() -> None:
             stream.reconfigure(errors="paystack_source.spelled")
 
 
-def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
+def _replacement(error: UnicodeError) -> tuple[str | bytes, int]:
     """The text for characters that a stream cannot write: our own in ASCII, others as their numbers."""
     if not isinstance(error, UnicodeEncodeError):
         raise error
@@ -407,7 +407,7 @@ def _spelled(error: UnicodeError) -> tuple[str | bytes, int]:
     return ours.encode("ascii", "backslashreplace").decode(), error.end
 
 
-codecs.register_error("paystack_source.spelled", _spelled)
+codecs.register_error("paystack_source.spelled", _replacement)
 
 
 def _plain(cell: object) -> object:

@@ -28,7 +28,7 @@ from paystack_source.errors import AlreadyRunningError, ConfigError, NotComplete
 from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import Summary, edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
-from paystack_source.interrupts import interrupts_heard
+from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_source
@@ -226,7 +226,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
     flags(full_refresh=full_refresh, history=history, allow_incomplete=allow_incomplete)
     full_refresh = full_refresh or bool(instance_of("pipeline", pipeline, dlt.Pipeline).refresh)
     waits, budget = Waits(), DETAILS_BUDGET if details is True else count_of("details", details or 0)
-    with terminal_errors(), interrupts_heard(), _client(client, waits) as paystack:
+    with terminal_errors(), redeliver_interrupts(), _client(client, waits) as paystack:
         copying = Copying(
             paystack,
             window=_window(start, end, full_refresh=full_refresh),

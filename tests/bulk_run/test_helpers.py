@@ -419,7 +419,7 @@ def test_the_other_operations(desk, settings, frame):
     [
         ({"destination": "nope"}, "no destination of that name"),
         ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
-        ({"dataset": "paystack_sandbox"}, "kept for --sandbox"),
+        ({"dataset": "paystack_sandbox"}, "reserved for --sandbox"),
     ],
     ids=["destination", "dataset", "sandbox"],
 )

@@ -191,7 +191,7 @@ def test_a_destination_of_a_name_of_ones_own_is_kept_apart_too(command, account,
 def test_names_of_the_sandbox_are_not_for_anybody_else(names, switches, command, account):
     code, _, err = command("customers", *names, *switches)
     assert code == ExitCode.USAGE
-    assert "kept for --sandbox" in err
+    assert "reserved for --sandbox" in err
     assert account.stats.total == 0
 
 

@@ -23,7 +23,7 @@ from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import field_changes
 from paystack_source.commands import called, quoted
 from paystack_source.private_files import check_output, private_file
-from paystack_source.values import UNSEEN, as_text, is_blank, masked
+from paystack_source.values import INVISIBLE, as_text, is_blank, masked
 
 if TYPE_CHECKING:
     from paystack_source.bulk.operations import BulkOperation
@@ -141,7 +141,7 @@ def _clean(text: str) -> str:
 
 def _escaped(text: str) -> str:
     """The text with invisible characters as `⟨U+200B⟩`."""
-    return UNSEEN.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
+    return INVISIBLE.sub(lambda match: f"⟨U+{ord(match[0]):04X}⟩", text)
 
 
 def _inside(page: str, tag: str) -> str:
