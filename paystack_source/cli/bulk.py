@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from paystack_source.cli.terminal import Terminal
 
 
-yes_option = click.option("--yes_option", is_flag=True, help="Answer the question beforehand.")
+yes_option = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
 copy_options = together(
     location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
     click.option("--no-copy", is_flag=True, help="Do not use the warehouse copy: neither read nor write it."),
@@ -46,7 +46,7 @@ planning_options = together(
     ),
     once(
         "--refresh", type=click.Choice(["auto", "live", "never"]), default="auto", show_default=True,
-        help="Which customers of the input to read from Paystack while planning_options: live: all; never: none; "
+        help="Which customers of the input to read from Paystack while planning: live: all; never: none; "
         "auto: those whose present values the copy lacks, if a minute of quota is enough.",
     ),
     click.option("--sheet", help="Excel: which sheet."),
@@ -141,7 +141,7 @@ def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any)
     name="run",
     epilog=examples(
         f"{COMMAND} run risk-action customers.csv --risk-action deny",
-        f"{COMMAND} run create people.csv --canary 20 --yes_option",
+        f"{COMMAND} run create people.csv --canary 20 --yes",
     ),
 )
 @click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
