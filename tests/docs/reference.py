@@ -50,7 +50,7 @@ person. **Null**: whether it may be null; in the database only keys are NOT NULL
 
 `customers`, and so `customers_history`, have more columns where Paystack sends more: each new key becomes a `text` column, and
 values that fit no column go into `extra`, JSON as `text`. Count both as `personal`. What the tables are for: [extraction](extraction.md#the-tables),
-[bulk changes](bulk.md#what-lands-in-the-warehouse), [what changed](howto/changes.md).
+[bulk changes](bulk.md#the-tables-in-the-warehouse), [what changed](howto/changes.md).
 """
 
 
