@@ -31,7 +31,7 @@ BOT_CHECK = (
 
 @dataclass(slots=True)
 class Answer:
-    """What goes back over the wire."""
+    """An HTTP answer."""
 
     status: int
     body: bytes
@@ -97,7 +97,7 @@ def missing(message: str) -> Refused:
 
 
 def unknown_customer(status: int = 404) -> Refused:
-    """The wording of a recorded answer; another one exists, so nobody may match on it."""
+    """The wording of a recorded answer. Another wording exists too, so clients must not rely on it."""
     return Refused(error(status, "Customer code/email specified is invalid", code="invalid_params"))
 
 

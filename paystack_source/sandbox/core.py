@@ -43,7 +43,7 @@ _RESERVED = {"authorization", "set_risk_action", "deactivate_authorization"}
 
 @dataclass
 class Stats:
-    """What was asked and answered since the start or since `clear`. Counts, no customer data."""
+    """Counts of requests and answers since the start or since `clear`, without customer data."""
 
     requests: Counter[str] = field(default_factory=Counter)  # by endpoint; "unknown" for no endpoint
     statuses: Counter[int] = field(default_factory=Counter)
@@ -60,7 +60,7 @@ class Stats:
         return sum(self.requests.values())
 
     def clear(self) -> None:
-        """Begin counting anew."""
+        """Begin counting again."""
         for counter in (self.requests, self.statuses, self.faults):
             counter.clear()
         self.rate_limited = self.refused_keys = self.bytes_sent = 0
@@ -69,7 +69,7 @@ class Stats:
 
 @dataclass(slots=True)
 class Outcome:
-    """What the server has to do: send `answer`, in the broken way that `fault` names, or nothing at all."""
+    """What the server has to do: send `answer`, with the fault in `fault`, or send nothing."""
 
     answer: Answer | None
     fault: Fault | None = None
@@ -112,7 +112,7 @@ class Paystack:
         }
 
     def configure(self, config: SandboxConfig) -> None:
-        """Go on with another configuration. Fault and quota counts begin anew if their part changed."""
+        """Use another configuration. Fault and quota counts begin again if their part changed."""
         with self.lock:
             before, self.config = self.config, config
             if before.faults != config.faults:
@@ -121,7 +121,7 @@ class Paystack:
                 self._quota.forget()
 
     def handle(self, call: Call) -> Outcome:
-        """Work on one request. Everything between arrival and answer except waiting happens here."""
+        """Handle one request: everything between arrival and answer, except waiting."""
         with self.lock:
             outcome = self._handle(call)
             if outcome.answer is not None:
@@ -190,7 +190,7 @@ class Paystack:
         return error(401, "Invalid key", code="invalid_Key", next_step=step)
 
     def _churn(self, config: SandboxConfig, now: int) -> None:
-        """Customers arrive and are edited behind the back of whoever is paging."""
+        """Add and edit customers while a client reads pages."""
         with self.store.at_once():
             for _ in range(config.churn_arrivals):
                 self.store.add(now, now)
@@ -203,7 +203,7 @@ class Paystack:
 
 
 def _disturbed(answer: Answer | None, fault: Fault | None) -> Answer | None:
-    """What of the answer is left when the fault has been at it; `None` if nothing is sent."""
+    """The answer after the fault; `None` if nothing is sent."""
     if fault is None or fault.kind in {"cut", "slow"}:
         return answer
     instead = _INSTEAD.get(fault.kind)

@@ -1,4 +1,4 @@
-"""The sandbox behind `--sandbox`: one state file, so that what one command writes the next one reads."""
+"""The sandbox of `--sandbox`: its state is in a file, so that a command reads what an earlier one wrote."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ DEMO_CUSTOMERS = 5_000
 
 
 def state_path(account: str | None = None) -> Path:
-    """Where the state is: `PAYSTACK_SANDBOX_STATE`, or `paystack_sandbox.sqlite` beside the DuckDB file.
+    """The path of the state: `PAYSTACK_SANDBOX_STATE`, or `paystack_sandbox.sqlite` beside the DuckDB file.
 
     Each account is an integration of its own, with a state of its own beside it: `paystack_sandbox_NAME.sqlite`.
     """
@@ -22,10 +22,10 @@ def state_path(account: str | None = None) -> Path:
 
 
 def open_sandbox(customers: int | None = None, *, account: str | None = None) -> Sandbox:
-    """A sandbox nobody has to wait for, on that state; a context manager.
+    """A sandbox without long waits, with that state; a context manager.
 
     `customers`, or `DEMO_CUSTOMERS`, are invented when the state is new. Raises `StateUnusableError` while another
-    command has it.
+    command uses it.
     """
     number = zlib.crc32((account or "").encode()) % 400_000
     own = {"integration": 100_000 + number, "seed": number} if account else {}

@@ -1,4 +1,4 @@
-"""Trouble on demand: which request goes wrong, and how. Seeded or scripted; knows nothing of HTTP.
+"""Faults on demand: which request fails, and how. Seeded or scripted, and independent of HTTP.
 
 A fault is a kind, the endpoints it hits, and either a rate or the number of the request it hits. As text
 (`parse_faults`), separated by commas:
@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
-# kind -> whether the request takes effect before things go wrong, and what the client sees
+# kind -> whether the request takes effect before the fault, and what the client sees
 KINDS: dict[str, tuple[bool, str]] = {
     "error": (False, "500 with a JSON error body"),
     "error_after": (True, "500 with a JSON error body, the effect has happened"),
@@ -28,7 +28,7 @@ KINDS: dict[str, tuple[bool, str]] = {
     "html": (False, "502 with an HTML page of a proxy"),
     "html_after": (True, "502 with an HTML page, the effect has happened"),
     "blocked": (False, "403 with the HTML page of a bot check"),
-    "not_json": (True, "200 with a body that is no JSON"),
+    "not_json": (True, "200 with a body that is not JSON"),
     "empty": (True, "200 with an empty body"),
     "status_false": (False, "200 with status false"),
     "cut": (True, "the body ends in the middle, then the connection closes"),
@@ -46,7 +46,7 @@ ENDPOINTS = READS | WRITES
 
 @dataclass(frozen=True)
 class Fault:
-    """One kind of trouble. `nth` (1-based, with `count` requests in a row) or else `rate` decides when."""
+    """One fault. `nth` (1-based, with `count` requests in a row) or else `rate` decides when it happens."""
 
     kind: str
     endpoint: str = "*"  # an endpoint's name, "reads", "writes" or "*"
@@ -113,7 +113,7 @@ class FaultBox:
         self._random = random.Random(f"faults:{seed}")  # noqa: S311 - repeatable trouble, no secret
 
     def pick(self, endpoint: str) -> Fault | None:
-        """The fault for this request. Scripted ones are counted from the moment they were set."""
+        """The fault for this request. For scripted faults requests are counted from the time they were set."""
         chosen: Fault | None = None
         for index, fault in enumerate(self._faults):
             if not fault.concerns(endpoint):

@@ -1,4 +1,4 @@
-"""`Sandbox`: the whole thing in a thread of its own, with an eye on what it holds and a hand in it."""
+"""`Sandbox`: the server in a thread of its own, with methods to read and change its customers."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _DEMO_WINDOW = 2.0
 
 
 class Sandbox:
-    """A Paystack on 127.0.0.1, in a thread and event loop of its own.
+    """A Paystack on 127.0.0.1, with its own thread and event loop.
 
         with Sandbox(customers=500) as sandbox:
             ...  # sandbox.url, sandbox.secret_key
@@ -68,7 +68,7 @@ class Sandbox:
         state: str | Path | None = None,
         **switches: Any,  # noqa: ANN401 - SandboxConfig checks them
     ) -> Self:
-        """A sandbox nobody has to wait for: the live limit, in a window of two seconds."""
+        """A sandbox without long waits: the live limit, in a window of two seconds."""
         preset = {"limit": DOCUMENTED_LIMIT["live"], "window_seconds": _DEMO_WINDOW}
         return cls(customers, state=state, **(preset | switches))
 
@@ -109,7 +109,7 @@ class Sandbox:
     ) -> None:
         self.stop()
 
-    # --- looking -------------------------------------------------------------------------------------
+    # --- reading -------------------------------------------------------------------------------------
 
     @property
     def paystack(self) -> Paystack:
@@ -143,7 +143,7 @@ class Sandbox:
             return len(self.paystack.store)
 
     def customers_truth(self, *, as_listed: bool = False) -> Iterator[dict[str, Any]]:
-        """What the state file holds, by rising id, read past everything that answers requests.
+        """The customers in the state file, by rising id, read without the code that answers requests.
 
         `as_listed` applies `new_keys` and `type_drift`, as a list would. Memory stays bounded; customers that
         arrive while this runs are included.
@@ -161,7 +161,7 @@ class Sandbox:
                 yield drift(record, config) if as_listed else record
 
     def _settle(self) -> None:
-        """An identity check that is due has its effect, whether anybody asks or not."""
+        """Apply the identity checks that are due, also without a request."""
         with self.paystack.lock:
             self.paystack.store.settle(self.config.clock())
 
@@ -191,7 +191,7 @@ class Sandbox:
         return {key: count for key, count in counts.items() if count > 1}
 
     def describe(self) -> str:
-        """One line for summaries: where, how many customers, which quota, which trouble."""
+        """One line for summaries: the address, the number of customers, the quota, the faults."""
         config = self.config
         documented = DOCUMENTED_LIMIT[config.mode]
         quota = f"quota {config.quota_limit:,} requests per {config.window_seconds:g} s and endpoint"
@@ -203,7 +203,7 @@ class Sandbox:
         trouble = f", faults: {kinds}" if kinds else ""
         return f"sandbox at {self.url}, {len(self):,} customers, {config.mode} mode, {quota}{trouble}"
 
-    # --- touching ------------------------------------------------------------------------------------
+    # --- changing ------------------------------------------------------------------------------------
 
     def configure(self, **changes: object) -> None:
         """Change switches while it runs. Raises `ValueError`."""
@@ -235,7 +235,7 @@ class Sandbox:
 
 
 class _Running:
-    """The thread with the event loop. Raises what keeps the server from listening."""
+    """The thread with the event loop. Raises the error if the server cannot listen."""
 
     def __init__(self, paystack: Paystack, port: int) -> None:
         self.url = ""

@@ -159,7 +159,7 @@ class Operations:
         credentials = hashlib.sha256(told.encode()).hexdigest()
         if self._store.validated_with(number) == credentials:
             raise Refused(error(400, "Customer already validated using the same credentials"))
-        # Bank and identity are not checked anywhere here: a BVN that ends in 9 is one that will not match.
+        # Bank and identity are not checked here: a BVN that ends in 9 never matches.
         body = {"type": given["type"], "country": given["country"].upper(), "status": "success"}
         due, fetches = now + config.verdict_delay, 0
         if config.verdict_after_fetches is not None:

@@ -1,4 +1,4 @@
-"""`GET /customer`: windows, page numbers, cursors, and every oddity a list can have.
+"""`GET /customer`: windows, page numbers, cursors, and all oddities of lists.
 
 Order, defaults and meta follow the documentation and recorded rows: newest first, 50 rows a page, pages from
 1, `{total, skipped, perPage, page, pageCount}` in page mode and `{next, previous, perPage}` in cursor mode.
@@ -33,7 +33,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,40}")
 
 @dataclass(slots=True)
 class Ask:
-    """What one list request asks for, read and checked."""
+    """The checked parameters of a list request."""
 
     per_page: int
     page: int
@@ -141,7 +141,7 @@ def cursor(number: int) -> str:
 
 
 def drifted(row: bytes, config: SandboxConfig) -> bytes:
-    """The row with keys nobody knows and types nobody expects, the same each time it is read."""
+    """The row with unknown keys and unexpected types, the same each time it is read."""
     record = drift(json.loads(row), config)
     return dump(record)
 

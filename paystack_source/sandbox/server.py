@@ -1,4 +1,4 @@
-"""HTTP around `Paystack`: reads requests, waits, sends answers, and breaks them as a fault asks.
+"""HTTP around `Paystack`: reads requests, waits, and sends answers, with faults.
 
 aiohttp's low-level server, without its router: `core.route` knows the endpoints. Why this server:
 `docs/decisions/sandbox-server.md`.
@@ -65,7 +65,7 @@ class Server:
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:
-        """Let `serve` return. To be called in the loop."""
+        """Make `serve` return. Call it in the loop."""
         self._stopping.set()
 
     async def serve(self, port: int, listening: Callable[[str], None]) -> None:

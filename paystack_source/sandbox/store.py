@@ -1,4 +1,4 @@
-"""What the sandbox holds: a SQLite file with one rendered list row per customer, and their order in memory.
+"""The state of the sandbox: a SQLite file with one rendered list row per customer, and their order in memory.
 
 Reading a page costs one range scan and no JSON work, whatever the page's number: the order is an array of
 `created << 32 | id`, so a rank is an index and a time bound is a bisection. One process at a time: SQLite's
@@ -56,7 +56,7 @@ class StateUnusableError(RuntimeError):
 
 
 class Store:
-    """Customers and all else that must outlive the process. Not thread-safe: the caller holds a lock."""
+    """Customers and everything else that is kept after the process. Not thread-safe: the caller holds a lock."""
 
     def __init__(  # noqa: PLR0913 - what a new file is filled with
         self,
@@ -101,7 +101,7 @@ class Store:
         self._undecided = {number for (number,) in undecided}
 
     def close(self) -> None:
-        """Write everything back and let go of the file."""
+        """Write everything and close the file."""
         self._db.close()
         if self._temporary is not None:
             self._temporary.cleanup()
@@ -179,7 +179,7 @@ class Store:
             self._db.execute("COMMIT")
 
     def add(self, created: int, now: int, fields: Mapping[str, Any] | None = None) -> int:
-        """One more customer; `fields` replace what would be invented. The id is the highest so far."""
+        """Add a customer; `fields` replace invented values. The id is the highest so far."""
         made = self._people.make(created, max(created, now) if fields is None else created)
         if fields is not None:
             record = json.loads(made.row) | dict(fields)
@@ -205,7 +205,7 @@ class Store:
         )
         return record
 
-    # --- what reads show when they lag behind writes --------------------------------------------------
+    # --- reads that lag behind writes -----------------------------------------------------------------
 
     def remember(self, number: int, now: float, *, fresh: bool) -> None:
         """Keep the row as it is before a write at `now`, or that there was none."""
@@ -246,7 +246,7 @@ class Store:
         self._db.execute("UPDATE verdicts SET fetches = fetches - 1 WHERE customer_id = ?", (number,))
 
     def identify(self, number: int, credentials: str, first_name: str, last_name: str) -> None:
-        """Keep what an identity check was asked with, until its verdict is due."""
+        """Keep the values of an identity check until its verdict is due."""
         self._db.execute(
             "INSERT OR REPLACE INTO identities VALUES (?, 0, ?, ?, ?)",
             (number, credentials, first_name, last_name),
@@ -254,7 +254,7 @@ class Store:
         self._undecided.add(number)
 
     def settle(self, now: float) -> None:
-        """Verdicts that are due: who is validated gets the names of the check, for good."""
+        """Apply the verdicts that are due: a validated customer permanently gets the names of the check."""
         for number in sorted(self._undecided):
             due, fetches, good, _ = self.verdict(number) or (now, 0, False, {})
             if now < due or fetches > 0:
