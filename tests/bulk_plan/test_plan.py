@@ -772,7 +772,7 @@ def test_secrets_are_refused_from_another_input(tmp_path):
     with pytest.raises(InputChanged, match="changed since"):
         made.secrets()
     path.unlink()
-    with pytest.raises(InputChanged, match="gone"):
+    with pytest.raises(InputChanged, match="no longer exists"):
         made.secrets()
 
 

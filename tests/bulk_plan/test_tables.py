@@ -495,9 +495,9 @@ def test_frame_hash_sees_every_change_and_no_chunking():
 
 
 def test_what_is_no_table_is_refused(tmp_path):
-    with pytest.raises(ConfigError, match="int is no table"):
+    with pytest.raises(ConfigError, match="int is not a table"):
         open_table(5)
-    with pytest.raises(ConfigError, match="is no table") as refused:
+    with pytest.raises(ConfigError, match="is not a table") as refused:
         open_table(pl.DataFrame({"id": [1]}, schema={"id": pl.Int128}))
     assert "Int128" in refused.value.advice
     with pytest.raises(ConfigError, match="compressed"):

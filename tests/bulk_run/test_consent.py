@@ -100,13 +100,13 @@ def test_a_refusal_does_not_print_what_one_needs_to_pass_it():
 
 def test_after_a_canary_nothing_that_was_said_beforehand_counts():
     with pytest.raises(UsageError, match="canary"):
-        ask("test", yes=True, anew=True)
-    assert ask("test", answer="y", anew=True)
-    assert ask("test", approve=SEAL, anew=True) == []
+        ask("test", yes=True, after_canary=True)
+    assert ask("test", answer="y", after_canary=True)
+    assert ask("test", approve=SEAL, after_canary=True) == []
     for settings in ({}, {"confirm": 5000}):
         with pytest.raises(ConfigError, match="canary"):
-            FrameConsole(settings, "test").agree(plan(), asked_of(anew=True))
-    FrameConsole({"confirm": 2000}, "test").agree(plan(), asked_of(anew=True))
+            FrameConsole(settings, "test").agree(plan(), asked_of(after_canary=True))
+    FrameConsole({"confirm": 2000}, "test").agree(plan(), asked_of(after_canary=True))
 
 
 def test_in_python_a_guarded_live_run_wants_the_number_of_rows():

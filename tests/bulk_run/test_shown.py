@@ -153,12 +153,12 @@ def test_the_loss_of_undo_stands_in_the_question_itself(copied, asked, monkeypat
     monkeypatch.setattr("paystack_source.bulk.run.recording.load", lambda *_: None)
     desk.bulk("run", "risk-action", allow(desk, 4), "--risk-action", "deny", "--refresh", "never")
     assert asked.pop() == (
-        "Set 4 customers to deny on the TEST account? It cannot be undone for 4 of 4: what they hold now is not known."
+        "Set 4 customers to deny on the TEST account? It cannot be undone for 4 of 4: their present values are not known."
     )
     codes = [one["customer_code"] for one in desk.customers(2)] + desk.api.add_customers(1)
     path = desk.csv("some.csv", [{"customer_code": code} for code in codes])
     desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--refresh", "never", copy=True)
-    assert asked.pop().endswith("It cannot be undone for 1 of 3: what they hold now is not known.")
+    assert asked.pop().endswith("It cannot be undone for 1 of 3: their present values are not known.")
 
 
 def test_a_plan_says_its_transitions_and_its_share_of_all_customers(desk):
