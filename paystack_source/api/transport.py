@@ -132,9 +132,7 @@ class Transport:
             if again is Retry.BACKOFF:
                 pause = max(asked, self.retry.pause(failures, self.random))
                 trouble += self._back_off(operation, pause, "backoff")
-            elif (
-                refusals > 1
-            ):  # the last 429 named a wrong end of the window: wait longer each time, up to a whole window
+            elif refusals > 1:  # the last 429 named a wrong end: wait longer each time, up to a whole window
                 halvings = min(3, self.retry.rate_limited_attempts - 1 - refusals)
                 self._back_off(operation, WINDOW_SECONDS / 2**halvings, "rate_limited")
         raise verdict

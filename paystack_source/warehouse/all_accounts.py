@@ -102,9 +102,7 @@ class _View:
             f" WHERE table_catalog = current_database() AND table_name = 'customers' AND table_schema IN ({names})"
             " ORDER BY table_schema, ordinal_position"
         ):
-            if (
-                not str(column).startswith("_dlt") and column != "account_name"
-            ):  # the view adds a column of that name
+            if not str(column).startswith("_dlt") and column != "account_name":  # the view has its own one
                 found.setdefault(str(dataset), {})[str(column)] = str(kind)
         return found
 

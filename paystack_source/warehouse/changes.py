@@ -136,9 +136,7 @@ def fingerprints_of(customers: pa.Table) -> pa.ChunkedArray:
 def _normalized_json(table: pa.Table) -> pa.Table:
     """The customers with normalized JSON: PostgreSQL changes its spaces and the order of its keys."""
     for name in _JSON & set(table.column_names):
-        texts = pc.dictionary_encode(
-            table.column(name).combine_chunks()
-        )  # most accounts have few different values
+        texts = pc.dictionary_encode(table.column(name).combine_chunks())  # most accounts have few values
         spelled = pa.array(map(_normalized, texts.dictionary.to_pylist()), pa.string()).take(texts.indices)
         table = table.set_column(table.column_names.index(name), name, spelled)
     return table

@@ -320,9 +320,7 @@ def resources(
             keeps_history = history and is_selected(HISTORY.name)
             with start() as copying, copying.waits.shown():
                 _require_only_one(copying)
-                with suppress(
-                    CurrentSourceNotAvailable
-                ):  # the user iterates over the resource, without dlt's pipeline
+                with suppress(CurrentSourceNotAvailable):  # the user iterates over the resource
                     copying.metrics = dlt.current.resource_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):

@@ -46,9 +46,7 @@ class DuckDbFile:
         return self
 
     def __exit__(self, *_: object) -> None:
-        with contextlib.suppress(
-            Exception
-        ):  # the database is broken; the error that broke it is raised instead
+        with contextlib.suppress(Exception):  # the database is broken; the first error is raised instead
             self._set(self._user_settings)
         self._connection.close()
 

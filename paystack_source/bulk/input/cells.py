@@ -77,9 +77,7 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
         return cells
     kind = array.type
     if pa.types.is_dictionary(kind):
-        views = pa.types.is_string_view(
-            kind.value_type
-        )  # from polars' categories; Arrow has no `take` for views
+        views = pa.types.is_string_view(kind.value_type)  # polars' categories; Arrow has no `take` for views
         names = array.dictionary.cast(pa.string()) if views else array.dictionary
         return column_cells(names.take(array.indices))
     if pa.types.is_floating(kind):

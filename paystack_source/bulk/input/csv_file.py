@@ -125,10 +125,7 @@ class CsvFile:
                 advice="Give one, e.g. ; or a tab ($'\\t' in a shell), or leave it out: then it is detected.",
             )
         declared = None
-        with (
-            contextlib.suppress(UnicodeError),
-            self._open() as file,
-        ):  # reading the header reports what is wrong
+        with contextlib.suppress(UnicodeError), self._open() as file:  # `_records` reports the error
             declared = _DECLARED.fullmatch(file.readline())
         self._before = 1 if declared else 0
         self.delimiter = delimiter or (declared[1] if declared else self._sniff())

@@ -246,9 +246,7 @@ class Runs:
         with lock_plan(plan.header.plan_id, self.root, plan.path) as locked, contextlib.ExitStack() as stack:
             if own is not None:
                 stack.enter_context(own.hold_lock())
-            elif (
-                os.name != "nt"
-            ):  # on Windows a locked plan could not be read, so there only the register is locked
+            elif os.name != "nt":  # on Windows nobody could read a locked plan: only the register is locked
                 with contextlib.suppress(FileNotFoundError):
                     lock_file(stack.enter_context(unlocked_at_end(os.open(plan.path, os.O_RDONLY))))
             yield locked

@@ -48,11 +48,7 @@ _Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exceptio
 
 _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
-    (
-        (RateLimited, Unavailable, ClosedError),
-        EventKind.NOT_SENT,
-        None,
-    ),  # `ClosedError`: stopped before it was sent
+    ((RateLimited, Unavailable, ClosedError), EventKind.NOT_SENT, None),  # `ClosedError`: it was not sent
     (AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED),
     ((Rejected, ConfigError), EventKind.REJECTED, None),  # `ConfigError`: the client refused to send it
 )
