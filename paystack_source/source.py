@@ -10,7 +10,7 @@ state stores the proven windows; dlt commits it together with the rows.
 loads, repairs the dataset, completes the history, and counts the customers in the destination at the end. dlt makes one
 load of it, so there are three differences:
 
-- There are no checkpoints. A run that is interrupted while it reads begins anew.
+- There are no checkpoints. A run that is interrupted while it reads begins again.
 - The destination is counted after the load. If the count does not agree, dlt's log has an error, the ledger says so,
   and the next run reads what is missing; nothing is raised.
 - Details are fetched only for customers that the destination had before the run.

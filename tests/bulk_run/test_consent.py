@@ -89,7 +89,7 @@ def test_above_the_thresholds_the_plans_seal_is_enough():
 
 
 def test_a_refusal_does_not_print_what_one_needs_to_pass_it():
-    for more in ({"yes": True}, {"approve": "f" * 64}, {"yes": True, "anew": True}):
+    for more in ({"yes": True}, {"approve": "f" * 64}, {"yes": True, "after_canary": True}):
         with pytest.raises(UsageError) as refused:
             ask("live", GUARDED, **more)
         assert SEAL[:6] not in f"{refused.value.message} {refused.value.advice}"
