@@ -186,23 +186,27 @@ class World:
             raise SystemExit
 
     def act(self, name):
-        """Takes the lock again and again; renews it, gives it up, loses it or dies."""
-        self.wait(name)
-        while True:
-            self.leases.pop(name, None)
-            lease = BucketLease(self, "bucket/lock")
+        with contextlib.suppress(SystemExit):
+            self.wait(name)
+            while True:
+                with contextlib.suppress(OSError):
+                    self.hold(name)
+                self.leases.pop(name, None)
+
+    def hold(self, name):
+        """Takes the lock and renews it; gives it up, loses it or dies."""
+        lease = BucketLease(self, "bucket/lock")
+        while not lease.take():
+            self.step()
+        self.leases[name], self.taken = lease, self.taken + 1
+        while lease.still_held() and self.random.random() < 0.9:
+            self.step()
             with contextlib.suppress(OSError):
-                while not lease.take():
-                    self.step()
-                self.leases[name], self.taken = lease, self.taken + 1
-                while lease.still_held() and self.random.random() < 0.9:
-                    self.step()
-                    with contextlib.suppress(OSError):
-                        lease.renew()
-                if self.random.random() < 0.7:
-                    del self.leases[name]
-                    with lease:
-                        pass
+                lease.renew()
+        if self.random.random() < 0.7:
+            del self.leases[name]
+            with lease:
+                pass
 
     # -- what a bucket can do
 
