@@ -117,8 +117,9 @@ SLOW = [
     "extract/test_extraction.py",
     "bulk_run/test_swapped_input.py",
     "bulk_run/test_fed_back.py",
-    "bulk_run/test_simulation.py",
-    "bulk_run/test_killed.py",
+    "bulk_run/test_once.py",
+    "bulk_plan/test_plan.py",
+    "bulk_run/test_command.py",
     "warehouses/test_sandbox_apart.py",
 ]
 
