@@ -33,7 +33,7 @@ KEY = re.compile(r"sk_(?:live|test)_(?!sandbox)\w+")
 
 @pytest.fixture(scope="module")
 def api():
-    with Sandbox(customers=120, seed=7, limit=0) as sandbox:
+    with Sandbox(customers=60, seed=7, limit=0) as sandbox:
         yield sandbox
 
 
@@ -78,7 +78,7 @@ def environ(checkout, api):
         "MPLBACKEND": "Agg",
         "PIP_DRY_RUN": "1",  # the environment is the one that runs these tests: nothing may be installed into it
         "NO_COLOR": "1",
-        "PAYSTACK_SANDBOX_CUSTOMERS": "120",
+        "PAYSTACK_SANDBOX_CUSTOMERS": "60",
         "PAYSTACK_TRACEBACK": "1",  # so that a failure here says where it came from
         "SOURCES__PAYSTACK__BASE_URL": api.url,
         "SOURCES__PAYSTACK__SECRET_KEY": str(api.secret_key),
