@@ -11,7 +11,7 @@ loads, repairs the dataset, completes the history, and counts the customers in t
 load of it, so there are three differences:
 
 - There are no checkpoints. A run that is interrupted while it reads begins again.
-- The destination is counted after the load. If the count does not agree, dlt's log has an error, the ledger says so,
+- The destination is counted after the load. If the count does not agree, dlt's log and the ledger have the error,
   and the next run reads what is missing; nothing is raised.
 - Details are fetched only for customers that the destination had before the run.
 

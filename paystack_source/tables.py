@@ -157,7 +157,7 @@ WRITE_BACK_RUNS: Final = Table(
         filled(
             "sessions",
             "bigint",
-            "How many times the run was started or resumed; 0: it was about to begin, and this row is of before.",
+            "How many times the run was started or resumed; 0 if it was loaded before its first session began.",
         ),
         filled("requests", "bigint", "Requests that were sent to Paystack."),
         filled("events", "bigint", "Events in the run's journal when it was loaded."),

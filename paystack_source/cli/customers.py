@@ -134,7 +134,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             history=chosen["history"],
             details=chosen["details_budget"] if chosen["details"] else 0,
             run_id=terminal.context.run_id,
-            allow_incomplete=True,  # the closing table says so, and the exit code
+            allow_incomplete=True,  # the closing table and the exit code show it
             on_rows=read,
             on_total=count,
             on_details=fetched,

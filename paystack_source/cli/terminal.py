@@ -246,7 +246,7 @@ class Terminal:
             self.lost = self.lost or error
             if stream is sys.stdout:
                 self.warn(
-                    "The disk under standard output is full: what this command says there is lost, and it goes on."
+                    "The disk of standard output is full: the output there is lost, but the command continues."
                 )
 
         return tolerate_closed_reader(stream, lost)

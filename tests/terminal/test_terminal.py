@@ -258,7 +258,7 @@ def test_a_full_disk_under_a_stream_changes_no_outcome(words, stream):
         )
     assert done.returncode == ExitCode.OK
     if stream == "stdout" and words:
-        assert "what this command says there is lost" in done.stderr
+        assert "the output there is lost" in done.stderr
         assert "Traceback" not in done.stderr
     elif words:
         assert last_line(done.stdout)["status"] == "complete"
