@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import atexit
 import functools
 import os
 import shutil
@@ -31,9 +30,10 @@ def begin_copied(
 ) -> tuple[Pipeline, Sandbox]:
     """A sandbox, and the pipeline of a machine that has copied it once. `place` is dlt's setting for DuckDB.
 
-    The working folder is the test's own, and `DLT_DATA_DIR` its folder `dlt`.
+    The working folder is the test's own, and `DLT_DATA_DIR` its folder `dlt`. What is copied is among such folders.
     """
-    here, made = Path.cwd(), _copied(customers, place, history)
+    here = Path.cwd()
+    made = _copied(customers, place, history, here.parent)
     assert os.environ["DLT_DATA_DIR"] == str(here / "dlt")
     shutil.copytree(made, here, dirs_exist_ok=True)
     for file in (here / "dlt").rglob("*"):  # dlt's state names the working folder
@@ -43,9 +43,8 @@ def begin_copied(
 
 
 @functools.cache
-def _copied(customers: int, place: str, history: bool) -> Path:
-    folder = Path(tempfile.mkdtemp(prefix="copied-")).resolve()
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+def _copied(customers: int, place: str, history: bool, among: Path) -> Path:
+    folder = Path(tempfile.mkdtemp(prefix="copied-", dir=among)).resolve()
     with Sandbox(customers, until=UNTIL, limit=0) as server, pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
