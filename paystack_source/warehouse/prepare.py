@@ -129,21 +129,15 @@ def _drop_unloadable(pipeline: Pipeline, error: PipelineStepFailed) -> None:
     """
     raise_interrupt(error)
     failure = explain(error)
-    terminal = error.step == "normalize" or isinstance(error.exception, TerminalException)
-    only_ours = all(
-        is_ours(schema)
-        and all(
-            str(table["name"]) in _our_tables(pipeline, schema)
-            for table in schema.data_tables(include_incomplete=True)
-        )
-        for schema in pipeline.schemas.values()
-    )
-    if failure.is_known or not (terminal and only_ours):
+    if failure.is_known or not (error.step == "normalize" or isinstance(error.exception, TerminalException)):
         raise error
+    try:
+        drop_local_state(pipeline)
+    except ConfigError:
+        raise error from None
     log.warning(
         "A load that was interrupted cannot be loaded (%s); its customers are read again.", failure.error
     )
-    drop_local_state(pipeline)
     restore_schema(pipeline)
     repair_schema(pipeline)
 
