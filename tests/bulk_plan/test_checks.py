@@ -471,9 +471,7 @@ def test_the_plan_says_how_many_rows_are_hidden(tmp_path):
 # -- headers -------------------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize(
-    "name", ["customer_code", "Customer Code", " CUSTOMER-CODE ", "customerCode", "code", "Customer"]
-)
+@pytest.mark.parametrize("name", ["Customer Code", " CUSTOMER-CODE ", "customerCode", "code"])
 def test_headers_in_any_spelling(tmp_path, name):
     made = plan(tmp_path, "risk-action", frame({name: "CUS_1", "ACTION": "Deny"}))
     (row,) = made.rows()
@@ -540,12 +538,12 @@ def test_a_file_without_a_header_is_recognised_and_not_quoted(tmp_path, first):
     assert first not in str(error)
 
 
-@pytest.mark.parametrize("name", ["20240301", "Contact (e.g. name@company.com)", "+2348012345678"])
-def test_an_odd_name_beside_the_known_columns_is_left_alone(tmp_path, name):
+def test_an_odd_name_beside_the_known_columns_is_left_alone(tmp_path):
+    names = ["20240301", "Contact (e.g. name@company.com)", "+2348012345678"]
     path = tmp_path / "in.csv"
-    path.write_text(f"email,first_name,{name}\nada@x.ng,Ada,5\n")
+    path.write_text(f"email,first_name,{','.join(names)}\nada@x.ng,Ada,5,6,7\n")
     made = plan(tmp_path, "create", path)
-    assert made.header.input.ignored == [name]
+    assert made.header.input.ignored == names
     assert [row.new for row in made.rows()] == [{"first_name": "Ada"}]
 
 
