@@ -732,7 +732,7 @@ class Endless:
         return stream.__arrow_c_stream__(requested_schema)
 
 
-def test_what_is_too_large_is_refused_before_it_is_read(tmp_path):
+def test_what_is_too_large_is_refused_before_it_is_read(tmp_path, monkeypatch):
     wide = {f"column {number}": ["1"] for number in range(4_000)}
     long = pa.table({"customer_code": pa.nulls(30_000_000, pa.null())})
     pq.write_table(long, tmp_path / "long.parquet")
@@ -742,6 +742,7 @@ def test_what_is_too_large_is_refused_before_it_is_read(tmp_path):
     for source in ("long.parquet", "long.csv", "both.csv", "wide.csv"):
         with pytest.raises(InputError, match=r"has (more than )?[0-9,]+ (rows|columns)"):
             open_table(tmp_path / source)
+    monkeypatch.setattr("paystack_source.bulk.input.files._copied", lambda _frame: pytest.fail("copied"))
     for frame in (pd.DataFrame(wide), [wide], long, long.to_pandas(), Endless()):
         with pytest.raises(InputError, match=r"has (more than )?[0-9,]+ (rows|columns)"):
             open_table(frame)

@@ -104,6 +104,7 @@ def open_table(  # noqa: PLR0913  # options for each kind of source
             return _open_excel(source, sheet)
         return _open_csv(source, encoding, delimiter)
     frame = _frame(source)
+    _check_size("the frame", *frame.shape)
     if keep:
         frame = _copied(frame)
     levels, unread = _index_levels(frame) if _is_pandas(frame) else ([], "")
