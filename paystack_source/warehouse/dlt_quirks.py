@@ -187,13 +187,11 @@ def delete_normalized_files(pipeline: Pipeline) -> None:
     """Delete extracted packages that a killed process had normalized: dlt would normalize them again, and fail.
 
     dlt moves a normalized package to its folder, and then deletes the extracted package. An extracted package without a
-    schema file was being deleted.
+    schema file was being deleted. A kill may also leave temporary files beside the packages.
     """
     folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
-    for package in folder.glob("normalize/extracted/*"):
-        if (folder / "load" / "normalized" / package.name / schema).exists() or not (
-            package / schema
-        ).exists():
+    for package in folder.glob("normalize/extracted/*/"):
+        if (folder / "load/normalized" / package.name / schema).exists() or not (package / schema).exists():
             shutil.rmtree(package)
 
 
@@ -325,12 +323,12 @@ _LOAD_ID = "_dlt_load_id"
 
 
 def pending_packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
-    """The pending packages, extracted or normalized, oldest first: load id, folder and schema."""
-    folder = Path(pipeline.working_dir)
-    found = (*folder.glob("normalize/extracted/*"), *folder.glob("load/normalized/*"))
-    for package in sorted(found, key=lambda each: each.name):
-        text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
-        yield package.name, package, Schema.from_stored_schema(json.loads(text))
+    """The complete pending packages, extracted or normalized, oldest first: load id, folder and schema."""
+    folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
+    found = (*folder.glob(f"normalize/extracted/*/{schema}"), *folder.glob(f"load/normalized/*/{schema}"))
+    for file in sorted(found, key=lambda each: each.parent.name):
+        stored = json.loads(file.read_text(encoding="utf-8"))
+        yield file.parent.name, file.parent, Schema.from_stored_schema(stored)
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:

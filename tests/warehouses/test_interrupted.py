@@ -240,6 +240,17 @@ def test_a_merge_doubles_nobody_who_was_staged_twice(sandbox, warehouse, tmp_pat
     assert_same(held(place, tmp_path), truth(api))
 
 
+def test_what_was_read_before_a_kill_is_loaded_and_not_read_again(sandbox, warehouse, tmp_path):
+    """PostgreSQL refuses the row of dlt's state if a load goes on where it stopped."""
+    api, place = sandbox(customers=900, seed=5), warehouse("postgres")
+    with runs("plain", place, api) as copying:
+        assert copying.run(tmp_path, "_dlt_pipeline_state") == -signal.SIGKILL
+        read = api.stats.total
+        assert copying.run(tmp_path) == 0
+    assert api.stats.total - read < 900 / 100
+    assert_same(held(place, tmp_path), truth(api))
+
+
 @pytest.mark.parametrize("half_deleted", [False, True])
 def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
     half_deleted, sandbox, warehouse, tmp_path, monkeypatch
@@ -260,6 +271,23 @@ def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
             pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
     place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
     assert_same(held(place, tmp_path / "here"), truth(api))
+
+
+def test_temporary_files_that_a_kill_left_beside_dlts_packages_stop_no_later_run(
+    sandbox, warehouse, tmp_path
+):
+    """dlt writes each file of a package there first, and renames it."""
+    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
+    with runs("command", place, api) as command, runs("plain", place, api) as plain:
+        assert plain.run(tmp_path) == 0
+        for copying, folder in ((command, "load/normalized"), (plain, "normalize/extracted")):
+            (tmp_path / "paystack_customers" / folder / "b8f82898774e7349").write_text("{", encoding="utf-8")
+            (
+                tmp_path / "paystack_customers" / folder / "1796052867.31"
+            ).mkdir()  # a package that is not complete
+            api.add_customers(1)
+            assert copying.run(tmp_path) == 0
+    assert_same(held(place, tmp_path), truth(api))
 
 
 def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(
