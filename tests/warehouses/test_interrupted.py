@@ -282,9 +282,6 @@ def test_temporary_files_that_a_kill_left_beside_dlts_packages_stop_no_later_run
         assert plain.run(tmp_path) == 0
         for copying, folder in ((command, "load/normalized"), (plain, "normalize/extracted")):
             (tmp_path / "paystack_customers" / folder / "b8f82898774e7349").write_text("{", encoding="utf-8")
-            (
-                tmp_path / "paystack_customers" / folder / "1796052867.31"
-            ).mkdir()  # a package that is not complete
             api.add_customers(1)
             assert copying.run(tmp_path) == 0
     assert_same(held(place, tmp_path), truth(api))
