@@ -351,7 +351,7 @@ BUGS = [
     Bug("an older journal is believed", "the journal is verified on every resume, undo and load", "if chain is None or chain != (entry.chain or chain):", "if False:",
         (B + "test_journal.py::test_a_journal_that_is_not_what_was_written_is_not_believed",)),
     Bug("somebody is asked about a damaged journal", "the journal is verified on every resume, undo and load", "            journal.verify()\n        scope", "            pass\n        scope",
-        (B + "test_journal.py::test_a_journal_that_is_not_what_was_written_is_not_believed",)),
+        (B + "test_journal.py::test_nobody_is_asked_about_rows_that_an_edited_journal_calls_unsent",)),
     Bug("the environment alone says who it was", "the system's user stands beside the claimed one", "os_user=os_user())", 'os_user="")',
         (B + "test_journal.py::test_the_system_says_who_it_was_whatever_the_environment_claims",)),
     Bug("a guessed temporary file is written into", "temporary files are exclusive", "flags | (os.O_EXCL if new else 0)", "flags",

@@ -220,6 +220,16 @@ def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monk
     assert len(desk.api.write_log()) == sent
 
 
+def test_nobody_is_asked_about_rows_that_an_edited_journal_calls_unsent(desk):
+    path = desk.csv("nobody.csv", [{"customer_code": f"CUS_nosuchone{n}"} for n in range(6)])
+    stopped = ("--refresh", "never", "--max-equal-rejections", "2", "--yes")
+    run_id = desk.bulk("run", "risk-action", path, "--risk-action", "deny", *stopped).json["run_id"]
+    assert desk.bulk("resume", run_id).json["error"] == "UsageError"  # the question needs a terminal
+    edit(desk.folder / "paystack_results" / run_id, None)
+    said = desk.bulk("resume", run_id)
+    assert (said.code, said.json["error"]) == (1, "EditedJournalError")
+
+
 @pytest.mark.parametrize("harm", [edit, remove_a_session])
 def test_an_edited_journal_is_neither_undone_nor_loaded(desk, harm):
     path = desk.risk_file(3)
