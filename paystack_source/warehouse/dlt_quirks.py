@@ -177,20 +177,23 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
     for_this_one = dlt.config.get(f"{name}.{deletes}", bool)
     if dlt.config.get(deletes, bool) if for_this_one is None else for_this_one:
         # dlt does not delete older packages later, nor the failed jobs of an aborted package.
-        for package in {
-            job.parent.parent for job in Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
-        }:
+        jobs = Path(pipeline.working_dir).glob("load/loaded/*/*_jobs/*")
+        for package in {job.parent.parent for job in jobs}:
             shutil.rmtree(package, ignore_errors=True)
 
 
-def delete_normalized_files(pipeline: Pipeline) -> None:
-    """Delete extracted packages that a killed process had normalized: dlt would normalize them again, and fail.
+def delete_leftover_files(pipeline: Pipeline) -> None:
+    """Delete what a killed process left in dlt's folder: every later run would fail on it.
 
-    dlt moves a normalized package to its folder, and then deletes the extracted package. An extracted package without a
-    schema file was being deleted. A kill may also leave temporary files beside the packages.
+    These are temporary files, without a suffix, which dlt renames when they are complete; and extracted packages that
+    are normalized already, which dlt was about to delete, beginning with the schema file.
     """
     folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
-    for package in folder.glob("normalize/extracted/*/"):
+    for place in ("normalize/extracted/*", "load/normalized/*", "load/normalized/*/*_jobs/*"):
+        for file in folder.glob(place):
+            if file.is_file() and not file.suffix:
+                file.unlink()
+    for package in folder.glob("normalize/extracted/*"):
         if (folder / "load/normalized" / package.name / schema).exists() or not (package / schema).exists():
             shutil.rmtree(package)
 
@@ -234,10 +237,7 @@ def keeps_database_alone(folder: Path) -> bool:
 
 
 def would_delete_database(pipeline: Pipeline) -> bool:
-    """Whether dlt will delete its folder of this pipeline, with a DuckDB file in it that may have other datasets.
-
-    It does so if it has loaded before, and its dataset is gone.
-    """
+    """Whether dlt will delete its folder, and a DuckDB file in it: it has loaded before, and its dataset is gone."""
     if not Path(pipeline.working_dir, f"{pipeline.pipeline_name}.duckdb").exists() or not pipeline.has_data:
         return False
     with pipeline.destination_client() as client:
@@ -323,12 +323,12 @@ _LOAD_ID = "_dlt_load_id"
 
 
 def pending_packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
-    """The complete pending packages, extracted or normalized, oldest first: load id, folder and schema."""
-    folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
-    found = (*folder.glob(f"normalize/extracted/*/{schema}"), *folder.glob(f"load/normalized/*/{schema}"))
-    for file in sorted(found, key=lambda each: each.parent.name):
-        stored = json.loads(file.read_text(encoding="utf-8"))
-        yield file.parent.name, file.parent, Schema.from_stored_schema(stored)
+    """The pending packages, extracted or normalized, oldest first: load id, folder and schema."""
+    folder = Path(pipeline.working_dir)
+    found = (*folder.glob("normalize/extracted/*"), *folder.glob("load/normalized/*"))
+    for package in sorted(found, key=lambda each: each.name):
+        text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
+        yield package.name, package, Schema.from_stored_schema(json.loads(text))
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:

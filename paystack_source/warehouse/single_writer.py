@@ -34,7 +34,7 @@ from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.dlt_quirks import (
     CheckedCollector,
-    delete_normalized_files,
+    delete_leftover_files,
     drop_foreign_state,
     keeps_database_alone,
     require_no_other_rows,
@@ -79,7 +79,7 @@ class ActiveRun:
             folder = Path(self.pipeline.pipelines_dir)
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             _lock_folder(self.locks, folder / self.pipeline.pipeline_name, wait=wait)
-            delete_normalized_files(self.pipeline)
+            delete_leftover_files(self.pipeline)
             self.folder = True
 
     def lock_dataset(self) -> None:

@@ -273,16 +273,16 @@ def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
     assert_same(held(place, tmp_path / "here"), truth(api))
 
 
-def test_temporary_files_that_a_kill_left_beside_dlts_packages_stop_no_later_run(
-    sandbox, warehouse, tmp_path
-):
-    """dlt writes each file of a package there first, and renames it."""
-    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
+def test_temporary_files_that_a_kill_left_among_dlts_packages_stop_no_later_run(sandbox, warehouse, tmp_path):
+    """dlt writes a file there first, and renames it; from a temporary folder on another disk it copies one."""
+    api, place, working = sandbox(customers=150, seed=5), warehouse("duckdb"), tmp_path / "paystack_customers"
     with runs("command", place, api) as command, runs("plain", place, api) as plain:
-        assert plain.run(tmp_path) == 0
-        for copying, folder in ((command, "load/normalized"), (plain, "normalize/extracted")):
-            (tmp_path / "paystack_customers" / folder / "b8f82898774e7349").write_text("{", encoding="utf-8")
+        for copying in (command, plain):
             api.add_customers(1)
+            assert copying.run(tmp_path, "customers") == -signal.SIGKILL
+            (jobs,) = working.glob("load/normalized/*/new_jobs")
+            for folder in (working / "normalize" / "extracted", jobs.parents[1], jobs):
+                (folder / "66dd2e0ae43c6e4f").write_text("{", encoding="utf-8")
             assert copying.run(tmp_path) == 0
     assert_same(held(place, tmp_path), truth(api))
 
