@@ -155,7 +155,7 @@ BUGS = [
         "if stored is not None and not _completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):", "if stored is not None:",
         (W + "test_interrupted.py::test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is",)),
     Bug("an error of the preparation is only logged", "one engine behind every door (law 3)",
-        "elif run.error is not None:", "elif False:", (W + "test_interrupted.py::test_a_preparation_that_fails_stops_the_plain_source_before_it_reads",)),
+        "            run.error = error\n", "", (W + "test_interrupted.py::test_a_preparation_that_fails_stops_the_plain_source_before_it_reads",)),
     Bug("a cut parts customers of one second", "windows are cut between seconds",
         "cuts = sorted({second(time) + timedelta(seconds=1) for time in times})", "cuts = sorted(set(times))",
         (E + "test_windows.py",)),
