@@ -221,8 +221,8 @@ def test_a_journal_that_is_not_what_was_written_is_not_believed(desk, harm, monk
 
 
 def test_nobody_is_asked_about_rows_that_an_edited_journal_calls_unsent(desk):
-    path = desk.csv("nobody.csv", [{"customer_code": f"CUS_nosuchone{n}"} for n in range(6)])
-    stopped = ("--refresh", "never", "--max-equal-rejections", "2", "--yes")
+    path = desk.csv("nobody.csv", [{"customer_code": f"CUS_nosuchone{n}"} for n in range(30)])
+    stopped = ("--refresh", "never", "--canary", "3", "--canary-max", "50", "--yes")
     run_id = desk.bulk("run", "risk-action", path, "--risk-action", "deny", *stopped).json["run_id"]
     assert desk.bulk("resume", run_id).json["error"] == "UsageError"  # the question needs a terminal
     edit(desk.folder / "paystack_results" / run_id, None)
