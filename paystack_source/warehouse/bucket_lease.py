@@ -29,9 +29,8 @@ LEASE_SECONDS = 60.0
 REFUSALS = 5
 """After this many refusals to create a new object, another writer cannot be the cause: raise the store's error."""
 
-_CLOCK = getattr(
-    time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC
-)  # the first one also counts while the machine sleeps
+# CLOCK_BOOTTIME also counts while the machine sleeps.
+_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class BucketLease:

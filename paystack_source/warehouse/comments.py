@@ -1,8 +1,8 @@
 """Writes the descriptions in dlt's schema into DuckDB and PostgreSQL, as comments on tables and columns.
 
 At the end of each run one query compares them, and those that differ are written; in PostgreSQL only of tables that the
-role owns, because only the owner may. dlt itself writes them in BigQuery,
-Databricks and Snowflake. Files have no comments.
+role owns, because only the owner may. dlt itself writes them in BigQuery, Databricks and Snowflake. Files have no
+comments.
 """
 
 from __future__ import annotations

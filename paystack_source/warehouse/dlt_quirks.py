@@ -221,7 +221,7 @@ def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None
     `customers` is the table of the customers, if a hint renamed it.
     """
     jobs = (*folder.glob("normalize/extracted/*/*_jobs/*"), *folder.glob("load/normalized/*/*_jobs/*"))
-    waiting = {ParsedLoadJobFileName.parse(job.name).table_name for job in jobs}
+    waiting = {ParsedLoadJobFileName.parse(job.name).table_name for job in jobs if job.suffix}
     theirs = sorted(name for name in waiting - NAMES - {customers} if not name.startswith("_dlt_"))
     if theirs:
         raise ConfigError(
@@ -231,7 +231,7 @@ def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None
         )
 
 
-def keeps_database_alone(folder: Path) -> bool:
+def has_database_without_state(folder: Path) -> bool:
     """Whether the folder of a pipeline has a DuckDB file and no state of dlt: dlt deletes such a folder."""
     return (folder / f"{folder.name}.duckdb").exists() and not (folder / dlt.Pipeline.STATE_FILE).exists()
 

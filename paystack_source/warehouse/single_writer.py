@@ -36,7 +36,7 @@ from paystack_source.warehouse.dlt_quirks import (
     CheckedCollector,
     delete_leftover_files,
     drop_foreign_state,
-    keeps_database_alone,
+    has_database_without_state,
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
@@ -192,12 +192,12 @@ def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
     damaged = json.JSONDecodeError, UnicodeDecodeError  # after a power cut
     folder = Path(get_dlt_pipelines_dir(), name)
     with contextlib.suppress(*damaged):
-        if not keeps_database_alone(folder):
+        if not has_database_without_state(folder):
             return make()
     with contextlib.ExitStack() as locks:
         _lock_folder(locks, folder, wait=False)
         with contextlib.suppress(*damaged):  # another process has deleted them
-            if not keeps_database_alone(folder):
+            if not has_database_without_state(folder):
                 return make()
         require_no_other_rows(folder)
         with set_database_aside(folder):
