@@ -84,9 +84,11 @@ def test_ctrl_c_at_the_end_of_a_load_is_not_forgotten(pipeline, sandbox, monkeyp
         complete(step, *args, **kwargs)
         signal.raise_signal(signal.SIGINT)
 
-    monkeypatch.setattr(Load, "complete_package", completed_and_interrupted)
-    with pytest.raises(KeyboardInterrupt):
-        copy(pipeline, server)
+    for pending in ([], [{"mine": 1}]):
+        pipeline.extract(pending, table_name="mine")
+        monkeypatch.setattr(Load, "complete_package", completed_and_interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy(pipeline, server)
     assert copy(pipeline, server).complete
 
 
