@@ -139,19 +139,13 @@ def test_a_history_of_an_existing_copy_comes_in_loads_of_bounded_size(copied, mo
     monkeypatch.setattr(history, "BASELINE_ROWS", 30)
     monkeypatch.setattr(history, "LOAD_BYTES", 8_000)
     pipeline, server = copied
-    copy(pipeline, server, history=True)
+    assert copy(pipeline, server, history=True, refresh_budget=0).requests == 2  # made from the copy
     assert ask(pipeline, "select count(*), count(distinct id) from paystack.customers_history") == [
         (150, 150)
     ]
     loads = "select count(distinct _dlt_load_id) from paystack.customers_history"
     assert ask(pipeline, loads)[0][0] > 2
     assert copy(pipeline, server, history=True, refresh_budget=0).rows_loaded == 0
-
-
-def test_history_needs_no_second_read(pipeline, server):
-    alone = copy(pipeline, server).requests
-    again = open_pipeline("duckdb", "other")
-    assert copy(again, server, history=True).requests == alone
 
 
 # -- details ---------------------------------------------------------------------------------------------------------
@@ -454,17 +448,13 @@ def test_a_full_refresh_that_does_not_add_up_changes_nothing(copied):
             lambda pipeline, paystack, _source: copy_customers(pipeline, paystack, full_refresh=True),
             with_total,
         ),
-        (
-            lambda pipeline, paystack, _source: copy_customers(pipeline, paystack, full_refresh=True),
-            forgetting("total"),
-        ),
         (lambda pipeline, _paystack, source: pipeline.run(source, write_disposition="replace"), with_total),
         (
             lambda pipeline, _paystack, source: pipeline.run(source, refresh="drop_resources"),
             forgetting("total"),
         ),
     ],
-    ids=["copy_customers", "copy_customers, no totals", "replace", "drop_resources, no totals"],
+    ids=["copy_customers", "replace", "drop_resources, no totals"],
 )
 def test_a_full_refresh_is_not_made_from_a_list_that_is_behind(pipeline, refresh, meta):
     key, now = "sk_test_" + 40 * "0", datetime.now(UTC)
