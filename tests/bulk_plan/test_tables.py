@@ -426,6 +426,10 @@ def test_every_kind_of_frame(frame):
     assert table.sha256() == table.sha256()
 
 
+CYCLE = {}
+CYCLE["itself"] = CYCLE
+
+
 @pytest.mark.parametrize(
     "values",
     [
@@ -436,8 +440,10 @@ def test_every_kind_of_frame(frame):
         pa.Array.from_buffers(pa.string(), 2, pa.array([b"\xff", b""]).buffers()),
         pd.Series([np.timedelta64(1, "D"), None], dtype=object),
         pd.Series([dt.timedelta(1), None], dtype=object),
+        pd.Series([{"a": (n for n in "")}, None]),
+        pd.Series([CYCLE, None]),
     ],
-    ids=["year", "moment", "zone", "duration", "bytes", "numpy", "timedelta"],
+    ids=["year", "moment", "zone", "duration", "bytes", "numpy", "timedelta", "generator", "cycle"],
 )
 def test_a_value_that_is_no_text_is_named_and_costs_no_other(values):
     frame = pd.DataFrame({"v": values}) if isinstance(values, pd.Series) else pa.table({"v": values})
@@ -508,7 +514,7 @@ def test_what_is_no_table_is_refused(tmp_path):
             open_table(write(tmp_path / "in.csv", text))
     with pytest.raises(ConfigError, match="not what its name says"):
         open_table(write(tmp_path / "in.parquet", "a,b\n"))
-    with pytest.raises(FileNotFoundError):
+    with pytest.raises(ConfigError, match="There is no file"):
         open_table(tmp_path / "missing.csv")
     os.mkfifo(tmp_path / "pipe.csv")
     for path in (tmp_path, tmp_path / "pipe.csv"):
