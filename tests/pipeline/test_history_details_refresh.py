@@ -179,10 +179,9 @@ def test_what_was_fetched_before_a_stop_is_loaded_and_told_meanwhile(copied):
     assert fetch_details(pipeline, client(server), budget=1000) == (140, 0, 0)
 
 
-def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once_it_is_known(
-    pipeline, server
-):
-    copy(pipeline, server, details=1000)
+def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once_it_is_known(copied):
+    pipeline, server = copied
+    assert fetch_details(pipeline, client(server), budget=1000) == (150, 0, 0)
     with pipeline.sql_client() as client_:
         # As if Paystack had named no time of change to the one, and no risk action to the other.
         ids = [row[0] for row in client_.execute_sql("select id from paystack.customers order by id limit 2")]
@@ -196,8 +195,9 @@ def test_a_time_that_was_unknown_when_details_were_fetched_makes_them_stale_once
     assert fetch_details(pipeline, client(server), budget=100) == (0, 0, 0)
 
 
-def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
-    copy(pipeline, server, details=True)
+def test_details_hold_what_the_server_holds_and_no_credential(copied):
+    pipeline, server = copied
+    copy(pipeline, server, details=True, refresh_budget=0)
     held = dict(ask(pipeline, "select id, authorizations from paystack.customer_details"))
     theirs = {row["id"]: len(server.authorizations(row["customer_code"])) for row in server.customers_truth()}
     assert held == theirs
@@ -218,7 +218,8 @@ def test_details_hold_what_the_server_holds_and_no_credential(pipeline, server):
     assert not [code for code in secrets if code in everything]
 
 
-def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipeline, server, monkeypatch):
+def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(copied, monkeypatch):
+    pipeline, server = copied
     numbers = {
         "bvn": "22299911177",
         "account_number": "0690777555",
@@ -235,7 +236,7 @@ def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipelin
         "total_transaction_value": amounts,
     }
     monkeypatch.setattr(answers, "fetched", lambda *about: fetched(*about) | more)
-    copy(pipeline, server, details=5)
+    copy(pipeline, server, details=5, refresh_budget=0)
     for column in ("identifications", "extra"):
         shown = repr(ask(pipeline, f"select {column} from paystack.customer_details"))
         assert shown.count('"type":"bank_account"') == 5
@@ -245,7 +246,8 @@ def test_numbers_of_identity_and_accounts_are_masked_wherever_they_stand(pipelin
     assert json.loads(shown) == amounts
 
 
-def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(pipeline, server):
+def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(copied):
+    pipeline, server = copied
     fetch = server.paystack._handlers["fetch"]
     people = sorted(server.customers_truth(), key=itemgetter("createdAt"))
     poison = next(one for one in reversed(people) if server.authorizations(one["customer_code"]))
@@ -265,7 +267,7 @@ def test_one_who_cannot_be_fetched_keeps_nobody_else_from_it_and_is_tried_again(
 
     server.paystack._handlers["fetch"] = answer
     refuses = True
-    details = copy(pipeline, server, details=1000).details
+    details = copy(pipeline, server, details=1000, refresh_budget=0).details
     assert (details.fetched, details.waiting, details.failed) == (149, 0, 1)
     assert row() == (None, None, True)
 
