@@ -22,7 +22,7 @@ from paystack_source.bulk.operations import SUSPICIOUS
 from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.readback import same
-from paystack_source.values import counted, is_blank, json_text
+from paystack_source.values import counted, is_blank, json_text, quoted_text
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -187,29 +187,33 @@ def cleared(m: Matching) -> int:
 
 def odd_texts(m: Matching) -> Iterator[str]:
     """Warnings about suspicious texts that would be sent, by the first rule of `SUSPICIOUS` that a cell matches."""
-    parts, patterns = [], []
-    new = " AND NOT known" if m.operation.name == "create" else ""
+    cells, kinds = [], []
     for field in m.fields:
         kind = m.operation.by_column[field].kind
-        if kind in {"name", "text"}:
-            rules = SUSPICIOUS if kind == "name" else SUSPICIOUS[:-1]
-            patterns += [pattern for pattern, _ in rules]
-            whens = " ".join(f"WHEN regexp_matches(f_{field}, ?) THEN {n}" for n in range(len(rules)))
-            parts.append(
-                f"SELECT row, line, CASE {whens} END AS rule FROM compared "
-                f"WHERE w_{field} <> '' AND NOT s_{field} AND NOT left_out AND first IS NULL{new}"
-            )
-    if "phone" in m.fields and m.operation.compared:
-        parts.append(
-            f"SELECT row, line, {len(SUSPICIOUS)} AS rule FROM compared WHERE w_phone <> '' AND NOT left_out "
-            "AND first IS NULL AND trim(c_phone) IN ('+' || f_phone, '00' || f_phone)"
-        )
-    if not parts:
+        doubted = {"name": f"NOT s_{field}", "text": f"NOT s_{field}"}
+        if m.operation.compared:
+            doubted["phone"] = f"trim(c_{field}) IN ('+' || f_{field}, '00' || f_{field})"
+        if kind in doubted:
+            cells.append(f"CASE WHEN w_{field} <> '' AND {doubted[kind]} THEN f_{field} END")
+            kinds.append(quoted_text(kind))
+    if not cells:
         return
+    new = " AND NOT known" if m.operation.name == "create" else ""
+    # Two tables, because DuckDB compiles each pattern again for each step of a query.
+    m.con.execute(
+        f"CREATE TEMP TABLE cells AS SELECT row, line, unnest([{', '.join(cells)}]) AS cell, "
+        f"unnest([{', '.join(kinds)}]) AS kind FROM compared WHERE NOT left_out AND first IS NULL{new}"
+    )
+    whens = " ".join(f"WHEN regexp_matches(cell, ?) THEN {n}" for n in range(len(SUSPICIOUS) - 1))
+    m.con.execute(
+        f"CREATE TEMP TABLE odd_texts AS SELECT row, line, CASE WHEN cell IS NULL THEN NULL "
+        f"WHEN kind = 'phone' THEN {len(SUSPICIOUS)} {whens} "
+        f"WHEN kind = 'name' AND regexp_matches(cell, ?) THEN {len(SUSPICIOUS) - 1} END AS rule FROM cells",
+        [pattern for pattern, _ in SUSPICIOUS],
+    )
     found = m.con.execute(
-        f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}] FROM ({' UNION ALL '.join(parts)})"
-        " WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule",
-        patterns,
+        f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}] FROM odd_texts "
+        "WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule"
     )
     descriptions = [what for _, what in SUSPICIOUS] + [_NO_PLUS]
     for rule, count, lines in found.fetchall():

@@ -46,6 +46,7 @@ if TYPE_CHECKING:
 _BATCH: Final = 50_000
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)
 _OF_THE_COPY: Final = ("_last_seen_at", "_missing_since")  # columns that live customers lack
+_TYPES: Final = {pa.int64(): "BIGINT", pa.string(): "VARCHAR", pa.bool_(): "BOOLEAN"}
 _LIVE: Final = pa.schema(
     [
         *((name, pa.int64() if name == "id" else pa.string()) for name in ("asked", *IDENTIFIERS, *_FIELDS)),
@@ -56,9 +57,8 @@ _LIVE: Final = pa.schema(
 # `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips). `alike` is true for equal
 # texts and for two blank ones. `plain` is JSON without spaces and quotes.
 _MACROS: Final = r"""
-CREATE MACRO trimmed(x) AS regexp_replace(x, '^[\s\pZ\x0b\x1c-\x1f\x{85}]+|[\s\pZ\x0b\x1c-\x1f\x{85}]+$', '', 'g');
-CREATE MACRO blank(x) AS x IS NULL
-  OR (NOT regexp_matches(x, '[^{}\s\pZ\x0b\x1c-\x1f\x{85}]') AND trimmed(x) IN ('', '{}'));
+CREATE MACRO blank(x) AS
+  x IS NULL OR regexp_full_match(x, '[\s\pZ\x0b\x1c-\x1f\x{85}]*(\{\})?[\s\pZ\x0b\x1c-\x1f\x{85}]*');
 CREATE MACRO alike(x, y) AS CASE WHEN x = y THEN true ELSE blank(x) AND blank(y) END;
 CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
 CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
@@ -405,12 +405,13 @@ class Matching:
 
     def create(self, table: str, schema: pa.Schema) -> None:
         """Create an empty table."""
-        self.con.register("part", schema.empty_table())
-        self.con.execute(f"CREATE OR REPLACE TABLE {table} AS SELECT * FROM part")
-        self.con.unregister("part")
+        columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in schema)
+        self.con.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
 
     def append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
         """Add rows to a table."""
+        if not rows.num_rows:
+            return
         self.con.register("part", rows)
         self.con.execute(f"INSERT INTO {table} BY NAME SELECT * FROM part")
         self.con.unregister("part")
