@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import itertools
 import logging
 import os
 import shutil
@@ -68,10 +69,17 @@ def dlt_log(caplog: pytest.LogCaptureFixture) -> Iterator[pytest.LogCaptureFixtu
     log.setLevel(level)
 
 
+@pytest.fixture(scope="session")
+def registers(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
+    """Folders, one after the other: `mktemp` looks at all that are there for the next number."""
+    folder = tmp_path_factory.mktemp("states")
+    return (folder / str(number) for number in itertools.count())
+
+
 @pytest.fixture(autouse=True)
-def own_register(tmp_path_factory: pytest.TempPathFactory, monkeypatch: pytest.MonkeyPatch) -> None:
+def own_register(registers: Iterator[Path], monkeypatch: pytest.MonkeyPatch) -> None:
     """The register of applied plans is the test's own, not that of whoever runs the tests."""
-    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path_factory.mktemp("state")))
+    monkeypatch.setenv("XDG_STATE_HOME", str(next(registers)))
 
 
 make_quick()

@@ -115,10 +115,6 @@ def known_parts(path):
     return {part(NAMED[name]) for name in known_modules(path)} - {part(path)}
 
 
-def ids(paths):
-    return [str(path.relative_to(ROOT)) for path in paths]
-
-
 def sorted_by_what_they_know(graph):
     try:
         return list(TopologicalSorter(graph).static_order())
@@ -157,10 +153,10 @@ def test_the_foundation_knows_no_room():
 TRADES = [path for path in MODULES if part(path) in FORBIDDEN]
 
 
-@pytest.mark.parametrize("path", TRADES, ids=ids(TRADES))
-def test_a_part_knows_only_the_libraries_of_its_trade(path):
-    used = {name.split(".")[0] for name in imports(path)}
-    assert not used & FORBIDDEN[part(path)]
+def test_a_part_knows_only_the_libraries_of_its_trade():
+    for path in TRADES:
+        used = {name.split(".")[0] for name in imports(path)}
+        assert not used & FORBIDDEN[part(path)], path
 
 
 @pytest.mark.parametrize("name", PURE)
@@ -180,19 +176,21 @@ def test_what_is_called_pure_reaches_nothing(name):
     assert not calls & {"open", "print", "input"}
 
 
-@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
-def test_a_module_says_what_it_is_for_and_stays_readable(path):
-    text = path.read_text(encoding="utf-8")
-    # An empty file only marks a package.
-    assert ast.get_docstring(tree(path)) or not text.strip(), "its first lines say what it is for"
-    lines = len(text.splitlines())
-    assert lines <= 450, f"{lines} lines: past 400 is a smell, past 450 it is cut in two"
+def test_a_module_says_what_it_is_for_and_stays_readable():
+    for path in MODULES + SCRIPTS:
+        text = path.read_text(encoding="utf-8")
+        # An empty file only marks a package.
+        assert ast.get_docstring(tree(path)) or not text.strip(), (
+            f"{path}: its first lines say what it is for"
+        )
+        lines = len(text.splitlines())
+        assert lines <= 450, f"{path}: {lines} lines: past 400 is a smell, past 450 it is cut in two"
 
 
-@pytest.mark.parametrize("path", MODULES + SCRIPTS, ids=ids(MODULES + SCRIPTS))
-def test_a_function_fits_on_a_screen(path):
+def test_a_function_fits_on_a_screen():
     long = {
-        node.name: node.end_lineno - node.body[0].lineno + 1
+        (str(path), node.name): node.end_lineno - node.body[0].lineno + 1
+        for path in MODULES + SCRIPTS
         for node in ast.walk(tree(path))
         if isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
         and node.end_lineno - node.body[0].lineno + 1 > 50
@@ -200,16 +198,16 @@ def test_a_function_fits_on_a_screen(path):
     assert not long, f"past 40 lines is a smell, past 50 it is cut: {long}"
 
 
-@pytest.mark.parametrize("path", MODULES, ids=ids(MODULES))
-def test_nothing_prints_behind_the_terminals_back(path):
-    if part(path) == "sandbox" and path.name == "__main__.py":
-        return  # its own command line
-    calls = {
-        node.func.id
-        for node in ast.walk(tree(path))
-        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
-    }
-    assert "print" not in calls
+def test_nothing_prints_behind_the_terminals_back():
+    for path in MODULES:
+        if part(path) == "sandbox" and path.name == "__main__.py":
+            continue  # its own command line
+        calls = {
+            node.func.id
+            for node in ast.walk(tree(path))
+            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name)
+        }
+        assert "print" not in calls, path
 
 
 def test_the_package_exports_what_the_design_promises_and_no_more():

@@ -808,7 +808,7 @@ ROW = st.fixed_dictionaries(
 )
 
 
-@settings(max_examples=12)
+@settings(max_examples=8)
 @given(
     rows=st.lists(ROW, max_size=6), copied=st.booleans(), only_missing=st.booleans(), replace=st.booleans()
 )

@@ -56,7 +56,7 @@ def sealed(tmp_path_factory):
     return small(tmp_path_factory.mktemp("sealed")).path.read_bytes()
 
 
-@settings(max_examples=300)
+@settings(max_examples=100)
 @given(data=st.data())
 def test_any_changed_byte_is_refused(tmp_path_factory, sealed, data):
     at = data.draw(st.integers(0, len(sealed) - 1))

@@ -49,6 +49,13 @@ def test_a_run_from_file_to_results(desk):
     assert lines[0]["_time"].endswith("Z")
     assert "rejected" in said.err
     assert f"run risk-action {said.json['failed_file']}" in said.err
+    # What failed is corrected there, and fed straight back.
+    failed, code = Path(said.json["failed_file"]), desk.customers(11)[10]["customer_code"]
+    failed.write_text(failed.read_text("utf-8-sig").replace("CUS_nosuchone0", code), "utf-8-sig")
+    again = desk.bulk("run", "risk-action", failed, "--risk-action", "allow", "--yes")
+    assert (again.code, again.json["rows"], again.json["applied"]) == (0, 1, 1)
+    assert desk.results(again)[0]["note"] == "=1+1"
+    assert Path(again.json["results_file"]).read_text("utf-8-sig").splitlines()[0].count("_status") == 1
 
 
 def test_the_same_file_again_sends_nothing(desk):
@@ -90,21 +97,6 @@ def test_the_secrets_of_a_file_whose_name_is_no_utf_8_are_read_again(desk):
     assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 1
 
 
-def test_failed_rows_can_be_fed_straight_back(desk):
-    path = desk.risk_file(3, extra=2)
-    said = desk.bulk("run", "risk-action", path, "--risk-action", "allow", "--yes")
-    failed = Path(said.json["failed_file"])
-    codes = [c["customer_code"] for c in desk.customers(5)]
-    corrected = (
-        failed.read_text("utf-8-sig").replace("CUS_nosuchone0", codes[3]).replace("CUS_nosuchone1", codes[4])
-    )
-    failed.write_text(corrected, "utf-8-sig")
-    again = desk.bulk("run", "risk-action", failed, "--risk-action", "allow", "--yes")
-    assert (again.code, again.json["rows"], again.json["applied"]) == (0, 2, 2)
-    assert desk.results(again)[0]["note"] == "=1+1"
-    assert Path(again.json["results_file"]).read_text("utf-8-sig").splitlines()[0].count("_status") == 1
-
-
 def test_a_plan_is_shown_and_sends_nothing_then_is_applied_once(desk):
     path = desk.risk_file(10)
     said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--refresh", "live")
@@ -114,6 +106,8 @@ def test_a_plan_is_shown_and_sends_nothing_then_is_applied_once(desk):
     assert desk.api.write_log() == []
     plan = said.json["plan_file"]
     assert stat.S_IMODE(Path(plan).stat().st_mode) == 0o600
+    assert desk.bulk("review", plan, "--out", "page.html").json["review_file"] == "page.html"
+    assert "<html" in Path("page.html").read_text()
     applied = desk.bulk("apply", plan, "--yes")
     assert (applied.code, applied.json["applied"]) == (0, 10)
     again = desk.bulk("apply", plan, "--yes")
@@ -137,13 +131,6 @@ def test_an_edited_plan_is_refused(desk):
     assert desk.api.write_log() == []
 
 
-def test_a_stale_plan_is_refused(desk):
-    said = desk.bulk("apply", planned(desk), "--yes", "--max-age", "0")
-    assert said.code == 2
-    assert "hours old" in said.err
-    assert desk.api.write_log() == []
-
-
 def test_a_plan_of_another_account_is_refused(desk):
     plan = planned(desk)
     for customer in desk.customers(60):  # the key now belongs to somebody else
@@ -161,21 +148,19 @@ def test_nothing_is_sent_before_somebody_agreed(desk):
     assert desk.api.write_log() == []
 
 
-def test_a_plan_that_is_being_applied_is_refused(desk):
-    plan = planned(desk)
-    with Runs().lock(Plan.open(plan)):
-        said = desk.bulk("apply", plan, "--yes")
-    assert said.code == 2
-    assert "being applied by another process" in said.err
-    assert desk.api.write_log() == []
-
-
 def test_a_copy_of_the_plan_is_the_same_plan(desk):
     plan = planned(desk)
     copied = plan.with_name("copy.plan")
     copied.write_bytes(plan.read_bytes())
     with Runs().lock(Plan.open(plan)):
-        assert desk.bulk("apply", copied, "--yes").code == 2
+        for one in (plan, copied):
+            said = desk.bulk("apply", one, "--yes")
+            assert said.code == 2
+            assert "being applied by another process" in said.err
+    stale = desk.bulk("apply", plan, "--yes", "--max-age", "0")
+    assert stale.code == 2
+    assert "hours old" in stale.err
+    assert desk.api.write_log() == []
     assert desk.bulk("apply", plan, "--yes").code == 0
     assert desk.bulk("apply", copied, "--yes").code == 2
 
@@ -360,13 +345,6 @@ def test_deactivations_and_creations_run_too(desk):
     made = desk.bulk("run", "create", desk.csv("people.csv", people), "--yes")
     assert (made.code, made.json["applied"]) == (0, 3)
     assert len(desk.api) == 63
-
-
-def test_a_plan_can_be_looked_at_as_a_page(desk):
-    plan = planned(desk)
-    said = desk.bulk("review", plan, "--out", "page.html")
-    assert said.json["review_file"] == "page.html"
-    assert "<html" in Path("page.html").read_text()
 
 
 def test_what_is_dangerous_is_said_first(desk):
@@ -661,19 +639,16 @@ def _edit(journal):
         database.execute("UPDATE events SET kind = 'verified' WHERE kind = 'applied'")
 
 
-@pytest.mark.parametrize(
-    ("damaged", "harm"),
-    [("journal.sqlite", _empty), ("plan.plan", _empty), ("journal.sqlite", _edit)],
-    ids=["no journal", "no plan", "an event that cannot be"],
-)
-def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk, damaged, harm):
+def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk):
     path = desk.risk_file(2)
     deny = ["risk-action", path, "--risk-action", "deny"]
-    good, bad = (desk.bulk("run", *deny, "--yes").json["run_id"] for _ in range(2))
-    harm(Path("paystack_results") / bad / damaged)
+    good, *bad = (desk.bulk("run", *deny, "--yes").json["run_id"] for _ in range(4))
+    harms = [("journal.sqlite", _empty), ("plan.plan", _empty), ("journal.sqlite", _edit)]
+    for run_id, (damaged, harm) in zip(bad, harms, strict=True):
+        harm(Path("paystack_results") / run_id / damaged)
     listed = desk.bulk("status")
     assert [one["run_id"] for one in listed.json["runs"]] == [good]
-    assert bad in listed.err
+    assert all(run_id in listed.err for run_id in bad)
     assert desk.bulk("plan", *deny).code == 0
 
 

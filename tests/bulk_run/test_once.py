@@ -90,23 +90,25 @@ def by_another_user(plan, b, chdir, monkeypatch):
     return plan
 
 
-@pytest.mark.parametrize(
-    "again",
-    [
-        from_another_folder, a_copy, results_deleted, notes_beside_it_deleted, the_runs_own_plan,
-        by_another_user,
-    ],
-    ids=lambda way: way.__name__,
-)  # fmt: skip
-def test_a_plan_is_applied_once_wherever_it_is(desk, folders, monkeypatch, again):
+def test_a_plan_is_applied_once_wherever_it_is(desk, folders, monkeypatch):
     a, b = folders
     plan = a / "v.plan"
     assert desk.bulk("plan", "validate", identities(desk), "--out", plan).code == 0
     assert desk.bulk("apply", plan, "--yes").json["accepted_pending"] == 3
     run_id = Runs().open("latest").run_id
-    said = desk.bulk("apply", again(plan, b, monkeypatch.chdir, monkeypatch), "--yes")
-    assert (said.code, writes(desk)) == (2, 3), said.err
-    assert run_id in said.json["message"]
+    ways = (
+        from_another_folder,
+        a_copy,
+        the_runs_own_plan,
+        by_another_user,
+        notes_beside_it_deleted,
+        results_deleted,
+    )
+    for again in ways:
+        with monkeypatch.context() as patch:
+            said = desk.bulk("apply", again(plan, b, patch.chdir, patch), "--yes")
+            assert (said.code, writes(desk)) == (2, 3), (again.__name__, said.err)
+            assert run_id in said.json["message"]
 
 
 def test_without_a_register_the_plans_own_folder_knows_and_it_is_said(desk, folders, monkeypatch):

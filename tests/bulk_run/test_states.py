@@ -92,7 +92,7 @@ def test_doubts_are_read_back_first_and_unrepeatable_rows_are_never_sent_again(r
         assert next_action(read, repeatable=repeatable, readable=readable) is again
 
 
-@settings(max_examples=300)
+@settings(max_examples=150)
 @given(st.lists(st.sampled_from(EventKind), max_size=14), st.booleans(), st.booleans())
 def test_whatever_happens_the_claims_follow_from_the_events(kinds, repeatable, readable):
     """Walks only where a runner would: sends and read-backs when the next action says so."""

@@ -165,7 +165,7 @@ jsons = st.recursive(
 )
 
 
-@settings(max_examples=150)
+@settings(max_examples=50)
 @given(
     st.lists(
         st.fixed_dictionaries({"first_name": texts, "phone": texts, "metadata": jsons}),

@@ -8,7 +8,7 @@ from hypothesis import strategies as st
 
 from tests.extract.fake import NOON, Copy, FakeApi, Odd
 
-quick = settings(max_examples=100)
+quick = settings(max_examples=50)
 
 # Seconds before noon: many share one, so that several customers sit on the same second and on the windows' edges.
 times = st.lists(st.integers(1, 400), max_size=120).map(
@@ -97,7 +97,7 @@ histories = st.lists(
 )
 
 
-@settings(quick, max_examples=50)
+@settings(quick, max_examples=30)
 @given(times, oddities, histories, st.sampled_from(["documented", "both", "total_only"]), loads)
 def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_runs_later_all_is_equal(
     created, odd, history, meta, load_every
@@ -155,7 +155,7 @@ meanwhile = st.dictionaries(
 
 
 @patch("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
-@settings(quick, max_examples=50)
+@settings(quick, max_examples=30)
 @given(times, st.sampled_from([5, 100]), st.lists(meanwhile, min_size=1, max_size=3), st.data())
 def test_whatever_happens_while_it_reads_the_numbers_of_a_run_are_those_of_the_copy(created, cap, runs, data):
     api = FakeApi(created, Odd(cap=cap))

@@ -29,16 +29,16 @@ def many(number, spread=10_000_000, **odd):
 
 @pytest.fixture(scope="module")
 def copied():
-    """20,000 customers, half of them of the last day, in windows of 2,000."""
-    old = [NOON - timedelta(seconds=90_000 + 400 * n) for n in range(10_000)]
-    today = [NOON - timedelta(seconds=1 + 8 * n) for n in range(10_000)]
-    copy = Copy(FakeApi(sorted(old + today), Odd(cap=100)), window_rows=2_000)
+    """6,000 customers, half of them of the last day, in windows of 600."""
+    old = [NOON - timedelta(seconds=90_000 + 1_333 * n) for n in range(3_000)]
+    today = [NOON - timedelta(seconds=1 + 26 * n) for n in range(3_000)]
+    copy = Copy(FakeApi(sorted(old + today), Odd(cap=100)), window_rows=600)
     assert copy.run().summary.complete
     return copy
 
 
 def test_a_first_load_asks_little_more_than_there_are_pages(copied):
-    assert copied.requests <= 200 + 2 * 10 + 3  # a probe and a margin for each window
+    assert copied.requests <= 60 + 2 * 10 + 3  # a probe and a margin for each window
     copied.assert_equal()
 
 
@@ -60,14 +60,14 @@ def test_new_customers_cost_their_pages(copied, new, pages):
 @pytest.mark.parametrize("new", [0, 60])
 @pytest.mark.parametrize("odd", [{"meta": "other"}, {"order": "oldest"}], ids=str)
 def test_new_customers_cost_little_where_totals_come_by_cursor_or_the_list_ends_with_them(odd, new):
-    copy = Copy(many(6_000, spread=100_000, **odd), window_rows=2_000)
+    copy = Copy(many(2_400, spread=100_000, **odd), window_rows=800)
     copy.api.clock.now += timedelta(hours=2)  # this machine's clock is ahead
     assert copy.run().summary.complete
     copy.api.add(*(NOON + timedelta(seconds=n) for n in range(new)))
     run = copy.run()
     assert copy.requests <= (12 if new and odd.get("order") else 3)
     assert (run.summary.complete, run.summary.rows_new) == (True, new)
-    assert run.summary.api_total == 6_000 + new
+    assert run.summary.api_total == 2_400 + new
     copy.assert_equal()
 
 
@@ -133,11 +133,11 @@ def test_more_new_customers_than_the_newest_pages_hold_are_read_as_windows(copie
     copied.api.add(*(copied.api.clock.now - timedelta(seconds=n) for n in range(new)))
     run = copied.run()
     assert (run.summary.complete, run.summary.windows > 0) == (True, True)
-    assert copied.requests <= new // 100 * 1.1 + 8
+    assert copied.requests <= new // 100 * 1.1 + 2 * 5 + 3  # a probe and a margin for each window
     copied.assert_equal()
 
 
-@pytest.mark.parametrize("days", [0.5, 1, 30, 45])
+@pytest.mark.parametrize("days", [0.5, 30])
 def test_late_customers_with_an_old_date_are_found_without_reading_everything(copied, days):
     at = NOON - timedelta(days=days)
     copied.api.add(at, at, at + timedelta(seconds=3))
@@ -224,7 +224,7 @@ def test_one_who_vanishes_while_the_list_is_read_takes_nobody_else_along(at):
     copy.assert_equal()
 
 
-@pytest.mark.parametrize("at", range(1, 16))
+@pytest.mark.parametrize("at", range(1, 16, 2))
 def test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_counted(at):
     copy = Copy(many(60, spread=60))
     copy.api.odd.cap = 7
@@ -475,11 +475,13 @@ def test_an_answer_without_a_total_is_asked_for_again_and_is_no_sign_of_a_filter
     copied.assert_equal()
 
 
-@pytest.mark.parametrize("most", [20, 100, 400])
-@pytest.mark.parametrize("meta", ["documented", "other", "cursor_only"])
+@pytest.mark.parametrize(
+    ("most", "meta"),
+    [(20, "documented"), (100, "documented"), (400, "documented"), (100, "other"), (400, "cursor_only")],
+)
 def test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complete(most, meta):
     copy = Copy(many(1_000, most=most, meta=meta), window_rows=300)
-    for _ in range(3):
+    for _ in range(2):
         tally = copy.run(refresh_budget=30).summary
         assert not tally.complete
         assert tally.unproven
@@ -488,12 +490,12 @@ def test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complet
     assert not Copy(copy.api, window_rows=300).run(bounds=window).summary.complete
 
 
-@pytest.mark.parametrize("new", [0, 5, 150])
+@pytest.mark.parametrize("new", [0, 150])
 def test_nobody_is_marked_as_missing_by_a_list_that_ends_at_a_number_since(new):
     copy = Copy(many(1_000), window_rows=300)
     assert copy.run().summary.complete
     copy.api.odd.most = 400
-    for _ in range(3):
+    for _ in range(2):
         copy.api.clock.now += timedelta(hours=1)
         copy.api.add(*(copy.api.clock.now for _ in range(new)))
         run = copy.run(refresh_budget=30)
@@ -655,7 +657,7 @@ def test_only_the_asked_range_is_read_and_the_rest_stays_unproven():
 )
 @pytest.mark.parametrize("ends", [(300_000, 150_000), (None, 150_000), (300_000, None)], ids=str)
 def test_a_range_is_whole_whatever_the_api_makes_of_from_and_to(odd, ends):
-    copy = Copy(many(1_000, spread=600_000, **odd), window_rows=100)
+    copy = Copy(many(600, spread=600_000, **odd), window_rows=100)
     lo, hi = (None if age is None else NOON - timedelta(seconds=age) for age in ends)
     window = Window(lo or BEGIN, hi or END)
     assert copy.run(bounds=window).summary.complete
@@ -770,9 +772,13 @@ def test_windows_that_were_read_are_let_go(monkeypatch, bounds):
     holding = []
     settle = Extraction._record_window
 
+    def held():
+        return sum(1 for reading in alive if reading.seen)
+
     def counted(self, result, kind):
-        gc.collect()
-        holding.append(sum(1 for reading in alive if reading.seen))
+        if held() > 8:
+            gc.collect()
+        holding.append(held())
         return settle(self, result, kind)
 
     monkeypatch.setattr(Extraction, "_record_window", counted)

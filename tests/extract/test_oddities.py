@@ -26,7 +26,7 @@ class Server:
         return self.client.stats.requests
 
 
-def copied(sandbox, *, customers=750, window_rows=200, runs=1, **switches):
+def copied(sandbox, *, customers=450, window_rows=120, runs=1, **switches):
     server = sandbox(customers, **switches)
     api = Server(server)
     with api.client:
@@ -94,7 +94,7 @@ def test_customers_arriving_and_edited_while_someone_reads(sandbox):
     assert set(copy.held.present) == {row["id"] for row in server.customers_truth()}
 
 
-@pytest.mark.parametrize(("customers", "every", "arrive"), [(12_000, 1, 3), (2_400, 1, 1), (2_400, 10, 3)])
+@pytest.mark.parametrize(("customers", "every", "arrive"), [(6_000, 1, 3), (2_400, 10, 3)])
 def test_those_who_arrive_while_it_reads_are_taken_from_the_newest_pages(sandbox, customers, every, arrive):
     server, copy, run = copied(
         sandbox, customers=customers, window_rows=30_000, churn_every=every, churn_arrivals=arrive

@@ -82,7 +82,7 @@ PROVEN = {
     "perPage is ignored": {"heard": without("perPage")},
 }
 
-ONE_ANSWER = {(n, "page is ignored, no totals") for n in (100, 40, 1)} | {(1, "page is ignored")}
+ONE_ANSWER = {(n, "page is ignored, no totals") for n in (100, 1)} | {(1, "page is ignored")}
 """All are shown, and nothing tells this from a list that shows one page only: not proven."""
 
 
@@ -141,8 +141,9 @@ def test_a_range_holds_what_came_by_a_clock_that_is_ahead_of_ours(begins, ends, 
         assert {row["id"] for row in copy.held.present.values()} == {one["id"] for one in ahead}
 
 
-@pytest.mark.parametrize("budget", [0, 60])
-@pytest.mark.parametrize("oddity", UNPROVEN)
+@pytest.mark.parametrize(
+    ("oddity", "budget"), [(oddity, number % 2 * 60) for number, oddity in enumerate(UNPROVEN)]
+)
 def test_a_run_after_a_good_one_is_not_proven_and_marks_nobody_as_missing(oddity, budget):
     with copy_of(ALL) as (listing, copy):
         assert copy.run().summary.complete
@@ -167,7 +168,7 @@ def test_one_old_answer_to_everything_is_not_a_run_without_news(customers, budge
     ("customers", "oddity"),
     [
         (customers, oddity)
-        for customers in (ALL, 300, 100, 40, 1)
+        for customers in (ALL, 100, 1)
         for oddity in PROVEN
         if (customers, oddity) not in ONE_ANSWER
     ],

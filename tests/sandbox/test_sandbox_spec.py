@@ -173,7 +173,7 @@ def described(mode, *changes):
 
 well_formed = described(GenerationMode.POSITIVE, *MENDS, narrow_requests)
 malformed = described(GenerationMode.NEGATIVE, *MENDS, leave_open)
-EXAMPLES = settings(max_examples=10, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
+EXAMPLES = settings(max_examples=5, derandomize=True, suppress_health_check=list(HealthCheck), database=None)
 
 
 @pytest.fixture(scope="module")

@@ -99,6 +99,7 @@ def stop(_signal: int, _frame: Any) -> None:
 
 def run(door: str, destination: str, key: str, url: str, dataset: str, machine: str) -> int:
     """One run; 0 if it ended well."""
+    signal.signal(signal.SIGTERM, stop)
     pipeline = dlt.pipeline(
         "paystack_customers", destination=destination, dataset_name=dataset, pipelines_dir=machine
     )
@@ -116,7 +117,7 @@ def run(door: str, destination: str, key: str, url: str, dataset: str, machine: 
 
 def main() -> None:
     door, destination, key, url = sys.argv[1:]
-    single_writer.POLL_SECONDS = 0.2  # whoever waits for another run
+    single_writer.POLL_SECONDS = 0.02  # whoever waits for another run
     single_writer.log = Mock(warning=lambda *_text: tell("waits"))
     for line in sys.stdin:
         kind, deadly, dataset, machine = line.split()
@@ -124,7 +125,6 @@ def main() -> None:
         if not child:
             code = 1
             try:
-                signal.signal(signal.SIGTERM, stop)
                 interrupt(deadly, signal.Signals(int(kind)))
                 code = run(door, destination, key, url, dataset, machine)
             except KeyboardInterrupt:
