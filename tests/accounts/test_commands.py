@@ -184,9 +184,15 @@ def test_a_dataset_that_is_named_wins(accounts, command):
     assert (done.code, "same name" in done.json["message"]) == (ExitCode.USAGE, True)
 
 
-def test_to_practise_each_account_is_a_sandbox_of_its_own(command, monkeypatch):
+def test_to_practise_each_account_is_a_sandbox_of_its_own_and_each_line_of_the_log_says_which(
+    command, monkeypatch
+):
     monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "20")
-    done = [command("customers", "--sandbox", "--account", name).json for name in ("ng", "gh")]
+    done = []
+    for name in ("ng", "gh"):
+        ended = command("customers", "--sandbox", "--account", name, "--log-format", "json")
+        assert {json.loads(line)["account_name"] for line in ended.err.splitlines()} == {name}
+        done.append(ended.json)
     assert [each["dataset"] for each in done] == ["paystack_ng", "paystack_gh"]
     assert len({each["account"] for each in done}) == 2
     assert {each["key_source"] for each in done} == {"the sandbox"}
@@ -209,12 +215,6 @@ def test_whichever_command_makes_the_sandbox_it_has_the_size_that_is_set(command
     monkeypatch.setenv("PAYSTACK_SANDBOX_CUSTOMERS", "20")
     assert command(*plan).code == ExitCode.OK
     assert command("customers", "--sandbox").json["rows_loaded"] == 20
-
-
-def test_each_line_of_the_log_says_the_account(accounts, command):
-    done = command("customers", "--account", "gh", "--log-format", "json")
-    lines = [json.loads(line) for line in done.err.splitlines()]
-    assert {line["account_name"] for line in lines} == {"gh"}
 
 
 @pytest.mark.parametrize("switch", ["--account", "--dataset", "--destination"])
