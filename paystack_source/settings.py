@@ -78,6 +78,11 @@ def check_dataset(name: str) -> str:
             f"{name!r}: a dataset's name has only small letters, digits and single underscores",
             advice="Give the dataset another name.",
         )
+    if name in {"information_schema", "system", "temp"} or name.startswith("pg_"):
+        raise ConfigError(
+            f"{name!r}: databases have something of their own of this name",
+            advice="Give the dataset another name.",
+        )
     if name.endswith(SANDBOX):
         raise ConfigError(
             f"{name!r}: names that end in {SANDBOX} are reserved for --sandbox",

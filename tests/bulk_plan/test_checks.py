@@ -566,6 +566,7 @@ def test_double_headers_are_refused(tmp_path):
     [
         ("risk-action", {"risk_action": "deny"}, "customer_code, email or id is missing"),
         ("risk-action", {"email": "a@b.ng"}, "risk_action is missing"),
+        ("risk-action", {"Blacklist": "a@b.ng"}, "customer_code, email or id is missing"),
         ("update", {"customer_code": "CUS_1", "shop": "x"}, "nothing to set"),
         ("create", {"first_name": "A"}, "email is missing"),
         ("validate", {"email": "a@b.ng", "first_name": "A"}, "bvn is missing"),

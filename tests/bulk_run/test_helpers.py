@@ -411,9 +411,10 @@ def test_the_other_operations(desk, settings, frame):
     [
         ({"destination": "nope"}, "no destination of that name"),
         ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
+        ({"dataset": "temp"}, "something of their own of this name"),
         ({"dataset": "paystack_sandbox"}, "reserved for --sandbox"),
     ],
-    ids=["destination", "dataset", "sandbox"],
+    ids=["destination", "dataset", "temp", "sandbox"],
 )
 def test_a_place_that_cannot_be_is_refused_with_advice(desk, frame, given, words):
     with pytest.raises(ConfigError, match=words) as refused:

@@ -51,7 +51,7 @@ def map_columns(
     missing = [c.name for c in operation.columns if c.required and not c.default and c.name not in present]
     problems += [Problem(None, name, f"the column {name} is missing") for name in missing]
     identifiers, fields = operation.identifiers, [c.name for c in operation.fields]
-    if operation.identifier_required and not missing and not present.intersection(identifiers):
+    if operation.identifier_required and not present.intersection(identifiers):
         problems.append(Problem(None, "", f"a column {either(identifiers)} is missing"))
     if operation.name == "update" and not problems and not present.intersection(fields):
         problems.append(Problem(None, "", f"nothing to set: give {either(fields)}"))
