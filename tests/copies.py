@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
+from dlt.common.configuration.container import Container
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 
 from paystack_source.api.client import PaystackClient
 from paystack_source.sandbox import Sandbox
@@ -50,6 +52,10 @@ def _copied(customers: int, place: str, history: bool, among: Path) -> Path:
         patch.setenv("DLT_DATA_DIR", str(folder / "dlt"))
         if place:
             patch.setenv("DESTINATION__DUCKDB__CREDENTIALS", place)
+        context = Container()[PluggableRunContext]
+        folder_before = context.context.run_dir
+        context.reload(str(folder))  # dlt remembers a folder of its own
         with PaystackClient(server.secret_key, base_url=server.url, quota=0, read_only=True) as client:
             copy_customers(open_pipeline("duckdb", "paystack"), client, history=history, refresh_budget=0)
+        context.reload(folder_before)
     return folder

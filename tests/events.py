@@ -21,7 +21,7 @@ def until(happened: Callable[[], object]) -> None:
     deadline = time.monotonic() + PATIENCE
     while not happened():
         assert time.monotonic() < deadline, "what the test waits for does not happen"
-        threading.Event().wait(0.001)
+        threading.Event().wait(0.01)  # what is asked may cost something
 
 
 class Gate:
@@ -39,7 +39,7 @@ class Gate:
     async def _hold(self, _seconds: float) -> None:
         while not self._opened and self._shut():
             self._holding = True
-            await asyncio.sleep(0.001)
+            await asyncio.sleep(0.01)
 
     def wait(self) -> None:
         """Return once a request is held."""

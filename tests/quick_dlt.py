@@ -17,20 +17,25 @@ import os
 import sys
 import types
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import Any, get_type_hints
 
 import dlt
 import duckdb
 from dlt.common import validation
 from dlt.common.configuration import resolve
+from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
 from dlt.common.configuration.specs import BaseConfiguration
+from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination import Destination
 from dlt.common.normalizers.json import relational
+from dlt.common.pipeline import PipelineContext
 from dlt.common.schema import schema as schemas
 from dlt.common.schema import utils
 from dlt.common.storages.live_schema_storage import LiveSchemaStorage
+from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
 from dlt.extract import extract
 from dlt.load import Load
 
@@ -97,6 +102,36 @@ def capable_as_before(tell: Callable[..., Any]) -> Callable[..., Any]:
         if asked_for not in told:
             told[asked_for] = tell(self, None, naming)
         return copy.copy(told[asked_for])
+
+    return asked
+
+
+def resolved_as_before(resolve_settings: Callable[..., Any]) -> Callable[..., Any]:
+    """The settings of a DuckDB destination, which are copied while all that they depend on is as it was."""
+    known: dict[Any, Any] = {}
+
+    def asked(self: Any, initial_config: Any, accept_partial: bool = False) -> Any:
+        if not isinstance(initial_config, DuckDbClientConfiguration) or initial_config.credentials:
+            return resolve_settings(self, initial_config, accept_partial)
+        documents = [
+            repr(provider._config_doc)
+            for provider in Container()[PluggableRunContext].providers.providers
+            if isinstance(provider, BaseDocProvider)
+        ]
+        pipelines = Container()[PipelineContext]
+        asked_for = (
+            self.destination_name,
+            repr((self.config_params, vars(initial_config), documents)),
+            frozenset(os.environ._data.items()),
+            Path.cwd(),
+            pipelines.is_active() and pipelines.pipeline().working_dir,
+        )
+        if asked_for not in known:
+            known[asked_for] = resolve_settings(self, initial_config, accept_partial)
+        config = known[asked_for].copy()
+        config.credentials = config.credentials.copy()
+        config.credentials.on_resolved()
+        return config
 
     return asked
 
@@ -204,6 +239,7 @@ def make_quick() -> None:
         setattr(BaseDocProvider, setter, forgetting_names(getattr(BaseDocProvider, setter)))
     resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
     Destination.capabilities = capable_as_before(Destination.capabilities)
+    Destination.configuration = resolved_as_before(Destination.configuration)
     check, checked = utils.validate_stored_schema, set()
 
     def check_once(schema: Any) -> None:

@@ -558,7 +558,8 @@ def test_double_headers_are_refused(tmp_path):
                 problems(tmp_path, "update", path) if not (tmp_path / "it.plan").unlink() else ""
             )
         else:
-            assert "more than once" in str(problems(tmp_path, "risk-action", path))
+            assert "more than once" in (said := str(problems(tmp_path, "risk-action", path)))
+            assert "did you mean" not in said
 
 
 @pytest.mark.parametrize(
@@ -638,3 +639,17 @@ def test_cells_and_customers_are_checked_in_one_go(tmp_path):
     )
     found = reasons(tmp_path, "risk-action", source, copy=copy)
     assert [row for row, _, _ in found] == [1, 2, 4]
+
+
+@pytest.mark.parametrize(
+    ("name", "row"),
+    [
+        ("risk-action", {"customer_code": "CUS_1\u200b", "risk_action": "deny"}),
+        ("risk-action", {"customer_code": "CUS_1", "risk_action": "\ufeffdeny"}),
+        ("update", {"customer_code": "CUS_1", "phone": "\u202a+2348030000001\u202c"}),
+        ("deactivate-authorization", {"authorization_code": "AUTH_a1\u2060"}),
+    ],
+)
+def test_an_invisible_character_is_said_to_be_one(tmp_path, name, row):
+    ((_, _, reason),) = reasons(tmp_path, name, frame(row))
+    assert "invisible character" in reason

@@ -155,7 +155,6 @@ def next_lines(text):
     ("start", "number"),
     [
         ("make demo", 4),
-        ("python pipelines/customers.py", 1),
         ("python pipelines/customers.py --sandbox --dataset paystack_ng --details", 1),
     ],
 )

@@ -32,6 +32,9 @@ _sys.executable = _PYTHON  # for what the notebook starts
 import pandas as _pd
 _pd.set_option("display.max_columns", 20)  # as in a notebook: pandas was here before there was one
 import matplotlib.pyplot as _plt
+_plt.draw_all = lambda: None  # after each cell, though the pictures are drawn anew when they are shown
+from matplotlib_inline.config import InlineBackend as _InlineBackend
+_InlineBackend.instance().print_figure_kwargs = {"bbox_inches": None}  # else each is drawn twice
 _figures, _subplots = [], _plt.subplots
 def _keep(*args, **kwargs):
     made = _subplots(*args, **kwargs)

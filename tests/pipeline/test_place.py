@@ -11,6 +11,7 @@ import duckdb
 import pytest
 
 from paystack_source.errors import AlreadyRunningError, ConfigError
+from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import open_pipeline
 from tests.processes import python
 
@@ -122,3 +123,11 @@ def test_a_first_run_that_meets_another_one_says_so(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     with pytest.raises(AlreadyRunningError, match="just starting"):
         open_pipeline("duckdb", "paystack")
+
+
+def test_the_first_run_of_an_account_makes_the_folder_of_the_copys_pipeline(tmp_path, monkeypatch):
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path))
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", ":pipeline:")
+    with exclusive_run(open_pipeline("duckdb", "paystack_ng")):
+        assert (tmp_path / "pipelines/paystack_customers/paystack_customers.duckdb").exists()

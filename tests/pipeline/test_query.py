@@ -8,7 +8,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import threading
 import time
 from pathlib import Path
@@ -311,15 +310,28 @@ def test_a_reader_of_the_csv_may_leave_early(copy, question):
     assert child.wait() == ExitCode.OK
 
 
-@pytest.mark.parametrize(("mode", "closed"), [("", "<&- >&- 2>&-"), ("--csv", ">&-"), ("--json", "2>&-")])
+CLOSED = """
+import os, runpy, sys
+
+closed, *sys.argv = sys.argv[1:]
+for name in closed.split():  # as the interpreter begins where the shell closed them
+    os.close(getattr(sys, name).fileno())
+    setattr(sys, name, None)
+    setattr(sys, f"__{name}__", None)
+runpy.run_path(sys.argv[0], run_name="__main__")
+"""
+
+
+@pytest.mark.parametrize(
+    ("mode", "closed"), [((), "stdin stdout stderr"), (("--csv",), "stdout"), (("--json",), "stderr")]
+)
 def test_a_closed_stream_changes_no_outcome(copy, mode, closed):
-    # Started as a user does it: the shared processes of `python()` need streams of their own.
-    line = f"{sys.executable} {SCRIPT} 'select 1 as x' {mode} {closed}"
     done = subprocess.run(
-        ["sh", "-c", line], capture_output=True, check=False, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
+        [python(), "-c", CLOSED, closed, str(SCRIPT), "select 1 as x", *mode],
+        capture_output=True, check=False, env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     )  # fmt: skip
     assert (done.returncode, done.stderr) == (ExitCode.OK, b"")
-    assert bool(done.stdout) is (">&-" not in closed.split())
+    assert bool(done.stdout) is ("stdout" not in closed)
 
 
 ASKED = """
@@ -328,7 +340,7 @@ import runpy, sys
 script = sys.argv[1]
 for mode in ([], ["--csv"], ["--json"]):
     sys.argv = [script, "select 'Òké €' as x", *mode]
-    sys.stdout.reconfigure(encoding="ascii", errors="strict")  # as it was
+    sys.stdout.reconfigure(encoding="ascii", errors="strict")  # as PYTHONIOENCODING=ascii makes it
     try:
         runpy.run_path(script, run_name="__main__")
     except SystemExit as ended:
@@ -341,8 +353,8 @@ for mode in ([], ["--csv"], ["--json"]):
 
 def test_ascii_streams_change_no_outcome_and_no_data(copy):
     shown, csv, found, _ = subprocess.run(
-        [sys.executable, "-c", ASKED, str(SCRIPT)], capture_output=True, check=True,
-        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1]), "PYTHONIOENCODING": "ascii"},
+        [python(), "-c", ASKED, str(SCRIPT)], capture_output=True, check=True,
+        env=os.environ | {"PYTHONPATH": str(SCRIPT.parents[1])},
     ).stdout.split(b"\0")  # fmt: skip
     assert b"x" in shown
     assert csv.decode().splitlines() == ['"x"', "Òké €"]

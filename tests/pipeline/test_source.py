@@ -49,8 +49,10 @@ def connections_left():
     return [connection for connection in made if connection.sock is not None]
 
 
-def test_a_source_that_is_run_again_reads_again(pipeline, sandbox):
-    server, one = sandbox(customers=30), pipeline()
+def test_a_source_that_is_run_again_reads_again_and_into_another_pipeline_it_brings_everything(
+    pipeline, sandbox
+):
+    server, one, other = sandbox(customers=30), pipeline(), pipeline("other")
     again = source(server, details=True)
     one.run(again)
     server.add_customers(6)
@@ -58,6 +60,11 @@ def test_a_source_that_is_run_again_reads_again(pipeline, sandbox):
     assert held(one) == 36
     assert held(one, "ledger") > 1
     assert held(one, "customer_details") == 30
+    other.run(again)
+    assert held(other) == 36
+    server.add_customers(5)
+    other.run(again)
+    assert held(other) == 41
 
 
 @pytest.mark.parametrize("number", ["60", -1, 1.5])
@@ -157,18 +164,6 @@ def test_the_number_of_the_account_is_checked_for_every_row(pipeline, sandbox):
         sql.execute_sql("update customers set integration = 7 where id in (select id from customers limit 1)")
     with pytest.raises(PipelineStepFailed, match="The dataset holds customers of"):
         one.run(source(server))  # whoever made it
-
-
-def test_and_into_another_pipeline_it_brings_everything(pipeline, sandbox):
-    server = sandbox(customers=300)
-    again = source(server)
-    pipeline().run(again)
-    other = pipeline("other")
-    other.run(again)
-    assert held(other) == 300
-    server.add_customers(5)
-    other.run(again)
-    assert held(other) == 305
 
 
 def test_a_run_leaves_no_threads_and_no_connections(pipeline, sandbox):

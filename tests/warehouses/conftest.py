@@ -1,5 +1,7 @@
 """The warehouses that the tests run against, told to dlt the way a user would: by the environment."""
 
+import functools
+import tempfile
 import uuid
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -11,6 +13,9 @@ from dlt.common.configuration.container import Container
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.pipeline import PipelineContext
 
+from paystack_source import paystack_source
+from paystack_source.sandbox import Sandbox
+from tests.copies import UNTIL
 from tests.warehouses.servers import S3, Postgres, postgres_server, s3_server
 
 DATABASES = ["duckdb", "postgres"]
@@ -72,6 +77,35 @@ def warehouse(
         return made
 
     return make
+
+
+@pytest.fixture
+def copied_database(postgres: Postgres, monkeypatch: pytest.MonkeyPatch) -> str:
+    """A database of one's own, which a machine that is gone filled with a copy of five customers."""
+    own = f"t{uuid.uuid4().hex[:12]}"
+    postgres.execute(f"create database {own} template {_copied(postgres)}")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", postgres.url(own))
+    return own
+
+
+@pytest.fixture
+def copied(
+    copied_database: str, sandbox: Callable[..., Sandbox], own_machine: Path
+) -> tuple[dlt.Pipeline, Sandbox]:
+    """The pipeline of this machine for that copy, and the sandbox that it was made of."""
+    return Warehouse("postgres", "postgres", {}).pipeline(own_machine), sandbox(5, until=UNTIL)
+
+
+@functools.cache
+def _copied(server: Postgres) -> str:
+    server.execute("create database copied")
+    place = dlt.destinations.postgres(server.url("copied"))
+    with tempfile.TemporaryDirectory() as folder, Sandbox(5, until=UNTIL, limit=0) as api:
+        pipeline = dlt.pipeline(
+            "paystack_customers", destination=place, dataset_name="paystack", pipelines_dir=folder
+        )
+        pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    return "copied"
 
 
 def _warehouse(kind: str, folder: Path, request: pytest.FixtureRequest) -> Warehouse:

@@ -99,7 +99,6 @@ def stop(_signal: int, _frame: Any) -> None:
 
 def run(door: str, destination: str, key: str, url: str, dataset: str, machine: str) -> int:
     """One run; 0 if it ended well."""
-    signal.signal(signal.SIGTERM, stop)
     pipeline = dlt.pipeline(
         "paystack_customers", destination=destination, dataset_name=dataset, pipelines_dir=machine
     )
@@ -117,7 +116,7 @@ def run(door: str, destination: str, key: str, url: str, dataset: str, machine: 
 
 def main() -> None:
     door, destination, key, url = sys.argv[1:]
-    single_writer.POLL_SECONDS = 0.02  # whoever waits for another run
+    single_writer.POLL_SECONDS = 0.2  # whoever waits for another run
     single_writer.log = Mock(warning=lambda *_text: tell("waits"))
     for line in sys.stdin:
         kind, deadly, dataset, machine = line.split()
@@ -125,6 +124,7 @@ def main() -> None:
         if not child:
             code = 1
             try:
+                signal.signal(signal.SIGTERM, stop)
                 interrupt(deadly, signal.Signals(int(kind)))
                 code = run(door, destination, key, url, dataset, machine)
             except KeyboardInterrupt:

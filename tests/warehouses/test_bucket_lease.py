@@ -245,11 +245,10 @@ class World:
             raise FileExistsError
 
 
-@pytest.mark.parametrize("runs", [2, 3])
-def test_no_two_hold_it_however_they_interleave_and_it_is_taken_again(runs, monkeypatch):
+def test_no_two_hold_it_however_they_interleave_and_it_is_taken_again(monkeypatch):
     taken = 0
     for seed in range(40):
-        world = World(seed, "abc"[:runs], monkeypatch)
+        world = World(seed, "abc"[: 2 + seed % 2], monkeypatch)
         world.run(1_500)
         taken += world.taken
     assert taken > 300
@@ -273,20 +272,18 @@ def test_a_load_whose_lease_is_lost_stops_before_it_commits(sandbox, warehouse, 
     pipeline = place.pipeline(own_machine)
     pipeline.run(source())
     api.add_customers(3)
-    for stage in ("normalize", "load"):
-        begin = getattr(Pipeline, stage)
+    begin = Pipeline.load
 
-        def is_robbed(*args, begin=begin, **kwargs):
-            lost.set()
-            return begin(*args, **kwargs)
+    def is_robbed(*args, **kwargs):
+        lost.set()
+        return begin(*args, **kwargs)
 
-        lost.clear()
-        with monkeypatch.context() as robbed:
-            robbed.setattr(BucketLease, "still_held", lambda _lease: not lost.is_set())
-            robbed.setattr(Pipeline, stage, is_robbed)
-            with pytest.raises(PipelineStepFailed, match="was lost"):
-                pipeline.run(source())
-        assert lost.is_set()
-        assert read_table(pipeline).num_rows == 150
+    with monkeypatch.context() as robbed:
+        robbed.setattr(BucketLease, "still_held", lambda _lease: not lost.is_set())
+        robbed.setattr(Pipeline, "load", is_robbed)
+        with pytest.raises(PipelineStepFailed, match="was lost"):
+            pipeline.run(source())
+    assert lost.is_set()
+    assert read_table(pipeline).num_rows == 150
     pipeline.run(source())
     assert read_table(pipeline).num_rows == 153

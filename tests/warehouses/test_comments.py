@@ -4,13 +4,9 @@ import pytest
 
 from paystack_source import paystack_source
 from paystack_source.extract.ledger import LEDGER
-from tests.warehouses.conftest import DATABASES
+from tests.copies import begin_copied
+from tests.warehouses.conftest import DATABASES, Warehouse
 from tests.warehouses.test_copy import COMMENTS
-
-
-@pytest.fixture
-def api(sandbox):
-    return sandbox(customers=30, seed=2)
 
 
 def source(api):
@@ -24,11 +20,9 @@ def comments(pipeline):
 
 
 @pytest.mark.parametrize("kind", DATABASES)
-def test_a_plain_run_describes_tables_and_what_the_user_says_of_a_column_wins(
-    kind, api, warehouse, own_machine
-):
-    pipeline = warehouse(kind).pipeline(own_machine)
-    pipeline.run(source(api))
+def test_a_run_describes_tables_and_what_the_user_says_of_a_column_wins(kind, sandbox, request):
+    """Made by the plain source in PostgreSQL, by `copy_customers` in DuckDB."""
+    pipeline, api = begin_copied(sandbox, 40) if kind == "duckdb" else request.getfixturevalue("copied")
     first = comments(pipeline)
     assert first["ledger", None] == LEDGER.description
     hinted = source(api)
@@ -38,13 +32,9 @@ def test_a_plain_run_describes_tables_and_what_the_user_says_of_a_column_wins(
 
 
 def test_a_role_that_may_not_describe_tables_copies_all_the_same(
-    api, warehouse, postgres, own_machine, monkeypatch, dlt_log
+    postgres, copied, copied_database, own_machine, monkeypatch, dlt_log
 ):
-    made = warehouse("postgres")
-    pipeline = made.pipeline(own_machine)
-    pipeline.run(source(api))
-    url = made.environment["DESTINATION__POSTGRES__CREDENTIALS"]
-    database = url.rpartition("/")[2]
+    (pipeline, api), database = copied, copied_database
 
     def written():
         """When, in transactions: a comment that is written anew is another row."""
@@ -63,17 +53,20 @@ def test_a_role_that_may_not_describe_tables_copies_all_the_same(
             f"grant all on schema {schema} to {role}; grant all on all tables in schema {schema} to {role}",
             database,
         )
-    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url.replace("//postgres:", f"//{role}:"))
+    url = postgres.url(database).replace("//postgres:", f"//{role}:")
+    monkeypatch.setenv("DESTINATION__POSTGRES__CREDENTIALS", url)
     api.add_customers(2)
-    made.pipeline(own_machine).run(source(api))
+    Warehouse("postgres", "postgres", {}).pipeline(own_machine).run(source(api))
     assert comments(pipeline)["customers", "email"] == "of the owner"
-    assert postgres.execute("select count(*) from paystack.customers", database) == [(32,)]
+    assert postgres.execute("select count(*) from paystack.customers", database) == [(7,)]
     assert "could not be written" not in dlt_log.text
 
 
 def test_an_error_while_descriptions_are_written_is_a_warning(
-    api, warehouse, own_machine, monkeypatch, dlt_log
+    sandbox, warehouse, own_machine, monkeypatch, dlt_log
 ):
+    api = sandbox(30)
+
     def described(*_):
         raise TimeoutError
 

@@ -71,32 +71,29 @@ def assert_same(got: dict[int, dict[str, Any]], wanted: dict[int, dict[str, Any]
         assert {column: got[number][column] for column in row} == row
 
 
-@pytest.mark.parametrize("kind", [*DATABASES, "parquet-s3", "delta-s3", "iceberg"])
+@pytest.mark.parametrize("kind", [*DATABASES, "parquet-s3", "delta", "iceberg"])
 def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path):
     place, here = warehouse(kind), tmp_path / "here"
     first = copy(place, here, api, history=True, details=15)
     assert (first.complete, first.warehouse_total, first.rows_new) == (True, 260, 260)
-    assert_same(held(place, here), truth(api))
+    before = held(place, here)
+    assert_same(before, truth(api))
 
-    # Another machine, with nothing of the first, asks for what is new and finds what happened meanwhile.
+    # Another machine, with nothing of the first, asks for what is new. What was edited is found by the rolling
+    # re-read, and so is a key that Paystack begins to send.
     there = tmp_path / "there"
     api.add_customers(3)
     edited = next(row for row in api.customers_truth() if row["risk_action"] == "default")
     api.edit_customer(edited["customer_code"], risk_action="deny", metadata={"edited": True})
-    second = copy(place, there, api, history=True)
-    assert (second.complete, second.rows_new, second.requests) == (True, 3, 2)
-    before = held(place, there)
-    assert before[edited["id"]]["risk_action"] == "default"
-
-    # What was edited is found by the rolling re-read, and so is a key that Paystack begins to send.
     api.configure(new_keys=0.1)
-    third = copy(place, there, api, budget=60, history=True)
-    assert (third.complete, third.rows_refreshed) == (True, 263)
+    second = copy(place, there, api, budget=60, history=True)
+    assert (second.complete, second.rows_new, second.rows_refreshed) == (True, 3, 260), second
     refreshed = held(place, there)
     assert_same(refreshed, truth(api))
     columns = set(next(iter(refreshed.values())))
     assert columns - set(SCHEMA.names) - {"_dlt_load_id", "_fingerprint", "_changed_at"}
-    assert changed_since(before, refreshed) == differing(before, refreshed) >= {edited["id"]}
+    changed = refreshed.keys() - before.keys() | {edited["id"]}
+    assert changed_since(before, refreshed) == differing(before, refreshed) >= changed
 
     pipeline = place.pipeline(there)
     check_ledger(pipeline, total=263)
@@ -157,7 +154,7 @@ def differing(before: dict[int, dict[str, Any]], after: dict[int, dict[str, Any]
         known = {name: value for name, value in row.items() if value is not None and not name.startswith("_")}
         return {name: value for name, value in known.items() if name != "updated_at"}
 
-    return {number for number, row in after.items() if values(row) != values(before[number])}
+    return {number for number, row in after.items() if values(row) != values(before.get(number, {}))}
 
 
 def check_ledger(pipeline, total: int) -> None:

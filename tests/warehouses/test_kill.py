@@ -51,17 +51,17 @@ with PaystackClient(key, base_url=url, quota=0, read_only=True) as client:
 )
 def test_a_killed_run_goes_on(kind, goes_on, sandbox, warehouse, tmp_path, monkeypatch):
     monkeypatch.setattr(bucket_lease, "LEASE_SECONDS", 2.0)  # the killed one holds a bucket for so long
-    api = sandbox(customers=600, seed=5)
+    api = sandbox(customers=400, seed=5)
     place = warehouse(kind)
-    killed = run_until_killed(place, tmp_path / "here", api, deadly=3)
+    killed = run_until_killed(place, tmp_path / "here", api, deadly=2)
     assert killed.returncode == -signal.SIGKILL, killed.stderr[-2000:]
     asked = api.stats.total
 
     report = copy(place, tmp_path / goes_on, api)
 
-    assert (report.complete, report.warehouse_total) == (True, 600)
+    assert (report.complete, report.warehouse_total) == (True, 400)
     assert_same(held(place, tmp_path / goes_on), truth(api))
-    # 600 customers are six pages; what the killed run had loaded for good is not asked for again.
+    # 400 customers are four pages; what the killed run had loaded for good is not asked for again.
     assert report.requests < asked
     ledger = read_table(place.pipeline(tmp_path / goes_on), "ledger").to_pylist()
     assert len({line["entry_id"] for line in ledger}) == len(ledger)

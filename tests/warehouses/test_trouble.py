@@ -1,7 +1,6 @@
 """A warehouse that cannot be reached or is set up wrongly says so in one line, and not its password."""
 
 import contextlib
-import functools
 from concurrent.futures import ThreadPoolExecutor
 
 import dlt
@@ -14,6 +13,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from paystack_source import paystack_source
 from paystack_source.failures import explain, masked_traceback
 from paystack_source.warehouse.destinations import read_table
+from tests.copies import begin_copied
 from tests.events import until
 
 PASSWORD = "hunter2-of-the-warehouse"
@@ -55,32 +55,23 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
 def test_a_statement_that_the_database_ends_is_no_login_that_it_refused(
-    limit, sandbox, postgres, own_machine
+    limit, postgres, copied, copied_database
 ):
-    postgres.execute(f"create database hasty_{limit}")
-    url, api = postgres.url(f"hasty_{limit}"), sandbox(3)
-    place = dlt.destinations.postgres(url)
-    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
-    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
-    postgres.execute(f"alter database hasty_{limit} set {limit} = '500ms'")
-    with contextlib.closing(psycopg2.connect(url)) as another:
-        another.cursor().execute("lock table d.customers in access exclusive mode")
-        failure = failure_of(pipeline, api)
+    postgres.execute(f"alter database {copied_database} set {limit} = '500ms'")
+    with contextlib.closing(psycopg2.connect(postgres.url(copied_database))) as another:
+        another.cursor().execute("lock table paystack.customers in access exclusive mode")
+        failure = failure_of(*copied)
     assert (failure.error, failure.exit_code) == ("WarehouseTimeout", 1)
 
 
 def test_a_statement_that_an_administrator_ends_is_not_blamed_on_a_time_limit_alone(
-    sandbox, postgres, own_machine
+    postgres, copied, copied_database
 ):
-    postgres.execute("create database cancelled")
-    url, api = postgres.url("cancelled"), sandbox(3)
-    place = dlt.destinations.postgres(url)
-    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
-    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
-    waiting = "from pg_stat_activity where datname = 'cancelled' and wait_event_type = 'Lock'"
+    waiting = f"from pg_stat_activity where datname = '{copied_database}' and wait_event_type = 'Lock'"
+    url = postgres.url(copied_database)
     with contextlib.closing(psycopg2.connect(url)) as another, ThreadPoolExecutor(1) as pool:
-        another.cursor().execute("lock table d.customers in access exclusive mode")
-        failed = pool.submit(failure_of, pipeline, api)
+        another.cursor().execute("lock table paystack.customers in access exclusive mode")
+        failed = pool.submit(failure_of, *copied)
         until(
             lambda: failed.done() or (postgres.execute(f"select pg_cancel_backend(pid) {waiting}") and False)
         )
@@ -88,50 +79,43 @@ def test_a_statement_that_an_administrator_ends_is_not_blamed_on_a_time_limit_al
     assert "or somebody cancelled it" in failed.result().message
 
 
-@pytest.mark.parametrize("limit", ["transaction_timeout", "idle_in_transaction_session_timeout"])
-def test_a_time_limit_of_the_database_takes_no_run_its_lock(limit, sandbox, postgres, own_machine):
-    postgres.execute(f"create database {limit}")
-    postgres.execute(f"alter database {limit} set {limit} = '3s'")
-    place = dlt.destinations.postgres(postgres.url(limit))
+def test_a_time_limit_of_the_database_takes_no_run_its_lock(sandbox, postgres, own_machine):
+    postgres.execute("create database limited")
+    for limit in ("transaction_timeout", "idle_in_transaction_session_timeout"):
+        postgres.execute(f"alter database limited set {limit} = '3s'")
+    place = dlt.destinations.postgres(postgres.url("limited"))
     api = sandbox(3, latency=2.0)
     pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
     pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
     assert api.stats.total >= 2  # so the lock was held for more than three seconds
-    assert postgres.execute("select count(*) from d.customers", limit) == [(3,)]
+    assert postgres.execute("select count(*) from d.customers", "limited") == [(3,)]
 
 
-def test_columns_that_somebody_added_are_not_loaded_again(sandbox, postgres, own_machine):
-    api = sandbox(5)
-    postgres.execute("create database analytics")
-    place = dlt.destinations.postgres(postgres.url("analytics"))
-    pipeline = dlt.pipeline("p", destination=place, dataset_name="d", pipelines_dir=str(own_machine))
-    source = functools.partial(paystack_source, api.secret_key, base_url=api.url, quota=0)
-    pipeline.run(source())
+def test_columns_that_somebody_added_are_not_loaded_again(postgres, copied, copied_database):
+    pipeline, api = copied
     for sql in (
-        "alter table d.customers add search tsvector generated always as (to_tsvector('simple', email)) stored",
-        "alter table d.customers add seen_for interval default '1 day'",
-        "insert into d.customers (id, _last_seen_at, _dlt_load_id) select id, _last_seen_at, _dlt_load_id from d.customers",
+        "alter table customers add search tsvector generated always as (to_tsvector('simple', email)) stored",
+        "alter table customers add seen_for interval default '1 day'",
+        "insert into customers (id, _last_seen_at, _dlt_load_id) select id, _last_seen_at, _dlt_load_id from customers",
     ):
-        postgres.execute(sql, "analytics")
-    pipeline.run(source(history=True))
-    assert postgres.execute("select count(*), count(search) from d.customers", "analytics") == [(5, 5)]
+        postgres.execute(f"set search_path to paystack; {sql}", copied_database)
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0, history=True))
+    counted = postgres.execute("select count(*), count(search) from paystack.customers", copied_database)
+    assert counted == [(5, 5)]
     assert "seen_for" not in pipeline.default_schema.tables["customers_history"]["columns"]
 
 
-def test_a_type_that_somebody_changed_is_named(sandbox, postgres, own_machine):
-    api = sandbox(5)
-    postgres.execute("create database changed")
-    place = dlt.destinations.postgres(postgres.url("changed"))
-    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
-    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+def test_a_type_that_somebody_changed_is_named(postgres, copied, copied_database):
     alter = "alter table paystack.customers alter column {} type {}"
     for column, kind in (("created_at", "timestamp"), ("created_at", "text"), ("id", "text")):
-        postgres.execute(alter.format(column, kind), "changed")
-        failure = failure_of(pipeline, api)
+        postgres.execute(alter.format(column, kind), copied_database)
+        failure = failure_of(*copied)
         assert (failure.error, failure.exit_code) == ("ConfigError", 2)
         assert f"The column {column} of customers was made {kind}" in failure.message
         if column == "created_at":
-            postgres.execute(alter.format(column, "timestamptz using created_at::timestamptz"), "changed")
+            postgres.execute(
+                alter.format(column, "timestamptz using created_at::timestamptz"), copied_database
+            )
 
 
 def test_columns_of_the_user_may_have_any_type(sandbox, postgres, own_machine):
@@ -182,23 +166,19 @@ def test_a_load_that_can_never_be_loaded_is_not_dropped_with_data_of_the_user(sa
         assert len(pipeline.list_extracted_load_packages()) == 1
 
 
-def test_a_load_waits_until_a_lost_permission_is_back(sandbox, postgres, own_machine):
-    api = sandbox(5)
-    postgres.execute("create database refusing")
-    place = dlt.destinations.postgres(postgres.url("refusing"))
-    pipeline = dlt.pipeline("p", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine))
-    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+def test_a_load_waits_until_a_lost_permission_is_back(postgres, copied, copied_database):
+    pipeline, api = copied
     for statement in (
         "create function no() returns trigger language plpgsql as 'begin raise insufficient_privilege; end'",
         "create trigger refuse before insert or delete on paystack.customers execute function no()",
     ):
-        postgres.execute(statement, "refusing")
+        postgres.execute(statement, copied_database)
     api.add_customers(1)
     assert failure_of(pipeline, api).error == "WarehouseRefused"
     asked = api.stats.total
     assert failure_of(pipeline, api).error == "WarehouseRefused"
     assert api.stats.total == asked
-    postgres.execute("drop trigger refuse on paystack.customers", "refusing")
+    postgres.execute("drop trigger refuse on paystack.customers", copied_database)
     pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
     assert read_table(pipeline).num_rows == 6
 
@@ -226,19 +206,17 @@ def test_a_function_as_destination_keeps_no_copy_and_is_open_to_other_sources(sa
     assert got == ["other"]
 
 
-def test_the_number_of_the_account_may_be_text(sandbox, own_machine):
-    api = sandbox(5)
-    pipeline = dlt.pipeline("p", destination=dlt.destinations.duckdb("copy.duckdb"), dataset_name="paystack")
-    for count in (5, 6):
-        pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
-        with pipeline.sql_client() as sql:
-            assert sql.execute_sql("select count(*) from paystack.customers")[0][0] == count
-            sql.execute_sql("alter table paystack.customers alter column integration type text")
-        api.add_customers(1)
+def test_the_number_of_the_account_may_be_text(sandbox):
+    pipeline, api = begin_copied(sandbox, 40)
+    with pipeline.sql_client() as sql:
+        sql.execute_sql("alter table paystack.customers alter column integration type text")
+    api.add_customers(1)
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+    assert read_table(pipeline).num_rows == 41
 
 
 def test_a_duckdb_file_whose_folder_is_not_there(sandbox, own_machine):
-    place = dlt.destinations.duckdb(str(own_machine / "nowhere" / "copy.duckdb"))
+    place = dlt.destinations.duckdb(str(own_machine.parent / "nowhere" / "copy.duckdb"))
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
     assert "nowhere/copy.duckdb" in failure.message
