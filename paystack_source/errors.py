@@ -246,6 +246,9 @@ class InputError(ConfigError):
     """
 
     default_advice = "Correct the cells named above and plan again."
+    _advice_for_file = (
+        "Save it again with the names of the columns in its first row (docs/bulk-input.md), and plan again."
+    )
 
     def __init__(
         self,
@@ -258,6 +261,8 @@ class InputError(ConfigError):
         self.problems = list(problems)
         self.count = len(self.problems) if count is None else count
         self.name = name
+        if not any(problem.line or problem.row or problem.column for problem in problems):
+            advice = advice or self._advice_for_file
         title = f"{self.count:,} problem{'s' if self.count != 1 else ''} in {name}; nothing was sent:"
         super().__init__("\n  ".join([title, *_summary(self.problems, self.count)]), advice=advice)
 

@@ -344,10 +344,7 @@ def apply_frame(
     settings = cast("Settings", {name: value for name, value in settings.items() if value is not None})
     for name, value in settings.items():
         instance_of(name, value, _CHECKED.get(Settings.__annotations__[name].__forward_arg__, object))
-    try:
-        table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
-    except FileNotFoundError:
-        raise ConfigError(f"There is no file {source}.", "Give a CSV, Parquet or Excel file.") from None
+    table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if instance_of("dry_run", dry_run, bool):
             out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")), "dry.plan")

@@ -81,7 +81,7 @@ _DATES: Final[tuple[Rule, ...]] = tuple(
         f"{_MONTH}[- ]([0-9]{{2}}|(19|20)[0-9]{{2}})",
     )
 )
-_HIDDEN: Final[tuple[Rule, ...]] = (
+HIDDEN: Final[tuple[Rule, ...]] = (
     (r"[\x00-\x1f\x7f-\x{9f}]", "holds a line break or another control character"),
     (rf"[{_UNSEEN}]", "holds an invisible character; type the value again"),
     (r"\x{fffd}", "holds a character that was lost on its way here (U+FFFD); type the value again"),
@@ -94,26 +94,25 @@ _NO_EMAIL: Final[tuple[Rule, ...]] = (
     (r"@(.*\.)?[^.]{64,}", "has a part of more than 63 characters behind the @"),
 )
 DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
-    "phone": (*_NUMBERS, *_DATES, _MARKED),
-    "digits": _NUMBERS,
-    "id": _NUMBERS,
+    "phone": (*HIDDEN, *_NUMBERS, *_DATES, _MARKED),
+    "digits": (*HIDDEN, *_NUMBERS),
+    "id": (*HIDDEN, *_NUMBERS),
     "bank_code": (
         *_NUMBERS,
-        *_HIDDEN,
+        *HIDDEN,
         (r"\s", "holds a space, as the name of a bank does; write the bank's code, such as 058"),
     ),
     "name": (
-        *_HIDDEN,
+        *HIDDEN,
         *_DATES,
         (
             r"[\pL\pM?]\?|\?[\pL\pM]",
             "holds a question mark, which Excel writes for letters that its plain CSV cannot hold; save as CSV UTF-8",
         ),
     ),
-    "text": _HIDDEN,
     "email": _NO_EMAIL,
 }
-"""By kind of cell or by column, the patterns of cells that another program damaged."""
+"""By kind of cell or by column, the patterns of cells that another program damaged; for all others `HIDDEN`."""
 
 _WORD: Final = (
     r"(null|none|nan|nil|nat|undefined|#?n/a|n\.a\.|-|<na>|<null>|"

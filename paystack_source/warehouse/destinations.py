@@ -85,19 +85,26 @@ def source_of(name: str, *resources: DltResource) -> DltSource:
     return source()
 
 
-def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResource]) -> None:
-    """Load data with `pipeline.run`, but without two settings of the user's own run.
+@contextmanager
+def own_settings(pipeline: dlt.Pipeline) -> Iterator[None]:
+    """In this context dlt loads without two settings of the user's own run.
 
     `refresh` of the pipeline would drop the tables again. And dlt's signal handler delays a Ctrl-C while dlt loads, and
-    forgets it if the load then ends, so the next load of the run would begin.
+    forgets it if the load then ends, so the run would go on.
     """
     runtime = pipeline.runtime_config
     refresh, pipeline.refresh = pipeline.refresh, None
     intercepts, runtime.intercept_signals = runtime.intercept_signals, False
     try:
-        pipeline.run(data)
+        yield
     finally:
         pipeline.refresh, runtime.intercept_signals = refresh, intercepts
+
+
+def load(pipeline: dlt.Pipeline, data: DltSource | DltResource | list[DltResource]) -> None:
+    """Load data with `pipeline.run`."""
+    with own_settings(pipeline):
+        pipeline.run(data)
 
 
 def table_resource(table: Table, rows: Iterable[pa.Table | None]) -> DltResource:

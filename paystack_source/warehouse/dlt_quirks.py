@@ -146,7 +146,6 @@ def is_being_replaced(table: str) -> bool:
 
 # -- dlt's log, files and schemas -------------------------------------------------------------------------------------
 
-
 _OUR_TABLES: set[str] = set()
 
 
@@ -294,8 +293,8 @@ def repair_schema(pipeline: Pipeline) -> None:
     """
     if not has_schema(pipeline):
         pipeline.sync_destination()
-    if not has_schema(pipeline):
-        return
+        if not has_schema(pipeline):
+            return
     schema = pipeline.default_schema
     wanted = {
         str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
@@ -309,16 +308,13 @@ def repair_schema(pipeline: Pipeline) -> None:
 
 
 # -- interrupted loads ------------------------------------------------------------------------------------------------
-#
 # dlt would continue an interrupted load. But dlt empties its staging tables only at the beginning of a load. So a job
 # that was killed after it wrote its rows, and before dlt recorded this, would write them twice. Therefore the load is
 # run again from its beginning. This is safe for merged and replaced tables, because their staging tables are emptied,
-# and for appended tables (dlt's own state is one), because the rows of this load are deleted first. Jobs of other
-# tables are not run again.
+# and for appended tables, because the rows of this load are deleted first. Jobs of other tables are not run again.
 
 _MADE_BY_JOBS = {".sql", ".reference"}
 """Suffixes of jobs that dlt creates after other jobs have ended."""
-
 _LOAD_ID = "_dlt_load_id"
 
 
@@ -329,6 +325,12 @@ def pending_packages(pipeline: Pipeline) -> Iterator[tuple[str, Path, Schema]]:
     for package in sorted(found, key=lambda each: each.name):
         text = (package / PackageStorage.SCHEMA_FILE_NAME).read_text(encoding="utf-8")
         yield package.name, package, Schema.from_stored_schema(json.loads(text))
+
+
+def is_aborting(pipeline: Pipeline) -> bool:
+    """Whether the next `load` only drops packages: `abort_packages` marks the oldest one, and then calls `load`."""
+    marked = pipeline._get_load_storage().normalized_packages.has_abort_flag  # noqa: SLF001
+    return any(map(marked, pipeline.list_normalized_load_packages()[:1]))
 
 
 def restart_interrupted_loads(pipeline: Pipeline, is_ours: Callable[[Schema], bool]) -> None:

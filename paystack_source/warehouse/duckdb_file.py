@@ -38,6 +38,11 @@ class DuckDbFile:
 
     def __init__(self, pipeline: Pipeline) -> None:
         self._client: SqlClientBase[Any] = pipeline.sql_client()
+        folder = _path(self._client).parent
+        if folder.parent == Path(
+            pipeline.pipelines_dir
+        ):  # `:pipeline:` may be the folder of a pipeline that never ran
+            folder.mkdir(exist_ok=True)
         self._connection = contextlib.ExitStack()
         self._user_settings: dict[str, Any] = {}
 
@@ -82,12 +87,16 @@ class DuckDbFile:
         return self._client.execute_sql(sql)
 
 
+def _path(client: SqlClientBase[Any]) -> Path:
+    return Path(str(getattr(client.credentials, "database", "")))
+
+
 def _check_file(client: SqlClientBase[Any]) -> None:
     """Raise an error if the file is not a DuckDB database, or has a name that DuckDB misreads.
 
     DuckDB opens a CSV or Parquet file as a view in memory: the run would succeed, and its rows would be lost.
     """
-    path = Path(str(getattr(client.credentials, "database", "")))
+    path = _path(client)
     if "?" in str(path):  # DuckDB would write its log into another file
         raise ConfigError(
             f"DuckDB cannot keep a file with a question mark in its path: {path}.",

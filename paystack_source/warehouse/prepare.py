@@ -30,6 +30,7 @@ from paystack_source.warehouse.destinations import (
     MERGED,
     apply_destination_hints,
     load,
+    own_settings,
     rows_to_load,
     source_of,
     table_layout,
@@ -39,6 +40,7 @@ from paystack_source.warehouse.dlt_quirks import (
     customers_table,
     delete_loaded_files,
     drop_local_state,
+    is_aborting,
     pending_packages,
     repair_schema,
     restart_interrupted_loads,
@@ -85,9 +87,10 @@ def prepare(pipeline: Pipeline) -> None:
     repair_schema(pipeline)
     if pipeline.has_pending_data:  # a first `run` would delete it
         try:
-            pipeline.normalize()
-            restart_interrupted_loads(pipeline, is_ours)
-            pipeline.load()
+            with own_settings(pipeline):
+                pipeline.normalize()
+                restart_interrupted_loads(pipeline, is_ours)
+                pipeline.load()
         except PipelineStepFailed as error:
             _drop_unloadable(pipeline, error)
     _check_types(pipeline)
@@ -217,8 +220,13 @@ def others_loaded_since(pipeline: Pipeline) -> bool:
     return any(load > oldest for load in _completed_loads(pipeline, schema.loads_table_name, schema.name))
 
 
+def is_overtaken(pipeline: Pipeline) -> bool:
+    """Whether a `load` would restore values that another machine has replaced since."""
+    return others_loaded_since(pipeline) and not is_aborting(pipeline)
+
+
 def raise_overtaken() -> bool:
-    """The check at each step of a load that `others_loaded_since` found, in place of the check of its lock."""
+    """The check at each step of a load that `is_overtaken` found, in place of the check of its lock."""
     raise ConfigError(
         "Another machine has loaded since these customers were read, so this load would restore old values",
         advice="Call pipeline.run: it drops this load and reads its customers again.",

@@ -40,7 +40,7 @@ from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
     complete_histories,
     is_ours,
-    others_loaded_since,
+    is_overtaken,
     our_schemas,
     prepare,
     raise_overtaken,
@@ -397,7 +397,7 @@ class PlainRuns:
         may_be_ours = not pipeline.schemas or bool(our_schemas(pipeline))
         if step in {"run", "load"} and may_be_ours:
             run.lock_dataset()
-        if step == "load" and others_loaded_since(pipeline):
+        if step == "load" and is_overtaken(pipeline):
             run.still_held = raise_overtaken
         if step == "run" and may_be_ours:
             if pipeline.config.restore_from_destination and not pipeline.dev_mode:

@@ -177,11 +177,11 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
     """Objects and lists as JSON."""
     if isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
         value = dict(value)  # an Arrow map
-    if not _fits_json(value):
-        return "", NO_JSON
     try:
+        if not _fits_json(value):
+            return "", NO_JSON
         return _utf8(_TO_JSON.encode(value).decode())
-    except (TypeError, ValueError, OverflowError):
+    except (TypeError, ValueError, OverflowError, RecursionError):
         return "", NOT_TEXT
 
 

@@ -23,6 +23,7 @@ from paystack_source.bulk.input.header import either
 from paystack_source.bulk.operations import (
     CLEAR,
     DAMAGE,
+    HIDDEN,
     NOTHING_VISIBLE,
     SHAPES,
     BulkOperation,
@@ -226,7 +227,7 @@ class Checker:
             self._add([position], column, reason, text)
         if column.kind in ("name", "phone", "digits", "text") and cells.others:
             self._add(
-                cells.others,
+                [position for position in cells.others if position not in cells.bad],
                 column,
                 "is a date, a time, a yes/no, a list or an object; store it as text",
                 text,
@@ -239,18 +240,18 @@ class Checker:
         kind = column.kind
         if kind == "json":
             return self._json(column, text, rest)
-        if kind == "enum":
-            text = pc.utf8_lower(text)
-            other = pc.invert(pc.is_in(text, pa.array(column.choices)))
-            self._bad(column, other, rest, f"is none of {', '.join(column.choices)}", text)
-            return text
         if self._as_held and kind in ("phone", "name"):
             return text
         if column.secret:
             why = "is masked, as result files are; type the value itself"
             rest = self._bad(column, pc.starts_with(text, "…"), rest, why, text)
-        for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, ()):
+        for pattern, reason in DAMAGE.get(column.name) or DAMAGE.get(kind, HIDDEN):
             rest = self._bad(column, pc.match_substring_regex(text, pattern), rest, reason, text)
+        if kind == "enum":
+            text = pc.utf8_lower(text)
+            other = pc.invert(pc.is_in(text, pa.array(column.choices)))
+            self._bad(column, other, rest, f"is none of {', '.join(column.choices)}", text)
+            return text
         if self.mapping.mixed is not None and self._columns.get(column.name) == self.mapping.mixed:
             *most, last = (_IDENTIFIER_NAMES[name] for name in self.operation.identifiers)
             other = pc.invert(pc.match_substring_regex(text, LOOKS_LIKE[column.name]))

@@ -131,7 +131,7 @@ class CsvFile:
         self.delimiter = delimiter or (declared[1] if declared else self._sniff())
         _, header = next(self._records(), (0, None))
         if header is None:
-            raise InputError([Problem(1, "", "the file is empty; it needs a header line")], name=self.name)
+            raise InputError([Problem(None, "", "is empty; it needs a header line")], name=self.name)
         self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
     def lines(self) -> int:
@@ -200,7 +200,7 @@ class CsvFile:
             try:
                 for record in reader:
                     # A line of spaces is not a row, and DOS's end-of-file character is not one.
-                    if len(record) > 1 or (record and (width in {0, 1} or record[0].strip(" \t\x1a"))):
+                    if len(record) > 1 or (record and (width == 1 or record[0].strip(" \t\x1a"))):
                         width = width or len(record)
                         yield self._before + start, record
                     start = reader.line_num + 1

@@ -89,8 +89,7 @@ def open_table(  # noqa: PLR0913  # options for each kind of source
     `encoding`, `delimiter` (CSV) and `sheet` (Excel) override the detected ones. `keep` False: the frame is not copied,
     because it is read only once. `expected`: the columns of an empty list, or of a frame without columns and rows.
 
-    Raises `InputError` if the content is not a table, `ConfigError` for an unknown kind of source, and
-    `FileNotFoundError`.
+    Raises `InputError` if the content is not a table, and `ConfigError` for an unknown kind of source, or no file.
     """
     if isinstance(source, InputTable):
         return source
@@ -137,7 +136,12 @@ def _snapshot(source: str | os.PathLike[str]) -> FileSnapshot:
             "There is no file of this name, and a text with rows is not a table",
             advice="Save it as a file, and give its path.",
         )
-    return FileSnapshot.of(Path(path))
+    try:
+        return FileSnapshot.of(Path(path))
+    except FileNotFoundError:
+        raise ConfigError(
+            f"There is no file {source}.", advice="Give a CSV, Parquet or Excel file."
+        ) from None
 
 
 def _holds_rows(text: str) -> bool:
@@ -297,11 +301,11 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
     """The source as a pandas or Arrow frame. Raises `ConfigError` if it is not a table."""
     if isinstance(source, pa.Table) or _is_pandas(source):
         return source
-    if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-        import pandas as pd  # noqa: PLC0415 - slow to load, and files do without it
-
-        return pd.DataFrame(source, dtype=object)  # a number next to a gap stays a whole number
     try:
+        if isinstance(source, list) and all(isinstance(row, dict) for row in source):
+            import pandas as pd  # noqa: PLC0415 - slow to load, and files do without it
+
+            return pd.DataFrame(source, dtype=object)  # a number next to a gap stays a whole number
         if isinstance(source, pa.RecordBatchReader):
             return _read_stream(source)
         if hasattr(source, "__arrow_c_stream__"):
@@ -343,10 +347,18 @@ def _copied(frame: pd.DataFrame | pa.Table) -> pd.DataFrame | pa.Table:
     for index in range(frame.shape[1]):
         series = frame.iloc[:, index]
         if series.dtype == object:
-            cells = [copy.deepcopy(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
+            cells = [_copied_cell(c) if isinstance(c, dict | list | np.ndarray) else c for c in series]
             copied: Any = type(series)(cells, frame.index, dtype=object)
             frame.isetitem(index, copied)
     return frame
+
+
+def _copied_cell(value: Any) -> Any:
+    """A deep copy of the value; bytes, which are reported, if it cannot be copied, e.g. because it has an open file."""
+    try:
+        return copy.deepcopy(value)
+    except Exception:  # noqa: BLE001 - objects inside of it may raise anything
+        return b""
 
 
 def _index_levels(frame: pd.DataFrame) -> tuple[list[pd.Index[Any]], str]:

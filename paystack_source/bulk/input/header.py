@@ -94,11 +94,12 @@ def _find(operation: BulkOperation, names: list[str]) -> tuple[dict[str, int], l
 def _similar(operation: BulkOperation, ignored: list[str], found: dict[str, int]) -> dict[str, str]:
     """Unused input columns that resemble a column of the operation that was not found."""
     lacking = [column for column in operation.columns if column.name not in found]
+    taken = {_normalized(name) for name in found}
     wanted = {_normalized(name): column.name for column in lacking for name in (column.name, *column.aliases)}
     close = {
         name: difflib.get_close_matches(_normalized(name), wanted, n=1, cutoff=0.75)
         for name in ignored
-        if len(name) <= _SHOWN_LENGTH
+        if len(name) <= _SHOWN_LENGTH and _normalized(name) not in taken
     }
     return {name: wanted[hits[0]] for name, hits in close.items() if hits}
 

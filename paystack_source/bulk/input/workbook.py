@@ -54,7 +54,7 @@ class Workbook:
         if not self.columns:
             reason = f"sheet {self.sheet!r} is empty; it needs a header row"
             advice = _advice(about["others"]) or None
-            raise InputError([Problem(1, "", reason)], name=snapshot.path.name, advice=advice)
+            raise InputError([Problem(None, "", reason)], name=snapshot.path.name, advice=advice)
         self.batches: list[Batch] = []
         while part := list(itertools.islice(lines, _ROWS)):
             self.batches.append(self._batch(part))
