@@ -24,8 +24,10 @@ from paystack_source import paystack_source
 from paystack_source.warehouse import prepare
 from paystack_source.warehouse.destinations import read_table
 from paystack_source.warehouse.locations import is_lake
+from tests.copies import begin_copied
 from tests.events import Gate, until
 from tests.processes import python
+from tests.warehouses.conftest import Warehouse
 from tests.warehouses.interrupting_driver import run
 from tests.warehouses.test_copy import assert_same, held, truth
 
@@ -74,6 +76,14 @@ class Runs:
     def run(self, machine: Path, step: int | str = NEVER, kind: int = signal.SIGKILL) -> int:
         self.begin(machine, step, kind)
         return self.ended()
+
+
+@pytest.fixture
+def copied_here(sandbox, monkeypatch, tmp_path):
+    """A DuckDB file with a copy of 150 customers and their history, the folder of dlt that made it, the sandbox."""
+    pipeline, api = begin_copied(sandbox, 150, history=True)
+    monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(tmp_path / "paystack_customers.duckdb"))
+    return Warehouse("duckdb", "duckdb", {}), Path(pipeline.pipelines_dir), api
 
 
 @contextmanager
@@ -131,9 +141,6 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, sandbox, warehouse, 
 def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandbox, warehouse, tmp_path):
     api, place = sandbox(customers=300, seed=5), warehouse(kind)
     with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
-        if kind == "delta":  # a load into what is there; the others make the first one
-            assert one.run(tmp_path / "one") == 0
-            api.add_customers(30)
         gate = Gate(api, lambda: True)
         one.begin(tmp_path / "one")
         gate.wait()
@@ -146,20 +153,22 @@ def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandb
     assert_proven(place, tmp_path / "one", len(truth(api)))
 
 
-def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(sandbox, warehouse, tmp_path):
-    api, place, machine = sandbox(customers=300, seed=5), warehouse("duckdb"), tmp_path / "here"
+def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(copied_here):
+    place, machine, api = copied_here
+    api.add_customers(30)
+    gate = Gate(api, lambda: True)
     with runs("plain", place, api) as one, runs("plain", place, api) as other:
         one.begin(machine)
-        # dlt fails where two processes make one working folder in the same moment, before any of our code runs.
-        until((machine / "paystack_customers" / "state.json").exists)
+        gate.wait()
         other.begin(machine)
+        until(other.waits)
+        gate.open()
         assert (one.ended(), other.ended()) == (0, 0)
     assert_same(held(place, machine), truth(api))
 
 
-@pytest.mark.parametrize(
-    ("kind", "door"), [("duckdb", "plain"), ("postgres", "command"), ("delta", "command")]
-)
+# PostgreSQL is repaired as DuckDB is: `test_trouble.py::test_columns_that_somebody_added_are_not_loaded_again`.
+@pytest.mark.parametrize(("kind", "door"), [("duckdb", "plain"), ("delta", "command")])
 def test_what_an_earlier_version_doubled_or_lost_is_mended(kind, door, sandbox, warehouse, tmp_path):
     """Everybody is there twice, and the load that brought them was never noted as done: its machine is gone."""
     api, place = sandbox(customers=200, seed=5), warehouse(kind)
@@ -229,14 +238,15 @@ def test_a_history_of_an_existing_copy_has_the_version_of_everybody(sandbox, war
     assert last == ["Adaeze"]
 
 
-def test_a_merge_doubles_nobody_who_was_staged_twice(sandbox, warehouse, tmp_path, monkeypatch):
+def test_a_merge_doubles_nobody_who_was_staged_twice(copied_here, monkeypatch):
     """Where dlt does not tell that a run begins, it goes on where it stopped, and stages the rows again."""
     monkeypatch.setenv("ENABLE_RUNTIME_TRACE", "false")
-    api, place = sandbox(customers=200, seed=5), warehouse("duckdb")
+    place, machine, api = copied_here
+    api.add_customers(50)
     with runs("plain", place, api) as copying:
-        assert copying.run(tmp_path, "customers") == -signal.SIGKILL
-        assert copying.run(tmp_path) == 0
-    assert_same(held(place, tmp_path), truth(api))
+        assert copying.run(machine, "customers") == -signal.SIGKILL
+        assert copying.run(machine) == 0
+    assert_same(held(place, machine), truth(api))
 
 
 def test_what_was_read_before_a_kill_is_loaded_and_not_read_again(sandbox, warehouse, tmp_path):
@@ -252,10 +262,11 @@ def test_what_was_read_before_a_kill_is_loaded_and_not_read_again(sandbox, wareh
 
 @pytest.mark.parametrize("half_deleted", [False, True])
 def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
-    half_deleted, sandbox, warehouse, tmp_path, monkeypatch
+    half_deleted, copied_here, monkeypatch
 ):
-    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
-    pipeline, delete = place.pipeline(tmp_path / "here"), PackageStorage.delete_package
+    place, machine, api = copied_here
+    api.add_customers(1)
+    pipeline, delete = place.pipeline(machine), PackageStorage.delete_package
 
     def killed(packages, load_id, not_exists_ok=False):
         if not_exists_ok:  # of an earlier attempt
@@ -268,22 +279,22 @@ def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
         killing.setattr(PackageStorage, "delete_package", killed)
         with pytest.raises(PipelineStepFailed, match="killed"):
             pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
-    place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
-    assert_same(held(place, tmp_path / "here"), truth(api))
+    place.pipeline(machine).run(paystack_source(api.secret_key, api.url, quota=0))
+    assert_same(held(place, machine), truth(api))
 
 
-def test_temporary_files_that_a_kill_left_among_dlts_packages_stop_no_later_run(sandbox, warehouse, tmp_path):
+def test_temporary_files_that_a_kill_left_among_dlts_packages_stop_no_later_run(copied_here):
     """dlt writes a file there first, and renames it; from a temporary folder on another disk it copies one."""
-    api, place, working = sandbox(customers=150, seed=5), warehouse("duckdb"), tmp_path / "paystack_customers"
+    place, machine, api = copied_here
+    api.add_customers(1)
     with runs("command", place, api) as command, runs("plain", place, api) as plain:
-        for copying in (command, plain):
-            api.add_customers(1)
-            assert copying.run(tmp_path, "customers") == -signal.SIGKILL
-            (jobs,) = working.glob("load/normalized/*/new_jobs")
-            for folder in (working / "normalize" / "extracted", jobs.parents[1], jobs):
+        for copying in (plain, command):  # the command ends as it loads what the plain run left
+            assert copying.run(machine, "customers") == -signal.SIGKILL
+            (jobs,) = machine.glob("paystack_customers/load/normalized/*/new_jobs")
+            for folder in (machine / "paystack_customers/normalize/extracted", jobs.parents[1], jobs):
                 (folder / "66dd2e0ae43c6e4f").write_text("{", encoding="utf-8")
-            assert copying.run(tmp_path) == 0
-    assert_same(held(place, tmp_path), truth(api))
+        assert plain.run(machine) == 0
+    assert_same(held(place, machine), truth(api))
 
 
 def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(copied, monkeypatch):
@@ -301,21 +312,11 @@ def test_a_preparation_that_fails_stops_the_plain_source_before_it_reads(copied,
     assert api.stats.total == 0
 
 
-def test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is(sandbox, warehouse, tmp_path):
-    api, place = sandbox(customers=50, seed=5), warehouse("duckdb")
-    place.pipeline(tmp_path / "here").run(paystack_source(api.secret_key, api.url, quota=0))
-    other = place.pipeline(tmp_path / "here", "orders")
+def test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is(copied_here):
+    place, machine, _ = copied_here
+    other = place.pipeline(machine, "orders")
     other.run([{"order": 1}], table_name="orders")
     assert list(other.schemas) == ["orders"]
-
-
-def test_the_plain_source_leaves_no_customer_elsewhere(sandbox, warehouse, tmp_path):
-    api, place = sandbox(customers=150, seed=5), warehouse("duckdb")
-    pipeline = place.pipeline(tmp_path / "here")
-    pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
-    with pipeline.sql_client() as client:
-        assert client.execute_sql("select count(*) from paystack_staging.customers") == [(0,)]
-    assert not list((tmp_path / "here").rglob("*.parquet"))
 
 
 def assert_proven(place, machine: Path, customers: int) -> None:
