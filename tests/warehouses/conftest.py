@@ -20,8 +20,6 @@ from tests.warehouses.servers import S3, Postgres, postgres_server, s3_server
 
 DATABASES = ["duckdb", "postgres"]
 LAKES = ["parquet", "delta", "iceberg"]
-BUCKETS = ["parquet-s3", "delta-s3", "iceberg-s3"]
-ALL = DATABASES + LAKES + BUCKETS
 
 
 @pytest.fixture(scope="session")

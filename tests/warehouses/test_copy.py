@@ -18,7 +18,7 @@ from paystack_source.warehouse.locations import is_lake
 from paystack_source.warehouse.sync import CopyReport, copy_customers
 from paystack_source.warehouse.write_back import WriteBack
 from tests.docs import reference
-from tests.warehouses.conftest import DATABASES, Warehouse
+from tests.warehouses.conftest import DATABASES, LAKES, Warehouse
 
 ODD = [
     {"first_name": "Ọmọ́lará", "last_name": "ادّيبايو", "phone": "+234 (0)803-000"},
@@ -71,8 +71,9 @@ def assert_same(got: dict[int, dict[str, Any]], wanted: dict[int, dict[str, Any]
         assert {column: got[number][column] for column in row} == row
 
 
-@pytest.mark.parametrize("kind", [*DATABASES, "parquet-s3", "delta", "iceberg"])
+@pytest.mark.parametrize("kind", [*DATABASES, *LAKES])
 def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path):
+    """A bucket holds them in `test_kill.py` and `test_bucket_lease.py`."""
     place, here = warehouse(kind), tmp_path / "here"
     as_in_parquet = kind == "iceberg"  # the other tables of it are read as those of Parquet are
     first = copy(place, here, api, history=True, details=0 if as_in_parquet else 15)

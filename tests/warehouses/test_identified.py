@@ -16,7 +16,7 @@ CHECK = {
 }
 
 
-@pytest.mark.parametrize("kind", ["duckdb", "postgres", "delta"])
+@pytest.mark.parametrize("kind", ["postgres", "delta"])
 def test_a_change_of_locked_names_is_warned_of_without_asking_paystack(kind, sandbox, warehouse, tmp_path):
     api = sandbox(customers=20, verdict_delay=0)
     place = warehouse(kind)
