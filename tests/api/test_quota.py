@@ -39,7 +39,7 @@ def worlds(draw, **fixed):
     return Server(**(options | fixed))
 
 
-@settings(max_examples=60)
+@settings(max_examples=30)
 @given(server=worlds(), latency=LATENCIES, threads=st.sampled_from([1, 8, 64]), random=RANDOM)
 def test_never_a_429_by_our_own_fault(server, latency, threads, random):
     crowd = Crowd(server, Budget(server.limit), threads, partial(uniform, latency), random)

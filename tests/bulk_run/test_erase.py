@@ -56,7 +56,7 @@ def copied(tmp_path, monkeypatch, sandbox, capsys):
 
 
 def test_the_recipe_leaves_no_byte_of_a_customer_who_was_just_created(copied):
-    """Of two: the answer to the first one is lost, and Paystack is asked who that is."""
+    """Of two, the answer to the first one is lost, and Paystack is asked who that is. A third one is no customer."""
     desk = copied
     desk.api.configure(faults="reset_after@writes#1")
     second = {**PERSON, "email": "not.taken@erase.example"}
@@ -83,8 +83,16 @@ def test_the_recipe_leaves_no_byte_of_a_customer_who_was_just_created(copied):
         ).fetchall()
     assert sorted(again) == sorted(rows)
 
+    # Somebody whom Paystack refuses has no code.
+    refused = desk.csv("deny.csv", [{"email": "nobody@erase.example"}])
+    how = ["--risk-action", "deny", "--refresh", "never", "--yes"]
+    assert desk.bulk("run", "risk-action", refused, *how, copy=True).json["rejected"] == 1
+
     assert run(load_script("customers").main, ["--details", "--history", "--quiet"]) == 0
     assert search(desk.folder, MARKS)
+    assert search(desk.folder, ["nobody@erase.example"])
+    erase("CUS_nobody", "NOBODY@erase.example")
+    assert search(desk.folder, ["nobody@erase.example"]) == []
     erase(code, PERSON["email"])
     desk.csv("kept.csv", [{"note": "an input of somebody else"}])
     erase(other, second["email"])
@@ -92,22 +100,3 @@ def test_the_recipe_leaves_no_byte_of_a_customer_who_was_just_created(copied):
     assert search(Path(os.environ["XDG_STATE_HOME"]), [*MARKS, code]) == []
     with duckdb.connect("paystack_customers.duckdb", read_only=True) as connection:
         assert connection.execute("select count(*) from paystack.customers").fetchone() == (6,)
-
-
-def test_somebody_whom_paystack_refused_is_erased_by_their_email(copied):
-    desk = copied
-    rows = [{"email": PERSON["email"]}]
-    said = desk.bulk(
-        "run",
-        "risk-action",
-        desk.csv("deny.csv", rows),
-        "--risk-action",
-        "deny",
-        "--refresh",
-        "never",
-        "--yes",
-        copy=True,
-    )
-    assert said.json["rejected"] == 1
-    erase("CUS_nobody", PERSON["email"].upper())
-    assert search(desk.folder, MARKS) == []

@@ -10,7 +10,7 @@ import pytest
 from paystack_source import AlreadyValidated
 from paystack_source.cli.terminal import run
 
-from .conftest import load_script
+from .conftest import load_script, sit_down
 
 NUMBERS = {"country": "NG", "bank_code": "007", "account_number": "0111111111", "bvn": "222222222221"}
 
@@ -90,7 +90,9 @@ def test_the_plan_of_a_check_says_that_it_overwrites_the_names(desk):
     assert "overwrites first and last name" in Path(said.json["review_file"]).read_text()
 
 
-def test_an_update_of_locked_names_is_warned_of(desk):
+def test_an_update_of_locked_names_is_warned_of(desk, sandbox, monkeypatch):
+    desk.api = sandbox(customers=6)
+    sit_down(desk.folder, desk.api, monkeypatch)
     codes = validated(desk, 2)
     assert desk.bulk("status", "latest", "--refresh").json["applied"] == 2
     others = [customer["customer_code"] for customer in desk.customers(4)[2:]]

@@ -12,7 +12,7 @@ from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.run.states import Outcome
 from tests.bulk_run.simulation import Simulation
 
-SEEDS = int(os.environ.get("PAYSTACK_SEEDS", "50"))  # of each operation
+SEEDS = int(os.environ.get("PAYSTACK_SEEDS", "30"))  # of each operation
 SHM = Path("/dev/shm")
 
 

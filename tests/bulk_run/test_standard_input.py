@@ -10,7 +10,6 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source.bulk.operations import BULK_OPERATIONS
 from tests.bulk_run.conftest import ROOT
 
 CHECK = {
@@ -35,20 +34,16 @@ def pipe(monkeypatch):
 
 def rows_of(desk, operation):
     codes = [c["customer_code"] for c in desk.customers(3)]
-    cards = [card for c in desk.api.customers_truth() for card in desk.api.authorizations(c["customer_code"])]
     return {
         "risk-action": [{"customer_code": code, "risk_action": "deny", "note": "mine"} for code in codes],
-        "update": [{"customer_code": code, "first_name": "Piped"} for code in codes],
-        "create": [{"email": f"piped{n}@example.com"} for n in range(3)],
         "validate": [
             {"customer_code": code, **CHECK, "bvn": f"2222222222{n}"} for n, code in enumerate(codes)
         ],
-        "deactivate-authorization": [{"authorization_code": card} for card in cards[:3]],
     }[operation]
 
 
-@pytest.mark.parametrize("operation", list(BULK_OPERATIONS))
-def test_every_operation_reads_it_and_the_results_have_its_columns(desk, pipe, operation):
+@pytest.mark.parametrize("operation", ["risk-action", "validate"])  # with and without secrets
+def test_a_run_reads_it_and_the_results_have_its_columns(desk, pipe, operation):
     rows = rows_of(desk, operation)
     content = desk.csv("list.csv", rows).read_bytes()
     (desk.folder / "list.csv").unlink()
