@@ -312,7 +312,7 @@ def resources(
         nonlocal copying
         with terminal_errors_in_extract():
             pipeline = active_pipeline()
-            if pipeline:
+            if pipeline and current_load():  # else the user iterates over the resource
                 with exclusive_dlt_context():
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)

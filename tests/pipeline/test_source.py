@@ -217,7 +217,9 @@ def ledger(pipeline):
         )
 
 
-def test_a_run_counts_the_destination_at_its_end_and_shows_the_user_no_load_of_its_own(pipeline, sandbox):
+def test_a_run_counts_the_destination_at_its_end_and_shows_the_user_no_load_of_its_own(
+    pipeline, sandbox, caplog
+):
     server, one = sandbox(customers=300), pipeline()
     info = one.run(source(server))
     assert [(kind, held, proven) for kind, held, proven, _ in ledger(one)] == [
@@ -227,6 +229,8 @@ def test_a_run_counts_the_destination_at_its_end_and_shows_the_user_no_load_of_i
     assert one.last_trace.last_load_info.loads_ids == info.loads_ids
     assert one.last_trace.last_normalize_info.row_counts["customers"] == 300
     assert not one.has_pending_data
+    list(source(server).customers)
+    assert not caplog.records  # iterating is no run without a lock
 
 
 def test_rows_that_are_lost_between_read_and_count_are_seen_at_once_and_read_again(
