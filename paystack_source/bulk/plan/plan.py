@@ -221,16 +221,12 @@ class Plan:
                 advice="Give the same rows again: in Python as source=, on the command line as --input FILE.",
             )
         try:
-            table = open_table(
-                path_of(about.path or "") if source is None else source,
-                encoding=about.encoding,
-                delimiter=about.delimiter,
-                sheet=about.sheet,
-            )
+            given = FileSnapshot.of(path_of(about.path or "")) if source is None else source
         except FileNotFoundError:
             raise InputChanged(
                 "The input file of this plan no longer exists", advice="Put it back, or plan again."
             ) from None
+        table = open_table(given, encoding=about.encoding, delimiter=about.delimiter, sheet=about.sheet)
         if table.columns != about.columns or not digest_fits(about.digest, table.sha256()):
             raise InputChanged(
                 f"{table.name} was changed since it was planned",
