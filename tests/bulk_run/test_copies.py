@@ -136,8 +136,8 @@ def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extra
     assert to_send(desk).json["to_send"] == ROWS
 
 
-def test_a_file_that_was_removed_gets_its_audit_back(desk, extract):
-    deny(desk)  # without customers: it is the audit alone that is loaded
+def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_back(desk, extract):
+    run_id = deny(desk).json["run_id"]  # without customers: it is the audit alone that is loaded
     rows = (
         "select run_id, row, customer_code, outcome, before, after from paystack.write_back_rows order by all"
     )
@@ -147,6 +147,10 @@ def test_a_file_that_was_removed_gets_its_audit_back(desk, extract):
     assert desk.bulk("status", "--load", copy=True).code == 0
     assert ask(desk, rows) == before
     assert ask(desk, "select applied from paystack.write_back_runs") == [(ROWS,)]
+    with duckdb.connect("paystack_customers.duckdb") as connection:
+        connection.execute("drop schema paystack cascade")
+    assert "could not" not in desk.bulk("status", run_id, "--load", copy=True).err
+    assert ask(desk, rows) == before
 
 
 def test_an_old_run_does_not_overwrite_what_a_new_copy_read_since(desk, extract):
