@@ -78,7 +78,7 @@ def check_dataset(name: str) -> str:
             f"{name!r}: a dataset's name has only small letters, digits and single underscores",
             advice="Give the dataset another name.",
         )
-    if name in {"information_schema", "system", "temp"} or name.startswith("pg_"):
+    if name in {"information_schema", "pg_catalog", "system", "temp"}:
         raise ConfigError(
             f"{name!r}: databases have something of their own of this name",
             advice="Give the dataset another name.",
