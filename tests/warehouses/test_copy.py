@@ -79,9 +79,11 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     before = held(place, here)
     assert_same(before, truth(api))
 
-    # Another machine, with nothing of the first, asks for what is new. What was edited is found by the rolling
-    # re-read, and so is a key that Paystack begins to send.
+    # Another machine has nothing of the first.
     there = tmp_path / "there"
+    assert copy(place, there, api, history=True).requests <= 3
+
+    # What was edited is found by the rolling re-read, and so is a key that Paystack begins to send.
     api.add_customers(3)
     edited = next(row for row in api.customers_truth() if row["risk_action"] == "default")
     api.edit_customer(edited["customer_code"], risk_action="deny", metadata={"edited": True})
