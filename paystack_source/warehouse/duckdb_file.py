@@ -39,10 +39,8 @@ class DuckDbFile:
     def __init__(self, pipeline: Pipeline) -> None:
         self._client: SqlClientBase[Any] = pipeline.sql_client()
         folder = _path(self._client).parent
-        if folder.parent == Path(
-            pipeline.pipelines_dir
-        ):  # `:pipeline:` may be the folder of a pipeline that never ran
-            folder.mkdir(exist_ok=True)
+        if folder.parent == Path(pipeline.pipelines_dir):
+            folder.mkdir(exist_ok=True)  # `:pipeline:` may be the folder of a pipeline that never ran
         self._connection = contextlib.ExitStack()
         self._user_settings: dict[str, Any] = {}
 
