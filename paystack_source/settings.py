@@ -80,7 +80,7 @@ def check_dataset(name: str) -> str:
         )
     if name in {"information_schema", "pg_catalog", "system", "temp"}:
         raise ConfigError(
-            f"{name!r}: databases have something of their own of this name",
+            f"{name!r}: databases reserve this name",
             advice="Give the dataset another name.",
         )
     if name.endswith(SANDBOX):

@@ -411,7 +411,7 @@ def test_the_other_operations(desk, settings, frame):
     [
         ({"destination": "nope"}, "no destination of that name"),
         ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
-        ({"dataset": "temp"}, "something of their own of this name"),
+        ({"dataset": "temp"}, "databases reserve this name"),
         ({"dataset": "paystack_sandbox"}, "reserved for --sandbox"),
     ],
     ids=["destination", "dataset", "temp", "sandbox"],
