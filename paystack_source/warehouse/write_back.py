@@ -120,7 +120,7 @@ class WriteBack:
                 f"SELECT r.run_id FROM {named('write_back_rows')} r"
                 f" JOIN {named('customers')} c ON c.{ours} = r.{theirs}"
                 " WHERE r.outcome = 'applied' AND r.operation IN ('risk-action', 'update', 'create')"
-                " AND c._last_seen_at < r.finished_at"
+                " AND (r.code IS NULL OR r.code <> 'exists') AND c._last_seen_at < r.finished_at"
                 for ours, theirs in (("id", "customer_id"), ("customer_code", "customer_code"))
             ),
         )

@@ -81,6 +81,13 @@ def test_created_customers_are_in_the_copy_at_once(copied):
     assert run(load_script("customers").main, ["--quiet"]) == 0
     assert ask(copied, "select count(*), count(distinct id) from paystack.customers") == [(63, 63)]
     assert ask(copied, "select count(*) from paystack.write_back_rows") == [(3,)]
+    # Who is a customer whom the copy lacks keeps the names that the row has not set; the answer shows none.
+    copied.api.configure(answers="docs")
+    copied.api.add_customers(1, created_at="2025-01-01T00:00:00Z", email="known@example.com", first_name="Uche")
+    known = copied.csv("known.csv", [{"email": "known@example.com", "first_name": "Ada"}])
+    said = copied.bulk("run", "create", known, "--yes", copy=True)
+    assert [reason["code"] for reason in said.json["reasons"]] == ["exists"]
+    assert ask(copied, "select first_name from paystack.customers where email = 'known@example.com'") == []
 
 
 def test_a_locked_warehouse_loses_and_doubles_nothing(copied, monkeypatch):

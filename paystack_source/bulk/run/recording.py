@@ -12,6 +12,7 @@ import pyarrow as pa
 
 from paystack_source.bulk.run.results import applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Scope, registered, utc
+from paystack_source.bulk.run.send import EXISTS
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called
 from paystack_source.errors import ConfigError
@@ -73,7 +74,8 @@ class _Rows:
             self.account = account
         number = answer.get("id") or result.row.customer_id
         applied = part.outcome is Outcome.APPLIED and part.row.verdict != "duplicate"
-        if self._run["operation"] in _SETS_COLUMNS and applied and isinstance(number, int):
+        changed = applied and part.code != EXISTS  # of an existing customer a create sets nothing
+        if self._run["operation"] in _SETS_COLUMNS and changed and isinstance(number, int):
             columns = {**_columns(part.row, answer), "_last_seen_at": _moment(part.state.at)}
             self.customers.setdefault(number, {}).update(columns)
         self._part.append({**self._run, **self._customer_of(result.row), **_values(result)})
