@@ -256,7 +256,7 @@ class BulkService:
                 message = "identity verified" if kind is EventKind.VERIFIED else "identity check failed"
                 journal.append([JournalEvent(row.row, kind, self.now(), message=message)])
                 settled += 1
-            lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
+            lock.end(run.folder, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         return settled
 
     def _recorded(self, finished: RunReport) -> RunReport:
@@ -375,7 +375,7 @@ class BulkService:
                 runner.stop()  # the workers stop as well
                 workers.close()
                 with contextlib.suppress(Exception):  # the error that ended the session is raised
-                    lock.end(run.run_id, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
+                    lock.end(run.folder, self.now(), journal.last_seq, journal.chain_at(journal.last_seq))
         if lock.problem is not None:
             finished.warnings.append(lock.problem)
         return finished

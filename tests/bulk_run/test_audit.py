@@ -83,7 +83,9 @@ def test_created_customers_are_in_the_copy_at_once(copied):
     assert ask(copied, "select count(*) from paystack.write_back_rows") == [(3,)]
     # Who is a customer whom the copy lacks keeps the names that the row has not set; the answer shows none.
     copied.api.configure(answers="docs")
-    copied.api.add_customers(1, created_at="2025-01-01T00:00:00Z", email="known@example.com", first_name="Uche")
+    copied.api.add_customers(
+        1, created_at="2025-01-01T00:00:00Z", email="known@example.com", first_name="Uche"
+    )
     known = copied.csv("known.csv", [{"email": "known@example.com", "first_name": "Ada"}])
     said = copied.bulk("run", "create", known, "--yes", copy=True)
     assert [reason["code"] for reason in said.json["reasons"]] == ["exists"]

@@ -89,13 +89,16 @@ class Journal:
             self._db.execute("PRAGMA journal_mode=WAL")
             self._db.execute(f"PRAGMA synchronous={'FULL' if durable else 'OFF'}")
             self._db.execute("PRAGMA secure_delete=ON")
+            lines = self._db.execute("SELECT key, value FROM meta")
+            self.meta: dict[str, Any] = {key: json.loads(value) for key, value in lines}
+            """The metadata from `create`: run, plan, operation, account, key mode, host."""
             found = self.meta.get("format")
             readable = found in (*_OLD_FORMATS, JOURNAL_FORMAT)
             query = "SELECT chain FROM events ORDER BY seq DESC LIMIT 1"
             last = self._db.execute(query).fetchone() if readable else None
             if found in _OLD_FORMATS:
                 self._db.executescript(_ADDED)
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.DatabaseError, ValueError) as error:
             raise JournalError(
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
@@ -126,11 +129,6 @@ class Journal:
 
     # --- reading
 
-    @property
-    def meta(self) -> dict[str, Any]:
-        """The metadata from `create`: run, plan, operation, account, key mode, host."""
-        return {key: json.loads(value) for key, value in self._db.execute("SELECT key, value FROM meta")}
-
     def state(self, row: int) -> RowState:
         """The state of one row; a row without events is planned. Raises `EditedJournalError`, as `states` does."""
         return next((state for _, state in self._read_states("row = ?", row)), PLANNED)
@@ -142,10 +140,24 @@ class Journal:
     def _read_states(self, where: str, row: int) -> Iterator[tuple[int, RowState]]:
         query = f"SELECT {_EVENT} FROM events WHERE {where} ORDER BY row, seq"  # noqa: S608
         try:
-            for number, events in itertools.groupby(self._db.execute(query, (row,)), key=itemgetter(0)):
+            for number, events in itertools.groupby(self._lines(query, (row,)), key=itemgetter(0)):
                 yield number, functools.reduce(step, map(_event, events), PLANNED)
-        except (IllegalEventError, ValueError, sqlite3.DatabaseError):  # no such order, kind or page
+        except (IllegalEventError, ValueError):  # no such order or kind
             raise _damaged("in the events of a row") from None
+
+    def _lines(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
+        """The result of a query, as a stream. Raises `EditedJournalError` if a page of the file is damaged."""
+        try:
+            for line in self._db.execute(
+                query, values
+            ):  # `yield from` would close the cursor, which may raise
+                yield line
+        except sqlite3.DatabaseError:
+            raise _damaged("on a page of its file") from None
+
+    def _line(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
+        """The first line of the result."""
+        return next(self._lines(query, values), None)
 
     def verify(self) -> None:
         """Check the hash chain. Raises `EditedJournalError` at the first event whose hash is wrong.
@@ -154,7 +166,7 @@ class Journal:
         """
         chain, seq = self._seed(), 0
         try:
-            for *values, written, seq in self._db.execute(
+            for *values, written, seq in self._lines(
                 f"SELECT {_EVENT}, chain, seq FROM events ORDER BY seq"  # noqa: S608
             ):
                 event = _event(values)
@@ -163,12 +175,12 @@ class Journal:
                 chain = _link(chain, event)
                 if chain != written:
                     raise EditedJournalError(f"The journal was edited at or before its line {seq}.")
-        except (ValueError, sqlite3.DatabaseError):
+        except ValueError:
             raise _damaged(f"at or after its line {seq}") from None
 
     def chain_at(self, seq: int) -> str | None:
         """The hash of an event and all events before it; None if the journal does not have the event."""
-        found = self._db.execute("SELECT chain FROM events WHERE seq = ?", (seq,)).fetchone()
+        found = self._line("SELECT chain FROM events WHERE seq = ?", (seq,))
         return None if found is None else bytes(found[0]).hex()
 
     # --- writing
@@ -211,7 +223,7 @@ class Journal:
         """Turn intents without an outcome into doubts; returns their number. No other process may write meanwhile."""
         last = "SELECT max(seq) FROM events WHERE row > 0 GROUP BY row"
         cut_off = f"SELECT row FROM events WHERE seq IN ({last}) AND kind = ?"  # noqa: S608
-        rows = [row for (row,) in self._db.execute(cut_off, (EventKind.INTENT,))]
+        rows = [row for (row,) in self._lines(cut_off, (EventKind.INTENT,))]
         self.append([JournalEvent(row, EventKind.LOST, now) for row in rows])
         return len(rows)
 
@@ -227,10 +239,10 @@ class Journal:
 
     def sessions(self) -> list[SessionNote]:
         """The sessions of the run, in order."""
-        found = [SessionNote(*v[1:]) for v in self._db.execute(_SESSIONS_OF_1)] if self._format == 1 else []
+        found = [SessionNote(*v[1:]) for v in self._lines(_SESSIONS_OF_1)] if self._format == 1 else []
         query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
         try:
-            for kind, at, text in self._db.execute(query):
+            for kind, at, text in self._lines(query):
                 if kind == EventKind.BEGUN:
                     who, host, os_user = json.loads(text)
                     found.append(SessionNote(at, None, who, host, None, 0, os_user))
@@ -245,20 +257,21 @@ class Journal:
 
     def answer_of(self, row: int) -> dict[str, Any]:
         """The customer that Paystack returned for a row; empty if there was none, or if the warehouse has it."""
-        found = self._db.execute("SELECT customer FROM returned WHERE row = ?", (row,)).fetchone()
+        found = self._line("SELECT customer FROM returned WHERE row = ?", (row,))
         answer: dict[str, Any] = json.loads(found[0]) if found else {}
         return answer
 
     def customer_of(self, row: int) -> tuple[str | None, int | None]:
         """Code and id of the customer that Paystack returned for a row. They are kept when `returned` is erased."""
         query = "SELECT customer_code, customer_id FROM customers WHERE row = ?"
-        code, number = self._db.execute(query, (row,)).fetchone() or (None, None)
+        code, number = self._line(query, (row,)) or (None, None)
         return code, number if isinstance(number, int) else None
 
     @property
     def last_seq(self) -> int:
         """The number of the last event; 0 if there is none."""
-        return int(self._db.execute("SELECT coalesce(max(seq), 0) FROM events").fetchone()[0])
+        line = self._line("SELECT coalesce(max(seq), 0) FROM events")
+        return int(line[0]) if line else 0
 
     def erase_returned(self, seq: int) -> None:
         """Erase `returned`, because the warehouse has it up to event `seq`. If there are later events, it is kept."""

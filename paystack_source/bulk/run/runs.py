@@ -350,9 +350,12 @@ class PlanLock:
         found = [entry for entry in found if entry.scope is None or entry.scope.may_equal(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
-    def end(self, run_id: str, ended: float, events: int, chain: str | None) -> None:
-        """Record a session's end and the journal's length, in case folder or journal are deleted or replaced."""
-        entries = [entry for path, _ in self._handles for entry in _read(path) if entry.run_id == run_id]
+    def end(self, folder: Path, ended: float, events: int, chain: str | None) -> None:
+        """Record a session's end and the journal's length, in case folder or journal are deleted or replaced.
+
+        Of a copy of the run's folder nothing is recorded: its journal is another one.
+        """
+        entries = [entry for path, _ in self._handles for entry in _read(path) if entry.is_of(folder)]
         if entries:
             self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events, chain=chain))
 
