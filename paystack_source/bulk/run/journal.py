@@ -148,10 +148,8 @@ class Journal:
     def _lines(self, query: str, values: Sequence[Any] = ()) -> Iterator[tuple[Any, ...]]:
         """The result of a query, as a stream. Raises `EditedJournalError` if a page of the file is damaged."""
         try:
-            for line in self._db.execute(
-                query, values
-            ):  # `yield from` would close the cursor, which may raise
-                yield line
+            for line in self._db.execute(query, values):  # noqa: UP028
+                yield line  # `yield from` would close the cursor early, and that may raise
         except sqlite3.DatabaseError:
             raise _damaged("on a page of its file") from None
 
