@@ -55,15 +55,14 @@ def differing_parts(
     def count(lo: datetime, hi: datetime) -> int:
         return reader.count(*between_seconds(lo, hi))
 
-    # Windows that were read in this run and are not loaded yet cannot be counted in the warehouse.
-    items = [item for item in coverage if not any(part.overlaps(item.window) for part in held.deltas)]
-    for item, rows in zip(items, held.count([item.window for item in items], unlisted), strict=True):
-        coverage.add(Proven(item.window, rows + len(held.unwindowed_in(item.window)), item.verified_at))
-    items = list(coverage)
+    windows = [item.window for item in coverage]
+    rows = held.count(windows, unlisted)
+    for item, number in zip(list(coverage), rows, strict=True):
+        coverage.add(Proven(item.window, number, item.verified_at))
     parts: list[Window] = []
-    for window in list(differing([item.window for item in items], [item.rows for item in items], count)):
+    for window in list(differing(windows, rows, count)):
         cuts = held.cuts(window, NARROW_ROWS)
-        if window in held.deltas or len(cuts) < _FEW:
+        if len(cuts) < _FEW:
             parts.append(window)
         else:
             smaller = cut_at(window, cuts)

@@ -22,16 +22,20 @@ from typing import (
 
 import pyarrow as pa
 
+from paystack_source.extract import arrow
 from paystack_source.extract.windows import ALWAYS, BEGIN, END
 from paystack_source.tables import Column, Table
 
 if TYPE_CHECKING:
-    from collections.abc import Collection, Iterable, Sequence
+    from collections.abc import Collection, Sequence
 
     from paystack_source.extract.newest import NewestPage
     from paystack_source.extract.window_read import Result
     from paystack_source.extract.windows import Edges, Window
     from paystack_source.tables import Kind
+
+
+_DATED = ["id", "created_at"]
 
 
 class HeldCustomers(Protocol):
@@ -70,21 +74,45 @@ class PresentCustomers:
 
     def __init__(self, held: HeldCustomers) -> None:
         self._held = held
-        self.rows, self.cuts, self.accounts = held.rows, held.cuts, functools.cache(held.accounts)
-        self.most_at_once, self.oldest, self.replaced = held.most_at_once, held.oldest, held.replaced
+        self.rows, self.accounts, self.replaced = held.rows, functools.cache(held.accounts), held.replaced
+        self.most_at_once, self.oldest = held.most_at_once, held.oldest
         self.after_load()
 
     def after_load(self) -> None:
         """Called when the warehouse has all rows that were yielded so far."""
         self.marked: dict[int, datetime | None] = {}  # customers marked as missing, and their creation times
         self.emitted: set[int] = set()
-        self.unwindowed: dict[int, datetime | None] = {}  # new, and counted by no window, with creation times
-        self.deltas: dict[Window, int] = {}  # by window, the number of its new customers
+        self.new: set[int] = set()  # those of them that are not held
+        self._dated = [arrow.SCHEMA.empty_table().select(_DATED)]  # those of them with a creation time
 
-    # -- held -----------------------------------------------------------------------------------------------------
+    def emit(self, table: pa.Table) -> pa.Table:
+        """The customers that were not emitted since the last load."""
+        table = arrow.unseen(table, self.emitted)
+        self._dated.append(table.select(_DATED).drop_null())
+        return table
+
+    def held_among(self, ids: Collection[int]) -> set[int]:
+        return self._held.held_among(ids) - self.marked.keys()
+
+    def held_or_emitted(self, ids: set[int]) -> set[int]:
+        """Those of `ids` that are held or were emitted."""
+        return self.held_among(ids) | (self.emitted & ids)
+
+    def held_in(self, window: Window) -> set[int]:
+        """The ids of held customers in the window."""
+        return self._held.ids(window) - self.marked.keys()
+
+    def new_in(self, window: Window) -> dict[int, datetime | None]:
+        """The new customers who were created in the window: ids and creation times."""
+        if not self.new:
+            return {}
+        dated = arrow.created(arrow.cut(pa.concat_tables(self._dated), window))
+        return {number: at for number, at in dated if number in self.new}
+
+    # -- held and new -----------------------------------------------------------------------------------------------
 
     def total(self) -> int:
-        return self._held.count([ALWAYS])[0] - len(self.marked)
+        return self._held.count([ALWAYS])[0] - len(self.marked) + len(self.new)
 
     def count(self, windows: Sequence[Window], but: Collection[int] = ()) -> list[int]:
         """The number of customers in each of these windows, without those in `but`."""
@@ -92,43 +120,14 @@ class PresentCustomers:
         if but:
             hidden += self._held.rows(but).column("created_at").to_pylist()
         return [
-            rows - sum(at in window for at in hidden if at)
+            rows - sum(at in window for at in hidden if at) + len(self.new_in(window))
             for window, rows in zip(windows, self._held.count(windows), strict=True)
         ]
 
-    def held_among(self, ids: Collection[int]) -> set[int]:
-        return self._held.held_among(ids) - self.marked.keys()
-
-    def ids(self, window: Window) -> set[int]:
-        return self._held.ids(window) - self.marked.keys()
-
-    # -- held, or emitted -------------------------------------------------------------------------------------------
-
-    def total_now(self) -> int:
-        """The number of held customers plus those that this run added."""
-        return self.total() + len(self.unwindowed) + sum(self.deltas.values())
-
-    def held_or_emitted(self, ids: set[int]) -> set[int]:
-        """Those of `ids` that are held or were emitted."""
-        return self.held_among(ids) | (self.emitted & ids)
-
-    def inside(self, window: Window) -> int:
-        """How many customers this run added in the window. Windows that only overlap it do not count."""
-        read = sum(delta for part, delta in self.deltas.items() if window.contains(part))
-        return read + len(self.unwindowed_in(window))
-
-    def unwindowed_in(self, window: Window) -> set[int]:
-        """The ids in `unwindowed` of customers that were created in the window."""
-        return {number for number, at in self.unwindowed.items() if at and at in window}
-
-    def touches(self, windows: Iterable[Window]) -> bool:
-        """Whether reading windows may have added customers in these windows."""
-        return any(delta and part.overlaps(w) for w in windows for part, delta in self.deltas.items())
-
-    def record_read(self, window: Window, delta: int) -> None:
-        """Record that a window was read, and how many new customers it has."""
-        self.deltas = {key: value for key, value in self.deltas.items() if not key.overlaps(window)}
-        self.deltas[window] = delta
+    def cuts(self, window: Window, rows: int) -> list[datetime]:
+        """The creation times of every `rows`-th held customer of the window, and of every `rows`-th new one."""
+        new = sorted(at for at in self.new_in(window).values() if at)
+        return sorted([*self._held.cuts(window, rows), *new[rows - 1 :: rows]])
 
 
 @dataclass(slots=True, kw_only=True)
@@ -181,7 +180,7 @@ class Entry:
 
 
 class Checkpoint(NamedTuple):
-    """A request to load all rows so far: the next comparison needs them in the warehouse."""
+    """A request to load all rows so far: the next step needs them in the warehouse."""
 
 
 Output: TypeAlias = pa.Table | Entry | Checkpoint

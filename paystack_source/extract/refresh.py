@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from datetime import datetime
 
-    from paystack_source.extract.ledger import HeldCustomers
+    from paystack_source.extract.ledger import PresentCustomers
 
 _WITHOUT_TOTALS = 3  # requests per page: two passes, of which one reads twice as far to find the end
 _SECOND = timedelta(seconds=1)
@@ -56,7 +56,7 @@ class Refresh:
     margins, are computed from the held customers.
     """
 
-    def __init__(self, coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> None:
+    def __init__(self, coverage: Coverage, held: PresentCustomers, budget: int, cost: Cost) -> None:
         self._coverage = coverage
         self._held = held
         self._budget = budget
@@ -123,7 +123,7 @@ def readable(budget: int, cost: Cost) -> int:
     return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
 
 
-def runs_to_refresh(coverage: Coverage, held: HeldCustomers, budget: int, cost: Cost) -> int | None:
+def runs_to_refresh(coverage: Coverage, held: PresentCustomers, budget: int, cost: Cost) -> int | None:
     """The number of runs within which every customer is read again with this budget; `None` if never."""
     if cost.rows(budget) <= 0:
         return None

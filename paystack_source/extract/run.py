@@ -108,11 +108,10 @@ class Extraction:
         else:
             yield from self._catch_up()
             if self.summary.complete and self.refresh_budget:
-                before = self.held.total_now()
+                before = self.held.total()
                 yield from self._refresh()
-                differs = self._unlisted or self._vanished or self.held.total_now() != before
+                differs = self._unlisted or self._vanished or self.held.total() != before
                 if differs or self.summary.unproven:
-                    yield Checkpoint()
                     self.summary.complete = False
                     yield from self._catch_up()
         self.summary.complete = self.summary.complete and not self.summary.unproven
@@ -124,7 +123,7 @@ class Extraction:
             self.summary.refresh_runs = runs_to_refresh(
                 self.coverage, self.held, self.refresh_budget, self._cost
             )
-        self.summary.rows_new = self.held.total_now() + self.summary.rows_missing - held
+        self.summary.rows_new = self.held.total() + self.summary.rows_missing - held
 
     def _read_bounds(self, window: Window) -> Iterator[Output]:
         page = self.reader.request(NEWEST)
@@ -200,8 +199,8 @@ class Extraction:
         new = newest.missing == -len(self._unlisted) and total not in self._believed_totals
         if new and (not total or self.reader.believable(NEWEST, page)):
             self._believed_totals.add(total)
-        if self.held.emitted and (self._vanished or not self._totals_agree(newest)):
-            yield Checkpoint()  # a customer may have vanished after it was read: only loaded ones can be compared
+        if self._vanished & self.held.emitted:
+            yield Checkpoint()  # only held customers can be marked as missing
         if left := self.held.held_among(self._vanished):
             self._vanished -= left
             self._unlisted |= left
@@ -235,7 +234,7 @@ class Extraction:
         return found
 
     def _compared(self, total: int | None, table: pa.Table, asked_at: datetime) -> NewestPage:
-        return NewestPage(total, table, self._unknown(table), self.held.total_now(), asked_at)
+        return NewestPage(total, table, self._unknown(table), self.held.total(), asked_at)
 
     def _unknown(self, table: pa.Table) -> pa.Table:
         """The customers of a page of the whole list that are not held, each once. All on the page are listed again."""
@@ -263,11 +262,10 @@ class Extraction:
         yield from self._mark_missing(newest.asked_at)
         now = self._now()
         gaps = self.coverage.gaps(Window(BEGIN, frozen_end(now)))
-        if self.held.touches(gaps):
-            yield Checkpoint()
-        for gap, held in zip(gaps, self.held.count(gaps), strict=True):
-            # Customers that a gap held before were never counted window by window: they are refreshed first.
-            self.coverage.add(Proven(gap, held + self.held.inside(gap), None if held else now))
+        for gap, rows in zip(gaps, self.held.count(gaps), strict=True):
+            # Customers that only the total proves were never counted window by window: they are refreshed first.
+            counted = not self.summary.unproven and rows == len(self.held.new_in(gap))
+            self.coverage.add(Proven(gap, rows, now if counted else None))
         self.coverage.compact(readable(self.refresh_budget, self._cost))
         self.summary.unproven.clear()
         self.summary.complete = True
@@ -277,7 +275,7 @@ class Extraction:
         """Yield customers from a page of the whole list; no window has counted them."""
         if table.num_rows:
             came = dict(arrow.created(table))
-            self.held.unwindowed.update(came)
+            self.held.new |= came.keys()
             for item in list(self.coverage):
                 if late := sum(at in item.window for at in came.values() if at):
                     self.coverage.add(Proven(item.window, item.rows + late, item.verified_at))
@@ -293,7 +291,7 @@ class Extraction:
             yield from self._rows(marked)
 
     def _rows(self, table: pa.Table) -> Iterator[Output]:
-        table = arrow.unseen(table, self.held.emitted)
+        table = self.held.emit(table)
         if table.num_rows:
             self.summary.rows_seen += table.num_rows
             yield table
@@ -369,25 +367,24 @@ class Extraction:
             else:
                 if ids := arrow.undated(found):  # they belong to no window
                     self._undated |= ids
-                    self.held.unwindowed |= dict.fromkeys(ids - self.held.held_among(ids))
+                    self.held.new |= ids - self.held.held_among(ids)
                 yield from self._rows(found)
 
     def _record_window(self, result: Result, kind: str) -> Iterator[Output]:
         """Record a window that was read, and the held customers that it no longer lists."""
         if self._undated and not result.window.contains(ALWAYS):
             result = result._replace(ids=result.ids - self._undated)
-        held = self.held.ids(result.window)
+        held = self.held.held_in(result.window)
+        self.held.new |= (result.ids | result.vanished) - held
         self._unlisted -= result.ids
         if kind != "refresh":
             self._older.note(result.oldest)
         if result.proven:
             self._unlisted |= held - result.ids - self._undated
-            self._vanished |= self.held.unwindowed_in(result.window) - result.ids
-        new = len(result.ids) - len(result.ids & (held | self.held.unwindowed.keys()))
+            self._vanished |= self.held.new_in(result.window).keys() - result.ids
         whole = self.filters_ignored or self.coverage.covers_begin
         window = result.window if whole else self._older.proven_part(result)
         self._vanished = (self._vanished - result.ids) | result.vanished
-        self.held.record_read(window, new)
         self.summary.windows += 1
         if result.proven:
             self._cover(result._replace(window=window))
@@ -397,8 +394,8 @@ class Extraction:
         window = result.window.clip(Window(BEGIN, frozen_end(result.read_at)))
         around = next((item for item in self.coverage if item.window.contains(window)), None)
         if around is not None and around.window != window and self.bounds is None:
-            # A part of a proven window was repaired; a part of its rows may be loaded already.
-            rows = self.held.count([around.window], self._unlisted)[0] + self.held.inside(around.window)
+            # A part of a proven window was repaired.
+            (rows,) = self.held.count([around.window], self._unlisted)
             self.coverage.add(Proven(around.window, rows, around.verified_at))
             return
         self.coverage.cut_free(window, lambda part: self.held.count([part])[0])
@@ -410,8 +407,8 @@ class Extraction:
             whole = [Reading(ALWAYS, (None, None), self.summary.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
-        if self.held.touches(item.window for item in self.coverage.oldest_first(self._started)):
-            yield Checkpoint()  # the cuts are computed from loaded customers
+        if any(self.held.new_in(item.window) for item in self.coverage.oldest_first(self._started)):
+            yield Checkpoint()  # the budget holds only if each cut is computed from all customers
         before, refresh = (
             self.summary.rows_seen,
             Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
