@@ -1,4 +1,4 @@
-"""Sends a Ctrl-C again that Python has dropped."""
+"""Ends the work after a Ctrl-C or a SIGTERM, even if Python or a library drops the `KeyboardInterrupt`."""
 
 from __future__ import annotations
 
@@ -16,17 +16,43 @@ if TYPE_CHECKING:
 _MOMENT: Final = 0.05
 
 
-@contextlib.contextmanager
-def redeliver_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[None]:
-    """In this context a `KeyboardInterrupt` that Python drops is raised again: the signal is sent again after a moment.
+class _Interrupt:
+    raised = False
+    """Whether a `KeyboardInterrupt` was raised that has not ended the work yet."""
 
-    Python drops one in a `__del__`, and in a callback of a weak reference, of the garbage collector or of an import.
-    Only the main thread gets signals; in other threads this does nothing.
+
+def require_uninterrupted() -> None:
+    """Raise `KeyboardInterrupt` again if one was raised and dropped."""
+    if _Interrupt.raised:
+        raise KeyboardInterrupt
+
+
+def forget_interrupt() -> None:
+    """Called by whoever catches a `KeyboardInterrupt` and goes on."""
+    _Interrupt.raised = False
+
+
+def _interrupt(_number: int, _frame: object) -> None:
+    _Interrupt.raised = True
+    raise KeyboardInterrupt
+
+
+@contextlib.contextmanager
+def redeliver_interrupts(*numbers: signal.Signals) -> Iterator[None]:
+    """In this context Ctrl-C and these signals raise a `KeyboardInterrupt`, and raise it again if it is dropped.
+
+    Python drops one in a `__del__`, and in a callback of a weak reference, of the garbage collector or of an import:
+    then the signal is sent again after a moment. In DuckDB it becomes a `RuntimeError`, which dlt and our own cleanup
+    may ignore: then it is raised at the end of this context.
+
+    Only the main thread gets signals; in other threads this does nothing. An ignored signal stays so: `nohup` asks
+    for it.
     """
 
     def send_again() -> None:
         time.sleep(_MOMENT)
-        if sys.unraisablehook is unraisable:  # the work still goes on
+        if _Interrupt.raised:  # the work still goes on
+            number = next(iter(numbers), signal.SIGINT)
             if hasattr(signal, "pthread_kill"):  # it also wakes a thread that waits
                 signal.pthread_kill(threading.main_thread().ident or 0, number)
             else:  # Windows
@@ -34,6 +60,7 @@ def redeliver_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[Non
 
     def unraisable(lost: sys.UnraisableHookArgs) -> None:
         if issubclass(lost.exc_type, KeyboardInterrupt):
+            _Interrupt.raised = True
             _thread.start_new_thread(send_again, ())  # not `threading`: its locks may be held here
         else:
             hook(lost)
@@ -41,8 +68,19 @@ def redeliver_interrupts(number: signal.Signals = signal.SIGINT) -> Iterator[Non
     if threading.current_thread() is not threading.main_thread():
         yield
         return
+    wanted = [number for number in numbers if signal.getsignal(number) != signal.SIG_IGN]
+    if signal.getsignal(signal.SIGINT) == signal.default_int_handler:
+        wanted.append(signal.SIGINT)
+    before = {number: signal.signal(number, _interrupt) for number in wanted}
     hook, sys.unraisablehook = sys.unraisablehook, unraisable
     try:
         yield
+        require_uninterrupted()
+    except Exception:
+        require_uninterrupted()
+        raise
     finally:
+        forget_interrupt()
         sys.unraisablehook = hook
+        for number, handler in before.items():
+            signal.signal(number, handler)

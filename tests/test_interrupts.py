@@ -1,5 +1,6 @@
 """A signal that another thread was handed, as any may be, is heard by a main thread that waits."""
 
+import contextlib
 import signal
 import sys
 import threading
@@ -11,6 +12,7 @@ from paystack_source.api.clock import Clock
 from paystack_source.api.quota import Budget, Quota
 from paystack_source.api.workers import ThreadWorkers, fetch_all
 from paystack_source.extract.read_ahead import read_ahead
+from paystack_source.interrupts import redeliver_interrupts
 from tests.events import PATIENCE
 
 
@@ -113,3 +115,38 @@ def test_so_it_is_while_all_connections_are_taken(heard, sandbox):
         taken = client._wire.take(lambda: None)
         heard.beside(lambda: client._wire.give_back(taken, broken=True))
         assert len(client.list().rows) == 10
+
+
+class Leaving:
+    def __del__(self):
+        signal.raise_signal(signal.SIGTERM)
+
+
+def dropped():
+    Leaving()
+
+
+def ignored():
+    with contextlib.suppress(RuntimeError):
+        try:
+            signal.raise_signal(signal.SIGTERM)
+        except KeyboardInterrupt as interrupt:
+            raise RuntimeError from interrupt
+
+
+def begin(lost, error):
+    with redeliver_interrupts(signal.SIGTERM):
+        with redeliver_interrupts():
+            lost()
+            if error:
+                raise error
+        pytest.fail("the work goes on")
+
+
+@pytest.mark.parametrize("lost", [dropped, ignored])
+@pytest.mark.parametrize("error", [None, ValueError()])
+def test_one_that_is_lost_just_before_the_end_is_raised_all_the_same(lost, error):
+    with pytest.raises(KeyboardInterrupt):
+        begin(lost, error)
+    with redeliver_interrupts():  # nothing is left of it
+        pass

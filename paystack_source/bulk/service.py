@@ -35,6 +35,7 @@ from paystack_source.bulk.run.send import Sender, customer_of
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain, raise_interrupt
+from paystack_source.interrupts import forget_interrupt
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -264,6 +265,7 @@ class BulkService:
             try:
                 record_runs([finished], self.warehouse)
             except KeyboardInterrupt:  # the report of the sent rows is still shown
+                forget_interrupt()
                 finished.not_loaded = "The warehouse could not be updated: Interrupted."
         return finished
 

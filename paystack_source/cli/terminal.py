@@ -15,7 +15,6 @@ import io
 import os
 import signal
 import sys
-import threading
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Any
@@ -355,30 +354,10 @@ def write_utf8() -> None:
         sys.stdout.reconfigure(encoding="utf-8")
 
 
-@contextlib.contextmanager
-def _signals_interrupt() -> Iterator[None]:
+def _signals_interrupt() -> contextlib.AbstractContextManager[None]:
     """Make SIGTERM and a closed terminal end a run as Ctrl-C does, with exit code 130."""
-
-    def interrupt(_number: int, _frame: object) -> None:
-        raise KeyboardInterrupt
-
-    if threading.current_thread() is not threading.main_thread():
-        yield
-        return
     names = ("SIGTERM", "SIGHUP", "SIGBREAK")  # Windows has the last, and not the one before
-    wanted = [getattr(signal, name) for name in names if hasattr(signal, name)]
-    # What is ignored stays so: `nohup` asks for it.
-    before = {
-        number: signal.signal(number, interrupt)
-        for number in wanted
-        if signal.getsignal(number) != signal.SIG_IGN
-    }
-    try:
-        with redeliver_interrupts(signal.SIGTERM):
-            yield
-    finally:
-        for number, handler in before.items():
-            signal.signal(number, handler)
+    return redeliver_interrupts(*(getattr(signal, name) for name in names if hasattr(signal, name)))
 
 
 def _open_streams() -> None:

@@ -25,6 +25,7 @@ from paystack_source.extract.ledger import LEDGER, Checkpoint, Entry
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
+from paystack_source.interrupts import require_uninterrupted
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.destinations import (
@@ -225,6 +226,7 @@ class Copying:
 
     def _start_or_continue(self, state: dict[str, Any]) -> tuple[Extraction, Iterator[Output]]:
         if self.extraction is not None and self._outputs is not None:
+            require_uninterrupted()
             self.extraction.after_load()
             return self.extraction, self._outputs
         everything = self.full_refresh or is_being_replaced("customers")

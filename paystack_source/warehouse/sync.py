@@ -418,7 +418,8 @@ class PlainRuns:
         steps = list(trace.steps)
         try:
             if has_loaded(pipeline, steps):
-                self._close(pipeline)
+                with terminal_errors():
+                    self._close(pipeline)
         finally:
             trace.steps[:] = steps  # without our own loads: `last_trace` has only the user's run
             end_run(pipeline)

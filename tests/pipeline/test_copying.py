@@ -13,6 +13,7 @@ from unittest.mock import Mock
 
 import duckdb
 import pytest
+from dlt.destinations.impl.duckdb.sql_client import DuckDbSqlClient
 from dlt.load import Load
 from dlt.pipeline.pipeline import Pipeline
 
@@ -97,7 +98,7 @@ class Leaving:
         signal.raise_signal(signal.SIGINT)
 
 
-def test_ctrl_c_where_nothing_can_be_raised_is_not_lost(pipeline, sandbox):
+def test_ctrl_c_where_nothing_can_be_raised_is_not_lost(pipeline, sandbox, monkeypatch):
     def rows_arrive(_count):
         Leaving()
         threading.Event().wait(PATIENCE)
@@ -105,6 +106,21 @@ def test_ctrl_c_where_nothing_can_be_raised_is_not_lost(pipeline, sandbox):
     server = sandbox(customers=20)
     with pytest.raises(KeyboardInterrupt):
         copy(pipeline, server, on_rows=rows_arrive)
+
+    # In DuckDB it becomes an ordinary error, and those of the last settings are ignored.
+    def interrupted(client, sql, *args, **kwargs):
+        if sql.startswith("SET ") and "threads = '1'" not in sql and "750000000B" not in sql:
+            try:
+                signal.raise_signal(signal.SIGINT)
+            except KeyboardInterrupt as interrupt:
+                raise RuntimeError("Query interrupted") from interrupt
+        return execute(client, sql, *args, **kwargs)
+
+    execute = DuckDbSqlClient.execute_sql
+    with monkeypatch.context() as patch:
+        patch.setattr(DuckDbSqlClient, "execute_sql", interrupted)
+        with pytest.raises(KeyboardInterrupt):
+            copy(pipeline, server)
     assert copy(pipeline, server).complete
 
 

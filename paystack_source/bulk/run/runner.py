@@ -22,6 +22,7 @@ from paystack_source.api.checks import count_of
 from paystack_source.bulk.run.send import Job
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
 from paystack_source.errors import ClosedError, ConfigError, PaystackError
+from paystack_source.interrupts import require_uninterrupted
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -306,7 +307,11 @@ def stopping(runner: Runner) -> Iterator[None]:
 
 
 def raise_cancellation() -> None:
-    """Raise a Ctrl-C that `asyncio.run` turned into a cancellation, which its task would notice only when it awaits."""
+    """Raise a Ctrl-C that was dropped, or that `asyncio.run` turned into a cancellation.
+
+    Its task would notice the cancellation only when it awaits.
+    """
+    require_uninterrupted()
     with contextlib.suppress(RuntimeError):  # no loop runs in this thread
         task = asyncio.current_task()
         if task is not None and task.cancelling():
