@@ -115,6 +115,9 @@ def opened(path: Path, dataset: str, chosen: dict[str, Any]) -> duckdb.DuckDBPyC
     connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
     connection.execute("set TimeZone = 'UTC'")
     there = dict(connection.execute(DATASETS).fetchall())
+    named = chosen["dataset"] or chosen["account_name"] not in {None, ALL}
+    if named and dataset not in there:
+        raise UsageError(f"{path} has no dataset {dataset}.", elsewhere(there, chosen))
     datasets = [name for name in dict.fromkeys((dataset, dataset_of(ALL))) if name in there]
     if datasets:
         connection.execute(f"set search_path = '{','.join([*datasets, 'main'])}'")
@@ -129,10 +132,16 @@ def advice(
         return ""
     if "all_customers" in str(error):
         return f"Runs of {called('customers')} --account NAME make the view all_customers, over all accounts."
-    copies = [name for name, is_copy in connection.execute(DATASETS).fetchall() if is_copy]
-    if dataset in copies:
+    there = dict(connection.execute(DATASETS).fetchall())
+    if there.get(dataset):
         look = command("query", chosen)
         return f"The customers are in the table customers; {look} shows what else there is."
+    return elsewhere(there, chosen)
+
+
+def elsewhere(datasets: dict[str, bool], chosen: dict[str, Any]) -> str:
+    """The advice where a file's dataset is none of a copy: which of its datasets are."""
+    copies = [name for name, is_copy in datasets.items() if is_copy]
     if copies:
         return f"Its copies are in other datasets: give one of them as --dataset: {', '.join(copies)}."
     return f"It holds no copy of the customers. {make_one(chosen)}"

@@ -276,6 +276,18 @@ def test_where_there_are_only_other_datasets_it_names_them(command, two_copies, 
     assert "--dataset: paystack_gh, paystack_ng" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize("named", [["--dataset", "paystack_gb"], ["--account", "gb"]])
+@pytest.mark.parametrize("question", [[], ["select count(*) from customers"], ["select 1"]])
+def test_a_dataset_that_is_not_there_is_not_answered_from_another(
+    command, two_copies, capsys, named, question
+):
+    with duckdb.connect(str(two_copies)) as connection:
+        connection.execute("create table customers as from paystack_ng.customers")
+    assert run(command, [*question, *named]) == ExitCode.USAGE
+    assert "no dataset paystack_gb.\n" in (err := capsys.readouterr().err)
+    assert "--dataset: main, paystack_gh, paystack_ng" in err
+
+
 def test_a_file_cannot_be_named_and_be_the_sandboxs(command, copy, capsys):
     assert run(command, ["--sandbox", "--database", str(copy)]) == ExitCode.USAGE
     assert "--database" in capsys.readouterr().err
