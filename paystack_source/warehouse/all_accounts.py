@@ -15,6 +15,7 @@ from dlt.destinations.exceptions import DatabaseException
 from paystack_source.settings import ALL, SANDBOX, dataset_of
 from paystack_source.values import quoted_name, quoted_text
 from paystack_source.warehouse.locations import destination_is
+from paystack_source.warehouse.single_writer import sql_client
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +35,7 @@ def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
         return None
     ending = SANDBOX if pipeline.dataset_name.endswith(SANDBOX) else ""
     schema = dataset_of(ALL) + ending
-    with pipeline.sql_client() as client:
+    with sql_client(pipeline) as client:
         view = _View(client, schema, postgres=postgres)
         try:
             view.refresh(account_name, pipeline.dataset_name)

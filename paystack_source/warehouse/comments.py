@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 from paystack_source.failures import raise_interrupt
 from paystack_source.values import quoted_name, quoted_text
 from paystack_source.warehouse.locations import destination_is
+from paystack_source.warehouse.single_writer import sql_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator
@@ -47,7 +48,7 @@ def write_comments(pipeline: Pipeline, schemas: Iterable[Schema]) -> None:
     if not destination_is(pipeline, "postgres", "duckdb"):
         return
     try:
-        with pipeline.sql_client() as client:
+        with sql_client(pipeline) as client:
             query = (_POSTGRES if postgres else _DUCKDB).format(dataset=quoted_text(client.dataset_name))
             rows = client.execute_sql(query) or ()
             there = {(table, column): text or "" for table, column, text in rows}

@@ -31,6 +31,7 @@ from paystack_source.warehouse.dlt_quirks import (
 )
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.single_writer import sql_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Iterator, Sequence
@@ -345,7 +346,7 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
     """
     if not all(importlib.util.find_spec(name) for name in ("adbc_driver_manager", "adbc_driver_postgresql")):
         return False
-    with pipeline.sql_client() as client:
+    with sql_client(pipeline) as client:
         found = client.execute_sql(
             "select 1 from information_schema.columns"
             " where table_schema = %s and table_name = %s and data_type = 'jsonb' limit 1",

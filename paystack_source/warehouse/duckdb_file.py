@@ -36,8 +36,8 @@ class DuckDbFile:
     Only one process can write a DuckDB file. Otherwise another process could open the file between two loads.
     """
 
-    def __init__(self, pipeline: Pipeline) -> None:
-        self._client: SqlClientBase[Any] = pipeline.sql_client()
+    def __init__(self, pipeline: Pipeline, client: SqlClientBase[Any]) -> None:
+        self._client = client
         folder = _path(self._client).parent
         if folder.parent == Path(pipeline.pipelines_dir):
             folder.mkdir(exist_ok=True)  # `:pipeline:` may be the folder of a pipeline that never ran
@@ -53,24 +53,28 @@ class DuckDbFile:
             self._set(self._user_settings)
         self._connection.close()
 
-    def release_memory(self) -> None:
-        """Close and open the file before a load, and use one thread and `MEMORY_LIMIT` until the run ends.
+    def limit_memory(self) -> None:
+        """Use one thread and `MEMORY_LIMIT` until the run ends.
 
-        DuckDB frees memory only when its last connection closes. By default it uses up to 80 % of the
-        machine's memory as a cache. Each thread needs its own memory, and the reader uses the other cores. The settings
-        apply to all connections of the process to this file, so they are restored at the end.
+        By default DuckDB uses up to 80 % of the machine's memory as a cache. Each thread needs its own memory, and the
+        reader uses the other cores. The settings apply to all connections of the process to this file, so they are
+        restored at the end.
         """
+        limits = {"threads": 1, "memory_limit": f"{MEMORY_LIMIT}B"}
+        self._user_settings = self._user_settings or {
+            name: self._execute(f"SELECT current_setting('{name}')")[0][0] for name in limits
+        }
+        self._set(limits)
+
+    def release_memory(self) -> None:
+        """Close and open the file before another load: DuckDB frees memory only when its last connection closes."""
         # Closing makes a checkpoint too, but holds Python's lock, so the reader would wait. If the checkpoint fails,
         # the rows stay in the file's log.
         with contextlib.suppress(DatabaseException):
             self._execute("CHECKPOINT")
         self._connection.close()
         self._connect()
-        limits = {"threads": 1, "memory_limit": f"{MEMORY_LIMIT}B"}
-        self._user_settings = self._user_settings or {
-            name: self._execute(f"SELECT current_setting('{name}')")[0][0] for name in limits
-        }
-        self._set(limits)
+        self.limit_memory()
 
     def _connect(self) -> None:
         _check_file(self._client)

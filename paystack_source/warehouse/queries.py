@@ -22,6 +22,7 @@ from paystack_source.values import batches, parse_time, whole_number
 from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context, has_schema
 from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.locations import destination_is, is_lake
+from paystack_source.warehouse.single_writer import sql_client
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
@@ -156,7 +157,7 @@ class Warehouse:
             return None
         try:
             with exclusive_dlt_context():
-                self._client = self._client or _client_of(self._pipeline)  # making one takes 30 ms
+                self._client = self._client or _client_of(self._pipeline)
                 with self._client as client:
                     if destination_is(self._pipeline, "postgres"):
                         _return_json_as_text(client.native_connection)
@@ -237,7 +238,7 @@ def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
     A missing table raises `DestinationUndefinedEntity` when it is named or queried.
     """
     if not is_lake(pipeline):
-        return pipeline.sql_client()
+        return sql_client(pipeline)
     if not has_schema(pipeline):
         raise DestinationUndefinedEntity(pipeline.dataset_name)
     return LakeReader(pipeline)

@@ -37,6 +37,7 @@ from paystack_source.warehouse.dlt_quirks import (
     delete_leftover_files,
     drop_foreign_state,
     has_database_without_state,
+    has_schema,
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
@@ -64,6 +65,7 @@ class ActiveRun:
     depth: int = 0
     folder: bool = False
     dataset: bool = False
+    client: SqlClientBase[Any] | None = None
     duckdb: DuckDbFile | None = None
     locks: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
     still_held: Callable[[], bool] = lambda: True
@@ -87,7 +89,7 @@ class ActiveRun:
         if self.dataset:
             return
         if destination_is(self.pipeline, "duckdb"):
-            self.duckdb = self.locks.enter_context(DuckDbFile(self.pipeline))
+            self.duckdb = self.locks.enter_context(DuckDbFile(self.pipeline, sql_client(self.pipeline)))
         elif destination_is(self.pipeline, "postgres"):
             self.still_held = _lock_schema(self.locks, self.pipeline)
         elif is_lake(self.pipeline):
@@ -133,6 +135,17 @@ def end_run(pipeline: Pipeline) -> None:
 def current_run(pipeline: Pipeline) -> ActiveRun | None:
     """The present run of this pipeline in this process."""
     return _RUNS.get(id(pipeline))
+
+
+def sql_client(pipeline: Pipeline) -> SqlClientBase[Any]:
+    """A client for queries; open it with `with`. Those of a run share their settings: dlt needs 30 ms to find them."""
+    run = current_run(pipeline)
+    client: SqlClientBase[Any] = run.client if run and run.client else pipeline.sql_client()
+    if run and has_schema(pipeline):  # whose naming convention decides the name of the dataset
+        run.client = client
+    duplicate = object.__new__(type(client))  # `copy.copy` would call the client's `__getattr__` without end
+    vars(duplicate).update(vars(client))
+    return duplicate
 
 
 @contextlib.contextmanager
@@ -214,7 +227,7 @@ def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: boo
 
 
 def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
-    client: SqlClientBase[Any] = pipeline.sql_client()
+    client = sql_client(pipeline)
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
     ((encoding,),) = client.execute_sql("SHOW server_encoding") or ()
     # dlt loads UTF-8, but PostgreSQL reads it in the encoding of the database.

@@ -277,9 +277,9 @@ def _run(
         contextlib.closing(copying),
         exclusive_run(pipeline, wait=False) as run,
     ):
-        prepare(pipeline)
         if run.duckdb:
-            run.duckdb.release_memory()
+            run.duckdb.limit_memory()
+        prepare(pipeline)
         complete_histories(pipeline, begin=history)
         _load(pipeline, run, copying, history=history)
         report = close(pipeline, copying)
