@@ -190,7 +190,7 @@ def test_a_dry_run_is_the_plan_as_a_frame_and_sends_nothing(desk, settings, fram
     [
         pa.Table.from_pandas,
         pl.from_pandas,
-        duckdb.from_df,
+        lambda frame: duckdb.from_df(frame).project("*, DATE 'infinity' AS valid_until"),
         lambda frame: frame.to_dict("records"),
     ],
     ids=["arrow", "polars", "duckdb", "records"],

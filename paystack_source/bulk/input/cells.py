@@ -116,6 +116,16 @@ def _python_value(scalar: pa.Scalar) -> Any:
         return b""
 
 
+def for_pandas(table: pa.Table) -> pa.Table:
+    """The table, with the text of columns that pandas cannot hold, e.g. of DuckDB's dates without an end."""
+    for index, column in enumerate(table.columns):
+        try:
+            column.to_pandas()
+        except _NOT_IN_PYTHON:
+            table = table.set_column(index, table.column_names[index], column_cells(column).text)
+    return table
+
+
 def without_nulls(value: Any) -> Any:
     """The value without null fields, at any depth."""
     if isinstance(value, dict):
