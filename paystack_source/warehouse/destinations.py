@@ -278,9 +278,10 @@ def cached_capabilities(pipeline: dlt.Pipeline) -> Iterator[None]:
 
 
 def replace_by_swap(pipeline: dlt.Pipeline) -> None:
-    """Make dlt replace a table only after the new one is loaded. Plain files can only be deleted first."""
+    """Make dlt replace a table of this pipeline only after the new one is loaded. Plain files can only be deleted."""
     plain = is_lake(pipeline) and table_layout(pipeline).table_format is None
-    dlt.config["destination.replace_strategy"] = "truncate-and-insert" if plain else "insert-from-staging"
+    strategy = "truncate-and-insert" if plain else "insert-from-staging"
+    dlt.config[f"{pipeline.pipeline_name}.destination.replace_strategy"] = strategy
 
 
 _LAKE_FORMATS = {

@@ -10,6 +10,7 @@ from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 from operator import itemgetter
 
+import dlt
 import duckdb
 import msgspec
 import pytest
@@ -413,6 +414,10 @@ def test_full_refresh_replaces_the_copy(copied):
     assert report.rows_loaded == 150
     assert dict(ask(pipeline, "select id, risk_action from paystack.customers")) == risk_actions(server)
     assert copy(pipeline, server, refresh_budget=0).requests == 2
+    another = dlt.pipeline("another", destination=dlt.destinations.duckdb("another.duckdb"))
+    assert (
+        another.destination_client().config.replace_strategy is None
+    )  # pipelines of the user replace as ever
 
 
 def with_total(_question, meta, _rows):
