@@ -23,7 +23,7 @@ import pyarrow as pa
 from paystack_source.api.checks import instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.privacy import strip_errors
-from paystack_source.bulk.consent import UnattendedConsole
+from paystack_source.bulk.consent import unattended
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import for_pandas, without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
@@ -49,7 +49,7 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
-    from paystack_source.bulk.consent import Question
+    from paystack_source.bulk.consent import Console, Question
     from paystack_source.bulk.run.results import RunReport
 
 _SEE_SETTINGS = "Settings and errors: see `Settings`."
@@ -361,25 +361,21 @@ def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkRes
     return BulkResult(report.run.run_id, report.as_json(), report, table, settings)
 
 
-class FrameConsole(UnattendedConsole):
-    """The `Console` of the helpers: it shows a progress bar, and the setting `confirm` approves a live plan."""
+def frame_console(settings: Settings, mode: str) -> Console:
+    """The console of the helpers: it shows a progress bar, and the setting `confirm` approves a live plan."""
+    confirmed, shows_bar = str(settings.get("confirm", "")), settings.get("progress", True)
 
-    def __init__(self, settings: Settings, mode: str) -> None:
-        super().__init__(
-            lambda question: _is_confirmed(question, mode, str(settings.get("confirm", ""))),
-            "See the plan with dry_run=True, then give confirm= with the number of rows that would be sent.",
-        )
-        self._shows_bar = settings.get("progress", True)
+    def approves(question: Question) -> bool:
+        if question.after_canary:  # an answer from before the canary stopped the run does not count
+            return confirmed == str(question.rows)
+        return mode != "live" or confirmed in (str(question.rows), str(question.planned))
 
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        view = fitting_view() if self._shows_bar and total is not None else None
+    def progress(title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
+        view = fitting_view() if shows_bar and total is not None else None
         return Progress(title, total=total, unit=unit, view=view)
 
-
-def _is_confirmed(question: Question, mode: str, confirmed: str) -> bool:
-    if question.after_canary:  # an answer from before the canary stopped the run does not count
-        return confirmed == str(question.rows)
-    return mode != "live" or confirmed in (str(question.rows), str(question.planned))
+    advice = "See the plan with dry_run=True, then give confirm= with the number of rows that would be sent."
+    return unattended(approves, advice, progress)
 
 
 @contextlib.contextmanager
@@ -405,7 +401,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
         yield BulkService(
             client,
             Runs(settings.get("results_folder", results_folder(account))),
-            FrameConsole(settings, client.mode),
+            frame_console(settings, client.mode),
             warehouse=warehouse if given is None else None,
             records="destination" in settings or (given is None and warehouse.find_copy() is not None),
             copy=None if given is None or given is False else arrow_copy(given),

@@ -317,7 +317,7 @@ BUGS = [
     Bug("old result files stay", "no file lists a row as unsent that a later session sent",
         "for warning in run.discard_results():", "for said in ():", (B + "test_command.py::test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since",)),
     Bug("--yes passes a live key's threshold", "--yes alone does not get past a live key's thresholds (law 9)",
-        'if self._chosen["yes"] and (guarded or question.after_canary):', "if False:", (B + "test_consent.py",)),
+        'if chosen["yes"] and (guarded or question.after_canary):', "if False:", (B + "test_consent.py",)),
     Bug("a secret column in the results", "BVN and account numbers rest nowhere in clear",
         "masked(values[index], secret=True) if hide else values[index]", "values[index]",
         (B + "test_command.py::test_identity_verdicts_are_settled_later", "tests/test_canary.py")),

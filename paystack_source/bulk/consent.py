@@ -10,7 +10,7 @@ import logging
 from collections import Counter
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final, Protocol
+from typing import TYPE_CHECKING, Final
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Tally, confirmation
@@ -50,44 +50,35 @@ class Question:
     """Whether the canary stopped this run, so that an earlier answer does not count."""
 
 
-class Console(Protocol):
-    """Shows warnings and progress to the user of the service, and asks before anything is sent."""
+@dataclass(frozen=True, slots=True)
+class Console:
+    """How the service shows warnings and progress to its user, and asks before anything is sent."""
 
-    def warn(self, text: str) -> None:
-        """Show a warning and go on."""
-        ...
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        """A progress display, to be used as a context manager."""
-        ...
-
-    def agree(self, plan: Plan, question: Question) -> None:
-        """Return if these rows of the plan may be sent. Otherwise raise an error, so that nothing is sent."""
-        ...
+    warn: Callable[[str], None]
+    progress: Callable[..., Progress]
+    """Gets a title, and as `Progress` does `total` and `unit`; the result is used as a context manager."""
+    agree: Callable[[Plan, Question], None]
+    """Returns if these rows of the plan may be sent. Otherwise it raises an error, so that nothing is sent."""
 
 
-class UnattendedConsole:
-    """The `Console` of a program: logs warnings, and refuses plans above the thresholds unless they are approved."""
+def unattended(
+    approves: Callable[[Question], bool], advice: str, progress: Callable[..., Progress] = Progress
+) -> Console:
+    """The console of a program: logs warnings, and refuses plans above the thresholds unless they are approved.
 
-    def __init__(self, approves: Callable[[Question], bool], advice: str) -> None:
-        """`approves` returns whether a question is approved; `advice` describes how to approve."""
-        self._approves = approves
-        self._advice = advice
+    `approves` returns whether a question is approved; `advice` describes how to approve.
+    """
 
-    def warn(self, text: str) -> None:
-        log.warning(text)
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        return Progress(title, total=total, unit=unit)
-
-    def agree(self, plan: Plan, question: Question) -> None:  # noqa: ARG002 - of the protocol
+    def agree(_plan: Plan, question: Question) -> None:
         """Raise `ConfigError` if the rows need an approval (also after a canary stopped the run) and have none."""
-        if not (question.confirm.needed or question.after_canary) or self._approves(question):
+        if not (question.confirm.needed or question.after_canary) or approves(question):
             return
         what = f"This changes live customers: {'; '.join(question.confirm.limits)}."
         if question.after_canary:
             what = "The canary stopped this run. Look at its results before you continue it."
-        raise ConfigError(what, advice=self._advice)
+        raise ConfigError(what, advice=advice)
+
+    return Console(log.warning, progress, agree)
 
 
 def question_of(  # noqa: PLR0913 - the plan, and what was sent before

@@ -27,7 +27,7 @@ import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 
 from paystack_source.api.client import PaystackClient
-from paystack_source.bulk.consent import UnattendedConsole
+from paystack_source.bulk.consent import unattended
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import operation as find_operation
@@ -96,9 +96,7 @@ def _send(  # noqa: PLR0913 - the arguments of the destination
         snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)
         table = open_table(snapshot)
-        console = UnattendedConsole(
-            lambda _question: approved, "Look at them first, then give approved=True."
-        )
+        console = unattended(lambda _question: approved, "Look at them first, then give approved=True.")
         service = BulkService(own, runs, console)
         run = next((found for found in runs.everywhere() if found.run_id == run_id), None)
         if run is not None:

@@ -6,10 +6,12 @@ import contextlib
 import sys
 from dataclasses import dataclass
 from datetime import timedelta
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.bulk import describe
+from paystack_source.bulk.consent import Console
 from paystack_source.bulk.input.files import lists_problems, open_table, write_problems
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
@@ -43,7 +45,6 @@ if TYPE_CHECKING:
     from paystack_source.bulk.run.recording import WriteBackTarget
     from paystack_source.bulk.run.results import RunReport
     from paystack_source.cli.terminal import Terminal
-    from paystack_source.progress import Progress
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: too many to be guessed
@@ -56,46 +57,33 @@ _CUT_BY = {"csv": ("encoding", "delimiter"), "excel": ("sheet",)}
 _STDIN = "standard input"
 
 
-class TerminalConsole:
-    """The `Console` of the command line: a person answers, or `--yes` and `--approve` do."""
+def agree(terminal: Terminal, chosen: dict[str, Any], mode: str, plan: Plan, question: Question) -> None:
+    """Ask, and raise `UsageError` without approval. With a live key above the thresholds `--yes` is not enough.
 
-    def __init__(self, terminal: Terminal, chosen: dict[str, Any], mode: str) -> None:
-        """`chosen` are the options of the command, `mode` is the key's."""
-        self._terminal = terminal
-        self._chosen = chosen
-        self._mode = mode
-
-    def warn(self, text: str) -> None:
-        self._terminal.warn(text)
-
-    def progress(self, title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        return self._terminal.progress(title, total=total, unit=unit)
-
-    def agree(self, plan: Plan, question: Question) -> None:
-        """Ask, and raise `UsageError` without approval. With a live key above the thresholds `--yes` is not enough."""
-        approval, confirm = self._chosen["approve"], question.confirm
-        shown = [] if question.resumed else plan.header.guard.reasons
-        for reason in confirm.reasons:
-            if reason not in shown:
-                self.warn(reason)
-        if approval:
-            if len(approval) < SEAL_SHOWN or not plan.header.seal.startswith(approval):
-                raise UsageError("--approve does not name this plan.", _SEAL)
-            return
-        guarded = self._mode == "live" and confirm.needed
-        if self._chosen["yes"] and (guarded or question.after_canary):
-            why = "The canary stopped this run: look at its results first. " if question.after_canary else ""
-            raise UsageError(
-                f"{why}--yes alone is not enough {'here' if question.after_canary else 'for this plan on a live key'}.",
-                f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
-            )
-        if self._chosen["yes"]:
-            self._terminal.say(question.text)
-            return
-        if not self._terminal.confirm(question.text, str(question.rows) if guarded else None):
-            raise UsageError(
-                "Not confirmed; nothing was sent.", "The plan is kept: apply it later, or plan again."
-            )
+    `mode` is the key's. `--yes` and `--approve` answer beforehand.
+    """
+    approval, confirm = chosen["approve"], question.confirm
+    shown = [] if question.resumed else plan.header.guard.reasons
+    for reason in confirm.reasons:
+        if reason not in shown:
+            terminal.warn(reason)
+    if approval:
+        if len(approval) < SEAL_SHOWN or not plan.header.seal.startswith(approval):
+            raise UsageError("--approve does not name this plan.", _SEAL)
+        return
+    guarded = mode == "live" and confirm.needed
+    if chosen["yes"] and (guarded or question.after_canary):
+        why = "The canary stopped this run: look at its results first. " if question.after_canary else ""
+        raise UsageError(
+            f"{why}--yes alone is not enough {'here' if question.after_canary else 'for this plan on a live key'}.",
+            f"Leave it out and answer the question in a terminal, or add --approve. {_SEAL}",
+        )
+    if chosen["yes"]:
+        terminal.say(question.text)
+    elif not terminal.confirm(question.text, str(question.rows) if guarded else None):
+        raise UsageError(
+            "Not confirmed; nothing was sent.", "The plan is kept: apply it later, or plan again."
+        )
 
 
 @dataclass
@@ -260,7 +248,7 @@ def bulk_command(
         service = BulkService(
             client,
             runs_of(chosen),
-            TerminalConsole(terminal, chosen, client.mode),
+            Console(terminal.warn, terminal.progress, partial(agree, terminal, chosen, client.mode)),
             warehouse_of(chosen),
             rules=_stop_rules(chosen),
             max_age=_max_age(chosen.get("max_age")),

@@ -10,9 +10,9 @@ import pytest
 
 from paystack_source.bulk.consent import Question
 from paystack_source.bulk.plan.tally import Confirmation
-from paystack_source.cli.bulk_commands import TerminalConsole
+from paystack_source.cli.bulk_commands import agree
 from paystack_source.errors import ConfigError, UsageError
-from paystack_source.helpers import FrameConsole
+from paystack_source.helpers import frame_console
 
 SEAL = "0123456789abcdef" * 4
 GUARDED = Confirmation(
@@ -53,7 +53,7 @@ def asked_of(guard=None, **more):
 
 def ask(mode, guard=None, *, yes=False, approve=None, answer=None, **more):
     person = Person(answer)
-    TerminalConsole(person, {"yes": yes, "approve": approve}, mode).agree(plan(), asked_of(guard, **more))
+    agree(person, {"yes": yes, "approve": approve}, mode, plan(), asked_of(guard, **more))
     return person.asked
 
 
@@ -94,7 +94,7 @@ def test_a_refusal_does_not_print_what_one_needs_to_pass_it():
             ask("live", GUARDED, **more)
         assert SEAL[:6] not in f"{refused.value.message} {refused.value.advice}"
     with pytest.raises(ConfigError) as refused:
-        FrameConsole({}, "live").agree(plan(), asked_of(GUARDED))
+        frame_console({}, "live").agree(plan(), asked_of(GUARDED))
     assert not re.search("2,?000", f"{refused.value.message} {refused.value.advice}")
 
 
@@ -105,17 +105,17 @@ def test_after_a_canary_nothing_that_was_said_beforehand_counts():
     assert ask("test", approve=SEAL, after_canary=True) == []
     for settings in ({}, {"confirm": 5000}):
         with pytest.raises(ConfigError, match="canary"):
-            FrameConsole(settings, "test").agree(plan(), asked_of(after_canary=True))
-    FrameConsole({"confirm": 2000}, "test").agree(plan(), asked_of(after_canary=True))
+            frame_console(settings, "test").agree(plan(), asked_of(after_canary=True))
+    frame_console({"confirm": 2000}, "test").agree(plan(), asked_of(after_canary=True))
 
 
 def test_in_python_a_guarded_live_run_wants_the_number_of_rows():
-    FrameConsole({}, "test").agree(plan(), asked_of(GUARDED))
-    FrameConsole({"confirm": 2000}, "live").agree(plan(), asked_of(GUARDED))
-    FrameConsole({}, "live").agree(plan(), asked_of())
+    frame_console({}, "test").agree(plan(), asked_of(GUARDED))
+    frame_console({"confirm": 2000}, "live").agree(plan(), asked_of(GUARDED))
+    frame_console({}, "live").agree(plan(), asked_of())
     for settings in ({}, {"confirm": 1999}, {"confirm": True}):
         with pytest.raises(ConfigError, match="more than 100 denials"):
-            FrameConsole(settings, "live").agree(plan(), asked_of(GUARDED))
+            frame_console(settings, "live").agree(plan(), asked_of(GUARDED))
 
 
 def test_the_headers_used_here_are_like_the_real_ones():

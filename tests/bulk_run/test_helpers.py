@@ -455,7 +455,7 @@ def test_a_bad_frame_is_refused_before_anything_is_sent(desk, settings, frame):
 
 
 def test_a_run_that_was_not_started_leaves_no_plan_behind(desk, settings, frame, monkeypatch):
-    monkeypatch.setattr("paystack_source.helpers.FrameConsole.agree", interrupted)
+    monkeypatch.setattr("paystack_source.bulk.service.question_of", interrupted)
     with pytest.raises(KeyboardInterrupt):
         bulk_set_risk_action(frame, "deny", **settings)
     assert not list(Path("paystack_results").rglob("*.plan"))

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from paystack_source import ConfigError, bulk_set_risk_action
+from paystack_source import ConfigError, bulk_set_risk_action, helpers
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import confirmation
 from paystack_source.bulk.run.runs import Runs
@@ -111,10 +111,10 @@ def asked(monkeypatch):
     """The questions that were asked."""
     asked = []
 
-    def agree(_console, _plan, question):
+    def agree(_terminal, _chosen, _mode, _plan, question):
         asked.append(question.text)
 
-    monkeypatch.setattr("paystack_source.cli.bulk_commands.TerminalConsole.agree", agree)
+    monkeypatch.setattr("paystack_source.cli.bulk_commands.agree", agree)
     return asked
 
 
@@ -246,11 +246,10 @@ def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatc
         return confirmation(tally, **{**how, "live": True})
 
     monkeypatch.setattr("paystack_source.bulk.consent.confirmation", live)
+    frame_console = helpers.frame_console
     with desk.client() as client:
         settings = {"client": client, "copy": False, "progress": False}
-        monkeypatch.setattr(
-            "paystack_source.helpers._is_confirmed", lambda question, _mode, said: said == str(question.rows)
-        )
+        monkeypatch.setattr(helpers, "frame_console", lambda settings, _mode: frame_console(settings, "live"))
         assert bulk_set_risk_action(rows[:30], **settings).complete
         with pytest.raises(ConfigError, match="more than 40 denials"):
             bulk_set_risk_action(rows[30:], **settings)
