@@ -242,7 +242,7 @@ BUGS = [
     Bug("a walk goes on for ever", "a walk that finds nobody new ends",
         "barren = 0 if rows else barren + 1", "barren = 0", (A + "test_pages.py::test_a_walk_that_finds_nobody_new_ends",)),
     Bug("a create is timed by our clock", "who was just created did not exist before",
-        'http_date(reply.headers.get("date")) or self._now()', "self._now()",
+        'http_date(reply.headers.get("date")) or self.now()', "self.now()",
         (B + "test_runner.py::test_who_was_created_just_now_did_not_exist_whatever_our_clock_says",)),
     Bug("dlt names the dataset otherwise", "the copy is where the summary says",
         "if pipeline.dataset_name != dataset:", "if False:", (P + "test_place.py::test_a_dataset_that_dlt_calls_otherwise_is_refused_and_the_advice_helps",)),

@@ -163,8 +163,7 @@ class Runner:
         self._operation = operation
         self._journal = journal
         self._workers = workers
-        self._rules = rules or StopRules()
-        self._circuit = Circuit(self._rules)
+        self._circuit = Circuit(rules or StopRules())
         self._now = now
         self._on_done = on_done
         self._fresh: Iterator[PlanRow] = iter(rows)
@@ -172,18 +171,14 @@ class Runner:
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: SessionEnd | None = None
-        self._was_interrupted = False
+        self.interrupted = False
+        """Whether a person or a scheduler stopped it."""
 
     def stop(self, reason: str = INTERRUPTED) -> None:
         """Start no more requests; those that were sent end normally. Any thread and signal handlers may call it."""
-        self._was_interrupted = self._was_interrupted or reason == INTERRUPTED
+        self.interrupted = self.interrupted or reason == INTERRUPTED
         if self._ended is None:
             self._ended = SessionEnd(reason)
-
-    @property
-    def interrupted(self) -> bool:
-        """Whether a person or a scheduler stopped it."""
-        return self._was_interrupted
 
     def check(self, action: Action) -> None:
         """Raise `ClosedError` if the run was stopped and this action must not begin. Any thread may call it."""
@@ -263,7 +258,7 @@ class Runner:
         """After a stop no row is sent. Rows in doubt are read back, except after an interrupt or a refused key."""
         if self._ended is None:
             return True
-        return action is Action.READ_BACK and not self._was_interrupted and self._ended.error is None
+        return action is Action.READ_BACK and not self.interrupted and self._ended.error is None
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
         """Journal outcomes of finished jobs and intents of new ones in one transaction; queue rows that need more."""

@@ -7,9 +7,9 @@ from __future__ import annotations
 
 import re
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from typing import TYPE_CHECKING, Any, Final
 
 from paystack_source.api.quota import http_date
 from paystack_source.bulk.run.readback import born_before, kept_names, same
@@ -43,9 +43,6 @@ DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
 
-_Outcome: TypeAlias = tuple[JournalEvent | None, dict[str, Any] | None, Exception | None]
-"""The event of the row, the customer that Paystack returned, and the error that stops the run."""
-
 _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
     ((RateLimited, Unavailable, ClosedError), EventKind.NOT_SENT, None),  # `ClosedError`: it was not sent
@@ -72,14 +69,15 @@ class Job:
 class Done:
     """The result of a job.
 
-    `event` is None if a read-back failed: the state of the row does not change. `halt`: the error that stops the run.
+    `event` is None if a read-back failed: the state of the row does not change. `customer`: the one that Paystack
+    returned. `halt`: the error that stops the run.
     """
 
     job: Job
     event: JournalEvent | None
-    seconds: float
     customer: dict[str, Any] | None = None
     halt: Exception | None = None
+    seconds: float = 0.0
 
 
 def _differs(wanted: object, answered: object) -> bool:
@@ -119,83 +117,66 @@ def _halting(error: Exception) -> Exception | None:
     return error if isinstance(error, AccessError) or not isinstance(error, PaystackError) else None
 
 
+@dataclass(frozen=True)
 class Sender:
     """Sends rows to Paystack and reads them back."""
 
-    def __init__(  # noqa: PLR0913 - simulations replace all of these
-        self,
-        operation: BulkOperation,
-        client: PaystackClient,
-        secrets: Callable[[PlanRow], Mapping[str, Any]],
-        *,
-        reader: PaystackClient | None = None,
-        recheck: bool = False,
-        now: Callable[[], float] = time.time,
-        timer: Callable[[], float] = time.perf_counter,
-    ) -> None:
-        """`secrets` returns a row's secret values in clear, just before they are sent.
-
-        `reader` is the client for read-backs, which may go on when sending may not. `recheck`: read each customer
-        before sending, and do not send the row if the customer has changed since the plan.
-        """
-        self._recheck = recheck
-        self._operation = operation
-        self._client = client
-        self._reader = reader or client
-        self._secrets = secrets
-        self._now = now
-        self._timer = timer
+    operation: BulkOperation
+    client: PaystackClient
+    secrets: Callable[[PlanRow], Mapping[str, Any]]
+    """Returns a row's secret values in clear, just before they are sent."""
+    reader: PaystackClient | None = None
+    """The client for read-backs, which may go on when sending may not; None for `client`."""
+    recheck: bool = False
+    """Whether each customer is read before the row is sent, which is not sent if they changed since the plan."""
+    now: Callable[[], float] = time.time
+    timer: Callable[[], float] = time.perf_counter
 
     def __call__(self, job: Job) -> Done:
         """Perform a job. The result contains any `Exception`; other exceptions are raised."""
-        started = self._timer()
-        work = self._send if job.action is Action.SEND else self._read_back
-        event, customer, halt = work(job)
-        return Done(job, event, self._timer() - started, customer, halt)
+        started = self.timer()
+        done = self._send(job) if job.action is Action.SEND else self._read_back(job)
+        return replace(done, seconds=self.timer() - started)
 
     def _event(
-        self, job: Job, kind: EventKind, error: Exception | None = None, code: str | None = None
+        self,
+        job: Job,
+        kind: EventKind,
+        code: str | None = None,
+        message: str | None = None,
+        http_status: int | None = None,
     ) -> JournalEvent:
-        if isinstance(error, ClosedError):
-            error = None  # the session has the reason why the run was stopped
-        if isinstance(error, PaystackError):
-            return JournalEvent(
-                job.row.row, kind, self._now(), error.http_status, code or error.code, error.message
-            )
-        return JournalEvent(
-            job.row.row, kind, self._now(), None, code, type(error).__name__ if error else None
-        )
+        return JournalEvent(job.row.row, kind, self.now(), http_status, code, message)
 
-    def _send(self, job: Job) -> _Outcome:
+    def _send(self, job: Job) -> Done:
         row = job.row
         try:
-            if self._recheck and not job.doubtful and (names := self._drifted(row)):
+            if self.recheck and not job.doubtful and (names := self._drifted(row)):
                 message = (
                     f"{', '.join(names)}: changed at Paystack since the plan, so nothing was sent; plan again"
                 )
-                return (
-                    JournalEvent(row.row, EventKind.REJECTED, self._now(), None, DRIFTED, message),
-                    None,
-                    None,
-                )
-            body = {**row.new, **self._secrets(row)}
-            reply = self._operation.call(self._client, row.key, body)
+                return Done(job, self._event(job, EventKind.REJECTED, DRIFTED, message))
+            reply = self.operation.call(self.client, row.key, {**row.new, **self.secrets(row)})
         except Exception as error:  # noqa: BLE001 - also a bug: the row may have been sent
-            return self._failed(job, error), None, _halting(error)
+            return Done(job, self._failed(job, error), halt=_halting(error))
         return self._answered(job, reply)
 
     def _failed(self, job: Job, error: Exception) -> JournalEvent:
-        if isinstance(error, NotFound) and self._operation.absent_means_done and job.doubtful:
-            return self._event(job, EventKind.APPLIED, error, ALREADY_GONE)
         meant = ((kind, code) for errors, kind, code in _MEANING if isinstance(error, errors))
         kind, code = next(meant, (EventKind.UNKNOWN, None))
-        return self._event(job, kind, error, code)
+        if isinstance(error, NotFound) and self.operation.absent_means_done and job.doubtful:
+            kind, code = EventKind.APPLIED, ALREADY_GONE
+        if isinstance(error, ClosedError):
+            return self._event(job, kind)  # the session has the reason why the run was stopped
+        if isinstance(error, PaystackError):
+            return self._event(job, kind, code or error.code, error.message, error.http_status)
+        return self._event(job, kind, message=type(error).__name__)
 
     def _drifted(self, row: PlanRow) -> list[str]:
         """The fields whose present value is neither the plan's old value nor its new one; none without old values."""
         if not row.old:
             return []
-        held = self._client.fetch(row.customer_code or row.key).data or {}
+        held = self.client.fetch(row.customer_code or row.key).data or {}
         return [
             name
             for name, wanted in row.new.items()
@@ -204,41 +185,39 @@ class Sender:
             and not same(wanted, held.get(name))
         ]
 
-    def _answered(self, job: Job, reply: Reply) -> _Outcome:
+    def _answered(self, job: Job, reply: Reply) -> Done:
         data, new = reply.data or {}, job.row.new
         kind, code, message = EventKind.APPLIED, None, reply.message
         another = _is_other_customer(job.row, data)
         data = {} if another else data
-        kept = kept_names(new, data) if self._operation.compared else []
+        kept = kept_names(new, data) if self.operation.compared else []
         others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
-        if self._operation.accepted_pending and reply.status == ACCEPTED:
+        if self.operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
         elif another or any(_differs(new.get(name), data[name]) for name in others):
             kind, code = EventKind.UNKNOWN, DIFFERENT
         elif kept:
             kind, code, message = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
-        answered = (
-            http_date(reply.headers.get("date")) or self._now()
-        )  # by Paystack's clock: ours may be wrong
-        if self._operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
+        # By Paystack's clock, because ours may be wrong.
+        answered = http_date(reply.headers.get("date")) or self.now()
+        if self.operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
             code, message = EXISTS, "was a customer already; Paystack answered with them as they are"
-        event = JournalEvent(job.row.row, kind, self._now(), reply.status, code, message)
-        return event, _documented(data), None
+        return Done(job, self._event(job, kind, code, message, reply.status), _documented(data))
 
-    def _read_back(self, job: Job) -> _Outcome:
-        row, judge = job.row, self._operation.read_back
+    def _read_back(self, job: Job) -> Done:
+        row, judge = job.row, self.operation.read_back
         since = None if job.since is None else datetime.fromtimestamp(job.since, UTC)
         if judge is None or not named_by(row):
-            return self._event(job, EventKind.UNCLEAR), None, None
+            return Done(job, self._event(job, EventKind.UNCLEAR))
         try:
-            held = customer_of(row, self._reader)
-            seen = judge(held, row.new, self._secrets(row), since)
+            held = customer_of(row, self.reader or self.client)
+            seen = judge(held, row.new, self.secrets(row), since)
         except Exception as error:  # noqa: BLE001 - the row's state does not change
-            return None, None, _halting(error)
+            return Done(job, None, halt=_halting(error))
         code, message = (NAMES_LOCKED, _names_kept(row)) if seen is EventKind.LOCKED else (None, None)
         # A customer that was read back is recorded like one in an answer.
         found = held if seen in (EventKind.FOUND, EventKind.LOCKED) else None
-        return JournalEvent(row.row, seen, self._now(), None, code, message), _documented(found or {}), None
+        return Done(job, self._event(job, seen, code, message), _documented(found or {}))
 
 
 def named_by(row: PlanRow) -> str:
