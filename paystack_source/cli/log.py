@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
-import math
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -100,18 +99,11 @@ def value_of(words: Sequence[str], switch: str) -> str | None:
     return found
 
 
-def _finite(value: object) -> object:
-    if isinstance(value, dict):
-        return {name: _finite(item) for name, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value
-
-
 def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
     """A record as one line of JSON, without control and invisible characters."""
     try:
         text = json.dumps(record, default=str, ensure_ascii=ascii_only, allow_nan=False)
     except ValueError:  # JSON has no infinity and no NaN
-        text = json.dumps(_finite(record), default=str, ensure_ascii=ascii_only)
+        finite = json.loads(json.dumps(record, default=str), parse_constant=lambda _name: None)
+        text = json.dumps(finite, ensure_ascii=ascii_only)
     return INVISIBLE.sub(lambda found: json.dumps(found[0])[1:-1], text) + "\n"

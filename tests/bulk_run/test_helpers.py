@@ -76,7 +76,7 @@ def test_a_setting_of_another_type_is_named_and_nothing_is_sent(name, value, set
     assert "0123456789" not in str(said.value)
 
 
-def interrupted(*_args):
+def interrupted(*_args, **_kwargs):
     raise KeyboardInterrupt
 
 

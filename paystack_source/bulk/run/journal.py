@@ -202,7 +202,8 @@ class Journal:
             lines.append(
                 (event.row, event.kind, event.at, event.http_status, event.code, event.message, chain)
             )
-        with self._transaction():
+        self._db.execute("BEGIN IMMEDIATE")
+        with self._db:  # commits, or rolls back on any exception
             self._db.executemany(
                 "INSERT INTO events (row, kind, at, http_status, code, message, chain)"
                 " VALUES (?, ?, ?, ?, ?, ?, ?)",
@@ -245,9 +246,8 @@ class Journal:
                     who, host, os_user = json.loads(text)
                     found.append(SessionNote(at, None, who, host, None, 0, os_user))
                 else:
-                    requests, stopped = json.loads(text)[
-                        -2:
-                    ]  # an earlier version wrote the session's number too
+                    # An earlier version wrote the session's number too.
+                    requests, stopped = json.loads(text)[-2:]
                     found[-1] = found[-1]._replace(ended=at, requests=requests, stopped=stopped)
         except (ValueError, TypeError, IndexError):
             raise EditedJournalError("The journal was edited: its sessions cannot be read.") from None
@@ -276,10 +276,6 @@ class Journal:
         if seq >= self.last_seq:
             self._db.execute("DELETE FROM returned")
         self._db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
-
-    def _transaction(self) -> sqlite3.Connection:
-        self._db.execute("BEGIN IMMEDIATE")
-        return self._db  # as a context manager: commit, or roll back on any exception
 
     def _seed(self) -> bytes:
         """The start of the hash chain: a hash of `meta`, so that events of another run do not match."""
