@@ -43,18 +43,6 @@ class ProgressState:
     quota: tuple[int, int] | None = None
     note: str = ""
 
-    @property
-    def rate(self) -> float:
-        """Units a second."""
-        return self.done / self.elapsed if self.elapsed > 0 else 0.0
-
-    @property
-    def remaining(self) -> float | None:
-        """Seconds to go at the rate so far; None if the total or the rate is not known."""
-        if self.total is None or self.rate <= 0 or self.done >= self.total:
-            return None
-        return (self.total - self.done) / self.rate
-
 
 def line(now: ProgressState) -> str:
     """`Reading customers: 3,200 of 5,000 customers (64 %) · 812/s · quota 320/600 · 3 s left · waiting …`."""
@@ -64,12 +52,13 @@ def line(now: ProgressState) -> str:
         share = f" ({now.done * 100 // now.total} %)" if now.total else ""
         amount = f"{now.done:,} of {now.total:,} {now.unit}{share}"
     parts = [amount]
-    if now.rate > 0:
-        parts.append(f"{now.rate:,.0f}/s" if now.rate >= 10 else f"{now.rate:.1f}/s")  # noqa: PLR2004  readability
+    rate = now.done / now.elapsed if now.elapsed > 0 else 0.0
+    if rate > 0:
+        parts.append(f"{rate:,.0f}/s" if rate >= 10 else f"{rate:.1f}/s")  # noqa: PLR2004  readability
     if now.quota:
         parts.append(f"quota {now.quota[0]:,}/{now.quota[1]:,}")
-    if now.remaining is not None:
-        parts.append(f"{duration(now.remaining)} left")
+    if rate > 0 and now.total is not None and now.done < now.total:
+        parts.append(f"{duration((now.total - now.done) / rate)} left")
     if now.note:
         parts.append(now.note)
     return f"{now.description}: " + " · ".join(parts)

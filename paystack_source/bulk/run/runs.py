@@ -21,14 +21,14 @@ applied in the sandbox can still be applied to the real account. The files hold 
 from __future__ import annotations
 
 import contextlib
+import itertools
 import os
 import re
 import secrets
 import shutil
 from datetime import UTC, datetime, timedelta
-from itertools import count
 from pathlib import Path
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NamedTuple
 
 import msgspec
 
@@ -89,7 +89,10 @@ class Run:
         warnings = []
         for path in self._parts:
             if ended is not None and path.is_file() and path.stat().st_mtime_ns > ended:
-                names = (path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}") for n in count(1))
+                names = (
+                    path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}")
+                    for n in itertools.count(1)
+                )
                 kept = path.rename(next(name for name in names if not name.exists()))
                 warnings.append(f"{path.name} was edited since it was written; it is kept as {kept}.")
         return warnings
@@ -125,7 +128,8 @@ class Run:
         plan_id = self.plan().header.plan_id
         with self.journal() as journal:
             journal.verify()
-            for entry in entries_of(plan_id, self.folder.parent, self.plan_file):
+            files = _entry_files(plan_id, self.folder.parent, self.plan_file)
+            for entry in itertools.chain.from_iterable(map(_read, files)):
                 if entry.run_id != self.run_id or not entry.events:
                     continue
                 chain = journal.chain_at(entry.events)
@@ -336,17 +340,16 @@ def registered(scope: Scope | None = None) -> Iterator[AppliedPlan]:
                 yield entry
 
 
-class PlanLock:
+class PlanLock(NamedTuple):
     """The entries of one plan, while this process has locked its files. Made by `lock_plan`."""
 
-    def __init__(self, handles: Sequence[tuple[Path, int]], problem: str | None) -> None:
-        self._handles = handles
-        self.problem = problem
-        """Why the user's register cannot be used for this plan; None if it can."""
+    handles: Sequence[tuple[Path, int]]
+    problem: str | None
+    """Why the user's register cannot be used for this plan; None if it can."""
 
     def applied(self, scope: Scope) -> AppliedPlan | None:
         """The newest entry for this account; None if there is none."""
-        found = [entry for path, _ in self._handles for entry in _read(path)]
+        found = [entry for path, _ in self.handles for entry in _read(path)]
         found = [entry for entry in found if entry.scope is None or entry.scope.may_equal(scope)]
         return max(found, key=lambda entry: entry.started, default=None)
 
@@ -355,7 +358,7 @@ class PlanLock:
 
         Of a copy of the run's folder nothing is recorded: its journal is another one.
         """
-        entries = [entry for path, _ in self._handles for entry in _read(path) if entry.is_of(folder)]
+        entries = [entry for path, _ in self.handles for entry in _read(path) if entry.is_of(folder)]
         if entries:
             self.add(msgspec.structs.replace(entries[-1], ended=ended, events=events, chain=chain))
 
@@ -363,7 +366,7 @@ class PlanLock:
         """Write the entry into every file. It is on disk when this returns."""
         entry = msgspec.structs.replace(entry, folder=stored_path(Path(entry.folder)))
         line = b"\n" + msgspec.json.encode(entry) + b"\n"  # a kill may have cut off the previous line
-        for _, handle in self._handles:
+        for _, handle in self.handles:
             os.lseek(handle, 0, os.SEEK_END)
             os.write(handle, line)
             os.fsync(handle)
@@ -372,14 +375,14 @@ class PlanLock:
 @contextlib.contextmanager
 def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock]:
     """Lock the files of a plan, so that no other process applies it or resumes its run. Raises `BusyError`."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
-    problem, handles = None, list[tuple[Path, int]]()
+    user, problem, handles = register(), None, list[tuple[Path, int]]()
+    if user is None:
+        problem = _no_register("the register of applied plans cannot be written: there is no home folder")
     with contextlib.ExitStack() as stack:
-        for folder, needed in _folders(results, plan_file):
-            path = folder / name
+        for path in _entry_files(plan_id, results, plan_file):
             files = (path, path.with_suffix(".lock"))
             try:
-                folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+                path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle, lock = (stack.enter_context(unlocked_at_end(open_private(file))) for file in files)
             except OSError as error:
                 if any(os.path.lexists(file) for file in files):
@@ -387,22 +390,14 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
                         f"{path} records which run applied this plan, and it cannot be opened ({error.strerror}).",
                         advice="Check who owns the file. Plan again if that run does not matter.",
                     ) from None
-                if needed:
+                if path.parent == results.resolve() / NOTES:
                     raise
-                if folder == register():
-                    problem = _no_register(f"{folder} cannot be written ({error.strerror})")
+                if path.parent == user:
+                    problem = _no_register(f"{user} cannot be written ({error.strerror})")
                 continue
             lock_file(lock)
             handles.append((path, handle))
-        if register() is None:
-            problem = _no_register("the register of applied plans cannot be written: there is no home folder")
         yield PlanLock(handles, problem)
-
-
-def entries_of(plan_id: str, results: Path, plan_file: Path) -> list[AppliedPlan]:
-    """All entries of this plan, read without a lock."""
-    name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
-    return [entry for folder, _ in _folders(results, plan_file) for entry in _read(folder / name)]
 
 
 def lock_file(handle: int) -> None:
@@ -421,16 +416,15 @@ def _no_register(why: str) -> str:
     )
 
 
-def _folders(results: Path, plan_file: Path) -> list[tuple[Path, bool]]:
-    """The folders for entries of this plan, each once, and whether it is an error if one cannot be written."""
+def _entry_files(plan_id: str, results: Path, plan_file: Path) -> list[Path]:
+    """The files for entries of this plan, each once: in the register, among the results, beside the plan."""
     near = plan_file.resolve().parent
     known = [folder / NOTES for folder in (near, near.parent) if (folder / NOTES).is_dir()]
-    user, own = register(), results.resolve() / NOTES
+    own = results.resolve() / NOTES
     within = own.parent in (near, near.parent)  # a plan among the results
     beside = own if within else known[0] if known else near / NOTES
-    folders = [(user, False)] if user is not None else []
-    folders.append((own, True))
-    return folders if beside == own else [*folders, (beside, False)]
+    name = re.sub(r"[^A-Za-z0-9_-]", "_", plan_id)
+    return [folder / name for folder in dict.fromkeys((register(), own, beside)) if folder is not None]
 
 
 def _read(path: Path) -> list[AppliedPlan]:
