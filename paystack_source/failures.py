@@ -162,8 +162,8 @@ class Foreign:
 
 
 def _named(*names: str) -> Callable[[BaseException], str | None]:
-    """Matches errors of a class with one of these names."""
-    return lambda error: "" if _is(error, *names) else None
+    """Matches errors of a class with one of these names; the text is the error's own."""
+    return lambda error: str(error) if _is(error, *names) else None
 
 
 def _locked(error: BaseException) -> str | None:
@@ -227,10 +227,6 @@ def _unreachable(error: BaseException) -> str | None:
     # deltalake and pyarrow raise an OSError without a number when a store cannot be reached.
     store = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
     return "" if store or _is(error, "DestinationConnectionError", denied) else None
-
-
-def _sandbox_state(error: BaseException) -> str | None:
-    return str(error) if _is(error, "StateUnusableError") else None
 
 
 def _unusable(error: BaseException) -> str | None:
@@ -321,7 +317,7 @@ FOREIGN: Final = (
         "Close other programs and run again: finished parts are kept.",
     ),
     Foreign(
-        "SandboxUnusable", ExitCode.UNEXPECTED, _sandbox_state, "{}.",
+        "SandboxUnusable", ExitCode.UNEXPECTED, _named("StateUnusableError"), "{}.",
         "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
     ),
 )  # fmt: skip

@@ -51,7 +51,12 @@ def plan_facts(plan: Plan) -> Facts:
         if header.operation == "create"
         else ("already as wanted", f"{counts.noop - tally.blank:,} (not sent)"),
     ]
-    facts += transition_facts(tally)
+    if tally.operation.compared:
+        facts += [
+            (f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}")
+            for kind, rows in danger_first(tally)
+            if tally.operation.by_column[kind.field].choices
+        ]
     if tally.blank:
         facts.append(("blank rows", f"{tally.blank:,} (not sent)"))
     if counts.duplicates:
@@ -77,14 +82,6 @@ def plan_facts(plan: Plan) -> Facts:
     if header.undo_of:
         facts.insert(1, ("takes back", header.undo_of))
     return facts
-
-
-def transition_facts(tally: Tally) -> Facts:
-    """The number of rows by change of a choice (a risk action); changes of denied and allowed customers first."""
-    if not tally.operation.compared:
-        return []
-    choices = [item for item in danger_first(tally) if tally.operation.by_column[item[0].field].choices]
-    return [(f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}") for kind, rows in choices]
 
 
 def is_dangerous(kind: Transition) -> bool:

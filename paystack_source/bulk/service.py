@@ -154,23 +154,21 @@ class BulkService:
             quota = 0.0 if used is None else used[1] / options.quota_share
         account = self.account.integration
         options = msgspec.structs.replace(options, account=account, quota=quota)
-        copy = self.copy or self._find_copy()
-        if self.copy is not None or copy is None or self.warehouse is None:
-            return options, copy
-        problem = catch_up(self.warehouse, self.runs, self._scope(account))
+        warehouse = self.warehouse
+        if self.copy is not None or warehouse is None or self.account.empty:
+            return options, self.copy
+        if (found := warehouse.find_copy()) is None:
+            return options, None
+        copy = arrow_copy(found, destination=warehouse.destination)
+        if isinstance(found, Path):
+            copy = duckdb_copy(found, dataset=warehouse.dataset)
+        problem = catch_up(warehouse, self.runs, self._scope(account))
         if problem:
             self.console.warn(
                 f"{problem} The copy lacks changes of earlier runs, so customers are read live."
             )
             options = msgspec.structs.replace(options, refresh="live")
         return options, copy
-
-    def _find_copy(self) -> CustomerCopy | None:
-        if self.warehouse is None or self.account.empty or (found := self.warehouse.find_copy()) is None:
-            return None
-        if isinstance(found, Path):
-            return duckdb_copy(found, dataset=self.warehouse.dataset)
-        return arrow_copy(found, destination=self.warehouse.destination)
 
     # --- sending
 

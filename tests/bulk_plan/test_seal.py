@@ -95,7 +95,7 @@ def test_a_plan_that_was_opened_is_no_other_whatever_becomes_of_its_file(tmp_pat
     opened.path.write_bytes(b"edited in place")
     assert list(opened.rows()) == held
     opened.path.unlink()
-    opened.save(tmp_path / "saved.plan")
+    opened.snapshot.save(tmp_path / "saved.plan")
     assert Plan.open(tmp_path / "saved.plan").header == opened.header
 
 

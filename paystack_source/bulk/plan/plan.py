@@ -157,7 +157,7 @@ class Plan:
         """`table` is the input, if it is open already. Raises `EditedPlan` or `StalePlan`."""
         self.path = snapshot.path
         self.header = _read_header(snapshot)
-        self._snapshot = snapshot
+        self.snapshot = snapshot
         self._table = table
 
     @classmethod
@@ -198,13 +198,9 @@ class Plan:
                 item["verdict"] = item["verdict"].replace("folded", "duplicate")
                 yield PlanRow(**item)
 
-    def save(self, path: Path) -> None:
-        """Writes the plan to another file, readable by its owner only."""
-        self._snapshot.save(path)
-
     def batches(self) -> Iterator[pa.RecordBatch]:
         """The rows in input order as batches with the columns of `ROW_SCHEMA`."""
-        with self._snapshot.open() as file:
+        with self.snapshot.open() as file:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 
     def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame

@@ -75,7 +75,9 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
             left_out = len(changed)
             rows = _undoable(run, plan, operation, changed.copy(), [])
             for result, now in zip(rows, made.rows(), strict=True):
-                if now.verdict == "send" and (names := _changed_fields(result, now)):
+                held, wrote = now.old or {}, result.row.new
+                names = [name for name in wrote if name in held and not same(wrote[name], held[name])]
+                if now.verdict == "send" and names:
                     changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
             if len(changed) == left_out:
                 return Undo(made, len(reasons), left if reasons else None)
@@ -119,12 +121,6 @@ def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa:
     if not isinstance(row.old.get("metadata"), dict | None) and row.old["metadata"] not in ("", "{}"):
         return "the metadata before the run was not an object, and Paystack accepts only objects"
     return None
-
-
-def _changed_fields(result: RowResult, now: PlanRow) -> list[str]:
-    """The fields that no longer have the value that the run wrote."""
-    held = now.old or {}
-    return [name for name, wrote in result.row.new.items() if name in held and not same(wrote, held[name])]
 
 
 def _written(path: Path, columns: tuple[str, ...], rows: Iterable[list[str]]) -> tuple[InputTable, int]:

@@ -241,17 +241,10 @@ class RunReport:
             "plan_id": header.plan_id,
             "undo_of": header.undo_of,
             "stopped": self.stopped,
-            "results_file": _path(run.results_file),
-            "failed_file": _path(run.failed_file),
-            "unknown_file": _path(run.unknown_file),
-            "unsent_file": _path(run.unsent_file),
+            **{f"{path.stem}_file": str(path) if path.is_file() else None for path in run.results},
             "reasons": [asdict(group) for group in self.reasons],
             "warnings": [*self.warnings, *filter(None, [self.not_loaded])],
         }
-
-
-def _path(path: Path) -> str | None:
-    return str(path) if path.is_file() else None
 
 
 def report(

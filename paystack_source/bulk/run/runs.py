@@ -70,11 +70,8 @@ class Run:
         self.plan_file = folder / RUN_PLAN
         self.journal_file = folder / RUN_JOURNAL
         self.lock_file = folder / "run.lock"
-        self.results_file = folder / "results.csv"
-        self.failed_file = folder / "failed.csv"
-        self.unknown_file = folder / "unknown.csv"
-        self.unsent_file = folder / "unsent.csv"
-        self._parts = (self.failed_file, self.unknown_file, self.unsent_file)
+        self.results = [folder / f"{name}.csv" for name in ("results", "failed", "unknown", "unsent")]
+        self.results_file, self.failed_file, self.unknown_file, self.unsent_file = self.results
         self.summary_file = folder / "summary.json"
 
     @property
@@ -87,7 +84,7 @@ class Run:
         """Rename result files that somebody edited, so that they are not replaced; returns the warnings."""
         ended = self.summary_file.stat().st_mtime_ns if self.summary_file.is_file() else None
         warnings = []
-        for path in self._parts:
+        for path in self.results[1:]:
             if ended is not None and path.is_file() and path.stat().st_mtime_ns > ended:
                 names = (
                     path.with_stem(f"{path.stem}.edited{f'_{n}' if n > 1 else ''}")
@@ -100,7 +97,7 @@ class Run:
     def discard_results(self) -> list[str]:
         """Delete the last session's result files, which this session writes again at its end; returns the warnings."""
         warnings = self.keep_edited_results()
-        for path in (self.summary_file, *self._parts):
+        for path in (self.summary_file, *self.results[1:]):
             path.unlink(missing_ok=True)
         return warnings
 
@@ -181,7 +178,7 @@ class Runs:
         shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
         made = Run(part)
-        plan.save(made.plan_file)
+        plan.snapshot.save(made.plan_file)
         meta = {name: getattr(plan.header, name) for name in _IN_JOURNAL}
         Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
         part.rename(run.folder)
