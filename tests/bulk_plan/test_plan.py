@@ -517,9 +517,7 @@ def test_rows_say_themselves_when_they_were_seen(tmp_path):
 
 
 def test_a_customer_that_disappeared_is_noted(tmp_path):
-    copy = arrow_copy(
-        [customer(1, _missing_since="2026-04-30T08:00:00+00:00"), customer(2, _missing_since=None)], as_of=NOW
-    )
+    copy = copy_of(customer(1, _missing_since="2026-04-30T08:00:00+00:00"), customer(2, _missing_since=None))
     one, two = plan(tmp_path, "risk-action", deny("CUS_0001", "CUS_0002"), copy=copy).rows()
     assert (one.verdict, one.note, two.note) == ("send", "not seen at Paystack since 2026-04-30", "")
 

@@ -12,6 +12,7 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -62,29 +63,22 @@ _NIGERIAN_LENGTHS: Final = (
 )
 
 
+@dataclass
 class Checker:
-    """Checks batch after batch. `warnings` are about valid cells so far.
+    """Checks batch after batch. `warnings` are about valid cells so far."""
 
-    `is_undo`: names and phones are values that Paystack had before, so they are not checked.
-    """
+    operation: BulkOperation
+    table: InputTable
+    mapping: ColumnMapping
+    given: dict[str, str]
+    is_undo: bool = False
+    """Whether names and phones are values that Paystack had before, so that they are not checked."""
+    rows: int = 0
 
-    def __init__(  # what is checked, against what
-        self,
-        operation: BulkOperation,
-        table: InputTable,
-        mapping: ColumnMapping,
-        given: dict[str, str],
-        *,
-        is_undo: bool = False,
-    ) -> None:
-        self.operation = operation
-        self.mapping = mapping
-        self.rows = 0
-        self._table = table
-        self._given = given
-        self._defaults = {c.name: c.default for c in operation.columns if c.default} | given
+    def __post_init__(self) -> None:
+        operation, mapping = self.operation, self.mapping
+        self._defaults = {c.name: c.default for c in operation.columns if c.default} | self.given
         self._key = secrets.token_bytes(32)
-        self._as_held = is_undo
         self._columns = mapping.columns | (
             {} if mapping.mixed is None else dict.fromkeys(operation.identifiers, mapping.mixed)
         )
@@ -159,9 +153,8 @@ class Checker:
             sound = np.full(batch.size, fill_value=True)
             sound[list(self._wrong)] = False
             rows = rows.filter(pa.array(sound))
-        columns = zip(*self._odd, strict=True) if self._odd else [()] * len(ODD_CELLS)
-        odd = [pa.array(cells, field.type) for cells, field in zip(columns, ODD_CELLS, strict=True)]
-        return rows, pa.table(odd, schema=ODD_CELLS)
+        odd = [dict(zip(ODD_CELLS.names, cell, strict=True)) for cell in self._odd]
+        return rows, pa.Table.from_pylist(odd, schema=ODD_CELLS)
 
     def _column(self, column: InputColumn, cells: list[pa.Array]) -> tuple[pa.Array, ...]:
         """Check one column; returns its columns of the result."""
@@ -171,7 +164,7 @@ class Checker:
         rest = ~self._skip
         if index is not None:
             rest[list(self._batch.cells[index].bad)] = False  # these were reported already
-        if index is not None and (wanted := self._given.get(column.name)):
+        if index is not None and (wanted := self.given.get(column.name)):
             other = pc.and_not(pc.not_equal(pc.utf8_lower(text), wanted), blank)
             why = f"is not the {wanted!r} given for all rows; leave the column or the option out"
             self._bad(column, other, rest, why, text, certain=True)
@@ -201,7 +194,7 @@ class Checker:
             text = self._of_identifier(column.name, cells[index])
         else:
             # A value at Paystack may begin or end with a space, which an undo restores.
-            exact = self._as_held and column.kind in ("phone", "name")
+            exact = self.is_undo and column.kind in ("phone", "name")
             text = self._batch.columns[index] if exact else cells[index]
         if column.name in self.mapping.columns:
             self._types(column, self._batch.cells[index], text)
@@ -233,14 +226,14 @@ class Checker:
                 text,
             )
         if column.kind in ("phone", "digits", "text") and cells.numbers:
-            self._numeric.add(self._table.columns[self.mapping.columns[column.name]])
+            self._numeric.add(self.table.columns[self.mapping.columns[column.name]])
 
     def _value(self, column: InputColumn, text: pa.Array, rest: Any) -> pa.Array:
         """Report bad cells of `rest`, with one reason each; returns the cells as they will be sent."""
         kind = column.kind
         if kind == "json":
             return self._json(column, text, rest)
-        if self._as_held and kind in ("phone", "name"):
+        if self.is_undo and kind in ("phone", "name"):
             return text
         if column.secret:
             why = "is masked, as result files are; type the value itself"
@@ -363,7 +356,7 @@ class Checker:
         doubt: bool = False,
     ) -> None:
         index = None if column is None else self._columns.get(column.name)
-        name = self._table.columns[index] if index is not None else column.name if column is not None else ""
+        name = self.table.columns[index] if index is not None else column.name if column is not None else ""
         field = column.name if doubt and column is not None and self._may_be_unchanged(column) else ""
         if not field:
             self._wrong.update(where)

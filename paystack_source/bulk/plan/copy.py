@@ -81,11 +81,8 @@ def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str) -> None:
                 con.unregister("part")
 
 
-def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
-    """The copy as a pandas, Arrow, polars or DuckDB frame with Paystack's column names.
-
-    `as_of` is the time of its last update, in UTC, if it has no `_last_seen_at`.
-    """
+def arrow_copy(table: Any, *, destination: str = "dataframe") -> CustomerCopy:  # noqa: ANN401
+    """The copy as a pandas, Arrow, polars or DuckDB frame with Paystack's column names."""
 
     def attach(con: DuckDBPyConnection, mode: str) -> CopyInfo:
         frame = open_table(table, keep=False)
@@ -99,7 +96,7 @@ def arrow_copy(table: Any, *, as_of: datetime | None = None, destination: str = 
             con.register("part", part)
             con.execute("INSERT INTO copied SELECT * FROM part")
             con.unregister("part")
-        return _make_view(con, "copied", names, mode, destination, as_of)
+        return _make_view(con, "copied", names, mode, destination, as_of=None)
 
     return attach
 

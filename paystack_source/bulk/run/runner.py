@@ -145,34 +145,29 @@ class SessionEnd:
     error: Exception | None = None
 
 
+@dataclass
 class Runner:
     """One session of one run: the first, or a resume."""
 
-    def __init__(  # noqa: PLR0913 - simulations replace all of these
-        self,
-        operation: BulkOperation,
-        rows: Iterable[PlanRow],
-        journal: Journal,
-        workers: ThreadWorkers[Job, Done],
-        *,
-        rules: StopRules | None = None,
-        now: Callable[[], float] = time.time,
-        on_done: Callable[[Done, RowState | None], None] | None = None,
-    ) -> None:
-        """`rows` are the plan's rows to send; `on_done` is called with every answer, for the progress display."""
-        self._operation = operation
-        self._journal = journal
-        self._workers = workers
-        self._circuit = Circuit(rules or StopRules())
-        self._now = now
-        self._on_done = on_done
-        self._fresh: Iterator[PlanRow] = iter(rows)
+    operation: BulkOperation
+    rows: Iterable[PlanRow]
+    """The plan's rows to send."""
+    journal: Journal
+    workers: ThreadWorkers[Job, Done]
+    rules: StopRules | None = None
+    now: Callable[[], float] = time.time
+    on_done: Callable[[Done, RowState | None], None] = lambda _done, _state: None
+    """Called with every answer, for the progress display."""
+    interrupted: bool = False
+    """Whether a person or a scheduler stopped it."""
+
+    def __post_init__(self) -> None:
+        self._circuit = Circuit(self.rules or StopRules())
+        self._fresh = iter(self.rows)
         self._retry_rows: deque[PlanRow] = deque()  # rows in doubt or not sent, after all fresh rows
         self._tries: Counter[tuple[int, Action]] = Counter()
         self._latencies: deque[float] = deque(maxlen=16)
         self._ended: SessionEnd | None = None
-        self.interrupted = False
-        """Whether a person or a scheduler stopped it."""
 
     def stop(self, reason: str = INTERRUPTED) -> None:
         """Start no more requests; those that were sent end normally. Any thread and signal handlers may call it."""
@@ -187,7 +182,7 @@ class Runner:
 
     def run(self) -> SessionEnd:
         """Work until all rows are done or the run is stopped. Then all outcomes are in the journal."""
-        self._journal.reopen(self._now())
+        self.journal.reopen(self.now())
         finished: list[Done] = []
         while True:
             for done in finished:
@@ -195,9 +190,9 @@ class Runner:
             jobs = list(self._choose())
             self._record(finished, jobs)
             for job in jobs:
-                self._workers.start(job, width=self._width)
-            if self._workers.busy:
-                finished = self._workers.wait()
+                self.workers.start(job, width=self._width)
+            if self.workers.busy:
+                finished = self.workers.wait()
             elif self._retry_rows:
                 finished = []
             else:
@@ -206,7 +201,7 @@ class Runner:
     @property
     def _width(self) -> int:
         latency = min(self._latencies, default=None)
-        return in_flight(latency, repeatable=self._operation.repeatable)
+        return in_flight(latency, repeatable=self.operation.repeatable)
 
     def _judge(self, done: Done) -> None:
         """Stop the run if no further row should be sent after this answer."""
@@ -223,17 +218,17 @@ class Runner:
 
     def _choose(self) -> Iterator[Job]:
         """The jobs to start now: first fresh rows, then rows in doubt or not sent."""
-        room = self._width + (_AHEAD if self._operation.repeatable else 0) - self._workers.busy
+        room = self._width + (_AHEAD if self.operation.repeatable else 0) - self.workers.busy
         canary_left = self._circuit.canary_left
         if canary_left is not None:
-            room = min(room, canary_left - self._workers.busy)
+            room = min(room, canary_left - self.workers.busy)
         while room > 0 and (job := self._next_job()) is not None:
             room -= 1
             yield job
 
     def _next_job(self) -> Job | None:
         while (row := self._next_row()) is not None:
-            state = self._journal.state(row.row)
+            state = self.journal.state(row.row)
             action = self._action(state)
             tries = (row.row, action)
             if action is Action.NOTHING or self._tries[tries] >= TRIES_PER_SESSION or not self._may(action):
@@ -251,8 +246,8 @@ class Runner:
         return self._retry_rows.popleft() if self._retry_rows else None
 
     def _action(self, state: RowState) -> Action:
-        readable = self._operation.read_back is not None
-        return next_action(state, repeatable=self._operation.repeatable, readable=readable)
+        readable = self.operation.read_back is not None
+        return next_action(state, repeatable=self.operation.repeatable, readable=readable)
 
     def _may(self, action: Action) -> bool:
         """After a stop no row is sent. Rows in doubt are read back, except after an interrupt or a refused key."""
@@ -262,19 +257,18 @@ class Runner:
 
     def _record(self, finished: list[Done], jobs: list[Job]) -> None:
         """Journal outcomes of finished jobs and intents of new ones in one transaction; queue rows that need more."""
-        now = self._now()
+        now = self.now()
         events = [done.event for done in finished if done.event is not None]
         events += [
             JournalEvent(job.row.row, EventKind.INTENT, now) for job in jobs if job.action is Action.SEND
         ]
         customers = [(done.job.row.row, done.customer) for done in finished if done.customer is not None]
-        states = self._journal.append(events, customers)
+        states = self.journal.append(events, customers)
         for done in finished:
             state = states.get(done.job.row.row)
             if done.event is not None and state is not None and self._action(state) is not Action.NOTHING:
                 self._retry_rows.append(done.job.row)
-            if self._on_done is not None:
-                self._on_done(done, state)
+            self.on_done(done, state)
 
 
 @contextlib.contextmanager
