@@ -23,14 +23,20 @@ import pyarrow as pa
 from paystack_source.api.checks import instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.privacy import strip_errors
-from paystack_source.bulk.consent import unattended
+from paystack_source.bulk.consent import Console, Question, unattended
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
 from paystack_source.bulk.input.cells import for_pandas, without_nulls
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.copy import arrow_copy
 from paystack_source.bulk.plan.planner import PlanOptions
-from paystack_source.bulk.run.results import OUTCOME_COLUMNS, outcome_cells, resendable, row_results
+from paystack_source.bulk.run.results import (
+    OUTCOME_COLUMNS,
+    RunReport,
+    outcome_cells,
+    resendable,
+    row_results,
+)
 from paystack_source.bulk.run.runner import stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
@@ -49,8 +55,6 @@ if TYPE_CHECKING:
 
     from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
-    from paystack_source.bulk.consent import Console, Question
-    from paystack_source.bulk.run.results import RunReport
 
 _SEE_SETTINGS = "Settings and errors: see `Settings`."
 Frame: TypeAlias = Any

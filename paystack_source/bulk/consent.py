@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.tally import Tally, confirmation
+from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
+from paystack_source.bulk.plan.tally import Confirmation, Tally, confirmation
 from paystack_source.bulk.run.recording import is_on
 from paystack_source.bulk.run.results import remaining_rows
 from paystack_source.bulk.run.runner import stopped_by_canary
@@ -25,9 +25,7 @@ from paystack_source.values import counted
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable
 
-    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.plan.tally import Confirmation
     from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")

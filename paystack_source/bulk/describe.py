@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import LEFT_OUT
-from paystack_source.bulk.plan.tally import BLANK_ROW, field_changes
+from paystack_source.bulk.plan.plan import LEFT_OUT, Plan, PlanHeader
+from paystack_source.bulk.plan.tally import BLANK_ROW, Tally, Transition, field_changes
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
 from paystack_source.bulk.run.send import NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
@@ -23,8 +23,6 @@ if TYPE_CHECKING:
 
     import pandas as pd
 
-    from paystack_source.bulk.plan.plan import Plan, PlanHeader
-    from paystack_source.bulk.plan.tally import Tally, Transition
     from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")

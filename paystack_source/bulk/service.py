@@ -19,20 +19,30 @@ from typing import TYPE_CHECKING, Any, Final, NamedTuple
 import msgspec
 
 from paystack_source.api.workers import ThreadWorkers
-from paystack_source.bulk.consent import question_of
+from paystack_source.bulk.consent import Console, question_of
 from paystack_source.bulk.describe import COMMAND, input_switch
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
-from paystack_source.bulk.plan.plan import host_of
-from paystack_source.bulk.plan.planner import make_plan
+from paystack_source.bulk.plan.plan import Plan, PlanRow, host_of
+from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.bulk.plan.undo import Undo, make_undo
 from paystack_source.bulk.run.journal import os_user, user
-from paystack_source.bulk.run.recording import catch_up, claim, record_runs
-from paystack_source.bulk.run.results import conclude, remaining_rows
-from paystack_source.bulk.run.runner import Runner, raise_cancellation, stopping
-from paystack_source.bulk.run.runs import MAX_AGE, MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, owner, utc
-from paystack_source.bulk.run.send import Sender, customer_of
-from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, outcome
+from paystack_source.bulk.run.recording import WriteBackTarget, catch_up, claim, record_runs
+from paystack_source.bulk.run.results import RunReport, conclude, remaining_rows
+from paystack_source.bulk.run.runner import Runner, StopRules, raise_cancellation, stopping
+from paystack_source.bulk.run.runs import (
+    MAX_AGE,
+    MAX_AGE_RESUMED,
+    AppliedPlan,
+    PlanLock,
+    Run,
+    Runs,
+    Scope,
+    owner,
+    utc,
+)
+from paystack_source.bulk.run.send import Done, Job, Sender, customer_of
+from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, RowState, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.interrupts import forget_interrupt
@@ -41,16 +51,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.consent import Console
     from paystack_source.bulk.input.files import InputTable
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.plan.planner import PlanOptions
-    from paystack_source.bulk.run.recording import WriteBackTarget
-    from paystack_source.bulk.run.results import RunReport
-    from paystack_source.bulk.run.runner import StopRules
-    from paystack_source.bulk.run.runs import PlanLock
-    from paystack_source.bulk.run.send import Done, Job
-    from paystack_source.bulk.run.states import RowState
     from paystack_source.progress import Progress
 
 RECHECK_AFTER: Final = timedelta(minutes=5)

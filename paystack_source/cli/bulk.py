@@ -8,7 +8,7 @@ See `docs/howto/officer-csv.md` for the steps, and `docs/bulk.md` for the promis
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 
@@ -19,14 +19,10 @@ from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.results import conclude, report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
 from paystack_source.cli.options import location, once, sharing, together
-from paystack_source.cli.terminal import examples, options
+from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.values import counted
-
-if TYPE_CHECKING:
-    from paystack_source.cli.terminal import Terminal
-
 
 yes_option = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
 copy_options = together(

@@ -11,15 +11,15 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from paystack_source.bulk import describe
-from paystack_source.bulk.consent import Console
+from paystack_source.bulk.consent import Console, Question
 from paystack_source.bulk.input.files import lists_problems, open_table, write_problems
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import is_plan
+from paystack_source.bulk.plan.plan import Plan, is_plan
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.plan.review import check_review, write_review
-from paystack_source.bulk.run.recording import record_runs
-from paystack_source.bulk.run.results import report
+from paystack_source.bulk.run.recording import WriteBackTarget, record_runs
+from paystack_source.bulk.run.results import RunReport, report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, client_operations
@@ -40,10 +40,6 @@ from paystack_source.private_files import check_output
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.bulk.consent import Question
-    from paystack_source.bulk.plan.plan import Plan
-    from paystack_source.bulk.run.recording import WriteBackTarget
-    from paystack_source.bulk.run.results import RunReport
     from paystack_source.cli.terminal import Terminal
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds

@@ -20,7 +20,7 @@ import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
-from paystack_source.bulk.input.header import either
+from paystack_source.bulk.input.header import ColumnMapping, either
 from paystack_source.bulk.operations import (
     CLEAR,
     DAMAGE,
@@ -37,7 +37,6 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import InputTable
-    from paystack_source.bulk.input.header import ColumnMapping
 
 LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
 """By identifier, the pattern of its cells in a column that mixes identifiers."""

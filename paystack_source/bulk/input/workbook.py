@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.input import workbook_process
-from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, cells_of
+from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of
 from paystack_source.bulk.input.csv_file import unguard
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import counted
@@ -24,7 +24,6 @@ from paystack_source.values import counted
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.bulk.input.cells import Cells
     from paystack_source.bulk.input.snapshot import FileSnapshot
 
 FAILED_FORMULA: Final = (

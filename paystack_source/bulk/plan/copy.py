@@ -8,7 +8,7 @@ The view has the columns of `customer.COLUMNS`. A column that the copy lacks is 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
@@ -22,7 +22,6 @@ from paystack_source.errors import ConfigError
 from paystack_source.values import quoted_name, quoted_text
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
     from pathlib import Path
 
     from duckdb import DuckDBPyConnection

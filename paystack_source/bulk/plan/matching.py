@@ -27,7 +27,7 @@ import duckdb
 import pyarrow as pa
 
 from paystack_source.bulk.input.checks import ODD_CELLS
-from paystack_source.bulk.operations import IDENTIFIERS
+from paystack_source.bulk.operations import IDENTIFIERS, BulkOperation
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
 from paystack_source.private_files import stored_path
@@ -41,7 +41,6 @@ if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.workers import FetchedCustomer
-    from paystack_source.bulk.operations import BulkOperation
 
 _BATCH: Final = 50_000
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)

@@ -23,7 +23,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
-from paystack_source.bulk.input.files import open_table
+from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Confirmation, Tally
@@ -35,7 +35,6 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import InputTable
 
 PLAN_FORMAT: Final = 2
 LEFT_OUT: Final = "left out: something is wrong with it"

@@ -15,12 +15,13 @@ import pyarrow.compute as pc
 
 from paystack_source.api import workers
 from paystack_source.bulk.input.checks import Checker
-from paystack_source.bulk.input.files import write_left_out
+from paystack_source.bulk.input.files import InputTable, write_left_out
 from paystack_source.bulk.input.header import map_columns
 from paystack_source.bulk.input.snapshot import FileSnapshot
+from paystack_source.bulk.operations import BulkOperation
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.changes import LOCKED, cleared, compare, merge_metadata, odd_texts, plan_rows
-from paystack_source.bulk.plan.copy import no_copy, release
+from paystack_source.bulk.plan.copy import CustomerCopy, no_copy, release
 from paystack_source.bulk.plan.matching import Matching, planning_database
 from paystack_source.bulk.plan.plan import (
     CopyInfo,
@@ -47,9 +48,6 @@ if TYPE_CHECKING:
 
     from paystack_source.api.client import PaystackClient
     from paystack_source.api.workers import FetchedCustomer
-    from paystack_source.bulk.input.files import InputTable
-    from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.copy import CustomerCopy
 
 _FRESH: Final = timedelta(hours=24)  # a customer in the copy is current if it was read within this time
 _MAX_PROBLEMS: Final = 100_000  # the most problems that are listed; all are counted

@@ -11,12 +11,12 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from paystack_source.bulk.input.csv_file import csv_writer
-from paystack_source.bulk.input.files import open_table, write_table
+from paystack_source.bulk.input.files import InputTable, open_table, write_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
-from paystack_source.bulk.operations import BULK_OPERATIONS
+from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.results import RowResult, applied_part, input_cells, row_results
-from paystack_source.bulk.run.runs import Runs
+from paystack_source.bulk.run.runs import Run, Runs
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError
 from paystack_source.private_files import private_file
@@ -25,10 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
-    from paystack_source.bulk.input.files import InputTable
-    from paystack_source.bulk.operations import BulkOperation
     from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.run.runs import Run
 
 _NAMED = ("customer_code", "email")
 

@@ -10,8 +10,8 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 
 import pyarrow as pa
 
-from paystack_source.bulk.run.results import applied_part, report
-from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Scope, registered, utc
+from paystack_source.bulk.run.results import RowResult, RunReport, applied_part, report
+from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, registered, utc
 from paystack_source.bulk.run.send import EXISTS
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called
@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.plan.plan import PlanRow
     from paystack_source.bulk.run.journal import Journal
-    from paystack_source.bulk.run.results import RowResult, RunReport
-    from paystack_source.bulk.run.runs import AppliedPlan, Run, Runs
 
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 _BATCH: Final = 10_000

@@ -34,7 +34,7 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
 from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
-from paystack_source.bulk.run.runs import utc
+from paystack_source.bulk.run.runs import Run, utc
 from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
 from paystack_source.bulk.run.states import PLANNED, EventKind, Outcome, Phase, RowState, outcome
 from paystack_source.errors import ConfigError, ExitCode, PaystackError
@@ -47,7 +47,6 @@ if TYPE_CHECKING:
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal, SessionNote
-    from paystack_source.bulk.run.runs import Run
 
     _Cells = Callable[["RowResult"], Sequence[str]]
 
