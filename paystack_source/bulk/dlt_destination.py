@@ -40,9 +40,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from dlt.common.destination import Destination
-
-    from paystack_source.bulk.run.results import RunReport
-
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
 
@@ -90,7 +87,7 @@ def _send(  # noqa: PLR0913 - the arguments of the destination
     *,
     approved: bool,
 ) -> None:
-    """Start or resume the run of one file."""
+    """Start or resume the run of one file. Raises `StoppedError` if it was stopped."""
     own = client or PaystackClient(operations=client_operations(operation))
     try:
         snapshot = FileSnapshot.of(path)
@@ -115,7 +112,11 @@ def _send(  # noqa: PLR0913 - the arguments of the destination
     finally:
         if client is None:
             own.close()
-    _judge(report)
+    if report.stopped:
+        words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
+        raise StoppedError(f"run {report.run.run_id} was stopped: {words}")
+    if not report.complete:
+        log.warning("run %s: not every row was applied; see %s", report.run.run_id, report.run.results_file)
 
 
 def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
@@ -128,12 +129,3 @@ def run_id_of(snapshot: FileSnapshot, operation: str) -> str:
     except (ValueError, OverflowError):
         loaded = datetime.fromtimestamp(0, UTC)
     return f"{loaded:%Y%m%d-%H%M%S}-{operation}-{digest.hexdigest()[:_HASHED]}"
-
-
-def _judge(report: RunReport) -> None:
-    """Raise `StoppedError` for a stopped run; log a warning if not every row was applied."""
-    if report.stopped:
-        words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
-        raise StoppedError(f"run {report.run.run_id} was stopped: {words}")
-    if not report.complete:
-        log.warning("run %s: not every row was applied; see %s", report.run.run_id, report.run.results_file)

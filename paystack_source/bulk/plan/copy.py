@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Callable, Sequence
-from datetime import UTC, datetime
+from datetime import UTC
 from typing import TYPE_CHECKING, Any, Final, TypeAlias
 
 import duckdb
@@ -58,13 +58,12 @@ def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
             _attach_a_copy(con, path, dataset)
         columns = [row[0] for row in con.execute(f"DESCRIBE {name}").fetchall()]
         _check_columns(columns)
-        written = datetime.fromtimestamp(path.stat().st_mtime, UTC)
         details = f"{schema}.customer_details"
         try:
             con.execute(f"SELECT customer_code, identified FROM {details} LIMIT 0")
         except (duckdb.CatalogException, duckdb.BinderException):
             details = ""  # the copy was made without --details
-        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", written, details=details)
+        return _make_view(con, name, columns, mode, f"duckdb:{path.name}", details=details)
 
     return attach
 
@@ -95,7 +94,7 @@ def arrow_copy(table: Any, *, destination: str = "dataframe") -> CustomerCopy:  
             con.register("part", part)
             con.execute("INSERT INTO copied SELECT * FROM part")
             con.unregister("part")
-        return _make_view(con, "copied", names, mode, destination, as_of=None)
+        return _make_view(con, "copied", names, mode, destination)
 
     return attach
 
@@ -108,13 +107,12 @@ def _check_columns(columns: Sequence[str]) -> None:
         )
 
 
-def _make_view(  # noqa: PLR0913, PLR0917  # the properties of the copy
+def _make_view(  # noqa: PLR0913  # the properties of the copy
     con: DuckDBPyConnection,
     name: str,
     columns: Sequence[str],
     mode: str,
     destination: str,
-    as_of: datetime | None,
     *,
     details: str = "",
 ) -> CopyInfo:
@@ -137,7 +135,7 @@ def _make_view(  # noqa: PLR0913, PLR0917  # the properties of the copy
         )
     return CopyInfo(
         destination=destination,
-        as_of=last.astimezone(UTC) if last is not None else as_of,
+        as_of=None if last is None else last.astimezone(UTC),
         customers=count,
         account=account,
     )

@@ -238,19 +238,17 @@ class Matching:
         which: Literal["all", "stale", "needed", "doubted"],
         *,
         stale_before: datetime | None = None,
-        as_of: datetime | None = None,
         most: int | None = None,
     ) -> list[str]:
         """The codes or emails of the customers to read from Paystack, without repetition, at most `most`.
 
         "needed": customers whose present values the plan needs; "stale": also those that the copy lacks or last read
-        before `stale_before` (in `as_of` if it has no times); "all": customers of all rows; "doubted": "needed", and
+        before `stale_before`; "all": customers of all rows; "doubted": "needed", and
         customers that may have an odd cell's value already.
         """
         conditions = {
             "all": "true",
-            "stale": "b.customer_code IS NULL OR coalesce(b._last_seen_at, CASE WHEN NOT (SELECT "
-            "bool_or(_last_seen_at IS NOT NULL) FROM base) THEN $2 END, 'epoch'::TIMESTAMPTZ) < $1",
+            "stale": "coalesce(b._last_seen_at, 'epoch'::TIMESTAMPTZ) < $1",
             "needed": "false",
             "doubted": "i.row IN (SELECT row FROM odd_cells WHERE reason <> '')",
         }
@@ -260,7 +258,7 @@ class Matching:
             f"WHERE NOT i.blank AND key IS NOT NULL AND ({conditions[which]} OR {self._needs_live()}) ORDER BY 1"
             + ("" if most is None else f" LIMIT {most:d}")
         )
-        rows = self.con.execute(query, [stale_before, as_of] if which == "stale" else []).fetchall()
+        rows = self.con.execute(query, [stale_before] if which == "stale" else []).fetchall()
         return [row[0] for row in rows]
 
     def _needs_live(self) -> str:

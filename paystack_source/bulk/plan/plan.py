@@ -66,7 +66,7 @@ class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
 
 
 class CopyInfo(msgspec.Struct, frozen=True, kw_only=True):
-    """The copy that the plan was compared with; `as_of` is the time of its last update, in UTC."""
+    """The copy that the plan was compared with; `as_of` is the newest `_last_seen_at` in it, in UTC."""
 
     destination: str
     as_of: datetime | None

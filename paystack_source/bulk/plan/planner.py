@@ -252,7 +252,7 @@ class _Planner:
             keys = matching.to_read("all", most=most + 1)
             if len(keys) <= most:
                 return keys
-            keys = matching.to_read("stale", stale_before=self.now - _FRESH, as_of=about.as_of)
+            keys = matching.to_read("stale", stale_before=self.now - _FRESH)
             old = f"; {len(keys):,} are not in it or were last seen long ago" if len(keys) > most else ""
             self.warnings.append(
                 f"Rows are compared with the copy, not with Paystack itself{old}. Later changes at Paystack are not "
