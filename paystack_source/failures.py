@@ -154,7 +154,6 @@ class Foreign:
     advice: str
 
     def __call__(self, error: BaseException) -> Failure | None:
-        """The failure, if this is the error."""
         found = self.match(error)
         if found is None:
             return None

@@ -145,7 +145,6 @@ class LineView:
         self._shown_at = 0.0
 
     def start(self, now: ProgressState) -> None:
-        """Show that the job begins."""
         self._write(f"{now.description} …")
 
     def show(self, now: ProgressState, *, urgent: bool) -> None:

@@ -37,7 +37,6 @@ Facts = list[tuple[str, object]]
 
 
 def plan_facts(plan: Plan) -> Facts:
-    """The facts of a plan, as labels and values."""
     header, tally = plan.header, plan.tally
     counts = header.counts
     facts: Facts = [
@@ -235,7 +234,6 @@ HEADINGS: Final = {
 
 
 def labels(finished: RunReport) -> dict[Outcome, str]:
-    """The label of each outcome."""
     names = _RUNNING_LABELS if finished.running else _LABELS
     skipped = _SKIPPED.get(finished.plan.header.operation)
     return names | {Outcome.SKIPPED_NOOP: skipped} if skipped else names

@@ -92,7 +92,6 @@ class BulkCommand:
 
     @property
     def options(self) -> PlanOptions:
-        """The options of the planner."""
         given = {name: self.chosen[name] for name in PlanOptions.__struct_fields__ if name in self.chosen}
         return PlanOptions(switches=location_options(self.chosen), **given)
 
@@ -197,7 +196,6 @@ class BulkCommand:
         return ExitCode.OK
 
     def _page(self, plan_file: Path) -> Path:
-        """The path of a plan's review page."""
         return self.chosen.get("review") or plan_file.with_suffix(".html")
 
     def _write_review(self, made: Plan, page: Path) -> None:

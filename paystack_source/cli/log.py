@@ -58,7 +58,6 @@ class RunContext:
         return ({"account_name": self.account_name} if self.account_name else {}) | self.key
 
     def line(self, level: str, message: str, **more: Any) -> dict[str, Any]:  # noqa: ANN401  # whatever JSON holds
-        """One line of the log."""
         return {
             "time": datetime.now(UTC).isoformat(timespec="milliseconds"),
             "level": level,

@@ -148,7 +148,6 @@ def elsewhere(datasets: dict[str, bool], chosen: dict[str, Any]) -> str:
 
 
 def make_one(chosen: dict[str, Any]) -> str:
-    """The advice to make a copy."""
     return f"Make a copy: {command('customers', chosen)}" + (
         "" if chosen["sandbox"] else " (try it with --sandbox)."
     )

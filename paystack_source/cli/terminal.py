@@ -69,7 +69,6 @@ class Terminal:
     _progress: Progress | None = None
 
     def say(self, text: object) -> None:
-        """Show a message."""
         if not self.quiet:
             self._talk("info", text)
 

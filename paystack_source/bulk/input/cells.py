@@ -61,12 +61,10 @@ class Batch:
 
     @property
     def columns(self) -> list[pa.Array]:
-        """The text of each column."""
         return [cells.text for cells in self.cells]
 
 
 def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
-    """The cells of an Arrow column."""
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
     if isinstance(array, pa.ChunkedArray):  # too large for one chunk
         array = pa.concat_arrays(array.chunks)
@@ -184,7 +182,6 @@ def _number(value: Any, exact: float) -> tuple[str, str]:
 
 
 def _json(value: Any, _exact: float) -> tuple[str, str]:
-    """Objects and lists as JSON."""
     if isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
         value = dict(value)  # an Arrow map
     try:

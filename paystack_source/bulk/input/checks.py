@@ -96,7 +96,6 @@ class Checker:
 
     @property
     def warnings(self) -> list[str]:
-        """Warnings about valid cells."""
         found = [
             f"Column {name!r} holds numbers, not text: zeros at the start may be gone already."
             for name in sorted(self._numeric)
@@ -295,13 +294,11 @@ class Checker:
         return objects
 
     def _hidden(self, value: pa.Array) -> tuple[pa.Array, pa.Array]:
-        """The hash and the hint of each cell."""
         hashes = [v and hashlib.blake2b(v.encode(), key=self._key).hexdigest() for v in value.to_pylist()]
         hints = [v and masked(v, secret=True) for v in value.to_pylist()]
         return pa.array(hashes, pa.string()), pa.array(hints, pa.string())
 
     def _check_across_columns(self, cells: list[pa.Array], staged: dict[str, Any]) -> None:
-        """Check rows by several columns."""
         if self.operation.identifier_required:
             named = [staged[name] for name in ("code", "email", "id") if name in staged]
             unnamed = np.all([_mask(pc.is_null(column)) for column in named], axis=0)

@@ -409,12 +409,10 @@ class Matching:
     # -- also used by `changes` ------------------------------------------------------------------------------
 
     def create(self, table: str, schema: pa.Schema) -> None:
-        """Create an empty table."""
         columns = ", ".join(f"{field.name} {_TYPES[field.type]}" for field in schema)
         self.con.execute(f"CREATE OR REPLACE TABLE {table} ({columns})")
 
     def append(self, table: str, rows: pa.Table | pa.RecordBatch) -> None:
-        """Add rows to a table."""
         if not rows.num_rows:
             return
         self.con.register("part", rows)
@@ -422,7 +420,6 @@ class Matching:
         self.con.unregister("part")
 
     def one(self, query: str) -> tuple[Any, ...]:
-        """The first row of a query's result."""
         row: tuple[Any, ...] = self.con.execute(query).fetchone() or ()
         return row
 

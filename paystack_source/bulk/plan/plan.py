@@ -306,7 +306,6 @@ class PlanWriter:
         self._writer.write_table(pa.Table.from_batches([rows]).cast(ROW_SCHEMA), row_group_size=65_536)
 
     def close(self, header: PlanHeader) -> None:
-        """Write the header and the seal."""
         text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
         self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
         self._writer.close()

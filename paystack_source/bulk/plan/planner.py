@@ -352,7 +352,6 @@ class _Planner:
         return requests / speed if speed else 0.0
 
     def _remarks(self, matching: Matching, counts: Counts) -> Iterator[str]:
-        """Warnings about the plan."""
         compared, about = self.operation.compared, self.about
         if self.locked:
             yield (
@@ -388,7 +387,6 @@ def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array
 
 
 def _checked(options: PlanOptions, operation: BulkOperation) -> PlanOptions:
-    """Validate the options; raises `ConfigError`."""
     try:
         options = msgspec.convert(msgspec.structs.asdict(options), PlanOptions)
     except msgspec.ValidationError as error:

@@ -52,7 +52,6 @@ class Transition(NamedTuple):
 
 
 def transition(operation: BulkOperation, change: FieldChange) -> Transition:
-    """The kind of a change."""
     name, known, old, new = change
     if operation.by_column[name].choices:
         return Transition(name, str(old or "none") if known else "unknown", str(new))

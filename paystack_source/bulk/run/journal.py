@@ -237,7 +237,6 @@ class Journal:
         self.append([JournalEvent(_SESSIONS, EventKind.ENDED, ended, message=text)])
 
     def sessions(self) -> list[SessionNote]:
-        """The sessions of the run, in order."""
         found = [SessionNote(*v[1:]) for v in self._lines(_SESSIONS_OF_1)] if self._format == 1 else []
         query = "SELECT kind, at, message FROM events WHERE row = 0 ORDER BY seq"
         try:

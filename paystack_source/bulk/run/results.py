@@ -1,19 +1,8 @@
 """The outcome of every row of a run, the report of the run, and its result files.
 
 `report` reads plan and journal row by row, counts, and passes each `RowResult` on: to the result files when a session
-ends (`conclude`), to the tables for the warehouse (`recording`) when a run is loaded.
-
-A result file has the input's own columns, unchanged and in order, and four more:
-
-    _status   applied, skipped_noop, accepted_pending, rejected, unknown or unsent
-    _code     Paystack's code, or one of ours
-    _message  the reason
-    _time     when the outcome became known (UTC)
-
-`results.csv` has every row; `failed.csv` the rejected rows, and unknown ones if sending them again is harmless;
-`unsent.csv` those that were not sent. Unknown rows that must not be sent twice are in `unknown.csv`. All files are
-inputs of `bulk.py`: a column whose name begins with `_` is never read. Secret columns (BVN, account number,
-authorization code) are masked.
+ends (`conclude`), to the tables for the warehouse (`recording`) when a run is loaded. docs/bulk.md describes the result
+files. They are inputs of `bulk.py`: a column whose name begins with `_` is never read.
 """
 
 from __future__ import annotations
@@ -277,7 +266,6 @@ def remaining_rows(plan: Plan, journal: Journal) -> Iterator[PlanRow]:
 
 
 def outcome_cells(result: RowResult) -> tuple[str, str, str, str]:
-    """The values of `OUTCOME_COLUMNS`."""
     return result.outcome.value, result.code, result.message, result.time
 
 
