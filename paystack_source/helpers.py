@@ -402,12 +402,13 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
         given = settings.get("copy")
         dataset = check_dataset(settings.get("dataset", dataset_of(account)))
         warehouse = WriteBack(settings.get("destination", "duckdb"), dataset)
+        # Runs are loaded only where a copy is, or where the caller wants them.
+        uses_it = given is None and ("destination" in settings or warehouse.find_copy() is not None)
         yield BulkService(
             client,
             Runs(settings.get("results_folder", results_folder(account))),
             frame_console(settings, client.mode),
-            warehouse=warehouse if given is None else None,
-            records="destination" in settings or (given is None and warehouse.find_copy() is not None),
+            warehouse if uses_it else None,
             copy=None if given is None or given is False else arrow_copy(given),
             rules=stop_rules(settings.get("canary", 0), settings.get("canary_share", 0.0)),
         )

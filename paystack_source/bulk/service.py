@@ -78,8 +78,6 @@ class BulkService:
     console: Console
     warehouse: WriteBackTarget | None = None
     """The dataset that has the copy and gets the runs; None for no copy and no load."""
-    records: bool = True
-    """Whether runs are loaded into the warehouse."""
     copy: CustomerCopy | None = None
     """The customers to compare with, instead of the warehouse's copy."""
     rules: StopRules | None = None
@@ -260,7 +258,7 @@ class BulkService:
         return settled
 
     def _recorded(self, finished: RunReport) -> RunReport:
-        if self.warehouse is not None and self.records:
+        if self.warehouse is not None:
             try:
                 record_runs([finished], self.warehouse)
             except KeyboardInterrupt:  # the report of the sent rows is still shown
@@ -311,7 +309,7 @@ class BulkService:
 
     def _claim(self, run: Run, plan: Plan, lock: PlanLock) -> None:
         """Register an unrepeatable run in the warehouse. Raises `AppliedError` if that has another run of the plan."""
-        if self.warehouse is None or not self.records or BULK_OPERATIONS[plan.header.operation].repeatable:
+        if self.warehouse is None or BULK_OPERATIONS[plan.header.operation].repeatable:
             return
         try:
             other = claim(self.warehouse, run)

@@ -561,7 +561,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
     assert "Incomplete" in first.err.splitlines()
 
     def killed(self):
-        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
+        self.journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)
@@ -622,7 +622,7 @@ def test_a_killed_resume_leaves_no_file_of_rows_that_were_sent_since(desk, monke
     assert len(desk.results(said, "unsent_file")) == 3
 
     def killed(self):
-        self._journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
+        self.journal.append([JournalEvent(1, EventKind.INTENT, 0.0)])
         raise SystemExit(9)
 
     monkeypatch.setattr("paystack_source.bulk.service.Runner.run", killed)

@@ -55,7 +55,6 @@ class InputInfo(msgspec.Struct, frozen=True, kw_only=True):
 
     path: str | None
     digest: str
-    rows: int
     format: str
     columns: list[str]
     mapping: dict[str, str]  # operation's column -> input's column

@@ -333,7 +333,6 @@ class _Planner:
         return InputInfo(
             path=None if table.path is None else stored_path(table.path.resolve()),
             digest=digest_of(table.sha256(), hides=bool(self._secret_columns())),
-            rows=self.rows,
             format=table.format,
             columns=table.columns,
             mapping={name: table.columns[index] for name, index in self.mapping.columns.items()},
