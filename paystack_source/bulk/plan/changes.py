@@ -12,7 +12,6 @@ cases, so a plan has the whole object before and after.
 
 from __future__ import annotations
 
-import contextlib
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -55,10 +54,6 @@ LOCKED: Final = "names are locked: the customer passed an identity check"
 # -- metadata ------------------------------------------------------------------------------------------------
 
 
-class NotAnObjectError(ValueError):
-    """The present metadata is a list, a number or text."""
-
-
 def merge_metadata(m: Matching) -> None:
     """Compute the whole metadata after the update; null if the present metadata is not an object."""
     m.create("merged", _MERGED)
@@ -69,24 +64,22 @@ def merge_metadata(m: Matching) -> None:
         found = []
         for row, line, asked, present, copied, is_live in zip(*(c.to_pylist() for c in batch), strict=True):
             drifted = bool(is_live) and not same(_decoded(present), _decoded(copied))
-            one: dict[str, object] = {"row": row, "line": line, "drifted": drifted}
-            with contextlib.suppress(NotAnObjectError):
-                one |= zip(("before", "after", "same"), _merged(asked, _decoded(present), how), strict=True)
-            found.append(one)
+            merged = row, line, *_merged(asked, _decoded(present), how), drifted
+            found.append(dict(zip(_MERGED.names, merged, strict=True)))
         m.append("merged", pa.Table.from_pylist(found, schema=_MERGED))
 
 
-def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:
-    """The JSON before and after, and whether they are the same. `asked` is a JSON object, or "" to clear.
+def _merged(asked: str, present: object, how: str) -> tuple[str | None, str | None, bool | None]:
+    """The JSON before and after, and whether they are the same; nulls if `present` cannot be merged.
 
-    `how`: "merge" (the row's keys replace others), "fill" (only missing or blank keys), "replace". Only keys of the top
-    level count.
+    `asked` is a JSON object, or "" to clear. `how`: "merge" (the row's keys replace others), "fill" (only missing or
+    blank keys, and nothing is cleared), "replace". Only keys of the top level count.
     """
     wanted: dict[str, Any] = msgspec.json.decode(asked) if asked else {}
-    if how == "fill" and not asked:
-        wanted = _object(present)  # clearing would overwrite
-    elif how != "replace" and asked:
+    if how == "fill" or (how == "merge" and asked):
         old = _object(present)
+        if old is None:
+            return None, None, None
         if how == "fill":
             wanted = {name: value for name, value in wanted.items() if is_blank(old.get(name))}
         wanted = old | wanted
@@ -98,15 +91,13 @@ def _merged(asked: str, present: object, how: str) -> tuple[str, str, bool]:
     )
 
 
-def _object(present: object) -> dict[str, Any]:
-    """The present metadata. Raises `NotAnObjectError`."""
+def _object(present: object) -> dict[str, Any] | None:
+    """The present metadata; None if it is a list, a number or text."""
     if isinstance(present, str):  # some accounts have objects that were stored as text
         present = _decoded(present)
     if is_blank(present) or present == []:
         return {}
-    if not isinstance(present, dict):
-        raise NotAnObjectError
-    return present
+    return present if isinstance(present, dict) else None
 
 
 def _decoded(text: str | None) -> object:
