@@ -17,9 +17,9 @@ from paystack_source.bulk.plan.plan import (
     PLAN_FORMAT,
     ROW_SCHEMA,
     Plan,
-    PlanWriter,
     digest_fits,
     digest_of,
+    write_plan,
 )
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.errors import ConfigError, EditedPlan, StalePlan
@@ -137,9 +137,9 @@ def test_a_run_of_the_former_format_can_still_be_read(tmp_path):
     rows = pq.read_table(made.path).to_pylist()
     for one in rows:
         one["verdict"] = one["verdict"].replace("duplicate", "folded")
-    with (tmp_path / "old.plan").open("w+b") as file, PlanWriter(file) as writer:
-        writer.write(pa.RecordBatch.from_pylist(rows, schema=ROW_SCHEMA))
-        writer.close(msgspec.structs.replace(made.header, format=1))
+    with (tmp_path / "old.plan").open("w+b") as file:
+        old = [pa.RecordBatch.from_pylist(rows, schema=ROW_SCHEMA)]
+        write_plan(file, old, lambda: msgspec.structs.replace(made.header, format=1))
     assert list(Plan.open(tmp_path / "old.plan").rows()) == list(made.rows())
     assert [one["verdict"] for one in rows] == ["send", "folded"]
 

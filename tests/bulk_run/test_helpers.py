@@ -33,7 +33,7 @@ from paystack_source import (
 )
 from paystack_source.api.workers import fetch_all
 from paystack_source.bulk import service
-from paystack_source.bulk.plan.plan import PlanWriter
+from paystack_source.bulk.plan import planner
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError
@@ -545,7 +545,7 @@ def test_a_traceback_with_local_variables_shows_no_key_and_no_bvn(desk, monkeypa
     elif trouble == "a full disk":
         monkeypatch.setattr(Journal, "append", disk_full)
     else:
-        monkeypatch.setattr(PlanWriter, "write", disk_full)
+        monkeypatch.setattr(planner, "write_plan", disk_full)
     with pytest.raises((ConfigError, PaystackError, OSError, TypeError)) as caught:
         bulk_validate(checks, **given)
     error, shown = caught.value, io.StringIO()

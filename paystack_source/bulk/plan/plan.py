@@ -16,7 +16,7 @@ import secrets
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal, Self
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import msgspec
 import pyarrow as pa
@@ -31,7 +31,7 @@ from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StaleP
 from paystack_source.private_files import path_of
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterable, Iterator
     from pathlib import Path
 
     from paystack_source.api.client import PaystackClient
@@ -289,38 +289,28 @@ class Plan:
             )
 
 
-class PlanWriter:
-    """Writes rows, then the header and the seal, into an open file."""
-
-    def __init__(self, file: BinaryIO) -> None:
-        self._file = file
-        # No Arrow schema: it would repeat the metadata, and with it the seal's place. No statistics: they would
-        # repeat customers' data in the footer.
-        self._writer = pq.ParquetWriter(
-            file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
-        )
-
-    def write(self, rows: pa.RecordBatch) -> None:
-        """Appends rows that have the columns of `ROW_SCHEMA`."""
-        self._writer.write_table(pa.Table.from_batches([rows]).cast(ROW_SCHEMA), row_group_size=65_536)
-
-    def close(self, header: PlanHeader) -> None:
-        text = msgspec.json.encode(msgspec.structs.replace(header, seal=""))
-        self._writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
-        self._writer.close()
-        self._file.flush()
-        with mmap.mmap(self._file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
-            seal, at = _digest(view)
-        self._file.seek(at)
-        self._file.write(seal.encode())
-        self._file.flush()
-        os.fsync(self._file.fileno())
-
-    def __enter__(self) -> Self:
-        return self
-
-    def __exit__(self, *_: object) -> None:
-        self._writer.is_open = False  # or its clean-up would write to the closed file
+def write_plan(file: BinaryIO, rows: Iterable[pa.RecordBatch], header: Callable[[], PlanHeader]) -> None:
+    """Write rows with the columns of `ROW_SCHEMA`, then the header and the seal. `header` is called after the rows."""
+    # No Arrow schema: it would repeat the metadata, and with it the seal's place. No statistics: they would
+    # repeat customers' data in the footer.
+    writer = pq.ParquetWriter(
+        file, ROW_SCHEMA, compression="zstd", write_statistics=False, store_schema=False
+    )
+    try:
+        for batch in rows:
+            writer.write_table(pa.Table.from_batches([batch]).cast(ROW_SCHEMA), row_group_size=65_536)
+        text = msgspec.json.encode(msgspec.structs.replace(header(), seal=""))
+        writer.add_key_value_metadata({"plan": text, "plan_seal": _MARK + _ZEROS})
+        writer.close()
+    finally:
+        writer.is_open = False  # or its clean-up would write to the closed file
+    file.flush()
+    with mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as data, memoryview(data) as view:
+        seal, at = _digest(view)
+    file.seek(at)
+    file.write(seal.encode())
+    file.flush()
+    os.fsync(file.fileno())
 
 
 def _digest(data: memoryview) -> tuple[str, int]:

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import Counter
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
 
 import msgspec
 import pyarrow.compute as pc
@@ -29,10 +29,10 @@ from paystack_source.bulk.plan.plan import (
     InputInfo,
     Plan,
     PlanHeader,
-    PlanWriter,
     digest_of,
     host_of,
     is_plan,
+    write_plan,
 )
 from paystack_source.bulk.plan.tally import Tally, confirmation
 from paystack_source.errors import ConfigError, InputError, Problem, WrongAccount
@@ -44,6 +44,7 @@ from paystack_source.values import counted, visible
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+    import pyarrow as pa
     from duckdb import DuckDBPyConnection
 
     from paystack_source.api.client import PaystackClient
@@ -103,8 +104,8 @@ def make_plan(  # noqa: PLR0913 - the input, the copy, and the options
     now = now or datetime.now(UTC)
     plan_id = plan_id or f"{now:%Y%m%d-%H%M%S}-{secrets.token_hex(3)}"
     planner = _Planner(found, table, chosen, client, now, plan_id, customers, on_fetch)
-    with planning_database(path.parent) as con, private_file(path) as file, PlanWriter(file) as writer:
-        planner.run(con, writer, copy, path)
+    with planning_database(path.parent) as con, private_file(path) as file:
+        planner.run(con, file, copy, path)
         plan = Plan(FileSnapshot(file, path), table)
         plan.tally = planner.tally  # so the rows are not counted again
         return plan
@@ -124,7 +125,9 @@ class _Planner:
     on_fetch: Callable[[int], None]
     about: CopyInfo | None = None
     refreshed: int = 0
+    drifted: int = 0
     locked: int = 0  # rows that change a name which Paystack has locked
+    verdicts: Counter[str] = field(default_factory=Counter)
 
     def __post_init__(self) -> None:
         """Raise `InputError` for a bad header."""
@@ -140,8 +143,8 @@ class _Planner:
             error.advice = " ".join([error.advice, *self.warnings, self.table.unread]).rstrip()
             raise
 
-    def run(self, con: DuckDBPyConnection, writer: PlanWriter, copy: CustomerCopy | None, out: Path) -> None:
-        """Write the plan, and the rows that are left out into a file beside `out`.
+    def run(self, con: DuckDBPyConnection, file: BinaryIO, copy: CustomerCopy | None, out: Path) -> None:
+        """Write the plan into `file`, and the rows that are left out into a file beside `out`.
 
         Raises `InputError` with all problems; then nothing is written.
         """
@@ -157,10 +160,7 @@ class _Planner:
         matching.drop_unchanged_fields()
         self._leave_out(matching, out)
         compare(matching)
-        counts = self._write(matching, writer)
-        odd = odd_texts(matching) if self.options.undo_of is None else ()
-        self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
-        writer.close(self._header(counts))
+        write_plan(file, self._counted(matching), lambda: self._header(matching, checker))
 
     # -- steps -----------------------------------------------------------------------------------------------
 
@@ -279,32 +279,22 @@ class _Planner:
             )
         self.account = account if self.account is None else self.account
 
-    def _write(self, matching: Matching, writer: PlanWriter) -> Counts:
-        """Write the rows into the plan, and count them."""
-        verdicts: Counter[str] = Counter()
-        drifted = 0
+    def _counted(self, matching: Matching) -> Iterator[pa.RecordBatch]:
+        """The rows of the plan, which are counted as they pass."""
         for batch in plan_rows(matching):
-            verdicts.update(batch["verdict"].to_pylist())
-            drifted += _count(batch["drifted"])
+            self.verdicts.update(batch["verdict"].to_pylist())
+            self.drifted += _count(batch["drifted"])
             self.locked += _count(pc.equal(batch["note"], LOCKED))
             self.tally.add_batch(batch)
-            writer.write(batch)
-        left_out = matching.one("SELECT count(*) FROM left_out")[0]
-        return Counts(
-            rows=verdicts.total(),
-            to_send=self.tally.rows,
-            noop=verdicts["noop"] - left_out,
-            duplicates=verdicts["duplicate"],
-            left_out=left_out,
-            drifted=drifted,
-            unknown_old=self.tally.unknown_old,
-            requests=self.tally.rows,
-        )
+            yield batch
 
     # -- the header ------------------------------------------------------------------------------------------
 
-    def _header(self, counts: Counts) -> PlanHeader:
-        about = self.about
+    def _header(self, matching: Matching, checker: Checker) -> PlanHeader:
+        """The header, after all rows were counted."""
+        about, counts = self.about, self._counts(matching)
+        odd = odd_texts(matching) if self.options.undo_of is None else ()
+        self.warnings += [*self.mapping.warnings, *checker.warnings, *odd, *self._remarks(matching, counts)]
         customers = about.customers if self.customers is None and about is not None else self.customers
         return PlanHeader(
             tool_version=installed_version(),
@@ -326,6 +316,19 @@ class _Planner:
             guard=confirmation(self.tally, customers=customers, live=self.mode == "live"),
             warnings=list(dict.fromkeys(map(visible, self.warnings))),
             undo_of=self.options.undo_of,
+        )
+
+    def _counts(self, matching: Matching) -> Counts:
+        left_out = matching.one("SELECT count(*) FROM left_out")[0]
+        return Counts(
+            rows=self.verdicts.total(),
+            to_send=self.tally.rows,
+            noop=self.verdicts["noop"] - left_out,
+            duplicates=self.verdicts["duplicate"],
+            left_out=left_out,
+            drifted=self.drifted,
+            unknown_old=self.tally.unknown_old,
+            requests=self.tally.rows,
         )
 
     def _input(self) -> InputInfo:
