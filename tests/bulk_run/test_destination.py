@@ -54,23 +54,23 @@ def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
     desk.api.configure(faults="reset_after@set_risk_action#5+1")
     from paystack_source.bulk import dlt_destination as destination
 
-    judged = []
-    real = destination._judge
+    sent = []
+    real = destination._send
 
-    def fail_twice(finished):
-        real(finished)
-        judged.append(finished.run.run_id)
-        if len(judged) < 3:
+    def fail_twice(path, operation, *more, **how):
+        real(path, operation, *more, **how)
+        sent.append(destination.run_id_of(destination.FileSnapshot.of(path), operation))
+        if len(sent) < 3:
             raise destination.StoppedError("the process ends here")
 
-    monkeypatch.setattr(destination, "_judge", fail_twice)
+    monkeypatch.setattr(destination, "_send", fail_twice)
     whitelist = pipeline()
     try:
         whitelist.run(rows, table_name="changes")
     except PipelineStepFailed:
         whitelist.load()
-    assert len(judged) >= 3
-    assert len(set(judged)) == 1
+    assert len(sent) >= 3
+    assert len(set(sent)) == 1
     assert len(desk.api.write_log()) == 20
     assert desk.api.repeated_writes() == {}
 
