@@ -39,46 +39,36 @@ Facts = list[tuple[str, object]]
 def plan_facts(plan: Plan) -> Facts:
     header, tally = plan.header, plan.tally
     counts = header.counts
+    is_create = header.operation == "create"
+    changes = danger_first(tally) if tally.operation.compared else []
+    limit = f"about {duration(header.minutes * 60)} at {header.per_minute:,.0f} requests a minute"
     facts: Facts = [
         ("operation", BULK_OPERATIONS[header.operation].title),
+        ("takes back", header.undo_of),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{counts.rows:,}"),
         ("to send", f"{counts.to_send:,}{_share(header)}"),
-        (_SKIPPED["create"], f"{counts.noop - tally.blank:,} (left as they are)")
-        if header.operation == "create"
-        else ("already as wanted", f"{counts.noop - tally.blank:,} (not sent)"),
-    ]
-    if tally.operation.compared:
-        facts += [
-            (f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}")
-            for kind, rows in danger_first(tally)
-            if tally.operation.by_column[kind.field].choices
-        ]
-    if tally.blank:
-        facts.append(("blank rows", f"{tally.blank:,} (not sent)"))
-    if counts.duplicates:
-        facts.append(("identical duplicates", f"{counts.duplicates:,} (sent once)"))
-    if counts.left_out:
-        facts.append(_left_out(header))
-    if counts.drifted:
-        facts.append(("changed since the copy", f"{counts.drifted:,}"))
-    if counts.unknown_old:
-        facts.append(("old value unknown", f"{counts.unknown_old:,}"))
-    facts += [
-        ("requests", f"{counts.requests:,}"),
         (
-            "time",
-            f"about {duration(header.minutes * 60)} at {header.per_minute:,.0f} requests a minute"
-            if header.per_minute
-            else "without a limit of our own: as fast as Paystack answers",
+            _SKIPPED["create"] if is_create else "already as wanted",
+            f"{counts.noop - tally.blank:,} ({'left as they are' if is_create else 'not sent'})",
         ),
+        *(
+            (f"{kind.field}: {kind.before} → {kind.after}", f"{rows:,}")
+            for kind, rows in changes
+            if tally.operation.by_column[kind.field].choices
+        ),
+        ("blank rows", tally.blank and f"{tally.blank:,} (not sent)"),
+        ("identical duplicates", counts.duplicates and f"{counts.duplicates:,} (sent once)"),
+        _left_out(header),
+        ("changed since the copy", counts.drifted and f"{counts.drifted:,}"),
+        ("old value unknown", counts.unknown_old and f"{counts.unknown_old:,}"),
+        ("requests", f"{counts.requests:,}"),
+        ("time", limit if header.per_minute else "without a limit of our own: as fast as Paystack answers"),
         ("compared with", _compared_with(header)),
         ("plan", plan.path),
         ("seal", header.seal[:12]),
     ]
-    if header.undo_of:
-        facts.insert(1, ("takes back", header.undo_of))
-    return facts
+    return [(label, value) for label, value in facts if value]
 
 
 def is_dangerous(kind: Transition) -> bool:
@@ -96,7 +86,8 @@ def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
 
 
 def _left_out(header: PlanHeader) -> tuple[str, object]:
-    return "left out", f"{header.counts.left_out:,} (something is wrong with them)"
+    left_out = header.counts.left_out
+    return "left out", left_out and f"{left_out:,} (something is wrong with them)"
 
 
 def _share(header: PlanHeader) -> str:
@@ -241,31 +232,23 @@ def labels(finished: RunReport) -> dict[Outcome, str]:
 
 def run_facts(finished: RunReport, chosen: Mapping[str, Any]) -> Facts:
     """The facts of a run, as labels and values, and the command that undoes it. For `chosen` see `commands.command`."""
-    header, names = finished.plan.header, labels(finished)
+    header, names, run = finished.plan.header, labels(finished), finished.run
+    files = {"results": run.results_file, "failed rows": run.failed_file, "rows not sent": run.unsent_file}
     facts: Facts = [
-        ("run", finished.run.run_id),
+        ("run", run.run_id),
         ("operation", BULK_OPERATIONS[header.operation].title),
         ("account", f"{mode(header)}, integration {header.account or UNKNOWN}"),
         ("rows", f"{header.counts.rows:,}"),
+        *((names[o], _counted(finished, o)) for o in Outcome if _number(finished, o)),
+        ("blank rows", finished.blank and f"{finished.blank:,}"),
+        _left_out(header),
+        ("stopped", finished.stopped),
+        ("requests", f"{finished.requests:,} (reads included)"),
+        ("time", duration(finished.seconds)),
+        *((label, path) for label, path in files.items() if path.is_file()),
+        ("to take it back", _undoable(finished) and follow_up("undo", run.name, finished.plan, chosen)),
     ]
-    facts += [(names[o], _counted(finished, o)) for o in Outcome if _number(finished, o)]
-    if finished.blank:
-        facts.append(("blank rows", f"{finished.blank:,}"))
-    if header.counts.left_out:
-        facts.append(_left_out(header))
-    if finished.stopped:
-        facts.append(("stopped", finished.stopped))
-    facts += [("requests", f"{finished.requests:,} (reads included)"), ("time", duration(finished.seconds))]
-    for label, path in (
-        ("results", finished.run.results_file),
-        ("failed rows", finished.run.failed_file),
-        ("rows not sent", finished.run.unsent_file),
-    ):
-        if path.is_file():
-            facts.append((label, path))
-    if _undoable(finished):
-        facts.append(("to take it back", follow_up("undo", finished.run.name, finished.plan, chosen)))
-    return facts
+    return [(label, value) for label, value in facts if value]
 
 
 def _number(finished: RunReport, outcome: Outcome) -> int:

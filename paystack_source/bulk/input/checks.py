@@ -38,13 +38,12 @@ if TYPE_CHECKING:
     from paystack_source.bulk.input.cells import Batch, Cells
     from paystack_source.bulk.input.files import InputTable
 
-LOOKS_LIKE: Final = {"customer_code": "^CUS_[^@]*$", "email": "@", "id": "^[0-9]+$"}
-"""By identifier, the pattern of its cells in a column that mixes identifiers."""
-_IDENTIFIER_NAMES: Final = {
-    "customer_code": "a customer code (CUS_…)",
-    "email": "an email address",
-    "id": "a customer id",
+LOOKS_LIKE: Final = {
+    "customer_code": ("^CUS_[^@]*$", "a customer code (CUS_…)"),
+    "email": ("@", "an email address"),
+    "id": ("^[0-9]+$", "a customer id"),
 }
+"""By identifier, the pattern of its cells in a column that mixes identifiers, and what to call it."""
 _TEXTS: Final = ("field", "name", "reason", "shown", "text")
 ODD_CELLS: Final = pa.schema(
     [("row", pa.int64()), ("line", pa.int64()), *((name, pa.string()) for name in _TEXTS)]
@@ -205,7 +204,7 @@ class Checker:
         """
         own = name in self.mapping.columns
         others = [other for other in LOOKS_LIKE if other not in self.mapping.columns]
-        looks = [pc.match_substring_regex(cells, LOOKS_LIKE[other]) for other in (others if own else [name])]
+        looks = [pc.match_substring_regex(cells, LOOKS_LIKE[one][0]) for one in (others if own else [name])]
         here = np.any([_mask(one) for one in looks], axis=0) ^ own
         text = pc.if_else(pa.array(here), cells, "")
         if pc.any(pc.not_equal(text, "")).as_py():
@@ -244,8 +243,8 @@ class Checker:
             self._bad(column, other, rest, f"is none of {', '.join(column.choices)}", text)
             return text
         if self.mapping.mixed is not None and self._columns.get(column.name) == self.mapping.mixed:
-            *most, last = (_IDENTIFIER_NAMES[name] for name in self.operation.identifiers)
-            other = pc.invert(pc.match_substring_regex(text, LOOKS_LIKE[column.name]))
+            *most, last = (LOOKS_LIKE[name][1] for name in self.operation.identifiers)
+            other = pc.invert(pc.match_substring_regex(text, LOOKS_LIKE[column.name][0]))
             rest = self._bad(column, other, rest, f"is neither {', '.join(most)} nor {last}", text)
         if kind in SHAPES:
             pattern, reason = SHAPES[kind]
