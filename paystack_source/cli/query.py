@@ -78,23 +78,23 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                     for each in connection.extract_statements(sql)
                 )
                 if found > 1:
-                    raise UsageError(f"That is {found} statements; a question is one.", "Ask one by one.")
+                    raise UsageError(f"That is {found} statements.", "Give one statement at a time.")
                 if not found:
-                    raise UsageError("DuckDB cannot answer that: it contains no statement.")
+                    raise UsageError("DuckDB cannot run that: it contains no statement.")
                 columns, rows = answer(connection, sql)
                 show(terminal, "", columns, rows, as_csv=as_csv)
             else:
                 title = f"Tables of the dataset {dataset} in {path}"
                 show(terminal, title, *overview(connection), as_csv=as_csv)
-                whose = chosen["account_name"] == ALL
-                columns, rows = answer(connection, OF_ALL if whose else SAMPLE)
-                title = "All accounts" if whose else "The newest customers"
+                of_all = chosen["account_name"] == ALL
+                columns, rows = answer(connection, OF_ALL if of_all else SAMPLE)
+                title = "All accounts" if of_all else "The newest customers"
                 show(terminal, title, columns, rows, as_csv=as_csv)
         except duckdb.PermissionException as error:
-            raise UsageError("A question can read the copy, and no other file.") from error
+            raise UsageError("A query can read the copy, and no other file.") from error
         except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
             raise UsageError(
-                f"DuckDB cannot answer that: {str(error).splitlines()[0]}",
+                f"DuckDB cannot run that: {str(error).splitlines()[0]}",
                 advice(error, connection, dataset, chosen),
             ) from error
     if terminal.json_output:
@@ -112,7 +112,7 @@ def opened(path: Path, dataset: str, chosen: dict[str, Any]) -> duckdb.DuckDBPyC
     if start[8:] != b"DUCK":
         raise UsageError(f"{path} is not a DuckDB file.", make_one(chosen))
     connection = duckdb.connect(str(path), read_only=True)
-    connection.execute("set enable_external_access = false")  # a question reads the copy and nothing else
+    connection.execute("set enable_external_access = false")  # a query reads the copy and nothing else
     connection.execute("set TimeZone = 'UTC'")
     there = dict(connection.execute(DATASETS).fetchall())
     named = chosen["dataset"] or chosen["account_name"] not in {None, ALL}
@@ -180,7 +180,7 @@ def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], 
         while not wait([found], MAX_WAIT).done:
             pass
     finally:
-        while thread.is_alive() and not found.done():  # Ctrl-C, maybe before the question has begun
+        while thread.is_alive() and not found.done():  # Ctrl-C, maybe before the query has begun
             connection.interrupt()
             wait([found], MAX_WAIT)
     return found.result()
