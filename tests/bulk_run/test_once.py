@@ -311,21 +311,21 @@ def test_a_load_that_dlt_tries_again_in_another_folder_goes_on_with_its_run(desk
     _, b = folders
     monkeypatch.setenv("RUNTIME__LOG_LEVEL", "CRITICAL")
     rows = [{"customer_code": c["customer_code"], "risk_action": "deny"} for c in desk.customers(5)]
-    real = destination._judge
-    judged = []
+    real = destination._send
+    sent = []
 
-    def fail_once(finished):
-        judged.append(finished.run.run_id)
-        real(finished)
-        if len(judged) == 1:
+    def fail_once(path, operation, *more, **how):
+        real(path, operation, *more, **how)
+        sent.append(destination.run_id_of(destination.FileSnapshot.of(path), operation))
+        if len(sent) == 1:
             monkeypatch.chdir(b)
             raise destination.StoppedError("the process ends here")
 
-    monkeypatch.setattr(destination, "_judge", fail_once)
+    monkeypatch.setattr(destination, "_send", fail_once)
     pipeline = dlt.pipeline("people", destination=destination.paystack_customers("risk-action"))
     pipeline.run(rows, table_name="people")
-    assert len(judged) == 2
-    assert len(set(judged)) == 1
+    assert len(sent) == 2
+    assert len(set(sent)) == 1
     assert writes(desk) == 5
 
 
