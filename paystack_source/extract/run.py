@@ -199,8 +199,8 @@ class Extraction:
         new = newest.missing == -len(self._unlisted) and total not in self._believed_totals
         if new and (not total or self.reader.believable(NEWEST, page)):
             self._believed_totals.add(total)
-        if self._vanished & self.held.emitted:
-            yield Checkpoint()  # only held customers can be marked as missing
+        if (self._vanished | self._unlisted) & self.held.emitted:
+            yield Checkpoint()  # only a loaded row can be marked as missing, and a load has each customer once
         if left := self.held.held_among(self._vanished):
             self._vanished -= left
             self._unlisted |= left

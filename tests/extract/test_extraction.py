@@ -243,6 +243,25 @@ def test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_co
         assert run.summary.rows_missing == (45 in copy.held.stored)
 
 
+def test_a_held_customer_who_vanishes_after_a_repair_read_it_again_is_marked(monkeypatch):
+    monkeypatch.setattr("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
+    copy = Copy(many(60, spread=60))
+    copy.api.odd.cap = 7
+    copy.run()
+    copy.api.add(*[copy.api.when[45]] * 3)
+    answer, before = copy.api._list, copy.api.requests
+
+    def vanishing(*question):
+        if copy.api.requests == before + 9:  # the repair has read the window, and its rows wait for a load
+            copy.api.remove(45)
+        return answer(*question)
+
+    copy.api._list = vanishing
+    run = copy.run()
+    assert (run.summary.complete, run.summary.rows_missing) == (True, 1)
+    copy.assert_equal()
+
+
 def test_a_part_without_somebody_who_vanished_counts_one_less(monkeypatch):
     monkeypatch.setattr("paystack_source.extract.fallbacks.NARROW_ROWS", 10)
     copy = Copy(many(200), window_rows=1_000)
