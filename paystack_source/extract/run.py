@@ -75,7 +75,10 @@ class Extraction:
         self._now = now or (lambda: datetime.now(UTC))
         self._started = self._now()
         self.bounds = bounds
-        recent = filters_ignored_at and self._started - filters_ignored_at <= TRY_FILTERS_AGAIN
+        for item in list(coverage):
+            if item.age_key > self._started:  # by a clock that was ahead; when it was is not known
+                coverage.add(Proven(item.window, item.rows, None))
+        recent = filters_ignored_at and abs(self._started - filters_ignored_at) <= TRY_FILTERS_AGAIN
         self.filters_ignored_at = filters_ignored_at if recent else None
         self._stuck = False  # the budget is too small for the customers of one second
         self._numbers, self._cost = itertools.count(1), Cost()
