@@ -53,7 +53,7 @@ BUGS = [
     Bug("customers outside a window are no sign", "filters that do not filter are noticed",
         "if reading.stray and (reading.is_range or far):", "if False:", (E + "test_extraction.py::test_filters_that_do_not_filter_are_noticed_and_remembered",)),
     Bug("filters are never tried again", "filters that did not filter are tried again after a week",
-        "self._started - filters_ignored_at <= TRY_FILTERS_AGAIN", "True", (E + "test_extraction.py::test_filters_that_did_not_filter_are_tried_again_after_a_week",)),
+        "abs(self._started - filters_ignored_at) <= TRY_FILTERS_AGAIN", "True", (E + "test_extraction.py::test_filters_that_did_not_filter_are_tried_again_after_a_week",)),
     Bug("nobody asks who is older", "a list that ends at a number of customers, and counts no more, is never called complete",
         "second(oldest))] if oldest and self.to_ask else []", "second(oldest))] if False else []", (E + "test_extraction.py::test_a_list_that_ends_at_a_number_and_counts_no_more_is_never_called_complete",)),
     Bug("a killed run asks nobody who is older", "a killed run does not forget to ask who is older",
