@@ -21,6 +21,7 @@ from typing import (
 )
 
 import pyarrow as pa
+import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
 from paystack_source.extract.windows import ALWAYS, BEGIN, END
@@ -102,12 +103,14 @@ class PresentCustomers:
         """The ids of held customers in the window."""
         return self._held.ids(window) - self.marked.keys()
 
-    def new_in(self, window: Window) -> dict[int, datetime | None]:
-        """The new customers who were created in the window: ids and creation times."""
-        if not self.new:
-            return {}
-        dated = arrow.created(arrow.cut(pa.concat_tables(self._dated), window))
-        return {number: at for number, at in dated if number in self.new}
+    def new_in(self, window: Window) -> set[int]:
+        """The ids of new customers who were created in the window."""
+        return set(self._new_in(window).column("id").to_pylist())
+
+    def _new_in(self, window: Window) -> pa.Table:
+        """Their ids and creation times, in Arrow: a load may have any number of customers."""
+        dated = arrow.cut(pa.concat_tables(self._dated), window)
+        return dated.filter(pc.is_in(dated.column("id"), value_set=pa.array(list(self.new), pa.int64())))
 
     # -- held and new -----------------------------------------------------------------------------------------------
 
@@ -120,14 +123,15 @@ class PresentCustomers:
         if but:
             hidden += self._held.rows(but).column("created_at").to_pylist()
         return [
-            rows - sum(at in window for at in hidden if at) + len(self.new_in(window))
+            rows - sum(at in window for at in hidden if at) + self._new_in(window).num_rows
             for window, rows in zip(windows, self._held.count(windows), strict=True)
         ]
 
     def cuts(self, window: Window, rows: int) -> list[datetime]:
         """The creation times of every `rows`-th held customer of the window, and of every `rows`-th new one."""
-        new = sorted(at for at in self.new_in(window).values() if at)
-        return sorted([*self._held.cuts(window, rows), *new[rows - 1 :: rows]])
+        times = self._new_in(window).column("created_at").sort()
+        new = times.take(pa.array(range(rows - 1, len(times), rows), pa.int64())).to_pylist()
+        return sorted([*self._held.cuts(window, rows), *new])
 
 
 @dataclass(slots=True, kw_only=True)

@@ -384,7 +384,7 @@ class Extraction:
             self._older.note(result.oldest)
         if result.proven:
             self._unlisted |= held - result.ids - self._undated
-            self._vanished |= self.held.new_in(result.window).keys() - result.ids
+            self._vanished |= self.held.new_in(result.window) - result.ids
         whole = self.filters_ignored or self.coverage.covers_begin
         window = result.window if whole else self._older.proven_part(result)
         self._vanished = (self._vanished - result.ids) | result.vanished
