@@ -261,15 +261,26 @@ def overlay(held: pa.Table, changes: Mapping[int, Mapping[str, Any]]) -> pa.Tabl
         row = rows.get(number)
         if row is None and not change.get("customer_code"):
             continue  # not in the copy, and the change is too little for a new row
-        seen, changed_at = (row or {}).get("_last_seen_at"), change.get("_last_seen_at")
-        if seen is not None and changed_at is not None and seen > changed_at:
-            continue  # it was read or changed again since, so the copy's row is newer
+        if row is not None and not _is_newer(change, row):
+            continue
         merged = {"id": number} if row is None else row
         for name, value in change.items():
             if name in held.column_names:
                 merged[name] = _fitted(value, held.schema.field(name).type, merged.get(name))
         changed.append(merged)
     return pa.Table.from_pylist(changed, schema=held.schema)
+
+
+def _is_newer(change: Mapping[str, Any], row: Mapping[str, Any]) -> bool:
+    """Whether the change is newer than the copy's row: by Paystack's time of update, else by our times.
+
+    Our clock may have been set back since the row was read, or the clock of the machine that read it may be ahead.
+    """
+    ours, held = change.get("updated_at"), row.get("updated_at")
+    if ours is not None and held is not None and in_utc(ours) > in_utc(held):
+        return True
+    ours, held = change.get("_last_seen_at"), row.get("_last_seen_at")
+    return ours is None or held is None or bool(ours >= held)
 
 
 def _fitted(value: object, kind: pa.DataType, before: object) -> object:

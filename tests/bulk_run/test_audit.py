@@ -41,6 +41,12 @@ def ask(desk, sql, *values):
 
 def test_who_did_what_to_whom_is_one_query_and_the_copy_is_up_to_date(copied):
     path = copied.listed(10)
+    with duckdb.connect(str(copied.folder / "paystack_customers.duckdb")) as connection:
+        minute = (
+            "updated_at = updated_at - INTERVAL 1 MINUTE"  # so that no change is in the second of the read
+        )
+        ahead = "_last_seen_at = _last_seen_at + INTERVAL 1 HOUR"  # read by a machine whose clock is ahead
+        connection.execute(f"UPDATE paystack.customers SET {minute}, {ahead}")
     codes = [c["customer_code"] for c in copied.customers(10)]
     denied = copied.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes", copy=True)
     assert (denied.code, denied.json.get("applied")) == (0, 10), denied.err
