@@ -45,8 +45,14 @@ def private_file(path: Path) -> Iterator[BinaryIO]:
 
 
 def private_folder(path: Path) -> None:
-    """Create the folder if it does not exist. Raises `ConfigError` as `check_private` does."""
-    path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    """Create the folder if it does not exist. Raises `ConfigError` as `check_private` does, or if a file is there."""
+    try:
+        path.mkdir(mode=0o700, parents=True, exist_ok=True)
+    except (FileExistsError, NotADirectoryError):
+        raise ConfigError(
+            f"{path} cannot be a folder: a file has this name, or that of a folder above it.",
+            advice="Name another folder.",
+        ) from None
     check_private(path)
 
 

@@ -413,10 +413,13 @@ def test_the_other_operations(desk, settings, frame):
         ({"dataset": "Bad Name"}, "small letters, digits and single underscores"),
         ({"dataset": "temp"}, "databases reserve this name"),
         ({"dataset": "paystack_sandbox"}, "reserved for --sandbox"),
+        ({"copy": False, "results_folder": "file"}, "cannot be a folder"),
+        ({"copy": False, "results_folder": "file/below"}, "cannot be a folder"),
     ],
-    ids=["destination", "dataset", "temp", "sandbox"],
+    ids=["destination", "dataset", "temp", "sandbox", "file", "below a file"],
 )
 def test_a_place_that_cannot_be_is_refused_with_advice(desk, frame, given, words):
+    Path("file").touch()
     with pytest.raises(ConfigError, match=words) as refused:
         bulk_set_risk_action(frame, "deny", progress=False, **given)
     assert refused.value.advice
