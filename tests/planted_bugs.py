@@ -405,6 +405,18 @@ BUGS = [
         (PLAN + "test_checks.py",)),
     Bug("a switch without a meaning is taken", "switches that mean nothing for this file are refused",
         "if value is not None and option not in", "if False and option not in", (B + "test_wrong_switches.py",)),
+    Bug("a dataset that is not there is answered from main", "a dataset that is named is the one that answers",
+        "if named and dataset not in there:", "if False:", (P + "test_query.py::test_a_dataset_that_is_not_there_is_not_answered_from_another",)),
+    Bug("an interrupt that was dropped is forgotten", "SIGTERM ends a run as Ctrl-C does",
+        "    _Interrupt.raised = True\n    raise KeyboardInterrupt", "    raise KeyboardInterrupt", ("tests/test_interrupts.py::test_one_that_is_lost_just_before_the_end_is_raised_all_the_same",)),
+    Bug("a clock that was ahead stops the refresh", "edits of old customers arrive within the stated number of runs",
+        "if item.age_key > self._started:", "if False:", (E + "test_extraction.py::test_a_run_whose_clock_was_ahead_keeps_nobody_from_being_read_again",)),
+    Bug("a create of a known customer names them in the copy", "the copy holds what Paystack holds",
+        "changed = applied and part.code != EXISTS", "changed = applied", (B + "test_audit.py::test_created_customers_are_in_the_copy_at_once",)),
+    Bug("a copy of a run speaks for the run", "a run that was copied goes on where it was",
+        "if entry.is_of(folder)]", "if entry.run_id == folder.name]", (B + "test_command.py::test_identity_verdicts_are_settled_later",)),
+    Bug("who left before the load counts as a customer", "who vanishes is marked, or never counted",
+        "set(self._new_in(window).column(\"id\").to_pylist())", "set()", (E + "test_extraction.py::test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_counted",)),
 ]  # fmt: skip
 
 
