@@ -416,7 +416,7 @@ BUGS = [
     Bug("a copy of a run speaks for the run", "a run that was copied goes on where it was",
         "if entry.is_of(folder)]", "if entry.run_id == folder.name]", (B + "test_command.py::test_identity_verdicts_are_settled_later",)),
     Bug("who left before the load counts as a customer", "who vanishes is marked, or never counted",
-        "set(self._new_in(window).column(\"id\").to_pylist())", "set()", (E + "test_extraction.py::test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_counted",)),
+        'set(self._new_in(window).column("id").to_pylist())', "set()", (E + "test_extraction.py::test_one_who_vanishes_while_a_first_load_is_read_is_marked_by_it_or_never_counted",)),
 ]  # fmt: skip
 
 
