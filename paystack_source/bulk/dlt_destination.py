@@ -16,7 +16,6 @@ docs/decisions/write-back-destination.md.
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import logging
 from datetime import UTC, datetime
@@ -100,13 +99,14 @@ def _send(  # noqa: PLR0913 - the arguments of the destination
             report = service.resume(run, source=table)
         else:
             out = runs.new_plan_file(operation, path)
-            with contextlib.ExitStack() as stack:
-                stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
+            try:
                 # The plan has the id of its run, so that the same file of the same load is applied once.
                 plan = service.plan(
                     operation, table, out=out, options=PlanOptions(**planning), plan_id=run_id
                 )
                 report = service.apply(plan, source=table, run_id=run_id)
+            finally:
+                out.unlink(missing_ok=True)  # the run's folder has it
     except ConfigError as error:
         raise DestinationTerminalException(str(error)) from None
     finally:

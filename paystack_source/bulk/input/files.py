@@ -27,7 +27,7 @@ import pyarrow.parquet as pq
 from paystack_source.bulk.input.cells import Batch, Cells, cells_of, column_cells
 from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
 from paystack_source.bulk.input.snapshot import FileSnapshot
-from paystack_source.bulk.input.workbook import Workbook
+from paystack_source.bulk.input.workbook import read_workbook
 from paystack_source.errors import ConfigError, InputError, Problem
 from paystack_source.private_files import check_output, private_file
 from paystack_source.values import masked
@@ -274,10 +274,10 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
 
 
 def _open_excel(snapshot: FileSnapshot, sheet: str | None) -> InputTable:
-    book = Workbook(snapshot, sheet)
-    rows = sum(batch.size for batch in book.batches)
-    table = _of_file(snapshot, "excel", book.columns, rows, lambda: iter(book.batches))
-    table.sheet, table.warnings = book.sheet, book.warnings
+    name, columns, batches, warnings = read_workbook(snapshot, sheet)
+    rows = sum(batch.size for batch in batches)
+    table = _of_file(snapshot, "excel", columns, rows, lambda: iter(batches))
+    table.sheet, table.warnings = name, warnings
     return table
 
 

@@ -37,51 +37,55 @@ _PARSERS: Final = {
 }  # fmt: skip
 
 
-class Workbook:
-    """One sheet: its `columns` and `batches`; `warnings` are about hidden rows, other sheets and merged cells."""
+def read_workbook(
+    snapshot: FileSnapshot, wanted: str | None
+) -> tuple[str, list[str], list[Batch], list[str]]:
+    """Read the sheet `wanted`, or the first visible one: its name, columns and batches, and warnings.
 
-    def __init__(self, snapshot: FileSnapshot, wanted: str | None) -> None:
-        """Read the sheet `wanted`, or the first visible one. Raises `InputError` if it is unreadable or too large."""
-        lines = _read(snapshot, wanted)
-        about: dict[str, Any] = next(lines)
-        self.sheet: str = about["sheet"]
-        top, header = next(lines, (0, []))
-        self._top: int = top
-        self.columns: list[str] = _cells(header).text.to_pylist()
-        while self.columns and not self.columns[-1]:
-            self.columns.pop()
-        if not self.columns:
-            reason = f"sheet {self.sheet!r} is empty; it needs a header row"
-            advice = _advice(about["others"]) or None
-            raise InputError([Problem(None, "", reason)], name=snapshot.path.name, advice=advice)
-        self.batches: list[Batch] = []
-        while part := list(itertools.islice(lines, _ROWS)):
-            self.batches.append(self._batch(part))
-        self.warnings = list(self._remarks(snapshot.path.name, about, several=wanted is None))
-
-    def _batch(self, rows: list[Any]) -> Batch:
+    Raises `InputError` if it is unreadable or too large.
+    """
+    lines = _read(snapshot, wanted)
+    about: dict[str, Any] = next(lines)
+    top, header = next(lines, (0, []))
+    columns: list[str] = _cells(header).text.to_pylist()
+    while columns and not columns[-1]:
+        columns.pop()
+    if not columns:
+        reason = f"sheet {about['sheet']!r} is empty; it needs a header row"
+        advice = _advice(about["others"]) or None
+        raise InputError([Problem(None, "", reason)], name=snapshot.path.name, advice=advice)
+    batches: list[Batch] = []
+    numbers: list[int] = []
+    while part := list(itertools.islice(lines, _ROWS)):
         cells = [
-            _cells([row[column] if column < len(row) else "" for _, row in rows])
-            for column in range(len(self.columns))
+            _cells([row[column] if column < len(row) else "" for _, row in part])
+            for column in range(len(columns))
         ]
-        return Batch(len(self.batches) * _ROWS + 1, len(rows), cells, [number for number, _ in rows])
+        batches.append(Batch(len(numbers) + 1, len(part), cells, [number for number, _ in part]))
+        numbers += [number for number, _ in part]
+    warnings = _warnings(snapshot.path.name, about, columns, [top, *numbers], several=wanted is None)
+    return about["sheet"], columns, batches, list(warnings)
 
-    def _remarks(self, name: str, about: dict[str, Any], *, several: bool) -> Iterator[str]:
-        if several and (others := about["others"]):
-            yield f"{name} has {len(others) + 1} sheets; only {self.sheet!r} was read. {_advice(others)}"
-        if not about.get("seen"):
-            yield f"Hidden rows and failed formulas cannot be found in {name}; in an .xlsx file they can."
-        lines = {line for batch in self.batches for line in batch.lines or ()}
-        if hidden := sorted(lines.intersection(about.get("hidden", ()))):
-            yield (
-                f"{len(hidden):,} of {counted(len(lines), 'row')} {'is' if len(hidden) == 1 else 'are'} hidden in the "
-                f"sheet, by a filter or by hand ({_first('row', hidden)}); hidden rows count like all others."
-            )
-        for column in about.get("columns", ()):
-            if column < len(self.columns) and self.columns[column]:
-                yield f"The column {self.columns[column]!r} is hidden in the sheet; it counts like all others."
-        if merged := sorted((lines | {self._top}).intersection(about["merged"])):
-            yield f"Some cells are merged ({_first('row', merged)}); only the first of them holds the value."
+
+def _warnings(
+    name: str, about: dict[str, Any], columns: list[str], numbers: list[int], *, several: bool
+) -> Iterator[str]:
+    """Warnings about other sheets, hidden and merged cells; `numbers` are those of the header and of the rows."""
+    if several and (others := about["others"]):
+        yield f"{name} has {len(others) + 1} sheets; only {about['sheet']!r} was read. {_advice(others)}"
+    if not about.get("seen"):
+        yield f"Hidden rows and failed formulas cannot be found in {name}; in an .xlsx file they can."
+    rows = len(numbers) - 1
+    if hidden := sorted({*numbers[1:]}.intersection(about.get("hidden", ()))):
+        yield (
+            f"{len(hidden):,} of {counted(rows, 'row')} {'is' if len(hidden) == 1 else 'are'} hidden in the "
+            f"sheet, by a filter or by hand ({_first('row', hidden)}); hidden rows count like all others."
+        )
+    for column in about.get("columns", ()):
+        if column < len(columns) and columns[column]:
+            yield f"The column {columns[column]!r} is hidden in the sheet; it counts like all others."
+    if merged := sorted({*numbers}.intersection(about["merged"])):
+        yield f"Some cells are merged ({_first('row', merged)}); only the first of them holds the value."
 
 
 def _advice(others: list[str]) -> str:

@@ -7,8 +7,7 @@ A value that somebody changed after the run is not undone. Rows that are left ou
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple
 
 from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import InputTable, open_table, write_table
@@ -30,8 +29,7 @@ if TYPE_CHECKING:
 _NAMED = ("customer_code", "email")
 
 
-@dataclass(frozen=True, slots=True)
-class Undo:
+class Undo(NamedTuple):
     """The plan of an undo. `not_undoable` rows are left out; `left` is a CSV that lists them with the reasons."""
 
     plan: Plan

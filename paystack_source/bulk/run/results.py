@@ -32,7 +32,6 @@ from paystack_source.values import as_text, is_blank, masked
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.journal import Journal, SessionNote
@@ -314,7 +313,7 @@ def _result_files(
             yield add
         file.seek(0)
         digest = hashlib.file_digest(file, "sha256").hexdigest()  # type: ignore[arg-type]  # it has readinto
-        with private_file(_hash_file(run)) as note:
+        with private_file(run.hash_file) as note:
             note.write(_hash_line(digest))
     for path in set(parts.values()) - written.keys():
         path.unlink(missing_ok=True)
@@ -343,14 +342,10 @@ def _input_of(run: Run, plan: Plan) -> tuple[list[str], _Cells, str]:
 def _earlier(run: Run) -> InputTable | None:
     """The `results.csv` of an earlier session, if nobody edited it."""
     try:
-        found, kept = FileSnapshot.of(run.results_file), _hash_file(run).read_bytes()
+        found, kept = FileSnapshot.of(run.results_file), run.hash_file.read_bytes()
     except (OSError, ConfigError):
         return None
     return open_table(found) if _hash_line(found.sha256) == kept else None
-
-
-def _hash_file(run: Run) -> Path:
-    return run.results_file.with_suffix(".sha256")
 
 
 def _hash_line(digest: str) -> bytes:

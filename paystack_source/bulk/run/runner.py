@@ -275,9 +275,9 @@ def stopping(runner: Runner) -> Iterator[None]:
     """The first Ctrl-C (or SIGTERM, SIGHUP) stops the runner after the sent requests; the second stops it at once."""
 
     def first(_number: int, _frame: object) -> None:
+        if runner.interrupted:
+            raise KeyboardInterrupt
         runner.stop(INTERRUPTED)
-        for number in signals:
-            signal.signal(number, signal.default_int_handler)
 
     known = [getattr(signal, name) for name in _STOPS if hasattr(signal, name)]
     signals = [

@@ -72,6 +72,7 @@ class Run:
         self.lock_file = folder / "run.lock"
         self.results = [folder / f"{name}.csv" for name in ("results", "failed", "unknown", "unsent")]
         self.results_file, self.failed_file, self.unknown_file, self.unsent_file = self.results
+        self.hash_file = folder / "results.sha256"
         self.summary_file = folder / "summary.json"
 
     @property
