@@ -66,8 +66,6 @@ class Batch:
 
 def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     array = values.combine_chunks() if isinstance(values, pa.ChunkedArray) else values
-    if isinstance(array, pa.ChunkedArray):  # too large for one chunk
-        array = pa.concat_arrays(array.chunks)
     if isinstance(array, pa.ExtensionArray):
         cells = column_cells(array.storage)
         if not _is_text(array.storage.type):  # pandas stores a period as a number
