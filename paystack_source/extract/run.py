@@ -410,8 +410,11 @@ class Extraction:
             whole = [Reading(ALWAYS, (None, None), self.summary.api_total)]
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
-        if any(self.held.new_in(item.window) for item in self.coverage.oldest_first(self._started)):
-            yield Checkpoint()  # the budget holds only if each cut is computed from all customers
+        new = sum(len(self.held.new_in(item.window)) for item in self.coverage.oldest_first(self._started))
+        if (
+            new >= self._cost.length
+        ):  # prices have room for less than a page of customers whom the cuts ignore
+            yield Checkpoint()
         before, refresh = (
             self.summary.rows_seen,
             Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
