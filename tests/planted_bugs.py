@@ -154,7 +154,7 @@ BUGS = [
     Bug("a doubled dataset stays doubled", "a dataset that is doubled is noticed and mended",
         "_repair(pipeline, schema)\n", "pass\n", (W + "test_interrupted.py::test_what_an_earlier_version_doubled_or_lost_is_mended",)),
     Bug("a new pipeline takes the copy's schema", "somebody else's pipeline stays as it is",
-        "if stored is not None and not _completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):", "if stored is not None:",
+        "if stored is not None and not completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):", "if stored is not None:",
         (W + "test_interrupted.py::test_a_pipeline_of_somebody_else_in_the_same_dataset_stays_as_it_is",)),
     Bug("an error of the preparation is only logged", "one engine behind every door (law 3)",
         "            run.error = error\n", "", (W + "test_interrupted.py::test_a_preparation_that_fails_stops_the_plain_source_before_it_reads",)),

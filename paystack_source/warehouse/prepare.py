@@ -154,7 +154,7 @@ def restore_schema(pipeline: Pipeline) -> None:
     if not pipeline.schemas and issubclass(pipeline.destination.client_class, WithStateSync):
         stored = stored_schema(pipeline, SCHEMA_NAME)
         # A completed load also stored a state. If this pipeline does not find it, it is a pipeline of the user's.
-        if stored is not None and not _completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):
+        if stored is not None and not completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):
             add_schema(pipeline, stored)
 
 
@@ -217,7 +217,7 @@ def others_loaded_since(pipeline: Pipeline) -> bool:
     if not pending:
         return False
     oldest, schema = pending[0]
-    return any(load > oldest for load in _completed_loads(pipeline, schema.loads_table_name, schema.name))
+    return any(load > oldest for load in completed_loads(pipeline, schema.loads_table_name, schema.name))
 
 
 def is_overtaken(pipeline: Pipeline) -> bool:
@@ -284,7 +284,7 @@ def _lost_customers(pipeline: Pipeline, schema: Schema) -> list[int]:
     """The ids of customers whose load dlt never recorded as complete."""
     customers = Warehouse(pipeline, customers_table(pipeline, schema.name))
     loads = customers.query(lambda sql: f"SELECT DISTINCT {sql.col('_dlt_load_id')} FROM {sql.table}")
-    open_ = {load for (load,) in loads if load} - _completed_loads(pipeline, schema.loads_table_name)
+    open_ = {load for (load,) in loads if load} - completed_loads(pipeline, schema.loads_table_name)
     if not open_:
         return []
     ids = ", ".join(map(_literal, open_))
@@ -294,7 +294,7 @@ def _lost_customers(pipeline: Pipeline, schema: Schema) -> list[int]:
     return [row[0] for row in lost]
 
 
-def _completed_loads(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
+def completed_loads(pipeline: Pipeline, table: str, schema: str = "") -> set[str]:
     """The ids of loads that dlt recorded as complete, of one schema or of all."""
     if is_lake(pipeline):
         with pipeline.destination_client() as opened:

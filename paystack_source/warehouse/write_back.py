@@ -1,12 +1,13 @@
 """The copy for bulk changes: finds it, reads which runs were loaded into it, and loads runs into it.
 
 Nothing outside of the copy stores which runs it has. The copy has a run if its `write_back_runs` has the run with as
-many `events` as the run's journal, and if no customer in the copy is older than the run. So the answer is right also
-for a copy that was deleted, renamed, restored or overwritten, or that is one of several.
+many `events` as the run's journal, from a load that dlt recorded as complete, and if no customer in the copy is older
+than the run. So the answer is right also for a copy that was deleted, renamed, restored or overwritten, or that is one
+of several.
 
 Another pipeline than the extract's, `paystack_writeback`, loads into the dataset of the copy, so their states and
-pending loads never mix. Every table is merged by key, so loading twice is harmless. The row of a run in
-`write_back_runs` is loaded last, in a load of its own, so it exists only if the whole run was loaded.
+pending loads never mix. Every table is merged by key, so loading twice is harmless. The extract's pipeline is opened as
+well: only its schema and state have all columns of the customers, and the name of their table.
 
 A dataset holds one account's customers. A run of another account or key mode is not loaded into it.
 
@@ -29,16 +30,14 @@ from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS
 from paystack_source.file_lock import DUCKDB_FILES
-from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
+from paystack_source.tables import LOAD_ID, WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.destinations import load, read_table, table_resource
-from paystack_source.warehouse.dlt_quirks import (
-    delete_loaded_files,
-    repair_schema,
-)
+from paystack_source.warehouse.destinations import cached_capabilities, load, read_table, table_resource
+from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
+from paystack_source.warehouse.prepare import completed_loads
 from paystack_source.warehouse.queries import Warehouse, columns_of
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import open_pipeline
@@ -104,10 +103,25 @@ class WriteBack:
     def loaded_runs(self) -> dict[str, int]:
         """By run, how many events its journal had when it was loaded; without runs whose changes were overwritten."""
         lines = self._query(
-            "write_back_runs", lambda named: f"SELECT run_id, events FROM {named('write_back_runs')}"
+            "write_back_runs",
+            lambda named: f"SELECT run_id, events, _dlt_load_id FROM {named('write_back_runs')}",
         )
-        lost = self._overwritten() if lines else set()
-        return {str(run): int(events) for run, events in lines if events is not None and run not in lost}
+        if not lines:
+            return {}
+        lost, complete = self._overwritten(), self._completed_loads()
+        return {
+            str(run): int(events)
+            for run, events, load_id in lines
+            if events is not None and run not in lost and load_id in complete
+        }
+
+    def _completed_loads(self) -> set[str]:
+        """The loads that dlt recorded as complete; it does so after all their tables."""
+        if self.destination in DUCKDB:
+            lines = self._query("_dlt_loads", lambda named: f"SELECT load_id FROM {named('_dlt_loads')}")
+            return {load_id for (load_id,) in lines}
+        pipeline = self._writeback_pipeline()
+        return completed_loads(pipeline, pipeline.default_schema.loads_table_name)
 
     def _overwritten(self) -> set[str]:
         """The runs that changed a customer of which the copy has an older version.
@@ -137,7 +151,7 @@ class WriteBack:
                 pipeline = self._writeback_pipeline()
                 with exclusive_run(pipeline, dataset=False):
                     pipeline.sync_destination()
-                if "events" not in columns_of(pipeline, WRITE_BACK_RUNS.name):
+                if not {"events", LOAD_ID.name} <= columns_of(pipeline, WRITE_BACK_RUNS.name).keys():
                     return []
             else:
                 pipeline = self._extract_pipeline()
@@ -169,7 +183,7 @@ class WriteBack:
         *,
         first: bool = False,
     ) -> str | None:
-        """Load one run: its `rows`, the columns that it set by customer id, and last its row in `write_back_runs`.
+        """Load one run: its `rows`, the columns that it set by customer id, and its row in `write_back_runs`.
 
         With `first` nothing is loaded if another run applied the plan; its id is returned, and otherwise None.
 
@@ -177,7 +191,7 @@ class WriteBack:
         """
         key_mode, account = (run[name][0].as_py() for name in ("key_mode", "account"))
         pipeline = self._writeback_pipeline()
-        with exclusive_run(pipeline):
+        with cached_capabilities(pipeline), exclusive_run(pipeline):
             held = Warehouse(self._extract_pipeline())
             accounts = held.accounts()
             if accounts and not _may_be_among(accounts, key_mode, account):
@@ -196,14 +210,11 @@ class WriteBack:
             is_same = len(accounts) == 1 and (account is None or (key_mode, account) in accounts)
             changed = _changed_customers(held, customers) if is_same else []
             if pipeline.has_pending_data:
-                pipeline.abort_packages()  # of a load that failed, so its row in `write_back_runs` was not loaded
+                pipeline.abort_packages()  # of a load that failed, so it was not recorded as complete
             delete_loaded_files(pipeline)
             repair_schema(pipeline)
-            resources = [table_resource(WRITE_BACK_ROWS, rows)]
-            if changed:
-                resources.append(table_resource(CUSTOMERS, changed))
-            load(pipeline, resources)
-            load(pipeline, table_resource(WRITE_BACK_RUNS, [run]))
+            tables = [(WRITE_BACK_ROWS, rows), (CUSTOMERS, changed), (WRITE_BACK_RUNS, [run])]
+            load(pipeline, [table_resource(table, made) for table, made in tables if made])
             write_comments(pipeline, pipeline.schemas.values())
         return None
 
