@@ -121,12 +121,13 @@ def test_a_run_whose_folder_is_gone_keeps_an_old_copy_from_being_believed(desk, 
     assert run_id not in said.err
 
 
-def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extract, monkeypatch):
+@pytest.mark.parametrize("table", ["write_back_runs", "write_back_rows", "customers"])
+def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extract, monkeypatch, table):
     extract()
     real = DuckDbCopyJob.run
 
     def fail(job):
-        if "write_back_runs." in Path(job._file_path).name:
+        if Path(job._file_path).name.startswith(f"{table}."):
             raise OSError("gone")
         real(job)
 
@@ -134,6 +135,7 @@ def test_a_load_that_broke_between_its_tables_is_not_taken_for_whole(desk, extra
         patch.setattr(DuckDbCopyJob, "run", fail)
         assert "could not be updated" in deny(desk).json["warnings"][0]
     assert to_send(desk).json["to_send"] == ROWS
+    assert ask(desk, "select count(*) from paystack.write_back_rows") == [(ROWS,)]
 
 
 def test_a_file_that_was_removed_and_a_dataset_that_was_dropped_get_their_audit_back(desk, extract):
