@@ -117,6 +117,7 @@ def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_r
     young = timedelta(0) if orders == {"newest"} else timedelta(days=1)
     for what, value in [*history, ("run", 0)]:
         listed = sorted(api.customers)
+        newest = max(at for each, at in api.when.items() if each not in api.undated)
         if what == "add":
             api.add(*(api.clock.now - timedelta(seconds=late) for late in value))
         elif what == "pass":
@@ -131,12 +132,13 @@ def test_whatever_became_of_customers_and_api_nobody_listed_is_missing_and_two_r
         elif what == "edit":
             api.customers[listed[value % len(listed)]]["risk_action"] = "deny"
         elif what == "undate":
-            api.undate(listed[value % len(listed)])
+            number = listed[value % len(listed)]
+            if api.when[number] < newest:  # without a time it would not show that who vanished is older
+                api.undate(number)
         else:
             number = listed[value % len(listed)]
-            dated = [at for each, at in api.when.items() if each not in api.undated]
             # A list without the newest customer is an old one.
-            known = number in api.undated or api.when[number] < min(max(dated), api.clock.now - young)
+            known = number in api.undated or api.when[number] < min(newest, api.clock.now - young)
             if len(listed) > 1 and known:
                 api.undated.discard(number)
                 gone[number] = api.customers[number], api.when[number]
