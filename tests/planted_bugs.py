@@ -335,6 +335,8 @@ BUGS = [
         "if error.errno not in _CLOSED and not (full", "if not (full", ("tests/terminal/test_terminal.py",)),
     Bug("the next command lacks its switches", "what we print can be pasted (law 6)",
         "return typed + _switches_text((*_LOCATION, ", "return typed + _switches_text((", (B + "test_fed_back.py", "tests/pipeline/test_query.py")),
+    Bug("what was typed before the question answers it", "who agrees has seen the question (law 9)",
+        "            _forget_typed(typed)\n", "", ("tests/terminal/test_terminal.py",)),
     # -- bulk changes that tell the truth: README and docs/bulk.md
     Bug("who is validated already is rejected", "an identity check that was made before is nothing to do, and stops no run",
         "(AlreadyValidated, EventKind.ALREADY, ALREADY_VALIDATED)", "(AlreadyValidated, EventKind.REJECTED, None)",

@@ -166,6 +166,7 @@ def test_no_module_that_windows_lacks_is_named_anywhere():
     # The lines before them ask whether there is such a thing.
     asked = {
         ("interrupts.py", "pthread_kill"),
+        ("terminal.py", "termios"),
         ("workbook_process.py", "resource"),
         ("private_files.py", "geteuid"),
         ("settings.py", "geteuid"),

@@ -199,11 +199,15 @@ class Terminal:
 
     def _ask(self, question: str) -> str:
         with _keyboard(stdin_is_data=self.stdin_is_data) as typed:
+            _forget_typed(typed)
             if self.json_log:
                 self._log("info", question.strip())
             else:
                 self._write(sys.stderr, clean(question))
-            return typed.readline().strip()
+            try:
+                return typed.readline().strip()
+            except UnicodeDecodeError:  # the terminal has another encoding
+                return ""
 
     def _log(self, level: str, message: object, **more: Any) -> None:  # noqa: ANN401  # whatever JSON holds
         self._write_json(sys.stderr, self.context.line(level, clean(message).strip(), **more))
@@ -274,6 +278,15 @@ def _keyboard(*, stdin_is_data: bool) -> Iterator[IO[str]]:
         ) from None
     with terminal:
         yield terminal
+
+
+def _forget_typed(keyboard: IO[str]) -> None:
+    """Drop what was typed or pasted before the question was shown: it cannot be the answer."""
+    if os.name != "nt":
+        import termios  # noqa: PLC0415  # not on Windows
+
+        with contextlib.suppress(OSError, termios.error):
+            termios.tcflush(keyboard, termios.TCIFLUSH)
 
 
 def examples(*lines: str) -> str:

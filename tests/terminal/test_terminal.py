@@ -136,6 +136,9 @@ class Person:
     def isatty(self):
         return True
 
+    def fileno(self):
+        raise io.UnsupportedOperation
+
     def readline(self):
         return self.answer + "\n"
 
@@ -153,6 +156,25 @@ def test_only_a_clear_yes_is_a_yes(answer, yes, monkeypatch, capsys):
 def test_a_typed_phrase_must_be_that_phrase(answer, right, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Person(answer))
     assert Terminal().confirm("Deny.", "9000") is right
+
+
+@pytest.mark.parametrize(
+    ("before", "answer", "yes"),
+    [(b"y\n", b"n\n", False), (b"n\nls\n", b"y\n", True), (b"y", b"\n", False), (b"", b"\xff\n", False)],
+)
+def test_what_was_typed_before_the_question_is_no_answer(before, answer, yes, monkeypatch):
+    hands, keyboard = pty.openpty()
+
+    class Screen(io.StringIO):
+        def write(self, text):
+            os.write(hands, answer if "Send?" in text else b"")
+            return super().write(text)
+
+    os.write(hands, before)
+    with os.fdopen(hands, "rb"), os.fdopen(keyboard, encoding="utf-8") as typed:
+        monkeypatch.setattr(sys, "stdin", typed)
+        monkeypatch.setattr(sys, "stderr", Screen())
+        assert Terminal().confirm("Send?") is yes
 
 
 def test_hostile_text_cannot_steer_the_terminal(capsys):
