@@ -121,6 +121,7 @@ def test_without_a_register_the_plans_own_folder_knows_and_it_is_said(desk, fold
     assert said.json["accepted_pending"] == 3
     assert "cannot be written" in said.json["warnings"][0]
     assert "cannot be written" in said.err
+    assert desk.bulk("resume", "latest", "--yes").json["accepted_pending"] == 3
     monkeypatch.chdir(b)
     assert desk.bulk("apply", plan, "--yes").code == 2
     assert writes(desk) == 3

@@ -428,14 +428,19 @@ def _entry_files(plan_id: str, results: Path, plan_file: Path) -> list[Path]:
 def _read(path: Path) -> list[AppliedPlan]:
     """The entries in a file. A line that was cut off is ignored: nothing was sent before it was complete."""
     entries = []
-    with contextlib.suppress(FileNotFoundError):
-        for line in path.read_bytes().splitlines():
-            with contextlib.suppress(msgspec.DecodeError):
-                if re.fullmatch(rb"[0-9a-z-]+", line):  # an entry of an older version
-                    entries.append(
-                        AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
-                    )
-                elif line:
-                    entry = msgspec.json.decode(line, type=AppliedPlan)
-                    entries.append(msgspec.structs.replace(entry, folder=str(path_of(entry.folder))))
+    try:
+        lines = path.read_bytes().splitlines()
+    except OSError:
+        if os.path.lexists(path):
+            raise
+        lines = []  # no file, or no folder that could be read or written, as `lock_plan` takes it
+    for line in lines:
+        with contextlib.suppress(msgspec.DecodeError):
+            if re.fullmatch(rb"[0-9a-z-]+", line):  # an entry of an older version
+                entries.append(
+                    AppliedPlan(run_id=line.decode(), folder=str(path.parent.parent / line.decode()))
+                )
+            elif line:
+                entry = msgspec.json.decode(line, type=AppliedPlan)
+                entries.append(msgspec.structs.replace(entry, folder=str(path_of(entry.folder))))
     return entries
