@@ -212,8 +212,10 @@ def _timed_out(error: BaseException) -> str | None:
 
 
 def _duckdb_file(error: BaseException) -> str | None:
-    inner = getattr(error, "inner_exc", None)
-    if not _is(error, "DestinationConnectionError") or type(inner).__module__ not in {"duckdb", "_duckdb"}:
+    inner = getattr(error, "inner_exc", None) if _is(error, "DestinationConnectionError") else error
+    if type(inner).__module__ not in {"duckdb", "_duckdb"}:
+        return None
+    if inner is error and "Cannot open file" not in str(error):  # of a query of ours
         return None
     path = re.search(r'"([^"]+)"', str(inner))
     return f" {path[1]}" if path else ""

@@ -5,6 +5,7 @@ import logging
 import os
 
 import click
+import duckdb
 import pytest
 
 from paystack_source.errors import ExitCode, KeyRefused, UsageError
@@ -111,6 +112,11 @@ def test_a_full_disk_is_said_so(error):
         ),
         (
             OSError("Generic S3 error\nError performing PUT http://hunter2"),
+            "WarehouseUnreachable",
+            ExitCode.UNEXPECTED,
+        ),
+        (
+            duckdb.IOException('IO Error: Cannot open file "copy.duckdb": Permission denied'),
             "WarehouseUnreachable",
             ExitCode.UNEXPECTED,
         ),
