@@ -6,6 +6,7 @@ edited. The thresholds apply to all runs of 24 hours together.
 
 from __future__ import annotations
 
+import contextlib
 import logging
 from collections import Counter
 from dataclasses import dataclass
@@ -23,7 +24,7 @@ from paystack_source.progress import Progress
 from paystack_source.values import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable
+    from collections.abc import Callable, Iterable, Iterator
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
     from paystack_source.bulk.run.runs import Run, Runs, Scope
@@ -104,6 +105,8 @@ def question_of(  # noqa: PLR0913 - the plan, and what was sent before
         stopped = sessions[-1].stopped if sessions else None
     if not tally.rows:
         return None
+    for undo in _undos_of(run, runs, scope) if run else ():
+        warn(f"The run {undo} undid what this run had sent. The rows that are left are sent all the same.")
     confirm = confirmation(
         tally,
         customers=customers,
@@ -118,6 +121,13 @@ def question_of(  # noqa: PLR0913 - the plan, and what was sent before
         resumed=run is not None,
         after_canary=stopped_by_canary(stopped),
     )
+
+
+def _undos_of(undone: Run, runs: Runs, scope: Scope) -> Iterator[str]:
+    for run in runs.everywhere(scope):
+        with contextlib.suppress(ConfigError, JournalError):
+            if run.plan().header.undo_of == undone.run_id:
+                yield run.run_id
 
 
 def _sent_last_day(  # noqa: PLR0913, PLR0917 - which runs, since when, and who gets warnings

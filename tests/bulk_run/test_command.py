@@ -180,6 +180,20 @@ def test_a_forbidden_integration_stops_at_once_and_can_be_resumed(desk):
     assert desk.api.repeated_writes() == {}
 
 
+def test_resuming_a_run_that_was_undone_says_so_first(desk):
+    desk.api.configure(faults=parse_faults("blocked@set_risk_action#3+99"))
+    deny = ["risk-action", desk.risk_file(6), "--risk-action", "deny", "--refresh", "live", "--yes"]
+    said = desk.bulk("run", *deny)
+    assert (said.json["applied"], said.json["unsent"]) == (2, 4)
+    desk.api.configure(faults=())
+    undone = desk.bulk("undo", said.json["run_id"], "--yes")
+    assert undone.json["applied"] == 2
+    again = desk.bulk("resume", said.json["run_id"], "--yes")
+    assert again.json["applied"] == 6
+    warning, question = again.err.index(f"{undone.json['run_id']} undid"), again.err.index("Resume ")
+    assert warning < question
+
+
 def test_a_wrong_key_is_refused_before_anything_is_planned(desk, monkeypatch):
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_notthisone")
     said = desk.bulk("run", "risk-action", desk.csv("c.csv", [{"customer_code": "CUS_abcdef"}]),
