@@ -141,7 +141,8 @@ def advice(
 
 def elsewhere(datasets: dict[str, bool], chosen: dict[str, Any]) -> str:
     """The advice where a file's dataset is none of a copy: which of its datasets are."""
-    copies = [name for name, is_copy in datasets.items() if is_copy]
+    staging = {f"{name}_staging" for name in datasets}  # dlt's, for loads
+    copies = [name for name, is_copy in datasets.items() if is_copy and name not in staging]
     if copies:
         return f"Its copies are in other datasets: give one of them as --dataset: {', '.join(copies)}."
     return f"It holds no copy of the customers. {make_one(chosen)}"

@@ -283,9 +283,11 @@ def test_a_dataset_that_is_not_there_is_not_answered_from_another(
 ):
     with duckdb.connect(str(two_copies)) as connection:
         connection.execute("create table customers as from paystack_ng.customers")
+        connection.execute("create schema paystack_ng_staging")
+        connection.execute("create table paystack_ng_staging.customers as from paystack_ng.customers")
     assert run(command, [*question, *named]) == ExitCode.USAGE
     assert "no dataset paystack_gb.\n" in (err := capsys.readouterr().err)
-    assert "--dataset: main, paystack_gh, paystack_ng" in err
+    assert "--dataset: main, paystack_gh, paystack_ng.\n" in err
 
 
 def test_a_file_cannot_be_named_and_be_the_sandboxs(command, copy, capsys):
