@@ -285,8 +285,8 @@ def _forget_typed(keyboard: IO[str]) -> None:
     if os.name != "nt":
         import termios  # noqa: PLC0415  # not on Windows
 
-        with contextlib.suppress(OSError, termios.error):
-            termios.tcflush(keyboard, termios.TCIFLUSH)
+        with contextlib.suppress(AttributeError, OSError, termios.error):  # of a keyboard that is no device
+            termios.tcflush(keyboard.fileno(), termios.TCIFLUSH)
 
 
 def examples(*lines: str) -> str:

@@ -13,6 +13,8 @@ import re
 import shutil
 import subprocess
 import sys
+import tempfile
+import threading
 from pathlib import Path
 
 import click
@@ -134,12 +136,24 @@ def without_chances(line):
 def pasted(line, checkout, env):
     """A printed command, as somebody pastes it who answers y to whatever it asks."""
     person, terminal = os.openpty()
+    command, errors = ["bash", "-euo", "pipefail", "-c", line], b""
     try:
-        os.write(person, b"y\n")
-        return subprocess.run(
-            ["bash", "-euo", "pipefail", "-c", line],
-            cwd=checkout, env=env, stdin=terminal, capture_output=True, text=True, timeout=120, check=False,
-        )  # fmt: skip
+        with (
+            tempfile.TemporaryFile() as shown,
+            subprocess.Popen(
+                command, cwd=checkout, env=env, stdin=terminal, stdout=shown, stderr=subprocess.PIPE
+            ) as run,
+        ):
+            limit = threading.Timer(PATIENCE, run.kill)
+            limit.start()
+            while part := os.read(run.stderr.fileno(), 65_536):
+                errors += part
+                if errors.endswith(b"[y/N] "):
+                    os.write(person, b"y\n")
+            code = run.wait()
+            limit.cancel()
+            shown.seek(0)
+            return subprocess.CompletedProcess(command, code, shown.read().decode(), errors.decode())
     finally:
         os.close(person)
         os.close(terminal)
