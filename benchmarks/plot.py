@@ -5,7 +5,7 @@ import matplotlib as mpl
 mpl.use("Agg")
 mpl.rcParams |= {"svg.hashsalt": "paystack-source", "svg.fonttype": "none", "font.size": 9}
 
-import matplotlib.pyplot as plt  # noqa: E402 - the settings above come first
+import matplotlib.pyplot as plt  # noqa: E402  # the settings above come first
 import store  # noqa: E402
 from figures import panels  # noqa: E402
 

@@ -64,7 +64,7 @@ def main(arguments=None):
 
 
 def write_report():
-    import report  # noqa: PLC0415 - matplotlib is slow to import and a quick run does not draw
+    import report  # noqa: PLC0415  # matplotlib is slow to import and a quick run does not draw
 
     report.write()
 

@@ -423,7 +423,7 @@ def _as_config_error(_kind: object, error: BaseException | None, _trace: object)
             raise ConfigError(failure.message, failure.advice) from None
 
 
-def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401 - as the helpers are given it
+def _options(settings: Settings, **planning: Any) -> PlanOptions:  # noqa: ANN401  # as the helpers are given it
     """The planner's options, with the switches that a command needs to continue a run."""
     return PlanOptions(
         refresh=settings.get("refresh", "auto"),

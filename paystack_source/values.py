@@ -97,7 +97,7 @@ def masked(value: object, *, secret: bool = False) -> str:
     if not text:
         return ""
     if secret:
-        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004 - two characters would be much of a short text
+        return f"…{text[-2:]}" if len(text) > 5 else "…"  # noqa: PLR2004  # two characters would be much of a short text
     if "@" in text:
         name, _, domain = text.rpartition("@")
         return f"{name[:1]}…@{domain[:1]}…"

@@ -25,7 +25,7 @@ os.environ |= {
 }
 os.chdir(args.out)
 
-import airbyte as ab  # noqa: E402 - it reads the settings above when it is imported
+import airbyte as ab  # noqa: E402  # it reads the settings above when it is imported
 import yaml  # noqa: E402
 
 place = Path(find_spec("source_paystack").submodule_search_locations[0]) / "manifest.yaml"

@@ -20,7 +20,7 @@ parser.add_argument("--gathered", action="store_true")
 args = parser.parse_args()
 
 logging.disable(logging.WARNING)
-AbstractAPIClient._BASE_URL = args.url  # noqa: SLF001 - the library has no setting for it
+AbstractAPIClient._BASE_URL = args.url  # noqa: SLF001  # the library has no setting for it
 
 
 async def gathered(rows):
@@ -31,7 +31,7 @@ async def gathered(rows):
         async with gate:
             try:
                 answer = await client.customers.flag(row["customer_code"], RiskAction(row["risk_action"]))
-            except Exception as error:  # noqa: BLE001 - counted, as a careful author would
+            except Exception as error:  # noqa: BLE001  # counted, as a careful author would
                 return type(error).__name__
             return int(answer.status_code)
 

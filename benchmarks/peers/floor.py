@@ -37,7 +37,7 @@ class Customer(msgspec.Struct, gc=False):
     customer_code: str
     risk_action: str | None
     id: int
-    createdAt: str  # noqa: N815 - the API's own name
+    createdAt: str  # noqa: N815  # the API's own name
     updatedAt: str  # noqa: N815
 
 
@@ -119,7 +119,7 @@ def over_sockets(wires):
 
 def over_urllib3(url, key, threads):
     """The same over urllib3."""
-    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415 - the floor itself needs neither
+    from concurrent.futures import ThreadPoolExecutor  # noqa: PLC0415  # the floor itself needs neither
 
     import urllib3  # noqa: PLC0415
 
@@ -156,7 +156,7 @@ def arrow(rows):
 
 def into_duckdb(tables, place):
     """Each table as it comes."""
-    import duckdb  # noqa: PLC0415 - one of two ways
+    import duckdb  # noqa: PLC0415  # one of two ways
 
     made = False
     with duckdb.connect(place / "floor.duckdb") as base:
@@ -171,7 +171,7 @@ def into_duckdb(tables, place):
 
 def into_dlt(tables, place):
     """All tables in one load that appends: no dlt source that takes Arrow can do with less."""
-    import dlt  # noqa: PLC0415 - the floor itself needs none
+    import dlt  # noqa: PLC0415  # the floor itself needs none
 
     database = dlt.destinations.duckdb(str(place / "floor.duckdb"))
     pipeline = dlt.pipeline(

@@ -21,7 +21,7 @@ parser.add_argument("--out", type=Path, required=True)
 args = parser.parse_args()
 
 logging.disable(logging.WARNING)
-AbstractAPIClient._BASE_URL = args.url  # noqa: SLF001 - the library has no setting for it
+AbstractAPIClient._BASE_URL = args.url  # noqa: SLF001  # the library has no setting for it
 client = PaystackClient(secret_key=args.key)
 rows, page, pages, raw_pages = [], 1, 1, 0
 while page <= pages:

@@ -23,7 +23,7 @@ if args.best:
     os.environ["NORMALIZE__START_METHOD"] = "spawn"
     os.environ["DATA_WRITER__FILE_MAX_ITEMS"] = "50000"
 
-import dlt  # noqa: E402 - the settings above must be there first
+import dlt  # noqa: E402  # the settings above must be there first
 from dlt.sources.rest_api import rest_api_source  # noqa: E402
 
 TEXTS = ("customer_code", "email", "first_name", "last_name", "phone", "domain", "risk_action")

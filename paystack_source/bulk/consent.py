@@ -80,7 +80,7 @@ def unattended(
     return Console(log.warning, progress, agree)
 
 
-def question_of(  # noqa: PLR0913 - the plan, and what was sent before
+def question_of(  # noqa: PLR0913  # the plan, and what was sent before
     plan: Plan,
     run: Run | None,
     *,
@@ -130,7 +130,7 @@ def _undos_of(undone: Run, runs: Runs, scope: Scope) -> Iterator[str]:
                 yield run.run_id
 
 
-def _sent_last_day(  # noqa: PLR0913, PLR0917 - which runs, since when, and who gets warnings
+def _sent_last_day(  # noqa: PLR0913, PLR0917  # which runs, since when, and who gets warnings
     runs: Runs,
     operation: BulkOperation,
     scope: Scope,

@@ -153,7 +153,7 @@ def plan_frame(plan: Plan) -> pd.DataFrame:
 
     `attrs` has the result of `plan_json`. Unknown old values are missing values.
     """
-    import pandas as pd  # noqa: PLC0415 - only notebooks need it
+    import pandas as pd  # noqa: PLC0415  # only notebooks need it
 
     lines = []
     for row in plan.rows():

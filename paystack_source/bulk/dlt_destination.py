@@ -43,7 +43,7 @@ log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
 
 
-def paystack_customers(  # noqa: PLR0913 - all have a default
+def paystack_customers(  # noqa: PLR0913  # all have a default
     operation: str = "risk-action",
     *,
     client: PaystackClient | None = None,
@@ -70,14 +70,14 @@ def paystack_customers(  # noqa: PLR0913 - all have a default
         skip_dlt_columns_and_tables=True,
         max_parallel_load_jobs=1,  # a run sends as many requests at once as the quota allows
     )
-    def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001 - dlt's: here a path, and a schema
+    def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001  # dlt's: here a path, and a schema
         _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
 
     made: Callable[..., Destination[Any, Any]] = send
     return made()
 
 
-def _send(  # noqa: PLR0913 - the arguments of the destination
+def _send(  # noqa: PLR0913  # the arguments of the destination
     path: Path,
     operation: str,
     client: PaystackClient | None,

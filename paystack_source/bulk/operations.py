@@ -118,7 +118,7 @@ _WORD: Final = (
     r"(null|none|nan|nil|nat|undefined|#?n/a|n\.a\.|-|<na>|<null>|"
     r"\(null\)|\[null\]|\\n|true|false|\[object object\])"
 )
-_OF_UTF8: Final = r"[\x{80}-\x{bf}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # noqa: RUF001 - what Windows-1252 makes of its bytes
+_OF_UTF8: Final = r"[\x{80}-\x{bf}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # noqa: RUF001  # what Windows-1252 makes of its bytes
 SUSPICIOUS: Final[tuple[Rule, ...]] = (
     (rf"(?i)^{_WORD}(\s+{_WORD})*$|^#(null|ref|value|num|div/0)!$|^#name\?$", "a word like NULL, nan or N/A"),
     (r"(?i)^('*=|'+[+@-]|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),

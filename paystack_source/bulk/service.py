@@ -175,7 +175,7 @@ class BulkService:
         self,
         plan: Plan,
         *,
-        source: Any = None,  # noqa: ANN401 - any frame
+        source: Any = None,  # noqa: ANN401  # any frame
         run_id: str | None = None,
     ) -> RunReport:
         """Ask, run the plan, and load the run into the warehouse. `source` is the frame, for runs from Python.
@@ -197,7 +197,7 @@ class BulkService:
                 finished = self._send(run, plan, secrets, lock, scope, left)
         return self._recorded(finished)
 
-    def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401 - any frame
+    def resume(self, run: Run, *, source: Any = None) -> RunReport:  # noqa: ANN401  # any frame
         """Continue a run: read back the rows in doubt, and send the unsent rows, if there are any.
 
         Raises `AppliedError` if another run applied the plan since, or if this folder is a copy of the run's folder.
@@ -292,7 +292,7 @@ class BulkService:
             return
         try:
             run_id = self.warehouse.applied_by(plan.header.plan_id, scope.key_mode, scope.account)
-        except Exception as error:  # noqa: BLE001 - any destination's own errors
+        except Exception as error:  # noqa: BLE001  # any destination's own errors
             _require_register(lock, plan, error)
             return
         if run_id is not None:
@@ -313,13 +313,13 @@ class BulkService:
             return
         try:
             other = claim(self.warehouse, run)
-        except Exception as error:  # noqa: BLE001 - any destination's own errors
+        except Exception as error:  # noqa: BLE001  # any destination's own errors
             _require_register(lock, plan, error)
             return
         if other is not None:
             raise self._applied_as(other)
 
-    def _send(  # noqa: PLR0913, PLR0917 - one session needs all of it
+    def _send(  # noqa: PLR0913, PLR0917  # one session needs all of it
         self,
         run: Run,
         plan: Plan,

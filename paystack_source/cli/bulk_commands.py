@@ -256,7 +256,7 @@ def bulk_command(
 def _max_age(hours: float | None) -> timedelta | None:
     if hours is None:
         return None
-    if hours != hours:  # noqa: PLR0124 - NaN, which is in every range
+    if hours != hours:  # noqa: PLR0124  # NaN, which is in every range
         raise UsageError("--max-age takes a number of hours.")
     return timedelta(hours=min(hours, 1e6))  # a century; a timedelta holds no more than a million days
 

@@ -172,7 +172,7 @@ def answer(connection: duckdb.DuckDBPyConnection, sql: str) -> tuple[list[str], 
             relation = connection.execute(sql)
             columns = [column[0] for column in relation.description or []]
             found.set_result((columns, relation.fetchall()))
-        except BaseException as error:  # noqa: BLE001 - raised in the main thread
+        except BaseException as error:  # noqa: BLE001  # raised in the main thread
             found.set_exception(error)
 
     thread = threading.Thread(target=ask, daemon=True)

@@ -1,7 +1,7 @@
-"""A Paystack that runs anywhere: a real HTTP server on loopback with invented customers.
+"""A local Paystack: a real HTTP server on loopback with invented customers.
 
-As strict and as odd as the real one as far as that is known; shares no code with the client in
-`paystack_source.api`, so that one mistake cannot hide in both. `python -m paystack_source.sandbox --help`.
+It is as strict and as odd as Paystack, as far as Paystack is known. It shares no code with the client in
+`paystack_source.api`, so one mistake cannot hide in both. `python -m paystack_source.sandbox --help`.
 """
 
 import sys as _sys

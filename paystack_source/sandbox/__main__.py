@@ -50,7 +50,7 @@ Use it from another terminal:
 @click.option(
     "--set", "switches", multiple=True, metavar="NAME=VALUE", help="Any other switch (docs/sandbox.md)."
 )
-def main(**given: Any) -> None:  # noqa: ANN401 - click hands over every option by name
+def main(**given: Any) -> None:  # noqa: ANN401  # click hands over every option by name
     """Run a local Paystack with invented customers. No account, no network, no real data.
 
     The first line on standard output is JSON with url and secret_key; everything else goes to standard error.

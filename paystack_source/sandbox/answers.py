@@ -39,7 +39,7 @@ class Answer:
     content_type: str = JSON_TYPE
 
 
-class Refused(Exception):  # noqa: N818 - not an error of the sandbox; an answer it gives
+class Refused(Exception):  # noqa: N818  # not an error of the sandbox; an answer it gives
     """Raised inside an operation to answer with an error."""
 
     def __init__(self, answer: Answer) -> None:
@@ -199,7 +199,7 @@ def owner_of(code: str) -> tuple[int, int] | None:
 def authorizations_of(record: Mapping[str, Any]) -> list[dict[str, Any]]:
     """The cards of a customer, the same each time: three in five have none, some have two."""
     digest = hashlib.blake2b(record["customer_code"].encode(), digest_size=8).digest()
-    count = 0 if digest[0] < 150 else 1 if digest[0] < 230 else 2  # noqa: PLR2004 - shares of a byte
+    count = 0 if digest[0] < 150 else 1 if digest[0] < 230 else 2  # noqa: PLR2004  # shares of a byte
     return [_card(record, index, digest) for index in range(count)]
 
 

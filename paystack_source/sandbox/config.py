@@ -1,15 +1,15 @@
 """Every switch of the sandbox in one frozen dataclass, with the check of its value and its source.
 
-Facts about Paystack's behaviour come from its documentation, its OpenAPI description and recorded
-answers; where those are silent the default is a guess and the switch exists so that a client can be
-tried against the other possibility too. `docs/sandbox.md` lists every switch with its reason.
+Facts about Paystack come from its documentation, its OpenAPI description and recorded answers. Where these say
+nothing, the default is a guess, and a switch exists to test a client with the other possibility. `docs/sandbox.md`
+lists every switch with its reason.
 """
 
 from __future__ import annotations
 
 import dataclasses
 import time
-from collections.abc import Awaitable, Callable, Iterable  # noqa: TC003 - get_type_hints reads them
+from collections.abc import Awaitable, Callable, Iterable  # noqa: TC003  # get_type_hints reads them
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from typing import Any, Literal, get_args, get_origin, get_type_hints
@@ -32,7 +32,7 @@ class SandboxConfig:
     1970 in UTC. Raises `ValueError` for a value that a switch does not take.
     """
 
-    # who may call
+    # keys
     mode: Literal["test", "live"] = "test"
     secret_keys: tuple[str, ...] = ()  # accepted besides the key of the mode
     ip_allowed: bool = True
@@ -83,21 +83,21 @@ class SandboxConfig:
         "ignored"  # what an update of a validated person's names is
     )
 
-    # customers moving while someone reads
+    # customers who are created or edited while a client reads
     churn_every: int = 0  # after so many list requests ...
     churn_arrivals: int = 0  # ... so many customers arrive
     churn_edits: int = 0  # ... so many existing ones are edited
     churn_late: int = 0  # ... so many arrive with a createdAt in the past
     churn_late_by: float = 120.0  # how far in the past at most
 
-    # trouble
+    # latency and faults
     latency: float = 0.0
     jitter: float = 0.0
     faults: tuple[Fault, ...] = field(default=())
     slow_body_seconds: float = 2.0
     gzip: bool = False  # compress when the client offers to read it, as the CDN does
 
-    # what the outside world looks like
+    # clock and seed
     clock: Callable[[], float] = time.time
     sleep: Callable[[float], Awaitable[None]] | None = None  # None: asyncio.sleep
     seed: int = 1
@@ -110,7 +110,7 @@ class SandboxConfig:
                 raise ValueError(f"{name} must be one of {choices}, not {getattr(self, name)!r}")
         if self.window_seconds <= 0:
             raise ValueError("window_seconds must be more than 0")
-        if not 1 <= self.per_page_cap <= 10_000:  # noqa: PLR2004 - a page beyond this is a slip, not a test
+        if not 1 <= self.per_page_cap <= 10_000:  # noqa: PLR2004  # a page beyond this is a slip, not a test
             raise ValueError("per_page_cap must be between 1 and 10000")
 
     @property

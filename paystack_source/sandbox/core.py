@@ -1,4 +1,4 @@
-"""Paystack without a network: who may call, which endpoint, the quota, the trouble, the effect, the answer.
+"""Paystack without HTTP: it checks the key, finds the endpoint, counts the quota, and makes the answer or a fault.
 
 `Paystack.handle` is what the HTTP server calls, and what a test under a simulated clock can call directly.
 Thread-safe: one lock, held only while a request is worked on and never while waiting.
@@ -17,7 +17,7 @@ from urllib.parse import unquote
 from paystack_source.sandbox import answers
 from paystack_source.sandbox.answers import Answer, Refused, error
 from paystack_source.sandbox.config import SandboxConfig
-from paystack_source.sandbox.faults import Fault, FaultBox
+from paystack_source.sandbox.faults import Fault, FaultPicker
 from paystack_source.sandbox.operations import RISK_ACTIONS, Call, Operations
 from paystack_source.sandbox.pages import Lists
 from paystack_source.sandbox.quota import Quota
@@ -90,7 +90,7 @@ def route(method: str, path: str) -> tuple[str, str] | None:
 
 
 class Paystack:
-    """Everything but HTTP."""
+    """The endpoints with their quota and faults, without HTTP."""
 
     def __init__(self, store: Store, config: SandboxConfig) -> None:
         self.lock = threading.RLock()
@@ -98,10 +98,10 @@ class Paystack:
         self.config = config
         self.stats = Stats()
         self._quota = Quota()
-        self._faults = FaultBox(config.faults, config.seed)
+        self._faults = FaultPicker(config.faults, config.seed)
         self._lists = Lists(store, config.seed)
         self._operations = Operations(store, config.seed)
-        self._random = random.Random(f"churn:{config.seed}")  # noqa: S311 - repeatable arrivals, no secret
+        self._random = random.Random(f"churn:{config.seed}")  # noqa: S311  # repeatable arrivals, no secret
         self._handlers: dict[str, Handler] = {
             "list": lambda call, _part, config, now: self._lists.answer(call.query, config, now),
             **{
@@ -116,9 +116,9 @@ class Paystack:
         with self.lock:
             before, self.config = self.config, config
             if before.faults != config.faults:
-                self._faults = FaultBox(config.faults, config.seed)
+                self._faults = FaultPicker(config.faults, config.seed)
             if (before.quota_limit, before.window_seconds) != (config.quota_limit, config.window_seconds):
-                self._quota.forget()
+                self._quota.reset()
 
     def handle(self, call: Call) -> Outcome:
         """Handle one request: everything between arrival and answer, except waiting."""
@@ -150,7 +150,7 @@ class Paystack:
             self.stats.faults[fault.kind] += 1
         happens = fault is None or fault.after_effect
         answer = self._effect(found, call, config, now) if happens else None
-        answer = _disturbed(answer, fault)
+        answer = _after_fault(answer, fault)
         if answer is not None and config.error_form != "full":
             answer = answers.reshaped(answer, config.error_form)
         if answer is not None:
@@ -202,19 +202,19 @@ class Paystack:
                 self.store.change(number, changes, now)
 
 
-def _disturbed(answer: Answer | None, fault: Fault | None) -> Answer | None:
+def _after_fault(answer: Answer | None, fault: Fault | None) -> Answer | None:
     """The answer after the fault; `None` if nothing is sent."""
     if fault is None or fault.kind in {"cut", "slow"}:
         return answer
-    instead = _INSTEAD.get(fault.kind)
-    return instead() if instead else None  # resets and silence have no answer
+    instead = _FAULT_ANSWERS.get(fault.kind)
+    return instead() if instead else None  # after a reset or a hang nothing is sent
 
 
 def _broken() -> Answer:
     return error(500, "An error occurred", type_="api_error", code="unknown", next_step="Try again later")
 
 
-_INSTEAD: dict[str, Callable[[], Answer]] = {
+_FAULT_ANSWERS: dict[str, Callable[[], Answer]] = {
     "error": _broken,
     "error_after": _broken,
     "unavailable": lambda: Answer(503, b"", content_type="text/plain"),

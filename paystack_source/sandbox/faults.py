@@ -1,6 +1,6 @@
-"""Faults on demand: which request fails, and how. Seeded or scripted, and independent of HTTP.
+"""Faults: which request fails, and how, by a seed or by the number of the request. Without HTTP.
 
-A fault is a kind, the endpoints it hits, and either a rate or the number of the request it hits. As text
+A fault has a kind, the endpoints that it concerns, and either a rate or the number of a request. As text
 (`parse_faults`), separated by commas:
 
     html=0.01                 one request in a hundred
@@ -104,13 +104,13 @@ def parse_faults(text: str) -> tuple[Fault, ...]:
     return tuple(found)
 
 
-class FaultBox:
+class FaultPicker:
     """Decides for each admitted request which fault hits it, if any."""
 
     def __init__(self, faults: Iterable[Fault], seed: int) -> None:
         self._faults = tuple(faults)
         self._seen: Counter[int] = Counter()
-        self._random = random.Random(f"faults:{seed}")  # noqa: S311 - repeatable trouble, no secret
+        self._random = random.Random(f"faults:{seed}")  # noqa: S311  # repeatable faults, no secret
 
     def pick(self, endpoint: str) -> Fault | None:
         """The fault for this request. For scripted faults requests are counted from the time they were set."""

@@ -49,7 +49,7 @@ class Sandbox:
         state: str | Path | None = None,
         until: datetime | float | str | None = None,
         port: int = 0,
-        **switches: Any,  # noqa: ANN401 - SandboxConfig checks them
+        **switches: Any,  # noqa: ANN401  # SandboxConfig checks them
     ) -> None:
         self._initial = SandboxConfig(**normalised(switches))
         self._customers = customers
@@ -66,7 +66,7 @@ class Sandbox:
         customers: int = 5_000,
         *,
         state: str | Path | None = None,
-        **switches: Any,  # noqa: ANN401 - SandboxConfig checks them
+        **switches: Any,  # noqa: ANN401  # SandboxConfig checks them
     ) -> Self:
         """A sandbox without long waits: the live limit, in a window of two seconds."""
         preset = {"limit": DOCUMENTED_LIMIT["live"], "window_seconds": _DEMO_WINDOW}
@@ -176,7 +176,7 @@ class Sandbox:
         cards = answers.authorizations_of(self.customer_truth(code))
         codes = [str(card["authorization_code"]) for card in cards]
         with self.paystack.lock:
-            return [code for code in codes if not self.paystack.store.is_dead(code)]
+            return [code for code in codes if not self.paystack.store.is_deactivated(code)]
 
     def write_log(self) -> list[tuple[float, str, str | None, dict[str, Any]]]:
         """Every write that took effect, in order: time, endpoint, customer code, what was set."""
@@ -200,8 +200,8 @@ class Sandbox:
         if (config.quota_limit, config.window_seconds) != (documented, DOCUMENTED_WINDOW):
             quota += f" (Paystack: {documented} per {DOCUMENTED_WINDOW:g} s with a {config.mode} key)"
         kinds = ", ".join(sorted({fault.kind for fault in config.faults}))
-        trouble = f", faults: {kinds}" if kinds else ""
-        return f"sandbox at {self.url}, {len(self):,} customers, {config.mode} mode, {quota}{trouble}"
+        faults = f", faults: {kinds}" if kinds else ""
+        return f"sandbox at {self.url}, {len(self):,} customers, {config.mode} mode, {quota}{faults}"
 
     # --- changing ------------------------------------------------------------------------------------
 
@@ -260,7 +260,7 @@ class _Running:
     def _run(self, paystack: Paystack, port: int) -> None:
         try:
             asyncio.run(self._serve(paystack, port))
-        except BaseException as error:  # noqa: BLE001 - handed to the thread that started us
+        except BaseException as error:  # noqa: BLE001  # handed to the thread that started us
             self._failures.append(error)
         finally:
             self._ready.set()

@@ -56,11 +56,11 @@ def _no_constant(name: str) -> float:
 
 
 class Operations:
-    """What the endpoints do to the store."""
+    """The endpoints' reads and changes of the store."""
 
     def __init__(self, store: Store, seed: int) -> None:
         self._store = store
-        self._random = random.Random(f"operations:{seed}")  # noqa: S311 - references that need no secrecy
+        self._random = random.Random(f"operations:{seed}")  # noqa: S311  # references that need no secrecy
 
     # --- customers -----------------------------------------------------------------------------------
 
@@ -75,7 +75,7 @@ class Operations:
         cards = [
             card
             for card in answers.authorizations_of(record)
-            if not self._store.is_dead(card["authorization_code"])
+            if not self._store.is_deactivated(card["authorization_code"])
         ]
         known = self._identifications(number, now)
         return success("Customer retrieved", answers.fetched(record, cards, known, _shape(config, number)))
@@ -178,9 +178,9 @@ class Operations:
         if not isinstance(code, str):
             raise invalid('"authorization_code" must be a string')
         owner = self._owner(code)
-        if owner is None or self._store.is_dead(code):
+        if owner is None or self._store.is_deactivated(code):
             raise Refused(error(404, "Authorization code not found."))
-        self._store.kill(code, now)
+        self._store.deactivate(code, now)
         self._log(now, "deactivate", owner, {"authorization_code": code})
         return success("Authorization has been deactivated")
 

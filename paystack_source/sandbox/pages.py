@@ -32,7 +32,7 @@ _WHOLE = re.compile(r"-?[0-9]{1,40}")
 
 
 @dataclass(slots=True)
-class Ask:
+class ListQuery:
     """The checked parameters of a list request."""
 
     per_page: int
@@ -49,12 +49,12 @@ class Lists:
 
     def __init__(self, store: Store, seed: int) -> None:
         self._store = store
-        self._random = random.Random(f"lists:{seed}")  # noqa: S311 - repeatable oddities, no secret
+        self._random = random.Random(f"lists:{seed}")  # noqa: S311  # repeatable oddities, no secret
 
     def answer(self, query: Mapping[str, str], config: SandboxConfig, now: float) -> Answer:
         """One page. Raises `Refused` for parameters that Paystack would not take."""
-        ask = _read(query, config)
-        rows, meta = self._by_cursor(ask, config) if ask.cursor else self._by_number(ask, config)
+        wanted = _read(query, config)
+        rows, meta = self._by_cursor(wanted, config) if wanted.cursor else self._by_number(wanted, config)
         if config.read_lag:
             rows = [self._store.earlier(row, now - config.read_lag) for row in rows]
         if config.per_page_as_string:
@@ -63,58 +63,58 @@ class Lists:
             rows = [drifted(row, config) for row in rows]
         return Answer(200, b"".join((_MESSAGE, b",".join(rows), b'],"meta":', dump(meta), b"}")))
 
-    def _by_number(self, ask: Ask, config: SandboxConfig) -> tuple[list[bytes], dict[str, Any]]:
-        low, high = self._store.span(ask.begin, ask.end)
-        skipped = (ask.page - 1) * ask.per_page
+    def _by_number(self, wanted: ListQuery, config: SandboxConfig) -> tuple[list[bytes], dict[str, Any]]:
+        low, high = self._store.span(wanted.begin, wanted.end)
+        skipped = (wanted.page - 1) * wanted.per_page
         top = max(low, high - skipped)
-        bottom = max(low, top - ask.per_page)
+        bottom = max(low, top - wanted.per_page)
         rows = self._store.rows(bottom, top)
         if rows and config.dropped_rows and self._random.random() < config.dropped_rows:
             rows.pop(self._random.randrange(len(rows)))
         if config.meta_of_other_mode or config.no_totals:
-            return rows, self._cursor_meta(ask, config, low, bottom, top, high)
+            return rows, self._cursor_meta(wanted, config, low, bottom, top, high)
         total = max(0, high - low + config.total_off)
         return rows, {
             "total": total,
             "skipped": skipped,
-            "perPage": ask.per_page,
-            "page": ask.page,
-            "pageCount": math.ceil(total / ask.per_page),
+            "perPage": wanted.per_page,
+            "page": wanted.page,
+            "pageCount": math.ceil(total / wanted.per_page),
         }
 
-    def _by_cursor(self, ask: Ask, config: SandboxConfig) -> tuple[list[bytes], dict[str, Any]]:
+    def _by_cursor(self, wanted: ListQuery, config: SandboxConfig) -> tuple[list[bytes], dict[str, Any]]:
         combine = config.cursor_with_filters == "combine"
-        low, high = self._store.span(ask.begin, ask.end) if combine else self._store.span(None, None)
+        low, high = self._store.span(wanted.begin, wanted.end) if combine else self._store.span(None, None)
         top = high
-        if ask.next:
-            top = min(high, max(low, self._rank(ask.next, config) + 1))
-        bottom = max(low, top - ask.per_page)
-        if ask.previous and not ask.next:
-            bottom = min(high, max(low, self._rank(ask.previous, config) + 1))
-            top = min(high, bottom + ask.per_page)
+        if wanted.next:
+            top = min(high, max(low, self._rank(wanted.next, config) + 1))
+        bottom = max(low, top - wanted.per_page)
+        if wanted.previous and not wanted.next:
+            bottom = min(high, max(low, self._rank(wanted.previous, config) + 1))
+            top = min(high, bottom + wanted.per_page)
         if top - bottom > 1 and config.short_pages and self._random.random() < config.short_pages:
             bottom = self._random.randrange(bottom + 1, top)
         rows = self._store.rows(bottom, top)
-        meta = self._cursor_meta(ask, config, low, bottom, top, high)
+        meta = self._cursor_meta(wanted, config, low, bottom, top, high)
         if config.meta_of_other_mode and not config.no_totals:
             total = max(0, high - low + config.total_off)
             meta = {
                 "total": total,
                 "skipped": high - top,
-                "perPage": ask.per_page,
-                "page": (high - top) // ask.per_page + 1,
-                "pageCount": math.ceil(total / ask.per_page),
+                "perPage": wanted.per_page,
+                "page": (high - top) // wanted.per_page + 1,
+                "pageCount": math.ceil(total / wanted.per_page),
             }
         return rows, meta
 
-    def _cursor_meta(  # noqa: PLR0913, PLR0917 - four ranks say where a page lies
-        self, ask: Ask, config: SandboxConfig, low: int, bottom: int, top: int, high: int
+    def _cursor_meta(  # noqa: PLR0913, PLR0917  # four ranks say where a page lies
+        self, wanted: ListQuery, config: SandboxConfig, low: int, bottom: int, top: int, high: int
     ) -> dict[str, Any]:
         nothing = "null" if config.null_cursor_text else "" if config.empty_cursor else None
         meta: dict[str, Any] = {
             "next": cursor(self._store.id_at(bottom - 1)) if bottom > low else nothing,
             "previous": cursor(self._store.id_at(top - 1)) if high > top > low else nothing,
-            "perPage": ask.per_page,
+            "perPage": wanted.per_page,
         }
         if bottom <= low:
             if config.repeated_cursor and top > low:
@@ -149,14 +149,14 @@ def drifted(row: bytes, config: SandboxConfig) -> bytes:
 def drift(record: dict[str, Any], config: SandboxConfig) -> dict[str, Any]:
     """Apply `new_keys` and `type_drift` to a record; which rows are hit depends on seed and id alone."""
     number = record["id"]
-    rng = random.Random(f"drift:{config.seed}:{number}")  # noqa: S311 - repeatable oddities, no secret
+    rng = random.Random(f"drift:{config.seed}:{number}")  # noqa: S311  # repeatable oddities, no secret
     fresh, other = rng.random() < config.new_keys, rng.random() < config.type_drift
     if fresh:
         record |= {
             "international_format_phone": None,
             "loyalty": {"tier": rng.choice(["a", "b"]), "points": [1, 2]},
         }
-        if rng.random() < 0.5:  # noqa: PLR2004 - half of them
+        if rng.random() < 0.5:  # noqa: PLR2004  # half of them
             record["Created At"] = record["createdAt"]
     if other:
         kind = rng.randrange(4)
@@ -171,7 +171,7 @@ def drift(record: dict[str, Any], config: SandboxConfig) -> dict[str, Any]:
     return record
 
 
-def _read(query: Mapping[str, str], config: SandboxConfig) -> Ask:
+def _read(query: Mapping[str, str], config: SandboxConfig) -> ListQuery:
     per_page = _whole(query, "perPage", DEFAULT_PER_PAGE)
     if per_page > config.per_page_cap:
         if config.per_page_over_cap == "refuse":
@@ -187,7 +187,7 @@ def _read(query: Mapping[str, str], config: SandboxConfig) -> Ask:
     if end is not None and config.to_bound != "ignored":
         last = math.floor(end) + 1 if config.to_bound == "inclusive" else math.ceil(end)
     following, preceding = query.get("next") or None, query.get("previous") or None
-    return Ask(
+    return ListQuery(
         per_page=per_page,
         page=_whole(query, "page", 1),
         begin=first,

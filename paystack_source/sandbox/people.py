@@ -58,7 +58,7 @@ _REGIONS: tuple[tuple[str, str, str], ...] = (
         "mohamed fatma amit sara alex eleni dmitri ana wei xiu sakura taisho jiwoo min arjun priya som abebe",
     ),
 )
-# Names that break careless code: quotes, formulas, direction marks, emoji sequences, blanks, length.
+# Names that break programs: quotes, formulas, direction marks, emoji sequences, blanks, length.
 _AWKWARD = (
     "O'Neil",
     'Ada "Ace"',
@@ -162,7 +162,7 @@ class People:
     def __init__(
         self, seed: int | str, domain: str, last_id: int = FIRST_ID, integration: int = INTEGRATION
     ) -> None:
-        # Repeatable data, no secret: an ordinary generator is what is wanted.
+        # Repeatable data, no secret.
         self._random = random.Random(f"people:{seed}")  # noqa: S311
         self._domain = domain
         self._integration = integration
@@ -240,7 +240,7 @@ def times(count: int, until: int, seed: int | str) -> Iterator[int]:
     """
     if count <= 0:
         return
-    rng = random.Random(f"times:{seed}")  # noqa: S311 - repeatable data, no secret
+    rng = random.Random(f"times:{seed}")  # noqa: S311  # repeatable data, no secret
     days = YEARS * 365
     begin = until - days * DAY
     month_weight = [

@@ -28,7 +28,7 @@ class Quota:
     def __init__(self) -> None:
         self._windows: dict[str, _Window] = {}
 
-    def forget(self) -> None:
+    def reset(self) -> None:
         """Begin new windows, for example when the limit changes."""
         self._windows.clear()
 

@@ -61,7 +61,7 @@ class Server:
 
     def __init__(self, paystack: Paystack) -> None:
         self._paystack = paystack
-        self._random = random.Random(f"jitter:{paystack.config.seed}")  # noqa: S311 - jitter is no secret
+        self._random = random.Random(f"jitter:{paystack.config.seed}")  # noqa: S311  # jitter is no secret
         self._stopping = asyncio.Event()
 
     def stop(self) -> None:

@@ -2,8 +2,8 @@
 
 Reading a page costs one range scan and no JSON work, whatever the page's number: the order is an array of
 `created << 32 | id`, so a rank is an index and a time bound is a bisection. One process at a time: SQLite's
-exclusive lock is held while a store is open. Commits are not fsynced: a killed process loses nothing, a
-power cut may, and for a sandbox speed is worth more than that.
+exclusive lock is held while a store is open. Commits are not fsynced: a killed process loses nothing, but after a
+power cut the file may be broken. A sandbox is faster that way.
 """
 
 from __future__ import annotations
@@ -58,7 +58,7 @@ class StateUnusableError(RuntimeError):
 class Store:
     """Customers and everything else that is kept after the process. Not thread-safe: the caller holds a lock."""
 
-    def __init__(  # noqa: PLR0913 - what a new file is filled with
+    def __init__(  # noqa: PLR0913  # what a new file is filled with
         self,
         path: Path | None,
         *,
@@ -277,11 +277,11 @@ class Store:
         ).fetchone()
         return None if found is None else str(found[0])
 
-    def is_dead(self, authorization_code: str) -> bool:
+    def is_deactivated(self, authorization_code: str) -> bool:
         query = "SELECT 1 FROM dead_authorizations WHERE code = ?"
         return self._db.execute(query, (authorization_code,)).fetchone() is not None
 
-    def kill(self, authorization_code: str, now: float) -> None:
+    def deactivate(self, authorization_code: str, now: float) -> None:
         self._db.execute("INSERT INTO dead_authorizations VALUES (?, ?)", (authorization_code, now))
 
     def log_write(self, at: float, endpoint: str, code: str | None, changes: Mapping[str, Any]) -> None:

@@ -358,7 +358,7 @@ def test_threads_are_served_in_the_order_they_came_and_only_the_first_sleeps():
     for number in range(32):
         threads.append(threading.Thread(target=work, args=(number,), daemon=True))
         threads[-1].start()
-        until(lambda: len(quota.queue) > number)  # noqa: B023 - called at once
+        until(lambda: len(quota.queue) > number)  # noqa: B023  # called at once
     for turn in range(1, 33):
         clock.wait_for_rest()
         assert clock.resting == 1

@@ -13,7 +13,7 @@ import pytest
 import urllib3
 
 from paystack_source.sandbox import Fault, Sandbox, parse_faults
-from paystack_source.sandbox.faults import KINDS, FaultBox
+from paystack_source.sandbox.faults import KINDS, FaultPicker
 from tests.events import PATIENCE, until
 from tests.sandbox.caller import AT, Caller, Clock
 
@@ -164,7 +164,7 @@ def test_a_429_and_a_wrong_key_count_for_no_script(call):
 
 def test_the_same_seed_makes_the_same_trouble():
     def hits(seed):
-        box = FaultBox(parse_faults("error=0.1,cut=0.2"), seed)
+        box = FaultPicker(parse_faults("error=0.1,cut=0.2"), seed)
         return [fault.kind if (fault := box.pick("list")) else "" for _ in range(500)]
 
     assert hits(1) == hits(1)

@@ -129,7 +129,7 @@ def main() -> None:
                 code = run(door, destination, key, url, dataset, machine)
             except KeyboardInterrupt:
                 code = 130
-            except Exception:  # noqa: BLE001 - whatever it is, the parent is told
+            except Exception:  # noqa: BLE001  # whatever it is, the parent is told
                 traceback.print_exc()
             finally:
                 os._exit(code)

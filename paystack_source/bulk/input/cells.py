@@ -212,7 +212,7 @@ _TO_JSON: Final = msgspec.json.Encoder(enc_hook=_plain, decimal_format="number")
 
 
 def _time(value: Any, _exact: float) -> tuple[str, str]:
-    return "" if value != value else value.isoformat(), ""  # noqa: PLR0124 - pandas' NaT is not itself
+    return "" if value != value else value.isoformat(), ""  # noqa: PLR0124  # pandas' NaT is not itself
 
 
 _OTHERS: Final = (bool, np.bool_, datetime, date, time, dict, list, tuple, np.ndarray)

@@ -303,7 +303,7 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
         return source
     try:
         if isinstance(source, list) and all(isinstance(row, dict) for row in source):
-            import pandas as pd  # noqa: PLC0415 - slow to load, and files do without it
+            import pandas as pd  # noqa: PLC0415  # slow to load, and files do without it
 
             return pd.DataFrame(source, dtype=object)  # a number next to a gap stays a whole number
         if isinstance(source, pa.RecordBatchReader):
@@ -357,7 +357,7 @@ def _copied_cell(value: Any) -> Any:
     """A deep copy of the value; bytes, which are reported, if it cannot be copied, e.g. because it has an open file."""
     try:
         return copy.deepcopy(value)
-    except Exception:  # noqa: BLE001 - objects inside of it may raise anything
+    except Exception:  # noqa: BLE001  # objects inside of it may raise anything
         return b""
 
 

@@ -120,7 +120,7 @@ def _hidden_and_failed(data: BytesIO, sheet: str) -> dict[str, Any]:
 def _elements(archive: zipfile.ZipFile, part: str) -> Iterator[tuple[str, ET.Element]]:
     """The elements of an XML part with their names, each when it ends."""
     with archive.open(part) as file:
-        for _, element in ET.iterparse(file):  # noqa: S314 - this process has limits
+        for _, element in ET.iterparse(file):  # noqa: S314  # this process has limits
             yield element.tag.rpartition("}")[2], element
 
 
@@ -170,7 +170,7 @@ def _read_ods(archive: zipfile.ZipFile, sheet: str) -> dict[str, Any]:
     failed: dict[int, list[int]] = {}
     inside, row, column = False, 1, 0
     with archive.open(_ODS) as file:
-        for event, element in ET.iterparse(file, ("start", "end")):  # noqa: S314 - as above
+        for event, element in ET.iterparse(file, ("start", "end")):  # noqa: S314  # as above
             if element.tag == f"{_TABLE}table":
                 inside = event == "start" and element.get(f"{_TABLE}name") == sheet
             elif inside and event == "end" and element.tag == f"{_TABLE}table-column":

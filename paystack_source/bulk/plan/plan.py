@@ -201,7 +201,7 @@ class Plan:
         with self.snapshot.open() as file:
             yield from pq.ParquetFile(file).iter_batches(batch_size=4_096)
 
-    def input(self, source: Any = None) -> InputTable:  # noqa: ANN401 - any frame
+    def input(self, source: Any = None) -> InputTable:  # noqa: ANN401  # any frame
         """The input that was planned: `source`, or the planned file if `source` is None.
 
         It is read once; later calls return the same table. Raises `InputChanged` if it is missing or has changed.
@@ -229,7 +229,7 @@ class Plan:
         self._table = table
         return table
 
-    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401 - any frame
+    def secrets(self, source: Any = None) -> Callable[[PlanRow], dict[str, str]]:  # noqa: ANN401  # any frame
         """Read the secret fields of the `input` into memory; returns a function from a row to its secret values.
 
         Without secret fields only the result files need the input, so it may be missing.
@@ -336,7 +336,7 @@ def _read_header(snapshot: FileSnapshot) -> PlanHeader:
         data = memoryview(snapshot.data)
         seal, at = _digest(data)
         if data[at : at + len(_ZEROS)] != seal.encode():
-            raise ValueError("broken seal")  # noqa: TRY301 - one message for all damaged files
+            raise ValueError("broken seal")  # noqa: TRY301  # one message for all damaged files
         text = pq.read_metadata(snapshot.open()).metadata[b"plan"]
         version = msgspec.json.decode(text).get("format")
         header = msgspec.json.decode(text, type=PlanHeader) if version in (_OLD_FORMAT, PLAN_FORMAT) else None

@@ -76,7 +76,7 @@ class PlanOptions(msgspec.Struct, frozen=True, kw_only=True, omit_defaults=True)
     switches: dict[str, bool | str] = {}
 
 
-def make_plan(  # noqa: PLR0913 - the input, the copy, and the options
+def make_plan(  # noqa: PLR0913  # the input, the copy, and the options
     operation: str,
     table: InputTable,
     *,
@@ -384,7 +384,7 @@ class _Planner:
             yield f"{empty}There is nothing to send."
 
 
-def _count(mask: Any) -> int:  # noqa: ANN401 - an Arrow array
+def _count(mask: Any) -> int:  # noqa: ANN401  # an Arrow array
     return int(pc.sum(mask).as_py() or 0)
 
 

@@ -35,7 +35,7 @@ _LONGEST: Final = 200
 _GENERATOR: Final = b'<meta name="generator" content="paystack-source review">'
 
 
-def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401 - see `render_review`
+def write_review(plan: Plan, path: str | Path, **how: Any) -> Path:  # noqa: ANN401  # see `render_review`
     """Writes the page for its owner only, and returns its path. Raises `ConfigError` as `check_review` does."""
     path = Path(path)
     check_review(path)

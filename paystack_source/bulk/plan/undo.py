@@ -93,7 +93,7 @@ def _undoable(
                 reasons.append([*cells, str(result.row.line), result.outcome.value, reason])
 
 
-def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911 - a line for each reason
+def why_not(result: RowResult, operation: BulkOperation) -> str | None:  # noqa: PLR0911  # a line for each reason
     """Why a row cannot be undone: None if it can be, "" if there is nothing to undo."""
     row = result.row
     if row.verdict == "duplicate" or result.outcome in (

@@ -185,7 +185,7 @@ def load(warehouse: WriteBackTarget, runs: Iterable[Run]) -> str | None:
     problem = None
     try:
         held = warehouse.loaded_runs()
-    except Exception as error:  # noqa: BLE001 - any destination's own errors
+    except Exception as error:  # noqa: BLE001  # any destination's own errors
         return _failure_text(error)
     for run in sorted(runs, key=lambda run: run.run_id):
         try:

@@ -157,7 +157,7 @@ class Sender:
                 )
                 return Done(job, self._event(job, EventKind.REJECTED, DRIFTED, message))
             reply = self.operation.call(self.client, row.key, {**row.new, **self.secrets(row)})
-        except Exception as error:  # noqa: BLE001 - also a bug: the row may have been sent
+        except Exception as error:  # noqa: BLE001  # also a bug: the row may have been sent
             return Done(job, self._failed(job, error), halt=_halting(error))
         return self._answered(job, reply)
 
@@ -212,7 +212,7 @@ class Sender:
         try:
             held = customer_of(row, self.reader or self.client)
             seen = judge(held, row.new, self.secrets(row), since)
-        except Exception as error:  # noqa: BLE001 - the row's state does not change
+        except Exception as error:  # noqa: BLE001  # the row's state does not change
             return Done(job, None, halt=_halting(error))
         code, message = (NAMES_LOCKED, _names_kept(row)) if seen is EventKind.LOCKED else (None, None)
         # A customer that was read back is recorded like one in an answer.
