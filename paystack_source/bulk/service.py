@@ -25,7 +25,7 @@ from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan, PlanRow, host_of
 from paystack_source.bulk.plan.planner import PlanOptions, make_plan
-from paystack_source.bulk.plan.undo import Undo, make_undo
+from paystack_source.bulk.plan.undo import Undo, hold_undone, make_undo
 from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import WriteBackTarget, catch_up, claim, record_runs
 from paystack_source.bulk.run.results import RunReport, conclude, remaining_rows
@@ -185,7 +185,7 @@ class BulkService:
         scope = self._check(plan, MAX_AGE if self.max_age is None else self.max_age)
         left = self._ask(plan, scope)
         secrets = plan.secrets(source)
-        with self.runs.lock(plan) as lock:
+        with hold_undone(plan, self.runs, scope), self.runs.lock(plan) as lock:
             self._refuse_applied(plan, scope, lock)
             run = self.runs.create(plan, now=utc(self.now()), run_id=run_id)
             try:

@@ -7,6 +7,7 @@ A value that somebody changed after the run is not undone. Rows that are left ou
 
 from __future__ import annotations
 
+import contextlib
 from typing import TYPE_CHECKING, NamedTuple
 
 from paystack_source.bulk.input.csv_file import csv_writer
@@ -15,9 +16,9 @@ from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.results import RowResult, applied_part, input_cells, row_results
-from paystack_source.bulk.run.runs import Run, Runs
+from paystack_source.bulk.run.runs import Run, Runs, utc
 from paystack_source.bulk.run.states import Outcome
-from paystack_source.errors import ConfigError
+from paystack_source.errors import ConfigError, StalePlan
 from paystack_source.private_files import private_file
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ if TYPE_CHECKING:
     from pathlib import Path
 
     from paystack_source.bulk.plan.plan import Plan, PlanRow
+    from paystack_source.bulk.run.runs import Scope
 
 _NAMED = ("customer_code", "email")
 
@@ -76,6 +78,27 @@ def make_undo(run: Run, plan_table: Callable[[InputTable], Plan]) -> Undo:
                     changed[result.row.row] = f"{', '.join(names)}: changed by somebody else since this run"
             if len(changed) == left_out:
                 return Undo(made, len(reasons), left if reasons else None)
+
+
+@contextlib.contextmanager
+def hold_undone(plan: Plan, runs: Runs, scope: Scope) -> Iterator[None]:
+    """Lock the run that `plan` undoes, if it undoes one: what a resume sends meanwhile would not be undone.
+
+    Raises `BusyError` if a process works on that run, and `StalePlan` if it was resumed since the undo was planned.
+    """
+    undone = plan.header.undo_of and next(
+        (run for run in runs.everywhere(scope) if run.run_id == plan.header.undo_of), None
+    )
+    if not undone:
+        yield
+        return
+    with Runs(undone.folder.parent).lock(undone.plan()), undone.journal() as journal:
+        if any(utc(session.started) > plan.header.created_at for session in journal.sessions()):
+            raise StalePlan(
+                f"The run {undone.run_id} was resumed after its undo was planned",
+                advice="Undo it again, with a new plan.",
+            )
+        yield
 
 
 def _undoable(
