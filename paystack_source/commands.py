@@ -33,7 +33,7 @@ _RULES: Final[_Switches] = (
     ("recheck", "--recheck", None),
 )
 _BY_COMMAND: Final[Mapping[str, _Switches]] = {
-    "bulk apply": _QUOTA_SHARE,
+    "bulk apply": _RULES,
     "bulk undo": _QUOTA_SHARE,
     "bulk resume": (*_RULES, ("max_age", "--max-age", None)),
     "bulk run": (

@@ -44,7 +44,8 @@ class Question:
     confirm: Confirmation
     planned: int = 0
     """The number of rows that the whole plan sends; `rows` of them are left."""
-    resumed: bool = False
+    resumed: str = ""
+    """The name of the run that is resumed, for a command; "" for a plan."""
     after_canary: bool = False
     """Whether the canary stopped this run, so that an earlier answer does not count."""
 
@@ -118,7 +119,7 @@ def question_of(  # noqa: PLR0913  # the plan, and what was sent before
         tally.rows,
         confirm,
         planned=plan.tally.rows,
-        resumed=run is not None,
+        resumed=run.name if run else "",
         after_canary=stopped_by_canary(stopped),
     )
 

@@ -12,7 +12,7 @@ from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import LEFT_OUT, Plan, PlanHeader
 from paystack_source.bulk.plan.tally import BLANK_ROW, Tally, Transition, field_changes
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
-from paystack_source.bulk.run.send import NAMES_LOCKED
+from paystack_source.bulk.run.send import EXISTS, NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
 from paystack_source.values import as_text, duration
@@ -341,7 +341,7 @@ def next_commands(finished: RunReport, chosen: Mapping[str, Any]) -> list[str]:
     correctable = sum(
         group.rows
         for group in finished.reasons
-        if group.outcome is Outcome.REJECTED and group.code != NAMES_LOCKED
+        if group.outcome is Outcome.REJECTED and group.code not in {EXISTS, NAMES_LOCKED}
     )
     if correctable and header.undo_of:  # another undo sends only rows that are not undone yet
         commands.append(follow_up("undo", Run(run.folder.parent / header.undo_of).name, plan, chosen))

@@ -51,7 +51,10 @@ SHAPES: Final[dict[str, Rule]] = {
         "is not an email address",
     ),
     "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
-    "phone": (r"^\+?[0-9 ().\-/]+$", "is not a phone number (digits, with + in front, spaces and - ( ) . /)"),
+    "phone": (
+        r"^(\+ ?)?[0-9(][0-9 ().\-/]*$",
+        "is not a phone number (digits, with + in front, between them spaces and - ( ) . /)",
+    ),
     "digits": (r"^[0-9]+$", "holds characters other than digits"),
     "country": (r"^[A-Za-z]{2}$", "is not a country of two letters, e.g. NG"),
 }

@@ -77,8 +77,9 @@ def agree(terminal: Terminal, chosen: dict[str, Any], mode: str, plan: Plan, que
     if chosen["yes"]:
         terminal.say(question.text)
     elif not terminal.confirm(question.text, str(question.rows) if guarded else None):
+        left = ("resume", question.resumed) if question.resumed else ("apply", quoted(plan.path))
         raise UsageError(
-            "Not confirmed; nothing was sent.", "The plan is kept: apply it later, or plan again."
+            "Not confirmed; nothing was sent.", f"Later: {describe.follow_up(*left, plan, chosen)}"
         )
 
 

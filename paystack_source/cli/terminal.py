@@ -192,9 +192,9 @@ class Terminal:
         self._write_json(sys.stdout, result)
 
     def confirm(self, question: str, phrase: str | None = None) -> bool:
-        """Ask for yes or no, or for `phrase` instead of a y. Raises `UsageError` without a terminal."""
+        """Ask for yes or no, or for the number `phrase` instead of a y. Raises `UsageError` without a terminal."""
         if phrase is not None:
-            return self._ask(f"{question} Type {phrase} to go on: ") == phrase
+            return self._ask(f"{question} Type {phrase} to go on: ").replace(",", "") == phrase
         return self._ask(f"{question} [y/N] ").lower() in {"y", "yes"}
 
     def _ask(self, question: str) -> str:

@@ -95,6 +95,7 @@ CELLS = [
     ("phone", "0803 123-4567", True),
     ("phone", "(0803) 123.4567", True),
     ("phone", "0803x", False),
+    ("phone", "-8031234567", False),
     ("phone", "2.34801E+12", False),
     ("phone", "123", False),
     ("phone", "+" + "1" * 21, False),

@@ -18,6 +18,7 @@ from pathlib import Path
 
 import pytest
 
+from paystack_source import private_files
 from paystack_source.bulk.plan.plan import Plan
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.run.states import EventKind, JournalEvent
@@ -192,6 +193,21 @@ def test_resuming_a_run_that_was_undone_says_so_first(desk):
     assert again.json["applied"] == 6
     warning, question = again.err.index(f"{undone.json['run_id']} undid"), again.err.index("Resume ")
     assert warning < question
+
+
+def test_an_undo_and_a_resume_of_a_run_exclude_each_other(desk):
+    desk.api.configure(faults=parse_faults("blocked@set_risk_action#3+99"))
+    deny = ["risk-action", desk.risk_file(6), "--risk-action", "deny", "--refresh", "live", "--yes"]
+    run_id = desk.bulk("run", *deny).json["run_id"]
+    desk.api.configure(faults=())
+    undo = desk.bulk("undo", run_id, "--plan-only").json["plan_file"]
+    with Runs().lock(Runs().open(run_id).plan()):  # as a resume does
+        assert desk.bulk("apply", undo, "--yes").json["error"] == "BusyError"
+    assert desk.bulk("resume", run_id, "--yes").json["applied"] == 6
+    said = desk.bulk("apply", undo, "--yes")
+    assert (said.code, said.json["error"]) == (2, "StalePlan")
+    assert "resumed after its undo was planned" in said.json["message"]
+    assert desk.bulk("undo", run_id, "--yes").json["applied"] == 6
 
 
 def test_a_wrong_key_is_refused_before_anything_is_planned(desk, monkeypatch):
@@ -551,13 +567,21 @@ def test_a_success_that_shows_another_value_is_not_called_applied(desk):
 
 
 def test_a_create_of_somebody_who_is_there_says_so(desk):
-    (known,) = desk.customers(1)
-    path = desk.csv("people.csv", [{"email": known["email"]}, {"email": "new.person@example.com"}])
-    said = desk.bulk("run", "create", path, "--yes")
+    desk.api.configure(answers="spec")
+    known, other = desk.customers(2)
+    rows = [
+        {"email": known["email"], "first_name": ""},
+        {"email": "new.person@example.com", "first_name": "Ada"},
+        {"email": other["email"], "first_name": "Adaeze Another"},
+    ]
+    said = desk.bulk("run", "create", desk.csv("people.csv", rows), "--yes")
     assert [(row["_status"], row["_code"]) for row in desk.results(said)] == [
         ("applied", "exists"),
         ("applied", ""),
+        ("rejected", "exists"),
     ]
+    assert "was a customer already, and has another first_name: use `update`" in said.err
+    assert "Next:" not in said.err
 
 
 def test_a_plan_with_nothing_to_send_offers_no_apply(desk):
@@ -679,6 +703,31 @@ def test_a_damaged_run_hides_no_other_and_stops_no_plan(desk):
     assert [one["run_id"] for one in listed.json["runs"]] == [good]
     assert all(run_id in listed.err for run_id in bad)
     assert desk.bulk("plan", *deny).code == 0
+
+
+@pytest.mark.skipif(os.name == "nt", reason="modes")
+def test_what_may_not_be_read_is_named_with_what_to_do(desk, monkeypatch):
+    deny = ["run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes"]
+    good, bad = (desk.bulk(*deny).json["run_id"] for _ in range(2))
+
+    def refuse(path, *args, **more):
+        if bad in str(path) or Path(path).parent.name == ".plans":
+            raise PermissionError(errno.EACCES, "Permission denied", str(path))
+        return kept[type(path)](path, *args, **more)
+
+    kept = {type(Path()): private_files.open_private, str: sqlite3.connect}
+    monkeypatch.setattr(
+        "paystack_source.bulk.run.journal.sqlite3.connect", lambda path, **more: refuse(str(path), **more)
+    )
+    monkeypatch.setattr("paystack_source.bulk.run.runs.open_private", refuse)
+    monkeypatch.setattr(os, "access", lambda path, _mode: bad not in str(path))  # the tests may run as root
+    listed = desk.bulk("status")
+    assert [one["run_id"] for one in listed.json["runs"]] == [good]
+    assert f"chmod -R u+rwX paystack_results/{bad}" in listed.err
+    said = desk.bulk(*deny)
+    assert (said.code, said.json["error"]) == (2, "ConfigError")
+    assert ".plans" in said.json["message"]
+    assert said.json["advice"] == "Check who owns the folder."
 
 
 @pytest.mark.parametrize(

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from pathlib import Path
 from types import SimpleNamespace
 
 import msgspec
@@ -42,7 +43,10 @@ class Person:
 
 def plan(guard=None):
     """Its header claims nothing: what is asked was counted from the rows."""
-    return SimpleNamespace(header=SimpleNamespace(guard=guard or Confirmation(), seal=SEAL))
+    header = SimpleNamespace(
+        guard=guard or Confirmation(), seal=SEAL, options={}, input=SimpleNamespace(path="a.csv")
+    )
+    return SimpleNamespace(header=header, path=Path("a file.plan"))
 
 
 def asked_of(guard=None, **more):
@@ -61,8 +65,12 @@ def ask(mode, guard=None, *, yes=False, approve=None, answer=None, **more):
 def test_below_the_thresholds_a_yes_is_enough(mode):
     assert ask(mode, yes=True)
     assert ask(mode, answer="y")
-    with pytest.raises(UsageError):
+    with pytest.raises(UsageError) as refused:
         ask(mode, answer="n")
+    assert refused.value.advice == "Later: python pipelines/bulk.py apply 'a file.plan'"
+    with pytest.raises(UsageError) as refused:
+        ask(mode, answer="n", resumed="20261123-121530-create-3f9a")
+    assert refused.value.advice == "Later: python pipelines/bulk.py resume 20261123-121530-create-3f9a"
     with pytest.raises(UsageError):
         ask(mode)
 

@@ -152,7 +152,7 @@ def test_only_a_clear_yes_is_a_yes(answer, yes, monkeypatch, capsys):
     assert capsys.readouterr().out == ""
 
 
-@pytest.mark.parametrize(("answer", "right"), [("9000", True), ("y", False), ("900", False)])
+@pytest.mark.parametrize(("answer", "right"), [("9000", True), ("9,000", True), ("y", False), ("900", False)])
 def test_a_typed_phrase_must_be_that_phrase(answer, right, monkeypatch):
     monkeypatch.setattr(sys, "stdin", Person(answer))
     assert Terminal().confirm("Deny.", "9000") is right

@@ -107,15 +107,15 @@ class Run:
         check_private(self.folder)
         try:
             return Plan.open(self.plan_file)
-        except FileNotFoundError:
-            raise self._damaged("there is no plan in it") from None
+        except (FileNotFoundError, PermissionError) as error:
+            raise self._damaged(f"its plan cannot be opened ({error.strerror})") from None
 
     def journal(self) -> Journal:
         """Open the journal. Raises `NoSuchRunError` if it cannot be read, and `ConfigError` as `plan` does."""
         check_private(self.folder)
         try:
             return Journal(self.journal_file)
-        except JournalError as error:
+        except (JournalError, PermissionError) as error:
             raise self._damaged(str(error)) from None
 
     def check_journal(self) -> None:
@@ -156,10 +156,11 @@ class Run:
             return False
 
     def _damaged(self, why: str) -> NoSuchRunError:
-        return NoSuchRunError(
-            f"The run {self.run_id} cannot be read: {why}",
-            advice="Put its files back, or move its folder elsewhere.",
-        )
+        advice = "Put its files back, or move its folder elsewhere."
+        # Also to read a journal, SQLite writes into its folder.
+        if not all(os.access(path, os.R_OK | os.W_OK) for path in (self.folder, *self.folder.glob("*"))):
+            advice = f"You may not read and write all of it: chmod -R u+rwX {quoted(self.folder)}"
+        return NoSuchRunError(f"The run {self.run_id} cannot be read: {why}", advice=advice)
 
 
 class Runs:
@@ -383,12 +384,14 @@ def lock_plan(plan_id: str, results: Path, plan_file: Path) -> Iterator[PlanLock
                 path.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
                 handle, lock = (stack.enter_context(unlocked_at_end(open_private(file))) for file in files)
             except OSError as error:
-                if any(os.path.lexists(file) for file in files):
+                exists, needed = any(map(os.path.lexists, files)), path.parent == results.resolve() / NOTES
+                if exists or (needed and isinstance(error, PermissionError)):
+                    whose = "file. Plan again if that run does not matter" if exists else "folder"
                     raise ConfigError(
                         f"{path} records which run applied this plan, and it cannot be opened ({error.strerror}).",
-                        advice="Check who owns the file. Plan again if that run does not matter.",
+                        advice=f"Check who owns the {whose}.",
                     ) from None
-                if path.parent == results.resolve() / NOTES:
+                if needed:
                     raise
                 if path.parent == user:
                     problem = _no_register(f"{user} cannot be written ({error.strerror})")

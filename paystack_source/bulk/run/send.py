@@ -192,16 +192,20 @@ class Sender:
         data = {} if another else data
         kept = kept_names(new, data) if self.operation.compared else []
         others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
+        differing = [name for name in others if _differs(new.get(name), data[name])]
+        # By Paystack's clock, because ours may be wrong.
+        answered = http_date(reply.headers.get("date")) or self.now()
         if self.operation.accepted_pending and reply.status == ACCEPTED:
             kind = EventKind.PENDING
-        elif another or any(_differs(new.get(name), data[name]) for name in others):
+        elif self.operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
+            code, message = EXISTS, "was a customer already; Paystack answered with them as they are"
+            if differing:
+                kind = EventKind.REJECTED
+                message = f"was a customer already, and has another {' and '.join(differing)}: use `update`"
+        elif another or differing:
             kind, code = EventKind.UNKNOWN, DIFFERENT
         elif kept:
             kind, code, message = EventKind.LOCKED, NAMES_LOCKED, _names_kept(job.row)
-        # By Paystack's clock, because ours may be wrong.
-        answered = http_date(reply.headers.get("date")) or self.now()
-        if self.operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
-            code, message = EXISTS, "was a customer already; Paystack answered with them as they are"
         return Done(job, self._event(job, kind, code, message, reply.status), _documented(data))
 
     def _read_back(self, job: Job) -> Done:
