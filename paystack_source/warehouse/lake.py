@@ -32,12 +32,13 @@ ArrowRows: TypeAlias = Any
 
 _AGE = {
     "_valid_to": "_valid_to nulls last",  # a version with an end is newer than the same version without
+    "_changed_at": "_changed_at desc nulls last",  # grows with each change, also if a clock was ahead before
     "_last_seen_at": "greatest(_last_seen_at, _missing_since) desc nulls last",
     "_dlt_load_id": "try_cast(_dlt_load_id as double) desc nulls last",
     "updated_at": "updated_at desc nulls last",
     "rows_held_after": "rows_held_after desc nulls last",  # an entry of the ledger is completed after the load
 }
-"""By column, the SQL order that puts the newest row of a key first: by its last read, then by its load."""
+"""By column, the SQL order that puts the newest row of a key first: by its last change, last read and load."""
 
 
 def newest_per_key(keys: Sequence[str], columns: Collection[str]) -> str:

@@ -1,7 +1,7 @@
 """The whole pipeline into every warehouse: the same rows, the same few requests, merged, proven, refound."""
 
 import json
-from datetime import datetime
+from datetime import datetime, timedelta
 from operator import itemgetter
 from pathlib import Path
 from typing import Any
@@ -10,9 +10,10 @@ import pandas as pd
 import pytest
 
 from paystack_source import PaystackClient, bulk_set_risk_action
+from paystack_source.extract import reader
 from paystack_source.extract.arrow import SCHEMA
 from paystack_source.tables import LOAD_ID
-from paystack_source.warehouse import queries
+from paystack_source.warehouse import changes, queries
 from paystack_source.warehouse.destinations import read_table
 from paystack_source.warehouse.locations import is_lake
 from paystack_source.warehouse.sync import CopyReport, copy_customers
@@ -72,7 +73,7 @@ def assert_same(got: dict[int, dict[str, Any]], wanted: dict[int, dict[str, Any]
 
 
 @pytest.mark.parametrize("kind", [*DATABASES, "parquet-s3", "delta-s3", "iceberg"])
-def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path):
+def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_path, monkeypatch):
     place, here = warehouse(kind), tmp_path / "here"
     first = copy(place, here, api, history=True, details=15)
     assert (first.complete, first.warehouse_total, first.rows_new) == (True, 260, 260)
@@ -110,6 +111,22 @@ def test_every_warehouse_holds_what_paystack_holds(kind, api, warehouse, tmp_pat
     assert rows_stored(pipeline) == 263
     if kind in DATABASES:
         check_descriptions(pipeline)
+    else:  # a machine whose clock is ahead keeps no later change from being seen
+        with monkeypatch.context() as wrong:
+            for module in (reader, changes):
+                wrong.setattr(module, "datetime", Ahead)
+            assert copy(place, there, api, budget=60).complete
+        api.edit_customer(edited["customer_code"], risk_action="allow")
+        assert copy(place, there, api, budget=60).complete
+        assert_same(held(place, there), truth(api))
+
+
+class Ahead(datetime):
+    """The clock of a machine that is a year ahead."""
+
+    @classmethod
+    def now(cls, tz=None):
+        return datetime.now(tz) + timedelta(days=365)
 
 
 COMMENTS = {

@@ -46,18 +46,20 @@ def test_the_view_shows_the_newest_row_of_each_customer():
         memory.execute(
             """
             create table customers as select * from (values
-                (1, 'old', timestamptz '2026-01-01', null::timestamptz, '1795438113.1'),
-                (1, 'new', timestamptz '2026-01-02', null, '1795438113.2'),
-                (2, 'there', timestamptz '2026-01-01', null, '1795438113.1'),
-                (2, 'missing', timestamptz '2026-01-01', timestamptz '2026-01-03', '1795438113.3'),
-                (3, 'same look, first load', timestamptz '2026-01-01', null, '1795438113.1'),
-                (3, 'same look, later load', timestamptz '2026-01-01', null, '1795438113.2')
-            ) as t (id, what, _last_seen_at, _missing_since, _dlt_load_id)
+                (1, 'old', timestamptz '2026-01-01', null::timestamptz, null::timestamptz, '1795438113.1'),
+                (1, 'new', timestamptz '2026-01-02', null, null, '1795438113.2'),
+                (2, 'there', timestamptz '2026-01-01', null, null, '1795438113.1'),
+                (2, 'missing', timestamptz '2026-01-01', timestamptz '2026-01-03', null, '1795438113.3'),
+                (3, 'same look, first load', timestamptz '2026-01-01', null, null, '1795438113.1'),
+                (3, 'same look, later load', timestamptz '2026-01-01', null, null, '1795438113.2'),
+                (4, 'clock ahead', timestamptz '2027-01-01', null, timestamptz '2027-01-01 00:00', '1826974113.1'),
+                (4, 'changed since', timestamptz '2026-01-01', null, timestamptz '2027-01-01 00:01', '1795438113.2')
+            ) as t (id, what, _last_seen_at, _missing_since, _changed_at, _dlt_load_id)
             """
         )
         memory.execute(view)
         found = memory.execute("select what from customers_now order by id").fetchall()
-    assert found == [("new",), ("missing",), ("same look, later load",)]
+    assert found == [("new",), ("missing",), ("same look, later load",), ("changed since",)]
 
 
 @pytest.mark.parametrize(
