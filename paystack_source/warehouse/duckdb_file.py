@@ -89,6 +89,23 @@ class DuckDbFile:
         return self._client.execute_sql(sql)
 
 
+def require_different_names(file: Path, dataset: str) -> None:
+    """Refuse names that DuckDB cannot tell apart: of the dataset, of its staging dataset, and of databases.
+
+    DuckDB names the database as its file, up to the first dot. It ignores case.
+    """
+    database = file.name.partition(".")[0].lower()
+    if database in {dataset, f"{dataset}_staging"}:
+        raise ConfigError(
+            f"DuckDB cannot tell the dataset {database} from the file {file.name}: to it they have the same name",
+            advice="Name another dataset (--dataset), or another file.",
+        )
+    if reserved := {"information_schema", "pg_catalog", "system", "temp"} & {dataset}:
+        raise ConfigError(
+            f"DuckDB reserves the name {reserved.pop()}", advice="Give the dataset another name."
+        )
+
+
 def _path(client: SqlClientBase[Any]) -> Path:
     return Path(str(getattr(client.credentials, "database", "")))
 
@@ -99,6 +116,7 @@ def _check_file(client: SqlClientBase[Any]) -> None:
     DuckDB opens a CSV or Parquet file as a view in memory: the run would succeed, and its rows would be lost.
     """
     path = _path(client)
+    require_different_names(path, client.dataset_name)
     if "?" in str(path):  # DuckDB would write its log into another file
         raise ConfigError(
             f"DuckDB cannot keep a file with a question mark in its path: {path}.",

@@ -35,6 +35,7 @@ from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, c
 from paystack_source.warehouse.destinations import cached_capabilities, load, replace_by_swap
 from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import has_loaded, listen_to_runs, restart_interrupted_loads
+from paystack_source.warehouse.duckdb_file import require_different_names
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.prepare import (
@@ -151,11 +152,7 @@ def open_pipeline(destination: str, dataset: str, *, name: str = PIPELINE) -> Pi
     target: Any = destination
     if destination in DUCKDB:
         file = duckdb_file(destination)
-        if file.stem == dataset:
-            raise ConfigError(
-                f"DuckDB cannot tell the dataset {dataset} from the file {file.name}, which have the same name",
-                advice="Name another dataset (--dataset), or another file.",
-            )
+        require_different_names(file, dataset)
         target = dlt.destinations.duckdb(str(file))
     name = pipeline_name(name, destination, dataset)
     try:

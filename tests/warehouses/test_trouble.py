@@ -253,6 +253,22 @@ def test_a_path_that_dlt_or_duckdb_cannot_take(sandbox, own_machine, folder, fil
     assert str(own_machine / (file if folder == "dlt" else folder)) in failure.message
 
 
+@pytest.mark.parametrize(
+    ("file", "dataset"),
+    [
+        ("c", "temp"),
+        ("people.v2.duckdb", "people"),
+        ("PEOPLE.duckdb", "people"),
+        ("people_staging.db", "people"),
+    ],
+)
+def test_names_that_duckdb_cannot_tell_apart(sandbox, own_machine, file, dataset):
+    api, place = sandbox(3), dlt.destinations.duckdb(str(own_machine / file))
+    pipeline = dlt.pipeline("p", destination=place, dataset_name=dataset, pipelines_dir=str(own_machine))
+    failure = failure_of(pipeline, api)
+    assert (failure.error, failure.exit_code, api.stats.total) == ("ConfigError", 2, 0)
+
+
 def test_a_bucket_that_lets_nobody_in(sandbox, s3, own_machine):
     place = dlt.destinations.filesystem(
         "s3://ready", credentials=s3.credentials() | {"aws_secret_access_key": PASSWORD}
