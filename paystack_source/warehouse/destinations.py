@@ -17,6 +17,7 @@ import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
+from dlt.common.destination.utils import resolve_replace_strategy
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
@@ -152,11 +153,23 @@ def apply_destination_hints(*tables: Table) -> None:
             )
         with exclusive_dlt_context():
             layout = table_layout(pipeline, table, lake_format=hints.get("table_format"))
+            if hints["write_disposition"] == "replace":
+                _check_replacement(pipeline, {**hints, "table_format": layout.table_format})
         resource.apply_hints(
             write_disposition=layout.write_disposition if resource.write_disposition == MERGED else None,
             table_format=layout.table_format,
             file_format=layout.file_format,
             additional_table_hints={"description": description} if description else None,
+        )
+
+
+def _check_replacement(pipeline: dlt.Pipeline, hints: Any) -> None:  # noqa: ANN401  # dlt's own type
+    """Refuse a setting by which dlt cannot replace this table. dlt would notice it only when it loads."""
+    strategy = getattr(pipeline.destination_client().config, "replace_strategy", None)
+    if strategy and not resolve_replace_strategy(hints, strategy, pipeline.destination.capabilities()):
+        raise ConfigError(
+            f"This destination cannot replace a table by the replace_strategy {strategy}",
+            advice="Set another replace_strategy of the destination, or leave the setting out.",
         )
 
 

@@ -411,6 +411,16 @@ def test_a_hint_by_which_a_load_deletes_others_or_leaves_them_out_is_refused(
     assert few.stats.total == 0
 
 
+def test_a_replacement_that_the_destination_cannot_make_is_refused(copied, monkeypatch):
+    pipeline, few = copied
+    requests = few.stats.total
+    monkeypatch.setenv("DESTINATION__REPLACE_STRATEGY", "staging-optimized")
+    with pytest.raises(PipelineStepFailed, match="replace_strategy staging-optimized"):
+        pipeline.run(source(few), write_disposition="replace")
+    assert (few.stats.total, pipeline.has_pending_data) == (requests, False)
+    pipeline.run(source(few))
+
+
 def test_a_contract_of_the_source_that_discards_is_refused(few, warehouse, own_machine):
     pipeline, contracted = warehouse("duckdb").pipeline(own_machine), source(few)
     contracted.schema_contract = {"tables": "discard_row"}
