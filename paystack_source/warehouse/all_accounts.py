@@ -7,7 +7,9 @@ machines. The view exists in DuckDB and PostgreSQL, not for files.
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
+import logging
 from typing import TYPE_CHECKING, Any, Final
 
 from dlt.destinations.exceptions import DatabaseException
@@ -23,6 +25,7 @@ if TYPE_CHECKING:
     from dlt.destinations.sql_client import SqlClientBase
     from dlt.pipeline.pipeline import Pipeline
 
+log = logging.getLogger("paystack_source")
 VIEW: Final = "all_customers"
 _MIXED: Final = "text"
 """The type of a column whose types differ between datasets."""
@@ -42,6 +45,12 @@ def refresh_all_customers(pipeline: Pipeline, account_name: str) -> str | None:
         except DatabaseException:
             # PostgreSQL cannot replace a view by one that lacks a column or has it in another position.
             view.refresh(account_name, pipeline.dataset_name, drop=True)
+        for names in view.same_accounts():
+            log.warning(
+                "%s are names of one Paystack account, so %s.%s has its customers more than once. Keep one name: "
+                "delete the others from the settings, and from %s.accounts.",
+                *(" and ".join(names), schema, VIEW, schema),
+            )
     return f"{schema}.{VIEW}"
 
 
@@ -71,6 +80,22 @@ class _View:
             self._run(f"CREATE OR REPLACE VIEW {self._view} AS {definition}")
             about = f"The customers of the accounts {', '.join(sorted(datasets))} ({digest})"
             self._run(f"COMMENT ON VIEW {self._view} IS {quoted_text(about)}")
+
+    def same_accounts(self) -> list[list[str]]:
+        """The names of each account that several datasets hold: two names with one key, or a name and its old one."""
+        datasets = self._registered()
+        columns = self._columns(datasets)
+        holds = [
+            f"SELECT * FROM (SELECT {quoted_text(name)} AS name, domain, CAST(integration AS text) AS number"
+            f" FROM {quoted_name(dataset)}.customers WHERE integration IS NOT NULL LIMIT 1) AS one_customer"
+            for name, dataset in sorted(datasets.items())
+            if {"domain", "integration"} <= columns.get(dataset, {}).keys()
+        ]
+        names: dict[tuple[str, str], list[str]] = {}
+        with contextlib.suppress(DatabaseException):  # this role may not read the datasets of other accounts
+            for name, *account in self._run(" UNION ALL ".join(holds)) if holds else ():
+                names.setdefault(tuple(account), []).append(name)
+        return [sorted(each) for each in names.values() if len(each) > 1]
 
     def _register(self, account_name: str, dataset: str) -> dict[str, str]:
         """Register the dataset of this account, unless it is; returns the dataset of every registered account."""

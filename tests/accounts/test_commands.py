@@ -1,6 +1,7 @@
 """`--account NAME` of every command: whose key, which dataset, which results, and what is printed to be pasted."""
 
 import json
+import os
 import re
 import shlex
 from pathlib import Path
@@ -63,6 +64,14 @@ def test_all_accounts_are_copied_each_into_its_dataset_and_seen_in_one_view(acco
     overview = command("query", "--account", "all")
     assert overview.json["rows"] == [["gh", 30], ["ke", 40], ["ng", 55]]
     assert "all_customers" in overview.err
+
+    # A name whose key is another's.
+    assert "one Paystack account" not in again.err
+    for setting in ("SECRET_KEY", "BASE_URL"):
+        monkeypatch.setenv(variable("lagos", setting), os.environ[variable("ng", setting)])
+    twice = command("customers", "--account", "lagos")
+    assert twice.code == ExitCode.OK
+    assert "warning: lagos and ng are names of one Paystack account" in twice.err
 
 
 @pytest.mark.parametrize(
