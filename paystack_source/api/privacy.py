@@ -30,7 +30,8 @@ _END: Any = object()
 _PATTERNS = (
     (re.compile(r"\b[sp]k_(?:test|live)_\w+", re.IGNORECASE), "[key]"),
     (re.compile(r"\b(?:CUS|AUTH)_\w+", re.IGNORECASE), "[code]"),
-    (re.compile(r"[^\s\"'<>(),;:@]+(?:@|%40)[^\s\"'<>(),;:@]+", re.IGNORECASE), "[email]"),
+    # From the beginning of a word only, or a long word without an @ would be searched again from each character.
+    (re.compile(r"(?<![^\s\"'<>(),;:@])[^\s\"'<>(),;:@]+(?:@|%40)[^\s\"'<>(),;:@]+"), "[email]"),
     # Six digits or more, also in groups: phones, BVNs, account and card numbers.
     (re.compile(r"\+?\d(?:[\s().-]{0,2}\d){5,}"), "[number]"),
 )

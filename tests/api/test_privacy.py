@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import pickle
+import time
 import traceback
 from collections import OrderedDict
 from functools import partial
@@ -336,6 +337,15 @@ def test_redaction_takes_out_what_was_sent(value, around):
 )
 def test_redaction_keeps_the_sentence(text, kept):
     assert redact(text) == (text if kept is None else kept)
+
+
+def test_a_long_message_does_not_keep_the_run_busy(client_of):
+    began = time.process_time()
+    assert redact("m" * 60_000 + " ada@example.com").endswith("…")
+    details = {"first_name": "A", "last_name": "B", "country": "NG", "bank_code": "058", "bvn": "1"}
+    with RawServer(refusal(400, "already validated " * 800)) as server, pytest.raises(PaystackError):
+        client_of(server).validate("CUS_x", **details, account_number="0")
+    assert time.process_time() - began < 5
 
 
 def test_the_longest_value_goes_first():
