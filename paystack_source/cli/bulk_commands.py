@@ -178,7 +178,7 @@ class BulkCommand:
         for caution in describe.plan_cautions(made):
             self.terminal.warn(caution)
         changes = describe.plan_changes(made, MOST_CHANGES)
-        if changes and not self.terminal.quiet:
+        if changes and not (self.terminal.quiet or self.terminal.logs_data):  # no names or phones in a log
             more = made.header.counts.to_send - MOST_CHANGES
             self.terminal.table(
                 f"What would change{f' (and {more:,} more)' if more > 0 else ''}", describe.CHANGES, changes

@@ -128,7 +128,7 @@ class Terminal:
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table of data. If it is too wide for the terminal, each row is shown as a block."""
         rows = list(rows)
-        if self._logs_data:
+        if self.logs_data:
             cells = [dict(zip(columns, map(_plain, row), strict=True)) for row in rows]
             self._log("info", title or "Rows", rows=cells)
             return
@@ -161,7 +161,7 @@ class Terminal:
     ) -> None:
         """Show labels and values, then commands to paste, each unwrapped on its own line."""
         pairs = [(visible(label), "" if value is None else visible(value)) for label, value in rows]
-        if self._logs_data:
+        if self.logs_data:
             then = {"next": list(next_commands)} if next_commands else {}
             self._log("info", title, facts=dict(pairs), **then)
             return
@@ -213,7 +213,7 @@ class Terminal:
         self._write_json(sys.stderr, self.context.line(level, clean(message).strip(), **more))
 
     @property
-    def _logs_data(self) -> bool:
+    def logs_data(self) -> bool:
         """Whether tables are log lines: with --json standard output has only the last line."""
         return self.json_output and self.json_log
 

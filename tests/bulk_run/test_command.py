@@ -562,8 +562,11 @@ def test_a_success_that_shows_another_value_is_not_called_applied(desk):
         {"customer_code": code, "phone": "<clear>"},
         {"customer_code": other, "phone": "+234 803 000 0000"},
     ]
-    said = desk.bulk("run", "update", desk.csv("clear.csv", rows), "--yes", "--refresh", "live")
+    update = ["update", desk.csv("clear.csv", rows), "--refresh", "live"]
+    said = desk.bulk("run", *update, "--yes", "--log-format", "json")
     assert (said.code, said.json["unknown"], said.json["applied"]) == (3, 1, 1)
+    assert "+234 803" not in said.err  # a log; in text a person reads it
+    assert "0803" in desk.bulk("plan", *update).err
 
 
 def test_a_create_of_somebody_who_is_there_says_so(desk):

@@ -237,6 +237,10 @@ def test_an_answer_about_another_email_is_neither_believed_nor_kept(asked, answe
     same = asked == answered.lower()
     assert done.event.kind is (EventKind.APPLIED if same else EventKind.UNKNOWN)
     assert bool(done.customer) is same
+    # A code and numbers that the journal and the tables cannot hold are left out.
+    data |= {"id": 10**40, "integration": "5", "customer_code": ["C1"]}
+    kept = Sender(RISK, client, lambda _row: {})(Job(row, Action.SEND)).customer
+    assert (kept == {"email": answered, "risk_action": "deny"}) is same
 
 
 @pytest.mark.parametrize("wrong_by", [-3600, 3600])

@@ -42,6 +42,7 @@ DIFFERENT: Final = "different_value"
 DRIFTED: Final = "drifted"
 EXISTS: Final = "exists"
 NAMES_LOCKED: Final = "names_locked"
+_INT64: Final = 63  # bits
 
 _MEANING: Final = (
     (AccessError, EventKind.NOT_SENT, None),
@@ -108,8 +109,13 @@ def _names_kept(row: PlanRow) -> str:
 
 
 def _documented(customer: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The documented columns of an answer, which the journal may keep."""
-    return {key: customer[key] for key in DOCUMENTED if key in customer} or None
+    """The documented columns of an answer, which the journal may keep; no code and no number that no table can hold."""
+    kept = {key: customer[key] for key in DOCUMENTED if key in customer}
+    for key, kind in (("customer_code", str), ("id", int), ("integration", int)):
+        value = kept.get(key)
+        if not isinstance(value, kind) or (isinstance(value, int) and value.bit_length() > _INT64):
+            kept.pop(key, None)
+    return kept or None
 
 
 def _halting(error: Exception) -> Exception | None:
