@@ -358,8 +358,9 @@ class Checker:
         for position in where:
             shown = "" if text is None else text[position].as_py()
             if column is not None:
-                hidden = column.personal or column.secret
-                shown = masked(shown, secret=column.secret) if hidden else shown[:40]
+                # In a file whose columns are in another order, any column may hold a BVN or an email.
+                is_word = column.kind == "enum" and shown.isalpha()
+                shown = shown[:40] if is_word else masked(shown, secret=column.secret)
             raw = self._batch.columns[index][position].as_py() if field and index is not None else ""
             row = self._batch.first_row + position
             self._odd.append((row, self._row_labels[position], field, name, reason, shown, raw))
