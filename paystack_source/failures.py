@@ -187,6 +187,11 @@ def _disk_full(error: BaseException) -> str | None:
     return "" if possible and re.search(pattern, str(error)) else None
 
 
+def _sqlite(error: BaseException) -> str | None:
+    known = type(error).__module__ == "sqlite3" and _is(error, "OperationalError")
+    return str(error) if known else None
+
+
 def _not_installed(error: BaseException) -> str | None:
     if (
         not isinstance(error, ModuleNotFoundError)
@@ -320,6 +325,10 @@ FOREIGN: Final = (
     Foreign(
         "SandboxUnusable", ExitCode.UNEXPECTED, _named("StateUnusableError"), "{}.",
         "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
+    ),
+    Foreign(
+        "JournalUnusable", ExitCode.UNEXPECTED, _sqlite, "An SQLite file, as the journal of a run is one, cannot be used: {}.",
+        "Check the disk, its limits, and who may write the run's folder and its files; then resume the run.",
     ),
 )  # fmt: skip
 """Known errors of other libraries, in the order in which they are tried."""

@@ -640,15 +640,24 @@ def test_a_first_line_that_holds_data_is_not_repeated(desk):
     assert "Amina" not in said.err + said.out
 
 
-@pytest.mark.parametrize("where", ["service.Runner.run", "service.conclude"])
-def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(desk, monkeypatch, where):
+@pytest.mark.parametrize(
+    ("where", "problem", "error"),
+    [
+        ("service.Runner.run", OSError(errno.ENOSPC, "No space left on device"), "DiskFull"),
+        ("service.conclude", OSError(errno.ENOSPC, "No space left on device"), "DiskFull"),
+        ("service.Runner.run", sqlite3.OperationalError("disk I/O error"), "JournalUnusable"),
+    ],
+)
+def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(
+    desk, monkeypatch, where, problem, error
+):
     def full(*_args, **_more):
-        raise OSError(errno.ENOSPC, "No space left on device")
+        raise problem
 
     with monkeypatch.context() as patch:
         patch.setattr(f"paystack_source.bulk.{where}", full)
         said = desk.bulk("run", "create", desk.csv("new.csv", [{"email": "new@example.com"}]), "--yes")
-    assert (said.code, said.json["error"]) == (1, "DiskFull")
+    assert (said.code, said.json["error"]) == (1, error)
     run_id = Runs().open("latest").run_id
     assert said.json["run_id"] == run_id
     assert said.json["advice"] == f"Continue with: python pipelines/bulk.py resume {run_id} --no-copy"
