@@ -327,7 +327,8 @@ FOREIGN: Final = (
         "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
     ),
     Foreign(
-        "JournalUnusable", ExitCode.UNEXPECTED, _sqlite, "An SQLite file, as the journal of a run is one, cannot be used: {}.",
+        "JournalUnusable", ExitCode.UNEXPECTED, _sqlite,
+        "An SQLite file, such as the journal of a run, cannot be used: {}.",
         "Check the disk, its limits, and who may write the run's folder and its files; then resume the run.",
     ),
 )  # fmt: skip
