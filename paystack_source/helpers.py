@@ -22,6 +22,7 @@ import pyarrow as pa
 
 from paystack_source.api.checks import instance_of
 from paystack_source.api.client import PaystackClient
+from paystack_source.api.keys import SecretKey
 from paystack_source.api.privacy import strip_errors
 from paystack_source.bulk.consent import Console, Question, unattended
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
@@ -53,7 +54,6 @@ from paystack_source.warehouse.write_back import WriteBack
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from paystack_source.api.keys import SecretKey
     from paystack_source.api.models import RiskAction
 
 _SEE_SETTINGS = "Settings and errors: see `Settings`."
@@ -348,7 +348,9 @@ def apply_frame(
     settings = cast("Settings", {name: value for name, value in settings.items() if value is not None})
     for name, value in settings.items():
         instance_of(name, value, _CHECKED.get(Settings.__annotations__[name].__forward_arg__, object))
-    table = open_table(source, expected=[column.name for column in find_operation(operation).columns])
+    if "secret_key" in settings:  # a result has its settings, and must not contain the key as text
+        settings["secret_key"] = SecretKey.parse(settings["secret_key"])
+    table = open_table(source, expected=[each.name for each in find_operation(operation).columns])
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
         if instance_of("dry_run", dry_run, bool):
             out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")), "dry.plan")
@@ -356,9 +358,7 @@ def apply_frame(
             out = service.runs.new_plan_file(operation, table.path or Path("frame"))
             stack.callback(out.unlink, missing_ok=True)  # the run's folder has it
         plan = service.plan(operation, table, out=out, options=_options(settings, **planning))
-        if dry_run:
-            return plan_frame(plan)
-        return _result(service.apply(plan, source=table), table, settings)
+        return plan_frame(plan) if dry_run else _result(service.apply(plan, source=table), table, settings)
 
 
 def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:

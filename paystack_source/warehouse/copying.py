@@ -31,6 +31,7 @@ from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.destinations import (
     MERGED,
     apply_destination_hints,
+    arrow_rows,
     merged,
     rows_to_load,
     source_of,
@@ -115,6 +116,7 @@ class Copying:
     on_total: Callable[[int], None] | None = None
     run_id: str | None = None
 
+    keeps_history: bool = field(default=False, init=False)
     done: bool = field(default=False, init=False)
     failure: BaseException | None = field(default=None, init=False)
     rows_loaded: int = field(default=0, init=False)
@@ -229,10 +231,12 @@ class Copying:
             require_uninterrupted()
             self.extraction.after_load()
             return self.extraction, self._outputs
-        everything = self.full_refresh or is_being_replaced("customers")
+        pipeline = (
+            active_pipeline() if current_load() else None
+        )  # who iterates over the resource gets everybody
+        everything = self.full_refresh or is_being_replaced("customers") or pipeline is None
         renamed = state.get(TABLE_STATE_KEY, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
-        pipeline = active_pipeline()
         held = Warehouse(pipeline, self.table)
         existing = columns_of(pipeline, self.table) if pipeline else {}
         self._reader.new_columns |= {name for name in existing if not name.startswith("_")} - {
@@ -319,14 +323,14 @@ def resources(
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
             _require_selected()
-            keeps_history = history and is_selected(HISTORY.name)
             with start() as copying, copying.waits.shown():
+                copying.keeps_history = history and is_selected(HISTORY.name)
                 _require_only_one(copying)
                 with suppress(CurrentSourceNotAvailable):  # the user iterates over the resource
                     copying.metrics = dlt.current.resource_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
-                        if not keeps_history and len(table):
+                        if not copying.keeps_history and len(table):
                             note_history(loaded=False)
                         yield table
                 finally:
@@ -334,7 +338,8 @@ def resources(
         if pipeline and (run := current_run(pipeline)):
             run.copied = copying
 
-    def entries(_table: Any) -> pa.Table | None:  # noqa: ANN401  # the table itself is not used
+    def entries(rows: Any) -> pa.Table | None:  # noqa: ANN401  # they are only checked
+        arrow_rows(rows)
         return rows_to_load(_ledger_table(copying.new_entries() if copying else []))
 
     found = customers()

@@ -18,6 +18,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.destination.utils import resolve_replace_strategy
+from dlt.common.libs import is_pandas_frame
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
@@ -190,7 +191,8 @@ def _check_hints(
         and column.get("data_type")
         not in {None, ours[name]["data_type"], "text" if name in as_text else None}
     ]
-    if keys - ours.keys() - set(table.key):
+    # A customer's code is unique too.
+    if keys not in ([{"customer_code"}] if table is CUSTOMERS else []) + [set(table.key)]:
         wrong.append("primary_key")
     # dlt's `incremental` filters out older customers, also those that were read again.
     wrong += [
@@ -225,6 +227,28 @@ def rows_to_load(rows: pa.Table) -> pa.Table:
     if pipeline is not None and destination_is(pipeline, "postgres", "redshift"):
         rows = _without_nul(rows)
     return rows.append_column("_dlt_load_id", pa.repeat(pa.scalar(load_id, pa.string()), rows.num_rows))
+
+
+def arrow_rows(rows: Any) -> pa.Table | None:  # noqa: ANN401  # whatever a map returned
+    """The rows of `customers` as Arrow, after the user's maps; None if there are none.
+
+    dlt stores dictionaries in another way: with a column `_dlt_id` that is never null. So no Arrow table could be
+    loaded after them.
+    """
+    if is_pandas_frame(rows):
+        rows = rows.reset_index(drop=True)
+    if hasattr(rows, "__arrow_c_stream__"):
+        table = pa.table(rows)
+        texts = {field.name: pa.string() for field in table.schema if "string" in str(field.type)}
+        return table.cast(
+            pa.schema([field.with_type(texts.get(field.name, field.type)) for field in table.schema])
+        )
+    if rows:
+        raise ConfigError(
+            "A map on customers made dictionaries of the table",
+            advice="Let it return an Arrow table, or a pandas or polars frame.",
+        )
+    return None
 
 
 def _without_nul(rows: pa.Table) -> pa.Table:
@@ -340,8 +364,8 @@ def _requested_format(pipeline: dlt.Pipeline, requested: str | None) -> str | No
 
 def _stored_format(pipeline: dlt.Pipeline, table: str) -> str | None:
     """The format of an existing table, from dlt's schema or else from its files; `None` for a new table."""
-    if is_loaded(pipeline, table):
-        return schema_of(pipeline).tables[table].get("table_format") or "parquet"
+    if (schema := schema_of(pipeline, table)) and is_loaded(pipeline, table):
+        return schema.tables[table].get("table_format") or "parquet"
     with pipeline.destination_client() as opened:
         client = cast("FilesystemClient", opened)
         folder = client.get_table_dir(table)

@@ -31,7 +31,7 @@ from dlt.pipeline import trace
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.tables import NAMES
-from paystack_source.warehouse.locations import set_database_aside
+from paystack_source.warehouse.locations import location_of, set_database_aside
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -108,8 +108,9 @@ def customers_table(pipeline: Pipeline, schema_name: str | None = None) -> str:
     if schema_name is None and current_resource(CUSTOMERS.name) is not None:
         return table_of(CUSTOMERS.name)
     sources = pipeline.state.get("sources", {})
-    resources = sources.get(schema_name or pipeline.default_schema_name or "", {}).get("resources", {})
-    return str(resources.get(CUSTOMERS.name, {}).get(TABLE_STATE_KEY, CUSTOMERS.name))
+    some = sources.values() if schema_name is None else [sources.get(schema_name, {})]
+    states = (source.get("resources", {}).get(CUSTOMERS.name, {}) for source in some)
+    return str(next((state[TABLE_STATE_KEY] for state in states if TABLE_STATE_KEY in state), CUSTOMERS.name))
 
 
 def is_selected(name: str) -> bool:
@@ -202,16 +203,17 @@ def has_schema(pipeline: Pipeline) -> bool:
     return bool(cast("str | None", pipeline.default_schema_name))
 
 
-def schema_of(pipeline: Pipeline) -> Schema:
-    """The pipeline's default schema. While dlt reads it from its file, other threads would get an incomplete one."""
+def schema_of(pipeline: Pipeline, table: str) -> Schema | None:
+    """The schema with this table: the default one may be of another source."""
+    # While dlt reads a schema from its file, other threads would get an incomplete one.
     with exclusive_dlt_context():
-        return pipeline.default_schema
+        return next((schema for schema in pipeline.schemas.values() if table in schema.tables), None)
 
 
 def is_loaded(pipeline: Pipeline, table: str) -> bool:
     """Whether rows of this table were ever loaded, as dlt's normalizer records in the schema."""
-    tables = schema_of(pipeline).tables if has_schema(pipeline) else {}
-    return bool((tables.get(table, {}).get("x-normalizer") or {}).get("seen-data"))
+    schema = schema_of(pipeline, table)
+    return schema is not None and bool((schema.tables[table].get("x-normalizer") or {}).get("seen-data"))
 
 
 def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None:
@@ -263,7 +265,7 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     damaged = has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas
     if damaged or pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
-    location = f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
+    location = location_of(pipeline)
     note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
     if note.exists() and note.read_text(encoding="utf-8") != location:
         drop_local_state(pipeline)
@@ -287,24 +289,22 @@ def add_schema(pipeline: Pipeline, schema: Schema) -> None:
 
 
 def repair_schema(pipeline: Pipeline) -> None:
-    """Restore the pipeline's schema from the destination, and create dropped tables and columns there again.
+    """Restore the pipeline's schemas from the destination, and create dropped tables and columns there again.
 
     dlt does not check whether tables and columns that it created still exist, so each load would fail.
     """
     if not has_schema(pipeline):
         pipeline.sync_destination()
-        if not has_schema(pipeline):
-            return
-    schema = pipeline.default_schema
-    wanted = {
-        str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
-        for table in (*schema.data_tables(seen_data_only=True), *schema.dlt_tables())
-    }
-    with pipeline.destination_client() as client:
-        if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
-            existing = client.get_storage_tables(wanted)
-            if any(wanted[name] - columns.keys() for name, columns in existing):
-                client.update_stored_schema(force=True)
+    for schema in pipeline.schemas.values():
+        wanted = {
+            str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
+            for table in (*schema.data_tables(seen_data_only=True), *schema.dlt_tables())
+        }
+        with pipeline.destination_client(schema.name) as client:
+            if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
+                existing = client.get_storage_tables(wanted)
+                if any(wanted[name] - columns.keys() for name, columns in existing):
+                    client.update_stored_schema(force=True)
 
 
 # -- interrupted loads ------------------------------------------------------------------------------------------------

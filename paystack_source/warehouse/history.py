@@ -23,6 +23,7 @@ from paystack_source.tables import TIME, Column, Table
 from paystack_source.warehouse.changes import covering_condition, fingerprints_of
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
+    arrow_rows,
     load,
     merged,
     rows_to_load,
@@ -58,8 +59,9 @@ _BEHIND = "history_behind"
 def history_resource(customers: DltResource, columns: Mapping[str, Any]) -> DltResource:
     """The resource that makes versions from the rows of `customers`; `columns` are the hints of that table."""
 
-    def versions(table: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
-        if not isinstance(table, pa.Table) or not table.num_rows:
+    def versions(rows: Any) -> Iterator[pa.Table]:  # noqa: ANN401  # whatever the resource yields
+        table = arrow_rows(rows)
+        if table is None or not table.num_rows:
             return
         found = versions_to_store(in_our_types(table), *_history_and_copy(dlt.current.pipeline()))
         if found.num_rows:

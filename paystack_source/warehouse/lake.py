@@ -17,6 +17,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 
 from paystack_source.values import quoted_name
+from paystack_source.warehouse.dlt_quirks import schema_of
 from paystack_source.warehouse.scratch import scratch_database
 
 if TYPE_CHECKING:
@@ -56,8 +57,7 @@ class LakeReader:
 
     def __init__(self, pipeline: dlt.Pipeline) -> None:
         self._pipeline = pipeline
-        with pipeline.destination_client() as client:
-            self._files = cast("FilesystemClient", client)
+        self._clients: dict[str, FilesystemClient] = {}
         self._stack = ExitStack()
         self.capabilities = DestinationCapabilitiesContext.generic_capabilities()
 
@@ -72,13 +72,13 @@ class LakeReader:
 
     def make_qualified_table_name(self, table: str) -> str:
         """Create a view of the table and return its name. Raises `DestinationUndefinedEntity` for a missing table."""
-        client = self._files
+        client = self._client_of(table)
         merged = client.is_open_table("delta", table)
         if merged:
             rows = client.load_open_table("delta", table).to_pyarrow_dataset()
         elif client.is_open_table("iceberg", table):
             # A client caches the table as it was when first opened.
-            with self._pipeline.destination_client() as fresh:
+            with self._pipeline.destination_client(client.schema.name) as fresh:
                 rows = _iceberg(cast("FilesystemClient", fresh), table)
         else:
             rows = _parquet(client, table)
@@ -98,6 +98,16 @@ class LakeReader:
         self._memory.execute(view)
         return name
 
+    def _client_of(self, table: str) -> FilesystemClient:
+        """A client with the schema that has this table. Raises `DestinationUndefinedEntity` if none has it."""
+        schema = schema_of(self._pipeline, table)
+        if schema is None:
+            raise DestinationUndefinedEntity(table)
+        if schema.name not in self._clients:
+            with self._pipeline.destination_client(schema.name) as client:
+                self._clients[schema.name] = cast("FilesystemClient", client)
+        return self._clients[schema.name]
+
     @contextmanager
     def execute_query(self, sql: str) -> Iterator[duckdb.DuckDBPyConnection]:
         """Query tables that `make_qualified_table_name` opened."""
@@ -107,12 +117,12 @@ class LakeReader:
 def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
     from dlt.common.libs.pyarrow import columns_to_arrow  # noqa: PLC0415  # slow, and only here
 
-    declared = client.schema.tables.get(table)
-    files = client.list_table_files(table) if declared else []
-    if not declared or not files:
+    files = client.list_table_files(table)
+    if not files:
         raise DestinationUndefinedEntity(table)
     # Older files lack columns that were added later. So the schema is dlt's, not that of the first file.
-    return _files(client, files, columns_to_arrow(declared["columns"], client.capabilities, "UTC"))
+    columns = client.schema.tables[table]["columns"]
+    return _files(client, files, columns_to_arrow(columns, client.capabilities, "UTC"))
 
 
 def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:

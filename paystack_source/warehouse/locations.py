@@ -52,6 +52,11 @@ def is_lake(pipeline: Pipeline) -> bool:
     return destination_is(pipeline, "filesystem")
 
 
+def location_of(pipeline: Pipeline) -> str:
+    """The destination's settings, without secrets, and the dataset: equal for two pipelines that fill one dataset."""
+    return f"{pipeline.destination_client().config}\n{pipeline.dataset_name}\n"
+
+
 def sandbox_location(destination: str, dataset: str) -> tuple[str, str]:
     """The destination and dataset of the sandbox's copy, from those of the real copy."""
     if destination in DUCKDB:

@@ -17,6 +17,7 @@ import dlt
 from dlt.common.destination.client import WithStateSync
 from dlt.common.exceptions import TerminalException
 from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.destinations.sql_client import WithSqlClient
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source.customer import CUSTOMERS
@@ -172,6 +173,18 @@ def require_prepared(pipeline: Pipeline) -> None:
     `pipeline.run`, dlt does not know it yet. Then nothing was prepared, and a repair cannot be loaded inside of a load.
     So a dataset that needs repair is refused: a duplicate row would count as another customer.
     """
+    if not issubclass(pipeline.destination.client_class, WithSqlClient):
+        raise ConfigError(
+            f"The destination {pipeline.destination.destination_name} cannot be queried, so no copy in it could be"
+            " proven complete",
+            advice="Load into another one, such as duckdb, and pass the rows on from there.",
+        )
+    schema = dlt.current.source_schema().name
+    if not pipeline.config.use_single_dataset and pipeline.default_schema_name not in {None, schema}:
+        raise ConfigError(
+            "With use_single_dataset=false the copy would not be in the dataset of the pipeline",
+            advice="Give the Paystack source a pipeline of its own.",
+        )
     run = current_run(pipeline)
     if run is None:
         log.warning(
@@ -181,6 +194,7 @@ def require_prepared(pipeline: Pipeline) -> None:
         raise run.error
     else:
         run.lock_dataset()
+        run.read_for = pipeline.dataset_name
     if (run is None or not run.prepared) and any(
         _is_damaged(pipeline, schema) for schema in our_schemas(pipeline)
     ):
@@ -370,7 +384,7 @@ def _overwrite(pipeline: Pipeline, schema: Schema, table: str, first: Sequence[A
     """Replace the rows of these keys with the newest ones, in one commit. Delta's merge would update both rows."""
     from deltalake import write_deltalake  # noqa: PLC0415  # installed only with Delta
 
-    with pipeline.destination_client() as opened:
+    with pipeline.destination_client(schema.name) as opened:
         delta = cast("FilesystemClient", opened).load_open_table("delta", table)
     keys = _keys(schema, table)
     for some in batches(first, _FEW):

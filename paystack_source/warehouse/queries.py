@@ -19,7 +19,7 @@ from paystack_source.extract.arrow import SCHEMA
 from paystack_source.extract.windows import BEGIN, END
 from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time, whole_number
-from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context, has_schema
+from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context
 from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.single_writer import sql_client
@@ -239,8 +239,6 @@ def _client_of(pipeline: Pipeline) -> SqlClientBase[Any] | LakeReader:
     """
     if not is_lake(pipeline):
         return sql_client(pipeline)
-    if not has_schema(pipeline):
-        raise DestinationUndefinedEntity(pipeline.dataset_name)
     return LakeReader(pipeline)
 
 

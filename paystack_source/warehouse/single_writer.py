@@ -41,7 +41,13 @@ from paystack_source.warehouse.dlt_quirks import (
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
-from paystack_source.warehouse.locations import destination_is, is_lake, restore_database, set_database_aside
+from paystack_source.warehouse.locations import (
+    destination_is,
+    is_lake,
+    location_of,
+    restore_database,
+    set_database_aside,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -68,6 +74,11 @@ class ActiveRun:
     client: SqlClientBase[Any] | None = None
     duckdb: DuckDbFile | None = None
     locks: contextlib.ExitStack = field(default_factory=contextlib.ExitStack)
+    target: tuple[Any, ...] = ()
+    location: str = ""
+    """Where the locked dataset is, see `location_of`."""
+    read_for: str | None = None
+    """The dataset for which customers were read in this run."""
     still_held: Callable[[], bool] = lambda: True
     prepared: bool = False
     error: Exception | None = None
@@ -85,9 +96,20 @@ class ActiveRun:
             self.folder = True
 
     def lock_dataset(self) -> None:
-        """Lock the dataset until the run ends; waits while another run holds the lock."""
-        if self.dataset:
+        """Lock the dataset until the run ends; waits while another run holds the lock.
+
+        An argument of `pipeline.run` may have changed the destination since the run began, or the dataset. Then the new
+        one is locked as well. Nothing was prepared there.
+        """
+        destination = self.pipeline.destination
+        target = destination, destination.config_params.get("credentials"), self.pipeline.dataset_name
+        if self.dataset and target == self.target:
             return
+        self.target, before, self.location = target, self.location, location_of(self.pipeline)
+        if self.dataset and self.location == before:
+            return
+        if self.dataset:
+            self.client, self.prepared = None, False
         if destination_is(self.pipeline, "duckdb"):
             self.duckdb = self.locks.enter_context(DuckDbFile(self.pipeline, sql_client(self.pipeline)))
         elif destination_is(self.pipeline, "postgres"):
@@ -102,10 +124,16 @@ class ActiveRun:
     def require_dataset(self) -> None:
         """Raise `AlreadyRunningError` if the lock was lost: then another run may write into the dataset.
 
-        Raises the error of the preparation, if it failed: dlt would load what is pending.
+        Raises the error of the preparation, if it failed: dlt would load what is pending. Raises `ConfigError` if
+        `pipeline.run` got another dataset: dlt extracts for the former one.
         """
         if self.error is not None:
             raise self.error
+        if self.read_for not in {None, self.pipeline.dataset_name}:
+            raise ConfigError(
+                f"These customers were read for the dataset {self.read_for}, not for {self.pipeline.dataset_name}",
+                advice="Give the dataset to dlt.pipeline, not to pipeline.run, and run again.",
+            )
         if not self.still_held():
             raise AlreadyRunningError(
                 f"The lock of the dataset {self.pipeline.dataset_name} was lost, and another run may write into it.",

@@ -432,7 +432,7 @@ class PlainRuns:
             "unproven": [entry.as_difference() for entry in report.unproven],
             "warehouse_total": report.warehouse_total,
         }
-        complete_histories(pipeline)
+        complete_histories(pipeline, begin=run.copied.keeps_history)
         write_comments(pipeline, our_schemas(pipeline))
         if report.complete:
             logger.info(f"The copy is complete: {report.counts}.")

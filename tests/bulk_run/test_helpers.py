@@ -8,6 +8,7 @@ import pydoc
 import re
 import signal
 import threading
+from dataclasses import asdict
 from pathlib import Path
 
 import duckdb
@@ -568,4 +569,4 @@ def test_a_result_shows_no_key(desk):
         [{"customer_code": desk.customers(1)[0]["customer_code"]}], "deny", secret_key=key, base_url=desk.api.url,
         copy=False, progress=False,
     )  # fmt: skip
-    assert key not in f"{result!r} {result} {result._repr_html_()} {result._report!r}"
+    assert key not in f"{result!r} {result} {result._repr_html_()} {result._report!r} {asdict(result)}"

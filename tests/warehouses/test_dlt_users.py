@@ -10,6 +10,8 @@ from unittest import mock
 
 import dlt
 import duckdb
+import polars as pl
+import pyarrow as pa
 import pytest
 from dlt.normalize import Normalize
 from dlt.pipeline.exceptions import PipelineStepFailed
@@ -118,7 +120,8 @@ def test_resources_can_be_chosen_limited_and_hinted(api, own_machine):
     assert "ledger" not in few.default_schema.tables
     few.run(source(api))  # what a limit cut off was not taken as proven
     assert held_ids(few) == sorted(ids(api))
-    assert sum(table.num_rows for table in source(api).with_resources("customers")) == 250
+    everybody = source(api, refresh_budget=0).with_resources("customers")  # of whom the active pipeline knows
+    assert sum(table.num_rows for table in everybody) == 250
 
     hinted = source(api)
     hinted.customers.apply_hints(write_disposition="append")
@@ -399,6 +402,9 @@ def test_hints_with_which_the_copy_would_not_be_kept_are_refused_before_anything
         {"merge_key": "domain"},
         {"incremental": dlt.sources.incremental("created_at")},
         {"schema_contract": {"columns": "discard_row"}},
+        {"primary_key": "domain"},
+        {"primary_key": ["id", "updated_at"]},
+        {"primary_key": ""},
     ],
 )
 def test_a_hint_by_which_a_load_deletes_others_or_leaves_them_out_is_refused(
@@ -419,6 +425,33 @@ def test_a_replacement_that_the_destination_cannot_make_is_refused(copied, monke
         pipeline.run(source(few), write_disposition="replace")
     assert (few.stats.total, pipeline.has_pending_data) == (requests, False)
     pipeline.run(source(few))
+
+
+def edit(api, name: str) -> None:
+    api.edit_customer(next(api.customers_truth())["customer_code"], first_name=name)
+
+
+@pytest.mark.parametrize("made", [pa.Table.to_pandas, pl.from_arrow, lambda rows: rows.to_batches()[0]])
+def test_a_map_may_make_a_frame_of_which_the_history_gets_every_version(made, with_history):
+    pipeline, few = with_history
+    edit(few, "Other")
+    mapped = source(few, history=True)
+    mapped.customers.add_map(made)
+    pipeline.run(mapped)
+    assert held_ids(pipeline) == sorted(ids(few))
+    assert read_table(pipeline, "customers_history").num_rows == 41
+
+
+def test_a_map_that_makes_dictionaries_is_refused_before_the_load(copied):
+    """dlt would add a column that is never null: no table could be loaded after them."""
+    pipeline, few = copied
+    few.add_customers(1)
+    mapped = source(few)
+    mapped.customers.add_map(lambda rows: rows.to_pylist())
+    with pytest.raises(PipelineStepFailed, match="made dictionaries of the table"):
+        pipeline.run(mapped)
+    pipeline.run(source(few))
+    assert held_ids(pipeline) == sorted(ids(few))
 
 
 def test_a_contract_of_the_source_that_discards_is_refused(few, warehouse, own_machine):
@@ -480,6 +513,12 @@ def test_a_transformer_goes_beside_customers_and_not_in_their_place(few, warehou
     pipeline.run(both)
     assert held_ids(pipeline) == sorted(ids(few))
     assert pipeline.dataset().emails.df().shape[0] == len(ids(few))
+
+
+def test_a_history_is_there_also_if_nothing_is_new(copied):
+    pipeline, few = copied
+    pipeline.run(source(few, history=True, refresh_budget=0))
+    assert read_table(pipeline, "customers_history").num_rows == 40
 
 
 def test_a_history_that_was_left_out_once_is_completed(with_history):
