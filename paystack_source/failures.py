@@ -216,6 +216,13 @@ def _timed_out(error: BaseException) -> str | None:
     return "" if codes & {"57014", "55P03"} else None
 
 
+def _constraint(error: BaseException) -> str | None:
+    """The class of an error of the database about a rule of a table; its text has values of rows."""
+    refused = _is(error, "IntegrityError", "ConstraintException", "StringDataRightTruncation")
+    truncated = _is(error, "FeatureNotSupported") and "foreign key" in str(error)
+    return type(error).__name__ if refused or truncated else None
+
+
 def _duckdb_file(error: BaseException) -> str | None:
     inner = getattr(error, "inner_exc", None) if _is(error, "DestinationConnectionError") else error
     if type(inner).__module__ not in {"duckdb", "_duckdb"}:
@@ -301,6 +308,11 @@ FOREIGN: Final = (
         "The warehouse user lacks a permission that a run needs.",
         "Allow it to create the dataset (a schema), the schema with _staging after its name, and tables in both; "
         "a replica cannot be written to.",
+    ),
+    Foreign(
+        "WarehouseConstraint", ExitCode.UNEXPECTED, _constraint, "A rule of a table refuses the load: {}.",
+        "A load deletes rows and inserts them again. If somebody added foreign keys, unique indexes, checks, lengths "
+        "or NOT NULL to the tables of the copy, drop them, and run again: finished parts are kept.",
     ),
     Foreign(
         "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out,

@@ -257,13 +257,7 @@ def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: boo
 def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:
     client = sql_client(pipeline)
     stack.enter_context(client)  # type: ignore[arg-type]  # dlt: one, though not typed as one
-    ((encoding,),) = client.execute_sql("SHOW server_encoding") or ()
-    # dlt loads UTF-8, but PostgreSQL reads it in the encoding of the database.
-    if encoding not in {"UTF8", "SQL_ASCII"}:
-        raise ConfigError(
-            f"The database's encoding is {encoding}, in which names would become other characters",
-            advice="Use a database with the encoding UTF8: create database … encoding 'UTF8' template template0.",
-        )
+    _check_encodings(client)
     # The lock is a transaction's, not a session's: a pooler gives sessions to other clients, with their locks.
     stack.enter_context(contextlib.suppress(Exception))  # the transaction writes nothing, so its end may fail
     stack.enter_context(client.begin_transaction())
@@ -281,6 +275,25 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
 
     _wait_until(free, f"the dataset {pipeline.dataset_name}")
     return still_held
+
+
+def _check_encodings(client: SqlClientBase[Any]) -> None:
+    """Refuse a database, or a connection, in which names would become other characters: dlt loads UTF-8."""
+    names = "server_encoding", "client_encoding"
+    ((server, connection),) = (
+        client.execute_sql(f"SELECT {', '.join(f'current_setting({n!r})' for n in names)}") or ()
+    )
+    if server not in {"UTF8", "SQL_ASCII"}:
+        raise ConfigError(
+            f"The database's encoding is {server}, in which names would become other characters",
+            advice="Use a database with the encoding UTF8: create database … encoding 'UTF8' template template0.",
+        )
+    if connection != "UTF8":
+        raise ConfigError(
+            f"The setting client_encoding is {connection}, by which names would become other characters",
+            advice="Set client_encoding to utf8 in dlt's credentials of the destination. It may come from settings of "
+            "the user or the database, or from the environment variable PGCLIENTENCODING.",
+        )
 
 
 def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[], bool]:

@@ -53,6 +53,30 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
     assert "LATIN1" in failure.message
 
 
+def test_a_connection_by_which_names_would_come_out_as_others(postgres, copied, monkeypatch):
+    monkeypatch.setenv("PGCLIENTENCODING", "LATIN1")
+    failure = failure_of(*copied)
+    assert (failure.error, failure.exit_code, copied[1].stats.total) == ("ConfigError", 2, 0)
+    assert "client_encoding is LATIN1" in failure.message
+
+
+def test_a_foreign_key_that_somebody_added_is_named_and_the_load_goes_on_without_it(
+    postgres, copied, copied_database
+):
+    for sql in (
+        "alter table paystack.customers add primary key (id)",
+        "create table notes as select id from paystack.customers",
+        "alter table notes add foreign key (id) references paystack.customers (id)",
+    ):
+        postgres.execute(sql, copied_database)
+    failure = failure_of(*copied)
+    assert (failure.error, failure.exit_code) == ("WarehouseConstraint", 1)
+    assert "ForeignKeyViolation" in failure.message
+    postgres.execute("drop table notes", copied_database)
+    pipeline, api = copied
+    pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+
+
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])
 def test_a_statement_that_the_database_ends_is_no_login_that_it_refused(
     limit, postgres, copied, copied_database
