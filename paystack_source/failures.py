@@ -234,12 +234,14 @@ def _duckdb_file(error: BaseException) -> str | None:
 
 
 def _unreachable(error: BaseException) -> str | None:
-    denied = {"psycopg2": "OperationalError", "botocore": "ClientError"}.get(
-        type(error).__module__.partition(".")[0], "DestinationConnectionError"
-    )
-    # deltalake and pyarrow raise an OSError without a number when a store cannot be reached.
-    store = _is(error, "DeltaError", "OSError") and re.match(r"(IO error: )?Generic \w+ error", str(error))
-    return "" if store or _is(error, "DestinationConnectionError", denied) else None
+    module = type(error).__module__.partition(".")[0]
+    if _is(error, "DestinationConnectionError") or module in {"aiohttp", "botocore"}:  # those of s3fs
+        return ""
+    if module == "psycopg2":
+        return "" if _is(error, "OperationalError") else None
+    # deltalake, pyarrow and DuckDB, which reads files with them, have only a text for a store that cannot be reached.
+    text = str(error) if _is(error, "DeltaError", "OSError", "InvalidInputException") else ""
+    return "" if re.search(r"Generic \w+ error|Could not connect to the endpoint", text) else None
 
 
 def _unusable(error: BaseException) -> str | None:

@@ -7,6 +7,7 @@ import os
 import click
 import duckdb
 import pytest
+from botocore.exceptions import EndpointConnectionError
 
 from paystack_source.errors import ExitCode, KeyRefused, UsageError
 from paystack_source.failures import explain, masked_traceback
@@ -112,6 +113,17 @@ def test_a_full_disk_is_said_so(error):
         ),
         (
             OSError("Generic S3 error\nError performing PUT http://hunter2"),
+            "WarehouseUnreachable",
+            ExitCode.UNEXPECTED,
+        ),
+        (OSError("Kernel error -> Generic S3 error"), "WarehouseUnreachable", ExitCode.UNEXPECTED),
+        (
+            duckdb.InvalidInputException("get_next failed(): Could not connect to the endpoint URL: hunter2"),
+            "WarehouseUnreachable",
+            ExitCode.UNEXPECTED,
+        ),
+        (
+            EndpointConnectionError(endpoint_url="http://hunter2"),
             "WarehouseUnreachable",
             ExitCode.UNEXPECTED,
         ),
