@@ -2,8 +2,8 @@
 
 dlt looks up each setting anew for each step of a load: functions that depend on their arguments alone are called with
 the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
-looked up once, not once for each of its possible places. A stored schema is checked once, and made anew only when its
-file was written anew. dlt also looks once a second whether the steps of a lake table are done.
+looked up once, not once for each of its possible places. A stored schema is checked once, hashed once, and made anew
+only when its file was written anew. dlt also looks once a second whether the steps of a lake table are done.
 
 The slow hash of inputs with secrets is quick as well, except where a test is about it.
 """
@@ -13,8 +13,10 @@ from __future__ import annotations
 import copy
 import functools
 import gc
+import hashlib
 import os
 import sys
+import threading
 import types
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -30,6 +32,7 @@ from dlt.common.configuration.providers.environ import EnvironProvider
 from dlt.common.configuration.specs import BaseConfiguration
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination import Destination
+from dlt.common.json import json
 from dlt.common.normalizers.json import relational
 from dlt.common.pipeline import PipelineContext
 from dlt.common.schema import schema as schemas
@@ -200,11 +203,44 @@ def forgetting_names(change: Callable[..., None]) -> Callable[..., None]:
     return changed
 
 
+IMMUTABLE = frozenset({str, int, float, bool, type(None)})
+
+
 def clone(value: Any) -> Any:
-    """A copy of a table's schema: `copy.deepcopy` asks of each part whether it was copied before."""
-    if type(value) is dict:
-        return {name: clone(part) for name, part in value.items()}
-    return [clone(part) for part in value] if type(value) is list else copy.deepcopy(value)
+    """A copy of a schema: `copy.deepcopy` asks of each part whether it was copied before."""
+    kind = type(value)
+    if kind in IMMUTABLE:
+        return value
+    if kind is dict:
+        return {name: part if type(part) in IMMUTABLE else clone(part) for name, part in value.items()}
+    return [clone(part) for part in value] if kind is list else copy.deepcopy(value)
+
+
+def hashed_once(hash_of: Callable[[Any], str]) -> Callable[[Any], str]:
+    """The hash of a stored schema, by its content in the order in which it stands there."""
+    known: dict[bytes, str] = {}
+
+    def asked(schema: Any) -> str:
+        content = json.dumpb({name: part for name, part in schema.items() if name not in NOT_HASHED})
+        digest = hashlib.md5(content, usedforsecurity=False).digest()
+        if digest not in known:
+            known[digest] = hash_of(schema)
+        return known[digest]
+
+    return asked
+
+
+NOT_HASHED = {"version", "version_hash", "imported_version_hash", "previous_hashes"}
+
+
+def in_its_thread(find: Callable[[Container], int]) -> Callable[[Container], int]:
+    """The thread whose settings are used: that of a pool is told by the name of its threads."""
+
+    def found(self: Container) -> int:
+        pooled = threading.current_thread().name.startswith("dlt-pool-")
+        return find(self) if pooled else threading.get_ident()
+
+    return found
 
 
 def alone(connect: Callable[..., Any]) -> Callable[..., Any]:
@@ -248,7 +284,9 @@ def make_quick() -> None:
             checked.add(schema["version_hash"])
 
     utils.validate_stored_schema = check_once
-    utils.deepcopy = clone
+    utils.deepcopy = schemas.deepcopy = clone
+    utils.generate_version_hash = hashed_once(utils.generate_version_hash)
+    Container._effective_thread_id = in_its_thread(Container._effective_thread_id)
     LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
     schemas.validate_dict = by_its_spelling(schemas.validate_dict)
     extract.yaml = types.SimpleNamespace(dump=by_its_spelling(extract.yaml.dump))
