@@ -18,9 +18,9 @@ import time
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psycopg2
-import s3fs
 
 from tests.events import PATIENCE
 
@@ -155,8 +155,10 @@ class S3:
             "s3_url_style": "path",
         }
 
-    def files(self) -> s3fs.S3FileSystem:
+    def files(self) -> Any:
         """The store as a file system."""
+        import s3fs  # slow: not in each worker that only collects
+
         return s3fs.S3FileSystem(
             key=self.key, secret=self.secret, endpoint_url=self.endpoint, skip_instance_cache=True
         )
