@@ -36,6 +36,7 @@ ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("paystack_source", "tests.", "ipykernel_launcher")
 
 IMPORTED = (
+    "adbc_driver_postgresql.dbapi",
     "certifi",
     "deltalake",
     "dlt._workspace._plugins",
@@ -51,6 +52,7 @@ IMPORTED = (
     "pandas",
     "pyarrow.dataset",
     "pyarrow.parquet",
+    "s3fs",
     "paystack_source.cli.bulk",
     "paystack_source.cli.customers",
     "paystack_source.cli.query",
