@@ -10,6 +10,9 @@ load and the file's content. If a file is passed again, its run is resumed: rows
 rows in doubt are read back. A rejected row raises no error, because dlt would retry its whole file five times and block
 all later files; the run's results have the row. A run that was stopped raises `StoppedError`, and dlt may retry it.
 
+A file with a problem (a wrong value, one customer twice) and a refused key fail the load; nothing of the file is sent,
+or nothing more. dlt tries this load again in each later run, before all others; `pipeline.abort_packages()` drops it.
+
 The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
 docs/decisions/write-back-destination.md.
 """
@@ -25,6 +28,7 @@ from typing import TYPE_CHECKING, Any, Final, Literal
 import dlt
 from dlt.common.destination.exceptions import DestinationTerminalException
 
+from paystack_source.api.checks import flags, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.consent import unattended
 from paystack_source.bulk.input.files import open_table
@@ -33,7 +37,7 @@ from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
-from paystack_source.errors import ConfigError, PaystackError, StoppedError
+from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -41,6 +45,7 @@ if TYPE_CHECKING:
     from dlt.common.destination import Destination
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
+_PENDING: Final = "The next run of the pipeline tries this load again; pipeline.abort_packages() drops it."
 
 
 def paystack_customers(  # noqa: PLR0913  # all have a default
@@ -60,6 +65,9 @@ def paystack_customers(  # noqa: PLR0913  # all have a default
     out. `only_missing`, `metadata` and `risk_action` are those of the helpers.
     """
     name = find_operation(operation).name
+    flags(approved=approved, only_missing=only_missing)
+    if client is not None:
+        instance_of("client", client, PaystackClient)
     planning = {"only_missing": only_missing, "metadata": metadata, "risk_action": risk_action}
 
     @dlt.destination(
@@ -107,13 +115,15 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
                 report = service.apply(plan, source=table, run_id=run_id)
             finally:
                 out.unlink(missing_ok=True)  # the run's folder has it
-    except ConfigError as error:
-        raise DestinationTerminalException(str(error)) from None
+    except (AccessError, ConfigError) as error:  # dlt would have the key refused five times
+        raise DestinationTerminalException(f"{error}\n{_PENDING}") from None
     finally:
         if client is None:
             own.close()
     if report.stopped:
         words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
+        if isinstance(report.error, AccessError):
+            raise DestinationTerminalException(f"run {report.run.run_id} was stopped: {words} {_PENDING}")
         raise StoppedError(f"run {report.run.run_id} was stopped: {words}")
     if not report.complete:
         log.warning("run %s: not every row was applied; see %s", report.run.run_id, report.run.results_file)

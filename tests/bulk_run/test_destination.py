@@ -8,7 +8,7 @@ import dlt
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import PaystackClient
+from paystack_source import ConfigError, PaystackClient
 from paystack_source.bulk.dlt_destination import paystack_customers
 from paystack_source.bulk.run.runs import Runs
 
@@ -76,6 +76,27 @@ def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
 
 
 def test_bad_rows_fail_the_load_and_send_nothing(desk, rows):
-    with pytest.raises(PipelineStepFailed):
-        pipeline().run([{"customer_code": "CUS_a", "risk_action": "maybe"}], table_name="changes")
+    whitelist = pipeline()
+    with pytest.raises(PipelineStepFailed, match="abort_packages"):
+        whitelist.run([{"customer_code": "CUS_a", "risk_action": "maybe"}], table_name="changes")
     assert desk.api.write_log() == []
+    whitelist.abort_packages()  # as the message says
+    whitelist.run(rows, table_name="changes")
+    assert len(desk.api.write_log()) == 20
+
+
+def test_a_refused_key_is_not_tried_again_and_the_next_run_goes_on_with_another(desk, rows):
+    with PaystackClient("sk_test_" + 40 * "a", base_url=desk.api.url) as wrong:
+        with pytest.raises(PipelineStepFailed, match="abort_packages"):
+            pipeline(client=wrong).run(rows, table_name="changes")
+        assert wrong.stats.requests == 1
+    pipeline().run()
+    assert len(desk.api.write_log()) == 20
+
+
+@pytest.mark.parametrize(
+    "wrong", [{"approved": "no"}, {"only_missing": "no"}, {"client": "sk_test_"}], ids=str
+)
+def test_a_text_approves_nothing(wrong):
+    with pytest.raises(ConfigError, match="must be of the type"):
+        paystack_customers(**wrong)
