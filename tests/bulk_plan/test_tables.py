@@ -502,6 +502,9 @@ def test_frame_hash_sees_every_change_and_no_chunking():
 
 
 def test_what_is_no_table_is_refused(tmp_path):
+    with pytest.raises(ConfigError, match="ConversionException") as refused:
+        open_table(duckdb.sql("SELECT a::INT AS b FROM (SELECT concat('Ad', 'aeze') AS a)"))
+    assert "Adaeze" not in str(refused.value)
     with pytest.raises(ConfigError, match="int is not a table"):
         open_table(5)
     with pytest.raises(ConfigError, match="is not a table") as refused:

@@ -29,6 +29,7 @@ from paystack_source.bulk.input.csv_file import CsvFile, csv_writer
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.input.workbook import read_workbook
 from paystack_source.errors import ConfigError, InputError, Problem
+from paystack_source.failures import raise_interrupt
 from paystack_source.private_files import check_output, private_file
 from paystack_source.values import masked
 
@@ -314,6 +315,14 @@ def _frame(source: Any) -> pd.DataFrame | pa.Table:
             return pa.table(source)
     except (pa.ArrowException, TypeError, ValueError):  # one column without a name: a Series, an Arrow array
         pass
+    except Exception as error:
+        if "duckdb" not in type(error).__module__:
+            raise
+        raise_interrupt(error)
+        raise ConfigError(  # DuckDB's message quotes values
+            f"The query of the {type(source).__name__} failed: {type(error).__name__}",
+            advice="Run the query alone, and give a frame of its result.",
+        ) from None
     raise ConfigError(
         f"A {type(source).__name__} is not a table",
         advice='Give a frame with named columns, e.g. frame[["customer_code"]] or series.to_frame(), or a path; '

@@ -181,7 +181,8 @@ class RunReport:
 
     @property
     def seconds(self) -> float:
-        return sum(session.ended - session.started for session in self.sessions if session.ended)
+        # Not below 0 if the clock was set back meanwhile.
+        return sum(max(session.ended - session.started, 0.0) for session in self.sessions if session.ended)
 
     @property
     def started(self) -> datetime:
