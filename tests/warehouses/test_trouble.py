@@ -50,7 +50,7 @@ def test_postgres_in_which_names_would_come_out_as_others(sandbox, postgres, own
     place = dlt.destinations.postgres(postgres.url("latin"))
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("ConfigError", 2)
-    assert "LATIN1" in failure.message
+    assert "database's encoding is LATIN1" in failure.message
 
 
 def test_a_connection_by_which_names_would_come_out_as_others(postgres, copied, monkeypatch):
