@@ -53,6 +53,7 @@ OF_THEIR_ARGUMENTS_ALONE = (
     "is_context_inner_hint",
     "is_hint_not_resolvable",
     "is_secret_hint",
+    "is_subclass",
     "is_union_type",
     "is_valid_hint",
 )
@@ -253,6 +254,22 @@ def alone(connect: Callable[..., Any]) -> Callable[..., Any]:
     return connected
 
 
+def make_schemas_quick() -> None:
+    """Those that a pipeline has, and those that are stored."""
+    check, checked = utils.validate_stored_schema, set()
+
+    def check_once(schema: Any) -> None:
+        if schema["version_hash"] not in checked:
+            check(schema)
+            checked.add(schema["version_hash"])
+
+    utils.validate_stored_schema = check_once
+    utils.deepcopy = schemas.deepcopy = clone
+    utils.generate_version_hash = hashed_once(utils.generate_version_hash)
+    LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
+    schemas.validate_dict = by_its_spelling(schemas.validate_dict)
+
+
 def make_quick() -> None:
     """Once per process, before the first load."""
     duckdb.connect = alone(duckdb.connect)
@@ -267,6 +284,8 @@ def make_quick() -> None:
     iterate = BaseConfiguration.__iter__
     BaseConfiguration.__iter__ = lambda self: iter(fields(type(self)))
     BaseConfiguration.__len__ = lambda self: len(fields(type(self)))
+    hinted = functools.cache(BaseConfiguration.get_resolvable_fields.__func__)
+    BaseConfiguration.get_resolvable_fields = classmethod(lambda spec: dict(hinted(spec)))
     for provider in (EnvironProvider, BaseDocProvider):
         provider.get_key_name = staticmethod(remembering(provider.get_key_name))
     hints = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
@@ -276,19 +295,8 @@ def make_quick() -> None:
     resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
     Destination.capabilities = capable_as_before(Destination.capabilities)
     Destination.configuration = resolved_as_before(Destination.configuration)
-    check, checked = utils.validate_stored_schema, set()
-
-    def check_once(schema: Any) -> None:
-        if schema["version_hash"] not in checked:
-            check(schema)
-            checked.add(schema["version_hash"])
-
-    utils.validate_stored_schema = check_once
-    utils.deepcopy = schemas.deepcopy = clone
-    utils.generate_version_hash = hashed_once(utils.generate_version_hash)
+    make_schemas_quick()
     Container._effective_thread_id = in_its_thread(Container._effective_thread_id)
-    LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
-    schemas.validate_dict = by_its_spelling(schemas.validate_dict)
     extract.yaml = types.SimpleNamespace(dump=by_its_spelling(extract.yaml.dump))
     for_each, fit = relational.DataItemNormalizer._validate_normalizer_config, set()
 
