@@ -116,6 +116,7 @@ def serve(address: str) -> None:
     for name in IMPORTED:
         importlib.import_module(name)
     importlib.import_module("tests.quick_dlt").make_quick()
+    _warm()
     gc.freeze()
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
@@ -129,6 +130,34 @@ def serve(address: str) -> None:
                 _attend(line)
             line.close()
             _reap()
+
+
+def _warm() -> None:
+    """Copy and change some customers once: what is looked up, imported and remembered meanwhile each child has."""
+    from dlt.common.configuration.container import Container
+
+    from paystack_source import PaystackClient, bulk_set_risk_action
+    from paystack_source.sandbox import Sandbox
+    from paystack_source.warehouse.sync import copy_customers, open_pipeline
+
+    here, environment = Path.cwd(), dict(os.environ)
+    with tempfile.TemporaryDirectory() as folder, Sandbox(20, limit=0) as api:
+        places = dict.fromkeys(("HOME", "DLT_DATA_DIR", "XDG_STATE_HOME"), folder)
+        try:
+            os.chdir(folder)
+            os.environ.clear()  # it is that of the first test which starts a command, and may name its database
+            os.environ.update(places, PATH=environment["PATH"], RUNTIME__DLTHUB_TELEMETRY="false")
+            with PaystackClient(api.secret_key, base_url=api.url, quota=0) as client:
+                for _ in range(2):
+                    copy_customers(open_pipeline("duckdb", "paystack"), client, history=True, details=5)
+                codes = [row["customer_code"] for row in api.customers_truth()]
+                Path("rows.csv").write_text("\n".join(["customer_code", *codes]), encoding="utf-8")
+                bulk_set_risk_action("rows.csv", "deny", client=client, destination="duckdb", progress=False)
+        finally:
+            os.chdir(here)
+            os.environ.clear()
+            os.environ.update(environment)
+    Container.reset_main_thread()  # with the pipeline, the folder and the settings that were in use
 
 
 def _reap() -> None:
