@@ -165,8 +165,8 @@ class Extraction:
         newest = yield from self._request_newest()
         top, gaps, differing = self._read_top, self._read_gaps, self._read_differing
         all_gaps = functools.partial(gaps, unchanging=False)
-        total = None
-        for step in (top, gaps, top, gaps, top, top, differing, top, all_gaps, differing, self._read_whole):
+        total, some = None, (top, gaps, top, differing, top, all_gaps)
+        for step in (*some, *some, self._read_whole):
             if self._totals_agree(newest):
                 yield from self._complete(newest)
                 return

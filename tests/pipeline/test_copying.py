@@ -533,8 +533,9 @@ def test_a_users_own_transaction_does_not_stop_the_loads(pipeline, sandbox):
     assert held(pipeline) == truth(server)
 
 
-def test_a_load_of_many_bytes_ends_inside_a_window_and_duckdb_gives_its_memory_back_after_it(
-    pipeline, sandbox
+@pytest.mark.parametrize("limits", [Limits(bytes=60_000), Limits(most_rows=400)])
+def test_a_large_load_ends_inside_a_window_and_duckdb_gives_its_memory_back_after_it(
+    pipeline, sandbox, limits
 ):
     """DuckDB does so when nobody is connected any more; then its settings are those it begins with."""
     server, seen = sandbox(customers=1_200, seed=6), []
@@ -544,7 +545,7 @@ def test_a_load_of_many_bytes_ends_inside_a_window_and_duckdb_gives_its_memory_b
             seen.append(client.execute_sql("select current_setting('default_order')")[0][0])
             client.execute_sql("set default_order = 'DESC'")
 
-    report = copy(pipeline, server, limits=Limits(bytes=60_000), on_rows=look)
+    report = copy(pipeline, server, limits=limits, on_rows=look)
     assert (report.complete, report.rows_new) == (True, 1_200)
     assert held(pipeline) == truth(server)
     with pipeline.sql_client() as client:
