@@ -15,6 +15,8 @@ load of it, so there are three differences:
   and the next run reads what is missing; nothing is raised.
 - Details are fetched only for customers that the destination had before the run.
 
+If `extract`, `normalize` and `load` are called one by one, nothing is counted at the end, and `rows_held_after` stays
+null in the ledger.
 With `enable_runtime_trace=false` dlt does not call us when a run begins: then there is no lock and no count at the end,
 and a dataset that needs repair is refused. It is also refused if the destination is an argument of `pipeline.run`.
 """

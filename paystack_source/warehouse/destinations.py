@@ -388,7 +388,7 @@ def _copies_parquet(pipeline: dlt.Pipeline, table: str) -> bool:
         found = client.execute_sql(
             "select 1 from information_schema.columns"
             " where table_schema = %s and table_name = %s and data_type = 'jsonb' limit 1",
-            pipeline.dataset_name,
+            client.dataset_name,
             table,
         )
     return not found

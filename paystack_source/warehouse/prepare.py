@@ -53,7 +53,7 @@ from paystack_source.warehouse.lake import newest_per_key
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.scratch import scratch_database
-from paystack_source.warehouse.single_writer import current_run
+from paystack_source.warehouse.single_writer import current_run, sql_client
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
@@ -108,7 +108,7 @@ def _check_types(pipeline: Pipeline) -> None:
     columns = Warehouse(pipeline).query(
         lambda _sql: (
             "SELECT table_name, column_name, data_type FROM information_schema.columns"
-            f" WHERE table_schema = {quoted_text(pipeline.dataset_name)}"
+            f" WHERE table_schema = {quoted_text(sql_client(pipeline).dataset_name)}"
         )
     )
     for schema in our_schemas(pipeline):

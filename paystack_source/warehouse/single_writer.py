@@ -262,7 +262,7 @@ def _lock_schema(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[]
     stack.enter_context(contextlib.suppress(Exception))  # the transaction writes nothing, so its end may fail
     stack.enter_context(client.begin_transaction())
     client.execute_sql(_NO_TIMEOUT)
-    name = f"paystack-source {pipeline.dataset_name}"
+    name = f"paystack-source {client.dataset_name}"  # as dlt writes it: MyData may be my_data
 
     def free() -> bool:
         rows = client.execute_sql("SELECT pg_try_advisory_xact_lock(hashtextextended(%s, 0))", name)

@@ -133,9 +133,15 @@ def test_a_type_that_somebody_changed_is_named(postgres, copied, copied_database
     alter = "alter table paystack.customers alter column {} type {}"
     for column, kind in (("created_at", "timestamp"), ("created_at", "text"), ("id", "text")):
         postgres.execute(alter.format(column, kind), copied_database)
-        failure = failure_of(*copied)
-        assert (failure.error, failure.exit_code) == ("ConfigError", 2)
-        assert f"The column {column} of customers was made {kind}" in failure.message
+        pipeline, api = copied
+        other = pipeline.pipelines_dir + "-of-another-machine"
+        spelled = dlt.pipeline(
+            "paystack_customers", destination="postgres", dataset_name="Paystack", pipelines_dir=other
+        )
+        for each in (pipeline, spelled):  # dlt writes the name in snake case
+            failure = failure_of(each, api)
+            assert (failure.error, failure.exit_code) == ("ConfigError", 2)
+            assert f"The column {column} of customers was made {kind}" in failure.message
         if column == "created_at":
             postgres.execute(
                 alter.format(column, "timestamptz using created_at::timestamptz"), copied_database
