@@ -13,7 +13,10 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Collection
 
-_CREDENTIAL = re.compile(r"(^|_)(authorization_code|access_code|signature|secret|password|pin|otp|cvv|cvc)$")
+_CREDENTIAL = re.compile(
+    r"(^|_)(authorization_code|access_code|signature|secret|password|passcode|token|pin|otp|cvv|cvc)$"
+    r"|(^|_)(secret|private|api|access|encryption)_key$"
+)
 _NUMBER = re.compile(
     r"(^|_)(bvn|nin|iban|nuban|pan)$"
     r"|(account|card|wallet|money|identification|identity|document|passport|licen[cs]e)_(number|no)$"

@@ -88,6 +88,8 @@ def test_credentials_and_numbers_of_people_come_into_no_row_whatever_they_are_ca
     told = {
         "authorization_code": "AUTH_abc",
         "signature": "SIG_x",
+        "email_token": "d7gofp6yppn3qz7",
+        "secretKey": "AUTH_ghi",
         "account_number": "0690777555",
         "wallet_number": {"digits": "0551234987", "shown_as": "*"},
         "amount": 540000,
