@@ -165,8 +165,9 @@ class Extraction:
         newest = yield from self._request_newest()
         top, gaps, differing = self._read_top, self._read_gaps, self._read_differing
         all_gaps = functools.partial(gaps, unchanging=False)
-        total, some = None, (top, gaps, top, differing, top, all_gaps)
-        for step in (*some, *some, self._read_whole):
+        attempt = (top, gaps, top, differing, top, all_gaps)
+        total = None
+        for step in (*attempt, *attempt, self._read_whole):
             if self._totals_agree(newest):
                 yield from self._complete(newest)
                 return
