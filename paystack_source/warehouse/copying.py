@@ -233,9 +233,8 @@ class Copying:
             require_uninterrupted()
             self.extraction.after_load()
             return self.extraction, self._outputs
-        pipeline = (
-            active_pipeline() if current_load() else None
-        )  # who iterates over the resource gets everybody
+        # Who only iterates over the resource gets everybody.
+        pipeline = active_pipeline() if current_load() else None
         everything = self.full_refresh or is_being_replaced("customers") or pipeline is None
         renamed = state.get(TABLE_STATE_KEY, CUSTOMERS.name) != self.table
         coverage = Coverage([] if everything or renamed else Coverage.load(state.get("coverage", [])))
