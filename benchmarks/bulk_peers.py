@@ -30,29 +30,29 @@ class Library:
 
 @dataclass(frozen=True)
 class Bulk:
-    """`pipelines/bulk.py run`: plan, journal, apply, results."""
+    """`pipelines/bulk.py run` of the checkout ROOT: plan, journal, apply, results."""
 
     name: str
     label: str
-    starter: tuple = (ROOT / "pipelines" / "bulk.py",)
+    script: str = "pipelines/bulk.py"
+    root: Path = ROOT
 
     def run(self, server, out, *, quota, timeout, quick):
         command = [
             product_python(quick=quick),
-            *self.starter,
+            self.root / self.script,
             "run",
             "risk-action",
             out / "changes.csv",
             "--yes",
             "--json",
         ]
-        env = clean_environment(**product_settings(server, out, quota))
+        env = clean_environment(**product_settings(server, out, quota, self.root))
         return measure(command, cwd=out, env=env, timeout=timeout, server=server)
 
 
 PRODUCT = Bulk("product", "paystack-source")
-ALL = (
-    PRODUCT,
+OTHERS = (
     Library("threads", "requests, 32 threads", "naive", "bulk_threads.py"),
     Library("pypaystack2_sync", "pypaystack2, one by one", "pypaystack2", "bulk_pypaystack2.py"),
     Library(
@@ -63,4 +63,7 @@ ALL = (
         ("--gathered",),
     ),
 )
-JOURNALS = (PRODUCT, Bulk("unsynced", "journal that never waits for the disk", (PEERS / "bulk_unsynced.py",)))
+JOURNALS = (
+    PRODUCT,
+    Bulk("unsynced", "journal that never waits for the disk", "benchmarks/peers/bulk_unsynced.py"),
+)

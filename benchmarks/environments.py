@@ -4,9 +4,11 @@ The product gets one too, with what its users install: a development environment
 """
 
 import hashlib
+import io
 import shutil
 import subprocess
 import sys
+import tarfile
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -39,3 +41,13 @@ def python_of(name):
         subprocess.run([*pip, *install], check=True)
     stamp.write_text(wanted)
     return python
+
+
+def checkout_of(commit):
+    """The files of an earlier COMMIT. They run in the product's environment of today."""
+    place = ENVIRONMENTS / "commits" / commit
+    if not place.exists():
+        archive = subprocess.run(["git", "archive", commit], cwd=ROOT, capture_output=True, check=True).stdout
+        with tarfile.open(fileobj=io.BytesIO(archive)) as files:
+            files.extractall(place, filter="data")
+    return place

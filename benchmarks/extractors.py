@@ -49,22 +49,24 @@ class Extractor:
 
 @dataclass(frozen=True)
 class Product(Extractor):
-    """`pipelines/customers.py`, run as its users run it."""
+    """`pipelines/customers.py`, run as its users run it, from the checkout ROOT."""
+
+    root: Path = ROOT
 
     def command(self, _server, _out, *, quick):
-        return [product_python(quick=quick), ROOT / "pipelines" / self.script, "--json", *self.arguments]
+        return [product_python(quick=quick), self.root / "pipelines" / self.script, "--json", *self.arguments]
 
     def settings(self, server, out, quota):
-        return product_settings(server, out, quota)
+        return product_settings(server, out, quota, self.root)
 
 
 def product_python(*, quick):
     return sys.executable if quick else environments.python_of(environments.PRODUCT)
 
 
-def product_settings(server, out, quota):
-    """The product's environment variables; its settings file comes along as it would in a checkout."""
-    config = ROOT / ".dlt" / "config.toml"
+def product_settings(server, out, quota, root=ROOT):
+    """The environment variables of the product in ROOT; its settings file comes along as in a checkout."""
+    config = root / ".dlt" / "config.toml"
     if config.exists():
         (out / ".dlt").mkdir(exist_ok=True)
         shutil.copy(config, out / ".dlt" / "config.toml")
@@ -73,6 +75,7 @@ def product_settings(server, out, quota):
         "SOURCES__PAYSTACK__BASE_URL": server.url,
         "SOURCES__PAYSTACK__QUOTA": str(quota),
         "DLT_DATA_DIR": str(out / "dlt"),
+        "PYTHONPATH": str(root),
     }
 
 

@@ -8,7 +8,7 @@ import extractors
 import store
 
 LABELS = {p.name: p.label for p in vars(extractors).values() if isinstance(p, extractors.Extractor)}
-LABELS |= {p.name: p.label for p in (*bulk_peers.ALL, *bulk_peers.JOURNALS)}
+LABELS |= {p.name: p.label for p in (*bulk_peers.OTHERS, *bulk_peers.JOURNALS)}
 
 PANELS = (
     ("cpu", "Copy 1,000,000 customers\n(no latency)"),
@@ -29,6 +29,8 @@ class Figure:
 
     @property
     def label(self):
+        if self.peer == "before":
+            return f"paystack-source at {self.runs[-1]['commit']}"
         return LABELS.get(self.peer, self.peer)
 
     @property

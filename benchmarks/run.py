@@ -1,4 +1,4 @@
-"""All benchmarks, or some: `python benchmarks/run.py [--only NAME ...] [--runs N] [--quick]`.
+"""All benchmarks, or some: `python benchmarks/run.py [--only NAME ...] [--before COMMIT] [--runs N] [--quick]`.
 
 Runs are interleaved (A B C A B C), so that what happens to the machine happens to all. Raw results are added
 to benchmarks/results/, from which RESULTS.md and the plot are written anew after every scenario.
@@ -22,6 +22,7 @@ def main(arguments=None):
     parser.add_argument("--only", action="append", choices=list(scenarios.ALL), metavar="NAME",
                         help=f"one of: {', '.join(scenarios.ALL)}; may be repeated")  # fmt: skip
     parser.add_argument("--peers", help="only these peers, by name, separated by commas")
+    parser.add_argument("--before", metavar="COMMIT", help="the product of an earlier commit is a peer, too")
     parser.add_argument("--runs", type=int, default=3, help="runs of each peer, interleaved (default 3)")
     parser.add_argument(
         "--fresh", action="store_true", help="forget earlier results of the scenarios run now"
@@ -53,7 +54,11 @@ def main(arguments=None):
         if args.fresh:
             book.forget(peers)
         session = scenarios.Session(
-            book=book, runs=1 if args.quick else args.runs, quick=args.quick, peers=peers
+            book=book,
+            runs=1 if args.quick else args.runs,
+            quick=args.quick,
+            peers=peers,
+            before=args.before and store.commit(args.before),
         )
         scenarios.ALL[name](session)
         failed += session.failed

@@ -1,16 +1,18 @@
 """What is measured: each scenario takes a Session, runs its peers in turn and records every run."""
 
 import csv
+import itertools
 import shutil
 import sys
 import tempfile
-from contextlib import contextmanager
-from dataclasses import dataclass
+from contextlib import ExitStack, contextmanager
+from dataclasses import dataclass, replace
 from math import ceil
 from pathlib import Path
 
 import bulk_peers
 import duckdb
+import environments
 from extractors import (
     AIRBYTE,
     FLOOR,
@@ -23,14 +25,14 @@ from extractors import (
     REST_BEST,
     extract,
     product_python,
-    product_settings,
 )
-from harness import ROOT, Server, clean_environment, measure
+from harness import Server, clean_environment, measure
 from store import Book
 
 LIVE_QUOTA, WINDOW = 600, 60
 IN_FLIGHT = 48  # of a copy
 BULK_IN_FLIGHT = 32
+BEFORE = "before"
 
 
 @dataclass
@@ -41,13 +43,23 @@ class Session:
     runs: int
     quick: bool
     peers: set[str] | None = None
+    before: str | None = None
+    """An earlier commit of the product, which is a peer then."""
     failed: int = 0
+
+    def with_before(self, product):
+        """The product of today, and that of the earlier commit."""
+        if not self.before:
+            return [product]
+        return [product, replace(product, name=BEFORE, root=environments.checkout_of(self.before))]
 
     def wants(self, name):
         return self.peers is None or name in self.peers
 
     def note(self, peer, run, **facts):
         """Records one run and prints it."""
+        if peer == BEFORE:
+            facts["commit"] = self.before
         self.book.add(
             peer, fine=run.fine, wall=run.wall, cpu=run.cpu, peak_mb=run.peak_mb, foreign_cpu=run.foreign_cpu,
             timed_out=run.timed_out, **facts,
@@ -118,9 +130,9 @@ def start_up(session, peers):
 def latency(session):
     """300 ms per answer and no quota: what reading pages side by side is worth."""
     customers, delay = (1_000, 20) if session.quick else (20_000, 300)
-    peers = (
-        [PRODUCT, FLOOR, NAIVE] if session.quick else [PRODUCT, FLOOR, NAIVE, REST_BEST, PYPAYSTACK2, AIRBYTE]
-    )
+    peers = [*session.with_before(PRODUCT), FLOOR, NAIVE]
+    if not session.quick:
+        peers += [REST_BEST, PYPAYSTACK2, AIRBYTE]
     with Server(customers=customers, latency=delay, quota=0) as server:
         side_by_side(session, {"it": server}, [(p, "it") for p in peers], timeout=600, in_flight=IN_FLIGHT)
 
@@ -128,7 +140,7 @@ def latency(session):
 def cpu(session):
     """No latency: what each way of doing it costs in work. The slowest peers read a tenth and are scaled."""
     large, small = (5_000, 1_000) if session.quick else (1_000_000, 100_000)
-    peers = [(PRODUCT, "large"), (FLOOR, "large"), (NAIVE, "large")]
+    peers = [(peer, "large") for peer in (*session.with_before(PRODUCT), FLOOR, NAIVE)]
     if not session.quick:
         peers += [
             (FLOOR_URLLIB3, "large"),
@@ -143,9 +155,11 @@ def cpu(session):
 
 
 def memory(session):
-    """The product at three times the size: memory must not grow with the table."""
-    with Server(customers=10_000 if session.quick else 3_000_000, quota=0) as server:
-        side_by_side(session, {"it": server}, [(PRODUCT, "it")], timeout=900)
+    """Three times the size, and answers as slow as Paystack's: memory must not grow with either."""
+    customers, delay = (10_000, 20) if session.quick else (3_000_000, 150)
+    with Server(customers=customers, latency=delay, quota=0) as server:
+        peers = [(peer, "it") for peer in session.with_before(PRODUCT)]
+        side_by_side(session, {"it": server}, peers, timeout=900)
 
 
 def quota(session):
@@ -168,44 +182,53 @@ def quota(session):
             )  # fmt: skip
 
 
+@contextmanager
+def copies(session, server):
+    """A whole copy by each version of the product in a folder of its own: (product, folder) pairs."""
+    with ExitStack() as folders:
+        made = []
+        for product in session.with_before(PRODUCT):
+            out = folders.enter_context(folder())
+            run, held = extract(product, server, out, quick=session.quick, timeout=1800)
+            if product is PRODUCT:
+                session.note(
+                    "load", run, customers=server.customers, rows=held.get("rows"),
+                    distinct=held.get("distinct"),
+                )  # fmt: skip
+            if run.fine:
+                made.append((product, out))
+        yield made
+
+
+def increment(session, server, product, out, expected):
+    """One run that looks for nothing but new customers."""
+    run, held = extract(
+        product, server, out, quick=session.quick, timeout=300, arguments=["--refresh-budget", "0"]
+    )
+    session.note(
+        product.name, run, customers=server.customers, rows=held.get("rows"), distinct=held.get("distinct"),
+        lost=expected - (held.get("distinct") or 0), requests=run.said.get("requests"),
+    )  # fmt: skip
+
+
 def empty(session):
     """A run that finds nothing new in a large table, start-up included."""
     customers = 5_000 if session.quick else 1_000_000
-    with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, held = extract(PRODUCT, server, out, quick=session.quick, timeout=900)
-        if not loaded.fine:
-            session.note("load", loaded)
-            return
+    with Server(customers=customers, quota=0) as server, copies(session, server) as made:
         for _ in range(session.runs):
-            run, held = extract(
-                PRODUCT, server, out, quick=session.quick, timeout=120, arguments=["--refresh-budget", "0"]
-            )
-            session.note(
-                "product", run, customers=customers, rows=held.get("rows"), requests=run.said.get("requests")
-            )
+            for product, out in made:
+                increment(session, server, product, out, customers)
 
 
 def merge(session):
     """100 new customers into a large table on DuckDB, start-up included."""
     customers, new = (5_000, 10) if session.quick else (5_000_000, 100)
-    with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, held = extract(PRODUCT, server, out, quick=session.quick, timeout=1800)
-        session.note(
-            "load", loaded, customers=customers, rows=held.get("rows"), distinct=held.get("distinct")
-        )
-        if not loaded.fine:
-            return
+    with Server(customers=customers, quota=0) as server, copies(session, server) as made:
         for number in range(session.runs):
             for one in range(new):
                 server.post("/customer", {"email": f"new{number}x{one}@example.com"})
-            run, held = extract(
-                PRODUCT, server, out, quick=session.quick, timeout=300, arguments=["--refresh-budget", "0"]
-            )
-            session.note(
-                "product", run, customers=customers, rows=held.get("rows"), distinct=held.get("distinct"),
-                lost=customers + (number + 1) * new - (held.get("distinct") or 0),
-                requests=run.said.get("requests"),
-            )  # fmt: skip
+            for product, out in made:
+                increment(session, server, product, out, customers + (number + 1) * new)
 
 
 def write_changes(server, file, action):
@@ -241,7 +264,7 @@ def bulk_side_by_side(session, server, peers, *, quota, delay, timeout):
 def bulk_latency(session):
     """2,000 risk actions at 50 ms without quota."""
     customers, delay = (100, 5) if session.quick else (2_000, 50)
-    peers = bulk_peers.ALL[:2] if session.quick else bulk_peers.ALL
+    peers = [*session.with_before(bulk_peers.PRODUCT), *bulk_peers.OTHERS[: 1 if session.quick else None]]
     with Server(customers=customers, latency=delay, quota=0) as server:
         bulk_side_by_side(session, server, peers, quota=0, delay=delay, timeout=600)
 
@@ -250,7 +273,8 @@ def bulk_quota(session):
     """2,000 risk actions at 300 ms under the live quota, in real time."""
     customers, delay = (50, 5) if session.quick else (2_000, 300)
     with Server(customers=customers, latency=delay, quota=LIVE_QUOTA) as server:
-        bulk_side_by_side(session, server, bulk_peers.ALL[:1], quota=LIVE_QUOTA, delay=delay, timeout=600)
+        peers = session.with_before(bulk_peers.PRODUCT)
+        bulk_side_by_side(session, server, peers, quota=LIVE_QUOTA, delay=delay, timeout=600)
 
 
 def bulk_journal(session):
@@ -264,35 +288,21 @@ def bulk_journal(session):
 def bulk_plan(session):
     """A plan that changes every customer of a large copy."""
     customers = 5_000 if session.quick else 1_000_000
-    with Server(customers=customers, quota=0) as server, folder() as out:
-        loaded, _ = extract(PRODUCT, server, out, quick=session.quick, timeout=900)
-        if not loaded.fine:
-            session.note("load", loaded)
-            return
-        with duckdb.connect(out / PRODUCT.database, read_only=True) as base:
-            base.execute(
-                f"copy (select customer_code, 'deny' as risk_action from {PRODUCT.table}) "
-                f"to '{out / 'changes.csv'}' (header)"
-            )
-        for number in range(session.runs):
-            plan = out / f"changes{number}.plan"
-            command = [
-                product_python(quick=session.quick),
-                ROOT / "pipelines" / "bulk.py",
-                "plan",
-                "risk-action",
-                out / "changes.csv",
-            ]
-            command += ["--out", plan, "--json"]
-            env = clean_environment(**product_settings(server, out, 0))
+    with Server(customers=customers, quota=0) as server, copies(session, server) as made:
+        for number, (product, out) in itertools.product(range(session.runs), made):
+            changes = out / "changes.csv"
+            if not number:
+                with duckdb.connect(out / product.database, read_only=True) as base:
+                    base.execute(
+                        f"copy (select customer_code, 'deny' as risk_action from {product.table}) "
+                        f"to '{changes}' (header)"
+                    )
+            command = [product_python(quick=session.quick), product.root / "pipelines" / "bulk.py"]
+            command += ["plan", "risk-action", changes, "--out", out / f"changes{number}.plan", "--json"]
+            env = clean_environment(**product.settings(server, out, 0))
             run = measure(command, cwd=out, env=env, timeout=600, server=server)
-            session.note(
-                "product",
-                run,
-                customers=customers,
-                rows=run.said.get("rows"),
-                to_send=run.said.get("to_send"),
-            )
+            rows, to_send = run.said.get("rows"), run.said.get("to_send")
+            session.note(product.name, run, customers=customers, rows=rows, to_send=to_send)
 
 
 ALL = {

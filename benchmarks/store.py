@@ -48,9 +48,10 @@ class Book:
         return [run for run in self.runs if self.counts(run, peer)][-last:]
 
 
-def commit():
+def commit(name="HEAD"):
+    """The short name of a commit."""
     answer = subprocess.run(
-        ["git", "rev-parse", "--short", "HEAD"],
+        ["git", "rev-parse", "--short", name],
         cwd=HERE,
         capture_output=True,
         text=True,

@@ -33,9 +33,9 @@ appends. What is left is the product's own: quota, proof, and a chain of merges,
 200 pages: read one after the other, they take 60 s of pure waiting.
 """,
     "memory": """\
-## Memory: 3,000,000 customers
+## Memory: 3,000,000 customers, 150 ms an answer
 
-The product alone, at three times the size.
+The product alone, at three times the size. Slow answers fill each load more than fast ones do.
 """,
     "quota": """\
 ## Quota-bound: 180,000 customers, 300 ms an answer, 600 requests per 60 s in real time
@@ -46,7 +46,7 @@ waiting.
     "empty": """\
 ## An empty increment on 1,000,000 rows
 
-`--refresh-budget 0`, from process start to exit.
+`--refresh-budget 0`, from process start to exit; `load` is the first load.
 """,
     "merge": """\
 ## 100 new customers into 5,000,000 rows
@@ -72,7 +72,7 @@ The product alone; the ideal as above.
     "bulk-plan": """\
 ## Bulk: a plan of 1,000,000 rows against 1,000,000 customers
 
-Every row is a change.
+Every row is a change; `load` is the copy that the plan reads.
 """,
 }
 
@@ -85,7 +85,8 @@ FOOT = """\
 ## How to read and repeat this
 
 - `make bench`, or `python benchmarks/run.py --only cpu --runs 5`; `--fresh` forgets earlier results of that
-  scenario. A full run takes about an hour and builds the peers' environments under `.benchmark-envs/`.
+  scenario; `--before COMMIT` measures the product of that commit, too, with the libraries of today. A full run
+  takes about an hour and builds the peers' environments under `.benchmark-envs/`.
 - Every time is wall time of a whole process, from start to exit, imports included. Runs of all peers are
   interleaved. The last five runs of each peer count.
 - All peers pull the same local sandbox, a process of its own that was read once before. The rows they end
