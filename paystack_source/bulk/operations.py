@@ -74,7 +74,11 @@ _NUMBERS: Final[tuple[Rule, ...]] = (
         "is a number with decimal places, zeros in front may be lost; store it as text",
     ),
 )
-_MONTH: Final = "(jan|feb|mar|apr|may|jun|jul|aug|sept?|oct|nov|dec)"
+# English and French, which Excel writes in Paystack's countries.
+_MONTH: Final = (
+    r"(jan(v|uary|vier)?|f[eé]vr?(rier)?|feb(ruary)?|mar(ch|s)?|a[pv]r(il)?|ma[yi]|ju(ne?|in)|ju(ly?|il(let)?)|"
+    r"aug(ust)?|ao[uû]t|sept?(ember|embre)?|oct(ober|obre)?|nov(ember|embre)?|d[eé]c(ember|embre)?)\.?"
+)
 _DATES: Final[tuple[Rule, ...]] = tuple(
     (rf"(?i)^{date}([T ][0-9:.+ Z-]*(am|pm)?)?$", "is a date; a spreadsheet may have made it one")
     for date in (
@@ -104,6 +108,7 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
         *_NUMBERS,
         *HIDDEN,
         (r"\s", "holds a space, as the name of a bank does; write the bank's code, such as 058"),
+        _MARKED,
     ),
     "name": (
         *HIDDEN,
@@ -118,21 +123,27 @@ DAMAGE: Final[dict[str, tuple[Rule, ...]]] = {
 """By kind of cell or by column, the patterns of cells that another program damaged; for all others `HIDDEN`."""
 
 _WORD: Final = (
-    r"(null|none|nan|nil|nat|undefined|#?n/a|n\.a\.|-|<na>|<null>|"
-    r"\(null\)|\[null\]|\\n|true|false|\[object object\])"
+    r"([<(\[]?(null|none|nan|nil|nat|na|undefined|blank|empty|missing|unknown|tbd|not (available|given|known))[>)\]]?"
+    r"|#?n/a|n\.a\.?|-|\\n|true|false|vrai|faux|\[object object\])"
 )
+_BY_PROGRAMS: Final = r"[_\\%=|;$^~@{}\[\]]|\pL\+\pL"
 _OF_UTF8: Final = r"[\x{80}-\x{bf}€‚ƒ„…†‡ˆ‰Š‹ŒŽ‘’“”•–—˜™š›œžŸ]"  # noqa: RUF001  # what Windows-1252 makes of its bytes
 SUSPICIOUS: Final[tuple[Rule, ...]] = (
     (rf"(?i)^{_WORD}(\s+{_WORD})*$|^#(null|ref|value|num|div/0)!$|^#name\?$", "a word like NULL, nan or N/A"),
     (r"(?i)^('*=|'+[+@-]|#|err:[0-9])", "a formula, or an error of a spreadsheet,"),
     (
-        rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>)|_",
-        "characters as another program writes them (JosÃ©, Jos_, &amp;)",
+        rf"[ÂÃÅÄÐÑØÙ]{_OF_UTF8}|â€|(?i:&(#[0-9]+|#x[0-9a-f]+|amp|lt|gt|quot|apos|nbsp);|</?[a-z]+[^>]*>)|{_BY_PROGRAMS}",
+        "characters as another program writes them (JosÃ©, Jos_, Jos%C3%A9, &amp;)",
     ),
-    (r'^["“”].*["“”]$', "quotes around the value"),
+    (r"""^(b?["“”„].*["“”]|b?'.*'|[‘’‚].*[‘’]|[«»].*[«»]|`.*`)$""", "quotes around the value"),  # noqa: RUF001
     (r"^[^\pL]+$", "no letter"),
 )
 """Patterns of cells that are sent with a warning. The last pattern is for names only."""
+ODD_EMAIL: Final[Rule] = (
+    r"[^\x20-\x7e]|[?%]|^[=+#-]",
+    "an email with characters that hardly any has (josÃ©@…, jos?@…, =jose@…)",
+)
+"""The pattern of a new customer's email that is sent with a warning."""
 
 
 @dataclass(frozen=True, slots=True)

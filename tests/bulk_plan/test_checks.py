@@ -218,6 +218,7 @@ IDENTITIES = [
     ({"type": "passport"}, "type"),
     ({"bank_code": ""}, "bank_code"),
     ({"bank_code": "Access Bank"}, "bank_code"),
+    ({"bank_code": "'058"}, "bank_code"),
 ]
 
 
@@ -356,7 +357,13 @@ def test_what_shows_nothing_is_blank(tmp_path):
 
 
 @pytest.mark.parametrize(
-    "words", [["\\N", "<NA>", "NaT", "(null)", "NULL"], ["#REF!", "None None", "TRUE"]], ids=["five", "three"]
+    "words",
+    [
+        ["\\N", "<NA>", "NaT", "(null)", "NULL"],
+        ["#REF!", "None None", "TRUE"],
+        ["NA", "(blank)", "n.a", "Unknown", "Not available"],
+    ],
+    ids=["five", "three", "of R and pivot tables"],
 )
 def test_words_that_stand_for_nothing_are_warned_of_by_line(tmp_path, words):
     path = tmp_path / "in.csv"
@@ -383,6 +390,17 @@ DAMAGED = [
     ("São", ""),
     ("Ñandú", ""),
     ("李", ""),
+]
+ESCAPED = [
+    ("Jos%C3%A9", "JosÃ©"),
+    ("Jos\\u00e9", "JosÃ©"),
+    ("Ada+Obi", "JosÃ©"),
+    ("['Ada']", "JosÃ©"),
+    ("ada@x.ng", "JosÃ©"),
+    ("«Ada»", "quotes around"),
+    ("b'Ada'", "quotes around"),
+    ("‘Ada’", "quotes around"),  # noqa: RUF001
+    ("Fatima'u", ""),
 ]
 
 
@@ -413,15 +431,33 @@ def test_a_frame_of_a_result_file_may_have_its_apostrophes_still(tmp_path):
     assert reason == "begins with an apostrophe, as spreadsheets mark a text; remove it"
 
 
-def test_what_looks_damaged_is_warned_of_by_line(tmp_path):
+@pytest.mark.parametrize("damaged", [DAMAGED, ESCAPED], ids=["damaged", "escaped"])
+def test_what_looks_damaged_is_warned_of_by_line(tmp_path, damaged):
     path = tmp_path / "in.csv"
-    lines = [f"CUS_{n},{value}" for n, (value, _) in enumerate(DAMAGED)]
+    lines = [f"CUS_{n},{value}" for n, (value, _) in enumerate(damaged)]
     path.write_text("\n".join(["customer_code,first_name", *lines, ""]))
     warnings = plan(tmp_path, "update", path).header.warnings
     odd = [text for text in warnings if "cell holds" in text or "cells hold" in text]
-    for n, (value, said) in enumerate(DAMAGED, 2):
+    for n, (value, said) in enumerate(damaged, 2):
         named = [text for text in odd if re.search(rf"line {n}\b", text)]
         assert [said in text for text in named] == [True] * bool(said), value
+
+
+def test_odd_emails_of_new_customers_are_warned_of(tmp_path):
+    emails = ["josÃ©@x.ng", "jos?@x.ng", "jos%40@x.ng", "=ada@x.ng", "o'neil/x=1@shop-2.ng"]
+    source = frame(*({"email": email} for email in emails))
+    (said,) = [t for t in plan(tmp_path, "create", source).header.warnings if "as text" in t]
+    assert said.startswith("4 cells hold an email")
+    assert "row 5" not in said
+    known = customer(1, email="josÃ©@x.ng")
+    made = plan(tmp_path, "create", frame({"email": known["email"]}), copy=copy_of(known))
+    assert [text for text in made.header.warnings if "as text" in text] == []
+
+
+@pytest.mark.parametrize("name", ["8-mars", "févr.-24", "25 décembre", "June 2024", "5 August", "juil-24"])
+def test_a_date_of_english_or_french_excel_is_no_name(tmp_path, name):
+    ((_, column, reason),) = reasons(tmp_path, "create", frame({"email": "a@x.ng", "first_name": name}))
+    assert (column, "is a date" in reason) == ("first_name", True)
 
 
 NO_TEXTS = [

@@ -391,6 +391,15 @@ def test_floats_that_lost_digits_are_reported(kind):
     assert batch.cells[0].numbers
 
 
+@pytest.mark.parametrize("kind", [np.float32, np.float16])
+def test_a_short_float_in_a_list_of_dictionaries_lost_digits_too(kind):
+    number = kind(60_000 if kind is np.float16 else 8031234567)
+    (batch,) = open_table([{"phone": 1234567.0}, {"phone": number}]).batches()
+    assert list(batch.cells[0].bad) == [1]
+    (batch,) = open_table(pd.DataFrame({"phone": pd.arrays.SparseArray([number], dtype=kind)})).batches()
+    assert list(batch.cells[0].bad) == [0]
+
+
 @pytest.mark.parametrize(
     "frame",
     [
@@ -469,10 +478,15 @@ def test_values_of_numpy_inside_an_object_are_plain_json():
     assert list(table.rows()) == [('{"orders":3,"vip":true,"sums":[1.5]}',)]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.float32("inf"), b"x", np.array([np.nan])])
+def test_a_time_of_pandas_inside_an_object_is_written_as_pythons():
+    when = {"at": pd.Timestamp("2024-03-08 09:00", tz="UTC")}
+    assert list(open_table([{"metadata": when}]).rows()) == [('{"at":"2024-03-08T09:00:00+00:00"}',)]
+
+
+@pytest.mark.parametrize("value", [np.nan, np.float32("inf"), b"x", np.array([np.nan]), pd.NA, pd.NaT])
 def test_what_json_has_not_is_named_and_becomes_no_null(value):
     (batch,) = open_table([{"metadata": {"a": [{"b": value}]}}]).batches()
-    assert "which JSON does not have" in batch.cells[0].bad[0]
+    assert "that JSON does not have" in batch.cells[0].bad[0]
 
 
 def test_an_exact_number_inside_an_object_stays_a_number():
@@ -594,7 +608,7 @@ def test_a_workbook_keeps_the_apostrophes_of_a_result_file_that_was_opened(tmp_p
 
 def test_excel_says_what_is_hidden(tmp_path):
     rows = [["note"], [], ["code", "x", "risk"], ["a", None, "deny"], [], ["b"], ["c"], ["d"]]
-    columns = '<cols><col min="2" max="3" hidden="1"/><col min="5" max="16384" hidden="1"/></cols>'
+    columns = '<cols><col min="2" max="2" width="0.4"/><col min="3" max="3" hidden="1"/><col min="5" max="16384" hidden="1"/></cols>'
     path = xlsx(tmp_path / "in.xlsx", {"S": rows[2:]}, hidden_rows=(1, 3, 4, 6), columns=columns)
     assert [text.partition(" in the sheet")[0] for text in open_table(path).warnings] == [
         "2 of 4 rows are hidden",

@@ -25,7 +25,9 @@ LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"
 )
 NOT_TEXT: Final = "holds bytes or another value that is not text"
-NO_JSON: Final = "holds NaN, infinity or bytes, which JSON does not have; leave the key out, or give None"
+NO_JSON: Final = (
+    "holds NaN, infinity, bytes or another value that JSON does not have; leave the key out, or give None"
+)
 
 # The errors of Arrow for a value that Python cannot represent.
 _NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowException)
@@ -176,6 +178,8 @@ def _number(value: Any, exact: float) -> tuple[str, str]:
         return "", NOT_TEXT
     if value != int(value):
         return f"{value:f}" if decimal else repr(float(value)), ""
+    if isinstance(value, np.floating):  # in a list of values it may be shorter than Python's
+        exact = min(exact, _EXACT.get(8 * value.itemsize, exact))
     return str(int(value)), "" if decimal or abs(value) < exact else LOST_DIGITS
 
 
@@ -187,7 +191,7 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
             return "", NO_JSON
         return _utf8(_TO_JSON.encode(value).decode())
     except (TypeError, ValueError, OverflowError, RecursionError):
-        return "", NOT_TEXT
+        return "", NO_JSON
 
 
 def _fits_json(value: Any) -> bool:
@@ -202,9 +206,11 @@ def _fits_json(value: Any) -> bool:
 
 
 def _plain(value: Any) -> Any:
-    """A NumPy value inside of an object as a Python value."""
+    """A value of NumPy or pandas inside of an object as a Python value."""
     if isinstance(value, np.generic | np.ndarray):
         return value.tolist()
+    if isinstance(value, datetime) and value == value:  # noqa: PLR0124  # pandas' NaT is not itself
+        return value.isoformat()
     raise TypeError
 
 

@@ -215,7 +215,8 @@ def _failed(row: ET.Element) -> Iterator[int]:
 
 
 def _is_hidden(element: ET.Element, size: str) -> bool:
-    return element.get("hidden") in {"1", "true"} or element.get(size) in {"0", "0.0"}
+    """Whether it is hidden, or lower than a point, or narrower than a character, so that nobody sees its cells."""
+    return element.get("hidden") in {"1", "true"} or float(element.get(size, 1)) < 1
 
 
 @cache  # there are many cells, and few columns

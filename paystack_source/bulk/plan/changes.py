@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 import pyarrow as pa
 
-from paystack_source.bulk.operations import SUSPICIOUS
+from paystack_source.bulk.operations import ODD_EMAIL, SUSPICIOUS
 from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.readback import same
@@ -198,9 +198,13 @@ def odd_texts(m: Matching) -> Iterator[str]:
         if kind in doubted:
             cells.append(f"CASE WHEN w_{field} <> '' AND {doubted[kind]} THEN f_{field} END")
             kinds.append(quoted_text(kind))
+    new = ""
+    if m.operation.name == "create":
+        new = " AND NOT known"
+        cells.append("email")
+        kinds.append("'email'")
     if not cells:
         return
-    new = " AND NOT known" if m.operation.name == "create" else ""
     # Two tables, because DuckDB compiles each pattern again for each step of a query.
     m.con.execute(
         f"CREATE TEMP TABLE cells AS SELECT row, line, unnest([{', '.join(cells)}]) AS cell, "
@@ -209,15 +213,16 @@ def odd_texts(m: Matching) -> Iterator[str]:
     whens = " ".join(f"WHEN regexp_matches(cell, ?) THEN {n}" for n in range(len(SUSPICIOUS) - 1))
     m.con.execute(
         f"CREATE TEMP TABLE odd_texts AS SELECT row, line, CASE WHEN cell IS NULL THEN NULL "
-        f"WHEN kind = 'phone' THEN {len(SUSPICIOUS)} {whens} "
+        f"WHEN kind = 'phone' THEN {len(SUSPICIOUS)} "
+        f"WHEN kind = 'email' THEN CASE WHEN regexp_matches(cell, ?) THEN {len(SUSPICIOUS) + 1} END {whens} "
         f"WHEN kind = 'name' AND regexp_matches(cell, ?) THEN {len(SUSPICIOUS) - 1} END AS rule FROM cells",
-        [pattern for pattern, _ in SUSPICIOUS],
+        [ODD_EMAIL[0], *(pattern for pattern, _ in SUSPICIOUS)],
     )
     found = m.con.execute(
         f"SELECT rule, count(*), (list(line ORDER BY row))[:{_EXAMPLES}] FROM odd_texts "
         "WHERE rule IS NOT NULL GROUP BY rule ORDER BY rule"
     )
-    descriptions = [what for _, what in SUSPICIOUS] + [_NO_PLUS]
+    descriptions = [what for _, what in SUSPICIOUS] + [_NO_PLUS, ODD_EMAIL[1]]
     for rule, count, lines in found.fetchall():
         first = ", ".join(f"{m.counted_in} {line}" for line in lines)
         yield (
