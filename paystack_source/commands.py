@@ -6,11 +6,9 @@ import os
 import re
 import shlex
 import sys
+from collections.abc import Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
+from typing import Any, Final
 
 CONSOLE: Final = "paystack-source"
 """The console command of an installed package; `python -m paystack_source` is the same."""

@@ -38,12 +38,10 @@ the request itself is never kept. `docs/errors.md` has the same tree with exampl
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from enum import IntEnum
-from typing import TYPE_CHECKING, ClassVar, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+from typing import ClassVar, Final
 
 __all__ = [
     "AccessError",

@@ -11,14 +11,12 @@ from __future__ import annotations
 import errno
 import re
 import traceback
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from paystack_source.api.privacy import hide
 from paystack_source.errors import ExitCode, PaystackSourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
 
 
 @dataclass(frozen=True)

@@ -10,14 +10,12 @@ import contextlib
 import errno
 import os
 import time
+from collections.abc import Iterator
 from threading import RLock
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 import portalocker
 from portalocker import LockFlags
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 _MOMENT: Final = 0.02
 DUCKDB_FILES: Final = RLock()

@@ -13,9 +13,10 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, overload
+from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, overload
 
 import pandas as pd
 import pyarrow as pa
@@ -23,6 +24,7 @@ import pyarrow as pa
 from paystack_source.api.checks import instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
+from paystack_source.api.models import RiskAction
 from paystack_source.api.privacy import strip_errors
 from paystack_source.bulk.consent import Console, Question, unattended
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
@@ -50,11 +52,6 @@ from paystack_source.progress import Progress, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from paystack_source.api.models import RiskAction
 
 _SEE_SETTINGS = "Settings and errors: see `Settings`."
 Frame: TypeAlias = Any

@@ -8,10 +8,8 @@ import signal
 import sys
 import threading
 import time
-from typing import TYPE_CHECKING, Final
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
+from collections.abc import Iterator
+from typing import Final
 
 _MOMENT: Final = 0.05
 

@@ -12,8 +12,9 @@ import os
 import sys
 import threading
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
-from typing import IO, TYPE_CHECKING, Any, Self
+from typing import IO, Any, Self
 
 import rich.progress
 from rich.console import Console
@@ -21,9 +22,6 @@ from rich.progress import BarColumn, TextColumn
 from rich.table import Column
 
 from paystack_source.values import duration
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
 
 _CLOSED = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
 _FULL = {errno.ENOSPC, errno.EDQUOT}

@@ -7,13 +7,11 @@ a declaration. Each table is declared in the module that makes its values. The t
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Literal, NamedTuple, TypeAlias
+from typing import Any, Final, Literal, NamedTuple, TypeAlias
 
 import pyarrow as pa
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
 
 Kind: TypeAlias = Literal["bigint", "text", "json", "bool", "timestamp"]
 """The type of a column, as dlt calls it. A `timestamp` has microseconds and is in UTC; `json` is kept as text."""

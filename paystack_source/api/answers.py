@@ -12,15 +12,17 @@ The rules, from the docs and from recorded answers (the whole table is in ``docs
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from enum import Enum
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 from urllib3 import HTTPHeaderDict
 
 from paystack_source.api.models import json_object, starts_with
+from paystack_source.api.operations import Operation
 from paystack_source.api.privacy import hide, redact
 from paystack_source.errors import (
     AlreadyValidated,
@@ -33,11 +35,6 @@ from paystack_source.errors import (
     Rejected,
     Unavailable,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-
-    from paystack_source.api.operations import Operation
 
 _BLOCKED = (
     "Something between here and Paystack blocks this address: try another network, or ask Paystack support."

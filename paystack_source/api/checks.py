@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from datetime import UTC, date, datetime, timedelta
-from typing import TYPE_CHECKING, Any, TypeAlias, TypeVar
+from enum import StrEnum
+from typing import Any, TypeAlias, TypeVar
 
 from paystack_source.errors import ConfigError
 from paystack_source.values import in_utc, time_text, whole_number
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from enum import StrEnum
 
 Bound: TypeAlias = "date | datetime | str | float"
 """An aware datetime, an ISO text with a time zone, a date or the text of one, or seconds since 1970."""

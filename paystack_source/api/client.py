@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import copy
 import functools
+from collections.abc import Callable, Collection, Iterator, Mapping
 from dataclasses import replace
 from random import Random
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 from urllib.parse import urlencode
 
 from msgspec import UNSET, UnsetType
 
 from paystack_source import settings
 from paystack_source.api.checks import (
+    Bound,
     check_email,
     check_fields,
     list_params,
@@ -22,7 +25,7 @@ from paystack_source.api.checks import (
     timeouts,
 )
 from paystack_source.api.clock import Clock
-from paystack_source.api.keys import SecretKey
+from paystack_source.api.keys import Mode, SecretKey
 from paystack_source.api.models import (
     IdentificationType,
     Page,
@@ -38,13 +41,6 @@ from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import RetryPolicy, Stats, Transport, encode
 from paystack_source.api.wire import Wire, check_host
 from paystack_source.errors import ConfigError, Unavailable
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Mapping
-    from types import TracebackType
-
-    from paystack_source.api.checks import Bound
-    from paystack_source.api.keys import Mode
 
 
 class PaystackClient:

@@ -3,11 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from threading import Event
-
+from threading import Event
 
 MAX_WAIT = 0.5
 """The longest single wait in seconds. A longer wait is made of several, because Python runs the handler of a signal

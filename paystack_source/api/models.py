@@ -8,19 +8,16 @@ from __future__ import annotations
 
 import logging
 import math
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field, fields
+from datetime import datetime
 from enum import StrEnum
-from typing import TYPE_CHECKING, Any, Final, cast
+from typing import Any, Final, cast
 
 import msgspec
 
 from paystack_source.errors import ConfigError, Unavailable
 from paystack_source.values import whole_number
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping
-    from datetime import datetime
-
 
 _LOG: Final = logging.getLogger("paystack_source")
 

@@ -13,12 +13,10 @@ from __future__ import annotations
 import functools
 import re
 import traceback
-from typing import TYPE_CHECKING, Any, ParamSpec, TypeVar
+from collections.abc import Callable, Iterable, Iterator
+from typing import Any, ParamSpec, TypeVar
 
 from paystack_source.errors import PaystackSourceError
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
 
 P = ParamSpec("P")
 T = TypeVar("T")

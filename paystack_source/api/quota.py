@@ -19,14 +19,10 @@ from collections import deque
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from email.utils import parsedate_to_datetime
-from typing import TYPE_CHECKING
 
-from paystack_source.api.clock import MAX_WAIT
+from paystack_source.api.clock import MAX_WAIT, Clock
 from paystack_source.api.forks import RESET_AFTER_FORK
 from paystack_source.values import whole_number
-
-if TYPE_CHECKING:
-    from paystack_source.api.clock import Clock
 
 WINDOW_SECONDS = 60.0
 _EPOCH_FROM = 1e9  # a reset above this is a moment, not a duration

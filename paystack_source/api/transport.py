@@ -8,25 +8,21 @@ from __future__ import annotations
 
 import logging
 import threading
+from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from http import HTTPStatus
-from typing import TYPE_CHECKING, Any, cast
+from random import Random
+from typing import Any, cast
 
 import msgspec
 
 from paystack_source.api.answers import Answer, Envelope, Fault, Retry, is_utf8, judge
-from paystack_source.api.quota import WINDOW_SECONDS, read_headers, retry_after
+from paystack_source.api.clock import Clock
+from paystack_source.api.keys import SecretKey
+from paystack_source.api.operations import Operation, Policy
+from paystack_source.api.quota import WINDOW_SECONDS, Check, OnWait, Quota, read_headers, retry_after
+from paystack_source.api.wire import Wire
 from paystack_source.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from random import Random
-
-    from paystack_source.api.clock import Clock
-    from paystack_source.api.keys import SecretKey
-    from paystack_source.api.operations import Operation, Policy
-    from paystack_source.api.quota import Check, OnWait, Quota
-    from paystack_source.api.wire import Wire
 
 log = logging.getLogger("paystack_source")
 

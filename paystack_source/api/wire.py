@@ -25,12 +25,14 @@ import threading
 import time
 import urllib.request
 import weakref
+from collections.abc import Callable
 from functools import partial
 from http import HTTPStatus
 from http.client import HTTPException, HTTPResponse
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 from urllib.parse import unquote, urlsplit
 
+import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection, ProxyConfig
 from urllib3.exceptions import DecodeError, HTTPError, NameResolutionError, NewConnectionError, SSLError
 from urllib3.exceptions import TimeoutError as LibraryTimeoutError
@@ -39,16 +41,10 @@ from urllib3.util import Url, parse_url
 from paystack_source.api.answers import Answer, Fault
 from paystack_source.api.clock import MAX_WAIT
 from paystack_source.api.forks import RESET_AFTER_FORK
+from paystack_source.api.keys import SecretKey
+from paystack_source.api.quota import Check
 from paystack_source.errors import ClosedError, ConfigError
 from paystack_source.settings import BASE_URL, installed_version
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    import urllib3
-
-    from paystack_source.api.keys import SecretKey
-    from paystack_source.api.quota import Check
 
 _NETWORK_ERRORS = (HTTPError, HTTPException, OSError)
 _LARGEST_BODY = 64 * 1024 * 1024

@@ -7,17 +7,13 @@ from __future__ import annotations
 
 import queue
 import threading
+from collections.abc import Callable, Generator, Iterable
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.clock import MAX_WAIT
-from paystack_source.errors import ClosedError, NotFound
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.errors import PaystackError
+from paystack_source.errors import ClosedError, NotFound, PaystackError
 
 Task = TypeVar("Task")
 Result = TypeVar("Result")

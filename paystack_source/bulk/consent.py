@@ -9,25 +9,22 @@ from __future__ import annotations
 import contextlib
 import logging
 from collections import Counter
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from datetime import timedelta
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
+from paystack_source.bulk.plan.plan import Plan, PlanRow
 from paystack_source.bulk.plan.tally import Confirmation, Tally, confirmation
 from paystack_source.bulk.run.recording import is_on
 from paystack_source.bulk.run.results import remaining_rows
 from paystack_source.bulk.run.runner import stopped_by_canary
+from paystack_source.bulk.run.runs import Run, Runs, Scope
 from paystack_source.bulk.run.states import Phase
 from paystack_source.errors import ConfigError, JournalError
 from paystack_source.progress import Progress
 from paystack_source.values import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.run.runs import Run, Runs, Scope
 
 log = logging.getLogger("paystack_source")
 _RISKS: Final = {"deny": "Denied", "allow": "Allowed"}

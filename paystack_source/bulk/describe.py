@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import textwrap
+from collections.abc import Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -11,6 +13,7 @@ import msgspec
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.plan import LEFT_OUT, Plan, PlanHeader
 from paystack_source.bulk.plan.tally import BLANK_ROW, Tally, Transition, field_changes
+from paystack_source.bulk.run.results import RunReport
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
 from paystack_source.bulk.run.send import EXISTS, NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
@@ -18,12 +21,7 @@ from paystack_source.commands import called, command, quoted
 from paystack_source.values import as_text, duration
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
-    from pathlib import Path
-
     import pandas as pd
-
-    from paystack_source.bulk.run.results import RunReport
 
 COMMAND: Final = called("bulk")
 UNKNOWN: Final = "(unknown)"

@@ -21,11 +21,13 @@ from __future__ import annotations
 
 import hashlib
 import logging
+from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
 import dlt
+from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import DestinationTerminalException
 
 from paystack_source.api.checks import flags, instance_of
@@ -39,10 +41,6 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError
 
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from dlt.common.destination import Destination
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
 _PENDING: Final = "The next run of the pipeline tries this load again; pipeline.abort_packages() drops it."

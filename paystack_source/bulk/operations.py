@@ -7,19 +7,16 @@ documented has a comment. `readback.py` describes how a row is read back.
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any, Final, Literal
+from typing import Any, Final, Literal
 
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.models import Reply
 from paystack_source.bulk.run import readback
 from paystack_source.errors import ConfigError
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.api.models import Reply
 
 CLEAR: Final = "<clear>"
 """The cell that empties a field. A blank cell does not change the field."""

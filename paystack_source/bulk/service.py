@@ -10,17 +10,20 @@ import contextlib
 import shutil
 import socket
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.consent import Console, question_of
 from paystack_source.bulk.describe import COMMAND, input_switch
+from paystack_source.bulk.input.files import InputTable
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
 from paystack_source.bulk.plan.plan import Plan, PlanRow, host_of
@@ -46,13 +49,7 @@ from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Out
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.interrupts import forget_interrupt
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.bulk.input.files import InputTable
-    from paystack_source.progress import Progress
+from paystack_source.progress import Progress
 
 RECHECK_AFTER: Final = timedelta(minutes=5)
 _AGAIN: Final = "Plan again if it is to be sent once more."

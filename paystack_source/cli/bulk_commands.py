@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import contextlib
 import sys
+from collections.abc import Iterator
 from dataclasses import dataclass
 from datetime import timedelta
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paystack_source.bulk import describe
 from paystack_source.bulk.consent import Console, Question
@@ -24,6 +25,7 @@ from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.cli.options import location_of, paystack
+from paystack_source.cli.terminal import Terminal
 from paystack_source.commands import command, location_options, location_switches, quoted
 from paystack_source.errors import (
     SHOWN,
@@ -36,11 +38,6 @@ from paystack_source.errors import (
 )
 from paystack_source.failures import raise_interrupt
 from paystack_source.private_files import check_output
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from paystack_source.cli.terminal import Terminal
 
 SANDBOX_QUOTA = 18_000  # requests a minute: 600 in a window of two seconds
 SEAL_SHOWN = 12  # characters of a plan's seal: too many to be guessed

@@ -5,16 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import logging
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 from paystack_source.settings import dataset_of
 from paystack_source.values import INVISIBLE
 from paystack_source.warehouse.locations import DUCKDB
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
 
 FORMATS: Final = ("text", "json")
 

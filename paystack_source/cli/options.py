@@ -5,20 +5,19 @@ from __future__ import annotations
 import contextlib
 import functools
 import os
+from collections.abc import Callable, Iterator
 from typing import TYPE_CHECKING, Any
 
 import click
 
+from paystack_source.cli.terminal import Terminal
 from paystack_source.errors import UsageError
 from paystack_source.settings import ALL, DATASET, SANDBOX, check_dataset, dataset_of, section_of
 from paystack_source.values import whole_number
 from paystack_source.warehouse.locations import DUCKDB, sandbox_location
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
     from paystack_source.api.client import PaystackClient
-    from paystack_source.cli.terminal import Terminal
     from paystack_source.sandbox.local import Sandbox
 
 sharing = click.option(

@@ -8,10 +8,11 @@ from __future__ import annotations
 
 import sys
 import threading
+from collections.abc import Sequence
 from concurrent.futures import Future, wait
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import click
 import duckdb
@@ -27,9 +28,6 @@ from paystack_source.progress import tolerate_closed_reader
 from paystack_source.settings import ALL, dataset_of
 from paystack_source.values import quoted_name, visible
 from paystack_source.warehouse.locations import duckdb_file
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
 
 THIS = called("query")
 MOST_SHOWN = 40

@@ -15,9 +15,10 @@ import io
 import os
 import signal
 import sys
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import IO, TYPE_CHECKING, Any
+from typing import IO, Any
 
 import click
 from rich.box import SIMPLE_HEAD
@@ -26,17 +27,13 @@ from rich.measure import Measurement
 from rich.table import Table
 from rich.text import Text
 
+from paystack_source.api.keys import SecretKey
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
 from paystack_source.values import visible
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
-
-    from paystack_source.api.keys import SecretKey
 
 TERMINAL = Path("CONIN$" if os.name == "nt" else "/dev/tty")
 _WIDTH = 160  # if the output is not a terminal

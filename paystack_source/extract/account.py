@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import itertools
-from typing import TYPE_CHECKING
+
+import pyarrow as pa
 
 from paystack_source.errors import ConfigError
-
-if TYPE_CHECKING:
-    import pyarrow as pa
-
-    from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.extract.ledger import PresentCustomers
 
 Account = tuple[str | None, int | None]
 """Domain (test or live) and integration."""

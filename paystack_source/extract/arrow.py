@@ -14,7 +14,9 @@ from __future__ import annotations
 
 import math
 import re
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any, NamedTuple
 
 import msgspec
 import pyarrow as pa
@@ -23,15 +25,9 @@ from msgspec.structs import astuple
 
 from paystack_source.customer import CHANGES, COLUMNS, DOCUMENTED
 from paystack_source.extract.secrets import is_credential, snake_case, without_secrets
-from paystack_source.extract.windows import ALWAYS, Window
+from paystack_source.extract.windows import ALWAYS, Edges, Window
 from paystack_source.tables import ARROW_TYPES, TIME, arrow_schema
 from paystack_source.values import as_text, json_text, read_time
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from paystack_source.extract.windows import Edges
 
 SCHEMA = arrow_schema(COLUMNS)
 """The columns that every batch has; it may have more."""

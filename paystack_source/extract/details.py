@@ -9,21 +9,17 @@ holds an authorization code.
 from __future__ import annotations
 
 import contextlib
+from collections.abc import Collection, Iterator
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from paystack_source.api import workers
+from paystack_source.api.client import PaystackClient
 from paystack_source.customer import DOCUMENTED
 from paystack_source.errors import PaystackError, Rejected, Unavailable
 from paystack_source.extract.secrets import without_secrets
-from paystack_source.tables import Column, Table
+from paystack_source.tables import Column, Pii, Table
 from paystack_source.values import as_text, json_text, read_time
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.tables import Pii
 
 HIDDEN = ("authorization_code", "signature")
 """Columns that are null unless `include` names them: `extract.secrets` leaves these keys out."""

@@ -9,25 +9,27 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING
+from collections.abc import Callable, Collection, Iterator, Sequence
+from datetime import datetime, timedelta
 
+import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
-from paystack_source.extract.window_read import Query
-from paystack_source.extract.windows import BEGIN, END, MARGIN, Proven, Window, cut_at, frozen_end, second
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterator, Sequence
-    from datetime import datetime
-
-    import pyarrow as pa
-
-    from paystack_source.extract.ledger import PresentCustomers
-    from paystack_source.extract.reader import Reader
-    from paystack_source.extract.window_read import Result
-    from paystack_source.extract.windows import Coverage
+from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.extract.reader import Reader
+from paystack_source.extract.window_read import Query, Result
+from paystack_source.extract.windows import (
+    BEGIN,
+    END,
+    MARGIN,
+    Coverage,
+    Proven,
+    Window,
+    cut_at,
+    frozen_end,
+    second,
+)
 
 TRY_FILTERS_AGAIN = timedelta(days=7)
 """If the API ignored filters, they are tried again after this time: reading the whole list each time is expensive."""

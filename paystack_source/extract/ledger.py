@@ -6,10 +6,10 @@
 from __future__ import annotations
 
 import functools
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import (
-    TYPE_CHECKING,
     Annotated,
     Any,
     Final,
@@ -24,17 +24,10 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
-from paystack_source.extract.windows import ALWAYS, BEGIN, END
-from paystack_source.tables import Column, Table
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Sequence
-
-    from paystack_source.extract.newest import NewestPage
-    from paystack_source.extract.window_read import Result
-    from paystack_source.extract.windows import Edges, Window
-    from paystack_source.tables import Kind
-
+from paystack_source.extract.newest import NewestPage
+from paystack_source.extract.window_read import Result
+from paystack_source.extract.windows import ALWAYS, BEGIN, END, Edges, Window
+from paystack_source.tables import Column, Kind, Table
 
 _DATED = ["id", "created_at"]
 

@@ -6,17 +6,14 @@ by Paystack's clock, whatever the clock of this machine shows. So the newest win
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, NamedTuple
+from typing import NamedTuple
+
+import pyarrow as pa
 
 from paystack_source.extract import arrow
 from paystack_source.extract.windows import MARGIN, Window, frozen_end, second
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    import pyarrow as pa
 
 TOP_PAGES = 20
 """New customers that fit on this many of the newest pages are read from these; more are read as a window."""

@@ -8,12 +8,10 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections import deque
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Callable, Generator, Iterator
+from typing import TypeVar
 
 from paystack_source.api.clock import MAX_WAIT
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
 
 Item = TypeVar("Item")
 

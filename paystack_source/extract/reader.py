@@ -18,26 +18,21 @@ import dataclasses
 import itertools
 import time
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Generic, TypeVar
+from typing import Generic, TypeVar
 
 import msgspec
+import pyarrow as pa
 
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.models import Page
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.errors import ClosedError, NotFound, Rejected
 from paystack_source.extract import arrow
 from paystack_source.extract.read_ahead import read_ahead
 from paystack_source.extract.window_read import NEWEST, PAGE, REFUSED, NoTotalError, Query, Reading, Result
-from paystack_source.extract.windows import MARGIN, WINDOW_ROWS, Window, cut_at
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
-
-    import pyarrow as pa
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.api.models import Page
-    from paystack_source.extract.windows import Edges
+from paystack_source.extract.windows import MARGIN, WINDOW_ROWS, Edges, Window, cut_at
 
 Tag = TypeVar("Tag")
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Iterator, Sequence
+from datetime import datetime, timedelta
+from typing import NamedTuple
 
+from paystack_source.extract.ledger import PresentCustomers
 from paystack_source.extract.window_read import PAGE
 from paystack_source.extract.windows import (
     MARGIN,
@@ -16,12 +18,6 @@ from paystack_source.extract.windows import (
     second,
 )
 from paystack_source.values import batches
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
-    from datetime import datetime
-
-    from paystack_source.extract.ledger import PresentCustomers
 
 _WITHOUT_TOTALS = 3  # requests per page: two passes, of which one reads twice as far to find the end
 _SECOND = timedelta(seconds=1)

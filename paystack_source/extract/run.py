@@ -15,8 +15,8 @@ import functools
 import itertools
 import uuid
 from collections import deque
+from collections.abc import Callable, Generator, Iterable, Iterator
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING
 
 import pyarrow as pa
 
@@ -37,9 +37,6 @@ from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh
 from paystack_source.extract.window_read import NEWEST, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import ALWAYS, BEGIN, Coverage, Proven, Window, frozen_end
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterable, Iterator
 
 
 class Extraction:

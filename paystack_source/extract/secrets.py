@@ -8,10 +8,8 @@ changed. Paystack names such keys in many ways, so the words of a key decide, no
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from collections.abc import Collection
+from collections.abc import Collection
+from typing import Any
 
 _CREDENTIAL = re.compile(
     r"(^|_)(authorization_code|access_code|signature|secret|password|passcode|token|pin|otp|cvv|cvc)$"

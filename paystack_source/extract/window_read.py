@@ -5,16 +5,13 @@ A `Reading` computes which pages to request next, keeps the ids of each pass, an
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, NamedTuple
+from datetime import datetime
+from typing import NamedTuple
 
 import msgspec
 
 from paystack_source.api.models import Page, PageMeta
-
-if TYPE_CHECKING:
-    from datetime import datetime
-
-    from paystack_source.extract.windows import Edges, Window
+from paystack_source.extract.windows import Edges, Window
 
 PAGE = 100
 _ROUND = 32  # the most pages requested at once while no total is known

@@ -7,16 +7,14 @@ proof. A first load, an increment, a backfill and a refresh differ only in the w
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, date, datetime, timedelta
 from itertools import pairwise
-from typing import TYPE_CHECKING, Any, TypeAlias
+from typing import Any, TypeAlias
 
 from paystack_source.errors import ConfigError
 from paystack_source.values import parse_time, read_time, time_text
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Sequence
 
 BEGIN = datetime(1970, 1, 1, tzinfo=UTC)
 """Means "no lower bound": older than any customer."""

@@ -11,7 +11,6 @@ import threading
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING
 from urllib.parse import unquote
 
 from paystack_source.sandbox import answers
@@ -21,9 +20,7 @@ from paystack_source.sandbox.faults import Fault, FaultPicker
 from paystack_source.sandbox.operations import RISK_ACTIONS, Call, Operations
 from paystack_source.sandbox.pages import Lists
 from paystack_source.sandbox.quota import Quota
-
-if TYPE_CHECKING:
-    from paystack_source.sandbox.store import Store
+from paystack_source.sandbox.store import Store
 
 Handler = Callable[[Call, str, SandboxConfig, float], Answer]
 # Fixed paths win over variable ones, as in any router.

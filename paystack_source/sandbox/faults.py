@@ -14,11 +14,8 @@ from __future__ import annotations
 import random
 import re
 from collections import Counter
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
 
 # kind -> whether the request takes effect before the fault, and what the client sees
 KINDS: dict[str, tuple[bool, str]] = {

@@ -4,8 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import threading
+from collections.abc import Iterator
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Self
+from types import TracebackType
+from typing import Any, Self
 
 from paystack_source.sandbox import answers
 from paystack_source.sandbox.config import (
@@ -19,11 +22,6 @@ from paystack_source.sandbox.core import Paystack, Stats
 from paystack_source.sandbox.pages import drift
 from paystack_source.sandbox.server import Server
 from paystack_source.sandbox.store import Store
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-    from types import TracebackType
 
 _DEMO_WINDOW = 2.0
 

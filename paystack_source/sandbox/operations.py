@@ -10,17 +10,14 @@ import hashlib
 import json
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Literal
+from typing import Any, Literal
 
 from paystack_source.sandbox import answers
 from paystack_source.sandbox.answers import Answer, Refused, error, invalid, missing, success
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paystack_source.sandbox.config import SandboxConfig
-    from paystack_source.sandbox.store import Store
+from paystack_source.sandbox.config import SandboxConfig
+from paystack_source.sandbox.store import Store
 
 RISK_ACTIONS = ("default", "allow", "deny")
 _EMAIL = re.compile(r"[^@\s,]+@([\w-]+\.)+[^\W\d_]{2,}")

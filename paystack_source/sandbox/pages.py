@@ -13,17 +13,14 @@ import json
 import math
 import random
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paystack_source.sandbox.answers import Answer, Refused, error, invalid
+from paystack_source.sandbox.config import SandboxConfig
 from paystack_source.sandbox.store import Store, dump
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from paystack_source.sandbox.config import SandboxConfig
 
 DEFAULT_PER_PAGE = 50
 _MESSAGE = b'{"status":true,"message":"Customers retrieved","data":['

@@ -10,10 +10,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
-if TYPE_CHECKING:
-    from paystack_source.sandbox.config import SandboxConfig
+from paystack_source.sandbox.config import SandboxConfig
 
 
 @dataclass(slots=True)

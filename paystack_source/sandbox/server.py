@@ -12,17 +12,14 @@ import os
 import random
 import socket
 import struct
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable
+from typing import Any
 
 from aiohttp import web
 
+from paystack_source.sandbox.answers import Answer
+from paystack_source.sandbox.core import Paystack
 from paystack_source.sandbox.operations import Call
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from paystack_source.sandbox.answers import Answer
-    from paystack_source.sandbox.core import Paystack
 
 _GZIP_LEVEL = 1
 _PIECES = 8

@@ -14,13 +14,11 @@ import sqlite3
 import tempfile
 from array import array
 from bisect import bisect_left, insort
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from paystack_source.sandbox.people import FIRST_ID, INTEGRATION, Made, People, times
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping
 
 FORMAT = 1
 _CHUNK = 2_000

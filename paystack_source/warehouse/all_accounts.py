@@ -10,20 +10,17 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import logging
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Mapping
+from typing import Any, Final
 
 from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.settings import ALL, SANDBOX, dataset_of
 from paystack_source.values import quoted_name, quoted_text
 from paystack_source.warehouse.locations import destination_is
 from paystack_source.warehouse.single_writer import sql_client
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping
-
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.pipeline.pipeline import Pipeline
 
 log = logging.getLogger("paystack_source")
 VIEW: Final = "all_customers"

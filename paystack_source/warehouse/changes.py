@@ -8,8 +8,8 @@ it misses no change, not even after a long load or on a machine whose clock is b
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING
 
 import msgspec
 import pyarrow as pa
@@ -19,12 +19,8 @@ from paystack_source import customer
 from paystack_source.extract.windows import Window
 from paystack_source.tables import TIME
 from paystack_source.values import json_text, parse_time, quoted_name
+from paystack_source.warehouse.queries import SqlNames, Warehouse
 from paystack_source.warehouse.scratch import scratch_database
-
-if TYPE_CHECKING:
-    from collections.abc import Callable
-
-    from paystack_source.warehouse.queries import SqlNames, Warehouse
 
 FEW = 1_000
 """Up to this many customers are queried by id, more of them by an interval of creation time."""

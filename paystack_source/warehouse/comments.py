@@ -8,19 +8,17 @@ comments.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterable, Iterator
+from typing import Any
+
+from dlt.common.schema import Schema
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.failures import raise_interrupt
 from paystack_source.values import quoted_name, quoted_text
 from paystack_source.warehouse.locations import destination_is
 from paystack_source.warehouse.single_writer import sql_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator
-
-    from dlt.common.schema import Schema
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.pipeline.pipeline import Pipeline
 
 log = logging.getLogger("paystack_source")
 _DUCKDB = """

@@ -7,21 +7,24 @@ from __future__ import annotations
 
 import time
 from collections import deque
-from contextlib import nullcontext, suppress
+from collections.abc import Callable, Generator, Iterator
+from contextlib import AbstractContextManager, nullcontext, suppress
 from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dlt
 import pyarrow as pa
 from dlt.common import logger
+from dlt.extract import DltResource, DltSource
 from dlt.extract.exceptions import CurrentSourceNotAvailable
 
 from paystack_source.api.checks import MOST_PER_PAGE, count_of
+from paystack_source.api.client import PaystackClient
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
 from paystack_source.extract.account import require_account
 from paystack_source.extract.arrow import EXTRA, SCHEMA
-from paystack_source.extract.ledger import LEDGER, Checkpoint, Entry
+from paystack_source.extract.ledger import LEDGER, Checkpoint, Entry, Output
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
@@ -53,15 +56,6 @@ from paystack_source.warehouse.orchestrators import Waits, terminal_errors_in_ex
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse, columns_of
 from paystack_source.warehouse.single_writer import current_run
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator
-    from contextlib import AbstractContextManager
-
-    from dlt.extract import DltResource, DltSource
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.extract.ledger import Output
 
 REFRESH_BUDGET = 60
 """Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""

@@ -9,19 +9,30 @@ from __future__ import annotations
 
 import copy
 import importlib.util
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Literal, cast
+from typing import Any, Literal, cast
 
 import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.destination.utils import resolve_replace_strategy
 from dlt.common.libs import is_pandas_frame
+from dlt.common.schema.typing import (
+    TSchemaContractDict,
+    TTableFormat,
+    TTableSchema,
+    TWriteDispositionConfig,
+)
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+from dlt.extract import DltResource, DltSource
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.tables import Table
 from paystack_source.warehouse.dlt_quirks import (
     active_pipeline,
     current_load,
@@ -34,21 +45,6 @@ from paystack_source.warehouse.dlt_quirks import (
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.queries import Warehouse
 from paystack_source.warehouse.single_writer import sql_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Sequence
-
-    from dlt.common.destination import DestinationCapabilitiesContext
-    from dlt.common.schema.typing import (
-        TSchemaContractDict,
-        TTableFormat,
-        TTableSchema,
-        TWriteDispositionConfig,
-    )
-    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-    from dlt.extract import DltResource, DltSource
-
-    from paystack_source.tables import Table
 
 MERGED: TWriteDispositionConfig = {"disposition": "merge", "strategy": "delete-insert"}
 """The write disposition of a table with a primary key; `apply_destination_hints` adapts it to the destination."""

@@ -13,11 +13,14 @@ from __future__ import annotations
 import functools
 import itertools
 import logging
-from typing import TYPE_CHECKING, Any, NamedTuple
+from collections.abc import Callable, Collection, Iterable, Iterator
+from typing import Any, NamedTuple
 
 import dlt
 import pyarrow as pa
+from dlt.extract import DltResource
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.extract.details import (
     AUTHORIZATIONS,
     DETAILS,
@@ -40,13 +43,6 @@ from paystack_source.warehouse.dlt_quirks import active_pipeline, is_being_repla
 from paystack_source.warehouse.orchestrators import terminal_errors_in_extract
 from paystack_source.warehouse.prepare import SCHEMA_NAME
 from paystack_source.warehouse.queries import Warehouse, columns_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator
-
-    from dlt.extract import DltResource
-
-    from paystack_source.api.client import PaystackClient
 
 log = logging.getLogger("paystack_source")
 DETAILS_BUDGET = 600

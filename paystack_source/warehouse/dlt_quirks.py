@@ -11,9 +11,10 @@ import logging
 import os
 import shlex
 import shutil
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dlt
 from dlt.common.configuration.container import Container
@@ -25,20 +26,16 @@ from dlt.common.storages.exceptions import CurrentLoadPackageStateNotAvailable
 from dlt.common.storages.load_package import PackageStorage, ParsedLoadJobFileName
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
 from dlt.destinations.job_client_impl import SqlJobClientBase
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.extract import DltResource
 from dlt.extract.exceptions import CurrentSourceNotAvailable
 from dlt.pipeline import trace
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.tables import NAMES
 from paystack_source.warehouse.locations import location_of, set_database_aside
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.extract import DltResource
-    from dlt.pipeline.pipeline import Pipeline
 
 TABLE_STATE_KEY = "table"
 """The key in the resource's state that has the name of its table, if a hint renamed it."""

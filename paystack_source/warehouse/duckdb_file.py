@@ -4,17 +4,15 @@ from __future__ import annotations
 
 import contextlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final, Self
+from typing import Any, Final, Self
 
 import duckdb
 from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.errors import ConfigError
 from paystack_source.file_lock import DUCKDB_FILES
-
-if TYPE_CHECKING:
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.pipeline.pipeline import Pipeline
 
 LOAD_BYTES: Final = 100_000_000
 """A load ends at this size. DuckDB merges in memory, and needs at most six times the load's size (measured)."""

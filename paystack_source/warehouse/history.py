@@ -11,11 +11,13 @@ form (JSON, times). Here the fingerprint is stored with each version, so any des
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
 
 import dlt
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.extract import DltResource
 
 from paystack_source import customer
 from paystack_source.extract.windows import ALWAYS, BEGIN, cut_at
@@ -31,14 +33,7 @@ from paystack_source.warehouse.destinations import (
 )
 from paystack_source.warehouse.dlt_quirks import customers_table, is_being_replaced
 from paystack_source.warehouse.duckdb_file import LOAD_BYTES
-from paystack_source.warehouse.queries import Warehouse, in_our_types
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from dlt.extract import DltResource
-
-    from paystack_source.warehouse.queries import SqlNames
+from paystack_source.warehouse.queries import SqlNames, Warehouse, in_our_types
 
 HISTORY = Table(
     "customers_history",

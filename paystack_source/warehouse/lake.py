@@ -9,24 +9,21 @@ only the newest row of each primary key.
 
 from __future__ import annotations
 
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from typing import TYPE_CHECKING, Any, Self, TypeAlias, cast
+from typing import Any, Self, TypeAlias, cast
 
+import dlt
+import duckdb
+import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 from paystack_source.values import quoted_name
 from paystack_source.warehouse.dlt_quirks import schema_of
 from paystack_source.warehouse.scratch import scratch_database
-
-if TYPE_CHECKING:
-    from collections.abc import Collection, Iterator, Sequence
-
-    import dlt
-    import duckdb
-    import pyarrow as pa
-    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
 ArrowRows: TypeAlias = Any
 """A pyarrow dataset or table; pyarrow has no type hints."""

@@ -24,6 +24,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -31,8 +32,6 @@ from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
-
     from dlt.pipeline.pipeline import Pipeline
 
 DUCKDB = ("duckdb", f"duckdb{SANDBOX}")

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from dlt.common import logger
 from dlt.common.exceptions import TerminalException
@@ -12,9 +13,6 @@ from dlt.extract.exceptions import ExtractorException
 from paystack_source.errors import AccessError, ConfigError
 from paystack_source.failures import raise_interrupt
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, active_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 
 class TerminalSourceError(ExtractorException, TerminalException):

@@ -11,14 +11,19 @@ customers are neither in the history nor in the ledger. They are loaded again.
 from __future__ import annotations
 
 import logging
-from typing import TYPE_CHECKING, Any, cast
+from collections.abc import Iterator, Mapping, Sequence
+from typing import Any, cast
 
 import dlt
+import pyarrow as pa
 from dlt.common.destination.client import WithStateSync
 from dlt.common.exceptions import TerminalException
+from dlt.common.schema import Schema
 from dlt.common.schema.utils import get_columns_names_with_prop
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.destinations.sql_client import WithSqlClient
 from dlt.pipeline.exceptions import PipelineStepFailed
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
@@ -51,19 +56,9 @@ from paystack_source.warehouse.dlt_quirks import (
 from paystack_source.warehouse.history import HISTORY, complete_history, history_resource
 from paystack_source.warehouse.lake import newest_per_key
 from paystack_source.warehouse.locations import destination_is, is_lake
-from paystack_source.warehouse.queries import Warehouse
+from paystack_source.warehouse.queries import SqlNames, Warehouse
 from paystack_source.warehouse.scratch import scratch_database
 from paystack_source.warehouse.single_writer import current_run, sql_client
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping, Sequence
-
-    import pyarrow as pa
-    from dlt.common.schema import Schema
-    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-    from dlt.pipeline.pipeline import Pipeline
-
-    from paystack_source.warehouse.queries import SqlNames
 
 log = logging.getLogger("paystack_source")
 SCHEMA_NAME = "paystack"

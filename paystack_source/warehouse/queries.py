@@ -6,33 +6,28 @@ destination that dlt can query. Files are queried in SQL too (`paystack_source.w
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
+from datetime import datetime
+from typing import Any
 
 import duckdb
 import pyarrow as pa
 from dlt.common.destination import DestinationCapabilitiesContext
+from dlt.common.destination.dataset import DBApiCursor
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.typing import TColumnSchema
 from dlt.destinations.exceptions import DatabaseUndefinedRelation
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.extract.arrow import SCHEMA
-from paystack_source.extract.windows import BEGIN, END
+from paystack_source.extract.windows import BEGIN, END, Window
 from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time, whole_number
 from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context
 from paystack_source.warehouse.lake import LakeReader
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.single_writer import sql_client
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
-    from datetime import datetime
-
-    from dlt.common.destination.dataset import DBApiCursor
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.pipeline.pipeline import Pipeline
-
-    from paystack_source.extract.windows import Window
 
 _GENERIC = DestinationCapabilitiesContext.generic_capabilities()
 _BATCH = 1000  # ids in one query

@@ -21,12 +21,16 @@ import logging
 import re
 import shutil
 import time
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 from dlt.common.pipeline import get_dlt_pipelines_dir
 from dlt.destinations.exceptions import DatabaseException
+from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+from dlt.destinations.sql_client import SqlClientBase
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.errors import AlreadyRunningError, ConfigError
 from paystack_source.file_lock import try_lock, unlocked_at_end
@@ -48,13 +52,6 @@ from paystack_source.warehouse.locations import (
     restore_database,
     set_database_aside,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
-    from dlt.destinations.sql_client import SqlClientBase
-    from dlt.pipeline.pipeline import Pipeline
 
 log = logging.getLogger("paystack_source")  # commands show its warnings, but not dlt's log
 POLL_SECONDS = 0.5

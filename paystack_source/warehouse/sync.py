@@ -15,18 +15,22 @@ from __future__ import annotations
 import contextlib
 import functools
 import time
+from collections.abc import Callable, Collection
+from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, cast
+from typing import Any, cast
 
 import dlt
 from dlt.common import logger
+from dlt.pipeline.pipeline import Pipeline
+from dlt.pipeline.trace import PipelineTrace
 
 from paystack_source.api.checks import count_of, flags, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
-from paystack_source.extract.ledger import Summary, edges
+from paystack_source.extract.ledger import Entry, Summary, edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.settings import require_own_dlt_folder
@@ -56,15 +60,6 @@ from paystack_source.warehouse.single_writer import (
     exclusive_run,
     make_pipeline,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Collection
-    from contextlib import AbstractContextManager
-
-    from dlt.pipeline.pipeline import Pipeline
-    from dlt.pipeline.trace import PipelineTrace
-
-    from paystack_source.extract.ledger import Entry
 
 PIPELINE = "paystack_customers"
 

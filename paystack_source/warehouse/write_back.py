@@ -19,12 +19,16 @@ from __future__ import annotations
 
 import contextlib
 import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final
 
 import duckdb
 import pyarrow as pa
 import pyarrow.compute as pc
+from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
@@ -41,13 +45,6 @@ from paystack_source.warehouse.prepare import completed_loads
 from paystack_source.warehouse.queries import Warehouse, columns_of
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import open_pipeline
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator, Mapping
-    from datetime import datetime
-    from pathlib import Path
-
-    from dlt.pipeline.pipeline import Pipeline
 
 WRITE_BACK_PIPELINE: Final = "paystack_writeback"
 BATCH: Final = 10_000

@@ -8,18 +8,16 @@ A number with more digits than its type can hold has lost digits. It is reported
 from __future__ import annotations
 
 import math
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from datetime import date, datetime, time
 from decimal import Decimal
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
 
 LOST_DIGITS: Final = (
     "a number with more digits than its column type can hold: digits are lost; store it as text"

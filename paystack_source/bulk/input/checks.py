@@ -12,14 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import secrets
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.input.cells import Batch, Cells
+from paystack_source.bulk.input.files import InputTable
 from paystack_source.bulk.input.header import ColumnMapping, either
 from paystack_source.bulk.operations import (
     CLEAR,
@@ -31,12 +34,6 @@ from paystack_source.bulk.operations import (
     InputColumn,
 )
 from paystack_source.values import json_text, masked
-
-if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from paystack_source.bulk.input.cells import Batch, Cells
-    from paystack_source.bulk.input.files import InputTable
 
 LOOKS_LIKE: Final = {
     "customer_code": ("^CUS_[^@]*$", "a customer code (CUS_…)"),

@@ -14,18 +14,15 @@ import csv
 import io
 import itertools
 import re
-from typing import TYPE_CHECKING, BinaryIO, Final, TextIO
+from collections.abc import Callable, Iterator, Sequence
+from typing import BinaryIO, Final, TextIO
 
 import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.bulk.input.cells import Batch, Cells
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.errors import ConfigError, InputError, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
-
-    from paystack_source.bulk.input.snapshot import FileSnapshot
 
 # Characters that Excel, LibreOffice or Google Sheets may take for the start of a formula, in half and full width.
 _STARTS: Final = "=+\\-@\\t\\r\\n\\x00\uff1d\uff0b\uff0d\uff20"

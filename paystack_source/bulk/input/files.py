@@ -16,6 +16,7 @@ import itertools
 import os
 import re
 import sys
+from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Literal
@@ -34,8 +35,6 @@ from paystack_source.private_files import check_output, private_file
 from paystack_source.values import masked
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Collection, Iterable, Iterator, Sequence
-
     import pandas as pd
 
 _ROWS: Final = 65_536

@@ -4,15 +4,12 @@ from __future__ import annotations
 
 import difflib
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
+from paystack_source.bulk.operations import BulkOperation
 from paystack_source.errors import InputError, Problem
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable
-
-    from paystack_source.bulk.operations import BulkOperation
 
 # Names that are data, not names of columns. They are not shown, because they may be a customer's data.
 _DATA: Final = re.compile(r"^\s*(CUS|AUTH)_[A-Za-z0-9]+\s*$|@.*\.|^\s*\+?\d{7,}\s*$")

@@ -10,21 +10,18 @@ from __future__ import annotations
 import itertools
 import subprocess
 import sys
+from collections.abc import Iterator
 from datetime import date, datetime, time
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from paystack_source.bulk.input import workbook_process
 from paystack_source.bulk.input.cells import SPREADSHEET_EXACT, Batch, Cells, cells_of
 from paystack_source.bulk.input.csv_file import unguard
+from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.errors import InputError, Problem
 from paystack_source.values import counted
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from paystack_source.bulk.input.snapshot import FileSnapshot
 
 FAILED_FORMULA: Final = (
     "holds an error of the spreadsheet, such as #N/A, or a formula that was never calculated; open the file in a "

@@ -18,17 +18,15 @@ from __future__ import annotations
 import re
 import sys
 import zipfile
+from collections.abc import Iterator
 from functools import cache
 from io import BytesIO
 from string import digits
-from typing import TYPE_CHECKING, Any, Final, NoReturn
+from typing import Any, Final, NoReturn
 from xml.etree import ElementTree as ET
 
 import msgspec
 import python_calamine
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
 
 MEMORY: Final = 640 << 20
 SECONDS: Final = 60

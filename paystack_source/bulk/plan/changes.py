@@ -12,21 +12,18 @@ cases, so a plan has the whole object before and after.
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final
+from collections.abc import Iterator
+from typing import Any, Final
 
 import msgspec
 import pyarrow as pa
 
 from paystack_source.bulk.operations import ODD_EMAIL, SUSPICIOUS
+from paystack_source.bulk.plan.matching import Matching
 from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.plan.tally import BLANK_ROW
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import counted, is_blank, json_text, quoted_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-
-    from paystack_source.bulk.plan.matching import Matching
 
 _BATCH: Final = 50_000
 _EXAMPLES: Final = 5

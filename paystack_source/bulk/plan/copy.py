@@ -10,10 +10,12 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Callable, Sequence
 from datetime import UTC
-from typing import TYPE_CHECKING, Any, Final, TypeAlias
+from pathlib import Path
+from typing import Any, Final, TypeAlias
 
 import duckdb
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
 from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.plan.plan import CopyInfo
@@ -21,17 +23,12 @@ from paystack_source.customer import COLUMNS
 from paystack_source.errors import ConfigError
 from paystack_source.values import quoted_name, quoted_text
 
-if TYPE_CHECKING:
-    from pathlib import Path
-
-    from duckdb import DuckDBPyConnection
-
 _TYPES: Final = {"bigint": "BIGINT", "timestamp": "TIMESTAMPTZ"}
 _HELD: Final = {column.name: _TYPES.get(column.kind, "VARCHAR") for column in COLUMNS} | {
     "identified": "BOOLEAN"  # from `customer_details`, because only single fetches show it
 }
 
-CustomerCopy: TypeAlias = Callable[["DuckDBPyConnection", str], CopyInfo]
+CustomerCopy: TypeAlias = Callable[[DuckDBPyConnection, str], CopyInfo]
 """A function that creates the view `held` of customers of a key mode, and returns a description of the copy."""
 
 

@@ -19,28 +19,24 @@ from __future__ import annotations
 
 import contextlib
 import tempfile
+from collections.abc import Iterator
 from dataclasses import dataclass, field
+from datetime import datetime
 from itertools import islice
-from typing import TYPE_CHECKING, Any, Final, Literal
+from pathlib import Path
+from typing import Any, Final, Literal
 
 import duckdb
 import pyarrow as pa
+from duckdb import DuckDBPyConnection
 
+from paystack_source.api.workers import FetchedCustomer
 from paystack_source.bulk.input.checks import ODD_CELLS
 from paystack_source.bulk.operations import IDENTIFIERS, BulkOperation
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
 from paystack_source.private_files import stored_path
 from paystack_source.values import as_text, json_text, masked, quoted_text
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from datetime import datetime
-    from pathlib import Path
-
-    from duckdb import DuckDBPyConnection
-
-    from paystack_source.api.workers import FetchedCustomer
 
 _BATCH: Final = 50_000
 _FIELDS: Final = tuple(column.name for column in COLUMNS if column.writable)

@@ -13,28 +13,25 @@ import hmac
 import mmap
 import os
 import secrets
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import nullcontext, suppress
 from datetime import datetime, timedelta
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+from pathlib import Path
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
 import pyarrow as pa
 import pyarrow.compute as pc
 import pyarrow.parquet as pq
 
+from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.tally import Confirmation, Tally
 from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StalePlan, WrongAccount
 from paystack_source.private_files import path_of
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from paystack_source.api.client import PaystackClient
 
 PLAN_FORMAT: Final = 2
 LEFT_OUT: Final = "left out: something is wrong with it"

@@ -5,15 +5,20 @@ from __future__ import annotations
 import contextlib
 import secrets
 from collections import Counter
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, BinaryIO, Final, Literal
+from typing import Any, BinaryIO, Final, Literal
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
+from duckdb import DuckDBPyConnection
 
 from paystack_source.api import workers
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.workers import FetchedCustomer
 from paystack_source.bulk.input.checks import Checker
 from paystack_source.bulk.input.files import InputTable, write_left_out
 from paystack_source.bulk.input.header import map_columns
@@ -40,15 +45,6 @@ from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.private_files import check_output, private_file, stored_path
 from paystack_source.settings import QUOTA_BY_MODE, installed_version
 from paystack_source.values import counted, visible
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
-
-    import pyarrow as pa
-    from duckdb import DuckDBPyConnection
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.api.workers import FetchedCustomer
 
 _FRESH: Final = timedelta(hours=24)  # a customer in the copy is current if it was read within this time
 _MAX_PROBLEMS: Final = 100_000  # the most problems that are listed; all are counted

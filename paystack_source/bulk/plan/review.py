@@ -14,19 +14,17 @@ import re
 from importlib import resources
 from itertools import chain, islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
 from paystack_source.bulk.describe import NOTHING_SENT, danger_first, is_dangerous, plan_cautions, plan_facts
 from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
+from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 from paystack_source.bulk.plan.tally import Tally, field_changes
 from paystack_source.commands import called, quoted
 from paystack_source.private_files import check_output, private_file
 from paystack_source.values import INVISIBLE, as_text, is_blank, masked
-
-if TYPE_CHECKING:
-    from paystack_source.bulk.plan.plan import Plan, PlanHeader, PlanRow
 
 MOST_ROWS: Final = 5_000
 """The most rows of the page. The page also shows how many more the plan has."""

@@ -3,21 +3,17 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any, Final, NamedTuple
+from typing import Any, Final, NamedTuple
 
 import msgspec
+import pyarrow as pa
 import pyarrow.compute as pc
 
+from paystack_source.bulk.operations import BulkOperation
 from paystack_source.bulk.run.readback import same
 from paystack_source.values import is_blank
-
-if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
-    import pyarrow as pa
-
-    from paystack_source.bulk.operations import BulkOperation
 
 BLANK_ROW: Final = "blank row"
 """The note of a row whose cells are all blank."""

@@ -8,25 +8,21 @@ A value that somebody changed after the run is not undone. Rows that are left ou
 from __future__ import annotations
 
 import contextlib
-from typing import TYPE_CHECKING, NamedTuple
+from collections.abc import Callable, Iterable, Iterator
+from pathlib import Path
+from typing import NamedTuple
 
 from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import InputTable, open_table, write_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
+from paystack_source.bulk.plan.plan import Plan, PlanRow
 from paystack_source.bulk.run.readback import same
 from paystack_source.bulk.run.results import RowResult, applied_part, input_cells, row_results
-from paystack_source.bulk.run.runs import Run, Runs, utc
+from paystack_source.bulk.run.runs import Run, Runs, Scope, utc
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.errors import ConfigError, StalePlan
 from paystack_source.private_files import private_file
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-    from pathlib import Path
-
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.run.runs import Scope
 
 _NAMED = ("customer_code", "email")
 

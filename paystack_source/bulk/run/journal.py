@@ -19,8 +19,10 @@ import itertools
 import json
 import os
 import sqlite3
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, Final, NamedTuple, Self
+from pathlib import Path
+from typing import Any, Final, NamedTuple, Self
 
 from paystack_source.bulk.run.states import (
     PLANNED,
@@ -32,10 +34,6 @@ from paystack_source.bulk.run.states import (
     step,
 )
 from paystack_source.errors import EditedJournalError, JournalError
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Iterator, Mapping, Sequence
-    from pathlib import Path
 
 JOURNAL_FORMAT: Final = 3
 _OLD_FORMATS: Final = (1, 2)

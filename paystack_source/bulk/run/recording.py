@@ -6,10 +6,15 @@ next plan, or `status --load`, loads the run. Which runs the warehouse holds is 
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from collections.abc import Iterable, Mapping
+from datetime import datetime
+from pathlib import Path
+from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
+from paystack_source.bulk.plan.plan import PlanRow
+from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.results import RowResult, RunReport, applied_part, report
 from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, registered, utc
 from paystack_source.bulk.run.send import EXISTS
@@ -19,14 +24,6 @@ from paystack_source.errors import ConfigError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, json_text, read_time
-
-if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
-    from datetime import datetime
-    from pathlib import Path
-
-    from paystack_source.bulk.plan.plan import PlanRow
-    from paystack_source.bulk.run.journal import Journal
 
 _SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 _BATCH: Final = 10_000

@@ -11,9 +11,10 @@ import contextlib
 import hashlib
 import json
 from collections import Counter
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
 import msgspec
 
@@ -21,7 +22,9 @@ from paystack_source.bulk.input.csv_file import csv_writer
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.input.snapshot import FileSnapshot
 from paystack_source.bulk.operations import BULK_OPERATIONS, CLEAR
+from paystack_source.bulk.plan.plan import Plan, PlanRow
 from paystack_source.bulk.plan.tally import BLANK_ROW
+from paystack_source.bulk.run.journal import Journal, SessionNote
 from paystack_source.bulk.run.runner import INTERRUPTED, SessionEnd
 from paystack_source.bulk.run.runs import Run, utc
 from paystack_source.bulk.run.send import NAMES_LOCKED, applied_fields
@@ -30,13 +33,7 @@ from paystack_source.errors import ConfigError, ExitCode, PaystackError
 from paystack_source.private_files import private_file
 from paystack_source.values import as_text, is_blank, masked
 
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
-
-    from paystack_source.bulk.plan.plan import Plan, PlanRow
-    from paystack_source.bulk.run.journal import Journal, SessionNote
-
-    _Cells = Callable[["RowResult"], Sequence[str]]
+_Cells = Callable[["RowResult"], Sequence[str]]
 
 FAILED: Final = frozenset({Outcome.REJECTED, Outcome.UNKNOWN})
 OUTCOME_COLUMNS: Final = ("_status", "_code", "_message", "_time")

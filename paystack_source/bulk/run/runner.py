@@ -15,22 +15,19 @@ import signal
 import threading
 import time
 from collections import Counter, deque
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Final
+from typing import Final
 
 from paystack_source.api.checks import count_of
+from paystack_source.api.workers import ThreadWorkers
+from paystack_source.bulk.operations import BulkOperation
+from paystack_source.bulk.plan.plan import PlanRow
+from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.send import Done, Job
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
 from paystack_source.errors import ClosedError, ConfigError, PaystackError
 from paystack_source.interrupts import require_uninterrupted
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Iterable, Iterator
-
-    from paystack_source.api.workers import ThreadWorkers
-    from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import PlanRow
-    from paystack_source.bulk.run.journal import Journal
 
 TRIES_PER_SESSION: Final = 3  # the most sends, and the most read-backs, of one row in a session
 _AHEAD: Final = 8  # more rows are journaled than are being sent, so that no worker waits for the disk

@@ -26,9 +26,10 @@ import os
 import re
 import secrets
 import shutil
+from collections.abc import Iterator, Sequence
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import TYPE_CHECKING, Final, NamedTuple
+from typing import Final, NamedTuple
 
 import msgspec
 
@@ -39,9 +40,6 @@ from paystack_source.errors import BusyError, ConfigError, EditedJournalError, J
 from paystack_source.file_lock import try_lock, unlocked_at_end, wait_for_lock
 from paystack_source.private_files import check_private, open_private, path_of, private_folder, stored_path
 from paystack_source.settings import SANDBOX
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
 
 RESULTS_FOLDER: Final = Path("paystack_results")
 MAX_AGE: Final = timedelta(hours=24)

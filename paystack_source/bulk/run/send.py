@@ -7,11 +7,16 @@ from __future__ import annotations
 
 import re
 import time
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from typing import TYPE_CHECKING, Any, Final
+from typing import Any, Final
 
+from paystack_source.api.client import PaystackClient
+from paystack_source.api.models import Reply
 from paystack_source.api.quota import http_date
+from paystack_source.bulk.operations import BulkOperation
+from paystack_source.bulk.plan.plan import PlanRow
 from paystack_source.bulk.run.readback import born_before, kept_names, same
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent
 from paystack_source.customer import DOCUMENTED, LOCKED_NAMES, WRITABLE_TEXTS
@@ -26,14 +31,6 @@ from paystack_source.errors import (
     Rejected,
     Unavailable,
 )
-
-if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
-
-    from paystack_source.api.client import PaystackClient
-    from paystack_source.api.models import Reply
-    from paystack_source.bulk.operations import BulkOperation
-    from paystack_source.bulk.plan.plan import PlanRow
 
 ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
