@@ -44,7 +44,7 @@ from paystack_source.warehouse.dlt_quirks import current_section
 from paystack_source.warehouse.orchestrators import Waits, terminal_errors
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # dlt reads the annotations of a source's arguments, as far as it can resolve them
     from collections.abc import Callable, Collection, Iterator
     from datetime import datetime
 
