@@ -351,11 +351,14 @@ def _file(error: BaseException) -> Failure | None:
     if not isinstance(error, OSError) or error.errno is None:
         return None
     where = f"{error.filename}: " if isinstance(error.filename, str) else ""
+    check = "that the path exists, that it may be written, or that the host is reachable"
+    if isinstance(error, FileExistsError):  # dlt makes the folders of a dataset itself
+        check = "what is there, and remove it if nobody needs it"
     return Failure(
         ExitCode.UNEXPECTED,
         type(error).__name__,
         f"{where}{error.strerror or errno.errorcode.get(error.errno, 'input/output error')}.",
-        "Check that the path exists, that it may be written, or that the host is reachable; then run again.",
+        f"Check {check}; then run again.",
     )
 
 

@@ -148,6 +148,7 @@ def apply_destination_hints(*tables: Table) -> None:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
             )
+        _require_own_table(pipeline, declared, table)
         with exclusive_dlt_context():
             layout = table_layout(pipeline, table, lake_format=hints.get("table_format"))
             if hints["write_disposition"] == "replace":
@@ -157,6 +158,27 @@ def apply_destination_hints(*tables: Table) -> None:
             table_format=layout.table_format,
             file_format=layout.file_format,
             additional_table_hints={"description": description} if description else None,
+        )
+
+
+_MARKS = frozenset({"_last_seen_at", "fetched_at"})
+"""Columns that show that a table is ours, beside its key."""
+
+
+def _require_own_table(pipeline: dlt.Pipeline, declared: Table, table: str) -> None:
+    """Refuse a table of the same name that somebody else made: a load would change their rows, or replace them."""
+    marks = {*declared.key, *(_MARKS & {column.name for column in declared.columns})}
+    with exclusive_dlt_context():
+        known = [
+            schema.tables[table]["columns"] for schema in pipeline.schemas.values() if table in schema.tables
+        ]
+    if any(marks <= set(columns) for columns in known):
+        return
+    found = Warehouse(pipeline, table).column_names()
+    if found is not None and not marks <= found:
+        raise ConfigError(
+            f"The dataset {pipeline.dataset_name} has a table {table} of somebody else's",
+            advice="Load into another dataset: --dataset NAME; in Python dlt.pipeline(..., dataset_name=NAME).",
         )
 
 

@@ -111,6 +111,21 @@ class LakeReader:
         yield self._memory.execute(sql)
 
 
+def columns_in_files(pipeline: dlt.Pipeline, table: str) -> set[str] | None:
+    """The columns of a table that dlt may not know, from its files; None if there are no files."""
+    from pyarrow import parquet  # noqa: PLC0415  # slow, and only here
+
+    with pipeline.destination_client() as opened:
+        client = cast("FilesystemClient", opened)
+        storage = client.fs_client
+        files = storage.find(client.get_table_dir(table))
+        rows = next((file for file in files if file.endswith(".parquet")), None)
+        if rows is None:
+            return set() if files else None
+        with storage.open(rows) as opened_file:
+            return {name.lower() for name in parquet.read_schema(opened_file).names}
+
+
 def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
     from dlt.common.libs.pyarrow import columns_to_arrow  # noqa: PLC0415  # slow, and only here
 

@@ -25,7 +25,7 @@ from paystack_source.extract.windows import BEGIN, END, Window
 from paystack_source.tables import TIME
 from paystack_source.values import batches, parse_time, whole_number
 from paystack_source.warehouse.dlt_quirks import customers_table, exclusive_dlt_context
-from paystack_source.warehouse.lake import LakeReader
+from paystack_source.warehouse.lake import LakeReader, columns_in_files
 from paystack_source.warehouse.locations import destination_is, is_lake
 from paystack_source.warehouse.single_writer import sql_client
 
@@ -125,6 +125,15 @@ class Warehouse:
     def exists(self) -> bool:
         """Whether the table exists; it may be empty."""
         return bool(self.query(lambda sql: f"SELECT COUNT(*) FROM {sql.table}"))
+
+    def column_names(self) -> set[str] | None:
+        """The columns in the destination, in lower case, also if dlt does not know the table. None: no such table."""
+        if self._pipeline and is_lake(self._pipeline):
+            return columns_in_files(self._pipeline, self._table)
+        found = self._query(
+            lambda sql: f"SELECT * FROM {sql.table} WHERE 1 = 0", lambda cursor: cursor.description
+        )
+        return None if found is None else {column[0].lower() for column in found}
 
     # -- any other query ------------------------------------------------------------------------------------------
 

@@ -10,7 +10,7 @@ import pyarrow.parquet as pq
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
-from paystack_source import paystack_source
+from paystack_source import PaystackClient, copy_customers, paystack_source
 from paystack_source.failures import explain, masked_traceback
 from paystack_source.warehouse.destinations import read_table
 from tests.copies import begin_copied
@@ -75,6 +75,32 @@ def test_a_foreign_key_that_somebody_added_is_named_and_the_load_goes_on_without
     postgres.execute("drop table notes", copied_database)
     pipeline, api = copied
     pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
+
+
+@pytest.mark.parametrize(
+    ("kind", "table"),
+    [
+        ("duckdb", "customers"),
+        ("duckdb", "ledger"),
+        ("postgres", "customers_history"),
+        ("parquet", "customers"),
+    ],
+)
+def test_a_table_of_somebody_else_is_left_as_it_is(kind, table, sandbox, warehouse, own_machine):
+    place, api = warehouse(kind), sandbox(3)
+    theirs = place.pipeline(own_machine, name="shop")
+    theirs.run([{"id": 1, "email": "a@b.example"}], table_name=table,
+               loader_file_format="parquet" if kind == "parquet" else None)  # fmt: skip
+    before = theirs.dataset()[table].fetchall()
+    with (
+        PaystackClient(api.secret_key, base_url=api.url, quota=0) as client,
+        pytest.raises(PipelineStepFailed) as refused,
+    ):
+        copy_customers(place.pipeline(own_machine), client, full_refresh=True, history=True)
+    failure = explain(refused.value)
+    assert (failure.error, failure.exit_code, api.stats.total) == ("ConfigError", 2, 0)
+    assert f"has a table {table} of somebody else's" in failure.message
+    assert theirs.dataset()[table].fetchall() == before
 
 
 @pytest.mark.parametrize("limit", ["statement_timeout", "lock_timeout"])

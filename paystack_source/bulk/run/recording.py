@@ -224,7 +224,7 @@ def _failure_text(error: Exception) -> str:
     raise_interrupt(error)
     if "different configuration" in str(error):
         return "The warehouse could not be updated: this program has its file open read-only; close it."
-    return f"The warehouse could not be updated: {explain(error).message}"
+    return f"The warehouse could not be updated: {explain(error).message.rstrip('.')}."
 
 
 def _lacking_run(warehouse: WriteBackTarget, missing: list[AppliedPlan], there: set[str]) -> str | None:
