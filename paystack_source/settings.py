@@ -241,6 +241,18 @@ def _file_of(provider: Any, key: str, sections: list[str]) -> Path:  # noqa: ANN
     return files[-1] if of_dlt else files[0]
 
 
+def delete_after_load(pipeline_name: str) -> None:
+    """Make dlt delete the files of a load, and empty the staging tables, when the load has ended.
+
+    By default dlt keeps both. A user's setting, for all pipelines or for this one, is kept.
+    """
+    import dlt  # noqa: PLC0415  # takes a second
+
+    for setting in ("load.delete_completed_jobs", "load.truncate_staging_dataset"):
+        if all(dlt.config.get(path) is None for path in (setting, f"{pipeline_name}.{setting}")):
+            dlt.config[f"{pipeline_name}.{setting}"] = True
+
+
 def require_own_dlt_folder() -> None:
     """Raise :class:`ConfigError` if other users can write the folder of dlt's global settings.
 

@@ -13,6 +13,9 @@ all later files; the run's results have the row. A run that was stopped raises `
 A file with a problem (a wrong value, one customer twice) and a refused key fail the load; nothing of the file is sent,
 or nothing more. dlt tries this load again in each later run, before all others; `pipeline.abort_packages()` drops it.
 
+The rows pass through dlt's working folder. dlt is told to delete them when their load has ended, unless your own
+setting `load.delete_completed_jobs` says otherwise.
+
 The plain helpers (`bulk_set_risk_action` and so on) show a plan first and return results; prefer them. See
 docs/decisions/write-back-destination.md.
 """
@@ -21,10 +24,9 @@ from __future__ import annotations
 
 import hashlib
 import logging
-from collections.abc import Callable
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Any, Final, Literal
+from typing import Any, Final, Literal, cast
 
 import dlt
 from dlt.common.destination import Destination
@@ -40,6 +42,7 @@ from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError
+from paystack_source.settings import delete_after_load
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
@@ -79,8 +82,16 @@ def paystack_customers(  # noqa: PLR0913  # all have a default
     def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001  # dlt's: here a path, and a schema
         _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
 
-    made: Callable[..., Destination[Any, Any]] = send
-    return made()
+    made: Destination[Any, Any] = cast("Any", send)()
+    connect = made.client
+
+    def client_of(*arguments: Any, **options: Any) -> Any:  # noqa: ANN401  # dlt's
+        # dlt reads its settings for the load after this. The files have the rows, and thereby numbers of people.
+        delete_after_load(dlt.current.pipeline().pipeline_name)
+        return connect(*arguments, **options)
+
+    made.client = client_of  # type: ignore[method-assign]
+    return made
 
 
 def _send(  # noqa: PLR0913  # the arguments of the destination

@@ -34,6 +34,7 @@ from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
+from paystack_source.settings import delete_after_load
 from paystack_source.tables import NAMES
 from paystack_source.warehouse.locations import location_of, set_database_aside
 
@@ -163,14 +164,9 @@ def silence_type_warnings(*tables: str) -> None:
 
 
 def delete_loaded_files(pipeline: Pipeline) -> None:
-    """Make dlt delete customers from its folder and the staging dataset after a load; delete those of older loads now.
-
-    By default dlt keeps both. A user's setting, for all pipelines or for this one, is kept.
-    """
+    """Make dlt delete the customers of a finished load from its folder; delete those of older loads now."""
     name, deletes = pipeline.pipeline_name, "load.delete_completed_jobs"
-    for setting in (deletes, "load.truncate_staging_dataset"):
-        if all(dlt.config.get(path) is None for path in (setting, f"{name}.{setting}")):
-            dlt.config[f"{name}.{setting}"] = True
+    delete_after_load(name)
     for_this_one = dlt.config.get(f"{name}.{deletes}", bool)
     if dlt.config.get(deletes, bool) if for_this_one is None else for_this_one:
         # dlt does not delete older packages later, nor the failed jobs of an aborted package.

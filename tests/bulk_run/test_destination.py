@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from unittest.mock import Mock
 
 import dlt
+import pyarrow.parquet as pq
 import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
@@ -100,3 +102,20 @@ def test_a_refused_key_is_not_tried_again_and_the_next_run_goes_on_with_another(
 def test_a_text_approves_nothing(wrong):
     with pytest.raises(ConfigError, match="must be of the type"):
         paystack_customers(**wrong)
+
+
+@pytest.mark.parametrize("told", [None, "false"])
+def test_no_number_of_a_person_stays_in_dlts_folder_unless_the_user_says_so(desk, monkeypatch, told):
+    if told:
+        monkeypatch.setenv("LOAD__DELETE_COMPLETED_JOBS", told)
+    bvn = "22299887766"
+    check = {"customer_code": desk.customers(1)[0]["customer_code"], "country": "NG", "type": "bank_account",
+             "account_number": "0123456789", "bank_code": "007", "bvn": bvn, "first_name": "Ada",
+             "last_name": "Obi"}  # fmt: skip
+    # A name of its own: what dlt was told once is for the whole process.
+    made = dlt.pipeline(f"checks_{told}", destination=paystack_customers("validate", approved=True))
+    made.run([check], table_name="checks")
+    assert len(desk.api.write_log()) == 1
+    files = Path(made.working_dir).rglob("checks.*.parquet")
+    rows = [row for file in files for row in pq.read_table(file).to_pylist()]
+    assert [row["bvn"] for row in rows] == ([bvn] if told else [])
