@@ -213,7 +213,7 @@ BUGS = [
         "keeps_history)\n        write_comments(pipeline, our_schemas(pipeline))\n", "keeps_history)\n",
         (W + "test_comments.py",)),
     Bug("customers stay in staging", "after a load dlt's files and staging tables hold none",
-        'for setting in ("load.delete_completed_jobs", "load.truncate_staging_dataset"):', "for setting in (\"load.delete_completed_jobs\",):", ("tests/test_canary.py::test_no_customer_stays_in_dlts_folder_or_in_staging",)),
+        'for setting in ("load.delete_completed_jobs", "load.truncate_staging_dataset"):', 'for setting in ("load.delete_completed_jobs",):', ("tests/test_canary.py::test_no_customer_stays_in_dlts_folder_or_in_staging",)),
     # -- the client: SECURITY.md and docs/client.md
     Bug("a write is sent again", "writes are never retried blindly",
         "left = operation.writes and result.sent", "left = False",
