@@ -3,7 +3,8 @@
     import dlt
     from paystack_source import paystack_source
 
-    dlt.pipeline("paystack", destination="duckdb", dataset_name="paystack").run(paystack_source())
+    pipeline = dlt.pipeline("paystack_customers", destination="duckdb", dataset_name="paystack")
+    pipeline.run(paystack_source())
 
 Every public name is listed here, and the errors in `errors`. Slow modules are imported when they are first used.
 """

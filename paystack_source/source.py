@@ -15,6 +15,9 @@ load of it, so there are three differences:
   and the next run reads what is missing; nothing is raised.
 - Details are fetched only for customers that the destination had before the run.
 
+The items of `customers` are Arrow tables. A map (`add_map`) gets one and returns one, or a pandas or polars frame. A
+map that drops customers lets no run be proven complete. `add_filter` would keep or drop whole tables.
+
 If `extract`, `normalize` and `load` are called one by one, nothing is counted at the end, and `rows_held_after` stays
 null in the ledger.
 With `enable_runtime_trace=false` dlt does not call us when a run begins: then there is no lock and no count at the end,
@@ -111,7 +114,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         refresh_budget: Requests for reading old customers again, on top of what new ones cost; 0 is off.
         history: Also fill `customers_history`, see `paystack_source.warehouse.history`.
         details: Also fill `customer_details` and `customer_authorizations` (see `paystack_source.warehouse.details`),
-            for up to `DETAILS_BUDGET` customers that the destination held before this run.
+            for up to 600 customers that the destination held before this run.
         include: Fields of the details to keep in clear; otherwise they are left out or masked.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
             is missing. Otherwise such a run fails and loads nothing.

@@ -258,6 +258,8 @@ class Budget:
 
 
 OnWait = Callable[[float, str, str], None]
+WAITS = {"quota": "the quota", "rate_limited": "the quota, by a 429", "backoff": "no usable answer yet"}
+"""The reasons of waits, as they are shown."""
 Check = Callable[[], None]
 """Raises if the work was stopped."""
 

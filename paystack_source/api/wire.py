@@ -206,6 +206,7 @@ class Wire:
     ) -> None:
         parts = urlsplit(base_url)
         host = parts.hostname or ""
+        self._host = parts.netloc
         self._connect_timeout = connect_timeout
         self._answer_timeout = answer_timeout
         self._most = max_in_flight
@@ -268,7 +269,7 @@ class Wire:
             content = _read(response)
             whole = content is not None
         except _NETWORK_ERRORS as error:
-            return _fault(error, sent=sent, proxy=self.proxy)
+            return _fault(error, sent=sent, host=self._host, proxy=self.proxy)
         finally:
             self.give_back(connection, broken=not whole)
         if content is None:
@@ -368,7 +369,7 @@ def _read(response: urllib3.BaseHTTPResponse) -> bytes | None:
 _REFUSED_TUNNEL = re.compile(r"Tunnel connection failed: (\d{3})\b")
 
 
-def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault:
+def _fault(error: Exception, *, sent: bool, host: str, proxy: Proxy | None = None) -> Fault:
     """A fault with our own message: the exception's text has the path, which may have an email in it."""
     untrusted = isinstance(error, ssl.SSLError | SSLError)
     if proxy is not None and not sent and not untrusted:
@@ -387,13 +388,18 @@ def _fault(error: Exception, *, sent: bool, proxy: Proxy | None = None) -> Fault
         return Fault("the certificate is not trusted", sent, lasting=True, advice=advice)
     late = "no whole answer within the time limit" if sent else "no connection within the time limit"
     kinds: tuple[tuple[type[Exception], str], ...] = (
-        (NameResolutionError, "the host name cannot be resolved"),
-        (NewConnectionError, "the host could not be reached"),
+        (NameResolutionError, f"the name {host} cannot be resolved"),
+        (NewConnectionError, f"{host} could not be reached"),
         (TimeoutError, late),
         (LibraryTimeoutError, late),
         (DecodeError, "the body cannot be decompressed"),
     )
     reason = next((reason for kind, reason in kinds if isinstance(error, kind)), "the connection broke")
+    if isinstance(error, NewConnectionError) and ":" in host:  # a port: a server on loopback
+        advice = (
+            "If a sandbox ran there, start it again; or leave out SOURCES__PAYSTACK__BASE_URL or base_url."
+        )
+        return Fault(reason, sent, advice=advice)
     return Fault("no TLS connection" if untrusted else reason, sent)
 
 

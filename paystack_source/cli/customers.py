@@ -22,6 +22,7 @@ from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.settings import ALL, SECTION, configured_accounts, dataset_of
+from paystack_source.values import counted
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
@@ -222,8 +223,14 @@ def summary(
             "customers",
             f"{report.warehouse_total:,}{report.whom} in {table}; Paystack {report.paystacks_count}",
         ),
-        ("new", f"{report.rows_new:,}"),
-        ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
+        *(
+            [("read", f"{report.rows_seen:,}, into a new table, which replaced the old one")]
+            if chosen["full_refresh"]
+            else [
+                ("new", f"{report.rows_new:,}"),
+                ("read again", f"{report.rows_refreshed:,}" + horizon(report)),
+            ]
+        ),
         ("requests", f"{report.requests:,} ({tries})"),
     ]
     if report.details is not None:
@@ -253,7 +260,7 @@ def summary(
 
 def proof(report: CopyReport) -> str:
     """What the run proved and how, as text."""
-    windows = "1 window" if report.windows == 1 else f"{report.windows:,} windows"
+    windows = counted(report.windows, "window")
     if report.api_total is None:
         return f"{windows}, by several readings that agree: Paystack gives no total to compare with"
     return f"{windows}, {'' if report.windows == 1 else 'each '}counted against Paystack's total"
@@ -264,7 +271,7 @@ def horizon(report: CopyReport) -> str:
     if report.window is not None:
         return ""
     if report.refresh_runs:
-        return f"; every customer within {report.refresh_runs:,} runs"
+        return f"; every customer within {counted(report.refresh_runs, 'run')}"
     if report.filters_ignored:
         return "; Paystack does not filter by time here: old customers are read again only by --full-refresh"
     return "; --refresh-budget does not reach all customers: edits of old customers may not be seen"

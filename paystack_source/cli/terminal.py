@@ -28,6 +28,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paystack_source.api.keys import SecretKey
+from paystack_source.api.quota import WAITS
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
@@ -119,8 +120,7 @@ class Terminal:
     def waits(self, seconds: float, _endpoint: str, reason: str) -> None:
         """The `on_wait` of the client: show the wait in the progress display."""
         if self._progress is not None:
-            why = "the quota" if reason == "quota" else reason.replace("_", " ")
-            self._progress.note(f"waiting {seconds:,.0f} s: {why}" if seconds >= 1 else "")
+            self._progress.note(f"waiting {seconds:,.0f} s: {WAITS[reason]}" if seconds >= 1 else "")
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table of data. If it is too wide for the terminal, each row is shown as a block."""

@@ -14,6 +14,9 @@ Account = tuple[str | None, int | None]
 
 Accounts = set[Account]
 
+DATASET = "--dataset NAME, or dataset_name of dlt.pipeline"
+"""How a dataset is named: to a command, and to dlt."""
+
 
 def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wanted: int | None) -> None:
     """Compare the accounts of held customers, of the customers on a page (`shown`), and the `wanted` account.
@@ -34,7 +37,7 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
     if read and ours and not any(itertools.starmap(_may_be_same, itertools.product(read, complete))):
         raise ConfigError(
             f"The dataset holds customers of {_name(ours)}, and this key reads {_name(read)}",
-            advice="Keep each account and mode in a dataset of its own: --dataset NAME.",
+            advice=f"Keep each account and mode in a dataset of its own: {DATASET}.",
         )
 
 
@@ -67,12 +70,12 @@ def require_one_account(held: Accounts, wanted: int | None = None) -> None:
     if len(complete) > 1:
         raise ConfigError(
             f"The dataset holds customers of {_name(complete)}: such a copy cannot be proved complete",
-            advice="Copy each account and mode into a dataset of its own: --dataset NAME.",
+            advice=f"Copy each account and mode into a dataset of its own: {DATASET}.",
         )
     if wanted is not None and {number for _, number in held} - {wanted, None}:
         raise ConfigError(
             f"The dataset holds customers of {_name(held)}, and account={wanted} was asked for",
-            advice="Use another dataset: --dataset NAME, or correct the number.",
+            advice=f"Use another dataset ({DATASET}), or correct the number.",
         )
 
 

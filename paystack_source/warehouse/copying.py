@@ -140,7 +140,7 @@ class Copying:
 
     def tables(self) -> Iterator[Any]:  # one function: dlt needs rows, entries and state in this order
         """The customers of the next load, with their change columns. `new_entries` returns the ledger's entries."""
-        state = dlt.current.resource_state("customers")
+        state = dlt.current.resource_state("customers") if current_load() else {}
         self.schema_name = dlt.current.source_schema().name
         self.table = table_of(CUSTOMERS.name)
         extraction, outputs = self._start_or_continue(state)
@@ -312,8 +312,9 @@ def resources(
     def customers() -> Iterator[pa.Table]:
         nonlocal copying
         with terminal_errors_in_extract():
-            pipeline = active_pipeline()
-            if pipeline and current_load():  # else the user iterates over the resource
+            loads = current_load() is not None  # else the user iterates over the resource
+            pipeline = active_pipeline() if loads else None
+            if pipeline:
                 with exclusive_dlt_context():
                     require_prepared(pipeline)
             apply_destination_hints(CUSTOMERS, LEDGER, HISTORY)
@@ -325,7 +326,7 @@ def resources(
                     copying.metrics = dlt.current.resource_metrics()
                 try:
                     for table in map(rows_to_load, copying.tables()):
-                        if not copying.keeps_history and len(table):
+                        if loads and not copying.keeps_history and len(table):
                             note_history(loaded=False)
                         yield table
                 finally:
@@ -363,6 +364,8 @@ def _require_only_one(copying: Copying) -> None:
     runs with `enable_runtime_trace=false`.
     """
     pipeline, load = active_pipeline(), current_load()
+    if load is None:
+        return
     run = current_run(pipeline) if pipeline else None
     if load in _LOADS or (run and run.copied not in {None, copying}):
         raise ConfigError(
@@ -370,8 +373,7 @@ def _require_only_one(copying: Copying) -> None:
             advice="Give each a run of its own: pipeline.run(one), then pipeline.run(other). "
             "Each account needs a dataset.",
         )
-    if load is not None:
-        _LOADS.append(load)
+    _LOADS.append(load)
 
 
 def checkpoint(copying: Copying, *, history: bool = False) -> DltSource:

@@ -6,6 +6,7 @@ has to be changed.
 
 from __future__ import annotations
 
+import inspect
 import json
 import logging
 import os
@@ -29,6 +30,7 @@ from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.extract import DltResource
 from dlt.extract.exceptions import CurrentSourceNotAvailable
+from dlt.extract.pipe_iterator import ManagedPipeIterator, PipeIterator
 from dlt.pipeline import trace
 from dlt.pipeline.pipeline import Pipeline
 
@@ -45,10 +47,7 @@ TABLE_STATE_KEY = "table"
 
 
 def active_pipeline() -> Pipeline | None:
-    """The active pipeline, if it has a destination.
-
-    `dlt.current.pipeline()` would make one if there is none, which takes 20 ms.
-    """
+    """The active pipeline, if it has a destination. `dlt.current.pipeline()` would make one if there is none."""
     context = Container()[PipelineContext]
     pipeline = cast("Pipeline", context.pipeline()) if context.is_active() else None
     return pipeline if pipeline is not None and cast("Any", pipeline.destination) else None
@@ -73,7 +72,15 @@ def current_section() -> tuple[str, str | None]:
 
 
 def current_load() -> str | None:
-    """The id of the load that is being extracted; None outside of one."""
+    """The id of the load that is being extracted; None outside of one, and where the user's code iterates over ours.
+
+    A resource of the user's may do that: dlt's context is then that of the user's load.
+    """
+    frame = inspect.currentframe()
+    while frame and frame.f_code is not PipeIterator.__next__.__code__:
+        frame = frame.f_back
+    if frame and frame.f_back and frame.f_back.f_code is ManagedPipeIterator.__next__.__code__:
+        return None
     try:
         return str(dlt.current.load_package_state()["load_id"])
     except CurrentLoadPackageStateNotAvailable:
@@ -128,9 +135,8 @@ def is_limited(name: str) -> bool:
 def is_being_replaced(table: str) -> bool:
     """Whether the load that is being extracted empties this table before it writes.
 
-    The write disposition `replace` does that, and so does `pipeline.run(..., refresh=...)`, which dlt records in the
-    state of the load package. Until the load the table still has its rows. An extraction that queries the destination
-    would therefore read only new customers, and all others would be lost.
+    The write disposition `replace` does that, and so does `pipeline.run(..., refresh=...)`, as the load package's state
+    records. Until the load the table has its rows, so an extraction that counts them would read only new customers.
     """
     try:
         state = dlt.current.load_package_state()["state"]
@@ -156,8 +162,8 @@ def _is_unrelated(record: logging.LogRecord) -> bool:
 def silence_type_warnings(*tables: str) -> None:
     """Suppress dlt's warning, at each load, that the hints of these tables differ from their Arrow types.
 
-    They have to differ: dlt takes no JSON type of Arrow, so JSON is text there, and dlt forbids nulls in its own column
-    `_dlt_load_id`. dlt has no setting for this warning.
+    They have to differ: JSON is text in Arrow, and dlt forbids nulls in its own column `_dlt_load_id`. dlt has no
+    setting for this warning.
     """
     _OUR_TABLES.update(tables)
     logging.getLogger("dlt").addFilter(_is_unrelated)  # adding it twice has no effect
@@ -210,10 +216,7 @@ def is_loaded(pipeline: Pipeline, table: str) -> bool:
 
 
 def require_no_other_rows(folder: Path, customers: str = CUSTOMERS.name) -> None:
-    """Raise `ConfigError` if rows of the user's own tables wait in a pipeline's folder that is about to be dropped.
-
-    `customers` is the table of the customers, if a hint renamed it.
-    """
+    """Raise `ConfigError` if rows of tables other than ours wait in a pipeline's folder that is about to be dropped."""
     jobs = (*folder.glob("normalize/extracted/*/*_jobs/*"), *folder.glob("load/normalized/*/*_jobs/*"))
     waiting = {ParsedLoadJobFileName.parse(job.name).table_name for job in jobs if job.suffix}
     theirs = sorted(name for name in waiting - NAMES - {customers} if not name.startswith("_dlt_"))
@@ -268,8 +271,7 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
 def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
     """The schema that the destination stores under this name; None if there is none.
 
-    `sync_destination` finds it only if a state is stored, and dlt stores the state last. So a first load that was
-    interrupted leaves a schema and perhaps rows, but no state.
+    `sync_destination` finds it only if a state is stored: an interrupted first load leaves none.
     """
     with pipeline.destination_client() as client:
         stored = client.get_stored_schema(name) if client.is_storage_initialized() else None  # type: ignore[attr-defined]

@@ -96,7 +96,7 @@ def require_different_names(file: Path, dataset: str) -> None:
     if database in {dataset, f"{dataset}_staging"}:
         raise ConfigError(
             f"DuckDB cannot tell the dataset {database} from the file {file.name}: to it they have the same name",
-            advice="Name another dataset (--dataset), or another file.",
+            advice="Name another dataset (--dataset NAME, or dataset_name of dlt.pipeline), or another file.",
         )
     if reserved := {"information_schema", "pg_catalog", "system", "temp"} & {dataset}:
         raise ConfigError(

@@ -10,6 +10,7 @@ from dlt.common import logger
 from dlt.common.exceptions import TerminalException
 from dlt.extract.exceptions import ExtractorException
 
+from paystack_source.api.quota import WAITS
 from paystack_source.errors import AccessError, ConfigError
 from paystack_source.failures import raise_interrupt
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, active_pipeline
@@ -60,7 +61,7 @@ class Waits:
         """Called by any thread. An error of the collector does not fail the run."""
         if seconds < 1:
             return
-        text = f"waiting {seconds:,.0f} s ({reason.replace('_', ' ')})"
+        text = f"waiting {seconds:,.0f} s ({WAITS[reason]})"
         logger.info(f"Paystack: {text}")
         if self._collector is not None:
             with suppress(Exception):

@@ -434,7 +434,7 @@ class PlainRuns:
         else:
             logger.error(
                 f"The copy in {pipeline.dataset_name} could not be proven complete: {report.counts}. "
-                "The next run reads what is missing."
+                "The next run reads again what differs. Maps that drop customers make it differ each time."
             )
 
 

@@ -279,8 +279,9 @@ def test_a_bomb_is_refused(connect, monkeypatch):
 def test_a_refused_connection_is_certainly_not_applied_and_tried_again(call, connect, clock):
     with socket.create_server(("127.0.0.1", 0)) as closed_soon:
         url = f"http://127.0.0.1:{closed_soon.getsockname()[1]}"
-    with pytest.raises(Unavailable, match="could not be reached"):
+    with pytest.raises(Unavailable, match=f"{url.removeprefix('http://')} could not be reached") as told:
         call(connect(SimpleNamespace(url=url)))
+    assert "sandbox" in told.value.advice
     assert len(clock.rests) == ATTEMPTS - 1
 
 

@@ -68,6 +68,16 @@ def said(capsys):
     return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None, captured.err
 
 
+def test_a_full_refresh_says_what_it_did_and_promises_nothing_for_later_runs(command, paystack, capsys):
+    paystack()
+    assert run(command, ["--quiet"]) == ExitCode.OK
+    assert run(command, ["--full-refresh", "--quiet"]) == ExitCode.OK
+    shown = capsys.readouterr().out.split("Complete")[-1]
+    assert "120, into a new table, which replaced the old one" in shown
+    assert "new  " not in shown
+    assert "read again" not in shown
+
+
 def test_a_run_says_that_it_dropped_an_interrupted_load_and_read_it_again(command, paystack, capsys):
     server = paystack()
     pipeline = open_pipeline("duckdb", "paystack")

@@ -1,6 +1,7 @@
 """The source as an object: each run of it is a run of its own, and leaves nothing behind however it ends."""
 
 import gc
+import importlib
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from unittest.mock import Mock
@@ -231,6 +232,34 @@ def test_a_run_counts_the_destination_at_its_end_and_shows_the_user_no_load_of_i
     assert not one.has_pending_data
     list(source(server).customers)
     assert not caplog.records  # iterating is no run without a lock
+
+
+@pytest.mark.parametrize("module", ["paystack_source", "paystack_source.source"])
+def test_the_example_of_a_docstring_runs(module, pipeline, sandbox, monkeypatch):
+    server = sandbox(customers=30)
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", server.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    text = importlib.import_module(module).__doc__
+    example = [line.strip() for line in text.splitlines() if line.startswith("    ")]
+    exec("\n".join(example), {"dlt": dlt, "paystack_source": paystack_source})
+    assert held(dlt.pipeline("paystack_customers")) == 30
+
+
+def test_a_resource_of_the_user_that_iterates_gets_everybody_and_changes_no_proof(pipeline, sandbox, caplog):
+    server, one = sandbox(customers=300), pipeline()
+    one.run(source(server))
+
+    @dlt.resource(write_disposition="replace")
+    def emails():
+        for table in source(server).customers:
+            yield table.select(["id", "email"])
+
+    server.add_customers(3)
+    one.run(emails())
+    assert held(one, "emails") == 303
+    assert not caplog.records
+    one.run(source(server))
+    assert held(one) == 303
 
 
 def test_rows_that_are_lost_between_read_and_count_are_seen_at_once_and_read_again(
