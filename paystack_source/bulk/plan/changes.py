@@ -108,24 +108,20 @@ def _decoded(text: str | None) -> object:
 # -- the plan's rows -----------------------------------------------------------------------------------------
 
 # For each field: the value that the row sets (`w_…`), whether the customer has it already (`s_…`), and the customer's
-# value (`c_…`). `more` are tables that are empty in most plans.
+# value (`c_…`). The last three tables are empty in most plans; joining them costs nothing then.
 _COMPARED: Final = """
 CREATE VIEW compared AS
 SELECT i.*, w.code AS matched_code, c.customer_code IS NOT NULL AS known, c.email AS held_email, c.id AS held_id,
   c.is_live, b.customer_code IS NOT NULL AS copied, b._missing_since, {locked} AS identified,
-  {columns}, {drifted} AS has_drifted{fields}
+  m.before, m.after, d.first, d.first_line, l.row IS NOT NULL AS left_out, {drifted} AS has_drifted{fields}
 FROM input i
 LEFT JOIN matched w USING (row)
 LEFT JOIN current c ON c.customer_code = w.code
 LEFT JOIN base b ON b.customer_code = w.code
-{more}
+LEFT JOIN merged m ON m.row = i.row
+LEFT JOIN duplicates d ON d.row = i.row
+LEFT JOIN left_out l ON l.row = i.row
 """
-_MORE: Final = {
-    "merged": ("m.before, m.after", "NULL AS before, NULL AS after"),
-    "duplicates": ("d.first, d.first_line", "NULL::BIGINT AS first, NULL::BIGINT AS first_line"),
-    "left_out": ("l.row IS NOT NULL AS left_out", "false AS left_out"),
-}
-"""By table: its columns in `compared`, and what stands for them where the table is empty."""
 
 
 def compare(m: Matching) -> None:
@@ -142,15 +138,8 @@ def compare(m: Matching) -> None:
         fields += f", {wanted} AS w_{name}, "
         fields += f"known AND {stays} AS s_{name}, c.{name} AS c_{name}" if compared else f"false AS s_{name}"
         drifted.append(f"({differs})")
-    filled = {"merged": "metadata" in m.fields, "duplicates": m.repeats, "left_out": m.leaves_out}
     m.con.execute(
         _COMPARED.format(
-            columns=", ".join(
-                present if filled[name] else absent for name, (present, absent) in _MORE.items()
-            ),
-            more=" ".join(
-                f"LEFT JOIN {name} {name[0]} ON {name[0]}.row = i.row" for name in _MORE if filled[name]
-            ),
             fields=fields,
             drifted=" OR ".join(drifted) if compared and drifted else "false",
             locked="c.identified" if m.may_be_locked else "false",

@@ -132,10 +132,6 @@ SELECT row, line, first, first_line, of_others OR wants IS DISTINCT FROM first_w
 FROM paired WHERE row <> first
 """
 
-_NO_DUPLICATES: Final = """
-CREATE OR REPLACE TABLE duplicates (row BIGINT, line BIGINT, first BIGINT, first_line BIGINT, differs BOOLEAN)
-"""
-
 _CONTRADICTS: Final = "another row has other values for the same customer"
 _NO_OBJECT: Final = (
     "the customer's present metadata is not an object, so nothing can be merged; use --metadata replace"
@@ -169,8 +165,6 @@ class Matching:
     copied: bool = False  # whether there is a copy
     counted_in: Literal["line", "row"] = "line"  # how messages name a row
     is_undo: bool = False  # the values are those that Paystack had before
-    repeats: bool = False  # whether several rows are for one customer
-    leaves_out: bool = False  # whether there are rows in `left_out`
 
     def open_input(self, schema: pa.Schema) -> None:
         """Create the table `input` for batches of this schema."""
@@ -316,9 +310,7 @@ class Matching:
         """Find the problems of rows, between rows, and between rows and customers. Returns their number."""
         names = [f"f_{name}" for name in self.fields] + [f"s_{name}" for name in self.secrets]
         wants = ", ".join(f"{name} := i.{name}" for name in names) or "nothing := NULL"
-        seen = "SELECT count(*) > count(DISTINCT identity) FROM matched WHERE identity IS NOT NULL"
-        self.repeats = self.one(seen)[0]
-        self.con.execute(_DUPLICATES.format(wants=wants) if self.repeats else _NO_DUPLICATES)
+        self.con.execute(_DUPLICATES.format(wants=wants))
         reason = f"has other values for the same customer than {self.counted_in} "
         if self.operation.name == "deactivate-authorization":
             reason = f"names another customer for the same authorization than {self.counted_in} "
@@ -394,7 +386,7 @@ class Matching:
             f"INSERT INTO problems BY NAME SELECT row, i.line, '' AS name, '{_CONTRADICTS}' AS reason "
             f"FROM matched JOIN input i USING (row) WHERE identity IN ({several})"
         )
-        found, self.leaves_out = self.problems(), True
+        found = self.problems()
         self.con.execute("INSERT INTO left_out SELECT DISTINCT row, line FROM problems")
         self.con.execute("DELETE FROM input WHERE row IN (SELECT row FROM left_out)")
         self.con.execute("DELETE FROM odd_cells WHERE row IN (SELECT row FROM left_out)")
