@@ -9,16 +9,7 @@ import functools
 from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from typing import (
-    Annotated,
-    Any,
-    Final,
-    NamedTuple,
-    Protocol,
-    TypeAlias,
-    get_args,
-    get_type_hints,
-)
+from typing import Annotated, Any, Final, NamedTuple, Protocol, TypeAlias, get_args, get_type_hints
 
 import pyarrow as pa
 import pyarrow.compute as pc

@@ -8,15 +8,7 @@ from typing import NamedTuple
 
 from paystack_source.extract.ledger import PresentCustomers
 from paystack_source.extract.window_read import PAGE
-from paystack_source.extract.windows import (
-    MARGIN,
-    SMALL_ROWS,
-    WINDOW_ROWS,
-    Coverage,
-    Proven,
-    Window,
-    second,
-)
+from paystack_source.extract.windows import MARGIN, SMALL_ROWS, WINDOW_ROWS, Coverage, Proven, Window, second
 from paystack_source.values import batches
 
 _WITHOUT_TOTALS = 3  # requests per page: two passes, of which one reads twice as far to find the end

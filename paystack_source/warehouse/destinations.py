@@ -21,12 +21,7 @@ from dlt.common.destination import DestinationCapabilitiesContext
 from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.destination.utils import resolve_replace_strategy
 from dlt.common.libs import is_pandas_frame
-from dlt.common.schema.typing import (
-    TSchemaContractDict,
-    TTableFormat,
-    TTableSchema,
-    TWriteDispositionConfig,
-)
+from dlt.common.schema.typing import TSchemaContractDict, TTableFormat, TTableSchema, TWriteDispositionConfig
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 from dlt.extract import DltResource, DltSource
 
