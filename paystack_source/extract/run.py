@@ -411,12 +411,10 @@ class Extraction:
         new = sum(len(self.held.new_in(item.window)) for item in self.coverage.oldest_first(self._started))
         if (
             new >= self._cost.length
-        ):  # prices have room for less than a page of customers whom the cuts ignore
+        ):  # prices have room for less than a page of customers that the cuts ignore
             yield Checkpoint()
-        before, refresh = (
-            self.summary.rows_seen,
-            Refresh(self.coverage, self.held, self.refresh_budget, self._cost),
-        )
+        before = self.summary.rows_seen
+        refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
         chosen = refresh.choose(self._started)
         self._stuck = refresh.stuck
         readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]

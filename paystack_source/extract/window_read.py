@@ -80,9 +80,8 @@ class Reading:
         self.raw: list[tuple[int, Page]] = []  # pages that arrived and are not parsed yet
         self.outstanding = 0
         self.passes: list[str] = []
-        self.finished: list[
-            tuple[int, bool]
-        ] = []  # per pass: number of distinct ids, whether it was cut short
+        # Per pass: the number of distinct ids, and whether it was cut short.
+        self.finished: list[tuple[int, bool]] = []
         self.longest = 0  # customers on the longest page of all passes
         self.repeats = False  # a numbered page had only customers of the pages before it
         self.empty_page_with_cursor = False  # the last page by cursor was empty, but named a next cursor
