@@ -85,14 +85,15 @@ def danger_first(tally: Tally) -> list[tuple[Transition, int]]:
 
 def _left_out(header: PlanHeader) -> tuple[str, object]:
     left_out = header.counts.left_out
-    return "left out", left_out and f"{left_out:,} (something is wrong with them)"
+    return "left out", left_out and f"{left_out:,} (because of problems)"
 
 
 def _share(header: PlanHeader) -> str:
     """The rows to send as a share of all customers of the account, as text."""
     if not header.customers or not header.counts.to_send or header.operation not in _OF_CUSTOMERS:
         return ""
-    return f" ({header.counts.to_send / header.customers:.1%} of all {header.customers:,} customers)"
+    share = f"{header.counts.to_send / header.customers:.1%}"
+    return f" ({'under 0.1%' if share == '0.0%' else share} of all {header.customers:,} customers)"
 
 
 def plan_cautions(plan: Plan) -> list[str]:

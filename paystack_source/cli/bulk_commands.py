@@ -235,7 +235,7 @@ def bulk_command(
             from paystack_source.sandbox.demo import state_path  # noqa: PLC0415  an extra of the package
 
             server, quota = str(state_path(chosen["account_name"]).resolve()), SANDBOX_QUOTA
-            terminal.say("Sandbox: a local Paystack with a short quota window.")
+            terminal.say("Practice (--sandbox): an invented Paystack on this computer. Nothing real changes.")
         given = chosen.get("recheck")
         service = BulkService(
             client,
@@ -274,7 +274,9 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
         try:
             raise_interrupt(stop)
         except KeyboardInterrupt as interrupt:
-            interrupt.advice = f"See what was sent: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
+            interrupt.advice = (
+                f"Nothing was sent, unless this lists a new run: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
+            )
             raise
 
 

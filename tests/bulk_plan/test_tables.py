@@ -534,8 +534,8 @@ def test_what_is_no_table_is_refused(tmp_path):
     with pytest.raises(ConfigError, match="There is no file"):
         open_table(tmp_path / "missing.csv")
     os.mkfifo(tmp_path / "pipe.csv")
-    for path in (tmp_path, tmp_path / "pipe.csv"):
-        with pytest.raises(ConfigError, match="not an ordinary file"):
+    for path, what in ((tmp_path, "a folder"), (tmp_path / "pipe.csv", "not an ordinary file")):
+        with pytest.raises(ConfigError, match=f"is {what}"):
             open_table(path)
     with pytest.raises(InputError, match="Parquet"):
         open_table(write(tmp_path / "bad.parquet", b"PAR1 and nothing else"))

@@ -515,7 +515,10 @@ def test_before_and_after_a_run_an_interruption_points_to_what_was_sent(desk, mo
     monkeypatch.setattr(where, interrupted())
     said = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--yes")
     assert said.code == 130
-    assert said.json["advice"] == "See what was sent: python pipelines/bulk.py status --no-copy"
+    assert (
+        said.json["advice"]
+        == "Nothing was sent, unless this lists a new run: python pipelines/bulk.py status --no-copy"
+    )
 
 
 def test_after_a_success_nothing_is_offered_to_be_typed_and_the_way_back_is_in_the_table(desk):
@@ -803,9 +806,9 @@ def test_what_an_officer_stumbles_over_is_said_with_what_to_do(desk):
     assert "Or plan the other rows: add --leave-out-problems." in refused.err
     said = desk.bulk("plan", "risk-action", path, "--risk-action", "allow", "--leave-out-problems")
     assert "1 row is left out" in said.err
-    assert re.search(r"^  left out +1 \(something is wrong with them\)$", said.err, re.MULTILINE)
+    assert re.search(r"^  left out +1 \(because of problems\)$", said.err, re.MULTILINE)
     done = desk.bulk("run", "risk-action", path, "--risk-action", "deny", "--leave-out-problems", "--yes")
     assert (done.json["applied"], done.json["left_out"]) == (1, 1)
-    assert re.search(r"^  left out +1 \(something is wrong with them\)$", done.err, re.MULTILINE)
+    assert re.search(r"^  left out +1 \(because of problems\)$", done.err, re.MULTILINE)
     assert "already as wanted  1" not in done.err
     assert "1 applied, 1 left out" in " ".join(desk.bulk("status").err.split())

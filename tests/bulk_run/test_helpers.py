@@ -112,7 +112,7 @@ def test_ctrl_c_while_duckdb_plans_is_ctrl_c(desk, settings, frame, monkeypatch)
         bulk_set_risk_action(frame, "deny", **settings)
     said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
     assert said.code == 130
-    assert "See what was sent: " in said.err
+    assert "Nothing was sent, unless this lists a new run: " in said.err
 
 
 @pytest.mark.parametrize(("owner", "step"), [(service, "make_plan"), (Runs, "create")])

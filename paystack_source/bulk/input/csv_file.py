@@ -128,7 +128,7 @@ class CsvFile:
         self.delimiter = delimiter or (declared[1] if declared else self._sniff())
         _, header = next(self._records(), (0, None))
         if header is None:
-            raise InputError([Problem(None, "", "is empty; it needs a header line")], name=self.name)
+            raise InputError([Problem(None, "", "the file is empty; it needs a header line")], name=self.name)
         self.columns: list[str] = unguard(pa.array(header, pa.string())).to_pylist()
 
     def lines(self) -> int:

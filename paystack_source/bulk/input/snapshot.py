@@ -56,8 +56,8 @@ class FileSnapshot:
         if not stat.S_ISREG(before.st_mode):
             os.close(handle)
             raise ConfigError(
-                f"{path} is not an ordinary file",
-                advice="Save it as a file first. A command also reads standard input: -",
+                f"{path} is {'a folder' if stat.S_ISDIR(before.st_mode) else 'not an ordinary file'}",
+                advice="Give a file. A command also reads standard input: -",
             )
         with os.fdopen(handle, "rb") as file:
             taken = cls(file, path)

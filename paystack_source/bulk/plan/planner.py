@@ -211,8 +211,8 @@ class _Planner:
         file = write_left_out(self.table, found, out, self._secret_columns())
         number = len({problem.row for problem in found})
         self.warnings.append(
-            f"{counted(number, 'row', 'is', 'are')} left out, because something is wrong there. Correct them in {file} "
-            "and plan that file in the same way."
+            f"{counted(number, 'row', 'is', 'are')} left out because of problems. Correct {file} and plan "
+            "that file in the same way."
         )
 
     def _secret_columns(self) -> set[str]:

@@ -199,9 +199,9 @@ class Runs:
         found = [run for run in self if run.run_id.startswith(name)] if name != "latest" else list(self)[:1]
         if len(found) == 1 or (found and found[0].run_id == name):
             return found[0]
-        what = "several runs begin with" if found else "there is no run"
+        what = f"Several runs begin with {name}" if found else f"There is no run {name}"
         raise NoSuchRunError(
-            f"{what} {name} in {self.root}",
+            f"{'There is no run' if name == 'latest' else what} in {self.root}",
             advice=f"See {called('bulk')} status for the runs; for runs of the sandbox add --sandbox, "
             "for runs of a named account --account NAME.",
         )
