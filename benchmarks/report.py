@@ -8,7 +8,7 @@ import texts
 from figures import LABELS, failures, figures, seconds
 from targets import targets
 
-HEADINGS = ("who", "median", "min to max", "runs", "against us", "peak memory", "rows it got", "noise")
+HEADINGS = ("who", "median", "min to max", "runs", "against us", "peak memory", "rows", "noise", "day")
 
 
 def row(figure, base):
@@ -24,6 +24,7 @@ def row(figure, base):
         f"{figure.median('peak_mb'):,.0f} MB",
         "" if got is None else f"{got:,.0f}" + (f" (**lost {lost:,.0f}**)" if lost else ""),
         f"{figure.noise:.0%}",
+        figure.runs[-1]["at"][:10],
     )
     return f"| {' | '.join(cells)} |"
 

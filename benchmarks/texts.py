@@ -6,7 +6,8 @@ HEAD = """\
 Written by `python benchmarks/run.py` from `benchmarks/results/`; do not edit by hand.
 
 Measured {dates}, the latest on {cores} cores of {cpu}, {memory_gib} GiB, {system}, Python {python};
-{versions}. Earlier ones may be of another machine: compare within one table only.
+{versions}. Each row has the day of its last run. Earlier runs may be of another machine and an earlier version of
+the product: compare rows of one day.
 The peers' versions are pinned in `benchmarks/requirements-*.txt`.
 
 ![Time of each way to copy or change customers](results/plot.svg)
@@ -21,11 +22,11 @@ SCENARIOS = {
     "cpu": """\
 ## CPU-bound: 1,000,000 customers, no latency, no quota
 
-What each way costs in work. The sandbox has one core to itself, the reader the other.
+How much work each way needs. The sandbox has one core to itself, the reader the other.
 
-The floor is bare sockets and one `insert` after another. Two more rows say how much of the distance to it the
-libraries are that the product is built on: the same over urllib3, and over urllib3 into one dlt load that only
-appends. What is left is the product's own: quota, proof, and a chain of merges, so that a kill loses little.
+The floor uses bare sockets, and one `insert` after another. Two more rows show what the product's libraries cost:
+the floor over urllib3, and the floor over urllib3 with one dlt load that only appends. The rest is the product's
+own: the quota, the proof, and several merges, so that a kill loses little.
 """,
     "latency": """\
 ## Latency-bound: 20,000 customers, 300 ms an answer, no quota
@@ -40,8 +41,8 @@ The product alone, at three times the size. Slow answers fill each load more tha
     "quota": """\
 ## Quota-bound: 180,000 customers, 300 ms an answer, 600 requests per 60 s in real time
 
-The ideal sends as many requests as the run did, in bursts as the windows open, and counts nothing but
-waiting.
+The ideal is computed: as many requests as the run sent, each as early as the quota's windows allow, and no time
+for anything but waiting.
 """,
     "empty": """\
 ## An empty increment on 1,000,000 rows
@@ -78,7 +79,7 @@ Every row is a change; `load` is the copy that the plan reads.
 
 SCALED = """\
 \\* read {size:,} customers; its time is scaled to {full:,} in proportion, start-up counted once. Its memory
-and its rows are those of the smaller run, so its memory is flattered.
+and its rows are those of the smaller run; a full run needs more memory.
 """
 
 FOOT = """\
@@ -89,14 +90,14 @@ FOOT = """\
   takes about an hour and builds the peers' environments under `.benchmark-envs/`.
 - Every time is wall time of a whole process, from start to exit, imports included. Runs of all peers are
   interleaved. The last five runs of each peer count.
-- All peers pull the same local sandbox, a process of its own that was read once before. The rows they end
-  with are counted in their DuckDB files by the benchmark, not by them.
+- All peers read the same local sandbox, a process of its own that was read once before the first run. The
+  benchmark counts the rows in their DuckDB files; it does not ask the peers.
 - Memory is the peak of the whole process tree. Noise is the share of the machine that was busy with
   something else in the worst run; above a tenth, a figure should be measured again.
-- The peers are treated well: the naive loop has a session and pages of 100, `rest_api` is told its
-  paginator, `pypaystack2` keeps rows that its models refuse. The floor proves, retries and survives
-  nothing; it says what the machine can do.
-- Airbyte's connector asks for pages of 200 and takes a shorter page for the last one. The sandbox caps
-  pages at 100; the real cap is not documented. It is run from its published package (1.0.11), the last one
-  there.
+- The peers get help: the naive loop has a session and pages of 100, `rest_api` is told its paginator,
+  `pypaystack2` keeps rows that its models refuse. The floor proves nothing and retries nothing; it shows what
+  the machine can do.
+- Airbyte's connector asks for pages of 200 and takes a shorter page for the last one. The sandbox caps pages at
+  100, so it loses rows here. Paystack's own cap is not documented: whether it loses rows there is not known. It is
+  run from its published package (1.0.11), the newest one.
 """
