@@ -274,9 +274,8 @@ def _advise(stop: BaseException | None, chosen: dict[str, Any]) -> None:
         try:
             raise_interrupt(stop)
         except KeyboardInterrupt as interrupt:
-            interrupt.advice = (
-                f"Nothing was sent, unless this lists a new run: {command('bulk status', chosen)}"  # type: ignore[attr-defined]
-            )
+            listed = command("bulk status", chosen)
+            interrupt.advice = f"Nothing was sent, unless this lists a new run: {listed}"  # type: ignore[attr-defined]
             raise
 
 
