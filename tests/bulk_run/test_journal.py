@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import os
 import pwd
+import resource
 import shutil
 import socket
 import sqlite3
@@ -306,3 +307,40 @@ def test_a_journal_of_an_earlier_version_goes_on_as_it_is(path):
         assert [session.os_user for session in journal.sessions()] == ["", "e (1)"]
         assert journal.sessions()[1].requests == 4
         journal.verify()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no limit of file sizes")
+def test_a_full_disk_is_not_called_damage_of_the_journal(desk):
+    """It said that there were no runs, or to move the run's folder away: a new plan would have sent its rows again."""
+    run_id = desk.bulk("run", "risk-action", desk.risk_file(3), "--risk-action", "deny", "--yes").json[
+        "run_id"
+    ]
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (1_000, before[1]))  # SQLite cannot make the index of the WAL
+    try:
+        said = [desk.bulk(*asked) for asked in (("status",), ("status", run_id), ("resume", run_id, "--yes"))]
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
+    assert [(one.code, one.json["error"]) for one in said] == [(1, "JournalUnusable")] * 3
+    assert all("Check the disk" in one.json["advice"] for one in said)
+    assert desk.bulk("status", run_id, "--verify").code == 0
+
+
+def test_an_error_of_the_disk_while_a_journal_is_read_is_not_called_an_edit(path, monkeypatch):
+    with Journal(path) as journal:
+        journal.append([JournalEvent(1, EventKind.INTENT, 1.0)])
+        for code, named in (
+            (sqlite3.SQLITE_IOERR, sqlite3.OperationalError),
+            (sqlite3.SQLITE_CORRUPT, EditedJournalError),
+        ):
+            failed = sqlite3.OperationalError("disk I/O error")
+            failed.sqlite_errorcode = code
+
+            class Broken:
+                def execute(self, *_, failed=failed):
+                    raise failed
+
+            monkeypatch.setattr(journal, "_db", Broken())
+            with pytest.raises(named):
+                journal.verify()
+            monkeypatch.undo()

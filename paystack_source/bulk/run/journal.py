@@ -58,6 +58,15 @@ CREATE TABLE IF NOT EXISTS customers (row INTEGER PRIMARY KEY, customer_code TEX
 CREATE INDEX IF NOT EXISTS events_of_rows ON events (row);
 """
 _SESSIONS_OF_1: Final = "SELECT * FROM sessions ORDER BY number"
+_OF_THE_DISK: Final = frozenset(
+    {
+        sqlite3.SQLITE_IOERR,
+        sqlite3.SQLITE_FULL,
+        sqlite3.SQLITE_NOMEM,
+        sqlite3.SQLITE_BUSY,
+        sqlite3.SQLITE_LOCKED,
+    }
+)
 _EVENT: Final = "row, kind, at, http_status, code, message"
 
 
@@ -78,7 +87,10 @@ class Journal:
     """One run's journal. It is not thread-safe: only the runner's thread uses it."""
 
     def __init__(self, path: Path, *, durable: bool = True) -> None:
-        """Open an existing journal. `durable=False` skips fsync, for simulations. Raises `JournalError`."""
+        """Open an existing journal. `durable=False` skips fsync, for simulations. Raises `JournalError`.
+
+        If the disk is the cause, `sqlite3.OperationalError` is raised, here and where lines are read.
+        """
         if not path.is_file():
             raise JournalError(f"there is no journal at {path.name}")
         self.path = path
@@ -97,6 +109,8 @@ class Journal:
             if found in _OLD_FORMATS:
                 self._db.executescript(_ADDED)
         except (sqlite3.DatabaseError, ValueError) as error:
+            if _is_of_the_disk(error):
+                raise
             raise JournalError(
                 f"{path.name} cannot be opened, or is no journal of a bulk run ({error})"
             ) from None
@@ -148,7 +162,9 @@ class Journal:
         try:
             for line in self._db.execute(query, values):  # noqa: UP028
                 yield line  # `yield from` would close the cursor early, and that may raise
-        except sqlite3.DatabaseError:
+        except sqlite3.DatabaseError as error:
+            if _is_of_the_disk(error):
+                raise
             raise _damaged("on a page of its file") from None
 
     def _line(self, query: str, values: Sequence[Any] = ()) -> tuple[Any, ...] | None:
@@ -277,6 +293,11 @@ class Journal:
     def _seed(self) -> bytes:
         """The start of the hash chain: a hash of `meta`, so that events of another run do not match."""
         return hashlib.blake2b(json.dumps(self.meta, sort_keys=True).encode(), digest_size=16).digest()
+
+
+def _is_of_the_disk(error: Exception) -> bool:
+    """Whether the disk or the memory is full or fails, or another process has the lock. The file may be right."""
+    return getattr(error, "sqlite_errorcode", 0) & 0xFF in _OF_THE_DISK  # the primary code
 
 
 def _damaged(where: str) -> EditedJournalError:
