@@ -6,6 +6,7 @@ for `pipelines/bulk.py`; with --json it is one object on the last line.
 
 from __future__ import annotations
 
+import re
 import sys
 import threading
 from collections.abc import Sequence
@@ -90,11 +91,11 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
                 show(terminal, title, columns, rows, as_csv=as_csv)
         except duckdb.PermissionException as error:
             raise UsageError("A query can read the copy, and no other file.") from error
-        except (duckdb.ProgrammingError, duckdb.CatalogException, duckdb.BinderException) as error:
+        except (duckdb.ProgrammingError, duckdb.DataError, duckdb.NotSupportedError) as error:
+            said = without_values(error, sql or "")
             raise UsageError(
-                f"DuckDB cannot run that: {str(error).splitlines()[0]}",
-                advice(error, connection, dataset, chosen),
-            ) from error
+                f"DuckDB cannot run that: {said}", advice(error, connection, dataset, chosen)
+            ) from None  # DuckDB's error quotes values of the copy
     if terminal.json_output:
         terminal.emit_json({"columns": columns, "rows": [list(row) for row in rows]})
     terminal.require_shown()
@@ -122,10 +123,24 @@ def opened(path: Path, dataset: str, chosen: dict[str, Any]) -> duckdb.DuckDBPyC
     return connection
 
 
+def without_values(error: duckdb.Error, sql: str) -> str:
+    """What DuckDB says, without the values of the copy that errors about values quote."""
+
+    def shown(match: re.Match[str]) -> str:
+        return match[0] if match[0] in sql else "…"
+
+    said = str(error).partition("\n\nLINE ")[0]  # behind it DuckDB repeats the SQL
+    if isinstance(error, duckdb.DataError | duckdb.InvalidInputException | duckdb.NotSupportedError):
+        said = re.sub(r"""['"].*['"]|['"].*|[0-9]{5,}""", shown, said, flags=re.DOTALL)
+    return said.partition("\n")[0]
+
+
 def advice(
     error: duckdb.Error, connection: duckdb.DuckDBPyConnection, dataset: str, chosen: dict[str, Any]
 ) -> str:
     """The advice for SQL that cannot be run."""
+    if isinstance(error, duckdb.ConversionException):
+        return "try_cast gives NULL for a value that cannot be converted."
     if "Table with name" not in str(error):
         return ""
     if "all_customers" in str(error):

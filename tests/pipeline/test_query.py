@@ -124,6 +124,32 @@ def test_what_duckdb_cannot_answer_is_bad_usage(command, copy, sql, capsys):
     assert "DuckDB cannot run that" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "sql",
+    [
+        "select phone::double from customers where id = 'abc'",
+        "select (first_name || chr(10) || 'Obi')::int from customers",
+        "select strptime(email, '%Y') from customers",
+        "select json_extract('{' || first_name, '$.a') from customers",
+        "select (phone::bigint * 1000000000000000)::bigint from customers",
+        "select now() at time zone last_name from customers",
+    ],
+)
+def test_a_value_that_does_not_fit_the_question_is_bad_usage_and_not_quoted(command, copy, sql, capsys):
+    assert run(command, [sql, "--json"]) == ExitCode.USAGE
+    out, err = capsys.readouterr()
+    for text in (out, err):
+        assert "DuckDB cannot run that" in text
+        assert [held for held in ("SUM", "Òké", "2nd", "23480", "a0@", "@example") if held in text] == []
+
+
+def test_what_the_question_itself_quotes_is_shown(command, copy, capsys):
+    assert run(command, ["select 'abc'::int from customers"]) == ExitCode.USAGE
+    said = capsys.readouterr().err
+    assert "Could not convert string 'abc' to INT32" in said
+    assert "try_cast" in said
+
+
 @pytest.mark.parametrize("pressed", ["as it begins", "later"])
 def test_ctrl_c_ends_a_question_that_takes_long(pressed, command, copy, monkeypatch):
     # Whether DuckDB hears a signal itself depends on which of its threads works.
