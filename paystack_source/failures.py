@@ -202,6 +202,18 @@ def _not_installed(error: BaseException) -> str | None:
     return f"{package}: pip install 'paystack-source{f'[{extra}]' if extra else ''}'"
 
 
+def _missing_dependency(error: BaseException) -> str | None:
+    """What pip has to install: an extra of this project, or else what dlt names."""
+    if not _is(error, "MissingDependencyException"):
+        return None
+    named = [str(each) for each in getattr(error, "dependencies", ())] or ["dlt[NAME]"]
+    extras = {each: each.partition("[")[2].rstrip("]") for each in named}
+    ours = set(_EXTRAS.values())
+    return " ".join(
+        f"'paystack-source[{extras[each]}]'" if extras[each] in ours else f"'{each}'" for each in named
+    )
+
+
 def _missing(error: BaseException) -> str | None:
     if not _is(error, "ConfigFieldMissingException"):
         return None
@@ -231,12 +243,22 @@ def _duckdb_file(error: BaseException) -> str | None:
     return f" {path[1]}" if path else ""
 
 
+_CAUSES = (
+    ("password authentication failed", ": wrong user or password"),
+    (r'(database|role) "[^"]*" does not exist', ": no such database or user"),
+    ("could not translate host name", ": its host name cannot be resolved"),
+    ("Connection refused", ": nothing answers at its address"),
+)
+"""Causes that are shown, by a pattern of the driver's text. The text itself may name a user or a password."""
+
+
 def _unreachable(error: BaseException) -> str | None:
     module = type(error).__module__.partition(".")[0]
+    cause = next((shown for pattern, shown in _CAUSES if re.search(pattern, str(error))), "")
     if _is(error, "DestinationConnectionError") or module in {"aiohttp", "botocore"}:  # those of s3fs
-        return ""
+        return cause
     if module == "psycopg2":
-        return "" if _is(error, "OperationalError") else None
+        return cause if _is(error, "OperationalError") else None
     # deltalake, pyarrow and DuckDB, which reads files with them, have only a text for a store that cannot be reached.
     text = str(error) if _is(error, "DeltaError", "OSError", "InvalidInputException") else ""
     return "" if re.search(r"Generic \w+ error|Could not connect to the endpoint", text) else None
@@ -283,16 +305,16 @@ FOREIGN: Final = (
     ),
     Foreign(
         "SettingMissing", ExitCode.USAGE, _missing, "A setting is missing: {}.",
-        "Give it in the environment, or the same path in .dlt/secrets.toml (docs/configuration.md).",
+        "Give it in the environment, or in .dlt/secrets.toml, where A__B__C is c under [a.b] (docs/destinations.md).",
     ),
     Foreign(
         "SettingUnusable", ExitCode.USAGE, _unusable, "A setting cannot be used as it is written: {}.",
-        "Correct it; its value is not shown, as it may be a secret (docs/configuration.md).",
+        "Correct it; its value is not shown, as it may be a secret (docs/destinations.md, docs/configuration.md).",
     ),
     Foreign(
-        "PartNotInstalled", ExitCode.USAGE, _named("MissingDependencyException"),
-        "This destination needs a package that is not installed.",
-        "Install the extra that contains it, e.g. pip install 'paystack-source[postgres]'.",
+        "PartNotInstalled", ExitCode.USAGE, _missing_dependency,
+        "This destination needs a package that is not installed: pip install {}",
+        "Or activate the environment that has it.",
     ),
     Foreign(
         "PartNotInstalled", ExitCode.USAGE, _not_installed, "A package is not installed: {}",
@@ -327,7 +349,7 @@ FOREIGN: Final = (
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _unreachable,
-        "The warehouse could not be reached, or refused the login.",
+        "The warehouse could not be reached, or refused the login{}.",
         "Check that it runs and that the credentials are right; --traceback shows its own message.",
     ),
     Foreign(

@@ -83,7 +83,7 @@ def test_the_question_for_freshness_moves_with_each_proven_run_and_with_no_other
     (query,) = (block.text for block in blocks(PAGE) if "max(verified_at)" in block.text)
 
     def last_run():
-        done = start(folder, f".venv/bin/{query.strip()} --sandbox --csv")
+        done = start(folder, f'.venv/bin/python pipelines/query.py "{query.strip()}" --sandbox --csv')
         return done.stdout.splitlines()[-1]
 
     copy = ".venv/bin/python pipelines/customers.py --sandbox --refresh-budget 0 --quiet"

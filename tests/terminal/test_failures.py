@@ -8,6 +8,7 @@ import click
 import duckdb
 import pytest
 from botocore.exceptions import EndpointConnectionError
+from dlt.common.exceptions import MissingDependencyException
 
 from paystack_source.errors import ExitCode, KeyRefused, UsageError
 from paystack_source.failures import explain, masked_traceback
@@ -239,6 +240,15 @@ def test_a_setting_that_cannot_be_read_is_named_without_its_value(tmp_path, monk
     assert (failure.error, failure.exit_code) == ("SettingUnusable", ExitCode.USAGE)
     assert named in failure.message
     assert "hunter2" not in str(failure)
+
+
+@pytest.mark.parametrize(
+    ("wanted", "shown"),
+    [("dlt[postgres]", "'paystack-source[postgres]'"), ("dlt[bigquery]", "'dlt[bigquery]'")],
+)
+def test_what_is_to_be_installed_is_named(wanted, shown):
+    failure = explain(MissingDependencyException("a destination", [wanted]))
+    assert failure.message.endswith(f": pip install {shown}")
 
 
 def test_a_log_level_that_there_is_not_is_named():

@@ -32,6 +32,8 @@ def test_postgres_that_lets_nobody_in(wrong, sandbox, postgres, own_machine):
     place = dlt.destinations.postgres(f"postgresql://postgres:{PASSWORD}@127.0.0.1:{port}/postgres")
     failure = failure_of(dlt.pipeline("p", destination=place, pipelines_dir=str(own_machine)), sandbox(3))
     assert (failure.error, failure.exit_code) == ("WarehouseUnreachable", 1)
+    cause = "nothing answers at its address" if wrong == "host" else "wrong user or password"
+    assert failure.message.endswith(f": {cause}.")
 
 
 @pytest.mark.parametrize("rights", ["", "superuser"])

@@ -107,7 +107,9 @@ def _advice(names: list[str], missing: list[str]) -> str:
     more = f" and {len(names) - len(shown)} more" if len(names) > len(shown) else ""
     advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""
     if "risk_action" in missing:
-        advice += "For all rows alike give --risk-action allow, deny or default; else add"
+        advice += (
+            "For all rows alike give --risk-action (in Python risk_action=) allow, deny or default; else add"
+        )
     else:
         advice += "Rename or add"
     return f"{advice} the columns (docs/bulk-input.md), which must be named in the first row, and plan again."
