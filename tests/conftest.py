@@ -18,6 +18,7 @@ import pytest
 from hypothesis import HealthCheck, settings
 
 from paystack_source.sandbox import Sandbox
+from tests import processes
 from tests.quick_dlt import make_quick
 
 if TYPE_CHECKING:
@@ -99,6 +100,20 @@ os.environ.pop("PYTHONDONTWRITEBYTECODE", None)
 sys.dont_write_bytecode = False
 
 
+TESTS = Path(__file__).parent
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """One process forks the commands of all workers, and what one worker has compiled the others need not."""
+    worker = getattr(config, "workerinput", None)
+    if worker is None:
+        processes.offer()
+    elif [Path(argument).resolve() for argument in config.args] == [TESTS]:
+        parts = sorted(str(path) for path in TESTS.iterdir() if path.is_dir() or path.name.startswith("test_"))
+        begin = len(parts) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
+        config.args[:] = parts[begin:] + parts[:begin]
+
+
 def pytest_collection_finish() -> None:
     gc.freeze()  # so that looking for rubbish does not go through all that was imported
 
@@ -136,4 +151,5 @@ SLOW = [
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     ranks = {f"tests/{name}": rank for rank, name in enumerate(SLOW)}
-    items.sort(key=lambda item: ranks.get(item.nodeid.partition("::")[0], len(ranks)))
+    files = {item: item.nodeid.partition("::")[0] for item in items}
+    items.sort(key=lambda item: (ranks.get(files[item], len(ranks)), files[item]))

@@ -1,7 +1,7 @@
 """Processes that need not import anything first: `python()` stands for `sys.executable` where a test starts commands.
 
-Importing dlt, pandas and DuckDB takes most of a short command's time. So one process per test worker has imported all of
-it, and forks a fresh child for each command. The child has the working folder, the environment, the arguments and the
+Importing dlt, pandas and DuckDB takes most of a short command's time. So one process has imported all of it, and forks a
+fresh child for each command of any test worker. The child has the working folder, the environment, the arguments and the
 streams of its caller; how it ends, by a code or by a signal, is how the caller ends. Scripts, `-c`, our own modules and
 the kernels of notebooks are run so; all else is run by the interpreter itself. SIGKILL and SIGSTOP reach the caller alone:
 they are for the process whose id the child's caller writes into the file that the variable CHILD names.
@@ -14,6 +14,7 @@ from __future__ import annotations
 import array
 import atexit
 import contextlib
+import fcntl
 import functools
 import gc
 import importlib
@@ -21,6 +22,7 @@ import io
 import json
 import os
 import runpy
+import select
 import shutil
 import signal
 import socket
@@ -94,19 +96,36 @@ os._exit(code)
 """
 
 
+FOLDER = "PAYSTACK_TESTS_FORKS"
+
+
+def offer() -> str:
+    """A folder for the process that forks; whoever needs it first starts it. It ends with this process."""
+    folder = tempfile.mkdtemp(prefix="forks-")
+    os.mkfifo(f"{folder}/input")
+    os.open(f"{folder}/input", os.O_RDWR)  # so that the input does not end before
+    atexit.register(shutil.rmtree, folder, ignore_errors=True)
+    os.environ[FOLDER] = folder
+    return folder
+
+
 @functools.cache
 def python() -> str:
     """The path of what runs our commands as `sys.executable` does, only sooner."""
-    folder = Path(tempfile.mkdtemp(prefix="forks-"))
+    folder = Path(os.environ.get(FOLDER) or offer())
     caller, address = folder / "python", folder / "line"
-    caller.write_text(CALLER.format(python=sys.executable, modules=MODULES, address=str(address)))
-    caller.chmod(0o755)
-    server = subprocess.Popen([sys.executable, __file__, address], cwd=ROOT, stdin=subprocess.PIPE,
-                              stdout=subprocess.PIPE)  # fmt: skip
-    atexit.register(shutil.rmtree, folder, ignore_errors=True)
-    atexit.register(server.kill)
-    assert server.stdout is not None
-    assert server.stdout.readline() == b"ready\n"
+    with (folder / "lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        if not caller.exists():
+            with (folder / "input").open() as until_it_ends:
+                server = subprocess.Popen([sys.executable, __file__, address], cwd=ROOT, stdin=until_it_ends,
+                                          stdout=subprocess.PIPE)  # fmt: skip
+            atexit.register(server.poll)  # which keeps it
+            assert server.stdout is not None
+            assert server.stdout.readline() == b"ready\n"
+            text = CALLER.format(python=sys.executable, modules=MODULES, address=str(address))
+            caller.touch(0o755)
+            caller.write_text(text)
     return str(caller)
 
 
@@ -123,7 +142,7 @@ def serve(address: str) -> None:
         door.listen(64)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while True:
+        while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:
             line, _ = door.accept()
             if not os.fork():
                 door.close()
