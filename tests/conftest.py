@@ -109,7 +109,9 @@ def pytest_configure(config: pytest.Config) -> None:
     if worker is None:
         processes.offer()
     elif [Path(argument).resolve() for argument in config.args] == [TESTS]:
-        parts = sorted(str(path) for path in TESTS.iterdir() if path.is_dir() or path.name.startswith("test_"))
+        parts = sorted(
+            str(path) for path in TESTS.iterdir() if path.is_dir() or path.name.startswith("test_")
+        )
         begin = len(parts) * int(worker["workerid"].removeprefix("gw")) // worker["workercount"]
         config.args[:] = parts[begin:] + parts[:begin]
 
