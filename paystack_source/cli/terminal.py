@@ -317,7 +317,7 @@ _shared = functools.partial(click.option, expose_value=False)
 def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] | None = None) -> int:
     """Run a command and return its exit code. An error ends as one message, with --json also as one object.
 
-    `argv` is without the program's name; default: the process's own. Never raises, except `GeneratorExit`.
+    `argv` is without the program's name; default: the process's own. Never raises.
     """
     args = list(sys.argv[1:] if argv is None else argv)
     _open_streams()
@@ -338,8 +338,6 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
             )
     except SystemExit as stop:
         code = stop.code if isinstance(stop.code, int) else int(stop.code is not None)
-    except GeneratorExit:
-        raise
     except BaseException as error:  # noqa: BLE001  nothing may end in a raw traceback
         code, result = terminal.report(error)
         if terminal.json_output:

@@ -53,8 +53,6 @@ def transition(operation: BulkOperation, change: FieldChange) -> Transition:
         return Transition(name, str(old or "none") if known else "unknown", str(new))
     if not known:
         return Transition(name, "unknown" if operation.undoable else "", "set")
-    if not change.differs:
-        return Transition(name, "", "stays")
     if is_blank(new):
         return Transition(name, "", "cleared")
     return Transition(name, "", "filled in" if is_blank(old) else "changed")
