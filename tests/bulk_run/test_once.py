@@ -144,6 +144,17 @@ def test_without_a_register_and_a_warehouse_nothing_is_sent_that_may_not_be_sent
     assert desk.bulk("apply", plan, "--yes", copy=True).json["applied"] == 1
 
 
+@pytest.mark.usefixtures("claimed_only")
+@pytest.mark.parametrize("broken", ["applied_by", "load"])
+def test_with_a_register_a_warehouse_that_cannot_be_reached_stops_no_apply(broken, desk, monkeypatch):
+    people = desk.csv("people.csv", [{"email": "new@example.com"}])
+    plan = desk.bulk("plan", "create", people, copy=True).json["plan_file"]
+    with monkeypatch.context() as patch:
+        patch.setattr(WriteBack, broken, Mock(side_effect=OSError("no such host")))
+        assert desk.bulk("apply", plan, "--yes", copy=True).json["applied"] == 1
+    assert (desk.bulk("apply", plan, "--yes", copy=True).code, writes(desk)) == (2, 1)
+
+
 def test_the_warehouse_knows_when_every_note_is_gone(desk, folders, monkeypatch):
     a, b = folders
     monkeypatch.setenv("DESTINATION__DUCKDB__CREDENTIALS", str(desk.folder / "copy.duckdb"))
