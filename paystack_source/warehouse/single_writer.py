@@ -66,6 +66,8 @@ class ActiveRun:
 
     pipeline: Pipeline
     depth: int = 0
+    awaits_end: bool = False
+    """Whether dlt began it and has to tell us that it ended."""
     folder: bool = False
     dataset: bool = False
     client: SqlClientBase[Any] | None = None
@@ -143,15 +145,19 @@ _RUNS: dict[int, ActiveRun] = {}
 
 def begin_run(pipeline: Pipeline) -> ActiveRun:
     """Begin a run of this pipeline. Runs of one pipeline may be nested."""
+    run = _RUNS.get(id(pipeline))
+    # dlt begins no run before the end of another one, but a Ctrl-C can keep it from telling us the end.
+    if run and run.awaits_end:
+        end_run(pipeline, depth=1)
     run = _RUNS.setdefault(id(pipeline), ActiveRun(pipeline))
     run.depth += 1
     return run
 
 
-def end_run(pipeline: Pipeline) -> None:
-    """End a run; the outermost one releases its locks."""
+def end_run(pipeline: Pipeline, *, depth: int | None = None) -> None:
+    """End a run; the outermost one releases its locks. `depth` is its own, if runs inside of it may not have ended."""
     run = _RUNS[id(pipeline)]
-    run.depth -= 1
+    run.depth = (depth or run.depth) - 1
     if not run.depth:
         del _RUNS[id(pipeline)]
         run.locks.close()
@@ -181,6 +187,7 @@ def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True
     another run has locked the folder.
     """
     run = begin_run(pipeline)
+    depth = run.depth
     try:
         run.lock_folder(wait=wait)
         drop_foreign_state(pipeline)
@@ -188,7 +195,7 @@ def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True
             run.lock_dataset()
         yield run
     finally:
-        end_run(pipeline)
+        end_run(pipeline, depth=depth)
 
 
 def _check_folder(folder: Path, *, duckdb: bool) -> None:

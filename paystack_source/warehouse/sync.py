@@ -369,16 +369,18 @@ class PlainRuns:
 
     def on_start_trace(self, _trace: object, step: str, pipeline: Pipeline) -> None:
         run = begin_run(pipeline)
-        if run.depth > 1 or not pipeline.destination or not (self.sources_made or our_schemas(pipeline)):
-            return
+        depth = run.depth
         try:
-            self._prepare(pipeline, run, step)
+            if depth == 1 and pipeline.destination and (self.sources_made or our_schemas(pipeline)):
+                self._prepare(pipeline, run, step)
         except Exception as error:
             run.error = error
             raise
         except BaseException:
-            end_run(pipeline)  # after an interrupt dlt does not call `on_end_trace`
+            end_run(pipeline, depth=depth)  # after an interrupt dlt does not call `on_end_trace`
             raise
+        finally:
+            run.awaits_end = depth == 1
 
     @staticmethod
     def _prepare(pipeline: Pipeline, run: ActiveRun, step: str) -> None:

@@ -6,6 +6,7 @@ import functools
 import json
 import signal
 import subprocess
+import sys
 import threading
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -24,6 +25,8 @@ from paystack_source.errors import AlreadyRunningError, ConfigError, NotComplete
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import ALWAYS
+from paystack_source.file_lock import try_lock, unlocked_at_end
+from paystack_source.private_files import open_private
 from paystack_source.warehouse import duckdb_file
 from paystack_source.warehouse.copying import Limits
 from paystack_source.warehouse.queries import Warehouse
@@ -476,6 +479,32 @@ def test_ctrl_c_is_one_although_dlt_makes_another_error_of_it(pipeline, sandbox,
         with pytest.raises(KeyboardInterrupt):
             copy(pipeline, server := sandbox(customers=30))
     assert copy(pipeline, server).complete
+
+
+@pytest.mark.parametrize("door", ["plain", "command"])
+def test_ctrl_c_while_dlt_ends_a_run_refuses_no_later_one(pipeline, sandbox, monkeypatch, door):
+    """dlt does not tell then that the run has ended."""
+    server = sandbox(customers=30)
+
+    def run():
+        if door == "command":
+            return copy(pipeline, server)
+        return pipeline.run(paystack_source.paystack_source(server.secret_key, base_url=server.url, quota=0))
+
+    run()
+    with monkeypatch.context() as pressed:
+        pressed.setattr(
+            sys.modules[Pipeline.__module__], "end_trace_step", Mock(side_effect=KeyboardInterrupt)
+        )
+        with pytest.raises(KeyboardInterrupt):
+            run()
+    for _ in range(2):
+        server.add_customers(3)
+        run()
+    folder = Path(pipeline.pipelines_dir)
+    with unlocked_at_end(open_private(folder / f"{pipeline.pipeline_name}.lock")) as handle:
+        assert try_lock(handle)  # so another process can run
+    assert Warehouse(pipeline).count([ALWAYS]) == [36]
 
 
 def test_long_metadata_fits_into_memory_also_after_a_kill(pipeline, wordy, monkeypatch):
