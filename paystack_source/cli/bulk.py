@@ -102,12 +102,15 @@ def main(context: click.Context) -> None:
         f"{COMMAND} plan update names.csv --only-missing --out names.plan",
     )
 )
-@click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
+@click.argument("operation", metavar="OPERATION", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @click.option("--out", type=click.Path(path_type=Path), help="Where to write the plan.")
 @together(planning_options, copy_options, sharing, options)
 def plan(operation: str, file: Path, *, out: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Check FILE and show what would be sent. Sends nothing. `-` reads standard input."""
+    """Check FILE and show what would be sent. Sends nothing. `-` reads standard input.
+
+    OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
+    """
     with bulk_command(terminal, chosen) as here:
         made = here.plan(operation, file, out)
         here.show_plan(made)
@@ -140,11 +143,14 @@ def apply(file: Path, *, source: Path | None, terminal: Terminal, **chosen: Any)
         f"{COMMAND} run create people.csv --canary 20 --yes",
     ),
 )
-@click.argument("operation", type=click.Choice(list(BULK_OPERATIONS)))
+@click.argument("operation", metavar="OPERATION", type=click.Choice(list(BULK_OPERATIONS)))
 @click.argument("file", type=click.Path(path_type=Path))
 @together(planning_options, applying_options, copy_options, sharing, options)
 def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Plan FILE, show the plan, ask, and apply it. `-` reads standard input."""
+    """Plan FILE, show the plan, ask, and apply it. `-` reads standard input.
+
+    OPERATION is one of: risk-action, update, create, validate, deactivate-authorization.
+    """
     with bulk_command(terminal, chosen, operation) as here:
         made = here.plan(operation, file)
         code = here.apply(made)
@@ -158,7 +164,7 @@ def run_(operation: str, file: Path, *, terminal: Terminal, **chosen: Any) -> in
 @click.option("--show-personal", is_flag=True, help="Names, emails and phones in clear.")
 @options
 def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Terminal) -> int:
-    """Write PLAN as one HTML page to review and to share; it needs no network."""
+    """Write PLAN as one HTML page, to review and to share."""
     made = _open_plan(file)
     command = follow_up("apply", quoted(file), made, {})
     page = write_review(made, out or file.with_suffix(".html"), show_personal=show_personal, command=command)
@@ -170,7 +176,10 @@ def review(file: Path, *, out: Path | None, show_personal: bool, terminal: Termi
 @click.argument("name", metavar="RUN")
 @together(input_option, applying_options, copy_options, sharing, options)
 def resume(name: str, *, source: Path | None, terminal: Terminal, **chosen: Any) -> int:  # noqa: ANN401
-    """Continue RUN (an id, its beginning, or `latest`): read back the rows in doubt, and send the unsent rows."""
+    """Continue RUN: read back the rows in doubt, send the unsent rows.
+
+    RUN is an id, its beginning, or `latest`.
+    """
     found = runs_of(chosen).open(name)
     terminal.context.run_id = found.run_id
     with bulk_command(terminal, chosen, found.plan().header.operation) as here:

@@ -32,6 +32,7 @@ from paystack_source.errors import AlreadyRunningError, ConfigError, NotComplete
 from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import Entry, Summary, edges
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
+from paystack_source.failures import explain
 from paystack_source.interrupts import redeliver_interrupts
 from paystack_source.settings import require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
@@ -373,9 +374,9 @@ class PlainRuns:
         try:
             if depth == 1 and pipeline.destination and (self.sources_made or our_schemas(pipeline)):
                 self._prepare(pipeline, run, step)
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # raised if customers are read; dlt would only log it
             run.error = error
-            raise
+            logger.warning(f"The run is not prepared to copy customers: {explain(error).message}")
         except BaseException:
             end_run(pipeline, depth=depth)  # after an interrupt dlt does not call `on_end_trace`
             raise

@@ -245,7 +245,14 @@ def test_the_example_of_a_docstring_runs(module, pipeline, sandbox, monkeypatch)
     assert held(dlt.pipeline("paystack_customers")) == 30
 
 
-def test_a_resource_of_the_user_that_iterates_gets_everybody_and_changes_no_proof(pipeline, sandbox, caplog):
+def test_a_run_that_cannot_be_prepared_says_so_in_a_line_and_raises(pipeline, sandbox, dlt_log):
+    with pytest.raises(PipelineStepFailed, match="cannot tell the dataset paystack from the file"):
+        pipeline("paystack").run(source(sandbox(customers=3)))
+    assert "The run is not prepared to copy customers: DuckDB cannot tell" in dlt_log.text
+    assert "Traceback" not in dlt_log.text
+
+
+def test_a_resource_of_the_user_that_iterates_gets_everybody_and_changes_no_proof(pipeline, sandbox, dlt_log):
     server, one = sandbox(customers=300), pipeline()
     one.run(source(server))
 
@@ -257,7 +264,7 @@ def test_a_resource_of_the_user_that_iterates_gets_everybody_and_changes_no_proo
     server.add_customers(3)
     one.run(emails())
     assert held(one, "emails") == 303
-    assert not caplog.records
+    assert "could not be proven" not in dlt_log.text
     one.run(source(server))
     assert held(one) == 303
 
