@@ -344,8 +344,8 @@ FOREIGN: Final = (
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",
-        "Check that its folder and the file may be written by this user, and that the file is a DuckDB database; "
-        "DESTINATION__DUCKDB__CREDENTIALS names another.",
+        "Check that its folder exists, that this user may write both, and that the file is a DuckDB database; "
+        "or name another file in DESTINATION__DUCKDB__CREDENTIALS.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _unreachable,

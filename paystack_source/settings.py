@@ -160,7 +160,9 @@ def find_key(section: str = SECTION, pipeline: str | None = None) -> FoundKey:
 
 def _missing_key(section: str) -> ConfigError:
     if section == SECTION:
-        return ConfigError("There is no Paystack key", advice=KEY_ADVICE)
+        accounts = ", ".join(configured_accounts())
+        named = f" Or name an account, by --account or account_name: {accounts}." if accounts else ""
+        return ConfigError("There is no Paystack key", advice=f"{KEY_ADVICE}{named}")
     account = account_of(section)
     advice = f"Set {_variable(section, 'secret_key')}, or secret_key under [{section}] in .dlt/secrets.toml."
     message = f"There is no Paystack key in the section {section}"

@@ -118,7 +118,7 @@ def _check_file(client: SqlClientBase[Any]) -> None:
     if "?" in str(path):  # DuckDB would write its log into another file
         raise ConfigError(
             f"DuckDB cannot keep a file with a question mark in its path: {path}.",
-            advice="DESTINATION__DUCKDB__CREDENTIALS names another.",
+            advice="Name another file in DESTINATION__DUCKDB__CREDENTIALS.",
         )
     if not path.is_file():
         return

@@ -64,6 +64,12 @@ def test_without_anything_it_says_where_it_looked(look):
     assert (base_url, quota) == ("https://api.paystack.co", None)
 
 
+def test_without_a_key_of_its_own_the_accounts_that_have_one_are_named(look):
+    key, *_ = look(SOURCES__PAYSTACK__ACCOUNTS__NG__SECRET_KEY="sk_test_of_ng")
+    assert "Or name an account, by --account or account_name: ng." in key
+    assert "sk_test" not in key
+
+
 def test_dlts_files_are_read(look):
     found = look(
         secrets='secret_key = "sk_test_from_file"',

@@ -108,7 +108,7 @@ def _advice(names: list[str], missing: list[str]) -> str:
     advice = f"The columns are {', '.join(map(repr, shown))}{more}. " if shown else ""
     if "risk_action" in missing:
         advice += (
-            "For all rows alike give --risk-action (in Python risk_action=) allow, deny or default; else add"
+            "For all rows alike give --risk-action allow, deny or default (in Python risk_action=); else add"
         )
     else:
         advice += "Rename or add"
