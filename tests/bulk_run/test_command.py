@@ -629,7 +629,7 @@ def test_status_says_whether_a_run_is_under_way_killed_or_incomplete(desk, monke
 def test_a_missing_risk_action_is_asked_for_by_its_option_and_the_columns_are_named(desk):
     said = desk.bulk("plan", "risk-action", desk.risk_file(2))
     assert said.code == 2
-    assert "--risk-action (in Python risk_action=) allow, deny or default" in said.json["advice"]
+    assert "--risk-action allow, deny or default (in Python risk_action=)" in said.json["advice"]
     assert "'customer_code', 'note'" in said.json["advice"]
     assert "cells" not in said.json["advice"]
 
