@@ -19,7 +19,7 @@ import functools
 import gc
 import importlib
 import io
-import json
+import marshal
 import os
 import runpy
 import select
@@ -64,35 +64,42 @@ IMPORTED = (
 """By name, since nothing here uses them."""
 
 # What stands for the interpreter. It passes its streams to the process that forks, and then signals to the child.
+# The interpreter's own modules alone: to import others takes longer than all else.
 CALLER = """#!{python} -SEs
-import array, json, os, signal, socket, sys
+import _signal, _socket, marshal, posix, sys
 arguments = sys.argv[1:]
 first = (arguments or [""])[0]
 ours = first.endswith((".py", "/paystack-source")) or first == "-c" or first == "-m" and arguments[1].startswith({modules!r})
-if not ours or os.environ.keys() & {{"PYTHONIOENCODING", "PYTHONUTF8", "LC_ALL"}}:
-    os.execv({python!r}, [{python!r}, *arguments])
-with socket.socket(socket.AF_UNIX) as line:
-    line.connect({address!r})
-    told = json.dumps([arguments, os.getcwd(), dict(os.environ)]).encode()
-    streams = array.array("i", [0, 1, 2])
-    line.sendmsg([len(told).to_bytes(8, "big")], [(socket.SOL_SOCKET, socket.SCM_RIGHTS, streams)])
-    line.sendall(told)
-    answers = line.makefile("rb")
-    child = int(answers.readline())
-    if "CHILD" in os.environ:
-        with open(os.environ["CHILD"] + ".part", "w") as file:
-            file.write(str(child))
-        os.replace(os.environ["CHILD"] + ".part", os.environ["CHILD"])
-    for passed_on in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
-        signal.signal(passed_on, lambda number, frame: os.kill(child, number))
-    for number in (0, 1, 2):
-        os.close(number)
-    code = int(answers.readline())
+if not ours or posix.environ.keys() & {{b"PYTHONIOENCODING", b"PYTHONUTF8", b"LC_ALL"}}:
+    posix.execv({python!r}, [{python!r}, *arguments])
+line = _socket.socket(_socket.AF_UNIX)
+line.connect({address!r})
+told = marshal.dumps([arguments, posix.getcwd(), posix.environ])
+streams = b"".join(number.to_bytes(4, sys.byteorder) for number in (0, 1, 2))
+line.sendmsg([len(told).to_bytes(8, "big")], [(_socket.SOL_SOCKET, _socket.SCM_RIGHTS, streams)])
+line.sendall(told)
+answers = b""
+def answer():
+    global answers
+    while b"\\n" not in answers:
+        answers += line.recv(99) or b"1\\n"
+    said, _, answers = answers.partition(b"\\n")
+    return int(said)
+child = answer()
+if b"CHILD" in posix.environ:
+    with open(posix.environ[b"CHILD"] + b".part", "w") as file:
+        file.write(str(child))
+    posix.replace(posix.environ[b"CHILD"] + b".part", posix.environ[b"CHILD"])
+for passed_on in (_signal.SIGINT, _signal.SIGTERM, _signal.SIGHUP):
+    _signal.signal(passed_on, lambda number, frame: posix.kill(child, number))
+for number in (0, 1, 2):
+    posix.close(number)
+code = answer()
 if code < 0:
-    if -code != signal.SIGKILL:
-        signal.signal(-code, signal.SIG_DFL)
-    os.kill(os.getpid(), -code)
-os._exit(code)
+    if -code != _signal.SIGKILL:
+        _signal.signal(-code, _signal.SIG_DFL)
+    posix.kill(posix.getpid(), -code)
+posix._exit(code)
 """
 
 
@@ -137,18 +144,24 @@ def serve(address: str) -> None:
     importlib.import_module("tests.quick_dlt").make_quick()
     _warm()
     gc.freeze()
+    ended, tell = socket.socketpair()
+    for end in (ended, tell):
+        end.setblocking(False)
+    signal.set_wakeup_fd(tell.fileno())
+    signal.signal(signal.SIGCHLD, lambda *_: None)
+    callers: dict[int, socket.socket] = {}
     with socket.socket(socket.AF_UNIX) as door:
         door.bind(address)
         door.listen(64)
         sys.stdout.write("ready\n")
         sys.stdout.flush()
-        while sys.stdin not in select.select([door, sys.stdin], [], [])[0]:
-            line, _ = door.accept()
-            if not os.fork():
-                door.close()
-                _attend(line)
-            line.close()
-            _reap()
+        while sys.stdin not in (ready := select.select([door, ended, sys.stdin], [], [])[0]):
+            if ended in ready:
+                ended.recv(4096)
+                _tell_ends(callers)
+            if door in ready:
+                line, _ = door.accept()
+                _fork_for(line, callers, [door, ended, tell])
 
 
 def _warm() -> None:
@@ -179,31 +192,38 @@ def _warm() -> None:
     Container.reset_main_thread()  # with the pipeline, the folder and the settings that were in use
 
 
-def _reap() -> None:
-    with contextlib.suppress(ChildProcessError):
-        while os.waitpid(-1, os.WNOHANG)[0]:
-            pass
+def _tell_ends(callers: dict[int, socket.socket]) -> None:
+    """Tell the caller of each command that has ended how it did."""
+    while callers:
+        child, status = os.waitpid(-1, os.WNOHANG)
+        if not child:
+            return
+        with callers.pop(child) as line, contextlib.suppress(OSError):
+            line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
 
 
-def _attend(line: socket.socket) -> None:
-    """Fork the command, and tell its caller how it ends."""
+def _fork_for(line: socket.socket, callers: dict[int, socket.socket], ours: list[socket.socket]) -> None:
+    """Fork the command of this caller."""
     length, ancillary, _, _ = line.recvmsg(8, socket.CMSG_SPACE(12))
     streams = array.array("i")
     for _, _, data in ancillary:
         streams.frombytes(data)
     with line.makefile("rb") as lines:
-        arguments, folder, environment = json.loads(lines.read(int.from_bytes(length, "big")))
+        told = lines.read(int.from_bytes(length, "big"))
     child = os.fork()
     if not child:
-        line.close()
-        _become(arguments, folder, environment, list(streams))
+        signal.set_wakeup_fd(-1)
+        signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        for each in (line, *callers.values(), *ours):
+            each.close()
+        arguments, folder, environment = marshal.loads(told)
+        decoded = {os.fsdecode(name): os.fsdecode(value) for name, value in environment.items()}
+        _become(arguments, folder, decoded, list(streams))
     for stream in streams:
         os.close(stream)
-    line.sendall(f"{child}\n".encode())
-    _, status = os.waitpid(child, 0)
-    with contextlib.suppress(OSError):
-        line.sendall(f"{os.waitstatus_to_exitcode(status)}\n".encode())
-    os._exit(0)
+    callers[child] = line
+    with contextlib.suppress(OSError):  # its end is noticed as that of any other
+        line.sendall(f"{child}\n".encode())
 
 
 def _become(arguments: list[str], folder: str, environment: dict[str, str], streams: list[int]) -> None:
