@@ -3,7 +3,7 @@
     from paystack_source.bulk.dlt_destination import paystack_customers
 
     pipeline = dlt.pipeline("whitelist", destination=paystack_customers("risk-action"))
-    pipeline.run(rows)                      # with the operation's columns: customer_code, risk_action
+    pipeline.run(rows, table_name="rows")  # a list, a frame or a resource with the operation's columns
 
 dlt passes one file after the other, and the same file again after an error. Each file is one run, named after dlt's
 load and the file's content. If a file is passed again, its run is resumed: rows that were sent are not sent twice, and

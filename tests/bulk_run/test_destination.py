@@ -11,6 +11,7 @@ import pytest
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import ConfigError, PaystackClient
+from paystack_source.bulk import dlt_destination
 from paystack_source.bulk.dlt_destination import paystack_customers
 from paystack_source.bulk.run.runs import Runs
 
@@ -30,16 +31,20 @@ def pipeline(operation="risk-action", **options):
 
 
 def test_rows_reach_paystack_and_leave_a_run(desk, rows, monkeypatch):
-    from paystack_source.bulk import dlt_destination as destination
-
     made = Mock(wraps=PaystackClient)
-    monkeypatch.setattr(destination, "PaystackClient", made)
+    monkeypatch.setattr(dlt_destination, "PaystackClient", made)
     pipeline().run(rows, table_name="changes")
     assert made.call_args.kwargs == {"operations": {"list", "fetch", "set_risk_action"}}  # and no other write
     assert {desk.truth(row["customer_code"])["risk_action"] for row in rows} == {"deny"}
     (made,) = Runs()
     with made.journal() as journal:
         assert journal.last_seq == 42
+
+
+def test_the_example_of_the_docstring_runs(desk, rows):
+    example = [line.strip() for line in dlt_destination.__doc__.splitlines() if line.startswith("    ")]
+    exec("\n".join(example), {"dlt": dlt, "rows": rows})
+    assert len(desk.api.write_log()) == len(rows)
 
 
 def test_a_rejected_row_holds_nothing_up(desk, rows):
@@ -54,18 +59,16 @@ def test_retries_of_dlt_send_nothing_twice(desk, rows, monkeypatch):
     """Stopped in the middle, the file is handed over again, by this process and by the next."""
     monkeypatch.setenv("LOAD__RAISE_ON_MAX_RETRIES", "2")
     desk.api.configure(faults="reset_after@set_risk_action#5+1")
-    from paystack_source.bulk import dlt_destination as destination
-
     sent = []
-    real = destination._send
+    real = dlt_destination._send
 
     def fail_twice(path, operation, *more, **how):
         real(path, operation, *more, **how)
-        sent.append(destination.run_id_of(destination.FileSnapshot.of(path), operation))
+        sent.append(dlt_destination.run_id_of(dlt_destination.FileSnapshot.of(path), operation))
         if len(sent) < 3:
-            raise destination.StoppedError("the process ends here")
+            raise dlt_destination.StoppedError("the process ends here")
 
-    monkeypatch.setattr(destination, "_send", fail_twice)
+    monkeypatch.setattr(dlt_destination, "_send", fail_twice)
     whitelist = pipeline()
     try:
         whitelist.run(rows, table_name="changes")

@@ -158,9 +158,7 @@ def test_an_interruption_says_what_the_run_inside_says_and_not_what_click_would(
         assert shown["advice"] == "Continue with: resume RUN"
         assert (shown["run_id"], shown["status"], shown["exit_code"]) == ("RUN", "interrupted", 130)
     advice = explain(raised_from(click.Abort(), KeyboardInterrupt())).advice
-    assert advice.endswith(
-        "run the same command again. What was loaded is kept."
-    )  # a query begins anew
+    assert advice.endswith("run the same command again. What was loaded is kept.")  # a query begins anew
 
 
 def test_the_text_of_an_unknown_error_is_never_shown():
