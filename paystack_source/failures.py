@@ -103,8 +103,7 @@ def _interrupted(chain: Sequence[BaseException]) -> Failure | None:
         return None
     stop = next((link for link in reversed(stops) if getattr(link, "advice", "")), stops[0])
     advice = (
-        getattr(stop, "advice", "")
-        or "Nothing is lost: run the same command again. What was loaded is kept."
+        getattr(stop, "advice", "") or "Nothing is lost: run the same command again. What was loaded is kept."
     )
     message = getattr(stop, "message", "") or "Interrupted."
     return Failure(ExitCode.INTERRUPTED, "Interrupted", message, advice, dict(getattr(stop, "details", {})))
