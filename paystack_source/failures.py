@@ -357,7 +357,7 @@ FOREIGN: Final = (
     ),
     Foreign(
         "SandboxUnusable", ExitCode.UNEXPECTED, _named("StateUnusableError"), "{}.",
-        "Wait for the other command with --sandbox, or name another file in PAYSTACK_SANDBOX_STATE.",
+        "If another command with --sandbox runs, wait for it; or name another file in PAYSTACK_SANDBOX_STATE.",
     ),
     Foreign(
         "JournalUnusable", ExitCode.UNEXPECTED, _sqlite,

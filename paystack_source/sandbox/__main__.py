@@ -72,7 +72,10 @@ def main(**given: Any) -> None:  # noqa: ANN401  # click hands over every option
     except (ValueError, StateUnusableError) as error:
         raise click.UsageError(str(error)) from None
     except OSError as error:
-        raise click.ClickException(f"cannot listen on port {given['port']}: {error.strerror}") from None
+        if error.filename:
+            raise click.ClickException(f"{error.filename}: {error.strerror}") from None
+        what = f"cannot listen on port {given['port']}: {error.strerror}"
+        raise click.ClickException(f"{what}; --port 0 takes a free one") from None
     stop = threading.Event()
     for number in (signal.SIGINT, signal.SIGTERM):  # before anybody is told that it runs
         signal.signal(number, lambda *_: stop.set())

@@ -80,6 +80,7 @@ def test_a_taken_port_is_one_clear_line():
         result = CliRunner().invoke(main, ["--port", sandbox.url.rpartition(":")[2]])
     assert result.exit_code == 1
     assert "cannot listen on port" in result.stderr
+    assert "--port 0 takes a free one" in result.stderr
 
 
 def test_every_example_of_the_help_parses():
