@@ -295,4 +295,10 @@ def test_the_command_of_the_cron_job_runs(tmp_path):
 def test_the_command_of_the_workflow_runs(tmp_path):
     job = yaml.safe_load((HERE / "github_actions.yml").read_text())["jobs"]["copy"]
     (line,) = (step["run"] for step in job["steps"] if step.get("name") == "Copy")
-    assert command(shlex.split(line.partition(" | ")[0]), tmp_path)["status"] == "complete"
+    assert command(shlex.split(line.partition(" > ")[0]), tmp_path)["status"] == "complete"
+    failing = tmp_path / "paystack-source"
+    failing.write_text("#!/bin/sh\nexit 5\n")
+    failing.chmod(0o755)
+    environ = {"PATH": f"{tmp_path}:/bin:/usr/bin"}
+    as_github = ["bash", "-e", "-c", line]  # its default shell has no pipefail
+    assert subprocess.run(as_github, cwd=tmp_path, env=environ, check=False).returncode == 5
