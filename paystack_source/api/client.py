@@ -217,12 +217,15 @@ class PaystackClient:
     def fetch(self, email_or_code: str) -> Reply:
         """One customer in full, with authorizations, subscriptions and transactions. Raises NotFound."""
         reply = self._call("fetch", email_or_code)
-        wrong = "the answer has no customer in it" if reply.data is None else None
+        data = reply.data or {}
+        # {} does not say that Paystack has no such customer, or has no value in any field.
+        is_named = any(map(data.get, ("customer_code", "id", "email")))
+        wrong = None if is_named else "the answer has no customer in it"
         advice = None
         name = (
             "email" if "@" in email_or_code else "customer_code" if email_or_code.startswith("CUS_") else ""
         )
-        shown = (reply.data or {}).get(name)
+        shown = data.get(name)
         if shown is not None and str(shown).casefold() != email_or_code.strip().casefold():
             wrong = "the answer is another customer's"
             advice = "A proxy or cache on the way mixes up answers."

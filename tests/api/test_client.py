@@ -264,8 +264,9 @@ def test_the_answer_of_another_customer_is_none(connect):
         assert connect(server).fetch("A@x.co").data["email"] == "a@x.co"
         with pytest.raises(Unavailable, match="another customer's"):
             connect(server).fetch("b@x.co")
-    with RawServer(ok([])) as server, pytest.raises(Unavailable, match="no customer in it"):
-        connect(server).fetch("CUS_a")
+    for nobody in ([], {}, {"message": "x"}, {"customer_code": None}):
+        with RawServer(ok(nobody)) as server, pytest.raises(Unavailable, match="no customer in it"):
+            connect(server).fetch("CUS_a")
 
 
 class TestWhatIsSent:

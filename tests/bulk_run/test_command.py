@@ -25,6 +25,7 @@ from paystack_source.bulk.run.states import EventKind, JournalEvent
 from paystack_source.cli.terminal import Terminal
 from paystack_source.errors import ExitCode
 from paystack_source.sandbox import parse_faults
+from tests.api.raw_server import RawServer, ok
 from tests.events import until
 
 ANSWER_TIMEOUT = 60  # seconds, the client's default
@@ -812,3 +813,13 @@ def test_what_an_officer_stumbles_over_is_said_with_what_to_do(desk):
     assert re.search(r"^  left out +1 \(because of problems\)$", done.err, re.MULTILINE)
     assert "already as wanted  1" not in done.err
     assert "1 applied, 1 left out" in " ".join(desk.bulk("status").err.split())
+
+
+def test_an_answer_without_a_customer_is_not_called_a_customer_who_is_unknown(desk, monkeypatch):
+    listed = ok(desk.customers(1), meta={"total": 1, "page": 1, "perPage": 1, "pageCount": 1})
+    path = desk.risk_file(1)
+    with RawServer(listed, ok({})) as server:
+        monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+        said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--refresh", "live")
+    assert (said.code, said.json["error"]) == (1, "Unavailable"), said.err
+    assert "no customer in it" in said.json["message"]
