@@ -28,7 +28,7 @@ def pipeline_of(account: str) -> dlt.Pipeline:
 
 def copy_account(account: str, **settings: Any) -> dict[str, Any]:
     """Bring the account's copy up to date. The facts of the run are numbers and texts, for any orchestrator to show."""
-    from paystack_source import paystack_source
+    from paystack_source import NotCompleteError, paystack_source
 
     pipeline = pipeline_of(account)
     source = paystack_source.clone(name=f"paystack_{account}", section=f"paystack.accounts.{account}")
@@ -37,7 +37,10 @@ def copy_account(account: str, **settings: Any) -> dict[str, Any]:
     steps = [step["resource_metrics"] for step in extract.metrics[extract.loads_ids[-1]]]
     found = next(step["customers"].custom_metrics for step in steps if "customers" in step)
     names = ("proven", "api_total", "warehouse_total", "requests", "rate_limited", "refresh_runs")
-    return {"account": account} | {name: found[name] for name in names}
+    facts = {"account": account} | {name: found[name] for name in names}
+    if not facts["proven"]:  # it is loaded, and the next run reads again what differs
+        raise NotCompleteError(f"The copy could not be proven complete: {facts}")
+    return facts
 
 
 def is_worth_a_retry(error: BaseException) -> bool:

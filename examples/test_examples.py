@@ -7,14 +7,16 @@ import shlex
 import signal
 import subprocess
 from contextlib import ExitStack, suppress
+from dataclasses import replace
 from pathlib import Path
 
 import duckdb
 import pytest
 import yaml
 
-from paystack_source import PaystackClient, copy_customers
+from paystack_source import NotCompleteError, PaystackClient, copy_customers
 from paystack_source.sandbox import Sandbox
+from paystack_source.warehouse import sync
 from paystack_source.warehouse.sync import open_pipeline
 from tests.events import Gate, until
 
@@ -274,6 +276,18 @@ def test_dbt_takes_what_changed_and_asks_whether_the_copy_is_fresh(tmp_path, mon
     assert dbt("source", "freshness")[0] == 0
     ask("update paystack.ledger set verified_at = verified_at - interval 27 hours")
     assert dbt("source", "freshness")[0] == 1
+
+
+def test_a_copy_that_is_not_proven_fails_its_task(accounts, monkeypatch):
+    """`pipeline.run` raises nothing if the count at its end does not agree."""
+    monkeypatch.syspath_prepend(HERE)
+    from copy_account import copy_account, is_worth_a_retry
+
+    close = sync.close
+    monkeypatch.setattr(sync, "close", lambda *run: replace(close(*run), complete=False))
+    with pytest.raises(NotCompleteError, match="'account': 'ng', 'proven': False") as failed:
+        copy_account("ng")
+    assert is_worth_a_retry(failed.value)
 
 
 def command(words, tmp_path):
