@@ -134,7 +134,7 @@ class Page:
         if params is None:
             return None
         if self.get is None:
-            raise ConfigError("list: this page has lost its client", operation="list")
+            raise ConfigError("list: a page from a pickle has no client to ask", operation="list")
         return self.get(params)
 
     def _following(self) -> dict[str, str] | None:

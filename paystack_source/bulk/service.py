@@ -413,7 +413,7 @@ def _require_register(lock: PlanLock, plan: Plan, error: Exception) -> None:
         raise ConfigError(
             f"Whether this plan was applied before is not known: {lock.problem} The warehouse could not be "
             f"read either: {explain(error).message}",
-            advice="Make one of the two work; nothing was sent.",
+            advice="Make the register or the warehouse readable; nothing was sent.",
         ) from None
 
 

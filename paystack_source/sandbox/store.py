@@ -84,7 +84,7 @@ class Store:
         if self.domain != domain:
             self.close()
             raise StateUnusableError(
-                f"{path} holds {self.domain} customers; test and live are separate worlds"
+                f"{path} holds {self.domain} customers; name another file for the other mode"
             )
         self.seed = int(about["seed"])
         integration = int(about.get("integration", INTEGRATION))  # files of earlier versions do not say

@@ -96,7 +96,7 @@ def test_test_and_live_are_separate_worlds(tmp_path):
     path = tmp_path / "state.sqlite"
     with Sandbox(3, state=path):
         pass
-    with pytest.raises(StateUnusableError, match="separate worlds"):
+    with pytest.raises(StateUnusableError, match="the other mode"):
         Sandbox(3, state=path, mode="live").start()
 
 
