@@ -1,4 +1,7 @@
-"""Ends the work after a Ctrl-C or a SIGTERM, even if Python or a library drops the `KeyboardInterrupt`."""
+"""Ends the work after a Ctrl-C or a SIGTERM, even if Python or a library drops the `KeyboardInterrupt`.
+
+Also ends what DuckDB keeps of a statement that a Ctrl-C interrupted.
+"""
 
 from __future__ import annotations
 
@@ -9,7 +12,10 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import Final
+from typing import TYPE_CHECKING, Final
+
+if TYPE_CHECKING:  # slow to import
+    from duckdb import DuckDBPyConnection
 
 _MOMENT: Final = 0.05
 
@@ -33,6 +39,26 @@ def forget_interrupt() -> None:
 def _interrupt(_number: int, _frame: object) -> None:
     _Interrupt.raised = True
     raise KeyboardInterrupt
+
+
+def end_statement(connection: DuckDBPyConnection) -> None:
+    """End a statement that a Ctrl-C may have interrupted. Call this before a connection to a DuckDB file is closed.
+
+    Otherwise DuckDB 1.5 keeps the statement's tasks, and they keep the database: the next connection of the process to
+    the same file waits for its end, for ever, and holds Python's lock meanwhile.
+    """
+    with contextlib.suppress(Exception):  # it is closed already
+        connection.interrupt()
+
+
+@contextlib.contextmanager
+def closed_at_end(connection: DuckDBPyConnection) -> Iterator[DuckDBPyConnection]:
+    """Close a connection to a DuckDB file at the end, also after a Ctrl-C."""
+    try:
+        yield connection
+    finally:
+        end_statement(connection)
+        connection.close()
 
 
 @contextlib.contextmanager

@@ -276,6 +276,8 @@ BUGS = [
         "delete_after_load(dlt.current.pipeline().pipeline_name)", "pass", (B + "test_destination.py::test_no_number_of_a_person_stays_in_dlts_folder_unless_the_user_says_so",)),
     Bug("an interrupted run never ends", "a Ctrl-C while dlt ends a run refuses no later run",
         "if run and run.awaits_end:", "if False:", (P + "test_copying.py::test_ctrl_c_while_dlt_ends_a_run_refuses_no_later_one",)),
+    Bug("an interrupted statement keeps the database", "after a Ctrl-C in a statement of DuckDB the next run of the process begins",
+        "# it is closed already\n        connection.interrupt()", "\n        pass", ("tests/test_interrupts.py::test_a_statement_of_duckdb_that_was_interrupted_lets_the_next_run_begin",)),
     Bug("somebody else's table is loaded into", "a table of somebody else's is neither changed nor replaced",
         "if found is not None and not marks <= found:", "if False:", (W + "test_trouble.py::test_a_table_of_somebody_else_is_left_as_it_is",)),
     Bug("a clock that was ahead hides later changes", "later changes are seen after a run whose clock was ahead",

@@ -2,8 +2,10 @@
 
 import contextlib
 import signal
+import subprocess
 import sys
 import threading
+from pathlib import Path
 
 import pytest
 
@@ -150,3 +152,53 @@ def test_one_that_is_lost_just_before_the_end_is_raised_all_the_same(lost, error
         begin(lost, error)
     with redeliver_interrupts():  # nothing is left of it
         pass
+
+
+# In a process of its own: whoever waits for DuckDB holds Python's lock, so nothing in this one could end it.
+PRESSED = """
+import os, signal, sys, threading
+import duckdb
+from paystack_source import paystack_source
+from paystack_source.interrupts import closed_at_end
+from paystack_source.warehouse import sync
+
+def press(connection, *_):
+    connection.execute("create or replace table main.t as select range a, range % 1000 b from range(3000000)")
+    threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
+    connection.execute("select count(*) from main.t x join main.t y on x.b = y.b")
+
+def run():
+    sync.open_pipeline("duckdb", "paystack").run(paystack_source(quota=0))
+
+def press_at_the_end(pipeline, _copying):
+    with pipeline.sql_client() as client:
+        press(client.native_connection)
+
+def use():
+    with closed_at_end(duckdb.connect("paystack_customers.duckdb")) as connection:
+        press(connection)
+
+signal.signal(signal.SIGINT, signal.default_int_handler)
+begun, sync.close = sync.close, press_at_the_end
+try:
+    {"run": run, "use": use}[sys.argv[1]]()
+except (KeyboardInterrupt, RuntimeError):
+    sync.close = begun
+    run()
+    print("and again")
+"""
+
+
+@pytest.mark.parametrize("inside", ["run", "use"])
+def test_a_statement_of_duckdb_that_was_interrupted_lets_the_next_run_begin(
+    inside, sandbox, tmp_path, monkeypatch
+):
+    server = sandbox(customers=10)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("DLT_DATA_DIR", str(tmp_path / "dlt"))
+    monkeypatch.setenv("PYTHONPATH", str(Path(__file__).resolve().parents[1]))
+    monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", server.secret_key)
+    monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+    command = [sys.executable, "-c", PRESSED, inside]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
+    assert done.stdout == "and again\n", done.stderr

@@ -3,16 +3,20 @@
 from __future__ import annotations
 
 import contextlib
+import functools
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, Self
 
 import duckdb
 from dlt.destinations.exceptions import DatabaseException, DestinationConnectionError
+from dlt.destinations.impl.duckdb.configuration import DuckDbConnectionPool
 from dlt.destinations.sql_client import SqlClientBase
 from dlt.pipeline.pipeline import Pipeline
 
 from paystack_source.errors import ConfigError
 from paystack_source.file_lock import DUCKDB_FILES
+from paystack_source.interrupts import end_statement
 
 LOAD_BYTES: Final = 100_000_000
 """A load ends at this size. DuckDB merges in memory, and needs at most six times the load's size (measured)."""
@@ -129,3 +133,17 @@ def _check_file(client: SqlClientBase[Any]) -> None:
         raise DestinationConnectionError(
             type(client).__name__, client.dataset_name, reason, duckdb.IOException(reason)
         )
+
+
+def _end_statement_first(return_conn: Callable[..., int]) -> Callable[..., int]:
+    """Let dlt end a statement that a Ctrl-C interrupted before it closes the connection, see `end_statement`."""
+
+    @functools.wraps(return_conn)
+    def returned(pool: DuckDbConnectionPool, connection: duckdb.DuckDBPyConnection) -> int:
+        end_statement(connection)
+        return return_conn(pool, connection)
+
+    return returned
+
+
+DuckDbConnectionPool.return_conn = _end_statement_first(DuckDbConnectionPool.return_conn)  # type: ignore[method-assign]

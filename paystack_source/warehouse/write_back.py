@@ -34,6 +34,7 @@ from paystack_source.customer import COLUMNS, CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS
 from paystack_source.file_lock import DUCKDB_FILES
+from paystack_source.interrupts import closed_at_end
 from paystack_source.tables import LOAD_ID, WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
@@ -224,7 +225,7 @@ def _read_connection(path: Path) -> Iterator[duckdb.DuckDBPyConnection]:
             connection = duckdb.connect(str(path), read_only=True)
         except duckdb.ConnectionException:  # this process has it open for writing, e.g. a notebook
             connection = duckdb.connect(str(path))
-        with connection:
+        with closed_at_end(connection):
             yield connection
 
 

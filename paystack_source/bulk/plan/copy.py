@@ -21,6 +21,7 @@ from paystack_source.bulk.input.files import open_table
 from paystack_source.bulk.plan.plan import CopyInfo
 from paystack_source.customer import COLUMNS
 from paystack_source.errors import ConfigError
+from paystack_source.interrupts import closed_at_end
 from paystack_source.values import quoted_name, quoted_text
 
 _TYPES: Final = {"bigint": "BIGINT", "timestamp": "TIMESTAMPTZ"}
@@ -68,7 +69,7 @@ def duckdb_copy(path: Path, *, dataset: str = "paystack") -> CustomerCopy:
 def _attach_a_copy(con: DuckDBPyConnection, path: Path, dataset: str) -> None:
     """Attach a database in memory with the customers and details of the file."""
     con.execute(f"ATTACH ':memory:' AS copied; CREATE SCHEMA IF NOT EXISTS copied.{quoted_name(dataset)}")
-    with duckdb.connect(str(path)) as shared:
+    with closed_at_end(duckdb.connect(str(path))) as shared:
         for name in (f"{quoted_name(dataset)}.{table}" for table in ("customers", "customer_details")):
             with contextlib.suppress(duckdb.CatalogException):
                 con.register("part", shared.table(name).to_arrow_table())

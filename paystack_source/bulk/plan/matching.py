@@ -35,6 +35,7 @@ from paystack_source.bulk.input.checks import ODD_CELLS
 from paystack_source.bulk.operations import IDENTIFIERS, BulkOperation
 from paystack_source.customer import COLUMNS, LOCKED_NAMES
 from paystack_source.errors import Problem
+from paystack_source.interrupts import closed_at_end
 from paystack_source.private_files import stored_path
 from paystack_source.values import as_text, json_text, masked, quoted_text
 
@@ -145,7 +146,8 @@ def planning_database(beside: Path) -> Iterator[DuckDBPyConnection]:
     is_utf8 = stored_path(beside) == str(beside)  # else DuckDB cannot write there
     with tempfile.TemporaryDirectory(prefix=".planning-", dir=beside if is_utf8 else None) as folder:
         limits = {"memory_limit": "400MB", "temp_directory": folder, "preserve_insertion_order": "false"}
-        with duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, **limits}) as con:
+        connection = duckdb.connect(":memory:", config={"autoinstall_known_extensions": False, **limits})
+        with closed_at_end(connection) as con:
             con.execute("SET TimeZone = 'UTC'")
             con.execute(_MACROS)
             yield con
