@@ -15,6 +15,7 @@ import threading
 import time
 from datetime import timedelta
 from pathlib import Path
+from unicodedata import normalize
 
 import pytest
 
@@ -823,3 +824,22 @@ def test_an_answer_without_a_customer_is_not_called_a_customer_who_is_unknown(de
         said = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--refresh", "live")
     assert (said.code, said.json["error"]) == (1, "Unavailable"), said.err
     assert "no customer in it" in said.json["message"]
+
+
+def test_the_same_letters_in_the_other_form_of_unicode_are_no_change(desk):
+    """A Mac may write `e` and an accent. A plan showed two names that look alike, and then an unknown outcome."""
+    first, second = desk.customers(2)
+    desk.api.edit_customer(first["customer_code"], first_name="José", metadata={"town": "Ìbàdàn"})
+    row = {"first_name": normalize("NFD", "José"), "metadata": normalize("NFD", '{"town": "Ìbàdàn"}')}
+    path = desk.csv("names.csv", [{"customer_code": first["customer_code"], **row}])
+    said = desk.bulk("plan", "update", path, "--refresh", "live")
+    assert (said.code, said.json["to_send"], said.json["noop"]) == (0, 0, 1)
+    listed = ok(desk.customers(1), meta={"total": 1, "page": 1, "perPage": 1, "pageCount": 1})
+    path = desk.csv(
+        "other.csv", [{"customer_code": second["customer_code"], "first_name": row["first_name"]}]
+    )
+    composed = ok({"customer_code": second["customer_code"], "first_name": "José"})
+    with RawServer(listed, composed) as server, pytest.MonkeyPatch.context() as patch:
+        patch.setenv("SOURCES__PAYSTACK__BASE_URL", server.url)
+        said = desk.bulk("run", "update", path, "--refresh", "never", "--yes")
+    assert (said.code, said.json["applied"]) == (0, 1)

@@ -50,12 +50,13 @@ _LIVE: Final = pa.schema(
     ]
 )
 
-# `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips). `alike` is true for equal
-# texts and for two blank ones. `plain` is JSON without spaces and quotes.
+# `blank` is `values.is_blank` of a text (RE2's \s lacks some characters that Python strips). `alike` is true for two
+# blank texts, and for texts of the same letters in either form of Unicode. `plain` is JSON without spaces and quotes.
 _MACROS: Final = r"""
 CREATE MACRO blank(x) AS
   x IS NULL OR regexp_full_match(x, '[\s\pZ\x0b\x1c-\x1f\x{85}]*(\{\})?[\s\pZ\x0b\x1c-\x1f\x{85}]*');
-CREATE MACRO alike(x, y) AS CASE WHEN x = y THEN true ELSE blank(x) AND blank(y) END;
+CREATE MACRO alike(x, y) AS CASE WHEN x = y THEN true
+  ELSE blank(x) AND blank(y) OR coalesce(nfc_normalize(x) = nfc_normalize(y), false) END;
 CREATE MACRO plain(x) AS regexp_replace(coalesce(x, ''), '[\s"\\]', '', 'g');
 CREATE MACRO as_json(x) AS coalesce(CAST(to_json(x) AS VARCHAR), 'null');
 """

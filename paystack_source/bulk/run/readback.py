@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from datetime import datetime, timedelta
 from typing import Any
+from unicodedata import normalize
 
 from paystack_source.bulk.run.states import EventKind
 from paystack_source.customer import LOCKED_NAMES
@@ -24,10 +25,13 @@ _SKEW = timedelta(minutes=2)
 
 
 def same(wanted: object, customer: object) -> bool:
-    """Whether two values are the same for Paystack: two blank values, or objects that differ in the order of keys."""
-    return json_text(wanted, ordered=True) == json_text(customer, ordered=True) or (
-        is_blank(wanted) and is_blank(customer)
-    )
+    """Whether two values are the same for Paystack.
+
+    Two blank values are, objects that differ in the order of keys, and texts of the same letters: Unicode has two forms
+    of `é`, and a Mac may write the longer one.
+    """
+    asked, held = (normalize("NFC", json_text(value, ordered=True)) for value in (wanted, customer))
+    return asked == held or (is_blank(wanted) and is_blank(customer))
 
 
 def fields_hold(
