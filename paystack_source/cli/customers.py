@@ -26,6 +26,7 @@ from paystack_source.values import counted
 from paystack_source.warehouse.locations import DUCKDB
 
 if TYPE_CHECKING:
+    from paystack_source.extract.ledger import Entry
     from paystack_source.warehouse.sync import CopyReport
 
 THIS = called("customers")
@@ -248,19 +249,29 @@ def summary(
     ]
     if view:
         rows.append(("all accounts", view))
-    for entry in report.unproven:
-        asked = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
-        rows.append(("NOT PROVEN", f"{asked}: {entry.difference:+,} customers"))
+    rows += [("NOT PROVEN", text) for text in dict.fromkeys(map(difference, report.unproven))]
     title = f"Complete: every customer{report.whom} is here" if report.complete else "NOT proven complete"
     question = f'"select risk_action, count(*) as customers from {table} group by 1"'  # noqa: S608  # to paste
     query = command("query", chosen, question)
     result = report.as_json() | terminal.context.as_json() | {"sandbox": chosen["sandbox"]}
+    if not report.complete:
+        return title, rows, result, [command("customers", chosen)]
     return title, rows, result, [query] if chosen["destination"] == DUCKDB[0] else []
+
+
+def difference(entry: Entry) -> str:
+    """A window that could not be proven, as text."""
+    window = f"{entry.window_from or 'the beginning'} to {entry.window_to or 'now'}"
+    if not entry.difference:
+        return window
+    return f"{window}: {counted(abs(entry.difference), 'customer')} {'missing' if entry.difference > 0 else 'too many'}"
 
 
 def proof(report: CopyReport) -> str:
     """What the run proved and how, as text."""
     windows = counted(report.windows, "window")
+    if not report.windows:
+        return "no window"
     if report.api_total is None:
         return f"{windows}, by several readings that agree: Paystack gives no total to compare with"
     return f"{windows}, {'' if report.windows == 1 else 'each '}counted against Paystack's total"
