@@ -1,8 +1,7 @@
 """Makes dlt's loads cheaper in tests, where they have few rows and their cost is dlt's own work.
 
 dlt looks up each setting anew for each step of a load: functions that depend on their arguments alone are called with
-the same ones 10,000 times a load. They remember their answers here, and so do those that look up what depends on nothing
-but settings. A name that no provider of settings knows at all is
+the same ones 10,000 times a load. They remember their answers here. A name that no provider of settings knows at all is
 looked up once, not once for each of its possible places. A stored schema is checked once, hashed once, and made anew
 only when its file was written anew. dlt also looks once a second whether the steps of a lake table are done.
 
@@ -26,12 +25,11 @@ from typing import Any, get_type_hints
 import dlt
 import duckdb
 from dlt.common import validation
-from dlt.common.configuration import inject, resolve
+from dlt.common.configuration import resolve
 from dlt.common.configuration.container import Container
 from dlt.common.configuration.providers.doc import BaseDocProvider
 from dlt.common.configuration.providers.environ import EnvironProvider
 from dlt.common.configuration.specs import BaseConfiguration
-from dlt.common.configuration.specs.config_section_context import ConfigSectionContext
 from dlt.common.configuration.specs.pluggable_run_context import PluggableRunContext
 from dlt.common.destination import Destination
 from dlt.common.json import json
@@ -41,7 +39,7 @@ from dlt.common.schema import schema as schemas
 from dlt.common.schema import utils
 from dlt.common.storages.live_schema_storage import LiveSchemaStorage
 from dlt.destinations.impl.duckdb.configuration import DuckDbClientConfiguration
-from dlt.extract import extract, hints
+from dlt.extract import extract
 from dlt.load import Load
 
 from paystack_source.bulk.plan import plan
@@ -119,11 +117,16 @@ def resolved_as_before(resolve_settings: Callable[..., Any]) -> Callable[..., An
     def asked(self: Any, initial_config: Any, accept_partial: bool = False) -> Any:
         if not isinstance(initial_config, DuckDbClientConfiguration) or initial_config.credentials:
             return resolve_settings(self, initial_config, accept_partial)
+        documents = [
+            repr(provider._config_doc)
+            for provider in Container()[PluggableRunContext].providers.providers
+            if isinstance(provider, BaseDocProvider)
+        ]
         pipelines = Container()[PipelineContext]
         asked_for = (
             self.destination_name,
-            repr((self.config_params, vars(initial_config))),
-            *surroundings(),
+            repr((self.config_params, vars(initial_config), documents)),
+            frozenset(os.environ._data.items()),
             Path.cwd(),
             pipelines.is_active() and pipelines.pipeline().working_dir,
         )
@@ -201,80 +204,6 @@ def forgetting_names(change: Callable[..., None]) -> Callable[..., None]:
     return changed
 
 
-def injected_as_before(resolve_settings: Callable[..., Any]) -> Callable[..., Any]:
-    """The settings that dlt adds to a call: again those of a call with the same values, in the same surroundings."""
-    known: dict[Any, Any] = {}
-    new: dict[type, dict[str, Any]] = {}
-
-    def asked(config: Any, *, explicit_value: Any, **more: Any) -> Any:
-        kind = type(config)
-        if kind not in new:
-            new[kind] = dict(vars(kind()))
-        given = tuple(explicit_value.get(name) for name in kind.get_resolvable_fields())
-        if (
-            kind.__name__ not in WITHOUT_EFFECT
-            or vars(config) != new[kind]
-            or not {*map(type, given)} <= PLAIN
-        ):
-            return resolve_settings(config, explicit_value=explicit_value, **more)
-        section = Container()[ConfigSectionContext]
-        asked_for = kind, given, section.pipeline_name, section.sections, *surroundings(), *more.values()
-        if asked_for not in known:
-            known[asked_for] = resolve_settings(config, explicit_value=explicit_value, **more)
-        vars(config).update(vars(known[asked_for]))
-        return config
-
-    return asked
-
-
-WITHOUT_EFFECT = {
-    "BufferedDataWriterConfiguration",
-    "ExtractorConfiguration",
-    "ImportNormalizersConfiguration",
-    "ParquetFormatConfiguration",
-    "PipeIteratorConfiguration",
-    "SchemaConfiguration",
-}
-"""Settings that are values alone: to resolve them does nothing else."""
-
-PLAIN = frozenset({str, int, float, bool, type(None)})
-
-
-def surroundings() -> tuple[Any, ...]:
-    """Where settings are looked up: the documents and the environment, as they are now."""
-    documents = [
-        repr(provider._config_doc)
-        for provider in Container()[PluggableRunContext].providers.providers
-        if isinstance(provider, BaseDocProvider)
-    ]
-    return (*documents, frozenset(os.environ._data.items()))
-
-
-def as_it_is_stored(kind: type[schemas.Schema], stored: dict[str, Any]) -> schemas.Schema:
-    """A stored schema. dlt makes a new one first, with tables and hints, and puts what is stored in their place."""
-    made = kind.__new__(kind)
-    vars(made).update(clone(EMPTY))
-    made._set_schema_name(stored["name"])
-    made._configure_normalizers(
-        stored.get("normalizers") or schemas.configured_normalizers(schema_name=made.name)
-    )
-    made._from_stored_schema(stored)
-    return made
-
-
-EMPTY: dict[str, Any] = {
-    "_schema_tables": {},
-    "_settings": {},
-    "_compiled_preferred_types": [],
-    "_compiled_hints": {},
-    "_compiled_excludes": {},
-    "_compiled_includes": {},
-    "_type_detections": None,
-    "_normalizers_config": None,
-    "naming": None,
-    "data_item_normalizer": None,
-}
-
 IMMUTABLE = frozenset({str, int, float, bool, type(None)})
 
 
@@ -338,9 +267,7 @@ def make_schemas_quick() -> None:
     utils.deepcopy = schemas.deepcopy = clone
     utils.generate_version_hash = hashed_once(utils.generate_version_hash)
     LiveSchemaStorage.__getitem__ = unless_it_is_known(LiveSchemaStorage.__getitem__)
-    schemas.Schema.from_stored_schema = classmethod(as_it_is_stored)
     schemas.validate_dict = by_its_spelling(schemas.validate_dict)
-    hints.validate_dict_ignoring_xkeys = by_its_spelling(hints.validate_dict_ignoring_xkeys)
 
 
 def make_quick() -> None:
@@ -361,12 +288,11 @@ def make_quick() -> None:
     BaseConfiguration.get_resolvable_fields = classmethod(lambda spec: dict(hinted(spec)))
     for provider in (EnvironProvider, BaseDocProvider):
         provider.get_key_name = staticmethod(remembering(provider.get_key_name))
-    of_spec = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
-    validation.get_type_hints = lambda spec, **_: of_spec(spec)
+    hints = functools.cache(lambda spec: get_type_hints(spec, vars(sys.modules[spec.__module__])))
+    validation.get_type_hints = lambda spec, **_: hints(spec)
     for setter in ("set_value", "set_fragment"):
         setattr(BaseDocProvider, setter, forgetting_names(getattr(BaseDocProvider, setter)))
     resolve.resolve_single_provider_value = looking_once(resolve.resolve_single_provider_value)
-    inject.resolve_configuration = injected_as_before(inject.resolve_configuration)
     Destination.capabilities = capable_as_before(Destination.capabilities)
     Destination.configuration = resolved_as_before(Destination.configuration)
     make_schemas_quick()
