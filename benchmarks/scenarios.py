@@ -129,7 +129,7 @@ def start_up(session, peers):
 
 def latency(session):
     """300 ms per answer and no quota: what reading pages side by side is worth."""
-    customers, delay = (1_000, 20) if session.quick else (20_000, 300)
+    customers, delay = (300, 20) if session.quick else (20_000, 300)
     peers = [*session.with_before(PRODUCT), FLOOR, NAIVE]
     if not session.quick:
         peers += [REST_BEST, PYPAYSTACK2, AIRBYTE]
@@ -222,7 +222,7 @@ def empty(session):
 
 def merge(session):
     """100 new customers into a large table on DuckDB, start-up included."""
-    customers, new = (5_000, 10) if session.quick else (5_000_000, 100)
+    customers, new = (500, 10) if session.quick else (5_000_000, 100)
     with Server(customers=customers, quota=0) as server, copies(session, server) as made:
         for number in range(session.runs):
             for one in range(new):

@@ -364,7 +364,7 @@ BUGS = [
         (B + "test_identity.py::test_who_is_validated_already_is_nothing_to_do_and_stops_no_run",)),
     Bug("what a success echoes is kept", "BVN and account numbers rest nowhere in clear",
         'message = redact(envelope.message, values) if isinstance(envelope.message, str) else ""', 'message = envelope.message if isinstance(envelope.message, str) else ""',
-        ("tests/test_canary.py::test_what_paystack_echoes_in_the_message_of_a_success_rests_nowhere",)),
+        ("tests/test_canary.py::test_what_a_bulk_run_sends_and_paystack_echoes_rests_nowhere",)),
     Bug("the question hides who is denied", "whoever agrees sees what is dangerous (law 9)", "if before[value]]", "if False]",
         (B + "test_shown.py::test_the_question_names_the_action_and_what_is_dangerous_about_it",)),
     Bug("the question hides the loss of undo", "whoever agrees sees what is dangerous (law 9)", "    elif tally.unknown_old:\n", "    elif False:\n",

@@ -144,70 +144,51 @@ def test_a_key_rests_nowhere_after_reading_well_or_badly(workplace, sandbox):
     assert workplace.found([*SECRETS, *cards]) == []
 
 
-def test_bank_details_and_cards_pass_through_a_bulk_run_and_rest_nowhere(workplace, sandbox):
-    api = sandbox(customers=40, secret_keys=(KEY,))
-    customers = list(api.customers_truth())
-    rows = [f"{c['customer_code']},Ada,Obi,NG,058,{ACCOUNT},{BVN}" for c in customers[:5]]
-    rows.append(f"CUS_nosuchcustomer,Ada,Obi,NG,058,{ACCOUNT},{BVN}")
-    header = "customer_code,first_name,last_name,country,bank_code,account_number,bvn"
-    (workplace.folder / "checks.csv").write_text("\n".join([header, *rows]) + "\n")
-    (workplace.folder / "bad.csv").write_text(f"{header}\n{rows[0].replace(BVN, BVN + 'x')}\n")
+def test_what_a_bulk_run_sends_and_paystack_echoes_rests_nowhere(workplace, sandbox, monkeypatch):
+    """Bank details and cards, and the names, emails and phones in the message of a success."""
 
-    assert workplace.run(api.url, "customers.py").returncode == 0
-    planned = workplace.run(
-        api.url, "bulk.py", "plan", "validate", "checks.csv", "--out", "v.plan", "--review", "v.html"
-    )
-    assert planned.returncode == 0, planned.stderr
-    assert workplace.run(api.url, "bulk.py", "plan", "validate", "bad.csv", "--traceback").returncode == 2
-    api.configure(faults="reset_after@writes#2")
-    applied = workplace.run(api.url, "bulk.py", "apply", "v.plan", "--yes", "--json")
-    assert applied.returncode == 3, applied.stderr
-    assert json.loads(applied.stdout.splitlines()[-1])["accepted_pending"] == 4
-    assert workplace.run(api.url, "bulk.py", "status", "--json").returncode == 0
-    run_id = json.loads(applied.stdout.splitlines()[-1])["run_id"]
-    workplace.run(api.url, "bulk.py", "resume", run_id, "--yes", "--traceback")
-
-    cards = [code for c in customers for code in api.authorizations(c["customer_code"])][:5]
-    assert cards
-    (workplace.folder / "cards.csv").write_text(
-        "authorization_code\n" + "\n".join([*cards, "AUTH_nosuchcode1"]) + "\n"
-    )
-    api.configure(faults="")
-    assert (
-        workplace.run(api.url, "bulk.py", "run", "deactivate-authorization", "cards.csv", "--yes").returncode
-        == 3
-    )
-
-    assert workplace.found([*SECRETS, *cards], "checks.csv", "bad.csv", "cards.csv") == []
-
-
-def test_what_paystack_echoes_in_the_message_of_a_success_rests_nowhere(workplace, sandbox, monkeypatch):
     def echoing(message, data=None, *, status=200, **more):
-        said = f"{message}: BVN {BVN}, account {ACCOUNT}, Adaeze of ada@echo.ng, 0803 111 2222, {card}"
+        said = f"{message}: BVN {BVN}, account {ACCOUNT}, Adaeze of ada@echo.ng, 0803 111 2222, {cards[0]}"
         return success(said, data, status=status, **more)
 
     monkeypatch.setattr("paystack_source.sandbox.operations.success", echoing)
-    api = sandbox(customers=10, secret_keys=(KEY,), verdict_delay=0)
+    api = sandbox(customers=40, secret_keys=(KEY,), verdict_delay=0)
     customers = list(api.customers_truth())
-    card = next(code for c in customers for code in api.authorizations(c["customer_code"]))
-    rows = [f"{c['customer_code']},Adaeze,Obi,NG,058,{ACCOUNT},{BVN}" for c in customers[:3]]
+    cards = [code for c in customers for code in api.authorizations(c["customer_code"])][:5]
+    assert cards
     header = "customer_code,first_name,last_name,country,bank_code,account_number,bvn"
-    (workplace.folder / "checks.csv").write_text("\n".join([header, *rows]) + "\n")
-    (workplace.folder / "cards.csv").write_text(f"authorization_code\n{card}\n")
-    names = [f"{c['customer_code']},Zuwairatu" for c in customers[4:7]]
-    (workplace.folder / "names.csv").write_text("\n".join(["customer_code,first_name", *names]) + "\n")
+    checks = [
+        f"{code},Adaeze,Obi,NG,058,{ACCOUNT},{BVN}"
+        for code in [*(c["customer_code"] for c in customers[:5]), "CUS_nosuchcustomer"]
+    ]
+    names = [f"{c['customer_code']},Zuwairatu" for c in customers[5:8]]
+    inputs = {
+        "checks.csv": [header, *checks],
+        "bad.csv": [header, checks[0].replace(BVN, BVN + "x")],
+        "cards.csv": ["authorization_code", *cards, "AUTH_nosuchcode1"],
+        "names.csv": ["customer_code,first_name", *names],
+    }
+    for name, lines in inputs.items():
+        (workplace.folder / name).write_text("\n".join(lines) + "\n")
+
+    def bulk(code, *words):
+        done = workplace.run(api.url, "bulk.py", *words)
+        assert done.returncode == code, done.stderr
+        return json.loads(done.stdout.splitlines()[-1]) if "--json" in words else None
 
     assert workplace.run(api.url, "customers.py").returncode == 0
-    for operation, file in (
-        ("validate", "checks.csv"),
-        ("deactivate-authorization", "cards.csv"),
-        ("update", "names.csv"),
-    ):
-        done = workplace.run(api.url, "bulk.py", "run", operation, file, "--yes", "--json", "--traceback")
-        assert done.returncode == 0, done.stderr
-    assert workplace.run(api.url, "bulk.py", "status", "latest", "--refresh", "--json").returncode == 0
+    bulk(0, "plan", "validate", "checks.csv", "--out", "v.plan", "--review", "v.html")
+    bulk(2, "plan", "validate", "bad.csv", "--traceback")
+    api.configure(faults="reset_after@writes#2")
+    applied = bulk(3, "apply", "v.plan", "--yes", "--json")
+    assert applied["accepted_pending"] == 4
+    bulk(0, "status", applied["run_id"], "--refresh", "--json")
+    workplace.run(api.url, "bulk.py", "resume", applied["run_id"], "--yes", "--traceback")
+    api.configure(faults="")
+    bulk(3, "run", "deactivate-authorization", "cards.csv", "--yes")
+    bulk(0, "run", "update", "names.csv", "--yes", "--traceback")
 
-    assert workplace.found([*SECRETS, card], "checks.csv", "cards.csv") == []
+    assert workplace.found([*SECRETS, *cards], *inputs) == []
     assert workplace.found(["ada@echo.ng", "0803 111 2222"]) == []
     assert "[number]" in "".join(p.read_text() for p in workplace.folder.rglob("summary.json"))
 

@@ -157,9 +157,9 @@ def _spelled(row):
 
 
 def test_the_copy_equals_the_server_field_by_field(pipeline, sandbox):
-    server = sandbox(customers=1200, seed=11)
+    server = sandbox(customers=700, seed=11)
     report = copy(pipeline, server, limits=Limits(rows=500, slow_rows=500))
-    assert (report.complete, report.api_total, report.warehouse_total) == (True, 1200, 1200)
+    assert (report.complete, report.api_total, report.warehouse_total) == (True, 700, 700)
     assert held(pipeline) == truth(server)
 
 
@@ -447,9 +447,9 @@ def test_a_slow_load_ends_with_its_time_not_its_size():
 
 @pytest.fixture
 def wordy(sandbox, monkeypatch):
-    # DuckDB merges in memory, and what is enough for short rows is not for these. A third of what a run may use.
-    monkeypatch.setattr(duckdb_file, "MEMORY_LIMIT", 225_000_000)
-    server = sandbox(customers=1_200, seed=5)
+    # DuckDB merges in memory, and what is enough for short rows is not for these. A seventh of what a run may use.
+    monkeypatch.setattr(duckdb_file, "MEMORY_LIMIT", 112_000_000)
+    server = sandbox(customers=600, seed=5)
     for number, row in enumerate(list(server.customers_truth())):
         server.edit_customer(row["customer_code"], metadata={"note": f"{number:06d}" * 3_000})
     return server
@@ -549,7 +549,7 @@ def test_a_users_own_connection_has_its_settings_back_after_a_run(copied):
 
 
 def test_a_users_own_transaction_does_not_stop_the_loads(pipeline, sandbox):
-    server = sandbox(customers=1_200, seed=6)
+    server = sandbox(customers=600, seed=6)
     with duckdb.connect("paystack_customers.duckdb") as own:
         own.execute("create table notes as select 'before' as words")
         own.execute("begin")

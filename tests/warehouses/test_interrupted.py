@@ -139,7 +139,7 @@ def test_interrupted_at_any_step_the_next_run_goes_on(kind, sandbox, warehouse, 
     ids=("postgres", "delta", "delta-s3"),
 )
 def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandbox, warehouse, tmp_path):
-    api, place = sandbox(customers=300, seed=5), warehouse(kind)
+    api, place = sandbox(customers=120, seed=5), warehouse(kind)
     with runs(doors[0], place, api) as one, runs(doors[1], place, api) as other:
         gate = Gate(api, lambda: True)
         one.begin(tmp_path / "one")
