@@ -60,17 +60,6 @@ def test_each_folder_has_its_own_complete_copy(machine, sandbox, tmp_path):
         }
 
 
-def test_a_copy_moved_to_another_file_starts_there_from_nothing(machine, sandbox, tmp_path):
-    api = sandbox(customers=30)
-    for name in ("a.duckdb", "b.duckdb"):
-        done = machine(
-            "one", "customers.py", SOURCES__PAYSTACK__BASE_URL=api.url, DESTINATION__DUCKDB__CREDENTIALS=name
-        )
-        assert done.returncode == 0, done.stderr
-        assert len(held(tmp_path / "one" / name)) == 30
-    assert not (tmp_path / "one" / "paystack_customers.duckdb").exists()
-
-
 @pytest.mark.parametrize(
     ("setting", "file"),
     [
