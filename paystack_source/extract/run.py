@@ -154,7 +154,7 @@ class Extraction:
             self.summary.unproven.clear()
             yield from self._read_range(window, filtered=False)
         else:
-            self.summary.api_total = sum(entry.rows or 0 for entry in found)
+            self.summary.api_total = sum((entry.rows or 0) + entry.difference for entry in found)
 
     def _catch_up(self) -> Iterator[Output]:
         """Read until the number of held and new customers equals the API's total."""

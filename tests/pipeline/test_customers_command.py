@@ -68,6 +68,12 @@ def said(capsys):
     return json.loads(lines[-1]) if lines and lines[-1].startswith("{") else None, captured.err
 
 
+def test_a_range_that_is_not_proven_shows_the_total_that_paystack_gives(command, paystack, capsys):
+    paystack(total_off=3)
+    assert run(command, ["--json", "--from", "2020-01-01"]) == ExitCode.UNPROVEN
+    assert said(capsys)[0]["api_total"] == 123
+
+
 def test_a_full_refresh_says_what_it_did_and_promises_nothing_for_later_runs(command, paystack, capsys):
     paystack()
     assert run(command, ["--quiet"]) == ExitCode.OK
