@@ -619,6 +619,24 @@ def test_excel_says_what_is_hidden(tmp_path):
     assert not open_table(xlsx(tmp_path / "in.xlsx", {"S": rows[2:]})).warnings
 
 
+class Written:
+    """A cell as it is written into the sheet."""
+
+    def __init__(self, attribute, text):
+        self.text = f'1</v></c><c r="C2" {attribute}><v>{text}'
+
+    def __repr__(self):
+        return self.text
+
+
+@pytest.mark.parametrize("attribute", ['t="e"', 't="b"', 't="ada@secret.ng"'])
+def test_the_reason_why_a_workbook_is_unreadable_quotes_no_cell(tmp_path, attribute):
+    rows = [["email", "phone", "first_name"], ["ada@x.ng", Written(attribute, "ada@secret.ng")]]
+    with pytest.raises(InputError, match="is not readable: U") as refused:
+        open_table(xlsx(tmp_path / "in.xlsx", {"S": rows}))
+    assert "secret" not in str(refused.value)
+
+
 def test_an_opendocument_sheet_says_what_is_hidden_and_which_formulas_failed(tmp_path):
     def cell(value, more=""):
         what = f'office:value-type="string" calcext:value-type="string" {more}'

@@ -63,7 +63,7 @@ def main(wanted: str | None) -> None:
     except python_calamine.PasswordError:
         _refuse("it is protected by a password")
     except (python_calamine.CalamineError, zipfile.BadZipFile) as error:
-        _refuse(str(error))
+        _refuse(re.split("[:'\"`]", str(error))[0].strip())  # behind it the library quotes cells
     around = _hidden_and_failed(data, name)
     failed: dict[int, list[int]] = around.pop("failed", {})
     left = sheet.start[1] if sheet.start else 0
