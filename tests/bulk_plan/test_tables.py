@@ -544,6 +544,18 @@ def test_what_is_no_table_is_refused(tmp_path):
 # -- Parquet and Excel ---------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize("damage", ["pages", "footer"])
+def test_damaged_parquet_is_bad_input(tmp_path, damage):
+    path = tmp_path / "in.parquet"
+    pq.write_table(pa.table({"customer_code": [f"CUS_{n}" for n in range(99)]}), path)
+    content = bytearray(path.read_bytes())
+    begin = 20 if damage == "pages" else len(content) - 60
+    content[begin : begin + 40] = b"\xff" * 40
+    path.write_bytes(content)
+    with pytest.raises(InputError, match="is not readable Parquet"):
+        list(open_table(path).rows())
+
+
 def test_parquet(tmp_path):
     path = tmp_path / "in.dat"  # known by its content, not by its name
     pq.write_table(pa.table({"phone": ["+234", None], "id": [7, 8]}), path)

@@ -253,13 +253,19 @@ def _open_csv(snapshot: FileSnapshot, encoding: str | None, delimiter: str | Non
     return table
 
 
-def _open_parquet(snapshot: FileSnapshot) -> InputTable:
+@contextlib.contextmanager
+def _readable_parquet(name: str) -> Iterator[None]:
     try:
+        yield
+    except (pa.ArrowException, OSError) as error:  # an OSError for a damaged page
+        reason = f"is not readable Parquet: {error}"
+        raise InputError([Problem(None, "", reason)], name=name) from None
+
+
+def _open_parquet(snapshot: FileSnapshot) -> InputTable:
+    with _readable_parquet(snapshot.path.name):
         about = pq.read_metadata(snapshot.open())
         columns = about.schema.to_arrow_schema().names
-    except pa.ArrowException as error:
-        reason = f"is not readable Parquet: {error}"
-        raise InputError([Problem(None, "", reason)], name=snapshot.path.name) from None
     if b"plan_seal" in (about.metadata or {}):
         raise ConfigError(
             f"{snapshot.path.name} is a plan, not an input",
@@ -267,7 +273,7 @@ def _open_parquet(snapshot: FileSnapshot) -> InputTable:
         )
 
     def read() -> Iterator[Batch]:
-        with pq.ParquetFile(snapshot.open()) as file:
+        with _readable_parquet(snapshot.path.name), pq.ParquetFile(snapshot.open()) as file:
             yield from _arrow_batches(file.iter_batches(batch_size=_ROWS))
 
     return _of_file(snapshot, "parquet", columns, about.num_rows, read)
