@@ -202,3 +202,20 @@ def test_a_statement_of_duckdb_that_was_interrupted_lets_the_next_run_begin(
     command = [sys.executable, "-c", PRESSED, inside]
     done = subprocess.run(command, capture_output=True, text=True, timeout=PATIENCE, check=False)
     assert done.stdout == "and again\n", done.stderr
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_a_signal_after_the_outcome_was_shown_does_not_change_the_exit_code(number):
+    """A run ended with `complete` and -15: the signal came while Python ended."""
+    late = f"""
+import os, sys
+from paystack_source.cli.terminal import run
+
+class Late:
+    def __del__(self, kill=os.kill, own=os.getpid()):
+        kill(own, {int(number)})
+
+late = Late()
+sys.exit(run(lambda: 3))
+"""
+    assert subprocess.run([sys.executable, "-c", late], check=False).returncode == 3

@@ -8,6 +8,7 @@ A command is a click command with the decorator `options`, which gives it a `Ter
 
 from __future__ import annotations
 
+import atexit
 import codecs
 import contextlib
 import functools
@@ -342,7 +343,16 @@ def run(command: Callable[[], int | None] | click.Command, argv: Sequence[str] |
         code, result = terminal.report(error)
         if terminal.json_output:
             terminal.emit_json(result)
+    atexit.unregister(_ignore_signals)
+    atexit.register(_ignore_signals)
     return int(code) if isinstance(code, int) else int(ExitCode.OK)
+
+
+def _ignore_signals() -> None:
+    """While Python ends, a signal would give another exit code than that of the outcome that was shown."""
+    for name in ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK"):
+        if hasattr(signal, name):
+            signal.signal(getattr(signal, name), signal.SIG_IGN)
 
 
 def _quiet_libraries() -> None:
