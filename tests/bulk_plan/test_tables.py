@@ -620,7 +620,7 @@ def test_a_workbook_keeps_the_apostrophes_of_a_result_file_that_was_opened(tmp_p
 
 def test_excel_says_what_is_hidden(tmp_path):
     rows = [["note"], [], ["code", "x", "risk"], ["a", None, "deny"], [], ["b"], ["c"], ["d"]]
-    columns = '<cols><col min="2" max="2" width="0.4"/><col min="3" max="3" hidden="1"/><col min="5" max="16384" hidden="1"/></cols>'
+    columns = '<cols><col min="1" max="1" width="auto"/><col min="2" max="2" width="0.4"/><col min="3" max="3" hidden="1"/><col min="5" max="16384" hidden="1"/></cols>'
     path = xlsx(tmp_path / "in.xlsx", {"S": rows[2:]}, hidden_rows=(1, 3, 4, 6), columns=columns)
     assert [text.partition(" in the sheet")[0] for text in open_table(path).warnings] == [
         "2 of 4 rows are hidden",

@@ -214,7 +214,12 @@ def _failed(row: ET.Element) -> Iterator[int]:
 
 def _is_hidden(element: ET.Element, size: str) -> bool:
     """Whether it is hidden, or lower than a point, or narrower than a character, so that nobody sees its cells."""
-    return element.get("hidden") in {"1", "true"} or float(element.get(size, 1)) < 1
+    if element.get("hidden") in {"1", "true"}:
+        return True
+    try:
+        return float(element.get(size, 1)) < 1
+    except ValueError:
+        return False
 
 
 @cache  # there are many cells, and few columns
