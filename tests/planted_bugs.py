@@ -278,6 +278,8 @@ BUGS = [
         "if run and run.awaits_end:", "if False:", (P + "test_copying.py::test_ctrl_c_while_dlt_ends_a_run_refuses_no_later_one",)),
     Bug("an interrupted statement keeps the database", "after a Ctrl-C in a statement of DuckDB the next run of the process begins",
         "# it is closed already\n        connection.interrupt()", "\n        pass", ("tests/test_interrupts.py::test_a_statement_of_duckdb_that_was_interrupted_lets_the_next_run_begin",)),
+    Bug("all customers between two windows are compared", "a load of windows that lie years apart reads nobody between them",
+        "np.diff(times) > (times[-1] - times[0]) / MOST_SPANS", "np.diff(times) < 0", (P + "test_changes.py::test_customers_who_lie_years_apart_are_compared_without_those_between",)),
     Bug("somebody else's table is loaded into", "a table of somebody else's is neither changed nor replaced",
         "if found is not None and not marks <= found:", "if False:", (W + "test_trouble.py::test_a_table_of_somebody_else_is_left_as_it_is",)),
     Bug("a clock that was ahead hides later changes", "later changes are seen after a run whose clock was ahead",

@@ -12,6 +12,7 @@ from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 
 import msgspec
+import numpy as np
 import pyarrow as pa
 import pyarrow.compute as pc
 
@@ -23,7 +24,10 @@ from paystack_source.warehouse.queries import SqlNames, Warehouse
 from paystack_source.warehouse.scratch import scratch_database
 
 FEW = 1_000
-"""Up to this many customers are queried by id, more of them by an interval of creation time."""
+"""Up to this many customers are queried by id, more of them by intervals of creation time."""
+
+MOST_SPANS = 100
+"""The most such intervals in one query."""
 
 _JSON = {column.name for column in customer.COLUMNS if column.kind == "json"}
 _KNOWN = ("id", "_fingerprint", "_changed_at")
@@ -95,14 +99,26 @@ class Changes:
 
 def covering_condition(customers: pa.Table) -> Callable[[SqlNames], str]:
     """An SQL condition that is true for these customers, and for few others."""
+    created = customers.column("created_at")
     if customers.num_rows <= FEW:
         ids = customers.column("id").to_pylist()
         return lambda sql: sql.among(ids)
-    created = pc.min_max(customers.column("created_at")).as_py()
-    if created["min"] is None or customers.column("created_at").null_count:
+    if created.null_count:
         return lambda _sql: "1 = 1"
-    span = Window(created["min"], created["max"] + timedelta(seconds=1))
-    return lambda sql: sql.inside(span)
+    spans = _spans(created)
+    return lambda sql: f"({' OR '.join(f'({sql.inside(span)})' for span in spans)})"
+
+
+def _spans(created: pa.ChunkedArray) -> list[Window]:
+    """The intervals of these times: windows that were read side by side may lie years apart."""
+    times = np.sort(created.cast(pa.int64()).to_numpy())
+    gaps = np.flatnonzero(np.diff(times) > (times[-1] - times[0]) / MOST_SPANS)
+    starts, ends = times[[0, *(gaps + 1)]], times[[*gaps, -1]]
+    second = timedelta(seconds=1)
+    return [
+        Window(start, end + second)
+        for start, end in zip(*(pa.array(each, TIME).to_pylist() for each in (starts, ends)), strict=True)
+    ]
 
 
 def _without_change_columns(held: pa.Table) -> pa.Table:
