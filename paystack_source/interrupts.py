@@ -44,8 +44,8 @@ def _interrupt(_number: int, _frame: object) -> None:
 def end_statement(connection: DuckDBPyConnection) -> None:
     """End a statement that a Ctrl-C may have interrupted. Call this before a connection to a DuckDB file is closed.
 
-    Otherwise DuckDB 1.5 keeps the statement's tasks, and they keep the database: the next connection of the process to
-    the same file waits for its end, for ever, and holds Python's lock meanwhile.
+    Otherwise DuckDB 1.5 goes on with the statement's tasks, and they keep the database: closing it, or the next
+    connection of the process to the same file, waits for their end, which may never come, and holds Python's lock.
     """
     with contextlib.suppress(Exception):  # it is closed already
         connection.interrupt()

@@ -163,7 +163,7 @@ from paystack_source.interrupts import closed_at_end
 from paystack_source.warehouse import sync
 
 def press(connection, *_):
-    connection.execute("create or replace table main.t as select range a, range % 1000 b from range(3000000)")
+    connection.execute("create or replace table main.t as select range a, range % 10 b from range(3000000)")
     threading.Timer(0.3, os.kill, (os.getpid(), signal.SIGINT)).start()
     connection.execute("select count(*) from main.t x join main.t y on x.b = y.b")
 
