@@ -161,6 +161,7 @@ import duckdb
 from paystack_source import paystack_source
 from paystack_source.interrupts import closed_at_end
 from paystack_source.warehouse import sync
+from paystack_source.warehouse.scratch import scratch_database
 
 def press(connection, *_):
     connection.execute("create or replace table main.t as select range a, range % 10 b from range(3000000)")
@@ -178,10 +179,14 @@ def use():
     with closed_at_end(duckdb.connect("paystack_customers.duckdb")) as connection:
         press(connection)
 
+def read_files():
+    with scratch_database() as connection:
+        press(connection)
+
 signal.signal(signal.SIGINT, signal.default_int_handler)
 begun, sync.close = sync.close, press_at_the_end
 try:
-    {"run": run, "use": use}[sys.argv[1]]()
+    {"run": run, "use": use, "read files": read_files}[sys.argv[1]]()
 except (KeyboardInterrupt, RuntimeError):
     sync.close = begun
     run()
@@ -189,7 +194,7 @@ except (KeyboardInterrupt, RuntimeError):
 """
 
 
-@pytest.mark.parametrize("inside", ["run", "use"])
+@pytest.mark.parametrize("inside", ["run", "use", "read files"])
 def test_a_statement_of_duckdb_that_was_interrupted_lets_the_next_run_begin(
     inside, sandbox, tmp_path, monkeypatch
 ):

@@ -9,6 +9,8 @@ from contextlib import contextmanager
 
 import duckdb
 
+from paystack_source.interrupts import closed_at_end
+
 
 @contextmanager
 def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
@@ -16,7 +18,7 @@ def scratch_database() -> Iterator[duckdb.DuckDBPyConnection]:
 
     All connections share one database, because opening a database takes 25 ms.
     """
-    with _database(os.getpid()).cursor() as connection:
+    with closed_at_end(_database(os.getpid()).cursor()) as connection:
         connection.execute("SET TimeZone = 'UTC'")
         yield connection
 
