@@ -16,6 +16,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import itertools
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterable, Iterator
@@ -84,6 +85,7 @@ class Reader:
         self.requests = 0
         self.totals_on_pages = False
         self.answers_differ = False  # two queries of this run had answers with different customers
+        self.deepest = sys.maxsize  # the API refuses pages with a higher number, although its total has them
         self.new_columns: set[str] = set()
         """Columns of undocumented keys, in the table or found by this run."""
         self._closed = False
@@ -98,7 +100,8 @@ class Reader:
     def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first, with one request for each cut.
 
-        The cuts may be inexact, because each window is counted afterwards.
+        The cuts may be inexact, because each window is counted afterwards. An API may refuse pages from some number on:
+        then the windows are as small as it allows, and what no page before that number reaches is cut by itself.
         """
         asked = window.asked()
         first = self.request(Query(*asked, 1))
@@ -106,14 +109,23 @@ class Reader:
         reading.note(1, first)
         length = self.parse(first).lengths[0]
         total = reading.total
-        if total is None or not length or total <= self._window_rows * 3 // 2:
+        if total is None or not length or total <= min(self._window_rows * 3 // 2, self.deepest * length):
             yield reading
             return
-        step = max(self._window_rows // length, 1)
-        probes = self.request_all([Query(*asked, n) for n in range(step + 1, total // length + 1, step)])
-        times = [at for page in probes if (at := arrow.oldest(self.parse(page).table))]
-        left = total
-        for part in reversed(cut_at(window, times)):
+        while True:
+            step = max(min(self._window_rows // length, self.deepest * 2 // 3), 1)
+            last = min(total // length, self.deepest)
+            probes = self.request_all([Query(*asked, n) for n in range(step + 1, last + 1, step)])
+            refused = [query.page for query, page in probes if page is REFUSED]
+            if not refused:
+                break
+            self.deepest = min(refused) - 1
+        times = [at for _, page in probes if (at := arrow.oldest(self.parse(page).table))]
+        parts, left = cut_at(window, times), total
+        for part in reversed(parts):
+            if part.lo == window.lo != parts[-1].lo and total > self.deepest * length:
+                yield from self.split(part)
+                return
             expected = min(step * length, left) if part.lo > window.lo else left
             left -= expected
             yield Reading(part, part.asked(), expected=expected)
@@ -218,6 +230,8 @@ class Reader:
                 ids = None
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
+                if (reading.refused - 1) * reading.longest < (reading.total or 0):
+                    self.deepest = min(self.deepest, reading.refused - 1)
                 yield reading.result(ids, self.now())
                 return
             if reading.passes[-1] == "cursor":
@@ -350,14 +364,14 @@ class Reader:
         self._page_bytes = max(memoryview(page.raw).nbytes, 1)
         return page if page is REFUSED else dataclasses.replace(page, asked_at=asked_at)
 
-    def request_all(self, queries: list[Query]) -> list[Page]:
+    def request_all(self, queries: list[Query]) -> list[tuple[Query, Page]]:
         """Request pages in parallel; returns them in any order. Do not call this while windows are read."""
         self.requests += len(queries)
-        found: list[Page] = []
+        found: list[tuple[Query, Page]] = []
         with contextlib.closing(ParallelRequests[None](self)) as requests:
             requests.submit(queries, None)
             while len(found) < len(queries):
-                found += [page for _, _, page in requests.take()]
+                found += [(query, page) for query, _, page in requests.take()]
         return found
 
     def by_cursor(self, asked: Edges, cursor: str | None) -> Page | None:

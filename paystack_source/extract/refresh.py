@@ -21,12 +21,17 @@ class Cost(NamedTuple):
 
     length: int = PAGE
     passes: int = 1
+    most: int = WINDOW_ROWS
+    """Customers in the largest window that is read at once."""
 
     @classmethod
-    def by_first_page(cls, shown: int, total: int | None, *, on_pages: bool) -> Cost:
-        """The cost by the list's first page, which has `shown` customers. `on_pages`: numbered pages have a total."""
-        short = shown and (total is None or total > shown)
-        return cls(shown if short else PAGE, 1 if on_pages else _WITHOUT_TOTALS)
+    def by_first_page(cls, shown: int, total: int | None, *, on_pages: bool, deepest: int) -> Cost:
+        """The cost by the list's first page, which has `shown` customers.
+
+        `on_pages`: numbered pages have a total. `deepest`: the highest page number that the API takes.
+        """
+        length = shown if shown and (total is None or total > shown) else PAGE
+        return cls(length, 1 if on_pages else _WITHOUT_TOTALS, min(WINDOW_ROWS, deepest * length * 2 // 3))
 
     def of(self, rows: int) -> int:
         """Requests for this number of customers, with one more page in case a customer was added."""
@@ -108,7 +113,7 @@ class Refresh:
 
 def readable(budget: int, cost: Cost) -> int:
     """How many customers one run can read again. Without a budget it is a moderate number, for later runs with one."""
-    return min(cost.rows(budget), WINDOW_ROWS) if budget else SMALL_ROWS
+    return min(cost.rows(budget) if budget else SMALL_ROWS, cost.most)
 
 
 def runs_to_refresh(coverage: Coverage, held: PresentCustomers, budget: int, cost: Cost) -> int | None:

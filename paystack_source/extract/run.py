@@ -143,7 +143,7 @@ class Extraction:
 
     def _read_range(self, window: Window, *, filtered: bool) -> Iterator[Output]:
         """Read the range with the API's filter; if the answers have other times, read the whole list."""
-        found = []
+        found, deepest = [], self.reader.deepest
         try:
             readings = self.reader.split(window) if filtered else [Reading(window, (None, None))]
             for output in self._read(readings, "range"):
@@ -154,6 +154,9 @@ class Extraction:
             self.summary.unproven.clear()
             yield from self._read_range(window, filtered=False)
         else:
+            if self.summary.unproven and self.reader.deepest < deepest:  # the windows were too large
+                self.summary.unproven.clear()
+                return (yield from self._read_range(window, filtered=filtered))
             self.summary.api_total = sum((entry.rows or 0) + entry.difference for entry in found)
 
     def _catch_up(self) -> Iterator[Output]:
@@ -194,7 +197,9 @@ class Extraction:
         total = page.meta.total
         check_account(self.held, table, total, self.account)
         self.summary.api_total = total
-        self._cost = Cost.by_first_page(table.num_rows, total, on_pages=self.reader.totals_on_pages)
+        self._cost = Cost.by_first_page(
+            table.num_rows, total, on_pages=self.reader.totals_on_pages, deepest=self.reader.deepest
+        )
         asked_at = page.asked_at or self._now()
         newest = self._compared(total, table, asked_at)
         new = newest.missing == -len(self._unlisted) and total not in self._believed_totals
@@ -307,7 +312,7 @@ class Extraction:
         pages = self._top_pages.next(newest, wanted)
         if not pages:
             return
-        found = self.reader.request_all([Query(None, None, number) for number in pages])
+        found = [page for _, page in self.reader.request_all([Query(None, None, number) for number in pages])]
         unknown = self._unknown(
             pa.concat_tables([newest.table, self.reader.parse(*found).table], promote_options="default")
         )
@@ -417,9 +422,15 @@ class Extraction:
         refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
         chosen = refresh.choose(self._started)
         self._stuck = refresh.stuck
-        readings = [Reading(item.window, item.window.asked(), item.rows) for item in chosen]
+        parts = (
+            self.reader.split(item.window)
+            if item.rows
+            > self._cost.most * 3 // 2  # joined before the API was seen to refuse high page numbers
+            else [Reading(item.window, item.window.asked(), item.rows)]
+            for item in chosen
+        )
         try:
-            yield from self._read(readings, "refresh")
+            yield from self._read(itertools.chain.from_iterable(parts), "refresh")
         except FiltersIgnoredError:
             self._remember_ignored_filters()
         self.summary.rows_refreshed = self.summary.rows_seen - before

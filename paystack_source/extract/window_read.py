@@ -5,6 +5,7 @@ A `Reading` computes which pages to request next, keeps the ids of each pass, an
 
 from __future__ import annotations
 
+import sys
 from datetime import datetime
 from typing import NamedTuple
 
@@ -82,6 +83,7 @@ class Reading:
         self.passes: list[str] = []
         # Per pass: the number of distinct ids, and whether it was cut short.
         self.finished: list[tuple[int, bool]] = []
+        self.refused = sys.maxsize  # the first page that the API refused in any pass
         self.longest = 0  # customers on the longest page of all passes
         self.repeats = False  # a numbered page had only customers of the pages before it
         self.empty_page_with_cursor = False  # the last page by cursor was empty, but named a next cursor
@@ -132,7 +134,8 @@ class Reading:
     def note(self, number: int, page: Page) -> None:
         """Record a page that arrived."""
         self.requests += 1
-        self.cut_short = self.cut_short or page is REFUSED
+        if page is REFUSED:
+            self.cut_short, self.refused = True, min(self.refused, number)
         self.raw.append((number, page))
         self.asked_up_to = max(self.asked_up_to, number)
         if page.meta.total is not None:

@@ -50,6 +50,7 @@ class SandboxConfig:
     per_page_cap: int = 100
     per_page_over_cap: Literal["clamp", "refuse"] = "clamp"
     per_page_as_string: bool = False
+    deepest_page: int = 0  # pages with a higher number are refused; 0: none
     from_bound: Literal["inclusive", "ignored"] = "inclusive"
     to_bound: Literal["exclusive", "inclusive", "ignored"] = "exclusive"
     window_slack: float = 0.0  # rows this far outside from/to are served as well

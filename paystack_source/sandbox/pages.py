@@ -61,6 +61,8 @@ class Lists:
         return Answer(200, b"".join((_MESSAGE, b",".join(rows), b'],"meta":', dump(meta), b"}")))
 
     def _by_number(self, wanted: ListQuery, config: SandboxConfig) -> tuple[list[bytes], dict[str, Any]]:
+        if 0 < config.deepest_page < wanted.page:
+            raise invalid(f'"page" must be less than or equal to {config.deepest_page}')
         low, high = self._store.span(wanted.begin, wanted.end)
         skipped = (wanted.page - 1) * wanted.per_page
         top = max(low, high - skipped)

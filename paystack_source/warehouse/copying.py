@@ -5,6 +5,7 @@ The resource's state stores the proven windows; dlt commits it together with the
 
 from __future__ import annotations
 
+import sys
 import time
 from collections import deque
 from collections.abc import Callable, Generator, Iterator
@@ -238,6 +239,7 @@ class Copying:
             *SCHEMA.names,
             EXTRA,
         }
+        self._reader.deepest = state.get("deepest_page") or self._reader.deepest
         self._changes = Changes(held)
         if everything:
             held = EmptiedWarehouse(held)
@@ -261,6 +263,7 @@ class Copying:
         state["coverage"] = extraction.coverage.dump()
         noticed = extraction.filters_ignored_at
         state["filters_ignored_at"] = time_text(noticed) if noticed else None
+        state["deepest_page"] = self._reader.deepest if self._reader.deepest < sys.maxsize else None
 
 
 class _Batch:

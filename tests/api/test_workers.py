@@ -180,5 +180,5 @@ def test_pages_that_were_asked_for_together_are_forgotten_together():
     asking = Reader(api)
     with pytest.raises(Unavailable):
         asking.request_all(PAGES[:5])
-    (page,) = asking.request_all(PAGES[4:5])
+    ((_, page),) = asking.request_all(PAGES[4:5])
     assert page.meta.page == 5

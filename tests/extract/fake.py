@@ -323,6 +323,7 @@ class Copy:
     ) -> Extraction:
         """One run; `stop_after` so many events it is killed, and what was not loaded is lost."""
         reader = Reader(self.api, now=self.api.clock, in_flight=4, window_rows=self.window_rows)
+        reader.deepest = self.state.get("deepest_page", reader.deepest)
         extraction = Extraction(
             reader,
             self.held,
@@ -362,6 +363,7 @@ class Copy:
         self.state = {
             "coverage": extraction.coverage.dump(),
             "filters_ignored_at": extraction.filters_ignored_at,
+            "deepest_page": extraction.reader.deepest,
         }
 
     @property

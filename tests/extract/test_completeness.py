@@ -54,6 +54,18 @@ def test_every_customer_arrives_whatever_the_api_is_like(created, odd, load_ever
 
 
 @quick
+@given(times, oddities, st.sampled_from([1, 2, 5]), loads)
+def test_what_is_called_complete_is_it_also_where_high_page_numbers_are_refused(
+    created, odd, deepest, load_every
+):
+    odd.deepest = deepest
+    copy = Copy(FakeApi(created, odd), load_every=load_every)
+    for budget in (0, 30):
+        if copy.run(refresh_budget=budget).summary.complete:
+            copy.assert_equal()
+
+
+@quick
 @given(times, oddities, st.integers(1, 8), st.integers(0, 40), loads)
 def test_customers_who_arrive_while_it_reads_are_there_after_the_next_run(
     created, odd, every, late_by, load_every

@@ -600,6 +600,32 @@ def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
     copy.assert_equal()
 
 
+@pytest.mark.parametrize(
+    ("deepest", "window_rows"), [(3, 30_000), (3, 600), (7, 1_000), (2, 30_000)], ids=str
+)
+@pytest.mark.parametrize("cursors", ["none", "unfiltered"])
+def test_windows_are_as_small_as_an_api_wants_that_refuses_high_page_numbers(deepest, window_rows, cursors):
+    copy = Copy(many(4_000, cursors=cursors, deepest=deepest), window_rows=window_rows)
+    assert copy.run().summary.complete
+    copy.assert_equal()
+    first = copy.requests
+    assert copy.run(bounds=Window(NOON - timedelta(days=80), NOON)).summary.complete
+    assert max(first, copy.requests) < 4 * 40 + 20 * deepest
+
+
+def test_edits_arrive_from_windows_that_are_larger_than_an_api_shows_by_page_numbers():
+    copy = Copy(many(4_000, cursors="none"), window_rows=4_000)
+    copy.run()
+    copy.api.odd = Odd(cap=100, cursors="none", deepest=3)
+    for n in (1, 1_000, 4_000):
+        copy.api.customers[n]["phone"] = "edited"
+    for day in range(1, 4):
+        copy.api.clock.now = NOON + timedelta(days=day)
+        assert copy.run(refresh_budget=60).summary.complete
+        assert copy.requests < 60 + 60
+    copy.assert_equal()
+
+
 @pytest.mark.parametrize("pages", [3, 10])
 def test_a_cursor_that_is_refused_half_way_proves_nothing_beside_pages_that_are(pages):
     copy = Copy(many(1_200, meta="cursor_only", deepest=pages))

@@ -55,6 +55,7 @@ def copied(sandbox, *, customers=450, window_rows=120, runs=1, **switches):
         {"no_next_key": True, "dropped_rows": 0.2},
         {"repeated_cursor": True, "dropped_rows": 0.2, "short_pages": 0.3},
         {"cursor_with_filters": "ignore", "dropped_rows": 0.1},
+        {"cursor_with_filters": "ignore", "deepest_page": 2},
         {"window_slack": 3600.0},
         {"new_keys": 0.1, "type_drift": 0.1},
         {"gzip": True},

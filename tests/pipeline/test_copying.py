@@ -397,6 +397,16 @@ def test_a_range_takes_just_its_customers(pipeline, sandbox):
     assert (again.complete, again.warehouse_total) == (True, len(expected))
 
 
+def test_a_run_knows_from_the_one_before_which_page_numbers_are_refused(pipeline, sandbox):
+    server = sandbox(customers=1_200, deepest_page=3, cursor_with_filters="ignore")
+    assert copy(pipeline, server).complete
+    server.edit_customer(next(iter(server.customers_truth()))["customer_code"], phone="0803")
+    before = server.stats.statuses[400]
+    assert copy(pipeline, server, refresh_budget=100).complete
+    assert held(pipeline) == truth(server)
+    assert (before > 0, server.stats.statuses[400]) == (True, before)
+
+
 def test_without_a_client_the_settings_are_found_and_the_connections_closed(pipeline, sandbox, monkeypatch):
     server = sandbox(customers=60)
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", server.secret_key)

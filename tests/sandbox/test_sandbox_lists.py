@@ -272,6 +272,12 @@ def test_per_page_as_string(call):
     assert ask.list(use_cursor="true").meta["perPage"] == "50"
 
 
+def test_pages_that_are_too_deep(call):
+    ask = call(25, deepest_page=2)
+    assert [ask.list(perPage=10, page=page).status for page in (1, 2, 3)] == [200, 200, 400]
+    assert len(ask.walk(perPage=10)) == 3
+
+
 def test_short_cursor_pages_lose_nothing(call):
     ask = call(100, short_pages=0.7)
     pages = ask.walk(perPage=10)
