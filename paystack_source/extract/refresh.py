@@ -7,6 +7,7 @@ from datetime import datetime, timedelta
 from typing import NamedTuple
 
 from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.extract.reader import Reader
 from paystack_source.extract.window_read import PAGE
 from paystack_source.extract.windows import MARGIN, SMALL_ROWS, WINDOW_ROWS, Coverage, Proven, Window, second
 from paystack_source.values import batches
@@ -25,13 +26,11 @@ class Cost(NamedTuple):
     """Customers in the largest window that is read at once."""
 
     @classmethod
-    def by_first_page(cls, shown: int, total: int | None, *, on_pages: bool, deepest: int) -> Cost:
-        """The cost by the list's first page, which has `shown` customers.
-
-        `on_pages`: numbered pages have a total. `deepest`: the highest page number that the API takes.
-        """
+    def by_first_page(cls, shown: int, total: int | None, reader: Reader) -> Cost:
+        """The cost by the list's first page, which has `shown` customers, and by what the reader knows of the API."""
         length = shown if shown and (total is None or total > shown) else PAGE
-        return cls(length, 1 if on_pages else _WITHOUT_TOTALS, min(WINDOW_ROWS, deepest * length * 2 // 3))
+        passes = 1 if reader.totals_on_pages else _WITHOUT_TOTALS
+        return cls(length, passes, min(WINDOW_ROWS, reader.deepest * length * 2 // 3))
 
     def of(self, rows: int) -> int:
         """Requests for this number of customers, with one more page in case a customer was added."""

@@ -197,9 +197,7 @@ class Extraction:
         total = page.meta.total
         check_account(self.held, table, total, self.account)
         self.summary.api_total = total
-        self._cost = Cost.by_first_page(
-            table.num_rows, total, on_pages=self.reader.totals_on_pages, deepest=self.reader.deepest
-        )
+        self._cost = Cost.by_first_page(table.num_rows, total, self.reader)
         asked_at = page.asked_at or self._now()
         newest = self._compared(total, table, asked_at)
         new = newest.missing == -len(self._unlisted) and total not in self._believed_totals
@@ -416,7 +414,7 @@ class Extraction:
         new = sum(len(self.held.new_in(item.window)) for item in self.coverage.oldest_first(self._started))
         if (
             new >= self._cost.length
-        ):  # prices have room for less than a page of customers that the cuts ignore
+        ):  # a price has room for less than a page of customers that the cuts ignore
             yield Checkpoint()
         before = self.summary.rows_seen
         refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
