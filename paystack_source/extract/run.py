@@ -412,9 +412,7 @@ class Extraction:
             yield from self._read(whole if self._whole_fits else [], "refresh")
             return
         new = sum(len(self.held.new_in(item.window)) for item in self.coverage.oldest_first(self._started))
-        if (
-            new >= self._cost.length
-        ):  # a price has room for less than a page of customers that the cuts ignore
+        if new >= self._cost.length:  # prices allow for less than a page of customers that cuts ignore
             yield Checkpoint()
         before = self.summary.rows_seen
         refresh = Refresh(self.coverage, self.held, self.refresh_budget, self._cost)
