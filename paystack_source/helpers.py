@@ -28,7 +28,7 @@ from paystack_source.api.models import RiskAction
 from paystack_source.api.privacy import strip_errors
 from paystack_source.bulk.consent import Console, Question, unattended
 from paystack_source.bulk.describe import HEADINGS, plan_frame, run_facts
-from paystack_source.bulk.input.cells import for_pandas, without_nulls
+from paystack_source.bulk.input.cells import for_pandas, python_values
 from paystack_source.bulk.input.files import InputTable, open_table
 from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.copy import arrow_copy
@@ -440,7 +440,6 @@ def _as_pandas(table: InputTable) -> pd.DataFrame:
         frame: pd.DataFrame = held.to_pandas()
         for column in held.schema:
             if pa.types.is_nested(column.type) and column.name in frame.columns:
-                values = [without_nulls(value) for value in held[column.name].to_pylist()]
-                frame[column.name] = pd.Series(values, frame.index, dtype=object)
+                frame[column.name] = pd.Series(python_values(held[column.name]), frame.index, dtype=object)
         return frame
     return pd.DataFrame(list(table.rows()), columns=table.columns, dtype="string")

@@ -70,6 +70,10 @@ _NUMBERS: Final[tuple[Rule, ...]] = (
         r"^[+-]?[0-9]{7,}\.[0-9]{1,3}$",
         "is a number with decimal places, zeros in front may be lost; store it as text",
     ),
+    (
+        r"^[1-9][0-9]{0,2}([.,][0-9]{3}){3,}([.,]0+)?$",
+        "is a number with separators of thousands, zeros in front may be lost; store it as text",
+    ),
 )
 # English and French, which Excel writes in Paystack's countries.
 _MONTH: Final = (
@@ -133,7 +137,7 @@ SUSPICIOUS: Final[tuple[Rule, ...]] = (
         "characters as another program writes them (JosÃ©, Jos_, Jos%C3%A9, &amp;)",
     ),
     (r"""^(b?["“”„].*["“”]|b?'.*'|[‘’‚].*[‘’]|[«»].*[«»]|`.*`)$""", "quotes around the value"),  # noqa: RUF001
-    (r"^[^\pL]+$", "no letter"),
+    (r"^[^\pL]+$|[^\pL\pM\pZ'’‘ʻʼ`´.,()/&·-]", "no letter, or a digit or sign that a name hardly has,"),  # noqa: RUF001
 )
 """Patterns of cells that are sent with a warning. The last pattern is for names only."""
 ODD_EMAIL: Final[Rule] = (
@@ -332,8 +336,7 @@ _CREATE: Final = BulkOperation(
     endpoint="create",
     columns=(_required(_EMAIL), *(replace(column, clearable=False) for column in _PROFILE)),
     identifiers=("email",),
-    # Seven code bases rely on "for a known email the answer is the existing customer"; Paystack does not document
-    # it.
+    # Seven code bases rely on it that for a known email the answer is the existing customer; it is not documented.
     repeatable=False,
     read_back=readback.customer_appeared,
     undo_reason="Paystack has no way to delete a customer.",

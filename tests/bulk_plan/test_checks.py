@@ -125,6 +125,9 @@ CELLS = [
     ("phone", "08/03/24", False),
     ("phone", "8031234567.5", False),
     ("phone", "8031234567.000", False),
+    ("phone", "2.348.031.234.567", False),
+    ("phone", "8,031,234,567.00", False),
+    ("phone", "803.123.4567", True),
     ("first_name", "1-Mar", False),
     ("first_name", "Mar-24", False),
     ("first_name", "Mar", True),
@@ -139,6 +142,7 @@ CELLS = [
     ("metadata", "hello", False),
     ("metadata", '"{}"', False),
     ("metadata", '{"a": NaN}', False),
+    ("metadata", '{"a": [-1e400]}', False),
     ("metadata", "{" * 5_000, False),
 ]
 
@@ -148,6 +152,9 @@ def test_update_cells(tmp_path):
     found = reasons(tmp_path, "update", frame(*rows), metadata="replace")
     bad = [(column, value) for column, value, good in CELLS if not good]
     assert [(column, CELLS[row - 1][1]) for row, column, _ in found] == bad
+    told = {CELLS[row - 1][1]: reason for row, _, reason in found}
+    assert "too large" in told['{"a": [-1e400]}']
+    assert {"thousands" in told[text] for text in ("2.348.031.234.567", "8,031,234,567.00")} == {True}
     kept = [row for row, (_, _, good) in zip(rows, CELLS, strict=True) if good]
     assert plan(tmp_path, "update", frame(*kept), metadata="replace").header.counts.to_send == len(kept)
 
@@ -387,6 +394,10 @@ DAMAGED = [
     (' ""Ada""', "quotes around"),
     ("45359", "no letter"),
     ("?", "no letter"),
+    ("Jos√©", "hardly has"),
+    ("Josï¿½", "hardly has"),
+    ("1 de janeiro de 2024", "hardly has"),
+    ("Adé-Ọlá O’Neil (Mrs.)", ""),  # noqa: RUF001
     ("São", ""),
     ("Ñandú", ""),
     ("李", ""),

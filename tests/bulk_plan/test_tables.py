@@ -472,6 +472,15 @@ def test_structs_keep_only_the_keys_that_are_there():
     assert [r[0] for r in table.rows()] == ['{"a":1}', '{"b":{"c":2}}', ""]
 
 
+def test_maps_are_objects_at_any_depth_and_no_key_is_dropped():
+    source = duckdb.sql("""SELECT unnest([
+      {'m': MAP {'a': 1}, 's': {'t': MAP {'b': 2}}}, {'m': MAP {}, 's': NULL}], recursive := true)""")
+    assert list(open_table(source).rows()) == [('{"a":1}', '{"b":2}'), ("{}", "")]
+    twice = pa.array([[("k", 1), ("k", 2)], [("k", 1)]], pa.map_(pa.string(), pa.int64()))
+    (batch,) = open_table(pa.table({"metadata": twice})).batches()
+    assert (batch.columns[0].to_pylist(), list(batch.cells[0].bad)) == (["", '{"k":1}'], [0])
+
+
 def test_values_of_numpy_inside_an_object_are_plain_json():
     orders = {"orders": np.int64(3), "vip": np.bool_(True), "sums": np.array([1.5])}
     table = open_table(pd.DataFrame({"metadata": [orders]}))
@@ -483,7 +492,10 @@ def test_a_time_of_pandas_inside_an_object_is_written_as_pythons():
     assert list(open_table([{"metadata": when}]).rows()) == [('{"at":"2024-03-08T09:00:00+00:00"}',)]
 
 
-@pytest.mark.parametrize("value", [np.nan, np.float32("inf"), b"x", np.array([np.nan]), pd.NA, pd.NaT])
+NO_JSON = [np.nan, np.float32("inf"), b"x", np.array([np.nan]), pd.NA, pd.NaT]
+
+
+@pytest.mark.parametrize("value", [*NO_JSON, *map(decimal.Decimal, ("NaN", "-Infinity", "1E+400"))])
 def test_what_json_has_not_is_named_and_becomes_no_null(value):
     (batch,) = open_table([{"metadata": {"a": [{"b": value}]}}]).batches()
     assert "that JSON does not have" in batch.cells[0].bad[0]
@@ -493,6 +505,12 @@ def test_an_exact_number_inside_an_object_stays_a_number():
     assert list(open_table([{"metadata": {"price": decimal.Decimal("1.10")}}]).rows()) == [
         ('{"price":1.10}',)
     ]
+
+
+def test_a_number_that_is_too_long_to_write_is_named():
+    values = [10**5_000, decimal.Decimal("1E+999999999"), decimal.Decimal("NaN")]
+    (batch,) = open_table([{"phone": value} for value in values]).batches()
+    assert list(batch.cells[0].bad) == [0, 1]
 
 
 def test_a_whole_number_next_to_a_gap_stays_whole():
@@ -529,6 +547,7 @@ def test_what_is_no_table_is_refused(tmp_path):
     for text in ('{"id": 1}\n', '\ufeff[\n  {"id": 1}]'):
         with pytest.raises(ConfigError, match="is JSON"):
             open_table(write(tmp_path / "in.csv", text))
+    assert open_table(write(tmp_path / "in.rtf", r"{\rtf1\ansi")).format == "csv"  # of a Mac; no JSON
     with pytest.raises(ConfigError, match="not what its name says"):
         open_table(write(tmp_path / "in.parquet", "a,b\n"))
     with pytest.raises(ConfigError, match="There is no file"):

@@ -224,11 +224,12 @@ def test_failed_rows_from_python_are_given_to_the_helper_again(
     assert again.summary["rows"] == len(wanted)
 
 
-def test_metadata_of_an_arrow_struct_is_sent_again_as_it_was(desk, wire, people):
+@pytest.mark.parametrize("kind", [None, pa.map_(pa.string(), pa.string())])
+def test_metadata_of_an_arrow_struct_or_map_is_sent_again_as_it_was(desk, wire, people, kind):
     """A struct has the fields of all rows; those that a row never had are not to be emptied."""
     metadata = [{"tier": "gold"}, {"city": "Lagos"}, {"tier": "blue"}]
     codes = [person["customer_code"] for person in people]
-    source = pa.table({"customer_code": codes, "metadata": metadata})
+    source = pa.table({"customer_code": codes, "metadata": pa.array(metadata, kind)})
     wire.begin(row1=Rejected("no"), row2=Rejected("no"), row3=Rejected("no"))
     result = bulk_update(source, metadata="replace", copy=False, refresh="never", progress=False)
     wanted = in_order(wire.calls)

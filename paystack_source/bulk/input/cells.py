@@ -33,6 +33,9 @@ _NOT_IN_PYTHON: Final = (ValueError, OverflowError, LookupError, pa.ArrowExcepti
 # By the bits of a float, the limit up to which whole numbers are exact. Spreadsheets keep 15 digits.
 _EXACT: Final = {16: 2.0**11, 32: 2.0**24, 64: 2.0**53}
 SPREADSHEET_EXACT: Final = 1e15
+_MOST_BITS: Final = (
+    1_000  # of a number; Python refuses to write very long ones, and needs minutes for `1E+999999999`
+)
 
 
 @dataclass(slots=True)
@@ -82,13 +85,17 @@ def column_cells(values: pa.Array | pa.ChunkedArray) -> Cells:
     broken = text and not _is_utf8(array)
     if not broken and (text or pa.types.is_integer(kind) or pa.types.is_null(kind)):
         return Cells(pc.fill_null(array.cast(pa.string()), ""), numbers=pa.types.is_integer(kind))
+    return cells_of(python_values(array))
+
+
+def python_values(array: pa.Array | pa.ChunkedArray) -> list[Any]:
+    """The values in Python, structs without the nulls that they have for fields of other rows."""
     try:
-        found = array.to_pylist()
+        found = array.to_pylist(maps_as_pydicts="strict")
     except _NOT_IN_PYTHON:
         found = [_python_value(scalar) for scalar in array]
-    if pa.types.is_nested(kind):  # a struct has nulls for fields of other rows
-        found = [without_nulls(value) for value in found]
-    return cells_of(found)
+    is_struct = pa.types.is_nested(array.type) and not pa.types.is_map(array.type)
+    return [_without_nulls(value) for value in found] if is_struct else found
 
 
 def _is_text(kind: pa.DataType) -> bool:
@@ -105,9 +112,9 @@ def _is_utf8(array: pa.Array) -> bool:
 
 
 def _python_value(scalar: pa.Scalar) -> Any:
-    """The value in Python; bytes if Python cannot represent it, e.g. a date after the year 9999."""
+    """The value in Python; bytes if Python cannot represent it, e.g. a date after the year 9999, or a key twice."""
     try:
-        return scalar.as_py()
+        return scalar.as_py(maps_as_pydicts="strict")
     except _NOT_IN_PYTHON:
         return b""
 
@@ -122,11 +129,11 @@ def for_pandas(table: pa.Table) -> pa.Table:
     return table
 
 
-def without_nulls(value: Any) -> Any:
+def _without_nulls(value: Any) -> Any:
     """The value without null fields, at any depth."""
     if isinstance(value, dict):
-        return {name: without_nulls(item) for name, item in value.items() if item is not None}
-    return [without_nulls(item) for item in value] if isinstance(value, list) else value
+        return {name: _without_nulls(item) for name, item in value.items() if item is not None}
+    return [_without_nulls(item) for item in value] if isinstance(value, list) else value
 
 
 def cells_of(values: Sequence[Any], exact: float = _EXACT[64]) -> Cells:
@@ -153,7 +160,7 @@ def _cell_text(value: Any, exact: float) -> tuple[str, str]:
         if isinstance(value, kinds):
             return convert(value, exact)
     if hasattr(value, "as_py"):  # a pyarrow scalar
-        return _cell_text(value.as_py(), exact)
+        return _cell_text(_python_value(value), exact)
     return "", "" if type(value).__name__ in ("NAType", "NaTType") else NOT_TEXT
 
 
@@ -168,11 +175,11 @@ def _utf8(text: str) -> tuple[str, str]:
 
 def _number(value: Any, exact: float) -> tuple[str, str]:
     if isinstance(value, int | np.integer):
-        return str(int(value)), ""
+        return (str(int(value)), "") if int(value).bit_length() < _MOST_BITS else ("", NOT_TEXT)
     decimal = isinstance(value, Decimal)
     if value.is_nan() if decimal else math.isnan(value):
         return "", ""
-    if not (value.is_finite() if decimal else math.isfinite(value)):
+    if not (value.is_finite() and value.adjusted() < _MOST_BITS if decimal else math.isfinite(value)):
         return "", NOT_TEXT
     if value != int(value):
         return f"{value:f}" if decimal else repr(float(value)), ""
@@ -182,8 +189,6 @@ def _number(value: Any, exact: float) -> tuple[str, str]:
 
 
 def _json(value: Any, _exact: float) -> tuple[str, str]:
-    if isinstance(value, list) and value and all(isinstance(i, tuple) and len(i) == 2 for i in value):  # noqa: PLR2004
-        value = dict(value)  # an Arrow map
     try:
         if not _fits_json(value):
             return "", NO_JSON
@@ -194,7 +199,7 @@ def _json(value: Any, _exact: float) -> tuple[str, str]:
 
 def _fits_json(value: Any) -> bool:
     """Whether JSON can represent the value: JSON has no bytes, and NaN would be written as null."""
-    if isinstance(value, float | np.floating):
+    if isinstance(value, float | np.floating | Decimal):
         return math.isfinite(value)
     if isinstance(value, dict):
         return all(map(_fits_json, value.values()))

@@ -282,8 +282,10 @@ class Checker:
                 if _has_duplicate_key(text[position].as_py()):
                     self._add([position], column, "has a key twice; leave one of them", text)
             except (msgspec.MsgspecError, RecursionError, UnicodeError) as error:
-                no_object = isinstance(error, msgspec.ValidationError)
-                why = "is JSON, but not an object" if no_object else "is not valid JSON"
+                why = "is not valid JSON"
+                if isinstance(error, msgspec.ValidationError):
+                    large = "out of range" in str(error)
+                    why = "holds a number that is too large" if large else "is JSON, but not an object"
                 self._add([position], column, f'{why}; write it as {{"key": "value"}}', text, doubt=True)
         objects = pa.array(values, pa.string())
         self._length(column, objects, rest)

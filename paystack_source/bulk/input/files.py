@@ -220,7 +220,7 @@ def _kind(snapshot: FileSnapshot) -> Format:
         return "excel"
     if head.startswith((b"\x1f\x8b", b"BZh", b"\x28\xb5\x2f\xfd")):
         raise ConfigError(f"{path.name} is compressed", advice="Unpack it first.")
-    if re.match(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{", head):
+    if re.match(rb"(\xef\xbb\xbf)?\s*(\[\s*)?\{(?!\\rtf)", head):
         raise ConfigError(
             f"{path.name} is JSON", advice="Save it as CSV, or give its records to a helper in Python."
         )
