@@ -268,38 +268,18 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     note.write_text(location, encoding="utf-8")
 
 
-def stored_schema(pipeline: Pipeline, name: str) -> Schema | None:
-    """The schema that the destination stores under this name; None if there is none.
+def stored_schema(client: Any, name: str) -> Schema | None:  # noqa: ANN401  # of any destination that stores schemas
+    """The schema that the client's dataset stores under this name; None if there is none.
 
     `sync_destination` finds it only if a state is stored: an interrupted first load leaves none.
     """
-    with pipeline.destination_client() as client:
-        stored = client.get_stored_schema(name) if client.is_storage_initialized() else None  # type: ignore[attr-defined]
+    stored = client.get_stored_schema(name) if client.is_storage_initialized() else None
     return None if stored is None else Schema.from_stored_schema(json.loads(stored.schema))
 
 
 def add_schema(pipeline: Pipeline, schema: Schema) -> None:
     """Add a schema to a pipeline that has none, with a private method of dlt."""
     pipeline._inject_schema(schema)  # noqa: SLF001
-
-
-def repair_schema(pipeline: Pipeline) -> None:
-    """Restore the pipeline's schemas from the destination, and create dropped tables and columns there again.
-
-    dlt does not check whether tables and columns that it created still exist, so each load would fail.
-    """
-    if not has_schema(pipeline):
-        pipeline.sync_destination()
-    for schema in pipeline.schemas.values():
-        wanted = {
-            str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
-            for table in (*schema.data_tables(seen_data_only=True), *schema.dlt_tables())
-        }
-        with pipeline.destination_client(schema.name) as client:
-            if isinstance(client, SqlJobClientBase) and client.is_storage_initialized():
-                existing = client.get_storage_tables(wanted)
-                if any(wanted[name] - columns.keys() for name, columns in existing):
-                    client.update_stored_schema(force=True)
 
 
 # -- interrupted loads ------------------------------------------------------------------------------------------------

@@ -16,11 +16,12 @@ from typing import Any, cast
 
 import dlt
 import pyarrow as pa
-from dlt.common.destination.client import WithStateSync
+from dlt.common.destination.client import WithStagingDataset, WithStateSync
 from dlt.common.exceptions import TerminalException
-from dlt.common.schema import Schema
+from dlt.common.schema import Schema, TTableSchema
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
+from dlt.destinations.job_client_impl import SqlJobClientBase
 from dlt.destinations.sql_client import WithSqlClient
 from dlt.pipeline.exceptions import PipelineStepFailed
 from dlt.pipeline.pipeline import Pipeline
@@ -46,9 +47,9 @@ from paystack_source.warehouse.dlt_quirks import (
     customers_table,
     delete_loaded_files,
     drop_local_state,
+    has_schema,
     is_aborting,
     pending_packages,
-    repair_schema,
     restart_interrupted_loads,
     stored_schema,
     would_delete_database,
@@ -148,10 +149,40 @@ def restore_schema(pipeline: Pipeline) -> None:
     if not pipeline.schemas:
         pipeline.sync_destination()
     if not pipeline.schemas and issubclass(pipeline.destination.client_class, WithStateSync):
-        stored = stored_schema(pipeline, SCHEMA_NAME)
+        with pipeline.destination_client() as client:
+            stored = stored_schema(client, SCHEMA_NAME)
         # A completed load also stored a state. If this pipeline does not find it, it is a pipeline of the user's.
         if stored is not None and not completed_loads(pipeline, stored.loads_table_name, SCHEMA_NAME):
             add_schema(pipeline, stored)
+
+
+def repair_schema(pipeline: Pipeline) -> None:
+    """Restore the pipeline's schemas from the destination, and create dropped tables and columns there again.
+
+    dlt does not check whether tables and columns that it created still exist, so each load would fail.
+    """
+    if not has_schema(pipeline):
+        pipeline.sync_destination()
+    for schema in pipeline.schemas.values():
+        with pipeline.destination_client(schema.name) as client:
+            if not isinstance(client, SqlJobClientBase):
+                continue
+            if client.is_storage_initialized() and _lacks_some(client, schema, *schema.dlt_tables()):
+                client.update_stored_schema(force=True)
+            if isinstance(client, WithStagingDataset):
+                with client.with_staging_dataset():
+                    staged = stored_schema(client, schema.name)
+                    if staged and _lacks_some(client, staged):  # a load that finds no version creates them
+                        client.sql_client.drop_tables(schema.version_table_name)
+
+
+def _lacks_some(client: SqlJobClientBase, schema: Schema, *tables: TTableSchema) -> bool:
+    """Whether the dataset lacks columns of the schema's tables, or of these."""
+    wanted = {
+        str(table["name"]): {name for name, column in table["columns"].items() if "data_type" in column}
+        for table in (*schema.data_tables(seen_data_only=True), *tables)
+    }
+    return any(wanted[name] - columns.keys() for name, columns in client.get_storage_tables(wanted))
 
 
 def complete_histories(pipeline: Pipeline, *, begin: bool = False) -> None:

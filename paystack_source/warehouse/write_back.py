@@ -40,9 +40,9 @@ from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.destinations import cached_capabilities, load, read_table, table_resource
-from paystack_source.warehouse.dlt_quirks import delete_loaded_files, repair_schema
+from paystack_source.warehouse.dlt_quirks import delete_loaded_files
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file
-from paystack_source.warehouse.prepare import completed_loads
+from paystack_source.warehouse.prepare import completed_loads, repair_schema
 from paystack_source.warehouse.queries import Warehouse, columns_of
 from paystack_source.warehouse.single_writer import exclusive_run
 from paystack_source.warehouse.sync import open_pipeline

@@ -246,6 +246,8 @@ def test_what_was_dropped_in_the_database_is_made_anew(pipeline, sandbox):
     assert held(pipeline) == truth(server)
     with pipeline.sql_client() as client:
         client.execute_sql("alter table paystack.customers rename phone to telephone")
+        client.execute_sql("drop table paystack_staging.customers")
+        client.execute_sql("alter table paystack_staging.customers_history drop column phone")
     assert copy(pipeline, server, history=True, refresh_budget=60).complete
     assert held(pipeline) == truth(server)
 
