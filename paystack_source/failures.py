@@ -163,7 +163,9 @@ def _named(*names: str) -> Callable[[BaseException], str | None]:
 
 
 def _locked(error: BaseException) -> str | None:
-    text = str(error) if _is(error, "IOException", "CatalogException") else ""
+    text = str(error) if _is(error, "IOException", "CatalogException", "ConnectionException") else ""
+    if "different configuration" in text:
+        return " is open in this program with other settings, such as read_only"
     if "Could not set lock" not in text and "Conflicting lock" not in text:
         return None
     path, pid = re.search(r'lock on file "([^"]+)"', text), re.search(r"PID (\d+)", text)
@@ -174,8 +176,15 @@ def _locked(error: BaseException) -> str | None:
     )
 
 
+def _sql_codes(error: BaseException) -> set[object]:
+    """The SQLSTATE of an error of PostgreSQL, as psycopg2 and ADBC call it."""
+    return {getattr(error, name, None) for name in ("pgcode", "sqlstate")}
+
+
 def _disk_full(error: BaseException) -> str | None:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG):
+        return ""
+    if "53100" in _sql_codes(error):  # whose text is in the database's language
         return ""
     possible = _is(
         error, "IOException", "TransactionException", "OutOfMemoryException", "OperationalError", "DeltaError"
@@ -221,8 +230,14 @@ def _missing(error: BaseException) -> str | None:
 
 
 def _timed_out(error: BaseException) -> str | None:
-    codes = {getattr(error, name, None) for name in ("pgcode", "sqlstate")}  # of psycopg2 and of ADBC
-    return "" if codes & {"57014", "55P03"} else None
+    return "" if _sql_codes(error) & {"57014", "55P03", "40001", "40P01"} else None
+
+
+def _ran_out(error: BaseException) -> str | None:
+    codes = _sql_codes(error)
+    if "53400" in codes:
+        return "the room that a limit of its own allows, such as temp_file_limit"
+    return "memory" if codes & {"53000", "53200"} else None
 
 
 def _constraint(error: BaseException) -> str | None:
@@ -247,6 +262,8 @@ _CAUSES = (
     (r'(database|role) "[^"]*" does not exist', ": no such database or user"),
     ("could not translate host name", ": its host name cannot be resolved"),
     ("Connection refused", ": nothing answers at its address"),
+    ("too many (clients|connections)|remaining connection slots", ": it takes no more connections now"),
+    ("closed the connection|terminating connection|has been closed", ": the connection was lost"),
 )
 """Causes that are shown, by a pattern of the driver's text. The text itself may name a user or a password."""
 
@@ -263,12 +280,19 @@ def _unreachable(error: BaseException) -> str | None:
     return "" if re.search(r"Generic \w+ error|Could not connect to the endpoint", text) else None
 
 
+_UNUSABLE: Final = {
+    "InvalidInMemoryDuckdbCredentials": "the DuckDB file: a copy in memory would be lost at the end",
+    "TableIdentifiersFrozen": "schema.naming, as the tables were made with another one: restore it, or load elsewhere",
+}
+
+
 def _unusable(error: BaseException) -> str | None:
     """The name of a dlt setting that cannot be read, without its value; None for any other error."""
+    for name, shown in _UNUSABLE.items():
+        if _is(error, name):
+            return shown
     if _is(error, "TomlProviderReadException"):
         return f"{' or '.join(getattr(error, 'full_paths', ()))} is no valid TOML"
-    if _is(error, "InvalidInMemoryDuckdbCredentials"):
-        return "the DuckDB file: a copy in memory would be lost at the end"
     if _is(error, "InvalidNativeValue"):
         kind = getattr(getattr(error, "spec", None), "__name__", "")
         return f"{'.'.join(getattr(error, 'embedded_sections', ()))} ({kind})"
@@ -296,7 +320,8 @@ def _missing_variables(traces: Mapping[str, Sequence[Any]]) -> Iterator[str]:
 FOREIGN: Final = (
     Foreign(
         "DatabaseLocked", ExitCode.UNEXPECTED, _locked, "The DuckDB file{}.",
-        "DuckDB takes one writer at a time: wait for the other run, or close the notebook that has it open.",
+        "DuckDB takes one writer at a time: wait for the other run, or close the connection or the notebook that has "
+        "it open.",
     ),
     Foreign(
         "DiskFull", ExitCode.UNEXPECTED, _disk_full, "The disk is full, or a limit of file sizes is reached.",
@@ -337,9 +362,15 @@ FOREIGN: Final = (
     ),
     Foreign(
         "WarehouseTimeout", ExitCode.UNEXPECTED, _timed_out,
-        "The database ended a statement at its own time limit, or somebody cancelled it.",
+        "The database ended a statement at its own time limit or because of another program's lock, or somebody "
+        "cancelled it.",
         "Raise statement_timeout or lock_timeout for this user, or wait until the tables are unlocked, and run again: "
         "finished parts are kept.",
+    ),
+    Foreign(
+        "WarehouseLimit", ExitCode.UNEXPECTED, _ran_out, "The database ran out of {}.",
+        "Raise the limit for this user, or wait until the database has less to do, and run again: finished parts are "
+        "kept.",
     ),
     Foreign(
         "WarehouseUnreachable", ExitCode.UNEXPECTED, _duckdb_file, "The DuckDB file{} could not be opened.",

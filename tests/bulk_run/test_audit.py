@@ -253,7 +253,7 @@ def test_a_notebook_that_has_the_file_open_can_go_on(copied):
     with duckdb.connect(str(copied.folder / "paystack_customers.duckdb"), read_only=True):
         result = bulk_set_risk_action(frame, "allow", progress=False)
         assert result.summary["applied"] == 3
-        assert "open read-only" in result.summary["warnings"][0]
+        assert "read_only" in result.summary["warnings"][0]
 
 
 def test_a_load_waits_for_a_thread_that_reads_the_file(copied):

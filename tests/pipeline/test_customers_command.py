@@ -287,6 +287,10 @@ def test_a_locked_database_is_named_plainly(command, paystack, capsys):
     assert "Traceback" not in talk
     assert "another" in talk.lower()
     assert run(command, []) == ExitCode.OK  # nothing was harmed
+    said(capsys)
+    with duckdb.connect("paystack_customers.duckdb", read_only=True):  # as in a notebook
+        assert run(command, []) == ExitCode.UNEXPECTED
+    assert "open in this program with other settings, such as read_only" in said(capsys)[1]
 
 
 def test_two_at_once_the_second_says_so(command, paystack, place, capsys):

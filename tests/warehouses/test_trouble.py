@@ -224,21 +224,34 @@ def test_a_load_that_can_never_be_loaded_is_not_dropped_with_data_of_the_user(sa
         assert len(pipeline.list_extracted_load_packages()) == 1
 
 
-def test_a_load_waits_until_a_lost_permission_is_back(postgres, copied, copied_database):
+def test_a_load_waits_until_what_stops_it_is_over_and_says_what_it_is(postgres, copied, copied_database):
     pipeline, api = copied
-    for statement in (
-        "create function no() returns trigger language plpgsql as 'begin raise insufficient_privilege; end'",
-        "create trigger refuse before insert or delete on paystack.customers execute function no()",
-    ):
-        postgres.execute(statement, copied_database)
     api.add_customers(1)
-    assert failure_of(pipeline, api).error == "WarehouseRefused"
-    asked = api.stats.total
-    assert failure_of(pipeline, api).error == "WarehouseRefused"
+    function = "create or replace function no() returns trigger language plpgsql as 'begin raise {}; end'"
+    trigger = "create trigger refuse before insert or delete on paystack.customers execute function no()"
+    asked = None
+    for condition, error in (
+        ("insufficient_privilege", "WarehouseRefused"),
+        ("configuration_limit_exceeded", "WarehouseLimit"),  # such as temp_file_limit
+        ("disk_full", "DiskFull"),
+        ("deadlock_detected", "WarehouseTimeout"),
+    ):
+        postgres.execute(function.format(condition), copied_database)
+        if asked is None:
+            postgres.execute(trigger, copied_database)
+        assert failure_of(pipeline, api).error == error
+        asked = asked or api.stats.total
     assert api.stats.total == asked
     postgres.execute("drop trigger refuse on paystack.customers", copied_database)
     pipeline.run(paystack_source(api.secret_key, base_url=api.url, quota=0))
     assert read_table(pipeline).num_rows == 6
+
+
+def test_another_naming_convention_than_that_of_the_tables_is_named(copied, monkeypatch):
+    monkeypatch.setenv("SCHEMA__NAMING", "sql_cs_v1")
+    failure = failure_of(*copied)
+    assert (failure.error, failure.exit_code, copied[1].stats.total) == ("SettingUnusable", 2, 0)
+    assert "schema.naming" in failure.message
 
 
 def test_a_database_that_dlt_reaches_through_sqlalchemy_keeps_a_copy(sandbox, own_machine, tmp_path):

@@ -222,8 +222,6 @@ def catch_up(warehouse: WriteBackTarget, runs: Runs, scope: Scope) -> str | None
 
 def _failure_text(error: Exception) -> str:
     raise_interrupt(error)
-    if "different configuration" in str(error):
-        return "The warehouse could not be updated: this program has its file open read-only; close it."
     return f"The warehouse could not be updated: {explain(error).message.rstrip('.')}."
 
 
