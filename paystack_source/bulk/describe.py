@@ -18,7 +18,7 @@ from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
 from paystack_source.bulk.run.send import EXISTS, NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
-from paystack_source.values import as_text, duration
+from paystack_source.values import as_text, counted, duration
 
 if TYPE_CHECKING:
     import pandas as pd
@@ -115,9 +115,9 @@ def _compared_with(header: PlanHeader) -> str:
     sources = []
     if header.copy is not None:
         as_of = f", as of {header.copy.as_of:%Y-%m-%d %H:%M} UTC" if header.copy.as_of else ""
-        sources.append(f"the copy ({header.copy.customers:,} customers{as_of})")
+        sources.append(f"the copy ({counted(header.copy.customers, 'customer')}{as_of})")
     if header.refreshed:
-        sources.append(f"{header.refreshed:,} customers read now")
+        sources.append(f"{counted(header.refreshed, 'customer')} read now")
     return " and ".join(sources) or "nothing: old values are unknown"
 
 

@@ -51,6 +51,13 @@ def test_without_a_copy_it_plans_all_the_same(tmp_path):
     assert verdicts(made) == ["send", "send"]
     assert [row.old for row in made.rows()] == [None, None]
     assert any("Old values of 2 rows are unknown" in text for text in made.header.warnings)
+    one = plan(
+        tmp_path, "risk-action", frame({"customer_code": "CUS_1", "risk_action": "deny", "note": ""}, {})
+    )
+    assert {text[:27] for text in one.header.warnings} == {
+        "Old values of 1 row are unk",
+        "1 blank row is left out.",
+    }
 
 
 def test_names_resolve_by_email_and_id(tmp_path):

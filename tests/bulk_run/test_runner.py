@@ -243,6 +243,15 @@ def test_an_answer_about_another_email_is_neither_believed_nor_kept(asked, answe
     assert (kept == {"email": answered, "risk_action": "deny"}) is same
 
 
+@pytest.mark.parametrize("status", [200, 201, 202])
+def test_an_identity_check_that_was_accepted_has_no_verdict_yet_whatever_the_status(status):
+    reply = SimpleNamespace(headers={}, status=status, message="in progress", data=None)
+    client = SimpleNamespace(validate=lambda _code, **_fields: reply)
+    sender = Sender(BULK_OPERATIONS["validate"], client, lambda _row: {})
+    row = msgspec.structs.replace(rows(1)[0], new={"first_name": "Ada"})
+    assert sender(Job(row, Action.SEND)).event.kind is EventKind.PENDING
+
+
 @pytest.mark.parametrize("wrong_by", [-3600, 3600])
 def test_who_was_created_just_now_did_not_exist_whatever_our_clock_says(wrong_by):
     paystack_now = 1_772_366_400

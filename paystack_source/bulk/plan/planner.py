@@ -359,7 +359,7 @@ class _Planner:
             )
         if compared and counts.unknown_old:
             why = "there is no copy to compare with" if about is None else "they are not in the copy"
-            yield f"Old values of {counts.unknown_old:,} rows are unknown: {why}. They cannot be undone."
+            yield f"Old values of {counted(counts.unknown_old, 'row')} are unknown: {why}. They cannot be undone."
         if about is not None and compared and not self.refreshed:
             if about.as_of is None:
                 yield "The age of the copy is not known."
@@ -374,7 +374,7 @@ class _Planner:
                 "emptied: an empty text is sent (for metadata an empty object), and the answer shows whether it was."
             )
         if blank := matching.one("SELECT count(*) FROM input ANTI JOIN left_out USING (row) WHERE blank")[0]:
-            yield f"{blank:,} blank rows are left out."
+            yield f"{counted(blank, 'blank row', 'is', 'are')} left out."
         if not counts.to_send:
             empty = "" if counts.rows else f"{self.table.name} has a header and no rows. "
             yield f"{empty}There is nothing to send."

@@ -68,7 +68,10 @@ class RowResult:
                 return "the answer was lost or showed something else; a later read did not find the change"
             if state.read is EventKind.UNCLEAR or state.phase is Phase.DOUBT:
                 said = f" ({state.message})" if state.message else ""
-                return f"the answer was lost or showed something else; check by hand before sending it again{said}"
+                return (
+                    "the answer was lost or showed something else; resume the run, which looks again, or check by "
+                    f"hand before sending it again{said}"
+                )
             return "was being sent when the run was killed; resume the run"
         if self.outcome is Outcome.APPLIED and state.read is EventKind.FOUND:
             return "applied (the answer was lost or showed something else; read back)"

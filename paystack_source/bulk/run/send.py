@@ -32,7 +32,6 @@ from paystack_source.errors import (
     Unavailable,
 )
 
-ACCEPTED: Final = 202
 ALREADY_GONE: Final = "already_gone"
 ALREADY_VALIDATED: Final = "already_validated"
 DIFFERENT: Final = "different_value"
@@ -198,7 +197,7 @@ class Sender:
         differing = [name for name in others if _differs(new.get(name), data[name])]
         # By Paystack's clock, because ours may be wrong.
         answered = http_date(reply.headers.get("date")) or self.now()
-        if self.operation.accepted_pending and reply.status == ACCEPTED:
+        if self.operation.accepted_pending:  # by any success, 202 or not: only the customer shows the verdict
             kind = EventKind.PENDING
         elif self.operation.endpoint == "create" and born_before(data, datetime.fromtimestamp(answered, UTC)):
             code, message = EXISTS, "was a customer already; Paystack answered with them as they are"

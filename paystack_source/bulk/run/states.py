@@ -41,7 +41,7 @@ class EventKind(StrEnum):
 
     INTENT = "intent"  # about to be sent; on disk before the request leaves
     APPLIED = "applied"  # Paystack answered success
-    PENDING = "pending"  # Paystack answered 202: the verdict comes later
+    PENDING = "pending"  # Paystack accepted it: the verdict comes later
     ALREADY = "already"  # Paystack answered that it had the value before: nothing was changed
     LOCKED = "locked"  # Paystack answered success, but keeps the names that an identity check has locked
     REJECTED = "rejected"  # Paystack refused it
