@@ -115,7 +115,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
         history: Also fill `customers_history`, see `paystack_source.warehouse.history`.
         details: Also fill `customer_details` and `customer_authorizations` (see `paystack_source.warehouse.details`),
             for up to 600 customers that the destination held before this run.
-        include: Fields of the details to keep in clear; otherwise they are left out or masked.
+        include: Fields of the details to keep in clear, such as `authorization_code`; otherwise left out or masked.
         allow_incomplete: Load what was read even if it could not be proven complete; the table `ledger` says what
             is missing. Otherwise such a run fails and loads nothing.
         allow_external_schedulers: Take `start` and `end` from the scheduler that runs dlt, if it gives them:

@@ -11,6 +11,9 @@ import re
 from collections.abc import Collection
 from typing import Any
 
+from paystack_source.api.checks import instance_of
+from paystack_source.errors import ConfigError
+
 _CREDENTIAL = re.compile(
     r"(^|_)(authorization_code|access_code|signature|secret|password|passcode|token|pin|otp|cvv|cvc)$"
     r"|(^|_)(secret|private|api|access|encryption)_key$"
@@ -28,9 +31,27 @@ def is_credential(key: str) -> bool:
     return bool(_CREDENTIAL.search(snake_case(key)))
 
 
+def clear_fields(include: str | Collection[str]) -> frozenset[str]:
+    """The fields to keep in clear, in snake case. Raises `ConfigError` for one that is never left out or masked.
+
+    Otherwise a misspelled name would have no effect, and nobody would notice it.
+    """
+    kind: Any = Collection
+    names = (include,) if isinstance(include, str) else instance_of("include", include, kind)
+    fields = {snake_case(str(name)): name for name in names}
+    for field, name in fields.items():
+        if not (is_credential(field) or _NUMBER.search(field) or field == "value"):
+            raise ConfigError(
+                f"include: a field of the name {str(name)[:40]!r} is neither left out nor masked",
+                advice="Name fields that are, such as authorization_code, signature, bvn or account_number "
+                "(docs/extraction.md).",
+            )
+    return frozenset(fields)
+
+
 def without_secrets(
     value: Any,  # noqa: ANN401  # JSON
-    include: Collection[str] = (),
+    include: Collection[str] = (),  # from `clear_fields`
     *,
     key: str = "",
     of_identity: bool = False,
@@ -40,7 +61,7 @@ def without_secrets(
     Keys in `include` are kept in clear. `of_identity`: the value is in an object about the identity of a person.
     """
     words = snake_case(key)
-    if key not in include and (_NUMBER.search(words) or (of_identity and words == "value")):
+    if words not in include and (_NUMBER.search(words) or (of_identity and words == "value")):
         if isinstance(value, dict | list):
             return None
         return value if value is None or "*" in str(value) else f"*****{str(value)[-2:]}"
@@ -53,7 +74,7 @@ def without_secrets(
     return {
         name: without_secrets(item, include, key=name, of_identity=of_identity)
         for name, item in value.items()
-        if name in include or not is_credential(name)
+        if snake_case(name) in include or not is_credential(name)
     }
 
 

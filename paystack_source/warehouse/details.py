@@ -31,6 +31,7 @@ from paystack_source.extract.details import (
     failed_row,
     fetch_customers,
 )
+from paystack_source.extract.secrets import clear_fields
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
@@ -95,8 +96,7 @@ def details_resources(
     answers: Callable[[], Iterable[Fetched]], include: Collection[str] = ()
 ) -> tuple[DltResource, DltResource]:
     """The two tables as dlt resources; `answers` is called when dlt begins to extract."""
-    if isinstance(include, str):
-        include = (include,)
+    include = clear_fields(include)
 
     def fetched() -> Iterator[list[Fetched]]:
         with terminal_errors_in_extract():

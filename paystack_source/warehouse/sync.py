@@ -13,12 +13,12 @@ load ended, because dlt commits the rows together with the proven windows. `Plai
 from __future__ import annotations
 
 import contextlib
-import functools
 import time
 from collections.abc import Callable, Collection
 from contextlib import AbstractContextManager
 from dataclasses import dataclass, fields, replace
 from datetime import UTC, datetime
+from functools import partial
 from typing import Any, cast
 
 import dlt
@@ -31,6 +31,7 @@ from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
 from paystack_source.extract.ledger import Entry, Summary, edges
+from paystack_source.extract.secrets import clear_fields
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.failures import explain
 from paystack_source.interrupts import redeliver_interrupts
@@ -200,7 +201,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
         full_refresh: Read everything again, and replace the table once the new one is proven complete.
         history: Also keep every version of a customer in `customers_history`.
         details: The most customers to fetch one by one for `customer_details`; True: 600.
-        include: Fields of the details to store in clear; otherwise they are left out or masked.
+        include: Fields of the details to store in clear, such as authorization_code; otherwise left out or masked.
         allow_incomplete: Return the report also if the copy could not be proven complete.
         account: The number of the integration that every customer has to belong to.
         limits, run_id: When a load ends; the run's id in the ledger and the report, by default a random one.
@@ -232,7 +233,7 @@ def copy_customers(  # noqa: D417, PLR0913  # the settings of a run are its argu
             on_total=on_total,
             run_id=run_id,
         )
-        fetch = functools.partial(fetch_details, budget=budget, include=include, on_details=on_details)
+        fetch = partial(fetch_details, budget=budget, include=clear_fields(include), on_details=on_details)
         report = _run(pipeline, copying, history=history, fetch=fetch if budget else None)
     return report if allow_incomplete else report.require_complete()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextvars
+import functools
 import itertools
 import json
 from dataclasses import replace
@@ -399,6 +400,15 @@ def test_credentials_are_kept_when_asked_for_by_name(copied):
         pipeline, client(server), budget=50, include="no_authorization_code"
     )  # a name, not a part of one
     assert held() - {None} == theirs
+    for wrong in ("authorisation_code", ["authorization_code", "last4"], 5):  # each would have no effect
+        for begin in (
+            functools.partial(copy_customers, pipeline, client(server), details=1),
+            functools.partial(paystack_source, server.secret_key, base_url=server.url, details=True),
+        ):
+            asked = server.stats.total
+            with pytest.raises(ConfigError, match="include"):
+                begin(include=wrong)
+            assert server.stats.total == asked
 
 
 # -- full refresh ----------------------------------------------------------------------------------------------------
