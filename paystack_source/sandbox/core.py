@@ -165,6 +165,8 @@ class Paystack:
             answer = self._handlers[endpoint](call, part, config, now)
         except Refused as refused:
             answer = refused.answer
+        except UnicodeEncodeError:  # half of an emoji where nothing else can be compared with it
+            answer = error(400, "Invalid text in the body of the request", code="invalid_params")
         if (
             endpoint == "list"
             and config.churn_every

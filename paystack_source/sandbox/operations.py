@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import math
 import random
 import re
 from collections.abc import Mapping
@@ -39,8 +40,10 @@ class Call:
         """The body as an object. Raises `Refused`."""
         if not self.body.strip():
             return {}
+        if "json" not in self.headers.get("content-type", "").lower():  # curl says that all are forms
+            raise invalid("The body of the request is not JSON")
         try:
-            found = json.loads(self.body, parse_constant=_no_constant)
+            found = json.loads(self.body, parse_constant=_no_constant, parse_float=_finite)
         except (ValueError, RecursionError):
             raise invalid("Invalid JSON in the body of the request") from None
         if not isinstance(found, dict):
@@ -50,6 +53,11 @@ class Call:
 
 def _no_constant(name: str) -> float:
     raise ValueError(f"{name} is no JSON")
+
+
+def _finite(text: str) -> float | None:
+    """The number, or null for one like 1e999: JavaScript reads it as infinity, and writes that as null."""
+    return number if math.isfinite(number := float(text)) else None
 
 
 class Operations:
@@ -161,8 +169,8 @@ class Operations:
         due, fetches = now + config.verdict_delay, 0
         if config.verdict_after_fetches is not None:
             due, fetches = now, config.verdict_after_fetches
-        self._store.ask_verdict(number, due, fetches, body, good=not given["bvn"].endswith("9"))
         self._store.identify(number, credentials, given["first_name"], given["last_name"])
+        self._store.ask_verdict(number, due, fetches, body, good=not given["bvn"].endswith("9"))
         self._log(now, "identification", number, {"type": given["type"]})
         return success("Customer Identification in progress", status=202)
 

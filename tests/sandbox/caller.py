@@ -9,6 +9,15 @@ import urllib3
 
 from tests.events import PATIENCE
 
+CHECK = {
+    "first_name": "Ada",
+    "last_name": "Obi",
+    "type": "bank_account",
+    "country": "NG",
+    "bvn": "20012345677",
+    "bank_code": "007",
+    "account_number": "0123456789",
+}
 AT = 1_750_000_000.0  # where the clock of these tests stands: 2025-06-15T15:06:40Z
 
 
@@ -79,16 +88,7 @@ class Caller:
         return self("POST", "/customer/authorization/deactivate", json={"authorization_code": code})
 
     def identify(self, part, **changes):
-        body = {
-            "first_name": "Ada",
-            "last_name": "Obi",
-            "type": "bank_account",
-            "country": "NG",
-            "bvn": "20012345677",
-            "bank_code": "007",
-            "account_number": "0123456789",
-        }
-        body = {name: value for name, value in (body | changes).items() if value is not None}
+        body = {name: value for name, value in (CHECK | changes).items() if value is not None}
         return self("POST", f"/customer/{part}/identification", json=body)
 
 

@@ -8,7 +8,7 @@ from urllib.parse import quote
 
 import pytest
 
-from tests.sandbox.caller import AT, Caller, Clock
+from tests.sandbox.caller import AT, CHECK, Caller, Clock
 
 ROW_KEYS = {
     "integration", "first_name", "last_name", "email", "phone", "metadata", "domain", "customer_code",
@@ -182,11 +182,39 @@ def test_bodies_that_are_no_object_are_400(call, body):
     assert call()("POST", "/customer", body=body, headers={"Content-Type": "application/json"}).status == 400
 
 
-def test_a_form_is_no_json(call):
+@pytest.mark.parametrize("body", [b"email=form%40example.com", b'{"email": "form@example.com"}'])
+@pytest.mark.parametrize("headers", [{"Content-Type": "application/x-www-form-urlencoded"}, {}])
+def test_a_form_is_no_json(call, body, headers):
     ask = call()
-    headers = {"Content-Type": "application/x-www-form-urlencoded"}
-    assert ask("POST", "/customer", body=b"email=form%40example.com", headers=headers).status == 400
+    assert ask("POST", "/customer", body=body, headers=headers).status == 400
     assert ask.sandbox.write_log() == []
+
+
+@pytest.mark.parametrize(
+    ("path", "body"),
+    [
+        ("", {"email": "\ud83d@example.com"}),
+        ("/set_risk_action", {"customer": "\ud83d"}),
+        ("/set_risk_action", {"customer": "\ud83d@example.com"}),
+        *(("/{code}/identification", CHECK | {name: "\ud83d"}) for name in ("last_name", "bank_code")),
+    ],
+)
+def test_half_an_emoji_where_it_cannot_be_compared_is_400(call, path, body):
+    ask = call()
+    code = someone(ask)["customer_code"]
+    headers = {"Content-Type": "application/json"}
+    got = ask("POST", "/customer" + path.format(code=code), body=json.dumps(body).encode(), headers=headers)
+    assert (got.status, got.json["code"]) == (400, "invalid_params")
+    assert ask.sandbox.write_log() == []
+    assert identity(ask, code) == (False, None)
+
+
+def test_a_number_that_is_too_large_becomes_null(call):
+    ask = call()
+    body = b'{"email": "a@example.com", "metadata": {"large": 1e999, "small": 1e-3}}'
+    ask("POST", "/customer", body=body, headers={"Content-Type": "application/json"})
+    assert ask.list(perPage=1).rows[0]["metadata"] == {"large": None, "small": 0.001}
+    assert b"Infinity" not in ask.list(perPage=1).body
 
 
 @pytest.mark.parametrize("text", ["👩🏾‍💻", "\u202eمحمد", "\ud83d", "a\u0000b", 'q"\\', "x" * 5000])
