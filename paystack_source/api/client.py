@@ -18,6 +18,8 @@ from paystack_source.api.checks import (
     Bound,
     check_email,
     check_fields,
+    flags,
+    instance_of,
     list_params,
     member,
     require_text,
@@ -83,10 +85,14 @@ class PaystackClient:
         self.mode: Mode = self.key.mode
         """``live`` or ``test``, from the key."""
         self.base_url = check_host(settings.find_base_url(base_url, section), self.key)
-        if not 0.0 < quota_share <= 1.0:
-            raise ConfigError("quota_share must be above 0 and at most 1")
-        if max_in_flight < 1:
-            raise ConfigError("max_in_flight must be at least 1")
+        flags(read_only=read_only)
+        instance_of("retry", retry or RetryPolicy(), RetryPolicy)
+        if not isinstance(quota_share, int | float) or not 0.0 < quota_share <= 1.0:
+            raise ConfigError("quota_share must be a number above 0 and at most 1")
+        if not isinstance(max_in_flight, int) or max_in_flight < 1:
+            raise ConfigError("max_in_flight must be a whole number, at least 1")
+        if on_wait is not None and not callable(on_wait):
+            raise ConfigError("on_wait must be a function")
         cap = settings.find_quota(quota, section)
         limit = None if cap == 0 else cap or settings.QUOTA_BY_MODE[self.key.mode]
         clock = clock or Clock()

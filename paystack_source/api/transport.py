@@ -6,6 +6,7 @@ and :mod:`.quota` when they are sent.
 
 from __future__ import annotations
 
+import json
 import logging
 import threading
 from collections.abc import Mapping
@@ -13,8 +14,6 @@ from dataclasses import dataclass, field, replace
 from http import HTTPStatus
 from random import Random
 from typing import Any, cast
-
-import msgspec
 
 from paystack_source.api.answers import Answer, Envelope, Fault, Retry, is_utf8, judge
 from paystack_source.api.clock import Clock
@@ -174,10 +173,22 @@ class Transport:
 
 
 def encode(fields: dict[str, Any], operation: Operation) -> bytes:
-    """A JSON body. Raises :class:`ConfigError`, without the values, if a value is not JSON."""
-    try:
-        return msgspec.json.encode(fields)
-    except (TypeError, ValueError, OverflowError, RecursionError):
-        pass
-    names = ", ".join(sorted(fields))
-    raise ConfigError(f"{operation.name}: one of {names} cannot be written as JSON", operation=operation.name)
+    """A JSON body. Raises :class:`ConfigError`, without the values, if a value is not JSON.
+
+    The standard library's encoder is strict where others are silent: they write NaN as null, and bytes as Base64.
+    """
+    parts = []
+    for name, value in fields.items():
+        try:
+            text = json.dumps(value, ensure_ascii=False, allow_nan=False, separators=(",", ":"))
+            parts.append(f'"{name}":{text}'.encode())
+        except (TypeError, ValueError, RecursionError):
+            break
+    else:
+        return b"{%s}" % b",".join(parts)
+    raise ConfigError(
+        f"{operation.name}: {name} cannot be written as JSON",
+        advice="JSON has texts, numbers, True, False, None, lists and dictionaries with texts as keys. It has no NaN, "
+        "infinity, bytes, dates, decimals, sets, and no half of an emoji: give a text, or leave it out.",
+        operation=operation.name,
+    )

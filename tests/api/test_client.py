@@ -1,13 +1,16 @@
 """The seven operations against the sandbox, and what they refuse to send."""
 
+import functools
 import inspect
 import json
 import threading
 from concurrent.futures import ThreadPoolExecutor
 from datetime import UTC, date, datetime, timedelta, timezone
+from decimal import Decimal
 from zoneinfo import ZoneInfo
 
 import msgspec
+import numpy as np
 import pendulum
 import pytest
 
@@ -30,6 +33,15 @@ IDENTITY = {
     "account_number": "0123456789",
     "bvn": "20012345677",
 }
+
+
+ROUND = {}
+ROUND["round"] = ROUND
+DEEP = functools.reduce(lambda inner, _: [inner], range(5_000), 1)
+NO_JSON = (
+    *(float("nan"), {float("-inf")}, Decimal("NaN"), {1: (float("inf"),)}, b"\xff", {1}, ROUND, DEEP),
+    *(datetime(2026, 1, 1, tzinfo=UTC), Decimal("1.10"), object(), "\ud800"),
+)
 
 
 def body_of(request):
@@ -293,6 +305,13 @@ class TestWhatIsSent:
             connect(server).update("CUS_1", first_name=name)
         assert body_of(server.requests[0])["first_name"] == name
 
+    def test_a_text_of_numpy_is_a_text(self, connect):
+        with RawServer(ok({"id": 1})) as server:
+            connect(server).update(
+                np.str_("CUS_1"), first_name=np.str_("Ada"), metadata={"a": np.float64(1.5)}
+            )
+        assert body_of(server.requests[0]) == {"first_name": "Ada", "metadata": {"a": 1.5}}
+
     def test_parameters_of_a_list(self, connect):
         with RawServer(ok([])) as server:
             client = connect(server)
@@ -337,8 +356,14 @@ class TestWhatIsSent:
             (lambda c: c.validate("CUS_1", **IDENTITY, type="passport"), "bank_account"),
             (lambda c: c.set_risk_action("CUS_1", "block"), "allow"),
             (lambda c: c.set_risk_action(" "), "blank"),
-            (lambda c: c.create("a@b.co", metadata={"a": [1, {"b": float("nan")}]}), "NaN"),
-            (lambda c: c.update("CUS_1", metadata={"a": float("-inf")}), "NaN"),
+            *(
+                (
+                    lambda c, value=value: c.update("CUS_1", first_name="A", metadata={"a": [value]}),
+                    "metadata",
+                )
+                for value in NO_JSON
+            ),
+            (lambda c: c.update("CUS_1", metadata={float("nan"): 1}), "metadata"),
             (lambda c: c.list(page=0), "page"),
             (lambda c: c.list(page="two"), "page"),
             (lambda c: c.list(page="9" * 5000), "page"),
@@ -356,6 +381,10 @@ class TestWhatIsSent:
             (lambda c: c.list(to="yesterday"), "not a date"),
             (lambda c: c.list(next="a", page=2), "cursor"),
             (lambda c: c.list(next="a", previous="b"), "next"),
+            *((lambda c, wrong=wrong: c.list(next=wrong), "next") for wrong in ("", " ", b"a", 5, "\ud800")),
+            (lambda c: c.list(use_cursor="no"), "use_cursor"),
+            (lambda c: c.list(to=datetime.max.replace(tzinfo=UTC)), "too far"),
+            (lambda c: c.list(from_="0001-01-01T00:00:00+05:00"), "too far"),
         ],
     )
     def test_what_cannot_be_right_is_refused_before_sending(self, call, word, connect):
@@ -375,7 +404,12 @@ class TestWhatIsSent:
         "options",
         [
             *({"quota_share": 0}, {"quota_share": 1.1}, {"max_in_flight": 0}, {"quota": -1}),
-            *({"timeout": wrong} for wrong in (0, -1, None, (None, None), "5", (1, 2, 3), float("inf"))),
+            *(
+                {"timeout": wrong}
+                for wrong in (0, -1, None, (None, None), "5", (1, 2, 3), float("inf"), 1e10)
+            ),
+            *({"quota_share": "0.5"}, {"max_in_flight": "8"}, {"max_in_flight": 2.5}, {"retry": 3}),
+            *({"read_only": None}, {"read_only": "no"}, {"on_wait": "print"}),
         ],
     )
     def test_options_out_of_range(self, options):
