@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 import textwrap
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -138,6 +138,14 @@ def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
         who = row.customer_code or row.email or row.key or "(not named)"
         lines += [(row.line, who, *field, note) for field in fields]  # each is also shown, or logged, alone
     return lines
+
+
+def without_blank_columns(
+    columns: Sequence[str], rows: Sequence[Sequence[object]]
+) -> tuple[list[str], list[list[object]]]:
+    """A table without the columns that are blank in each row, so that it fits a narrow terminal."""
+    kept = [index for index in range(len(columns)) if any(row[index] not in ("", None) for row in rows)]
+    return [columns[index] for index in kept], [[row[index] for index in kept] for row in rows]
 
 
 def _shown(value: object) -> str:

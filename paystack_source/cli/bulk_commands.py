@@ -177,9 +177,8 @@ class BulkCommand:
         changes = describe.plan_changes(made, MOST_CHANGES)
         if changes and not (self.terminal.quiet or self.terminal.logs_data):  # no names or phones in a log
             more = made.header.counts.to_send - MOST_CHANGES
-            self.terminal.table(
-                f"What would change{f' (and {more:,} more)' if more > 0 else ''}", describe.CHANGES, changes
-            )
+            title = f"What would change{f' (and {more:,} more)' if more > 0 else ''}"
+            self.terminal.table(title, *describe.without_blank_columns(describe.CHANGES, changes))
 
     def finish_plan(self, made: Plan) -> int:
         """Finish the command `plan`: write the review page, and show the facts of the plan."""
@@ -297,7 +296,8 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
     for warning in finished.warnings:
         terminal.warn(warning)
     if finished.reasons:
-        terminal.table("What happened", describe.REASONS, describe.run_reasons(finished, MOST_REASONS))
+        reasons = describe.run_reasons(finished, MOST_REASONS)
+        terminal.table("What happened", *describe.without_blank_columns(describe.REASONS, reasons))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
     title, facts = describe.HEADINGS[finished.status], describe.run_facts(finished, chosen)

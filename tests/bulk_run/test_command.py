@@ -409,6 +409,14 @@ def test_what_is_dangerous_is_said_first(desk):
             shown = [line for line in said.err.splitlines() if line.startswith(("warning:", "What would"))]
             assert shown[0].startswith(f"warning: {first[operation]}"), said.err
             assert shown[-1].startswith("What would change")
+        # Columns that are blank in each row would only make the table too wide for a narrow terminal.
+        blank = {"create": {"old", "new", "field", "note"}, "risk-action": {"note"}}.get(
+            operation, {"old", "note"}
+        )
+        header = next(
+            line.split() for line in said.err.splitlines() if line.split()[:2] == ["line", "customer"]
+        )
+        assert {"field", "old", "new", "note"}.difference(header) == blank
 
 
 def test_private_things_are_private(desk):
