@@ -48,7 +48,7 @@ from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
 from paystack_source.failures import explain, raise_interrupt
 from paystack_source.interrupts import redeliver_interrupts
-from paystack_source.progress import Progress, fitting_view
+from paystack_source.progress import LatestProgress, Progress, WaitView, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
 from paystack_source.warehouse.write_back import WriteBack
@@ -362,8 +362,9 @@ def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkRes
     return BulkResult(report.run.run_id, report.as_json(), report, table, settings)
 
 
-def frame_console(settings: Settings, mode: str) -> Console:
+def frame_console(settings: Settings, mode: str, waits: LatestProgress | None = None) -> Console:
     """The console of the helpers: it shows a progress bar, and the setting `confirm` approves a live plan."""
+    latest = waits or LatestProgress()
     confirmed, shows_bar = str(settings.get("confirm", "")), settings.get("progress", True)
 
     def approves(question: Question) -> bool:
@@ -372,8 +373,8 @@ def frame_console(settings: Settings, mode: str) -> Console:
         return mode != "live" or confirmed in (str(question.rows), str(question.planned))
 
     def progress(title: str, *, total: int | None = None, unit: str = "rows") -> Progress:
-        view = fitting_view() if shows_bar and total is not None else None
-        return Progress(title, total=total, unit=unit, view=view)
+        view = fitting_view() if total is not None else WaitView()
+        return latest.follow(Progress(title, total=total, unit=unit, view=view if shows_bar else None))
 
     advice = "See the plan with dry_run=True, then give confirm= with the number of rows that would be sent."
     return unattended(approves, advice, progress)
@@ -385,7 +386,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
     account = settings.get("account_name")
     with redeliver_interrupts(), contextlib.ExitStack() as stack:
         stack.push(_as_config_error)
-        client = settings.get("client")
+        client, waits = settings.get("client"), LatestProgress()
         if client is None:
             client = stack.enter_context(
                 PaystackClient(
@@ -394,6 +395,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
                     base_url=settings.get("base_url"),
                     quota_share=settings.get("quota_share", 1.0),
                     operations=client_operations(operation),
+                    on_wait=waits,
                 )
             )
         given = settings.get("copy")
@@ -404,7 +406,7 @@ def _service(settings: Settings, operation: str | None) -> Iterator[BulkService]
         yield BulkService(
             client,
             Runs(settings.get("results_folder", results_folder(account))),
-            frame_console(settings, client.mode),
+            frame_console(settings, client.mode, waits),
             warehouse if uses_it else None,
             copy=None if given is None or given is False else arrow_copy(given),
             rules=stop_rules(settings.get("canary", 0), settings.get("canary_share", 0.0)),

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import math
 import os
 import sys
 import threading
@@ -21,6 +22,7 @@ from rich.console import Console
 from rich.progress import BarColumn, TextColumn
 from rich.table import Column
 
+from paystack_source.api.quota import WAITS
 from paystack_source.values import duration
 
 _CLOSED = {errno.EPIPE, errno.EIO, errno.EINVAL}  # a pipe's reader, a terminal; the last is what Windows says
@@ -88,6 +90,7 @@ class Progress:
         self._clock = clock
         self._lock = threading.RLock()
         self._started = clock()
+        self._note_ends = math.inf
 
     def __enter__(self) -> Self:
         self._started = self._clock()
@@ -123,15 +126,37 @@ class Progress:
         """The requests used and allowed in the present window; None if there is no limit."""
         self._change(quota=use)
 
-    def note(self, text: str = "") -> None:
-        """Show why the job waits, e.g. `waiting 12 s for the quota window`; an empty text removes it."""
-        self._change(bool(text) and not self.now.note, note=text)
+    def note(self, text: str = "", seconds: float = math.inf) -> None:
+        """Show for so long why the job waits, e.g. `waiting 12 s for the quota window`; an empty text removes it."""
+        with self._lock:
+            begins = self._clock()
+            is_new = bool(text) and (not self.now.note or begins >= self._note_ends)
+            self._note_ends = begins + seconds
+            self._change(is_new, note=text)
 
     def _change(self, urgent: bool = False, /, **changes: Any) -> None:  # noqa: ANN401  # fields of `ProgressState`
         with self._lock:
+            if self._clock() >= self._note_ends:
+                changes = {"note": ""} | changes
             self.now = replace(self.now, elapsed=self._clock() - self._started, **changes)
             if self._view:
                 self._view.show(self.now, urgent=urgent)
+
+
+class LatestProgress:
+    """The progress that is shown now. It shows the waits of a client, whose `on_wait` it is."""
+
+    def __init__(self) -> None:
+        self._progress: Progress | None = None
+
+    def follow(self, progress: Progress) -> Progress:
+        self._progress = progress
+        return progress
+
+    def __call__(self, seconds: float, _endpoint: str, reason: str) -> None:
+        if self._progress is not None:
+            text = f"waiting {seconds:,.0f} s: {WAITS[reason]}" if seconds >= 1 else ""
+            self._progress.note(text, seconds)
 
 
 class LineView:
@@ -208,7 +233,28 @@ class LiveView:
             self._rows.stop()
 
 
-View = LineView | LiveView
+class WaitView:
+    """Shows a job from its first wait on, in the view that fits this process. A job that never waits shows nothing."""
+
+    def __init__(self) -> None:
+        self._view: View | None = None
+
+    def start(self, now: ProgressState) -> None:
+        """Show nothing yet."""
+
+    def show(self, now: ProgressState, *, urgent: bool) -> None:
+        if self._view is None and now.note:
+            self._view = fitting_view()
+            self._view.start(now)
+        if self._view is not None:
+            self._view.show(now, urgent=urgent)
+
+    def stop(self, now: ProgressState | None) -> None:
+        if self._view is not None:
+            self._view.stop(now)
+
+
+View = LineView | LiveView | WaitView
 
 
 def fitting_view() -> View:

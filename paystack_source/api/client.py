@@ -86,7 +86,7 @@ class PaystackClient:
         """``live`` or ``test``, from the key."""
         self.base_url = check_host(settings.find_base_url(base_url, section), self.key)
         flags(read_only=read_only)
-        instance_of("retry", retry or RetryPolicy(), RetryPolicy)
+        retry = RetryPolicy() if retry is None else instance_of("retry", retry, RetryPolicy)
         if not isinstance(quota_share, int | float) or not 0.0 < quota_share <= 1.0:
             raise ConfigError("quota_share must be a number above 0 and at most 1")
         if not isinstance(max_in_flight, int) or max_in_flight < 1:
@@ -111,7 +111,7 @@ class PaystackClient:
             },
             clock=clock,
             random=random or Random(),  # noqa: S311  # spreads retries, guards nothing
-            retry=retry or RetryPolicy(),
+            retry=retry,
             on_wait=on_wait,
             checks=(self._wire.check,),
         )

@@ -29,12 +29,18 @@ from rich.table import Table
 from rich.text import Text
 
 from paystack_source.api.keys import SecretKey
-from paystack_source.api.quota import WAITS
 from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.interrupts import redeliver_interrupts
-from paystack_source.progress import LineView, Progress, View, fitting_view, tolerate_closed_reader
+from paystack_source.progress import (
+    LatestProgress,
+    LineView,
+    Progress,
+    View,
+    fitting_view,
+    tolerate_closed_reader,
+)
 from paystack_source.values import visible
 
 TERMINAL = Path("CONIN$" if os.name == "nt" else "/dev/tty")
@@ -65,7 +71,8 @@ class Terminal:
     """Whether the command reads its data from standard input, so that no answer can come from there."""
     lost: OSError | None = None
     """The error of a full disk, if some of the output was lost."""
-    _progress: Progress | None = None
+    waits: LatestProgress = field(default_factory=LatestProgress)
+    """The `on_wait` of the client: shows the wait in the progress display."""
 
     def say(self, text: object) -> None:
         if not self.quiet:
@@ -115,13 +122,7 @@ class Terminal:
         view: View | None = None
         if not self.quiet:
             view = LineView(lambda text: self._log("info", text)) if self.json_log else fitting_view()
-        self._progress = Progress(description, total=total, unit=unit, view=view)
-        return self._progress
-
-    def waits(self, seconds: float, _endpoint: str, reason: str) -> None:
-        """The `on_wait` of the client: show the wait in the progress display."""
-        if self._progress is not None:
-            self._progress.note(f"waiting {seconds:,.0f} s: {WAITS[reason]}" if seconds >= 1 else "")
+        return self.waits.follow(Progress(description, total=total, unit=unit, view=view))
 
     def table(self, title: str, columns: Sequence[str], rows: Iterable[Sequence[object]]) -> None:
         """Show a table of data. If it is too wide for the terminal, each row is shown as a block."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import io
 import pydoc
 import re
@@ -31,6 +32,7 @@ from paystack_source import (
     bulk_set_risk_action,
     bulk_update,
     bulk_validate,
+    helpers,
 )
 from paystack_source.api.workers import fetch_all
 from paystack_source.bulk import service
@@ -39,7 +41,19 @@ from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError
 from paystack_source.helpers import Settings
+from tests.api.conftest import QuickClock
 from tests.events import PATIENCE
+
+
+def test_waits_for_the_quota_are_shown_while_it_compares_and_while_it_sends(desk, monkeypatch, capsys):
+    clock = QuickClock()
+    desk.api.configure(clock=clock.wall, limit=4, window_seconds=60)
+    monkeypatch.setattr(helpers, "PaystackClient", functools.partial(PaystackClient, clock=clock))
+    frame = pd.DataFrame({"customer_code": [c["customer_code"] for c in desk.customers(9)]})
+    assert bulk_set_risk_action(frame, "deny", copy=False, refresh="live").complete
+    shown = capsys.readouterr().err
+    for step in ("Comparing", "Set risk actions"):
+        assert re.search(rf"^{step}: .*waiting \d\d s: the quota", shown, re.MULTILINE)
 
 
 @pytest.fixture

@@ -249,7 +249,7 @@ def test_a_day_of_small_files_is_refused_where_one_large_one_is(desk, monkeypatc
     frame_console = helpers.frame_console
     with desk.client() as client:
         settings = {"client": client, "copy": False, "progress": False}
-        monkeypatch.setattr(helpers, "frame_console", lambda settings, _mode: frame_console(settings, "live"))
+        monkeypatch.setattr(helpers, "frame_console", lambda settings, *_: frame_console(settings, "live"))
         assert bulk_set_risk_action(rows[:30], **settings).complete
         with pytest.raises(ConfigError, match="more than 40 denials"):
             bulk_set_risk_action(rows[30:], **settings)

@@ -11,6 +11,7 @@ from hypothesis import strategies as st
 
 from paystack_source.cli.terminal import Terminal
 from paystack_source.progress import (
+    LatestProgress,
     LineView,
     NotebookView,
     Progress,
@@ -97,6 +98,21 @@ def test_a_wait_is_shown_at_once_and_only_once():
     shown = [text for text in out.getvalue().splitlines() if "waiting" in text]
     assert len(shown) == 1
     assert "waiting 12 s" in shown[0]
+
+
+def test_a_wait_that_is_over_is_shown_no_longer_and_the_next_one_at_once():
+    clock = Clock()
+    out, progress = plain(clock)
+    waits = LatestProgress()
+    with waits.follow(progress):
+        waits(12.0, "update", "quota")
+        clock.now += 11
+        progress.advance()  # the answer to an earlier request
+        clock.now += 6
+        progress.advance()
+        waits(30.0, "update", "rate_limited")
+    shown = [text.partition("waiting ")[2] for text in out.getvalue().splitlines()[1:]]
+    assert shown == ["12 s: the quota", "12 s: the quota", "", "30 s: the quota, by a 429", ""]
 
 
 def test_what_failed_before_anything_was_done_leaves_the_word_to_the_error():
