@@ -12,6 +12,7 @@ form (JSON, times). Here the fingerprint is stored with each version, so any des
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from datetime import datetime, timedelta
 from typing import Any
 
 import dlt
@@ -133,16 +134,21 @@ def versions_to_store(table: pa.Table, history: Warehouse, copy: Warehouse | Non
     read = _as_versions(table)
     ids = read.column("id").to_pylist()
     first = versions_to_store(copy.rows(ids), history) if copy is not None else read.slice(0, 0)
-    begun = _fingerprints(first.filter(pc.is_null(first.column("_valid_to"))))
-    held = _fingerprints(_open_versions(history, covering_condition(read), ("id", "_fingerprint")))
+    open_ = first.filter(pc.is_null(first.column("_valid_to")))
+    stored = _open_versions(history, covering_condition(read), ("id", "_fingerprint", "_valid_from"))
+    begun, held = _by_id(open_, "_fingerprint"), _by_id(stored, "_fingerprint")
     latest = held | begun
     fresh = read.filter(
         pa.array(
-            [latest.get(number) != fingerprint for number, fingerprint in _fingerprints(read).items()],
+            [
+                latest.get(number) != fingerprint
+                for number, fingerprint in _by_id(read, "_fingerprint").items()
+            ],
             pa.bool_(),
         )
     )
-    begin = dict(zip(fresh.column("id").to_pylist(), fresh.column("_valid_from").to_pylist(), strict=True))
+    fresh = _later(fresh, _by_id(stored, "_valid_from") | _by_id(open_, "_valid_from"))
+    begin = _by_id(fresh, "_valid_from")
     parts = [_with_end(first, begin), fresh]
     if replaced := begin.keys() & (held.keys() - begun.keys()):
         ended = _open_versions(history, lambda sql: sql.among(replaced))
@@ -150,9 +156,19 @@ def versions_to_store(table: pa.Table, history: Warehouse, copy: Warehouse | Non
     return pa.concat_tables(parts, promote_options="permissive")
 
 
-def _fingerprints(versions: pa.Table) -> dict[int, str]:
-    pairs = zip(versions.column("id").to_pylist(), versions.column("_fingerprint").to_pylist(), strict=True)
+def _by_id(versions: pa.Table, column: str) -> dict[int, Any]:
+    pairs = zip(versions.column("id").to_pylist(), versions.column(column).to_pylist(), strict=True)
     return dict(pairs)
+
+
+def _later(versions: pa.Table, earlier: Mapping[int, datetime]) -> pa.Table:
+    """The versions, each beginning later than the customer's earlier one, even if a clock was ahead before."""
+    begins = [
+        max(at, earlier[number] + timedelta(microseconds=1)) if number in earlier else at
+        for number, at in _by_id(versions, "_valid_from").items()
+    ]
+    index = versions.column_names.index("_valid_from")
+    return versions.set_column(index, "_valid_from", pa.array(begins, TIME))
 
 
 def _with_end(versions: pa.Table, begin: Mapping[int, Any]) -> pa.Table:
@@ -182,7 +198,9 @@ def _open_versions(
     return _NO_VERSIONS if found is None else found
 
 
-_NO_VERSIONS = pa.schema([("id", pa.int64()), ("_fingerprint", pa.string())]).empty_table()
+_NO_VERSIONS = pa.schema(
+    [("id", pa.int64()), ("_fingerprint", pa.string()), ("_valid_from", TIME)]
+).empty_table()
 
 
 def _versions_held(customers: Warehouse, history: Warehouse) -> Iterator[pa.Table]:

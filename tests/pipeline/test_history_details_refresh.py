@@ -20,6 +20,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.errors import ConfigError, NotCompleteError, Rejected
+from paystack_source.extract import reader
 from paystack_source.sandbox import answers
 from paystack_source.source import paystack_source
 from paystack_source.warehouse import history
@@ -106,6 +107,24 @@ def test_history_has_every_version_once_also_when_it_is_begun_later(copied):
         pipeline, "select count(*), count(distinct id), count(_valid_to) from paystack.customers_history"
     )
     assert (total, people, ended) == (155, 153, 2)
+
+
+def test_a_version_begins_after_the_one_before_it_also_if_a_clock_was_ahead(copied, monkeypatch):
+    class Ahead(datetime):
+        @classmethod
+        def now(cls, tz=None):
+            return datetime.now(tz) + timedelta(days=1)
+
+    pipeline, server = copied
+    target = next(row for row in server.customers_truth() if row["risk_action"] == "default")
+    for action, clock in (("deny", Ahead), ("allow", datetime), ("deny", datetime)):
+        server.edit_customer(target["customer_code"], risk_action=action)
+        monkeypatch.setattr(reader, "datetime", clock)
+        copy(pipeline, server, history=True)
+    seen = versions(pipeline, target["id"])
+    assert [action for action, _, _ in seen] == ["default", "deny", "allow", "deny"]
+    for (_, earlier, end), (_, begin, _) in itertools.pairwise(seen):
+        assert end == begin > earlier
 
 
 def test_json_that_the_destination_spells_otherwise_is_no_other_version(copied):
