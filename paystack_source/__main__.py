@@ -16,6 +16,8 @@ except ModuleNotFoundError as missing:
         "installed, or install it here with its requirements.\n"
     )
     sys.exit(2)
+except KeyboardInterrupt:  # a Ctrl-C while the packages are loaded
+    sys.exit(130)
 
 from paystack_source.commands import CONSOLE
 from paystack_source.settings import installed_version

@@ -103,7 +103,7 @@ def quoted(word: object) -> str:
     if isinstance(word, Path) and text.startswith("-"):  # else it would be read as a switch
         text = f"./{text}"
     if os.name != "nt":
-        if any("\ud800" <= character <= "\udfff" for character in text):  # a name that is not valid UTF-8
+        if not text.isprintable():  # no valid UTF-8, or with characters that the screen is not shown
             escaped = os.fsencode(text).decode("latin-1").encode("unicode_escape").decode()
             return "$'" + escaped.replace("'", "\\'") + "'"
         return shlex.quote(text)

@@ -13,6 +13,8 @@ except ImportError as missing:
         f"error: {missing.name} is missing in {sys.executable}: activate the environment (README.md)\n"
     )
     sys.exit(2)
+except KeyboardInterrupt:  # a Ctrl-C while the packages are loaded, which takes seconds on a slow disk
+    sys.exit(130)
 
 if __name__ == "__main__":
     sys.exit(run(main))

@@ -85,6 +85,9 @@ def test_names_that_are_no_utf_8_change_no_outcome(desk, monkeypatch):
     made = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", *out)
     assert made.code == 0
     assert r"apply $'./-\xe9.plan'" in made.err
+    # What the screen is not shown can be pasted as well.
+    hidden = desk.bulk("plan", "risk-action", path, "--risk-action", "deny", "--out", "a\tb\u202e'.plan")
+    assert r"apply $'a\tb\xe2\x80\xae\'.plan'" in hidden.err
     applied = desk.bulk("apply", f"./{name}", "--yes")
     assert (applied.code, applied.json["applied"]) == (0, 3)
     assert "was applied before" in desk.bulk("apply", f"./{name}", "--yes").err

@@ -60,6 +60,15 @@ def test_the_package_without_what_it_needs_gives_one_line_of_advice(bare):
 
 
 @pytest.mark.parametrize(
+    "script", ["pipelines/customers.py", "pipelines/bulk.py", "pipelines/query.py", CONSOLE]
+)
+def test_a_ctrl_c_while_the_packages_are_loaded_shows_no_traceback(tmp_path, script):
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt\n")
+    said = start(sys.executable, script, PYTHONPATH=f"{tmp_path}:{ROOT}")
+    assert (said.returncode, said.stdout, said.stderr) == (130, "", "")
+
+
+@pytest.mark.parametrize(
     ("module", "extra", "command"),
     [
         ("aiohttp", "[sandbox]", ("customers", "--sandbox")),
