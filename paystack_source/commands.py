@@ -10,6 +10,8 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
+from paystack_source.settings import EQUAL_REJECTIONS
+
 CONSOLE: Final = "paystack-source"
 """The console command of an installed package; `python -m paystack_source` is the same."""
 
@@ -27,7 +29,7 @@ _RULES: Final[_Switches] = (
     *_QUOTA_SHARE,
     ("canary", "--canary", 0),
     ("canary_max", "--canary-max", 0.0),
-    ("max_equal_rejections", "--max-equal-rejections", 20),
+    ("max_equal_rejections", "--max-equal-rejections", EQUAL_REJECTIONS),
     ("recheck", "--recheck", None),
 )
 _BY_COMMAND: Final[Mapping[str, _Switches]] = {

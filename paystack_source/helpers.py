@@ -21,7 +21,7 @@ from typing import Any, Final, Literal, TypeAlias, TypedDict, Unpack, cast, over
 import pandas as pd
 import pyarrow as pa
 
-from paystack_source.api.checks import instance_of
+from paystack_source.api.arguments import instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.api.models import RiskAction

@@ -1,4 +1,4 @@
-"""Where the key, the base URL and the quota come from, and their defaults.
+"""Where the key, the base URL and the quota come from, their defaults, and those of a run's budgets.
 
 Each is looked up in this order: the argument, the environment (``SOURCES__PAYSTACK__...``, for the key also
 ``PAYSTACK_SECRET_KEY``), and dlt's own providers (``.dlt/secrets.toml`` and ``.dlt/config.toml``, section
@@ -38,6 +38,13 @@ SECTION: Final = "sources.paystack"
 """The section of dlt's configuration for a single account, and for the settings that all accounts share."""
 
 DATASET: Final = "paystack"
+REFRESH_BUDGET: Final = 60
+"""Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
+DETAILS_BUDGET: Final = 600
+"""Customers fetched in one run for their details: a live minute's quota of the endpoint."""
+EQUAL_REJECTIONS: Final = 20
+"""After this many equal rejections in a row a bulk run stops."""
+
 ARGUMENT_SOURCE: Final = "an argument"
 """The source of a key that the caller's program passes."""
 

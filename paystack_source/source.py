@@ -35,16 +35,16 @@ import dlt
 from dlt.extract import DltSource
 from dlt.extract.decorators import DltSourceFactoryWrapper
 
-from paystack_source.api.checks import count_of, flags
+from paystack_source.api.arguments import count_of, flags
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.keys import SecretKey
 from paystack_source.extract.details import fetch_customers
 from paystack_source.extract.windows import bounds
-from paystack_source.settings import account_of, require_own_dlt_folder
-from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, resources
-from paystack_source.warehouse.details import DETAILS_BUDGET, details_resources, due_customers
+from paystack_source.settings import DETAILS_BUDGET, REFRESH_BUDGET, account_of, require_own_dlt_folder
+from paystack_source.warehouse.copying import Copying, resources
+from paystack_source.warehouse.details import details_resources, due_customers
 from paystack_source.warehouse.dlt_quirks import current_section
-from paystack_source.warehouse.orchestrators import Waits, terminal_errors
+from paystack_source.warehouse.orchestrators import Waits, scheduled_window, terminal_errors
 from paystack_source.warehouse.sync import PLAIN_RUNS
 
 if TYPE_CHECKING:  # dlt reads the annotations of a source's arguments, as far as it can resolve them
@@ -141,7 +141,7 @@ def paystack_source(  # noqa: PLR0913, PLR0917  # the settings of a source are i
     copying = functools.partial(
         _copying,
         connect,
-        _scheduled_window if allow_external_schedulers and given is None else lambda: given,
+        scheduled_window if allow_external_schedulers and given is None else lambda: given,
         refresh_budget=count_of("refresh_budget", refresh_budget),
         allow_incomplete=allow_incomplete,
         account=account if account is None else count_of("account", account),
@@ -168,22 +168,6 @@ def _connection(
         return functools.partial(
             PaystackClient, checked.key, base_url=checked.base_url, read_only=True, **limits
         )
-
-
-def _scheduled_window() -> Window | None:
-    """The interval that a scheduler gives to this run; `None` if it gives none, or an empty one."""
-    interval = dlt.current.interval()
-    if interval is None:
-        return None
-    start, end = interval
-    if start >= end:
-        log.warning(
-            "The scheduler's interval is empty: it begins and ends at %s. All customers are read. In Airflow 3 "
-            "set create_cron_data_intervals, or a schedule that has data intervals.",
-            end,
-        )
-        return None
-    return bounds(start, end)
 
 
 @contextmanager

@@ -94,6 +94,9 @@ def filled(name: str, kind: Kind, description: str, pii: Pii = "none") -> Column
     return Column(name, kind, description, pii, nullable=False)
 
 
+SETS_CUSTOMERS: Final = ("risk-action", "update", "create")
+"""The bulk operations whose rows set columns of `customers`."""
+
 WRITE_BACK_ROWS: Final = Table(
     "write_back_rows",
     "What bulk runs did: one row for each row of their input.",

@@ -391,7 +391,7 @@ BUGS = [
         (B + "test_shown.py::test_the_loss_of_undo_stands_in_the_question_itself",)),
     Bug("hidden rows are not spoken of", "whoever agrees sees what is dangerous (law 9)",
         'if hidden := sorted({*numbers[1:]}.intersection(about.get("hidden", ()))):', "if hidden := sorted(set()):", (PLAN + "test_tables.py::test_excel_says_what_is_hidden",)),
-    Bug("the files of a day are counted one by one", "thresholds hold for a day's runs together", "        earlier=_sent_last_day(runs, operation, scope, now - DAY.total_seconds(), run, warn),\n", "",
+    Bug("the files of a day are counted one by one", "thresholds hold for a day's runs together", "        earlier=_sent_last_day(runs, operation, scope, now - TOGETHER.total_seconds(), run, warn),\n", "",
         (B + "test_shown.py::test_thresholds_are_counted_from_the_rows_and_for_a_day_together",)),
     Bug("what the canary stopped goes on by itself", "after a canary stop somebody is asked anew", "        after_canary=stopped_by_canary(stopped),\n", "        after_canary=False,\n",
         (B + "test_shown.py::test_a_resume_after_the_canary_stopped_asks_anew",)),

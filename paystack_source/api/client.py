@@ -14,7 +14,7 @@ from urllib.parse import urlencode
 from msgspec import UNSET, UnsetType
 
 from paystack_source import settings
-from paystack_source.api.checks import (
+from paystack_source.api.arguments import (
     Bound,
     check_email,
     check_fields,

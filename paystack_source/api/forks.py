@@ -1,4 +1,4 @@
-"""A forked process must not use its parent's connections and places in queues.
+"""Resets clients and queues in a forked process, which must not use its parent's connections and places.
 
 A web server that loads its program before it forks workers, and `multiprocessing` on Linux, copy a client in
 use. On a shared connection each process would read the answers to the requests of the others.

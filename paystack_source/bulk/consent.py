@@ -1,7 +1,7 @@
 """The question before rows are sent, and the `Console` that asks it.
 
 The numbers in the question are counted from the plan's rows and the runs' journals, because the plan's header could be
-edited. The thresholds apply to all runs of 24 hours together.
+edited. The thresholds apply to all runs of a day together (`tally.TOGETHER`).
 """
 
 from __future__ import annotations
@@ -11,12 +11,11 @@ import logging
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
-from datetime import timedelta
 from typing import Final
 
 from paystack_source.bulk.operations import BULK_OPERATIONS, BulkOperation
 from paystack_source.bulk.plan.plan import Plan, PlanRow
-from paystack_source.bulk.plan.tally import Confirmation, Tally, confirmation
+from paystack_source.bulk.plan.tally import TOGETHER, Confirmation, Tally, confirmation
 from paystack_source.bulk.run.recording import is_on
 from paystack_source.bulk.run.results import remaining_rows
 from paystack_source.bulk.run.runner import stopped_by_canary
@@ -28,7 +27,6 @@ from paystack_source.values import counted
 
 log = logging.getLogger("paystack_source")
 _RISKS: Final = {"deny": "Denied", "allow": "Allowed"}
-DAY: Final = timedelta(hours=24)
 _SENT: Final = frozenset({Phase.SENDING, Phase.APPLIED, Phase.PENDING, Phase.DOUBT})
 
 
@@ -109,7 +107,7 @@ def question_of(  # noqa: PLR0913  # the plan, and what was sent before
         tally,
         customers=customers,
         live=scope.key_mode == "live",
-        earlier=_sent_last_day(runs, operation, scope, now - DAY.total_seconds(), run, warn),
+        earlier=_sent_last_day(runs, operation, scope, now - TOGETHER.total_seconds(), run, warn),
     )
     return Question(
         _question_text(plan, tally, scope.key_mode, run.run_id if run else ""),

@@ -1,4 +1,7 @@
-"""Describes plans and runs: the facts and commands that the command line shows, and the JSON objects."""
+"""Describes plans and runs for everybody who shows them: the command line, the review page, the helpers.
+
+It makes the facts, tables and commands that are shown, and the JSON objects.
+"""
 
 from __future__ import annotations
 
@@ -11,10 +14,10 @@ from typing import TYPE_CHECKING, Any, Final
 import msgspec
 
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import LEFT_OUT, Plan, PlanHeader
+from paystack_source.bulk.plan.plan import LEFT_OUT, MAX_AGE_RESUMED, Plan, PlanHeader
 from paystack_source.bulk.plan.tally import BLANK_ROW, Tally, Transition, field_changes
 from paystack_source.bulk.run.results import RunReport
-from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, Run
+from paystack_source.bulk.run.runs import Run
 from paystack_source.bulk.run.send import EXISTS, NAMES_LOCKED
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called, command, quoted
@@ -121,13 +124,15 @@ def _compared_with(header: PlanHeader) -> str:
     return " and ".join(sources) or "nothing: old values are unknown"
 
 
-CHANGES: Final = ("line", "customer", "field", "old", "new", "note")
+CHANGE_COLUMNS: Final = ("line", "customer", "field", "old", "new", "note")
+MOST_CHANGES: Final = 10
+"""The most rows of a plan whose changes are shown."""
 
 
-def plan_changes(plan: Plan, most: int) -> list[tuple[object, ...]]:
-    """The first changes with values in clear: a row for each field, with the columns `CHANGES`."""
+def plan_changes(plan: Plan) -> list[tuple[object, ...]]:
+    """The first changes with values in clear: a row for each field, with the columns `CHANGE_COLUMNS`."""
     lines: list[tuple[object, ...]] = []
-    for row in itertools.islice(plan.rows(sent=True), most):
+    for row in itertools.islice(plan.rows(sent=True), MOST_CHANGES):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
         fields = [
             (change.name, _shown(change.old) if change.known else UNKNOWN, _shown(change.new))
@@ -313,11 +318,12 @@ def undone_by(runs: list[RunReport]) -> dict[str, str]:
 
 
 _OTHERS: Final = {LEFT_OUT: "left out", BLANK_ROW: "blank"}
-REASONS: Final = ("rows", "outcome", "code", "message", "example line")
+REASON_COLUMNS: Final = ("rows", "outcome", "code", "message", "example line")
+_MOST_REASONS: Final = 12
 
 
-def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
-    """Rows grouped by outcome and reason, with an example line each; the columns are `REASONS`."""
+def run_reasons(finished: RunReport) -> list[tuple[object, ...]]:
+    """Rows grouped by outcome and reason, with an example line each; the columns are `REASON_COLUMNS`."""
     names = labels(finished)
     lines: list[tuple[object, ...]] = [
         (
@@ -327,9 +333,9 @@ def run_reasons(finished: RunReport, most: int) -> list[tuple[object, ...]]:
             "" if finished.running and group.outcome in _UNFINISHED else group.message,
             group.example_line,
         )
-        for group in finished.reasons[:most]
+        for group in finished.reasons[:_MOST_REASONS]
     ]
-    left = len(finished.reasons) - most
+    left = len(finished.reasons) - _MOST_REASONS
     return [*lines, ("", f"… and {left:,} more reasons", "", "", "")] if left > 0 else lines
 
 

@@ -32,7 +32,7 @@ import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import DestinationTerminalException
 
-from paystack_source.api.checks import flags, instance_of
+from paystack_source.api.arguments import flags, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.bulk.consent import unattended
 from paystack_source.bulk.input.files import open_table

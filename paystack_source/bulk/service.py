@@ -26,24 +26,14 @@ from paystack_source.bulk.describe import COMMAND, input_switch
 from paystack_source.bulk.input.files import InputTable
 from paystack_source.bulk.operations import BULK_OPERATIONS
 from paystack_source.bulk.plan.copy import CustomerCopy, arrow_copy, duckdb_copy
-from paystack_source.bulk.plan.plan import Plan, PlanRow, host_of
+from paystack_source.bulk.plan.plan import MAX_AGE, MAX_AGE_RESUMED, Plan, PlanRow, host_of
 from paystack_source.bulk.plan.planner import PlanOptions, make_plan
 from paystack_source.bulk.plan.undo import Undo, hold_undone, make_undo
 from paystack_source.bulk.run.journal import os_user, user
 from paystack_source.bulk.run.recording import WriteBackTarget, catch_up, claim, record_runs
 from paystack_source.bulk.run.results import RunReport, conclude, remaining_rows
 from paystack_source.bulk.run.runner import Runner, StopRules, raise_cancellation, stopping
-from paystack_source.bulk.run.runs import (
-    MAX_AGE,
-    MAX_AGE_RESUMED,
-    AppliedPlan,
-    PlanLock,
-    Run,
-    Runs,
-    Scope,
-    owner,
-    utc,
-)
+from paystack_source.bulk.run.runs import AppliedPlan, PlanLock, Run, Runs, Scope, owner, utc
 from paystack_source.bulk.run.send import Done, Job, Sender, customer_of
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, Outcome, Phase, RowState, outcome
 from paystack_source.errors import AppliedError, BrokenOffError, ConfigError, JournalError

@@ -7,6 +7,7 @@ See `docs/howto/officer-csv.md` for the steps, and `docs/bulk.md` for the promis
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ import click
 
 from paystack_source.bulk.describe import COMMAND, follow_up, run_lines
 from paystack_source.bulk.operations import BULK_OPERATIONS
-from paystack_source.bulk.plan.plan import Plan
+from paystack_source.bulk.plan.plan import MAX_AGE, MAX_AGE_RESUMED, Plan
 from paystack_source.bulk.plan.review import write_review
 from paystack_source.bulk.run.results import conclude, report
 from paystack_source.cli.bulk_commands import bulk_command, load_runs, runs_of, show_run, show_runs
@@ -22,8 +23,10 @@ from paystack_source.cli.options import location, once, sharing, together
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import quoted
 from paystack_source.errors import ExitCode, UsageError
+from paystack_source.settings import EQUAL_REJECTIONS
 from paystack_source.values import counted
 
+HOUR = timedelta(hours=1)
 yes_option = click.option("--yes", is_flag=True, help="Answer the question beforehand.")
 copy_options = together(
     location(destination="Where the copy is, as dlt calls it.", dataset="Dataset of the copy."),
@@ -63,7 +66,7 @@ applying_options = together(
         help="Stop if a larger part of these rows fails, in %.",
     ),
     click.option(
-        "--max-equal-rejections", type=click.IntRange(0), default=20, show_default=True,
+        "--max-equal-rejections", type=click.IntRange(0), default=EQUAL_REJECTIONS, show_default=True,
         help="Stop after this number of equal rejections in a row; 0: never.",
     ),
     click.option(
@@ -73,7 +76,8 @@ applying_options = together(
     ),
     click.option(
         "--max-age", type=click.FloatRange(0), default=None, metavar="HOURS",
-        help="The greatest age of the plan; default: 24, for resume 168 (7 days).",
+        help="The greatest age of the plan; default: "
+        f"{MAX_AGE / HOUR:.0f}, for resume {MAX_AGE_RESUMED / HOUR:.0f} ({MAX_AGE_RESUMED.days} days).",
     ),
 )  # fmt: skip
 

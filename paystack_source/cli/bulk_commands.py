@@ -24,7 +24,7 @@ from paystack_source.bulk.run.results import RunReport, report
 from paystack_source.bulk.run.runner import StopRules, stop_rules
 from paystack_source.bulk.run.runs import Runs, new_run_id, results_folder, utc
 from paystack_source.bulk.service import BulkService, client_operations
-from paystack_source.cli.options import location_of, paystack
+from paystack_source.cli.options import chosen_location, paystack
 from paystack_source.cli.terminal import Terminal
 from paystack_source.commands import command, location_options, location_switches, quoted
 from paystack_source.errors import (
@@ -44,8 +44,6 @@ SEAL_SHOWN = 12  # characters of a plan's seal: too many to be guessed
 _SEAL = (
     "It takes the seal of the plan: `plan` prints it, and the page of the plan shows it (bulk review PLAN)."
 )
-MOST_REASONS = 12
-MOST_CHANGES = 10
 _CUT_BY = {"csv": ("encoding", "delimiter"), "excel": ("sheet",)}
 _STDIN = "standard input"
 
@@ -174,11 +172,11 @@ class BulkCommand:
         """Show the warnings, the most dangerous first, then the first changes."""
         for caution in describe.plan_cautions(made):
             self.terminal.warn(caution)
-        changes = describe.plan_changes(made, MOST_CHANGES)
+        changes = describe.plan_changes(made)
         if changes and not (self.terminal.quiet or self.terminal.logs_data):  # no names or phones in a log
-            more = made.header.counts.to_send - MOST_CHANGES
+            more = made.header.counts.to_send - describe.MOST_CHANGES
             title = f"What would change{f' (and {more:,} more)' if more > 0 else ''}"
-            self.terminal.table(title, *describe.without_blank_columns(describe.CHANGES, changes))
+            self.terminal.table(title, *describe.without_blank_columns(describe.CHANGE_COLUMNS, changes))
 
     def finish_plan(self, made: Plan) -> int:
         """Finish the command `plan`: write the review page, and show the facts of the plan."""
@@ -213,7 +211,7 @@ def warehouse_of(chosen: dict[str, Any]) -> WriteBackTarget | None:
         return None
     from paystack_source.warehouse.write_back import WriteBack  # noqa: PLC0415  dlt takes a second; --help is quick
 
-    return WriteBack(*location_of(chosen))
+    return WriteBack(*chosen_location(chosen))
 
 
 @contextlib.contextmanager
@@ -296,8 +294,8 @@ def show_run(finished: RunReport, terminal: Terminal, chosen: dict[str, Any]) ->
     for warning in finished.warnings:
         terminal.warn(warning)
     if finished.reasons:
-        reasons = describe.run_reasons(finished, MOST_REASONS)
-        terminal.table("What happened", *describe.without_blank_columns(describe.REASONS, reasons))
+        reasons = describe.run_reasons(finished)
+        terminal.table("What happened", *describe.without_blank_columns(describe.REASON_COLUMNS, reasons))
     if isinstance(finished.error, PaystackError):
         terminal.warn(f"{finished.error.message}: {finished.error.advice}")
     title, facts = describe.HEADINGS[finished.status], describe.run_facts(finished, chosen)

@@ -16,12 +16,19 @@ from typing import TYPE_CHECKING, Any, TypeAlias
 import click
 from click.core import ParameterSource
 
-from paystack_source.cli.options import location, location_of, once, paystack, sharing
+from paystack_source.cli.options import chosen_location, location, once, paystack, sharing
 from paystack_source.cli.terminal import Terminal, examples, options
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import explain, raise_interrupt
-from paystack_source.settings import ALL, SECTION, configured_accounts, dataset_of
+from paystack_source.settings import (
+    ALL,
+    DETAILS_BUDGET,
+    REFRESH_BUDGET,
+    SECTION,
+    configured_accounts,
+    dataset_of,
+)
 from paystack_source.values import counted
 from paystack_source.warehouse.locations import DUCKDB
 
@@ -61,7 +68,7 @@ SUMMED = (
 )
 @once("--from", "start", metavar="ISO", help="Only customers created at or after this time (UTC).")
 @once("--to", "end", metavar="ISO", help="Only customers created before this time (UTC).")
-@click.option("--refresh-budget", type=click.IntRange(min=0), default=60, show_default=True, metavar="N",
+@click.option("--refresh-budget", type=click.IntRange(min=0), default=REFRESH_BUDGET, show_default=True, metavar="N",
               help="Requests for reading old customers again, on top of what new ones cost; 0 is off.")  # fmt: skip
 @click.option(
     "--full-refresh", is_flag=True, help="Read everything again; swapped in only when proven complete."
@@ -75,7 +82,7 @@ SUMMED = (
 @click.option(
     "--details-budget",
     type=click.IntRange(min=1),
-    default=600,
+    default=DETAILS_BUDGET,
     show_default=True,
     metavar="N",
     help="Customers to fetch for --details; the others wait for the next run.",
@@ -125,7 +132,7 @@ def copy(terminal: Terminal, chosen: dict[str, Any]) -> tuple[int, ClosingReport
             progress.update(done=done)
             progress.quota(client.quota_use("fetch"))
 
-        pipeline = open_pipeline(*location_of(chosen))
+        pipeline = open_pipeline(*chosen_location(chosen))
         report = copy_customers(
             pipeline,
             client,
@@ -214,7 +221,7 @@ def summary(
     terminal: Terminal, report: CopyReport, location_shown: str, chosen: dict[str, Any], view: str | None
 ) -> ClosingReport:
     """The closing table: title, facts, the object for --json, and what to do next."""
-    table = f"{location_of(chosen)[1]}.customers"
+    table = f"{chosen_location(chosen)[1]}.customers"
     tries = f"{report.retries:,} retries, {report.rate_limited:,} over the quota"
     waited = f"of which {report.waited_seconds:,.1f} s waiting for the quota"
     rows: list[tuple[str, object]] = [

@@ -1,4 +1,4 @@
-"""`--log-format json`: messages as lines of JSON, for programs that collect logs."""
+"""`--log-format json`: messages as lines of JSON. And the fields of a run, which `--json` objects have as well."""
 
 from __future__ import annotations
 
@@ -96,7 +96,7 @@ def value_of(words: Sequence[str], switch: str) -> str | None:
     return found
 
 
-def as_text(record: dict[str, Any], *, ascii_only: bool) -> str:
+def as_line(record: dict[str, Any], *, ascii_only: bool) -> str:
     """A record as one line of JSON, without control and invisible characters."""
     try:
         text = json.dumps(record, default=str, ensure_ascii=ascii_only, allow_nan=False)

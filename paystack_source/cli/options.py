@@ -63,7 +63,7 @@ def location(
 ) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The options `--sandbox`, `--account`, `--dataset` and, if it has a help text, `--destination`.
 
-    The command gets them as typed; `location_of` returns the copy's location. A dataset's name that dlt would
+    The command gets them as typed; `chosen_location` returns the copy's location. A dataset's name that dlt would
     change is refused. `all_accounts`: the command accepts `--account all`.
     """
 
@@ -100,7 +100,7 @@ def location(
     )
 
 
-def location_of(chosen: dict[str, Any]) -> tuple[str, str]:
+def chosen_location(chosen: dict[str, Any]) -> tuple[str, str]:
     """Destination and dataset of the chosen copy, with `--sandbox` of the sandbox's copy."""
     named = chosen.get("destination", DUCKDB[0]), chosen["dataset"] or dataset_of(chosen["account_name"])
     return sandbox_location(*named) if chosen["sandbox"] else named

@@ -21,7 +21,7 @@ import msgspec
 
 from paystack_source.api.clock import MAX_WAIT
 from paystack_source.bulk.input.csv_file import row_writer
-from paystack_source.cli.options import location, location_of
+from paystack_source.cli.options import chosen_location, location
 from paystack_source.cli.terminal import Terminal, examples, options, write_utf8
 from paystack_source.commands import called, command
 from paystack_source.errors import ExitCode, UsageError
@@ -64,7 +64,7 @@ def main(terminal: Terminal, sql: str | None, database: Path | None, *, as_csv: 
     """Query the DuckDB copy in SQL, or show its tables."""
     if database and chosen["sandbox"]:
         raise UsageError("--sandbox queries the sandbox's own file.", "Leave --database or --sandbox out.")
-    destination, dataset = location_of(chosen)
+    destination, dataset = chosen_location(chosen)
     path = database or duckdb_file(destination)
     if not path.exists():
         raise UsageError(f"There is no database {path}.", make_one(chosen))

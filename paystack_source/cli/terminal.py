@@ -29,7 +29,7 @@ from rich.table import Table
 from rich.text import Text
 
 from paystack_source.api.keys import SecretKey
-from paystack_source.cli.log import FORMATS, RunContext, as_text, value_of, warnings_to
+from paystack_source.cli.log import FORMATS, RunContext, as_line, value_of, warnings_to
 from paystack_source.errors import ExitCode, UsageError
 from paystack_source.failures import Failure, explain, masked_traceback
 from paystack_source.interrupts import redeliver_interrupts
@@ -233,7 +233,7 @@ class Terminal:
 
     def _write_json(self, stream: IO[str], record: dict[str, Any]) -> None:
         encoding = (getattr(stream, "encoding", None) or "").lower().replace("-", "")
-        self._write(stream, as_text(record, ascii_only=encoding != "utf8"))
+        self._write(stream, as_line(record, ascii_only=encoding != "utf8"))
 
     def require_shown(self) -> None:
         """Raise if output was lost: for commands that only show something."""

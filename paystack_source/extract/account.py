@@ -7,14 +7,14 @@ import itertools
 import pyarrow as pa
 
 from paystack_source.errors import ConfigError
-from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.extract.held import PresentCustomers
 
 Account = tuple[str | None, int | None]
 """Domain (test or live) and integration."""
 
 Accounts = set[Account]
 
-DATASET = "--dataset NAME, or dataset_name of dlt.pipeline"
+NAME_A_DATASET = "--dataset NAME, or dataset_name of dlt.pipeline"
 """How a dataset is named: to a command, and to dlt."""
 
 
@@ -37,7 +37,7 @@ def check_account(held: PresentCustomers, shown: pa.Table, total: int | None, wa
     if read and ours and not any(itertools.starmap(_may_be_same, itertools.product(read, complete))):
         raise ConfigError(
             f"The dataset holds customers of {_name(ours)}, and this key reads {_name(read)}",
-            advice=f"Keep each account and mode in a dataset of its own: {DATASET}.",
+            advice=f"Keep each account and mode in a dataset of its own: {NAME_A_DATASET}.",
         )
 
 
@@ -70,12 +70,12 @@ def require_one_account(held: Accounts, wanted: int | None = None) -> None:
     if len(complete) > 1:
         raise ConfigError(
             f"The dataset holds customers of {_name(complete)}: such a copy cannot be proved complete",
-            advice=f"Copy each account and mode into a dataset of its own: {DATASET}.",
+            advice=f"Copy each account and mode into a dataset of its own: {NAME_A_DATASET}.",
         )
     if wanted is not None and {number for _, number in held} - {wanted, None}:
         raise ConfigError(
             f"The dataset holds customers of {_name(held)}, and account={wanted} was asked for",
-            advice=f"Use another dataset ({DATASET}), or correct the number.",
+            advice=f"Use another dataset ({NAME_A_DATASET}), or correct the number.",
         )
 
 

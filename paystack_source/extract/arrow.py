@@ -260,10 +260,10 @@ def _inside(table: pa.Table, window: Window) -> pa.ChunkedArray:
 
 def oldest(table: pa.Table) -> datetime | None:
     """The oldest creation time."""
-    return edges(table)[0]
+    return oldest_and_newest(table)[0]
 
 
-def edges(table: pa.Table) -> Edges:
+def oldest_and_newest(table: pa.Table) -> Edges:
     """The oldest and the newest creation time."""
     found = pc.min_max(table.column("created_at")).as_py()
     return found["min"], found["max"]

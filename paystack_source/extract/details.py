@@ -21,7 +21,7 @@ from paystack_source.extract.secrets import without_secrets
 from paystack_source.tables import Column, Pii, Table
 from paystack_source.values import as_text, json_text, read_time
 
-HIDDEN = ("authorization_code", "signature")
+CREDENTIALS = ("authorization_code", "signature")
 """Columns that are null unless `include` names them: `extract.secrets` leaves these keys out."""
 
 _JSON: Final = {
@@ -99,7 +99,7 @@ AUTHORIZATIONS: Final = Table(
         Column("position", "bigint", "The place in Paystack's list, from 1.", nullable=False),
         *(
             Column(name, "text", "A credential. Null unless asked for by name.", "personal")
-            for name in HIDDEN
+            for name in CREDENTIALS
         ),
         *(Column(name, "text", text, pii) for name, (text, pii) in _CARD.items()),
         Column("reusable", "bool", "Whether it can be charged again."),
@@ -215,7 +215,7 @@ def authorization_rows(fetched: Fetched, include: Collection[str]) -> Iterator[d
         yield {
             "customer_id": due.id,
             "position": position,
-            **{name: as_text(kept.pop(name, None)) for name in (*HIDDEN, *_CARD)},
+            **{name: as_text(kept.pop(name, None)) for name in (*CREDENTIALS, *_CARD)},
             "reusable": None if reusable is None else bool(reusable),
             "extra": _json(kept or None),
         }

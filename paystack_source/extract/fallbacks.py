@@ -16,7 +16,7 @@ import pyarrow as pa
 import pyarrow.compute as pc
 
 from paystack_source.extract import arrow
-from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.extract.held import PresentCustomers
 from paystack_source.extract.reader import Reader
 from paystack_source.extract.window_read import Query, Result
 from paystack_source.extract.windows import (
@@ -160,10 +160,10 @@ def past_part(reader: Reader, window: Window, shown: pa.Table, now: datetime) ->
     The customers `shown` on the list's first page were created in the past by Paystack's clock. If the whole range
     seems to be in the future, or if the list is not newest first, this sends one request.
     """
-    end = max(frozen_end(at) for at in (now, arrow.edges(shown)[1]) if at)
+    end = max(frozen_end(at) for at in (now, arrow.oldest_and_newest(shown)[1]) if at)
     times = [at for at in shown.column("created_at").to_pylist() if at]
     later = window.clip(Window(end, END))
     if not later.empty and (later == window or times != sorted(times, reverse=True)):
         come = arrow.cut(reader.parse(reader.request(Query(*later.asked(), 1))).table, later)
-        end = max(frozen_end(at) for at in (now, arrow.edges(come)[1]) if at)
+        end = max(frozen_end(at) for at in (now, arrow.oldest_and_newest(come)[1]) if at)
     return window.clip(Window(BEGIN, end))

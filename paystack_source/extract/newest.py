@@ -1,4 +1,4 @@
-"""The newest pages of the list, with the customers who were created after the end of the newest window.
+"""Decides where the newest window ends, and how many of the newest pages are read for customers created later.
 
 Only a window that ended before the request gets no more customers. The newest customer's creation time is in the past
 by Paystack's clock, whatever the clock of this machine shows. So the newest window ends just before that customer.
@@ -57,7 +57,7 @@ class NewestPage(NamedTuple):
 
         Customers in `unlisted` are held, but neither in the list nor in its total.
         """
-        latest, shown = arrow.edges(unlisted)[1], arrow.edges(self.table)[1]
+        latest, shown = arrow.oldest_and_newest(unlisted)[1], arrow.oldest_and_newest(self.table)[1]
         return bool(latest and abs(self.asked_at - latest) < _BEHIND and (shown is None or latest > shown))
 
     def unchanging_end(self, now: datetime) -> datetime:

@@ -26,13 +26,14 @@ from typing import Generic, TypeVar
 import msgspec
 import pyarrow as pa
 
+from paystack_source.api.arguments import MOST_PER_PAGE
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.models import Page
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.errors import ClosedError, NotFound, Rejected
 from paystack_source.extract import arrow
 from paystack_source.extract.read_ahead import read_ahead
-from paystack_source.extract.window_read import NEWEST, PAGE, REFUSED, NoTotalError, Query, Reading, Result
+from paystack_source.extract.window_read import NEWEST, REFUSED, NoTotalError, Query, Reading, Result
 from paystack_source.extract.windows import MARGIN, WINDOW_ROWS, Edges, Window, cut_at
 
 Tag = TypeVar("Tag")
@@ -81,7 +82,7 @@ class Reader:
         window_rows: int = WINDOW_ROWS,
     ) -> None:
         self.now = now or (lambda: datetime.now(UTC))
-        self.per_page = PAGE
+        self.per_page = MOST_PER_PAGE
         self.requests = 0
         self.totals_on_pages = False
         self.answers_differ = False  # two queries of this run had answers with different customers
@@ -136,7 +137,7 @@ class Reader:
         Raises `FiltersIgnoredError` if the answer has customers outside of these times, `NoTotalError` without a total.
         """
         page = self.request_total(Query(from_, to, 1))
-        if _strays(arrow.edges(self.parse(page).table), (from_, to)):
+        if _strays(arrow.oldest_and_newest(self.parse(page).table), (from_, to)):
             raise FiltersIgnoredError
         if page.meta.total is None:
             raise NoTotalError
@@ -196,9 +197,9 @@ class Reader:
         reading.unreadable += unreadable
         reading.lengths.update(zip((number for number, _ in raw), lengths, strict=True))
         reading.longest = max(reading.longest, *lengths)
-        oldest, newest = times = arrow.edges(table)
+        oldest, newest = times = arrow.oldest_and_newest(table)
         reading.stray = reading.stray or _strays(times, reading.asked)
-        far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, PAGE)
+        far = reading.expected and (reading.total or 0) > 2 * max(reading.expected, MOST_PER_PAGE)
         if reading.stray and (reading.is_range or far):
             raise FiltersIgnoredError
         before = len(reading.pass_ids)
@@ -356,7 +357,7 @@ class Reader:
             page = client.list(page=query.page, per_page=per_page, from_=query.from_, to=query.to)
         except Rejected as error:
             if query.page == 1 and not query.per_page:
-                if per_page != PAGE or isinstance(error, NotFound):
+                if per_page != MOST_PER_PAGE or isinstance(error, NotFound):
                     raise
                 self.per_page = _DOCUMENTED_PAGE  # the API refuses a larger page
                 return self.page(query, client)

@@ -6,9 +6,9 @@ from collections.abc import Iterator, Sequence
 from datetime import datetime, timedelta
 from typing import NamedTuple
 
-from paystack_source.extract.ledger import PresentCustomers
+from paystack_source.api.arguments import MOST_PER_PAGE
+from paystack_source.extract.held import PresentCustomers
 from paystack_source.extract.reader import Reader
-from paystack_source.extract.window_read import PAGE
 from paystack_source.extract.windows import MARGIN, SMALL_ROWS, WINDOW_ROWS, Coverage, Proven, Window, second
 from paystack_source.values import batches
 
@@ -20,7 +20,7 @@ _CLEAR = 3 * MARGIN  # the distance from a crowded second, so that no margin rea
 class Cost(NamedTuple):
     """The price of reading in requests. The API's pages may be shorter than requested."""
 
-    length: int = PAGE
+    length: int = MOST_PER_PAGE
     passes: int = 1
     most: int = WINDOW_ROWS
     """Customers in the largest window that is read at once."""
@@ -28,7 +28,7 @@ class Cost(NamedTuple):
     @classmethod
     def by_first_page(cls, shown: int, total: int | None, reader: Reader) -> Cost:
         """The cost by the list's first page, which has `shown` customers, and by what the reader knows of the API."""
-        length = shown if shown and (total is None or total > shown) else PAGE
+        length = shown if shown and (total is None or total > shown) else MOST_PER_PAGE
         passes = 1 if reader.totals_on_pages else _WITHOUT_TOTALS
         return cls(length, passes, min(WINDOW_ROWS, reader.deepest * length * 2 // 3))
 

@@ -31,7 +31,8 @@ from paystack_source.extract.fallbacks import (
     filters_hold,
     past_part,
 )
-from paystack_source.extract.ledger import Checkpoint, Entry, HeldCustomers, Output, PresentCustomers, Summary
+from paystack_source.extract.held import HeldCustomers, PresentCustomers
+from paystack_source.extract.ledger import Checkpoint, Entry, Output, Summary
 from paystack_source.extract.newest import NewestPage, TopPages
 from paystack_source.extract.reader import FiltersIgnoredError, Reader
 from paystack_source.extract.refresh import Cost, Refresh, readable, runs_to_refresh

@@ -11,10 +11,10 @@ from typing import NamedTuple
 
 import msgspec
 
+from paystack_source.api.arguments import MOST_PER_PAGE
 from paystack_source.api.models import Page, PageMeta
 from paystack_source.extract.windows import Edges, Window
 
-PAGE = 100
 _ROUND = 32  # the most pages requested at once while no total is known
 
 
@@ -164,7 +164,7 @@ class Reading:
         start = self.asked_up_to + 1
         total = self.total
         if not self.lengths:
-            planned = -(-self.expected // PAGE) if self.expected and len(self.passes) == 1 else 1
+            planned = -(-self.expected // MOST_PER_PAGE) if self.expected and len(self.passes) == 1 else 1
             return range(start, start + max(planned, 1))
         if total is not None:
             if len(self.pass_ids) >= total or self._counted is not None:

@@ -19,7 +19,7 @@ from dlt.common import logger
 from dlt.extract import DltResource, DltSource
 from dlt.extract.exceptions import CurrentSourceNotAvailable
 
-from paystack_source.api.checks import MOST_PER_PAGE, count_of
+from paystack_source.api.arguments import MOST_PER_PAGE, count_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError, NotCompleteError
@@ -30,6 +30,7 @@ from paystack_source.extract.reader import Reader
 from paystack_source.extract.run import Extraction
 from paystack_source.extract.windows import Coverage, Window
 from paystack_source.interrupts import require_uninterrupted
+from paystack_source.settings import REFRESH_BUDGET
 from paystack_source.values import parse_time, time_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.destinations import (
@@ -57,9 +58,6 @@ from paystack_source.warehouse.orchestrators import Waits, terminal_errors_in_ex
 from paystack_source.warehouse.prepare import SCHEMA_NAME, require_prepared
 from paystack_source.warehouse.queries import EmptiedWarehouse, Warehouse, columns_of
 from paystack_source.warehouse.single_writer import current_run
-
-REFRESH_BUDGET = 60
-"""Requests per run for reading old customers again: 6,000 customers, a tenth of a live minute's quota."""
 
 BATCH_ROWS = 30_000
 """Customers in a table for dlt. Each table costs dlt 30 ms."""

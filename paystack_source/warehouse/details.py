@@ -32,6 +32,7 @@ from paystack_source.extract.details import (
     fetch_customers,
 )
 from paystack_source.extract.secrets import clear_fields
+from paystack_source.settings import DETAILS_BUDGET
 from paystack_source.values import parse_time
 from paystack_source.warehouse.destinations import (
     apply_destination_hints,
@@ -46,9 +47,6 @@ from paystack_source.warehouse.prepare import SCHEMA_NAME
 from paystack_source.warehouse.queries import Warehouse, columns_of
 
 log = logging.getLogger("paystack_source")
-DETAILS_BUDGET = 600
-"""Customers fetched in one run: a live minute's quota of the endpoint."""
-
 BATCH = 500
 
 

@@ -1,19 +1,24 @@
-"""What an orchestrator gets from a run through dlt: whether a retry can help, and how long the run waits."""
+"""What a run and an orchestrator tell each other through dlt: whether a retry can help, waits, the interval to read."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from typing import Any
 
+import dlt
 from dlt.common import logger
 from dlt.common.exceptions import TerminalException
 from dlt.extract.exceptions import ExtractorException
 
 from paystack_source.api.quota import WAITS
 from paystack_source.errors import AccessError, ConfigError
+from paystack_source.extract.windows import Window, bounds
 from paystack_source.failures import raise_interrupt
 from paystack_source.warehouse.dlt_quirks import CheckedCollector, active_pipeline
+
+log = logging.getLogger("paystack_source")
 
 
 class TerminalSourceError(ExtractorException, TerminalException):
@@ -80,3 +85,19 @@ class Waits:
             yield
         finally:
             self._collector = None
+
+
+def scheduled_window() -> Window | None:
+    """The interval that a scheduler gives to this run; `None` if it gives none, or an empty one."""
+    interval = dlt.current.interval()
+    if interval is None:
+        return None
+    start, end = interval
+    if start >= end:
+        log.warning(
+            "The scheduler's interval is empty: it begins and ends at %s. All customers are read. In Airflow 3 "
+            "set create_cron_data_intervals, or a schedule that has data intervals.",
+            end,
+        )
+        return None
+    return bounds(start, end)

@@ -1,4 +1,4 @@
-"""Queries a dataset in SQL through dlt; implements `extract.ledger.HeldCustomers`.
+"""Queries a dataset in SQL through dlt; implements `extract.held.HeldCustomers`.
 
 dlt qualifies and quotes names, and formats times for each destination, so the same queries work on every
 destination that dlt can query. Files are queried in SQL too (`paystack_source.warehouse.lake`).

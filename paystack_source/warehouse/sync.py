@@ -26,7 +26,7 @@ from dlt.common import logger
 from dlt.pipeline.pipeline import Pipeline
 from dlt.pipeline.trace import PipelineTrace
 
-from paystack_source.api.checks import count_of, flags, instance_of
+from paystack_source.api.arguments import count_of, flags, instance_of
 from paystack_source.api.client import PaystackClient
 from paystack_source.errors import AlreadyRunningError, ConfigError, NotCompleteError
 from paystack_source.extract.account import require_one_account
@@ -35,11 +35,11 @@ from paystack_source.extract.secrets import clear_fields
 from paystack_source.extract.windows import ALWAYS, BEGIN, END, Window, bounds
 from paystack_source.failures import explain
 from paystack_source.interrupts import redeliver_interrupts
-from paystack_source.settings import require_own_dlt_folder
+from paystack_source.settings import DETAILS_BUDGET, REFRESH_BUDGET, require_own_dlt_folder
 from paystack_source.warehouse.comments import write_comments
-from paystack_source.warehouse.copying import REFRESH_BUDGET, Copying, Limits, checkpoint, ledger_source
+from paystack_source.warehouse.copying import Copying, Limits, checkpoint, ledger_source
 from paystack_source.warehouse.destinations import cached_capabilities, load, replace_by_swap
-from paystack_source.warehouse.details import DETAILS_BUDGET, DetailsReport, fetch_details
+from paystack_source.warehouse.details import DetailsReport, fetch_details
 from paystack_source.warehouse.dlt_quirks import has_loaded, listen_to_runs, restart_interrupted_loads
 from paystack_source.warehouse.duckdb_file import require_different_names
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name

@@ -35,7 +35,7 @@ from paystack_source.errors import ConfigError
 from paystack_source.extract.windows import ALWAYS
 from paystack_source.file_lock import DUCKDB_FILES
 from paystack_source.interrupts import closed_at_end
-from paystack_source.tables import LOAD_ID, WRITE_BACK_ROWS, WRITE_BACK_RUNS
+from paystack_source.tables import LOAD_ID, SETS_CUSTOMERS, WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, batches, in_utc, quoted_name, quoted_text
 from paystack_source.warehouse.changes import Changes
 from paystack_source.warehouse.comments import write_comments
@@ -131,7 +131,7 @@ class WriteBack:
             lambda named: " UNION ".join(
                 f"SELECT r.run_id FROM {named('write_back_rows')} r"
                 f" JOIN {named('customers')} c ON c.{ours} = r.{theirs}"
-                " WHERE r.outcome = 'applied' AND r.operation IN ('risk-action', 'update', 'create')"
+                f" WHERE r.outcome = 'applied' AND r.operation IN ({', '.join(map(quoted_text, SETS_CUSTOMERS))})"
                 " AND (r.code IS NULL OR r.code <> 'exists') AND c._last_seen_at < r.finished_at"
                 for ours, theirs in (("id", "customer_id"), ("customer_code", "customer_code"))
             ),

@@ -16,7 +16,7 @@ import pytest
 
 from paystack_source import errors
 from paystack_source.api import checks, client, keys, models, wire
-from paystack_source.api.checks import bound
+from paystack_source.api.arguments import bound
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.models import IdentificationType, PageMeta, RiskAction
 from paystack_source.errors import ConfigError, KeyRefused, NotFound, PermissionRefused, Rejected, Unavailable

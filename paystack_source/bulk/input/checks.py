@@ -24,15 +24,8 @@ import pyarrow.compute as pc
 from paystack_source.bulk.input.cells import Batch, Cells
 from paystack_source.bulk.input.files import InputTable
 from paystack_source.bulk.input.header import ColumnMapping, either
-from paystack_source.bulk.operations import (
-    CLEAR,
-    DAMAGE,
-    HIDDEN,
-    NOTHING_VISIBLE,
-    SHAPES,
-    BulkOperation,
-    InputColumn,
-)
+from paystack_source.bulk.input.patterns import DAMAGE, HIDDEN, NOTHING_VISIBLE, SHAPES
+from paystack_source.bulk.operations import CLEAR, BulkOperation, InputColumn
 from paystack_source.values import json_text, masked
 
 LOOKS_LIKE: Final = {

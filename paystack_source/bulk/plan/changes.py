@@ -18,7 +18,7 @@ from typing import Any, Final
 import msgspec
 import pyarrow as pa
 
-from paystack_source.bulk.operations import ODD_EMAIL, SUSPICIOUS
+from paystack_source.bulk.input.patterns import ODD_EMAIL, SUSPICIOUS
 from paystack_source.bulk.plan.matching import Matching
 from paystack_source.bulk.plan.plan import LEFT_OUT
 from paystack_source.bulk.plan.tally import BLANK_ROW

@@ -34,6 +34,10 @@ from paystack_source.errors import ConfigError, EditedPlan, InputChanged, StaleP
 from paystack_source.private_files import path_of
 
 PLAN_FORMAT: Final = 2
+MAX_AGE: Final = timedelta(hours=24)
+"""The greatest age of a plan that is applied."""
+MAX_AGE_RESUMED: Final = timedelta(days=7)
+"""The greatest age of a plan whose run is resumed."""
 LEFT_OUT: Final = "left out: something is wrong with it"
 """The note of a row with a problem that was left out."""
 RUN_PLAN: Final = "plan.plan"

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
+from datetime import timedelta
 from typing import Any, Final, NamedTuple
 
 import msgspec
@@ -17,6 +18,8 @@ from paystack_source.values import is_blank
 
 BLANK_ROW: Final = "blank row"
 """The note of a row whose cells are all blank."""
+TOGETHER: Final = timedelta(hours=24)
+"""The runs of this time need a confirmation as one run would."""
 _FEW: Final = 10  # up to this many rows, the share of all customers is ignored
 
 
@@ -128,7 +131,9 @@ def confirmation(
         if not tally.per_threshold[index]:
             continue
         what = f"{count:,} {threshold.what}" + (
-            f" (with {before:,} in runs of the last 24 hours)" if before else ""
+            f" (with {before:,} in runs of the last {TOGETHER / timedelta(hours=1):.0f} hours)"
+            if before
+            else ""
         )
         if count > threshold.rows:
             reasons.append(f"{what} are more than {threshold.rows:,}")

@@ -13,19 +13,18 @@ from typing import Any, Final, Protocol
 
 import pyarrow as pa
 
-from paystack_source.bulk.plan.plan import PlanRow
+from paystack_source.bulk.plan.plan import MAX_AGE_RESUMED, PlanRow
 from paystack_source.bulk.run.journal import Journal
 from paystack_source.bulk.run.results import RowResult, RunReport, applied_part, report
-from paystack_source.bulk.run.runs import MAX_AGE_RESUMED, AppliedPlan, Run, Runs, Scope, registered, utc
+from paystack_source.bulk.run.runs import AppliedPlan, Run, Runs, Scope, registered, utc
 from paystack_source.bulk.run.send import EXISTS
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.commands import called
 from paystack_source.errors import ConfigError
 from paystack_source.failures import explain, raise_interrupt
-from paystack_source.tables import WRITE_BACK_ROWS, WRITE_BACK_RUNS
+from paystack_source.tables import SETS_CUSTOMERS, WRITE_BACK_ROWS, WRITE_BACK_RUNS
 from paystack_source.values import as_text, json_text, read_time
 
-_SETS_COLUMNS: Final = frozenset({"risk-action", "update", "create"})
 _BATCH: Final = 10_000
 
 
@@ -70,7 +69,7 @@ class _Rows:
         number = answer.get("id") or result.row.customer_id
         applied = part.outcome is Outcome.APPLIED and part.row.verdict != "duplicate"
         changed = applied and part.code != EXISTS  # of an existing customer a create sets nothing
-        if self._run["operation"] in _SETS_COLUMNS and changed and isinstance(number, int):
+        if self._run["operation"] in SETS_CUSTOMERS and changed and isinstance(number, int):
             columns = {**_columns(part.row, answer), "_last_seen_at": _moment(part.state.at)}
             self.customers.setdefault(number, {}).update(columns)
         self._part.append({**self._run, **self._customer_of(result.row), **_values(result)})

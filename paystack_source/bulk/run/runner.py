@@ -19,7 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Final
 
-from paystack_source.api.checks import count_of
+from paystack_source.api.arguments import count_of
 from paystack_source.api.workers import ThreadWorkers
 from paystack_source.bulk.operations import BulkOperation
 from paystack_source.bulk.plan.plan import PlanRow
@@ -28,6 +28,7 @@ from paystack_source.bulk.run.send import Done, Job
 from paystack_source.bulk.run.states import Action, EventKind, JournalEvent, RowState, next_action
 from paystack_source.errors import ClosedError, ConfigError, PaystackError
 from paystack_source.interrupts import require_uninterrupted
+from paystack_source.settings import EQUAL_REJECTIONS
 
 TRIES_PER_SESSION: Final = 3  # the most sends, and the most read-backs, of one row in a session
 _AHEAD: Final = 8  # more rows are journaled than are being sent, so that no worker waits for the disk
@@ -48,7 +49,7 @@ _STOPS: Final = ("SIGINT", "SIGTERM", "SIGHUP", "SIGBREAK")
 class StopRules:
     """Limits that end a run early; 0 switches a rule off. Shares are between 0 and 1."""
 
-    equal_rejections: int = 20  # the same rejection this many times in a row
+    equal_rejections: int = EQUAL_REJECTIONS  # the same rejection this many times in a row
     unknown_window: int = 50  # of this many last answers ...
     unknown_share: float = 0.5  # ... a larger share is unknown
     unreachable: int = 10  # this many rows in a row could not be sent
@@ -56,7 +57,7 @@ class StopRules:
     canary_share: float = 0.0  # stop if a larger share of the canary is rejected or unknown
 
 
-def stop_rules(canary: object, share: object, *, equal_rejections: int = 20) -> StopRules:
+def stop_rules(canary: object, share: object, *, equal_rejections: int = EQUAL_REJECTIONS) -> StopRules:
     """The stop rules with a canary of this many rows. Raises `ConfigError` for invalid values."""
     rows = count_of("The rows of the canary", canary)
     if isinstance(share, bool) or not isinstance(share, int | float) or not 0 <= share <= 1:

@@ -27,7 +27,7 @@ import re
 import secrets
 import shutil
 from collections.abc import Iterator, Sequence
-from datetime import UTC, datetime, timedelta
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import Final, NamedTuple
 
@@ -42,10 +42,6 @@ from paystack_source.private_files import check_private, open_private, path_of, 
 from paystack_source.settings import SANDBOX
 
 RESULTS_FOLDER: Final = Path("paystack_results")
-MAX_AGE: Final = timedelta(hours=24)
-"""The greatest age of a plan that is applied."""
-MAX_AGE_RESUMED: Final = timedelta(days=7)
-"""The greatest age of a plan whose run is resumed."""
 _IN_JOURNAL: Final = ("plan_id", "seal", "operation", "account", "key_mode", "host")
 """The fields of the plan's header that are in the journal's metadata."""
 STATE_NAME: Final = "XDG_STATE_HOME"
