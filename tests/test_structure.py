@@ -2,6 +2,7 @@
 
 import ast
 import importlib
+import re
 import subprocess
 import sys
 from functools import cache
@@ -185,6 +186,13 @@ def test_a_module_says_what_it_is_for_and_stays_readable():
         )
         lines = len(text.splitlines())
         assert lines <= 450, f"{path}: {lines} lines: past 400 is a smell, past 450 it is cut in two"
+
+
+def test_the_page_of_the_architecture_has_a_place_for_each_file():
+    page = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    named = {name.removesuffix(".py").rpartition("/")[2] for name in re.findall(r"`([\w/.]+)`", page)}
+    files = {path.stem for path in MODULES if part(path) != "sandbox" and path.name != "__init__.py"}
+    assert not files - named
 
 
 def test_a_function_fits_on_a_screen():
