@@ -143,7 +143,7 @@ def apply_destination_hints(*tables: Table) -> None:
             raise ConfigError(
                 f"The table {name} cannot have another name", advice="Leave out its hint table_name."
             )
-        _require_own_table(pipeline, declared, table)
+        require_own_table(pipeline, declared, table)
         with exclusive_dlt_context():
             layout = table_layout(pipeline, table, lake_format=hints.get("table_format"))
             if hints["write_disposition"] == "replace":
@@ -160,7 +160,7 @@ _MARKS = frozenset({"_last_seen_at", "fetched_at"})
 """Columns that show that a table is ours, beside its key."""
 
 
-def _require_own_table(pipeline: dlt.Pipeline, declared: Table, table: str) -> None:
+def require_own_table(pipeline: dlt.Pipeline, declared: Table, table: str) -> None:
     """Refuse a table of the same name that somebody else made: a load would change their rows, or replace them."""
     marks = {*declared.key, *(_MARKS & {column.name for column in declared.columns})}
     with exclusive_dlt_context():

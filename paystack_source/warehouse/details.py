@@ -38,6 +38,7 @@ from paystack_source.warehouse.destinations import (
     apply_destination_hints,
     load,
     merged,
+    require_own_table,
     rows_to_load,
     source_of,
 )
@@ -88,6 +89,12 @@ def fetch_details(
                 load(pipeline, source_of(SCHEMA_NAME, *fetched))
         failed += sum(answer.failure is not None for answer in answers)
     return DetailsReport(len(due) - failed, waiting, failed)
+
+
+def require_details_tables(pipeline: dlt.Pipeline) -> None:
+    """Refuse tables of somebody else's before the customers are read, not an hour later."""
+    for table in (DETAILS, AUTHORIZATIONS):
+        require_own_table(pipeline, table, table.name)
 
 
 def details_resources(

@@ -38,7 +38,7 @@ from paystack_source.customer import CUSTOMERS
 from paystack_source.errors import ConfigError
 from paystack_source.settings import delete_after_load
 from paystack_source.tables import NAMES
-from paystack_source.warehouse.locations import location_of, set_database_aside
+from paystack_source.warehouse.locations import set_database_aside
 
 TABLE_STATE_KEY = "table"
 """The key in the resource's state that has the name of its table, if a hint renamed it."""
@@ -250,10 +250,8 @@ def drop_local_state(pipeline: Pipeline) -> None:
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:
-    """Drop dlt's local state of this pipeline if it belongs to another folder, destination or dataset, or is damaged.
+    """Drop dlt's local state of this pipeline if it belongs to another working folder, or is damaged.
 
-    dlt keeps one state per pipeline name and working folder, for all destinations. So the proven windows of one dataset
-    would count as proven in another one. dlt restores the state from the destination, where it is stored with the rows.
     `exclusive_run` calls this while it holds the lock of the folder.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
@@ -261,11 +259,18 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     damaged = has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas
     if damaged or pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
-    location = location_of(pipeline)
+
+
+def is_of_another_location(pipeline: Pipeline, location: str) -> bool:
+    """Whether dlt's local state of this pipeline belongs to another destination or dataset; then notes this one.
+
+    dlt keeps one state per pipeline name and working folder, for all destinations. So the proven windows of one dataset
+    would count as proven in another one, and what waits to be loaded into one would be loaded into the other.
+    """
     note = Path(pipeline.pipelines_dir) / f"{pipeline.pipeline_name}.place"
-    if note.exists() and note.read_text(encoding="utf-8") != location:
-        drop_local_state(pipeline)
+    before = note.read_text(encoding="utf-8") if note.exists() else location
     note.write_text(location, encoding="utf-8")
+    return before != location
 
 
 def stored_schema(client: Any, name: str) -> Schema | None:  # noqa: ANN401  # of any destination that stores schemas

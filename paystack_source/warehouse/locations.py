@@ -3,7 +3,7 @@
 dlt remembers the folder in which a pipeline first ran, and keeps using a DuckDB file there. It keeps one state for a
 pipeline name in one working folder. So two projects on one machine would share a file and the proven windows.
 Therefore the DuckDB file is always given with its full path, and the state of another location is dropped
-(`dlt_quirks.drop_foreign_state`); dlt restores it from the destination, where it is stored with the rows.
+(`prepare`); dlt restores it from the destination, where it is stored with the rows.
 
 The copy of a sandbox shares nothing with the real copy, so both can exist in one folder:
 

@@ -75,6 +75,9 @@ _COMPARED = {"bigint": "bigint", "timestamp": "timestamp with time zone"}
 def prepare(pipeline: Pipeline) -> None:
     """Finish interrupted loads, and repair the dataset. Call it while the run holds its locks."""
     delete_loaded_files(pipeline)
+    run = current_run(pipeline)
+    if run and run.state_is_foreign:  # dlt restores it from the destination, where it is stored with the rows
+        drop_local_state(pipeline)
     if others_loaded_since(pipeline):  # the interrupted load is older, and dlt restores the newer state
         drop_local_state(pipeline)
         log.warning(
@@ -93,7 +96,7 @@ def prepare(pipeline: Pipeline) -> None:
     _check_types(pipeline)
     for schema in our_schemas(pipeline):
         _repair(pipeline, schema)
-    if run := current_run(pipeline):
+    if run:
         run.prepared = True
 
 

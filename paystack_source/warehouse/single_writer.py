@@ -42,6 +42,7 @@ from paystack_source.warehouse.dlt_quirks import (
     drop_foreign_state,
     has_database_without_state,
     has_schema,
+    is_of_another_location,
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
@@ -76,6 +77,8 @@ class ActiveRun:
     target: tuple[Any, ...] = ()
     location: str = ""
     """Where the locked dataset is, see `location_of`."""
+    state_is_foreign: bool = False
+    """Whether dlt's local state belongs to another location."""
     read_for: str | None = None
     """The dataset for which customers were read in this run."""
     still_held: Callable[[], bool] = lambda: True
@@ -107,6 +110,7 @@ class ActiveRun:
         self.target, before, self.location = target, self.location, location_of(self.pipeline)
         if self.dataset and self.location == before:
             return
+        self.state_is_foreign = is_of_another_location(self.pipeline, self.location)
         if self.dataset:
             self.client, self.prepared = None, False
         if destination_is(self.pipeline, "duckdb"):
@@ -183,8 +187,8 @@ def sql_client(pipeline: Pipeline) -> SqlClientBase[Any]:
 def exclusive_run(pipeline: Pipeline, *, wait: bool = True, dataset: bool = True) -> Iterator[ActiveRun]:
     """A run that holds the locks of folder and dataset; without `dataset`, only that of the folder.
 
-    dlt's state of another dataset is dropped (`drop_foreign_state`). Without `wait`, raises `AlreadyRunningError` if
-    another run has locked the folder.
+    dlt's state of another working folder is dropped (`drop_foreign_state`). Raises `AlreadyRunningError` without `wait`
+    if another run has locked the folder.
     """
     run = begin_run(pipeline)
     depth = run.depth

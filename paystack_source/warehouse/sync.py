@@ -39,7 +39,7 @@ from paystack_source.settings import DETAILS_BUDGET, REFRESH_BUDGET, require_own
 from paystack_source.warehouse.comments import write_comments
 from paystack_source.warehouse.copying import Copying, Limits, checkpoint, ledger_source
 from paystack_source.warehouse.destinations import cached_capabilities, load, replace_by_swap
-from paystack_source.warehouse.details import DetailsReport, fetch_details
+from paystack_source.warehouse.details import DetailsReport, fetch_details, require_details_tables
 from paystack_source.warehouse.dlt_quirks import has_loaded, listen_to_runs, restart_interrupted_loads
 from paystack_source.warehouse.duckdb_file import require_different_names
 from paystack_source.warehouse.locations import DUCKDB, duckdb_file, pipeline_name
@@ -275,6 +275,8 @@ def _run(
             run.duckdb.limit_memory()
         prepare(pipeline)
         complete_histories(pipeline, begin=history)
+        if fetch:
+            require_details_tables(pipeline)
         _load(pipeline, run, copying, history=history)
         report = close(pipeline, copying)
         if fetch:

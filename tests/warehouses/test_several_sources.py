@@ -92,3 +92,25 @@ def test_a_dataset_that_is_named_with_a_later_run_is_refused(api, own_machine):
         )
         pipeline.run(source(api, refresh_budget=0))
         assert_whole(pipeline, api)
+
+
+@pytest.mark.parametrize("door", [copy_customers, dlt.Pipeline.run])
+def test_what_waits_for_one_destination_is_not_loaded_into_another(door, sandbox, own_machine):
+    one, other = sandbox(customers=12, seed=2), sandbox(customers=9, seed=3, integration=222)
+
+    def pipeline_into(file):
+        place = dlt.destinations.duckdb(file)
+        return dlt.pipeline(
+            "moving", destination=place, dataset_name="paystack", pipelines_dir=str(own_machine)
+        )
+
+    pipeline_into("one.duckdb").run(source(one))
+    one.add_customers(5)
+    pipeline_into("one.duckdb").extract(source(one))  # by a process that is killed before it loads
+    pipeline = pipeline_into("other.duckdb")
+    with PaystackClient(other.secret_key, base_url=other.url, quota=0, read_only=True) as client:
+        door(pipeline, client if door is copy_customers else source(other))
+    assert_whole(pipeline, other)
+    pipeline = pipeline_into("one.duckdb")
+    pipeline.run(source(one))
+    assert_whole(pipeline, one)
