@@ -11,7 +11,7 @@ import re
 from collections.abc import Collection
 from typing import Any
 
-from paystack_source.api.checks import instance_of
+from paystack_source.api.arguments import instance_of
 from paystack_source.errors import ConfigError
 
 _CREDENTIAL = re.compile(
