@@ -274,7 +274,7 @@ def test_a_phone_that_a_spreadsheet_made_a_number_is_not_sent(tmp_path):
 def test_each_field_is_shown_with_its_customer(tmp_path):
     """In a narrow terminal and in logs each of them stands alone."""
     source = frame({"customer_code": "CUS_0001", "first_name": "Ada", "last_name": "Obi"})
-    lines = plan_changes(plan(tmp_path, "update", source, copy=copy_of(customer(1))), 10)
+    lines = plan_changes(plan(tmp_path, "update", source, copy=copy_of(customer(1))))
     assert [line[:3] for line in lines] == [(1, "CUS_0001", name) for name in ("first_name", "last_name")]
 
 

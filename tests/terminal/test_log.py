@@ -9,6 +9,12 @@ from paystack_source.__main__ import commands
 from paystack_source.api.transport import RetryPolicy
 from paystack_source.cli.terminal import run
 
+
+class Once(RetryPolicy):
+    def __init__(self):
+        super().__init__(attempts=1)
+
+
 ALWAYS = {"time", "level", "run_id", "dataset", "destination", "message"}
 
 
@@ -60,7 +66,7 @@ def test_a_copy_says_when_what_and_where(said):
     ],
 )
 def test_an_error_says_when_what_and_where(said, monkeypatch, words, kind):
-    monkeypatch.setattr("paystack_source.api.client.RetryPolicy", lambda: RetryPolicy(attempts=1))
+    monkeypatch.setattr("paystack_source.api.client.RetryPolicy", Once)
     monkeypatch.setenv("SOURCES__PAYSTACK__BASE_URL", "http://127.0.0.1:9")  # nobody listens there
     monkeypatch.setenv("SOURCES__PAYSTACK__SECRET_KEY", "sk_test_" + "a" * 40)
     code, lines, result = said("customers", "--dataset", "ng", *words)
