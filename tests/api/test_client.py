@@ -15,7 +15,7 @@ import pendulum
 import pytest
 
 from paystack_source import errors
-from paystack_source.api import checks, client, keys, models, wire
+from paystack_source.api import arguments, client, keys, models, wire
 from paystack_source.api.arguments import bound
 from paystack_source.api.client import PaystackClient
 from paystack_source.api.models import IdentificationType, PageMeta, RiskAction
