@@ -507,7 +507,7 @@ class TestRecords:
         assert IdentificationType.BANK_ACCOUNT == "bank_account"
 
 
-@pytest.mark.parametrize("module", [checks, client, errors, keys, models, wire])
+@pytest.mark.parametrize("module", [arguments, client, errors, keys, models, wire])
 def test_every_public_name_says_what_it_is(module):
     for name, value in vars(module).items():
         if name.startswith("_") or getattr(value, "__module__", None) != module.__name__:
