@@ -163,7 +163,10 @@ def _named(*names: str) -> Callable[[BaseException], str | None]:
 
 
 def _locked(error: BaseException) -> str | None:
-    text = str(error) if _is(error, "IOException", "CatalogException", "ConnectionException") else ""
+    known = _is(error, "IOException", "CatalogException", "ConnectionException", "TransactionException")
+    text = str(error) if known else ""
+    if "Transaction conflict" in text:
+        return ": an open transaction of this program has changed a table of the copy"
     if "different configuration" in text:
         return " is open in this program with other settings, such as read_only"
     if "Could not set lock" not in text and "Conflicting lock" not in text:

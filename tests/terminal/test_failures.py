@@ -71,6 +71,16 @@ def test_they_are_found_under_whatever_wraps_them(wrapped):
     assert explain(wrapped).error == "KeyRefused"
 
 
+def test_an_open_transaction_of_the_notebook_is_named(tmp_path):
+    path = str(tmp_path / "copy.duckdb")
+    with duckdb.connect(path) as mine, duckdb.connect(path) as copying:
+        mine.execute("create table customers (id int)")
+        mine.execute("begin; alter table customers add note text")
+        with pytest.raises(duckdb.TransactionException) as refused:
+            copying.execute("insert into customers values (1)")
+    assert explain(PipelineStepFailed(refused.value)).error == "DatabaseLocked"
+
+
 def test_a_lock_is_named_with_file_and_process_even_inside_dlt():
     text = (
         'IO Error: Could not set lock on file "/data/copy.duckdb": '
