@@ -17,15 +17,15 @@ from paystack_source.errors import ConfigError
 _WRITABLE_BY_OTHERS = stat.S_IWGRP | stat.S_IWOTH
 
 
-def open_private(path: Path, *, new: bool = False) -> int:
-    """Open a file, or create it for its owner only; returns the handle.
+def open_private(path: Path, *, new: bool = False, mode: int = 0o600) -> int:
+    """Open a file, or create it for its owner only, unless `mode` allows more; returns the handle.
 
     Raises `OSError` for a symbolic link, and with `new` if the file exists.
     """
     if not hasattr(os, "O_NOFOLLOW") and path.is_symlink():  # Windows
         raise OSError(errno.ELOOP, os.strerror(errno.ELOOP), str(path))
     flags = os.O_RDWR | os.O_CREAT | getattr(os, "O_NOFOLLOW", 0) | getattr(os, "O_BINARY", 0)
-    return os.open(path, flags | (os.O_EXCL if new else 0), 0o600)
+    return os.open(path, flags | (os.O_EXCL if new else 0), mode)
 
 
 @contextlib.contextmanager

@@ -254,9 +254,11 @@ def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
             return make()
 
 
-def _lock_file(stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True) -> bool:
+def _lock_file(
+    stack: contextlib.ExitStack, path: Path, where: str, *, wait: bool = True, mode: int = 0o600
+) -> bool:
     path.parent.mkdir(parents=True, exist_ok=True)
-    handle = stack.enter_context(unlocked_at_end(open_private(path)))
+    handle = stack.enter_context(unlocked_at_end(open_private(path, mode=mode)))
     if wait:
         _wait_until(lambda: try_lock(handle), where)
     return wait or try_lock(handle)
@@ -311,7 +313,8 @@ def _lock_files(stack: contextlib.ExitStack, pipeline: Pipeline) -> Callable[[],
     # Beside the dataset's folder, because dlt must create that folder itself.
     if client.config.is_local_filesystem:
         dataset = Path(client.dataset_path)
-        _lock_file(stack, dataset.with_name(f".{dataset.name}.paystack-source.lock"), where)
+        # An empty file. Several users may write the dataset, as the umask of each allows.
+        _lock_file(stack, dataset.with_name(f".{dataset.name}.paystack-source.lock"), where, mode=0o666)
         return lambda: True
     folder, _, name = client.dataset_path.rstrip("/").rpartition("/")
     lease = BucketLease(client.fs_client, f"{folder}/.{name}.paystack-source.lock")

@@ -151,6 +151,8 @@ def test_two_machines_at_once_double_nobody_and_both_end_well(kind, doors, sandb
         assert (one.ended(), other.ended()) == (0, 0)
     assert_same(held(place, tmp_path / "one"), truth(api))
     assert_proven(place, tmp_path / "one", len(truth(api)))
+    for lock in tmp_path.glob("lake/.*.lock"):  # another user who may write the copy may lock it
+        assert lock.stat().st_mode == next(tmp_path.glob("lake/**/*.parquet")).stat().st_mode
 
 
 def test_two_runs_of_one_pipeline_on_one_disk_go_one_after_the_other(copied_here):
