@@ -134,28 +134,36 @@ def find_proxy(host: str, port: int) -> Proxy | None:
 def tls_context() -> ssl.SSLContext:
     """A TLS context with the system's certificates, or those of SSL_CERT_FILE, SSL_CERT_DIR or REQUESTS_CA_BUNDLE.
 
-    Certificates are always checked. Raises `ConfigError` if a variable names a file that holds no certificates.
+    Certificates are always checked. Raises `ConfigError` if a variable names what is not there, or a file without
+    certificates: OpenSSL would ignore it silently, also the binary form that Windows exports.
     """
-    bundle = os.environ.get("REQUESTS_CA_BUNDLE")
-    named = {name: os.environ[name] for name in ("SSL_CERT_FILE", "SSL_CERT_DIR") if os.environ.get(name)}
-    for name, path in named.items():
-        if not os.path.exists(path):  # noqa: PTH110  # OpenSSL would ignore it silently
-            raise ConfigError(
-                f"{name} names {path}, which does not exist", advice="Name the file, or unset it."
-            )
-    if not bundle:
-        return ssl.create_default_context()
-    try:
-        folder = bundle if os.path.isdir(bundle) else None  # noqa: PTH112
-        context = ssl.create_default_context(capath=folder, cafile=None if folder else bundle)
-    except OSError:  # an SSLError as well
+    folders = os.environ.get("SSL_CERT_DIR")
+    if folders and not any(map(os.path.isdir, folders.split(os.pathsep))):
         raise ConfigError(
-            f"REQUESTS_CA_BUNDLE names {bundle}, which contains no readable certificates",
-            advice="Name a PEM file, or unset it.",
-        ) from None
-    if named:
+            f"SSL_CERT_DIR names {folders}, which is no folder", advice="Name the folder, or unset it."
+        )
+    named = {
+        name: _trusting(name) for name in ("SSL_CERT_FILE", "REQUESTS_CA_BUNDLE") if os.environ.get(name)
+    }
+    context = named.pop("REQUESTS_CA_BUNDLE", None)
+    if context is None:
+        return ssl.create_default_context()
+    if named or folders:
         context.load_default_certs()
     return context
+
+
+def _trusting(setting: str) -> ssl.SSLContext:
+    """A TLS context with the certificates of the file or folder that this variable names, and no others."""
+    path = os.environ[setting]
+    try:
+        folder = path if os.path.isdir(path) else None  # noqa: PTH112
+        return ssl.create_default_context(capath=folder, cafile=None if folder else path)
+    except OSError:  # an SSLError as well
+        raise ConfigError(
+            f"{setting} names {path}, which contains no readable certificates",
+            advice="Name a PEM file (it has lines -----BEGIN CERTIFICATE-----), or unset it.",
+        ) from None
 
 
 class _Raw(io.RawIOBase):

@@ -3,6 +3,7 @@
 import base64
 import contextlib
 import datetime as dt
+import os
 import socket
 import ssl
 import threading
@@ -233,8 +234,16 @@ def test_certificates_that_are_not_there_are_a_setting(setting, tmp_path, paysta
         paystack()
 
 
-def test_a_bundle_without_certificates_is_a_setting(tmp_path, paystack, monkeypatch):
-    (tmp_path / "empty.pem").write_text("")
-    monkeypatch.setenv("REQUESTS_CA_BUNDLE", str(tmp_path / "empty.pem"))
-    with pytest.raises(ConfigError, match="no readable certificates"):
+@pytest.mark.parametrize("setting", ["SSL_CERT_FILE", "REQUESTS_CA_BUNDLE"])
+def test_a_file_without_certificates_in_text_is_a_setting(setting, tmp_path, paystack, monkeypatch):
+    binary = tmp_path / "company.cer"  # as Windows exports a certificate
+    made = x509.load_pem_x509_certificate(certificate(tmp_path).read_bytes())
+    binary.write_bytes(made.public_bytes(serialization.Encoding.DER))
+    monkeypatch.setenv(setting, str(binary))
+    with pytest.raises(ConfigError, match=f"{setting} names .* no readable certificates"):
         paystack()
+
+
+def test_folders_of_certificates_may_be_several(tmp_path, paystack, monkeypatch):
+    monkeypatch.setenv("SSL_CERT_DIR", os.pathsep.join((str(tmp_path), str(tmp_path / "missing"))))
+    assert paystack()
