@@ -670,9 +670,16 @@ def test_a_run_that_a_full_disk_broke_off_is_to_be_resumed_and_not_run_again(
     def full(*_args, **_more):
         raise problem
 
+    path = desk.csv("new.csv", [{"email": "new@example.com"}])
+    with monkeypatch.context() as patch:
+        patch.setattr("paystack_source.bulk.run.runs.Journal.create", full)
+        assert desk.bulk("run", "create", path, "--yes").code == 1
+    assert [
+        found for found in Path("paystack_results").iterdir() if found.name not in {"plans", ".plans"}
+    ] == []
     with monkeypatch.context() as patch:
         patch.setattr(f"paystack_source.bulk.{where}", full)
-        said = desk.bulk("run", "create", desk.csv("new.csv", [{"email": "new@example.com"}]), "--yes")
+        said = desk.bulk("run", "create", path, "--yes")
     assert (said.code, said.json["error"]) == (1, error)
     run_id = Runs().open("latest").run_id
     assert said.json["run_id"] == run_id

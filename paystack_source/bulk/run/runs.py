@@ -171,13 +171,15 @@ class Runs:
         run = Run(self.root / run_id)
         # It is created under another name, so that a folder with a run's name is always complete.
         part = self.root / f".{run_id}.part"
-        shutil.rmtree(part, ignore_errors=True)
         part.mkdir(mode=0o700)
-        made = Run(part)
-        plan.snapshot.save(made.plan_file)
-        meta = {name: getattr(plan.header, name) for name in _IN_JOURNAL}
-        Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
-        part.rename(run.folder)
+        try:
+            made = Run(part)
+            plan.snapshot.save(made.plan_file)
+            meta = {name: getattr(plan.header, name) for name in _IN_JOURNAL}
+            Journal.create(made.journal_file, {"run_id": run_id, **meta}).close()
+            part.rename(run.folder)
+        finally:  # after a full disk it would stay, with the plan's personal data
+            shutil.rmtree(part, ignore_errors=True)
         return run
 
     def open(self, name: str) -> Run:
