@@ -3,6 +3,7 @@
 import datetime as dt
 
 import duckdb
+import pandas as pd
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -645,6 +646,10 @@ def test_copies_that_cannot_be(tmp_path):
         plan(tmp_path, "risk-action", deny("CUS_1"), copy=copy_of(customer(1), customer(2, integration=7)))
     with pytest.raises(ConfigError, match="customer_code and email"):
         plan(tmp_path, "risk-action", deny("CUS_1"), copy=arrow_copy([{"a": 1}]))
+    # As pandas reads a CSV of phones like 0803…: a plan would show what is no change, and an undo would restore it.
+    numbers = arrow_copy(pd.DataFrame([customer(1, phone=8031234567), customer(2, phone=None)]))
+    with pytest.raises(ConfigError, match="numbers, not texts, as phone"):
+        plan(tmp_path, "risk-action", deny("CUS_0001"), copy=numbers)
 
 
 def test_a_customer_twice_in_the_copy_counts_once(tmp_path):

@@ -88,6 +88,12 @@ def arrow_copy(table: Any, *, destination: str = "dataframe") -> CustomerCopy:  
         schema = pa.schema([(name, pa.string()) for name in names])
         con.execute(f"CREATE TABLE copied ({', '.join(f'{quoted_name(name)} VARCHAR' for name in names)})")
         for batch in frame.batches():
+            numbers = [frame.columns[i] for i in wanted if batch.cells[i].numbers]
+            if texts := [name for name in numbers if _HELD[name] == "VARCHAR"]:  # an undo would restore these
+                raise ConfigError(
+                    f"The copy has numbers, not texts, as {' and '.join(texts)}: zeros at the start may be gone",
+                    advice="Read it as text, in pandas with dtype=str, or give the path of its file.",
+                )
             part = pa.RecordBatch.from_arrays([batch.columns[i] for i in wanted], schema=schema)
             con.register("part", part)
             con.execute("INSERT INTO copied SELECT * FROM part")
