@@ -549,14 +549,15 @@ def test_two_spellings_of_one_customer_in_a_mixed_column_are_one(tmp_path):
 
 
 def test_a_cell_of_a_mixed_column_that_looks_like_nothing_is_named_by_the_columns_name(tmp_path):
-    cells = ("cus_1", "ada@", "CUS_-", "", "Ada Obi")
+    cells = ("cus_1", "ada@", "CUS_-", "", "Ada Obi", "0803123456")
     source = frame(*({"Customer": cell, "risk_action": "deny", "note": "x"} for cell in cells))
     found = problems(tmp_path, "risk-action", source).problems
-    assert [(p.row, p.column) for p in found] == [(n, "Customer" if n != 4 else "") for n in range(1, 6)]
+    assert [(p.row, p.column) for p in found] == [(n, "Customer" if n != 4 else "") for n in range(1, 7)]
     neither = "is neither a customer code (CUS_…), an email address nor a customer id"
     assert [found[n].reason for n in (0, 4)] == [neither, neither]
     assert "is not an email" in found[1].reason
     assert "is not a customer code" in found[2].reason
+    assert "is not a customer id" in found[5].reason  # a phone, whose digits may be another customer's id
 
 
 def test_with_two_columns_for_the_customer_each_holds_what_it_is_called(tmp_path):

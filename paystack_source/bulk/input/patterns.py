@@ -29,7 +29,7 @@ SHAPES: Final[dict[str, Rule]] = {
         rf"^{_LOCAL}(\.{_LOCAL})*@({_LABEL}\.)+\pL[\pL\pN\pM-]*[\pL\pN\pM]$",
         "is not an email address",
     ),
-    "id": (r"^0*[1-9][0-9]*$", "is not a customer id (a whole number)"),
+    "id": (r"^[1-9][0-9]*$", "is not a customer id (a whole number without zeros in front)"),
     "phone": (
         r"^(\+ ?)?[0-9(][0-9 ().\-/]*$",
         "is not a phone number (digits, with + in front, between them spaces and - ( ) . /)",
