@@ -86,7 +86,9 @@ class Reader:
         self.requests = 0
         self.totals_on_pages = False
         self.answers_differ = False  # two queries of this run had answers with different customers
-        self.deepest = sys.maxsize  # the API refuses pages with a higher number, although its total has them
+        self.deepest = (
+            sys.maxsize
+        )  # pages with a higher number are refused or empty, although the total has them
         self.new_columns: set[str] = set()
         """Columns of undocumented keys, in the table or found by this run."""
         self._closed = False
@@ -101,8 +103,8 @@ class Reader:
     def split(self, window: Window) -> Iterator[Reading]:
         """Cut a window of any size into windows of about `WINDOW_ROWS`, newest first, with one request for each cut.
 
-        The cuts may be inexact, because each window is counted afterwards. An API may refuse pages from some number on:
-        then the windows are as small as it allows, and what no page before that number reaches is cut by itself.
+        The cuts may be inexact, because each window is counted afterwards. An API may have no pages from some number
+        on: then the windows are as small as it needs, and what no page before that number reaches is cut by itself.
         """
         asked = window.asked()
         first = self.request(Query(*asked, 1))
@@ -113,15 +115,19 @@ class Reader:
         if total is None or not length or total <= min(self._window_rows * 3 // 2, self.deepest * length):
             yield reading
             return
+        believed = self.deepest
         while True:
             step = max(min(self._window_rows // length, self.deepest * 2 // 3), 1)
             last = min(total // length, self.deepest)
             probes = self.request_all([Query(*asked, n) for n in range(step + 1, last + 1, step)])
-            refused = [query.page for query, page in probes if page is REFUSED]
-            if not refused:
+            found = [(query.page, self.parse(page)) for query, page in probes]
+            empty = [number for number, page in found if not page.lengths[0]]
+            if not empty:
                 break
-            self.deepest = min(refused) - 1
-        times = [at for _, page in probes if (at := arrow.oldest(self.parse(page).table))]
+            self.deepest = min(empty) - 1
+        if found and self.deepest < believed:
+            self.deepest = max(number for number, _ in found)  # the pages between were not seen
+        times = [at for _, page in found if (at := arrow.oldest(page.table))]
         parts, left = cut_at(window, times), total
         for part in reversed(parts):
             if part.lo == window.lo != parts[-1].lo and total > self.deepest * length:
@@ -223,6 +229,7 @@ class Reader:
             if reading.knows_totals and reading.total is None:  # pages by cursor have none
                 reading.note(1, self.request_total(Query(*reading.asked, 1)))
                 yield from self._parse_arrived(reading)
+            self.deepest = min([self.deepest, *reading.last_pages()])
             reading.finish_pass()
             ids = reading.proven_by if reading.knows_totals else reading.agreed_by()
             if ids and reading.is_range and reading.one_page:
@@ -231,8 +238,6 @@ class Reader:
                 ids = None
             enough = PASSES if reading.knows_totals else PASSES_WITHOUT_TOTAL
             if ids is not None or len(reading.passes) >= enough:
-                if (reading.refused - 1) * reading.longest < (reading.total or 0):
-                    self.deepest = min(self.deepest, reading.refused - 1)
                 yield reading.result(ids, self.now())
                 return
             if reading.passes[-1] == "cursor":

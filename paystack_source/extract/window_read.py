@@ -5,7 +5,7 @@ A `Reading` computes which pages to request next, keeps the ids of each pass, an
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Iterator
 from datetime import datetime
 from typing import NamedTuple
 
@@ -83,7 +83,6 @@ class Reading:
         self.passes: list[str] = []
         # Per pass: the number of distinct ids, and whether it was cut short.
         self.finished: list[tuple[int, bool]] = []
-        self.refused = sys.maxsize  # the first page that the API refused in any pass
         self.longest = 0  # customers on the longest page of all passes
         self.repeats = False  # a numbered page had only customers of the pages before it
         self.empty_page_with_cursor = False  # the last page by cursor was empty, but named a next cursor
@@ -99,6 +98,7 @@ class Reading:
         self.pass_ids = self.seen if len(self.passes) == 1 else set()
         self.totals: list[int] = []
         self.lengths: dict[int, int] = {}
+        self.refused: set[int] = set()
         self.asked_up_to = 0
         self.cut_short = False  # a page was refused (past the end, or too deep), or a cursor did not end
         self.fresh = 0  # ids that this pass got since pages were last requested, and had not before
@@ -135,7 +135,8 @@ class Reading:
         """Record a page that arrived."""
         self.requests += 1
         if page is REFUSED:
-            self.cut_short, self.refused = True, min(self.refused, number)
+            self.cut_short = True
+            self.refused.add(number)
         self.raw.append((number, page))
         self.asked_up_to = max(self.asked_up_to, number)
         if page.meta.total is not None:
@@ -158,6 +159,17 @@ class Reading:
         if self.passes[-1] == "pages" and not self.fresh and self.lengths.get(self.asked_up_to):
             self.repeats = self.cut_short = True  # customers, but no new ones: not the end of the list
         self.finished.append((len(self.pass_ids), self.cut_short))
+
+    def last_pages(self) -> Iterator[int]:
+        """The number before each page that this pass lacks, although the API's total has customers on it.
+
+        An empty page counts if a whole page is missing: fewer customers may have vanished while the pages were read.
+        """
+        if self.passes[-1] == "pages":
+            for number, length in self.lengths.items():
+                missing = (self.total or 0) - (number - 1) * self.longest
+                if not length and missing > (0 if number in self.refused else self.longest):
+                    yield number - 1
 
     def next_pages(self) -> range:
         """The pages to request once all requested pages arrived; none at the end of the pass."""

@@ -64,6 +64,7 @@ class Odd:
     late_by: int = 0  # created so many seconds before it arrives, at most
     page_ignored: bool = False
     deepest: int = 0  # pages beyond this one are refused
+    shallow: bool = False  # they are empty instead
     most: int = 0  # no question shows or counts more customers than this, the newest of them
     seed: int = 0
 
@@ -139,7 +140,8 @@ class FakeApi:
             self.add(self.clock.now - timedelta(seconds=self.random.randint(0, odd.late_by)))
         if per_page > odd.cap and odd.over_cap == "refuse" and per_page != 50:
             raise Rejected("perPage is too large")
-        if odd.deepest and (page or 1) > odd.deepest:
+        too_deep = odd.deepest and (page or 1) > odd.deepest
+        if too_deep and not odd.shallow:
             raise Rejected("page is too large")
         size = min(per_page, odd.cap)
         by_cursor = use_cursor and odd.cursors != "none"
@@ -155,7 +157,7 @@ class FakeApi:
                 size = max(1, size // 2)
         else:
             start = 0 if odd.page_ignored else ((page or 1) - 1) * size
-        shown = chosen[start : start + size]
+        shown = [] if too_deep else chosen[start : start + size]
         after = start + size
         if not by_cursor and shown and odd.drop and self.random.random() < odd.drop:
             shown = shown[:-1]

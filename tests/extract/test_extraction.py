@@ -603,9 +603,11 @@ def test_pages_that_are_refused_prove_nothing_without_a_total_or_a_cursor():
 @pytest.mark.parametrize(
     ("deepest", "window_rows"), [(3, 30_000), (3, 600), (7, 1_000), (2, 30_000)], ids=str
 )
-@pytest.mark.parametrize("cursors", ["none", "unfiltered"])
-def test_windows_are_as_small_as_an_api_wants_that_refuses_high_page_numbers(deepest, window_rows, cursors):
-    copy = Copy(many(4_000, cursors=cursors, deepest=deepest), window_rows=window_rows)
+@pytest.mark.parametrize(
+    "odd", [{"cursors": "none"}, {"cursors": "unfiltered"}, {"cursors": "none", "shallow": True}], ids=str
+)
+def test_windows_are_as_small_as_an_api_wants_that_refuses_high_page_numbers(deepest, window_rows, odd):
+    copy = Copy(many(4_000, deepest=deepest, **odd), window_rows=window_rows)
     assert copy.run().summary.complete
     copy.assert_equal()
     first = copy.requests
