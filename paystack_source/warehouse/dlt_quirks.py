@@ -13,7 +13,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Callable, Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, cast
 
@@ -181,13 +181,17 @@ def delete_loaded_files(pipeline: Pipeline) -> None:
             shutil.rmtree(package, ignore_errors=True)
 
 
-def delete_leftover_files(pipeline: Pipeline) -> None:
-    """Delete what a killed process left in dlt's folder: every later run would fail on it.
+def repair_folder(pipeline: Pipeline) -> None:
+    """Delete what a killed process left in dlt's folder, and add what it had deleted: every later run would fail.
 
-    These are temporary files, without a suffix, which dlt renames when they are complete; and extracted packages that
-    are normalized already, which dlt was about to delete, beginning with the schema file.
+    Deleted are temporary files, without a suffix, which dlt renames when they are complete; and extracted packages that
+    are normalized already, which dlt was about to delete, beginning with the schema file. If dlt's schema is missing,
+    the whole state is dropped; dlt restores it from the destination.
     """
     folder, schema = Path(pipeline.working_dir), PackageStorage.SCHEMA_FILE_NAME
+    shutil.rmtree(_deleted(folder), ignore_errors=True)
+    if (folder / "load").exists():
+        (folder / "load/normalized").mkdir(exist_ok=True)
     for place in ("normalize/extracted/*", "load/normalized/*", "load/normalized/*/*_jobs/*"):
         for file in folder.glob(place):
             if file.is_file() and not file.suffix:
@@ -195,6 +199,8 @@ def delete_leftover_files(pipeline: Pipeline) -> None:
     for package in folder.glob("normalize/extracted/*"):
         if (folder / "load/normalized" / package.name / schema).exists() or not (package / schema).exists():
             shutil.rmtree(package)
+    if has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas:
+        drop_local_state(pipeline)
 
 
 def has_schema(pipeline: Pipeline) -> bool:
@@ -246,7 +252,20 @@ def drop_local_state(pipeline: Pipeline) -> None:
     folder = Path(pipeline.working_dir)
     require_no_other_rows(folder, customers_table(pipeline))
     with set_database_aside(folder):
+        delete_folder(folder)
         pipeline.drop()
+
+
+def delete_folder(folder: Path) -> None:
+    """Delete dlt's folder of a pipeline. A kill leaves all of it, or nothing under its name: dlt needs all of it."""
+    shutil.rmtree(_deleted(folder), ignore_errors=True)
+    with suppress(FileNotFoundError):
+        folder.rename(_deleted(folder))
+    shutil.rmtree(_deleted(folder), ignore_errors=True)
+
+
+def _deleted(folder: Path) -> Path:
+    return folder.with_name(f"{folder.name}.deleted")
 
 
 def drop_foreign_state(pipeline: Pipeline) -> None:
@@ -255,9 +274,7 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     `exclusive_run` calls this while it holds the lock of the folder.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    # The schema's file is missing if the state was dropped while another run wrote it.
-    damaged = has_schema(pipeline) and str(pipeline.default_schema_name) not in pipeline.schemas
-    if damaged or pipeline.get_local_state_val("initial_cwd") != folder:
+    if pipeline.get_local_state_val("initial_cwd") != folder:
         drop_local_state(pipeline)
 
 

@@ -19,7 +19,6 @@ import contextlib
 import json
 import logging
 import re
-import shutil
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
@@ -38,11 +37,12 @@ from paystack_source.private_files import open_private
 from paystack_source.warehouse.bucket_lease import BucketLease
 from paystack_source.warehouse.dlt_quirks import (
     CheckedCollector,
-    delete_leftover_files,
+    delete_folder,
     drop_foreign_state,
     has_database_without_state,
     has_schema,
     is_of_another_location,
+    repair_folder,
     require_no_other_rows,
 )
 from paystack_source.warehouse.duckdb_file import DuckDbFile
@@ -94,7 +94,7 @@ class ActiveRun:
             folder = Path(self.pipeline.pipelines_dir)
             _check_folder(folder, duckdb=destination_is(self.pipeline, "duckdb"))
             _lock_folder(self.locks, folder / self.pipeline.pipeline_name, wait=wait)
-            delete_leftover_files(self.pipeline)
+            repair_folder(self.pipeline)
             self.folder = True
 
     def lock_dataset(self) -> None:
@@ -250,7 +250,7 @@ def make_pipeline(name: str, make: Callable[[], Pipeline]) -> Pipeline:
                 return make()
         require_no_other_rows(folder)
         with set_database_aside(folder):
-            shutil.rmtree(folder)
+            delete_folder(folder)
             return make()
 
 

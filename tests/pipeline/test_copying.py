@@ -277,7 +277,7 @@ _KILLED = """
 import os, pathlib, shutil
 from dlt.pipeline.pipeline import Pipeline
 from paystack_source.warehouse import dlt_quirks, sync
-def killed(*_):
+def killed(*_, **__):
     pathlib.Path("dlt/pipelines/paystack_customers/state.json").unlink()
     os._exit(9)
 shutil.rmtree = Pipeline.drop = killed

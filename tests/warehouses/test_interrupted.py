@@ -6,6 +6,7 @@ in turn, and after each a run is to end well; that takes minutes.
 
 import os
 import select
+import shutil
 import signal
 import subprocess
 from collections.abc import Iterator
@@ -23,6 +24,7 @@ from dlt.pipeline.exceptions import PipelineStepFailed
 from paystack_source import paystack_source
 from paystack_source.warehouse import prepare
 from paystack_source.warehouse.destinations import read_table
+from paystack_source.warehouse.dlt_quirks import drop_local_state
 from paystack_source.warehouse.locations import is_lake
 from tests.copies import begin_copied
 from tests.events import Gate, until
@@ -283,6 +285,27 @@ def test_a_kill_while_dlt_deletes_what_it_normalized_stops_no_later_run(
             pipeline.run(paystack_source(api.secret_key, api.url, quota=0))
     place.pipeline(machine).run(paystack_source(api.secret_key, api.url, quota=0))
     assert_same(held(place, machine), truth(api))
+
+
+def test_a_kill_while_dlts_folder_is_deleted_stops_no_later_run(copied_here, monkeypatch):
+    place, machine, api = copied_here
+    folder, pipeline = machine / "paystack_customers", place.pipeline(machine)
+    with monkeypatch.context() as killing:  # ours: all of it is gone, or nothing
+        killing.setattr(shutil, "rmtree", Mock(side_effect=KeyboardInterrupt))
+        with pytest.raises(KeyboardInterrupt):
+            drop_local_state(pipeline)
+        assert (folder / "load/normalized").exists()
+        killing.setattr(shutil, "rmtree", Mock(side_effect=[None, KeyboardInterrupt]))
+        with pytest.raises(KeyboardInterrupt):
+            drop_local_state(pipeline)
+        assert not folder.exists()
+    place.pipeline(machine).run(paystack_source(api.secret_key, api.url, quota=0))
+    for deleted in ("load/normalized", "schemas"):  # dlt's own, file by file
+        shutil.rmtree(folder / deleted)
+        api.add_customers(1)
+        place.pipeline(machine).run(paystack_source(api.secret_key, api.url, quota=0))
+    assert_same(held(place, machine), truth(api))
+    assert [path.name for path in machine.iterdir() if path.suffix == ".deleted"] == []
 
 
 def test_temporary_files_that_a_kill_left_among_dlts_packages_stop_no_later_run(copied_here):
