@@ -80,12 +80,16 @@ class Server:
             await server.abort()
 
     async def _answer(self, request: web.BaseRequest) -> web.StreamResponse:
+        try:
+            body = await request.read() if request.body_exists else b""
+        except web.RequestPayloadError:  # it says that it is compressed, and is not
+            body = b"\xff"
         call = Call(
             method=request.method,
             path=request.raw_path.partition("?")[0],  # as sent: rel_url would resolve dots
             query=request.rel_url.query,
             headers=request.headers,
-            body=await request.read() if request.body_exists else b"",
+            body=body,
         )
         stats = self._paystack.stats
         stats.in_flight += 1  # only now: a client may stand still for ever before it has sent the whole of it

@@ -209,6 +209,11 @@ def test_half_an_emoji_where_it_cannot_be_compared_is_400(call, path, body):
     assert identity(ask, code) == (False, None)
 
 
+def test_a_body_that_is_not_compressed_as_it_says_is_400(call):
+    headers = {"Content-Type": "application/json", "Content-Encoding": "gzip"}
+    assert call()("POST", "/customer", body=b'{"email": "a@example.com"}', headers=headers).status == 400
+
+
 def test_a_number_that_is_too_large_becomes_null(call):
     ask = call()
     body = b'{"email": "a@example.com", "metadata": {"large": 1e999, "small": 1e-3}}'
