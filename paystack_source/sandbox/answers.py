@@ -120,7 +120,7 @@ def fetched(
     identifications: object,
     shape: Literal["docs", "spec"],
 ) -> dict[str, Any]:
-    """A fetched customer: the row and twelve more keys."""
+    """A fetched customer: the row and eleven more keys (`docs`: ten)."""
     return {
         "transactions": [],
         "subscriptions": [],

@@ -43,7 +43,7 @@ def test_fetch_by_code_and_by_email_in_any_case(call):
 
 
 @pytest.mark.parametrize("shape", ["docs", "spec"])
-def test_fetch_has_twelve_or_so_keys_more(call, shape):
+def test_fetch_has_ten_or_eleven_keys_more(call, shape):
     ask = call(answers=shape)
     data = ask.fetch(someone(ask)["customer_code"]).rows
     extra = {
