@@ -30,6 +30,7 @@ from typing import TYPE_CHECKING
 
 from paystack_source.errors import ConfigError
 from paystack_source.settings import DATASET, SANDBOX
+from paystack_source.values import counted
 
 if TYPE_CHECKING:
     from dlt.pipeline.pipeline import Pipeline
@@ -39,6 +40,8 @@ DUCKDB = ("duckdb", f"duckdb{SANDBOX}")
 
 DATABASE = "paystack_customers"
 SANDBOX_DATABASE = "paystack_sandbox.duckdb"
+_LONGEST = 64
+"""The most characters of the name of a schema in dlt; a pipeline's first one has the name of the pipeline."""
 
 
 def destination_is(pipeline: Pipeline, *kinds: str) -> bool:
@@ -64,12 +67,21 @@ def sandbox_location(destination: str, dataset: str) -> tuple[str, str]:
 
 
 def pipeline_name(name: str, destination: str, dataset: str) -> str:
-    """The pipeline `name` of this dataset, as dlt calls it: each dataset has its own pipeline and working folder."""
+    """The pipeline `name` of this dataset, as dlt calls it: each dataset has its own pipeline and working folder.
+
+    Raises `ConfigError` if dlt could not name a schema so.
+    """
     own = dataset.removesuffix(SANDBOX)
     # `_ng` for `paystack_ng`, nothing for `paystack`, `_kobo` for `kobo`
     ending = "" if own == DATASET else f"_{own.removeprefix(f'{DATASET}_')}"
     is_sandbox = destination == DUCKDB[1] or own != dataset
-    return f"{name}{ending}{SANDBOX if is_sandbox else ''}"
+    made = f"{name}{ending}{SANDBOX if is_sandbox else ''}"
+    if len(made) > _LONGEST:
+        raise ConfigError(
+            f"The name of the dataset {own[:_LONGEST]} is too long by {counted(len(made) - _LONGEST, 'character')}",
+            advice="Give the dataset a shorter name, or the account that it is named after.",
+        )
+    return made
 
 
 @contextlib.contextmanager

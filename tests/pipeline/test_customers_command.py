@@ -225,6 +225,7 @@ def test_a_copy_that_does_not_add_up_ends_with_5(command, paystack, monkeypatch,
         (["--details-budget", "5"], "sk_test_sandbox", ExitCode.USAGE, "Add --details, or leave it out."),
         (["--dataset", ""], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
         (["--dataset", "My Data"], "sk_test_sandbox", ExitCode.USAGE, "small letters"),
+        (["--dataset", "a" * 46], "sk_test_sandbox", ExitCode.USAGE, "too long by 1 character"),
     ],
 )
 def test_bad_usage_sends_nothing(command, paystack, monkeypatch, capsys, arguments, key, code, words):
