@@ -253,7 +253,7 @@ class BulkResult:
 
     run_id: str
     summary: dict[str, Any]
-    """The object of the command line's `--json`: counts by outcome, requests, seconds, files, reasons."""
+    """The object of `--json`: counts by outcome, requests, seconds, files, reasons, warnings of plan and run."""
     _report: RunReport = field(repr=False)
     _table: InputTable = field(repr=False)
     _settings: Settings = field(repr=False)
@@ -333,7 +333,8 @@ class BulkResult:
         return f"<b>{HEADINGS[self._report.status]}</b>{table}"
 
     def _facts(self) -> list[tuple[str, str]]:
-        return [(label, visible(value)) for label, value in run_facts(self._report, {})]
+        facts = [*run_facts(self._report, {}), *(("warning", text) for text in self.summary["warnings"])]
+        return [(label, visible(value)) for label, value in facts]
 
 
 def apply_frame(
@@ -349,7 +350,7 @@ def apply_frame(
         settings["secret_key"] = SecretKey.parse(settings["secret_key"])
     table = open_table(source, expected=[each.name for each in find_operation(operation).columns])
     with _service(settings, None if dry_run else operation) as service, contextlib.ExitStack() as stack:
-        if instance_of("dry_run", dry_run, bool):
+        if instance_of("dry_run", dry_run, bool) and not settings.get("leave_out_problems"):
             out = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="paystack-plan-")), "dry.plan")
         else:
             out = service.runs.new_plan_file(operation, table.path or Path("frame"))
@@ -359,7 +360,9 @@ def apply_frame(
 
 
 def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:
-    return BulkResult(report.run.run_id, report.as_json(), report, table, settings)
+    summary = report.as_json()
+    summary["warnings"] = [*report.plan.header.warnings, *summary["warnings"]]
+    return BulkResult(report.run.run_id, summary, report, table, settings)
 
 
 def frame_console(settings: Settings, mode: str, waits: LatestProgress | None = None) -> Console:

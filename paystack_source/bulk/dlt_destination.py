@@ -121,6 +121,8 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
                 plan = service.plan(
                     operation, table, out=out, options=PlanOptions(**planning), plan_id=run_id
                 )
+                for warning in plan.header.warnings:
+                    log.warning(warning)
                 report = service.apply(plan, source=table, run_id=run_id)
             finally:
                 out.unlink(missing_ok=True)  # the run's folder has it

@@ -47,6 +47,16 @@ def test_the_example_of_the_docstring_runs(desk, rows):
     assert len(desk.api.write_log()) == len(rows)
 
 
+def test_the_warnings_of_the_plan_are_logged(desk, rows, caplog):
+    """dlt makes numbers of texts in a column whose first value is a number."""
+    texts = (8031234567, "08041234567")
+    phones = [
+        {"customer_code": row["customer_code"], "phone": p} for row, p in zip(rows, texts, strict=False)
+    ]
+    pipeline("update").run(phones, table_name="changes")
+    assert "zeros at the start may be gone" in caplog.text
+
+
 def test_a_rejected_row_holds_nothing_up(desk, rows):
     rows.insert(3, {"customer_code": "CUS_nosuchone0", "risk_action": "deny"})
     pipeline().run(rows, table_name="changes")
