@@ -8,6 +8,7 @@ lists every switch with its reason.
 from __future__ import annotations
 
 import dataclasses
+import sys
 import time
 from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass, field
@@ -22,6 +23,9 @@ LIVE_KEY = "sk_live_sandbox"
 # Requests per 60 seconds and endpoint; beta.paystack.com/docs/api/rate-limits.
 DOCUMENTED_LIMIT = {"live": 600, "test": 100}
 DOCUMENTED_WINDOW = 60.0
+_SHARES = {"short_pages", "dropped_rows", "new_keys", "type_drift"}
+_BELOW_ZERO = {"total_off", "seed", "integration"}
+_NUMBERS = (float, int, int | None)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,6 +113,10 @@ class SandboxConfig:
             if get_origin(hint) is Literal and getattr(self, name) not in get_args(hint):
                 choices = ", ".join(str(choice) for choice in get_args(hint))
                 raise ValueError(f"{name} must be one of {choices}, not {getattr(self, name)!r}")
+            value, most = getattr(self, name), 1.0 if name in _SHARES else sys.float_info.max
+            if hint in _NUMBERS and name not in _BELOW_ZERO and value is not None and not 0 <= value <= most:
+                what = "between 0 and 1" if name in _SHARES else "0 or more"
+                raise ValueError(f"{name} must be {what}, not {value!r}")
         if self.window_seconds <= 0:
             raise ValueError("window_seconds must be more than 0")
         if not 1 <= self.per_page_cap <= 10_000:  # noqa: PLR2004  # a page beyond this is a slip, not a test
@@ -170,9 +178,10 @@ def parse_switch(text: str) -> tuple[str, Any]:
         return name, tuple(value.split(","))
     if name == "faults":
         return name, parse_faults(value)
-    if hint is float:
-        return name, float(value)
-    return name, None if value.lower() == "none" else int(value)
+    try:
+        return name, float(value) if hint is float else None if value.lower() == "none" else int(value)
+    except ValueError:
+        raise ValueError(f"{name} is a number, not {value!r}") from None
 
 
 def seconds_of(moment: datetime | float | str) -> float:

@@ -61,6 +61,8 @@ class Fault:
             )
         if not 0 <= self.rate <= 1:
             raise ValueError(f"the rate of {self.kind} must be between 0 and 1, not {self.rate}")
+        if self.nth == 0 or self.count == 0:
+            raise ValueError(f"{self.kind}: requests are counted from 1")
 
     @property
     def after_effect(self) -> bool:

@@ -112,5 +112,5 @@ def test_switches_as_text(text, value):
 
 @pytest.mark.parametrize("text", ["clock=1", "no_next_key=maybe", "to_bound", "limit=x", "short_pages=x"])
 def test_switches_as_text_that_are_wrong(text):
-    with pytest.raises(ValueError):
+    with pytest.raises(ValueError, match=text.partition("=")[0]):
         parse_switch(text)

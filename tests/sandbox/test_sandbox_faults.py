@@ -182,7 +182,8 @@ def test_text_form():
 
 
 @pytest.mark.parametrize(
-    "text", ["html", "htm=0.1", "html=2", "html@nowhere=1", "html=x", "html#", "html@*#1#2"]
+    "text",
+    ["html", "htm=0.1", "html=2", "html@nowhere=1", "html=x", "html#", "html@*#1#2", "html#0", "html#2+0"],
 )
 def test_text_form_that_is_wrong(text):
     with pytest.raises(ValueError, match=r"htm|nowhere"):

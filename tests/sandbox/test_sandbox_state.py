@@ -222,7 +222,11 @@ def test_a_few_are_allowed_or_denied(people):
 
 @pytest.mark.parametrize(
     "wrong",
-    [{"to_bound": "maybe"}, {"window_seconds": 0}, {"per_page_cap": 0}, {"no_such": 1}, {"faults": "x"}],
+    [
+        *({"to_bound": "maybe"}, {"window_seconds": 0}, {"per_page_cap": 0}, {"no_such": 1}, {"faults": "x"}),
+        *({"short_pages": 5}, {"type_drift": -0.1}, {"latency": float("nan")}, {"limit": -5}),
+        {"verdict_delay": -1.0},
+    ],
 )
 def test_wrong_switches_are_refused(wrong, sandbox):
     with pytest.raises(ValueError):
