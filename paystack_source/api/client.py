@@ -42,7 +42,7 @@ from paystack_source.api.privacy import redact, strip_errors, strip_iterator_err
 from paystack_source.api.quota import WINDOW_SECONDS, Budget, OnWait, Quota
 from paystack_source.api.transport import RetryPolicy, Stats, Transport, encode
 from paystack_source.api.wire import Wire, check_host
-from paystack_source.errors import ConfigError, Unavailable
+from paystack_source.errors import ConfigError, NotFound, Unavailable
 
 
 class PaystackClient:
@@ -269,7 +269,7 @@ class PaystackClient:
         phone: str | UnsetType | None = UNSET,
         metadata: dict[str, Any] | UnsetType | None = UNSET,
     ) -> Reply:
-        """Change a customer. Fields that are left out do not change; None and "" are sent unchanged.
+        """Change a customer, by code. Fields that are left out do not change; None and "" are sent unchanged.
 
         Paystack does not document whether it replaces or merges metadata, and whether None clears a field. An update
         cannot change the email and the risk action.
@@ -278,7 +278,14 @@ class PaystackClient:
         given = {name: value for name, value in fields.items() if not isinstance(value, UnsetType)}
         if not given:
             raise ConfigError("update: no field was given", operation="update")
-        return self._call("update", code, fields=given)
+        try:
+            return self._call("update", code, fields=given)
+        except NotFound as error:
+            if "@" in code:
+                error.advice = (
+                    "Give the customer's code, which fetch(email) returns: no email is documented here."
+                )
+            raise
 
     @strip_errors
     def validate(  # noqa: PLR0913  # the fields of the endpoint

@@ -91,8 +91,10 @@ class TestAgainstTheSandbox:
         client = connect(server)
         with pytest.raises(NotFound):
             client.fetch("CUS_unknown0000000")
-        with pytest.raises(NotFound):
-            client.update("CUS_unknown0000000", phone="1")
+        for who, word in (("CUS_unknown0000000", "mode"), ("ada@example.com", "fetch")):
+            with pytest.raises(NotFound, match=word) as caught:
+                client.update(who, phone="1")
+            assert word in caught.value.advice
         with pytest.raises(PermissionRefused):
             client.set_risk_action("CUS_unknown0000000", "deny")
         with pytest.raises(Rejected):
