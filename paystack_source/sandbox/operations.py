@@ -216,7 +216,8 @@ class Operations:
             changes = {name: value for name, value in changes.items() if name not in locked}
         if config.metadata_update == "merge" and isinstance(changes.get("metadata"), dict):
             before = self._store.record(number)["metadata"]
-            changes = changes | {"metadata": (before or {}) | changes["metadata"]}
+            kept = before if isinstance(before, dict) else {}
+            changes = changes | {"metadata": kept | changes["metadata"]}
         if config.read_lag:
             self._store.remember(number, now, fresh=False)
         record = self._store.change(number, changes, now)

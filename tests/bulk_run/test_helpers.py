@@ -301,6 +301,22 @@ def test_rows_with_problems_are_left_out_if_that_is_wanted(desk, settings, frame
         assert "nobody" in listed.read_text("utf-8-sig")
 
 
+def test_metadata_whose_keys_paystack_kept_is_not_called_applied(desk, settings):
+    """Nobody has seen whether an update replaces metadata or merges it; merged, a key that was to go stays."""
+    one, two, three = desk.customers(3)
+    for person, held in ((one, {"a": 1}), (two, {"a": 1, "b": 1}), (three, "text")):
+        desk.api.edit_customer(person["customer_code"], metadata=held)
+    desk.api.configure(metadata_update="merge")
+    rows = [{"customer_code": c["customer_code"], "metadata": {"b": 2}} for c in (one, two, three)]
+    replaced = bulk_update(rows, metadata="replace", refresh="live", **settings)
+    assert replaced.results["_status"].tolist() == ["unknown", "unknown", "applied"]
+    merged = bulk_update(rows[:1], refresh="live", **settings)
+    assert merged.summary["skipped_noop"] == 1
+    desk.api.edit_customer(one["customer_code"], metadata={"a": 1})
+    merged = bulk_update(rows[:1], refresh="live", **settings)
+    assert (merged.summary["applied"], merged.undo().summary["unknown"]) == (1, 1)
+
+
 def test_failed_rows_are_corrected_and_sent_again(desk, settings, frame):
     good = frame.loc["f", "customer_code"]
     frame.loc["f", "customer_code"] = "CUS_nosuchone0"

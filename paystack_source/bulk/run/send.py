@@ -93,6 +93,13 @@ def _is_other_customer(row: PlanRow, answer: Mapping[str, Any]) -> bool:
     return asked.casefold() != shown.casefold()
 
 
+def _keeps_keys(row: PlanRow, answer: Mapping[str, Any]) -> bool:
+    """Whether the answer's metadata has a key that the row removes: Paystack may merge metadata, not replace it."""
+    values = [fields.get("metadata") for fields in (row.old or {}, row.new, answer)]
+    old, new, held = (value.keys() if isinstance(value, dict) else set() for value in values)
+    return "metadata" in row.new and bool((old - new) & held)
+
+
 def applied_fields(row: PlanRow) -> list[str]:
     """The fields that a row set although Paystack kept the names."""
     return [name for name in row.new if name not in LOCKED_NAMES]
@@ -195,6 +202,7 @@ class Sender:
         kept = kept_names(new, data) if self.operation.compared else []
         others = [name for name in WRITABLE_TEXTS if name in data and name not in kept]
         differing = [name for name in others if _differs(new.get(name), data[name])]
+        differing += ["metadata"] if _keeps_keys(job.row, data) else []
         # By Paystack's clock, because ours may be wrong.
         answered = http_date(reply.headers.get("date")) or self.now()
         if self.operation.accepted_pending:  # by any success, 202 or not: only the customer shows the verdict
