@@ -58,6 +58,8 @@ class Policy:
     """The operations that one client may use; any other request is refused before it is sent."""
 
     def __init__(self, *, read_only: bool = False, operations: Collection[str] | None = None) -> None:
+        if isinstance(operations, str):  # one name, and no set of letters
+            operations = {operations}
         wanted = frozenset(OPERATIONS) if operations is None else frozenset(operations)
         if unknown := wanted - frozenset(OPERATIONS):
             raise ConfigError(

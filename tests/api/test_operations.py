@@ -90,6 +90,7 @@ def test_a_client_can_be_narrowed_to_single_operations(connect):
 
 def test_read_only_wins_over_a_list_of_operations():
     assert Policy(read_only=True, operations={"update", "fetch"}).allowed == {"fetch"}
+    assert Policy(operations="list").allowed == {"list"}
 
 
 def test_an_unknown_operation_is_refused():
