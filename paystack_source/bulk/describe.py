@@ -132,10 +132,13 @@ MOST_CHANGES: Final = 10
 def plan_changes(plan: Plan) -> list[tuple[object, ...]]:
     """The first changes with values in clear: a row for each field, with the columns `CHANGE_COLUMNS`."""
     lines: list[tuple[object, ...]] = []
+    unknown = (
+        UNKNOWN if BULK_OPERATIONS[plan.header.operation].compared else ""
+    )  # a new customer has no old values
     for row in itertools.islice(plan.rows(sent=True), MOST_CHANGES):
         note = "; ".join(filter(None, ["changed since the copy" if row.drifted else "", row.note]))
         fields = [
-            (change.name, _shown(change.old) if change.known else UNKNOWN, _shown(change.new))
+            (change.name, _shown(change.old) if change.known else unknown, _shown(change.new))
             for change in field_changes(row.old, row.new)
         ]
         fields += [(name, "", hint) for name, hint in row.secrets.items()]

@@ -277,6 +277,12 @@ def test_each_field_is_shown_with_its_customer(tmp_path):
     source = frame({"customer_code": "CUS_0001", "first_name": "Ada", "last_name": "Obi"})
     lines = plan_changes(plan(tmp_path, "update", source, copy=copy_of(customer(1))))
     assert [line[:3] for line in lines] == [(1, "CUS_0001", name) for name in ("first_name", "last_name")]
+    unknown = plan_changes(plan(tmp_path, "update", source))
+    created = plan_changes(plan(tmp_path, "create", frame({"email": "new@shop.ng", "first_name": "Ada"})))
+    assert ({line[3] for line in unknown}, created[0][3]) == (
+        {"(unknown)"},
+        "",
+    )  # who is new has no old values
 
 
 def test_a_header_that_does_not_fit_is_refused_with_what_else_is_in_the_workbook(tmp_path):
