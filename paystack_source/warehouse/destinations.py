@@ -359,6 +359,12 @@ def _layout_of_files(pipeline: dlt.Pipeline, table: str, requested: str | None) 
             f"The table format {format_} needs the package {module}",
             advice=f'Install it: pip install "paystack-source[{format_}]".',
         )
+    url = str(getattr(pipeline.destination_client().config, "bucket_url", ""))
+    if format_ == "iceberg" and "%" in url:  # pyiceberg takes the quoted name for the folder's own
+        raise ConfigError(
+            f"Iceberg tables cannot be in a folder with spaces or special characters in its path: {url}",
+            advice="Use a folder with another path, or the table format delta.",
+        )
     return layout
 
 

@@ -274,7 +274,10 @@ def drop_foreign_state(pipeline: Pipeline) -> None:
     `exclusive_run` calls this while it holds the lock of the folder.
     """
     folder = os.path.abspath(dlt.current.run_context().local_dir)  # noqa: PTH100  as dlt writes it
-    if pipeline.get_local_state_val("initial_cwd") != folder:
+    former = pipeline.get_local_state_val("initial_cwd")
+    if former != folder:
+        if pipeline.destination.config_params.get("local_dir") == former:  # from dlt, which would keep it
+            pipeline.destination.config_params["local_dir"] = folder
         drop_local_state(pipeline)
 
 

@@ -9,6 +9,7 @@ only the newest row of each primary key.
 
 from __future__ import annotations
 
+import os
 from collections.abc import Collection, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from typing import Any, Self, TypeAlias, cast
@@ -21,6 +22,7 @@ from dlt.common.destination.exceptions import DestinationUndefinedEntity
 from dlt.common.schema.utils import get_columns_names_with_prop
 from dlt.destinations.impl.filesystem.filesystem import FilesystemClient
 
+from paystack_source.errors import ConfigError
 from paystack_source.values import quoted_name
 from paystack_source.warehouse.dlt_quirks import schema_of
 from paystack_source.warehouse.scratch import scratch_database
@@ -138,7 +140,16 @@ def _parquet(client: FilesystemClient, table: str) -> ArrowRows:
 
 
 def _iceberg(client: FilesystemClient, table: str) -> ArrowRows:
-    scan = client.load_open_table("iceberg", table).scan()
+    """Raises `ConfigError` for a table that was moved or copied: loads would write into the former folder."""
+    opened = client.load_open_table("iceberg", table)
+    here, made = client.get_table_dir(table, remote=True), opened.location()
+    if len({os.path.realpath(client.fs_client._strip_protocol(each)) for each in (here, made)}) > 1:  # noqa: SLF001
+        raise ConfigError(
+            f"The Iceberg table {table} in {here} was moved or copied from {made}",
+            advice="Iceberg tables name their files by full paths: put it back where it was, or load into another "
+            "folder or dataset.",
+        )
+    scan = opened.scan()
     parts = list(scan.plan_files())
     if not parts or any(part.delete_files for part in parts):
         return scan.to_arrow()

@@ -60,6 +60,23 @@ def test_each_folder_has_its_own_complete_copy(machine, sandbox, tmp_path):
         }
 
 
+def test_files_move_with_their_project_and_iceberg_says_why_it_cannot(machine, sandbox, tmp_path):
+    api = sandbox(customers=30)
+
+    def run(folder, format_):
+        done = machine(folder, "customers.py", "--destination", "filesystem", SOURCES__PAYSTACK__BASE_URL=api.url,
+                       DESTINATION__FILESYSTEM__BUCKET_URL="lake", SOURCES__PAYSTACK__TABLE_FORMAT=format_)  # fmt: skip
+        return json.loads(done.stdout.splitlines()[-1])
+
+    for format_ in ("parquet", "iceberg"):
+        assert run(f"{format_}-here", format_)["rows_new"] == 30
+        (tmp_path / f"{format_}-here").rename(tmp_path / f"{format_}-there")
+    assert run("parquet-there", "parquet")["rows_new"] == 0  # the same copy
+    assert not (tmp_path / "parquet-here").exists()  # dlt remembers the former folder
+    assert "was moved or copied" in run("iceberg-there", "iceberg")["message"]
+    assert "with spaces" in run("a folder", "iceberg")["message"]
+
+
 @pytest.mark.parametrize(
     ("setting", "file"),
     [
