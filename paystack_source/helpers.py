@@ -40,14 +40,14 @@ from paystack_source.bulk.run.results import (
     resendable,
     row_results,
 )
-from paystack_source.bulk.run.runner import stop_rules
+from paystack_source.bulk.run.runner import INTERRUPTED, stop_rules
 from paystack_source.bulk.run.runs import Runs, results_folder
 from paystack_source.bulk.run.states import Outcome
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.commands import location_options
 from paystack_source.errors import ConfigError, ExitCode, PaystackSourceError
 from paystack_source.failures import explain, raise_interrupt
-from paystack_source.interrupts import redeliver_interrupts
+from paystack_source.interrupts import raise_interrupted, redeliver_interrupts
 from paystack_source.progress import LatestProgress, Progress, WaitView, fitting_view
 from paystack_source.settings import check_dataset, dataset_of
 from paystack_source.values import masked, visible
@@ -90,13 +90,8 @@ def bulk_set_risk_action(
 
     Settings and errors: see `Settings`.
     """
-    return apply_frame(
-        "risk-action",
-        frame,
-        {"risk_action": None if risk_action is None else str(risk_action)},
-        settings,
-        dry_run=dry_run,
-    )
+    given = {"risk_action": None if risk_action is None else str(risk_action)}
+    return apply_frame("risk-action", frame, given, settings, dry_run=dry_run)
 
 
 @overload
@@ -219,7 +214,8 @@ class Settings(TypedDict, total=False):
     results_folder: where the run is kept. Default: `paystack_results`, with `account_name` `paystack_results_NAME`.
 
     A helper raises `ConfigError` for a bad input or a refused plan; then nothing was sent. If a run stops early, also
-    because Paystack refused the key, the helper returns, and `summary["stopped"]` says why.
+    because Paystack refused the key, `summary["stopped"]` of the result says why. A Ctrl-C or SIGTERM raises
+    `KeyboardInterrupt`; its attribute `result` is the result of the run, if one had begun.
     """
 
     client: PaystackClient
@@ -362,7 +358,10 @@ def apply_frame(
 def _result(report: RunReport, table: InputTable, settings: Settings) -> BulkResult:
     summary = report.as_json()
     summary["warnings"] = [*report.plan.header.warnings, *summary["warnings"]]
-    return BulkResult(report.run.run_id, summary, report, table, settings)
+    result = BulkResult(report.run.run_id, summary, report, table, settings)
+    if report.stopped == INTERRUPTED:
+        raise_interrupted(result)
+    return result
 
 
 def frame_console(settings: Settings, mode: str, waits: LatestProgress | None = None) -> Console:

@@ -12,7 +12,7 @@ import sys
 import threading
 import time
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, Final
+from typing import TYPE_CHECKING, Final, NoReturn
 
 if TYPE_CHECKING:  # slow to import
     from duckdb import DuckDBPyConnection
@@ -34,6 +34,15 @@ def require_uninterrupted() -> None:
 def forget_interrupt() -> None:
     """Called by whoever catches a `KeyboardInterrupt` and goes on."""
     _Interrupt.raised = False
+
+
+def raise_interrupted(result: object) -> NoReturn:
+    """Raise the Ctrl-C that ended a run, with the run's result: a loop over files, or the next cell, must not go on."""
+    stop = KeyboardInterrupt(
+        f"{result}. It can be resumed: by the attribute `result` of this exception, or `bulk resume`."
+    )
+    stop.result = result  # type: ignore[attr-defined]
+    raise stop
 
 
 def _interrupt(_number: int, _frame: object) -> None:

@@ -38,6 +38,7 @@ from paystack_source.api.workers import fetch_all
 from paystack_source.bulk import service
 from paystack_source.bulk.plan import planner
 from paystack_source.bulk.run.journal import Journal
+from paystack_source.bulk.run.runner import Runner
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.errors import BusyError
 from paystack_source.helpers import Settings
@@ -127,6 +128,31 @@ def test_ctrl_c_while_duckdb_plans_is_ctrl_c(desk, settings, frame, monkeypatch)
     said = desk.bulk("run", "risk-action", desk.risk_file(2), "--risk-action", "deny", "--yes")
     assert said.code == 130
     assert "Nothing was sent, unless this lists a new run: " in said.err
+
+
+@pytest.mark.parametrize("left", [5, 0])
+def test_ctrl_c_while_rows_are_sent_ends_a_loop_over_frames_too(desk, frame, settings, monkeypatch, left):
+    """Also if it came with the last rows."""
+    going_on = Runner._judge
+
+    def judge(self, done):
+        signal.raise_signal(signal.SIGINT)
+        return going_on(self, done)
+
+    def loop():
+        for part in (frame.head(1 + left), frame.tail(1)):
+            bulk_set_risk_action(part, "deny", **settings)
+
+    with monkeypatch.context() as patch:
+        patch.setattr("paystack_source.bulk.run.runner.in_flight", lambda *_args, **_more: 1)
+        patch.setattr("paystack_source.bulk.run.runner._AHEAD", 0)
+        patch.setattr(Runner, "_judge", judge)
+        with pytest.raises(KeyboardInterrupt, match=r"1 applied.*resume") as stop:
+            loop()
+    assert len(desk.api.write_log()) == 1
+    result = stop.value.result
+    assert (result.summary["applied"], result.summary["unsent"]) == (1, left)
+    assert result.resume().summary["applied"] == 1 + left
 
 
 @pytest.mark.parametrize(("owner", "step"), [(service, "make_plan"), (Runs, "create")])
