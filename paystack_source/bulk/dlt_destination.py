@@ -31,6 +31,7 @@ from typing import Any, Final, Literal, cast
 import dlt
 from dlt.common.destination import Destination
 from dlt.common.destination.exceptions import DestinationTerminalException
+from dlt.common.runtime import signals
 
 from paystack_source.api.arguments import flags, instance_of
 from paystack_source.api.client import PaystackClient
@@ -41,7 +42,7 @@ from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
-from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError
+from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError, Unavailable
 from paystack_source.settings import delete_after_load
 
 log = logging.getLogger("paystack_source")
@@ -104,7 +105,8 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
     approved: bool,
 ) -> None:
     """Start or resume the run of one file. Raises `StoppedError` if it was stopped."""
-    own = client or PaystackClient(operations=client_operations(operation))
+    connected = client or PaystackClient(operations=client_operations(operation))
+    own = connected.until(_require_no_signal)
     try:
         snapshot = FileSnapshot.of(path)
         run_id = run_id_of(snapshot, operation)
@@ -130,7 +132,7 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
         raise DestinationTerminalException(f"{error}\n{_PENDING}") from None
     finally:
         if client is None:
-            own.close()
+            connected.close()
     if report.stopped:
         words = report.error.message if isinstance(report.error, PaystackError) else report.stopped
         if isinstance(report.error, AccessError):
@@ -138,6 +140,12 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
         raise StoppedError(f"run {report.run.run_id} was stopped: {words}")
     if not report.complete:
         log.warning("run %s: not every row was applied; see %s", report.run.run_id, report.run.results_file)
+
+
+def _require_no_signal() -> None:
+    """After a Ctrl-C or SIGTERM dlt waits for the end of the job, which may be hours away: send nothing more."""
+    if signals.was_signal_received():
+        raise Unavailable("the pipeline was interrupted")
 
 
 def run_id_of(snapshot: FileSnapshot, operation: str) -> str:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import os
+import signal
 from pathlib import Path
 from unittest.mock import Mock
 
 import dlt
 import pyarrow.parquet as pq
 import pytest
+from dlt.common.runtime import signals
 from dlt.pipeline.exceptions import PipelineStepFailed
 
 from paystack_source import ConfigError, PaystackClient
 from paystack_source.bulk import dlt_destination
 from paystack_source.bulk.dlt_destination import paystack_customers
+from paystack_source.bulk.run.runner import Runner
 from paystack_source.bulk.run.runs import Runs
+from tests.events import until
 
 
 @pytest.fixture
@@ -55,6 +60,28 @@ def test_the_warnings_of_the_plan_are_logged(desk, rows, caplog):
     ]
     pipeline("update").run(phones, table_name="changes")
     assert "zeros at the start may be gone" in caplog.text
+
+
+def test_a_ctrl_c_does_not_wait_for_the_end_of_a_file(desk, rows, monkeypatch):
+    going_on = Runner._judge
+
+    def judge(self, done):
+        if not self.interrupted_once:
+            type(self).interrupted_once = True
+            os.kill(os.getpid(), signal.SIGINT)
+            until(signals.was_signal_received)
+        return going_on(self, done)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(Runner, "interrupted_once", False, raising=False)
+        patch.setattr(Runner, "_judge", judge)
+        patch.setattr("paystack_source.bulk.run.runner.in_flight", lambda *_args, **_more: 1)
+        patch.setattr("paystack_source.bulk.run.runner._AHEAD", 0)
+        with pytest.raises((PipelineStepFailed, KeyboardInterrupt)):
+            pipeline().run(rows, table_name="changes")
+    assert len(desk.api.write_log()) == 1
+    pipeline().run()
+    assert len(desk.api.write_log()) == len(rows)
 
 
 def test_a_rejected_row_holds_nothing_up(desk, rows):
