@@ -42,7 +42,14 @@ from paystack_source.bulk.operations import operation as find_operation
 from paystack_source.bulk.plan.planner import PlanOptions
 from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
-from paystack_source.errors import AccessError, ConfigError, PaystackError, StoppedError, Unavailable
+from paystack_source.errors import (
+    AccessError,
+    BusyError,
+    ConfigError,
+    PaystackError,
+    StoppedError,
+    Unavailable,
+)
 from paystack_source.settings import delete_after_load
 
 log = logging.getLogger("paystack_source")
@@ -128,6 +135,10 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
                 report = service.apply(plan, source=table, run_id=run_id)
             finally:
                 out.unlink(missing_ok=True)  # the run's folder has it
+    except (
+        BusyError
+    ):  # dlt tries again: of an interrupted run in this process the last rows may still be under way
+        raise
     except (AccessError, ConfigError) as error:  # dlt would have the key refused five times
         raise DestinationTerminalException(f"{error}\n{_PENDING}") from None
     finally:
