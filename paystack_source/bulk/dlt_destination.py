@@ -135,9 +135,7 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
                 report = service.apply(plan, source=table, run_id=run_id)
             finally:
                 out.unlink(missing_ok=True)  # the run's folder has it
-    except (
-        BusyError
-    ):  # dlt tries again: of an interrupted run in this process the last rows may still be under way
+    except BusyError:  # dlt tries again: the last rows of an interrupted run may still be under way
         raise
     except (AccessError, ConfigError) as error:  # dlt would have the key refused five times
         raise DestinationTerminalException(f"{error}\n{_PENDING}") from None
