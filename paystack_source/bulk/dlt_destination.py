@@ -24,6 +24,8 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import threading
+from collections import defaultdict
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Final, Literal, cast
@@ -44,7 +46,6 @@ from paystack_source.bulk.run.runs import Runs
 from paystack_source.bulk.service import BulkService, client_operations
 from paystack_source.errors import (
     AccessError,
-    BusyError,
     ConfigError,
     PaystackError,
     StoppedError,
@@ -54,6 +55,11 @@ from paystack_source.settings import delete_after_load
 
 log = logging.getLogger("paystack_source")
 _HASHED: Final = 12
+_FILES: Final[defaultdict[str, threading.Lock]] = defaultdict(threading.Lock)
+"""By dlt's name of a file, the lock that is held while it is sent.
+
+After a Ctrl-C dlt returns while the thread of the interrupted job still ends its last rows. The next run waits for it.
+"""
 _PENDING: Final = "The next run of the pipeline tries this load again; pipeline.abort_packages() drops it."
 
 
@@ -88,7 +94,8 @@ def paystack_customers(  # noqa: PLR0913  # all have a default
         max_parallel_load_jobs=1,  # a run sends as many requests at once as the quota allows
     )
     def send(items: Any, table: Any, /) -> None:  # noqa: ANN401, ARG001  # dlt's: here a path, and a schema
-        _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
+        with _FILES[Path(items).name]:
+            _send(Path(items), name, client, Runs(results_folder), planning, approved=approved)
 
     made: Destination[Any, Any] = cast("Any", send)()
     connect = made.client
@@ -135,8 +142,6 @@ def _send(  # noqa: PLR0913  # the arguments of the destination
                 report = service.apply(plan, source=table, run_id=run_id)
             finally:
                 out.unlink(missing_ok=True)  # the run's folder has it
-    except BusyError:  # dlt tries again: the last rows of an interrupted run may still be under way
-        raise
     except (AccessError, ConfigError) as error:  # dlt would have the key refused five times
         raise DestinationTerminalException(f"{error}\n{_PENDING}") from None
     finally:

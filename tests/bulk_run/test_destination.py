@@ -18,8 +18,6 @@ from paystack_source.bulk import dlt_destination
 from paystack_source.bulk.dlt_destination import paystack_customers
 from paystack_source.bulk.run.runner import Runner
 from paystack_source.bulk.run.runs import Runs
-from paystack_source.bulk.service import BulkService
-from paystack_source.errors import BusyError
 from tests.events import until
 
 
@@ -83,20 +81,6 @@ def test_a_ctrl_c_does_not_wait_for_the_end_of_a_file(desk, rows, monkeypatch):
             pipeline().run(rows, table_name="changes")
     assert len(desk.api.write_log()) == 1
     pipeline().run()
-    assert len(desk.api.write_log()) == len(rows)
-
-
-def test_a_file_whose_run_is_busy_is_tried_again(desk, rows, monkeypatch):
-    """After a Ctrl-C the last rows of the interrupted run may still be under way in this process."""
-    apply, busy = BulkService.apply, iter([True])
-
-    def applied(self, *args, **options):
-        if next(busy, False):
-            raise BusyError("This plan is being applied by another process.")
-        return apply(self, *args, **options)
-
-    monkeypatch.setattr(BulkService, "apply", applied)
-    pipeline().run(rows, table_name="changes")
     assert len(desk.api.write_log()) == len(rows)
 
 
