@@ -1,6 +1,7 @@
 """The notebooks as they are committed: shown with outputs on a code host, and without anything private in them."""
 
 import base64
+import itertools
 import json
 import os
 import re
@@ -60,7 +61,8 @@ def test_its_outputs_are_those_of_its_cells(shown, name, copy):
                 for said in running.texts(output)
             ]
             found.append((output.output_type, sorted(output.get("data", {})), columns))
-        return found
+        # The kernel sends what was printed whenever it has time: a busy one in two parts.
+        return [kind for kind, _ in itertools.groupby(found)]
 
     committed = nbformat.read(running.NOTEBOOKS / f"{name}.ipynb", nbformat.NO_CONVERT)
     again = shown(name, copy).notebook
